@@ -1,0 +1,1 @@
+//! Fixtures: network namespaces, nginx, faulty upstreams, the tracer under test.

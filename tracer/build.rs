@@ -1,0 +1,29 @@
+//! Compiles the BPF object with nightly and the bpf-linker that `cargo xtask setup` built under `target/`.
+
+use std::{env, path::PathBuf};
+
+use anyhow::{Context as _, Result};
+use aya_build::{Package, Toolchain};
+
+fn main() -> Result<()> {
+    let manifest = PathBuf::from(env::var("CARGO_MANIFEST_DIR").context("CARGO_MANIFEST_DIR")?);
+    let root = manifest.parent().context("the workspace above tracer/")?;
+    let tools = root.join("target/tools/bin");
+    let path = env::var_os("PATH").unwrap_or_default();
+    let paths = std::iter::once(tools).chain(env::split_paths(&path));
+    let joined = env::join_paths(paths)?;
+    // SAFETY: a build script's main thread, before any other thread exists.
+    unsafe { env::set_var("PATH", joined) };
+
+    let ebpf = root.join("tracer-ebpf");
+    let root_dir = ebpf.to_str().context("the workspace path is UTF-8")?;
+    aya_build::build_ebpf(
+        [Package {
+            name: "tracer-ebpf",
+            root_dir,
+            ..Package::default()
+        }],
+        Toolchain::Nightly,
+    )
+    .context("building the BPF object; `cargo xtask setup` installs what it needs")
+}

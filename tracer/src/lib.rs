@@ -1,0 +1,1 @@
+//! tracer: one verdict per failed nginx request, from the kernel's own evidence.

@@ -1,0 +1,3 @@
+//! Exit codes and the error chain; nothing else.
+
+fn main() {}

@@ -1,1 +1,8 @@
 //! tracer: one verdict per failed nginx request, from the kernel's own evidence.
+//!
+//! The folders are the data's way, in order: `kernel` and `probe` attach the hooks, `source` reads what they and the
+//! host say, `event` makes it a stream, `correlate` makes cases of it, `causes` verdicts, `render` words and files.
+
+pub mod correlate;
+pub mod event;
+pub mod verdict;

@@ -5,4 +5,6 @@
 
 pub mod correlate;
 pub mod event;
+pub mod kernel;
+pub mod probe;
 pub mod verdict;

@@ -3,6 +3,7 @@
 //!
 //! Times are nanoseconds since boot (`CLOCK_BOOTTIME`), as `bpf_ktime_get_boot_ns` gives them.
 
+pub mod decode;
 pub mod fact;
 pub mod kernel;
 pub mod log;

@@ -14,16 +14,33 @@ pub enum Urgency {
     Now,
 }
 
+impl Urgency {
+    #[inline(always)]
+    fn flags(self) -> u64 {
+        u64::from(match self {
+            Self::Whenever => BPF_RB_NO_WAKEUP,
+            Self::Now => BPF_RB_FORCE_WAKEUP,
+        })
+    }
+}
+
 /// Writes one record.
 #[inline(always)]
 pub fn record<T: Copy + 'static>(value: &T, urgency: Urgency) {
-    let flags = match urgency {
-        Urgency::Whenever => BPF_RB_NO_WAKEUP,
-        Urgency::Now => BPF_RB_FORCE_WAKEUP,
-    };
-    if EVENTS.output::<T>(value, u64::from(flags)).is_err() {
+    if EVENTS.output::<T>(value, urgency.flags()).is_err() {
         lost();
     }
+}
+
+/// Writes one record that `fill` completes in the ring itself: for records too large for the BPF stack.
+#[inline(always)]
+pub fn in_place<T: Copy + 'static>(empty: &'static T, urgency: Urgency, fill: impl FnOnce(&mut T)) {
+    let Some(mut entry) = EVENTS.reserve::<T>(0) else {
+        lost();
+        return;
+    };
+    fill(entry.write(*empty));
+    entry.submit(urgency.flags());
 }
 
 /// The header of a record of type `T`.

@@ -40,7 +40,7 @@ pub static UPSTREAMS: LruHashMap<Endpoint, u8> = LruHashMap::with_max_entries(40
 #[map]
 pub static FLOWS: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entries(8192, 0);
 
-/// Requests (worker in the high half of a mixed key) of which an attempt failed.
+/// Requests of which an attempt failed.
 #[map]
 pub static RETRIES: LruHashMap<RetryKey, u8> = LruHashMap::with_max_entries(8192, 0);
 
@@ -53,9 +53,22 @@ pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::S
 #[derive(Clone, Copy)]
 pub struct RetryKey {
     /// `ngx_peer_connection_t *`.
-    pub peer: u64,
+    peer: u64,
     /// Host pid.
-    pub worker: u64,
+    worker: u32,
+    /// `pc->start_time`: peer objects are recycled.
+    begun: u32,
+}
+
+impl RetryKey {
+    #[inline(always)]
+    pub fn new(worker: u32, peer: u64, begun: u32) -> Self {
+        Self {
+            peer,
+            worker,
+            begun,
+        }
+    }
 }
 
 /// The offset that the loader filled in, `None` where this kernel lacks the member.

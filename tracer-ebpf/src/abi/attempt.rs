@@ -22,6 +22,10 @@ pub struct Failure {
     pub start: u64,
     /// `ngx_peer_connection_t *`.
     pub peer: u64,
+    /// `pc->start_time`: when the request turned to its upstream, in nginx's milliseconds.
+    pub begun: u32,
+    /// `pc->tries` left at the call.
+    pub tries: u32,
     /// `NGX_ERROR` −1, `NGX_BUSY` −3, `NGX_DECLINED` −5.
     pub code: i32,
     /// Positive; 0 none.
@@ -70,6 +74,10 @@ pub struct FirstByte {
     pub peer: u64,
     /// When `connect()` began.
     pub start: u64,
+    /// `pc->start_time`.
+    pub begun: u32,
+    /// Zero.
+    pub padding2: u32,
     /// HTTP/1 status, 0 unread.
     pub status: u16,
     /// 1: a unix socket, `remote` is void.
@@ -78,4 +86,29 @@ pub struct FirstByte {
     pub padding: [u8; 3],
     /// The upstream.
     pub remote: Endpoint,
+}
+
+impl Failure {
+    /// A failure of which nothing is known yet.
+    pub const UNKNOWN: Self = Self {
+        header: Header {
+            tag: FAILURE,
+            len: 0,
+            pid: 0,
+            at: 0,
+        },
+        start: 0,
+        peer: 0,
+        begun: 0,
+        tries: 0,
+        code: 0,
+        errno: 0,
+        routes: Routes::NONE,
+        syn_sent: 0,
+        has_address: 0,
+        padding: [0; 2],
+        address_len: 0,
+        address: [0; SOCKADDR_LEN],
+        source: [0; 32],
+    };
 }

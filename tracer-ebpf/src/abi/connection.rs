@@ -12,6 +12,9 @@ pub const FLAG_RETRY: u16 = 2;
 /// A unix stream socket: the endpoints are void.
 pub const FLAG_UNIX: u16 = 4;
 
+/// `TCP_SYN_SENT`, include/net/tcp_states.h.
+const TCP_SYN_SENT: u8 = 2;
+
 /// The route lookups of one `connect()`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -56,6 +59,10 @@ pub struct Connection {
     pub bytes_received: u64,
     /// `tcp_sock.bytes_sent`.
     pub bytes_sent: u64,
+    /// `pc->start_time` of the request it serves.
+    pub begun: u32,
+    /// `pc->tries` left at the call.
+    pub tries: u32,
     /// Positive errno, 0 none.
     pub error: u32,
     /// Network namespace (inode number).
@@ -80,4 +87,52 @@ pub struct Connection {
     pub remote: Endpoint,
     /// What was seen of its packets.
     pub flow: Flow,
+}
+
+impl Connection {
+    /// A connection of which nothing is known yet.
+    pub const UNKNOWN: Self = Self {
+        header: Header {
+            tag: CONNECTION,
+            len: size_of::<Self>() as u16,
+            pid: 0,
+            at: 0,
+        },
+        socket: 0,
+        peer: 0,
+        start: 0,
+        established: 0,
+        first_byte: 0,
+        fin_received: 0,
+        rst_received: 0,
+        error_at: 0,
+        last_retransmit: 0,
+        reused_at: 0,
+        bytes_received: 0,
+        bytes_sent: 0,
+        begun: 0,
+        tries: 0,
+        error: 0,
+        netns: 0,
+        reuses: 0,
+        flags: 0,
+        syn_retransmits: 0,
+        routes: Routes::NONE,
+        status: 0,
+        state: TCP_SYN_SENT,
+        padding: 0,
+        local: Endpoint::NONE,
+        remote: Endpoint::NONE,
+        flow: Flow::NONE,
+    };
+}
+
+impl Routes {
+    /// No lookup.
+    pub const NONE: Self = Self {
+        lookups: 0,
+        kind: 0,
+        padding: 0,
+        error: 0,
+    };
 }

@@ -52,3 +52,23 @@ pub struct Flow {
     /// Zero.
     pub reserved: [u64; 4],
 }
+
+impl Flow {
+    /// Nothing was seen.
+    pub const NONE: Self = Self {
+        rst_sent: 0,
+        icmp_sent: 0,
+        rst_reason: 0,
+        icmp_kind: 0,
+        icmp_code: 0,
+        padding: [0; 2],
+        drops: [DropSlot {
+            at: 0,
+            reason: 0,
+            count: 0,
+            tcp_flags: 0,
+            from_upstream: 0,
+        }; DROP_SLOTS],
+        reserved: [0; 4],
+    };
+}

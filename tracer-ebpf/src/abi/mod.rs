@@ -45,6 +45,14 @@ pub struct Endpoint {
     pub port: u16,
 }
 
+impl Endpoint {
+    /// No address, no port.
+    pub const NONE: Self = Self {
+        address: [0; 16],
+        port: 0,
+    };
+}
+
 /// Counters of the kernel side, slots of the `COUNTERS` per-CPU array.
 pub mod counter {
     /// Records that found the ring buffer full.
@@ -58,7 +66,7 @@ const _: () = {
     assert!(size_of::<Endpoint>() == 18);
     assert!(size_of::<Flow>() == 104);
     assert!(size_of::<FlowKey>() == 36);
-    assert!(size_of::<Worker>() == 48);
+    assert!(size_of::<Worker>() == 56);
     assert!(size_of::<Connection>().is_multiple_of(8));
     assert!(size_of::<Failure>().is_multiple_of(8));
     assert!(size_of::<Answer>().is_multiple_of(8));

@@ -20,6 +20,10 @@ pub struct Answer {
     pub peer: u64,
     /// `r->connection->log->connection`, 0 unknown.
     pub connection: u64,
+    /// `pc->start_time`.
+    pub begun: u32,
+    /// Zero.
+    pub padding2: u32,
     /// The client's end; port 0 unknown.
     pub client: Endpoint,
     /// The status.
@@ -38,6 +42,10 @@ pub struct LogCall {
     pub peer: u64,
     /// `log->connection`.
     pub connection: u64,
+    /// `pc->start_time`.
+    pub begun: u32,
+    /// Zero.
+    pub padding: u32,
     /// The errno given, 0 none.
     pub errno: u32,
     /// `NGX_LOG_*`.

@@ -22,6 +22,10 @@ pub struct Worker {
     pub start: u64,
     /// The `struct sock *` that call moved to `SYN_SENT`, 0 none.
     pub socket: u64,
+    /// `pc->start_time` of that call.
+    pub begun: u32,
+    /// `pc->tries` of that call.
+    pub tries: u32,
     /// The errno that call logged, 0 none.
     pub logged_errno: u32,
     /// Zero.

@@ -7,9 +7,7 @@ use aya_ebpf::{
     macros::{uprobe, uretprobe},
     programs::{ProbeContext, RetProbeContext},
 };
-use tracer_ebpf::abi::{
-    Connection, FAILURE, FLAG_RETRY, FLAG_UNIX, Failure, Routes, SOCKADDR_LEN, Worker,
-};
+use tracer_ebpf::abi::{Connection, FAILURE, FLAG_RETRY, FLAG_UNIX, Failure, Routes, Worker};
 
 use crate::{
     emit::{self, Urgency},
@@ -27,6 +25,8 @@ const NGX_DONE: i32 = -4;
 const PC_CONNECTION: u64 = 0;
 const PC_SOCKADDR: u64 = 8;
 const PC_SOCKLEN: u64 = 16;
+const PC_TRIES: u64 = 32;
+const PC_START_TIME: u64 = 40;
 const PC_LOCAL: u64 = 96;
 /// ngx_connection_t.fd, src/core/ngx_connection.h.
 pub const CONNECTION_FD: u64 = 24;
@@ -37,6 +37,8 @@ pub fn connect_peer(ctx: ProbeContext) -> u32 {
     if let (Some((_, worker)), Some(peer)) = (task::worker(), ctx.arg::<u64>(0)) {
         worker.peer = peer;
         worker.start = task::now();
+        worker.begun = begun(peer);
+        worker.tries = read::user::<u64>(peer.wrapping_add(PC_TRIES)).unwrap_or(0) as u32;
         worker.socket = 0;
         worker.logged_errno = 0;
         worker.routes = Routes::default();
@@ -58,10 +60,16 @@ pub fn connect_peer_return(ctx: RetProbeContext) -> u32 {
     let code = ctx.ret::<i64>() as i32;
     match code {
         NGX_OK | NGX_AGAIN => connected(pid, worker, peer),
-        NGX_DONE => reused(pid, peer),
+        NGX_DONE => reused(pid, worker, peer),
         _ => failed(pid, worker, peer, code),
     }
     0
+}
+
+/// `pc->start_time`, the low half: with the peer object it names a request.
+#[inline(always)]
+pub fn begun(peer: u64) -> u32 {
+    read::user::<u64>(peer.wrapping_add(PC_START_TIME)).unwrap_or(0) as u32
 }
 
 /// The socket behind `pc->connection`.
@@ -75,18 +83,22 @@ fn socket(peer: u64) -> Option<u64> {
 #[inline(always)]
 fn connected(pid: u32, worker: &Worker, peer: u64) {
     if worker.socket != 0 {
+        if let Some(connection) = CONNECTIONS.get_ptr_mut(&worker.socket) {
+            // SAFETY: the entry lives as long as the program runs.
+            unsafe { (*connection).routes = worker.routes };
+        }
         return;
     }
     let Some(sk) = socket(peer) else { return };
     if sock::family(sk) != sock::AF_UNIX {
         return;
     }
-    state::enter(sk, pid, peer, worker.start, FLAG_UNIX);
+    state::enter(sk, pid, worker, peer, worker.start, FLAG_UNIX);
 }
 
 /// A kept-alive connection serves another request.
 #[inline(always)]
-fn reused(pid: u32, peer: u64) {
+fn reused(pid: u32, worker: &Worker, peer: u64) {
     let Some(sk) = socket(peer) else { return };
     let now = task::now();
     if CONNECTIONS.get_ptr(&sk).is_none() {
@@ -95,7 +107,7 @@ fn reused(pid: u32, peer: u64) {
         } else {
             0
         };
-        state::enter(sk, pid, peer, 0, flag);
+        state::enter(sk, pid, worker, peer, 0, flag);
     }
     let Some(connection) = CONNECTIONS.get_ptr_mut(&sk) else {
         return;
@@ -103,22 +115,20 @@ fn reused(pid: u32, peer: u64) {
     // SAFETY: the entry lives as long as the program runs.
     let connection: &mut Connection = unsafe { &mut *connection };
     connection.peer = peer;
+    connection.begun = worker.begun;
+    connection.tries = worker.tries;
     connection.reuses += 1;
     connection.reused_at = now;
     connection.first_byte = 0;
     connection.status = 0;
     connection.flags &= !FLAG_RETRY;
-    connection.flags |= retry_flag(pid, peer);
+    connection.flags |= retry_flag(pid, peer, worker.begun);
 }
 
 /// [`FLAG_RETRY`] if an attempt of this request failed before.
 #[inline(always)]
-pub fn retry_flag(pid: u32, peer: u64) -> u16 {
-    let key = RetryKey {
-        peer,
-        worker: u64::from(pid),
-    };
-    if RETRIES.get_ptr(&key).is_some() {
+pub fn retry_flag(pid: u32, peer: u64, begun: u32) -> u16 {
+    if RETRIES.get_ptr(&RetryKey::new(pid, peer, begun)).is_some() {
         FLAG_RETRY
     } else {
         0
@@ -127,59 +137,50 @@ pub fn retry_flag(pid: u32, peer: u64) -> u16 {
 
 /// Remembers that an attempt of this request failed.
 #[inline(always)]
-pub fn mark_failed(pid: u32, peer: u64) {
+pub fn mark_failed(pid: u32, peer: u64, begun: u32) {
     if peer != 0 {
-        let _ = RETRIES.insert(
-            &RetryKey {
-                peer,
-                worker: u64::from(pid),
-            },
-            &1,
-            0,
-        );
+        let _ = RETRIES.insert(&RetryKey::new(pid, peer, begun), &1, 0);
     }
 }
 
+/// A failure of which nothing is known yet, in read-only data.
+static UNKNOWN: Failure = Failure::UNKNOWN;
+
 #[inline(always)]
 fn failed(pid: u32, worker: &Worker, peer: u64, code: i32) {
-    let now = task::now();
-    let errno = if worker.logged_errno != 0 {
-        worker.logged_errno
-    } else {
-        task::errno(worker)
-    };
-    let mut record = Failure {
-        header: emit::header::<Failure>(FAILURE, pid, now),
-        start: worker.start,
-        peer,
-        code,
-        errno,
-        routes: worker.routes,
-        syn_sent: u8::from(worker.socket != 0),
-        has_address: 0,
-        padding: [0; 2],
-        address_len: 0,
-        address: [0; SOCKADDR_LEN],
-        source: [0; 32],
-    };
-    if let (Some(address), Some(len)) = (
-        read::user::<u64>(peer.wrapping_add(PC_SOCKADDR)),
-        read::user::<u32>(peer.wrapping_add(PC_SOCKLEN)),
-    ) {
-        // A sockaddr is allocated with room for its family; reading a full sockaddr_un may cross into the next
-        // object, which the length then hides.
+    mark_failed(pid, peer, worker.begun);
+    emit::in_place(&UNKNOWN, Urgency::Now, |record| {
+        record.header = emit::header::<Failure>(FAILURE, pid, task::now());
+        record.start = worker.start;
+        record.peer = peer;
+        record.begun = worker.begun;
+        record.tries = worker.tries;
+        record.code = code;
+        record.errno = if worker.logged_errno == 0 {
+            task::errno(worker)
+        } else {
+            worker.logged_errno
+        };
+        record.routes = worker.routes;
+        record.syn_sent = u8::from(worker.socket != 0);
+        if let Some(source) = source(peer) {
+            record.source = source;
+        }
+        let (Some(address), Some(len)) = (
+            read::user::<u64>(peer.wrapping_add(PC_SOCKADDR)),
+            read::user::<u32>(peer.wrapping_add(PC_SOCKLEN)),
+        ) else {
+            return;
+        };
+        // A sockaddr has room for its family only: a full sockaddr_un may cross into the next object, which the
+        // length then hides.
         // SAFETY: the helper checks the address itself.
         let read = unsafe { bpf_probe_read_user_buf(address as *const u8, &mut record.address) };
         if read.is_ok() && address != 0 {
             record.has_address = 1;
             record.address_len = len;
         }
-    }
-    if let Some(source) = source(peer) {
-        record.source = source;
-    }
-    mark_failed(pid, peer);
-    emit::record(&record, Urgency::Now);
+    });
 }
 
 /// `pc->local->sockaddr`, if it looks like one (the member moves in builds without SSL).

@@ -7,7 +7,10 @@ use tracer_ebpf::abi::{FORMAT_LEN, LOG_CALL, LogCall};
 
 use crate::{
     emit::{self, Urgency},
-    hooks::request::{LOG_CONNECTION, peer_of},
+    hooks::{
+        attempt,
+        request::{LOG_CONNECTION, peer_of},
+    },
     read, task,
 };
 
@@ -43,10 +46,15 @@ pub fn log_error(ctx: ProbeContext) -> u32 {
         header: emit::header::<LogCall>(LOG_CALL, pid, task::now()),
         peer: peer(log),
         connection: read::user(log.wrapping_add(LOG_CONNECTION)).unwrap_or(0),
+        begun: 0,
+        padding: 0,
         errno,
         level: level as u32,
         format: [0; FORMAT_LEN],
     };
+    if record.peer != 0 {
+        record.begun = attempt::begun(record.peer);
+    }
     // SAFETY: the helper checks the address itself.
     let _ = unsafe { bpf_probe_read_user_str_bytes(format as *const u8, &mut record.format) };
     emit::record(&record, Urgency::Whenever);

@@ -45,6 +45,8 @@ pub fn received(ctx: BtfTracePointContext) -> i32 {
             socket: sk,
             peer: connection.peer,
             start: connection.start,
+            begun: connection.begun,
+            padding2: 0,
             status: connection.status,
             unix: u8::from(connection.flags & FLAG_UNIX != 0),
             padding: [0; 3],

@@ -7,7 +7,8 @@ use tracer_ebpf::abi::{ANSWER, Answer, Endpoint};
 
 use crate::{
     emit::{self, Urgency},
-    hooks::attempt::CONNECTION_FD,
+    hooks::attempt::{self, CONNECTION_FD},
+    maps::{RETRIES, RetryKey},
     read, sock, task,
 };
 
@@ -51,10 +52,16 @@ pub fn special_response(ctx: ProbeContext) -> u32 {
         header: emit::header::<Answer>(ANSWER, pid, task::now()),
         peer: peer_of(request),
         connection: 0,
+        begun: 0,
+        padding2: 0,
         client: Endpoint::default(),
         status: status as u16,
         padding: [0; 4],
     };
+    if record.peer != 0 {
+        record.begun = attempt::begun(record.peer);
+        let _ = RETRIES.remove(&RetryKey::new(pid, record.peer, record.begun));
+    }
     if let Some(connection) = read::user::<u64>(request.wrapping_add(REQUEST_CONNECTION)) {
         if let Some(log) = read::user::<u64>(connection.wrapping_add(CONNECTION_LOG)) {
             record.connection = read::user(log.wrapping_add(LOG_CONNECTION)).unwrap_or(0);

@@ -43,7 +43,8 @@ pub fn send_reset_plain(ctx: BtfTracePointContext) -> i32 {
 /// Only the answer to a SYN for which there is no socket counts here.
 #[inline(always)]
 fn send_reset(sk: u64, skb: u64, reason: u32) -> i32 {
-    if sk != 0 {
+    // The skb's own check: the verifier takes no arithmetic on a pointer that may be null.
+    if sk != 0 || skb == 0 {
         return 0;
     }
     let Some(packet) = packet::of_upstream(skb) else {

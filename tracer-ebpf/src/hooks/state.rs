@@ -2,9 +2,7 @@
 //! `tcp_destroy_sock(struct sock *sk)`, since 4.15: a connection's life. Without them nothing is known of it.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use tracer_ebpf::abi::{
-    CONNECTION, Connection, Endpoint, FLAG_RETRY, FLAG_UNIX, Flow, FlowKey, Header, Routes,
-};
+use tracer_ebpf::abi::{Connection, FLAG_RETRY, FLAG_UNIX, FlowKey, Worker};
 
 use crate::{
     emit::{self, Urgency},
@@ -71,49 +69,32 @@ fn opened(sk: u64) {
         worker.start
     };
     worker.socket = sk;
-    enter(sk, pid, worker.peer, start, 0);
+    enter(sk, pid, worker, worker.peer, start, 0);
 }
+
+/// A connection of which nothing is known yet. In read-only data: it is too large for the BPF stack beside others.
+static UNKNOWN: Connection = Connection::UNKNOWN;
 
 /// Enters a connection into the map.
 #[inline(always)]
-pub fn enter(sk: u64, pid: u32, peer: u64, start: u64, flags: u16) {
-    let connection = Connection {
-        header: Header {
-            tag: CONNECTION,
-            len: size_of::<Connection>() as u16,
-            pid,
-            at: 0,
-        },
-        socket: sk,
-        peer,
-        start,
-        established: 0,
-        first_byte: 0,
-        fin_received: 0,
-        rst_received: 0,
-        error_at: 0,
-        last_retransmit: 0,
-        reused_at: 0,
-        bytes_received: 0,
-        bytes_sent: 0,
-        error: 0,
-        netns: sock::netns(sk),
-        reuses: 0,
-        flags: flags | attempt::retry_flag(pid, peer),
-        syn_retransmits: 0,
-        routes: Routes::default(),
-        status: 0,
-        state: state::SYN_SENT as u8,
-        padding: 0,
-        local: Endpoint::default(),
-        remote: if flags & FLAG_UNIX == 0 {
-            sock::remote(sk)
-        } else {
-            Endpoint::default()
-        },
-        flow: Flow::default(),
+pub fn enter(sk: u64, pid: u32, worker: &Worker, peer: u64, start: u64, flags: u16) {
+    let _ = CONNECTIONS.insert(&sk, &UNKNOWN, 0);
+    let Some(connection) = CONNECTIONS.get_ptr_mut(&sk) else {
+        return;
     };
-    let _ = CONNECTIONS.insert(&sk, &connection, 0);
+    // SAFETY: the entry lives as long as the program runs.
+    let connection: &mut Connection = unsafe { &mut *connection };
+    connection.header.pid = pid;
+    connection.socket = sk;
+    connection.peer = peer;
+    connection.start = start;
+    connection.begun = worker.begun;
+    connection.tries = worker.tries;
+    connection.netns = sock::netns(sk);
+    connection.flags = flags | attempt::retry_flag(pid, peer, worker.begun);
+    if flags & FLAG_UNIX == 0 {
+        connection.remote = sock::remote(sk);
+    }
 }
 
 /// Writes the connection's record and forgets it.
@@ -135,7 +116,7 @@ fn finish(sk: u64, connection: &mut Connection) {
             connection.flow = unsafe { *flow };
             let _ = FLOWS.remove(&key);
         }
-        attempt::mark_failed(connection.header.pid, connection.peer);
+        attempt::mark_failed(connection.header.pid, connection.peer, connection.begun);
     }
     let urgency = if failed && connection.flags & FLAG_RETRY == 0 {
         Urgency::Now

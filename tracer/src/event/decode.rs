@@ -8,13 +8,13 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use bytes::Buf;
 use thiserror::Error;
 use tracer_ebpf::abi::{
-    ANSWER, CONNECTION, DROP_SLOTS, EXECUTED, EXITED, FAILURE, FIRST_BYTE, FLAG_RST_IN_SYN_SENT,
-    FLAG_UNIX, FORKED, FORMAT_LEN, LOG_CALL, PROCESS, RETRANSMIT, SOCKADDR_LEN,
+    ANSWER, CONNECTION, DROP_SLOTS, EXITED, FAILURE, FIRST_BYTE, FLAG_RST_IN_SYN_SENT, FLAG_UNIX,
+    FORKED, FORMAT_LEN, LOG_CALL, PROCESS, RETRANSMIT, SOCKADDR_LEN,
 };
 
 use super::{
-    Answer, Connection, Drop, Event, Failure, FirstByte, LogCall, Process, ProcessKind, Retransmit,
-    RouteLookup, RstSent, Time, Upstream,
+    Answer, Connection, Drop, Event, Failure, FirstByte, LogCall, Peer, Process, ProcessKind,
+    Retransmit, RouteLookup, RstSent, Time, Upstream,
 };
 use crate::kernel::Reasons;
 
@@ -95,7 +95,8 @@ struct Head {
 
 fn failure(header: &Head, mut buf: &[u8]) -> Failure {
     let start = Time(buf.get_u64_ne());
-    let peer = buf.get_u64_ne();
+    let peer = peer(buf.get_u64_ne(), buf.get_u32_ne()).unwrap_or_default();
+    let tries = buf.get_u32_ne();
     let code = buf.get_i32_ne();
     let errno = buf.get_u32_ne();
     let routes = routes(&mut buf);
@@ -110,6 +111,7 @@ fn failure(header: &Head, mut buf: &[u8]) -> Failure {
         at: header.at,
         worker: header.pid,
         peer,
+        tries,
         // Where nginx chose no peer, the address is that of an earlier attempt.
         upstream: if has_address && code != NGX_BUSY {
             sockaddr(address)
@@ -129,7 +131,7 @@ fn failure(header: &Head, mut buf: &[u8]) -> Failure {
 
 fn connection(header: &Head, mut buf: &[u8], reasons: &Reasons) -> Connection {
     let socket = buf.get_u64_ne();
-    let peer = buf.get_u64_ne();
+    let peer_address = buf.get_u64_ne();
     let start = Time(buf.get_u64_ne());
     let established = some(buf.get_u64_ne());
     let first_byte = some(buf.get_u64_ne());
@@ -140,6 +142,8 @@ fn connection(header: &Head, mut buf: &[u8], reasons: &Reasons) -> Connection {
     let reused_at = some(buf.get_u64_ne());
     let bytes_received = buf.get_u64_ne();
     let bytes_sent = buf.get_u64_ne();
+    let peer = peer(peer_address, buf.get_u32_ne());
+    let tries = buf.get_u32_ne();
     let error = buf.get_u32_ne();
     let netns = buf.get_u32_ne();
     let reuses = buf.get_u32_ne();
@@ -164,6 +168,7 @@ fn connection(header: &Head, mut buf: &[u8], reasons: &Reasons) -> Connection {
         socket,
         worker: header.pid,
         peer,
+        tries,
         start,
         closed: header.at,
         local: (local.port() != 0).then_some(local),
@@ -223,8 +228,10 @@ fn retransmit(header: &Head, mut buf: &[u8]) -> Retransmit {
 
 fn first_byte(header: &Head, mut buf: &[u8]) -> FirstByte {
     let socket = buf.get_u64_ne();
-    let peer = buf.get_u64_ne();
+    let address = buf.get_u64_ne();
     let start = Time(buf.get_u64_ne());
+    let peer = peer(address, buf.get_u32_ne()).unwrap_or_default();
+    buf.advance(4);
     let status = buf.get_u16_ne();
     let unix = buf.get_u8() != 0;
     buf.advance(3);
@@ -242,23 +249,27 @@ fn first_byte(header: &Head, mut buf: &[u8]) -> FirstByte {
 }
 
 fn answer(header: &Head, mut buf: &[u8]) -> Answer {
-    let peer = buf.get_u64_ne();
+    let address = buf.get_u64_ne();
     let connection = buf.get_u64_ne();
+    let peer = peer(address, buf.get_u32_ne());
+    buf.advance(4);
     let client = endpoint(&mut buf);
     let status = buf.get_u16_ne();
     Answer {
         at: header.at,
         worker: header.pid,
         status,
-        peer: (peer != 0).then_some(peer),
+        peer,
         client: (client.port() != 0).then_some(client),
         connection: (connection != 0).then_some(connection),
     }
 }
 
 fn log_call(header: &Head, mut buf: &[u8]) -> LogCall {
-    let peer = buf.get_u64_ne();
+    let address = buf.get_u64_ne();
     let connection = buf.get_u64_ne();
+    let peer = peer(address, buf.get_u32_ne());
+    buf.advance(4);
     let errno = buf.get_u32_ne();
     let level = u8::try_from(buf.get_u32_ne()).unwrap_or(u8::MAX);
     let format = &buf[..FORMAT_LEN];
@@ -269,7 +280,7 @@ fn log_call(header: &Head, mut buf: &[u8]) -> LogCall {
         level,
         errno,
         connection,
-        peer: (peer != 0).then_some(peer),
+        peer,
         format: String::from_utf8_lossy(format).into_owned(),
     }
 }
@@ -281,13 +292,17 @@ fn process(header: &Head, mut buf: &[u8]) -> Process {
         FORKED => ProcessKind::Forked { master: value },
         EXITED => ProcessKind::Exited { code: value },
         // The ABI has no fourth kind; `EXECUTED` asks for a look at the process, which is harmless.
-        EXECUTED | _ => ProcessKind::Executed,
+        _ => ProcessKind::Executed,
     };
     Process {
         at: header.at,
         pid: header.pid,
         kind,
     }
+}
+
+fn peer(address: u64, begun: u32) -> Option<Peer> {
+    (address != 0).then_some(Peer { address, begun })
 }
 
 fn some(time: u64) -> Option<Time> {

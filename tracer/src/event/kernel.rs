@@ -6,8 +6,16 @@ use serde::{Deserialize, Serialize};
 
 use super::{Time, Upstream};
 
-/// nginx's `ngx_peer_connection_t` of a request: its address in the worker. All tries of one request share it.
-pub type Peer = u64;
+/// What names a request within its worker: all tries of one request share it.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+pub struct Peer {
+    /// The address of nginx's `ngx_peer_connection_t` in the worker; nginx recycles it.
+    pub address: u64,
+    /// `pc->start_time`: when the request turned to its upstream, in nginx's own milliseconds (low half).
+    pub begun: u32,
+}
 
 /// `ngx_event_connect_peer` failed at once (`src/event/ngx_event_connect.c`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +28,8 @@ pub struct Failure {
     pub worker: u32,
     /// The request's peer object.
     pub peer: Peer,
+    /// `pc->tries` left at the call: falls from try to try, but stays after a stale kept-alive connection.
+    pub tries: u32,
     /// Where to; `None` if nginx chose no peer (`no live upstreams`).
     pub upstream: Option<Upstream>,
     /// The source address from `proxy_bind`, if one was set.
@@ -52,8 +62,10 @@ pub struct Connection {
     pub socket: u64,
     /// The worker.
     pub worker: u32,
-    /// The request it served last; 0 unknown (opened before attaching).
-    pub peer: Peer,
+    /// The request it served last; `None` unknown (opened before attaching, not used since).
+    pub peer: Option<Peer>,
+    /// `pc->tries` left at the call, see [`Failure::tries`].
+    pub tries: u32,
     /// `connect()` began; 0 if that was before attaching.
     pub start: Time,
     /// When the worker closed it.

@@ -336,9 +336,13 @@ fn is_variant(one: &Hook, other: &Hook) -> bool {
     }
 }
 
-/// An error with its causes, in one line.
+/// An error with its causes, in one line, without the verifier's listing.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
+    if let Some(at) = text.find("Verifier output") {
+        text.truncate(at);
+        text = text.trim_end_matches([' ', '.', '\n']).to_owned();
+    }
     let mut source = error.source();
     while let Some(cause) = source {
         text = format!("{text}: {cause}");

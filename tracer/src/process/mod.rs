@@ -3,10 +3,12 @@
 //! Every read is bounded, and a process may vanish between two of them: all of these give an error (or `None`)
 //! then, never a half-read answer. Pids are the host's (the ones of the `/proc` that tracer sees).
 
+pub mod netns;
 mod status;
 mod unit;
 
 pub use self::{
+    netns::Netns,
     status::{Status, name, start_time, status},
     unit::{unified_path, unit},
 };

@@ -13,7 +13,6 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use super::{
-    netns::{self, Netns},
     owner::Owners,
     route,
     sock_diag::{self, Query, TcpSocket},
@@ -23,7 +22,10 @@ use crate::{
         Time,
         fact::{Listener, ListenerView, Owner},
     },
-    process,
+    process::{
+        self,
+        netns::{self, Netns},
+    },
 };
 
 const SOCKETS: usize = 16_384;
@@ -199,7 +201,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::source::host::netns::in_new_netns;
+    use crate::process::netns::in_new_netns;
 
     fn ask(address: SocketAddr) -> ListenerView {
         let own = std::process::id();

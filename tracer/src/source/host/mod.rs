@@ -6,12 +6,9 @@
 
 mod listener;
 mod netlink;
-mod netns;
 mod owner;
 mod route;
 mod sock_diag;
-
-pub use self::netns::Netns;
 
 use anyhow::{Result, bail};
 

@@ -79,13 +79,13 @@ impl Netns {
 
 /// One number of `/proc/sys/net` in the namespace of the calling thread; `None` if it is absent there.
 #[must_use]
-pub(super) fn sysctl(name: &str) -> Option<u32> {
+pub fn sysctl(name: &str) -> Option<u32> {
     sysctl_text(name)?.trim().parse().ok()
 }
 
 /// One setting of `/proc/sys/net` in the namespace of the calling thread, e.g. `ipv4/ip_local_port_range`.
 #[must_use]
-pub(super) fn sysctl_text(name: &str) -> Option<String> {
+pub fn sysctl_text(name: &str) -> Option<String> {
     fs::read_to_string(format!("/proc/sys/net/{name}")).ok()
 }
 
@@ -100,17 +100,17 @@ fn inode_number(metadata: &fs::Metadata) -> io::Result<u32> {
 
 /// A thread in a network namespace of its own, with its loopback up; it lives as long as this value.
 #[cfg(test)]
-pub(super) struct NewNetns<T> {
+pub(crate) struct NewNetns<T> {
     /// What its work gave.
-    pub(super) value: T,
+    pub(crate) value: T,
     /// The thread's id: `/proc` shows it as it does a process.
-    pub(super) thread: u32,
+    pub(crate) thread: u32,
     _leave: std::sync::mpsc::Sender<()>,
 }
 
 /// Runs `work` on a thread in a new namespace. `None`, and a line that says so, without the privilege for it.
 #[cfg(test)]
-pub(super) fn in_new_netns<T: Send + 'static>(
+pub(crate) fn in_new_netns<T: Send + 'static>(
     test: &str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Option<NewNetns<T>> {

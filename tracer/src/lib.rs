@@ -5,4 +5,7 @@
 
 pub mod correlate;
 pub mod event;
+pub mod nginx;
+pub mod process;
+pub mod source;
 pub mod verdict;

@@ -6,5 +6,8 @@
 pub mod correlate;
 pub mod event;
 pub mod kernel;
+pub mod nginx;
 pub mod probe;
+pub mod process;
+pub mod source;
 pub mod verdict;

@@ -1,3 +1,53 @@
-//! The project's tasks.
+//! The project's tasks, one file a task: `cargo xtask setup`.
+//!
+//! A task sets up what it needs and says so; nothing is installed on the host. Cargo runs as the
+//! user who called; only what must be root goes through one `sudo`.
 
-fn main() {}
+mod command;
+mod packages;
+mod privilege;
+mod setup;
+mod toolchain;
+mod tree;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use workspace::Workspace;
+
+/// The tasks of tracer's repository.
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    after_help = "Examples:
+)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    Setup(setup::Arguments),
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().task) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<ExitCode> {
+    let workspace = Workspace::find()?;
+    match task {
+        Task::Setup(arguments) => setup::run(&workspace, &arguments),
+    }
+}

@@ -1,9 +1,11 @@
-//! The project's tasks, one file a task: `cargo xtask setup`.
+//! The project's tasks, one file a task: `cargo xtask setup|build|test|demo|install`.
 //!
 //! A task sets up what it needs and says so; nothing is installed on the host. Cargo runs as the
 //! user who called; only what must be root goes through one `sudo`.
 
+mod build;
 mod command;
+mod install;
 mod packages;
 mod privilege;
 mod setup;
@@ -24,6 +26,7 @@ use workspace::Workspace;
     name = "cargo xtask",
     bin_name = "cargo xtask",
     after_help = "Examples:
+  cargo xtask install           build as you, copy to /usr/local/bin (then: sudo tracer live)"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -33,6 +36,8 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Task {
     Setup(setup::Arguments),
+    Build(build::Arguments),
+    Install(install::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -49,5 +54,7 @@ fn run(task: Task) -> Result<ExitCode> {
     let workspace = Workspace::find()?;
     match task {
         Task::Setup(arguments) => setup::run(&workspace, &arguments),
+        Task::Build(arguments) => build::run(&workspace, &arguments),
+        Task::Install(arguments) => install::run(&workspace, &arguments),
     }
 }

@@ -9,6 +9,7 @@ mod install;
 mod packages;
 mod privilege;
 mod setup;
+mod test;
 mod toolchain;
 mod tree;
 mod workspace;
@@ -26,6 +27,8 @@ use workspace::Workspace;
     name = "cargo xtask",
     bin_name = "cargo xtask",
     after_help = "Examples:
+  cargo xtask test              every check there is, real-kernel tests included
+  cargo xtask test refused      the tests whose name contains `refused`, no other check
   cargo xtask install           build as you, copy to /usr/local/bin (then: sudo tracer live)"
 )]
 struct Arguments {
@@ -37,6 +40,7 @@ struct Arguments {
 enum Task {
     Setup(setup::Arguments),
     Build(build::Arguments),
+    Test(test::Arguments),
     Install(install::Arguments),
 }
 
@@ -55,6 +59,7 @@ fn run(task: Task) -> Result<ExitCode> {
     match task {
         Task::Setup(arguments) => setup::run(&workspace, &arguments),
         Task::Build(arguments) => build::run(&workspace, &arguments),
+        Task::Test(arguments) => test::run(&workspace, &arguments),
         Task::Install(arguments) => install::run(&workspace, &arguments),
     }
 }

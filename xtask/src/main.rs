@@ -5,6 +5,7 @@
 
 mod build;
 mod command;
+mod demo;
 mod install;
 mod packages;
 mod privilege;
@@ -27,6 +28,7 @@ use workspace::Workspace;
     name = "cargo xtask",
     bin_name = "cargo xtask",
     after_help = "Examples:
+  cargo xtask demo              watch tracer explain real 502s, in a network namespace of its own
   cargo xtask test              every check there is, real-kernel tests included
   cargo xtask test refused      the tests whose name contains `refused`, no other check
   cargo xtask install           build as you, copy to /usr/local/bin (then: sudo tracer live)"
@@ -41,6 +43,7 @@ enum Task {
     Setup(setup::Arguments),
     Build(build::Arguments),
     Test(test::Arguments),
+    Demo(demo::Arguments),
     Install(install::Arguments),
 }
 
@@ -60,6 +63,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Setup(arguments) => setup::run(&workspace, &arguments),
         Task::Build(arguments) => build::run(&workspace, &arguments),
         Task::Test(arguments) => test::run(&workspace, &arguments),
+        Task::Demo(arguments) => demo::run(&workspace, &arguments),
         Task::Install(arguments) => install::run(&workspace, &arguments),
     }
 }

@@ -62,21 +62,23 @@ impl Cgroup {
         &self.name
     }
 
-    /// Makes `command` start in the cgroup.
-    pub fn place(&self, command: &mut Command) -> Result<()> {
+    /// What makes a command start in the cgroup.
+    pub fn placing(&self) -> Result<impl FnOnce(&mut Command) -> Result<()> + 'static> {
         let processes = File::options()
             .write(true)
             .open(self.path.join("cgroup.procs"))?;
-        // SAFETY: between fork and exec one write is made; "0" is the writing process.
-        unsafe {
-            command.pre_exec(move || {
-                match libc::write(processes.as_raw_fd(), c"0".as_ptr().cast(), 1) {
-                    1 => Ok(()),
-                    _ => Err(std::io::Error::last_os_error()),
-                }
-            });
-        }
-        Ok(())
+        Ok(move |command: &mut Command| {
+            // SAFETY: between fork and exec one write is made; "0" is the writing process.
+            unsafe {
+                command.pre_exec(move || {
+                    match libc::write(processes.as_raw_fd(), c"0".as_ptr().cast(), 1) {
+                        1 => Ok(()),
+                        _ => Err(std::io::Error::last_os_error()),
+                    }
+                });
+            }
+            Ok(())
+        })
     }
 
     /// Denies `port` to the cgroup's processes for as long as the cgroup lives.

@@ -3,7 +3,7 @@
 //! Listens on 127.0.0.1:80 and [::1]:80 of the test's network namespace, its workers run as
 //! `nobody`, and its error log has the level that nginx has when nobody sets one.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -74,16 +74,16 @@ impl Nginx {
     }
 
     /// Starts nginx with pid and mount namespaces of its own, as a container runtime would: its
-    /// binary is on a file system that the host does not see. `prepare` as in [`Nginx::start`].
+    /// binary is on a file system that the host does not see, mounted on the folder `image`.
+    /// `prepare` as in [`Nginx::start`].
     pub fn start_contained(
         netns: &Netns,
         config: &Config,
+        image: &Path,
         prepare: impl FnOnce(&mut Command) -> Result<()>,
     ) -> Result<Self> {
         let folder = Folder::new()?;
         let inner = arranged(netns, &folder, config)?;
-        let hidden = folder.join("image");
-        std::fs::create_dir(&hidden)?;
         let mut command = netns.command("unshare")?;
         command
             .args(["--fork", "--kill-child", "--pid", "--mount", "--mount-proc"])
@@ -93,7 +93,7 @@ impl Nginx {
                  && cp $nginx $image/nginx && exec $image/nginx \"$@\"",
             )
             .arg("sh")
-            .arg(&hidden)
+            .arg(image)
             .arg(inner.get_program())
             .args(inner.get_args())
             .stdin(Stdio::null());

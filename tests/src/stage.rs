@@ -8,7 +8,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Result, bail, ensure};
 use serde_json::Value;
@@ -101,7 +103,7 @@ pub struct Stage {
     pub config: Config,
     /// Directives of the healthy location.
     pub healthy: String,
-    contained: bool,
+    image: Option<PathBuf>,
     prepare: Prepare,
     _backend: Backend,
 }
@@ -115,7 +117,7 @@ impl Stage {
             netns,
             config: Config::default(),
             healthy: format!("proxy_pass http://{HEALTHY};"),
-            contained: false,
+            image: None,
             prepare: Box::new(|_| Ok(())),
         })
     }
@@ -125,9 +127,10 @@ impl Stage {
         self.prepare = Box::new(prepare);
     }
 
-    /// Starts nginx in pid and mount namespaces of its own.
-    pub fn contain(&mut self) {
-        self.contained = true;
+    /// Starts nginx in pid and mount namespaces of its own, its binary in a file system that only
+    /// they have, mounted on the folder `image`.
+    pub fn contain(&mut self, image: &Path) {
+        self.image = Some(image.to_owned());
     }
 
     /// Starts nginx with these faults, not the tracer.
@@ -142,17 +145,16 @@ impl Stage {
                 fault.location
             );
         }
-        let nginx = if self.contained {
-            Nginx::start_contained(&self.netns, config, self.prepare)?
-        } else {
-            Nginx::start(&self.netns, config, self.prepare)?
+        let nginx = match &self.image {
+            Some(image) => Nginx::start_contained(&self.netns, config, image, self.prepare)?,
+            None => Nginx::start(&self.netns, config, self.prepare)?,
         };
         Ok(Site {
             nginx,
             netns: self.netns,
             faults,
-            contained: self.contained,
-            sent: 0,
+            contained: self.image.is_some(),
+            sent: AtomicUsize::new(0),
             _backend: self._backend,
         })
     }
@@ -160,7 +162,7 @@ impl Stage {
     /// Starts nginx with these faults and the tracer, sends the load and checks every verdict,
     /// which it gives.
     pub fn check_with(self, faults: Vec<Fault>, load: Load) -> Result<Vec<Value>> {
-        let mut site = self.start(faults)?;
+        let site = self.start(faults)?;
         let tracer = Tracer::follow(site.nginx.master)?;
         let sent = site.send(load)?;
         site.check(&sent, tracer)
@@ -180,7 +182,7 @@ pub struct Site {
     pub netns: Netns,
     faults: Vec<Fault>,
     contained: bool,
-    sent: usize,
+    sent: AtomicUsize,
     _backend: Backend,
 }
 
@@ -195,6 +197,13 @@ pub struct Sent {
 }
 
 impl Sent {
+    /// Adds what was sent after.
+    pub fn extend(&mut self, more: Self) {
+        self.answers.extend(more.answers);
+        self.lines.extend(more.lines);
+        self.client = more.client;
+    }
+
     /// The answers to requests that failed.
     pub fn failed(&self) -> impl Iterator<Item = &Answer> {
         let failed = self.answers.iter().filter(|(_, fault)| fault.is_some());
@@ -204,16 +213,19 @@ impl Sent {
 
 impl Site {
     /// Sends the load, each request with a path of its own, failing and healthy ones in turn.
-    pub fn send(&mut self, load: Load) -> Result<Sent> {
-        let first = self.sent;
-        self.sent += load.failing.max(load.healthy);
+    pub fn send(&self, load: Load) -> Result<Sent> {
+        let rounds = load.failing.max(load.healthy);
+        let first = self.sent.fetch_add(rounds, Ordering::Relaxed);
+        // Both kinds spread evenly over the rounds.
+        let due =
+            |count: usize, round: usize| (round + 1) * count / rounds > round * count / rounds;
         let mut paths = Vec::new();
-        for number in 0..load.failing.max(load.healthy) {
-            let id = first + number;
-            if number < load.failing {
+        for round in 0..rounds {
+            let id = first + round;
+            if due(load.failing, round) {
                 paths.extend((0..self.faults.len()).map(|fault| format!("/fail{fault}/{id}")));
             }
-            if number < load.healthy {
+            if due(load.healthy, round) {
                 paths.push(format!("/ok/{id}"));
             }
         }
@@ -368,8 +380,12 @@ impl Site {
         let request = &verdict["request"];
         same("client", sent.client.into(), &request["client"]);
         same("host", HOST.into(), &request["host"]);
-        // A container's nginx logs its own numbering of processes.
-        if !self.contained {
+        if self.contained {
+            // A container's nginx logs its own numbering of processes, we want the host's.
+            let workers = self.nginx.worker_pids();
+            let known = workers.iter().any(|pid| verdict["worker"] == *pid);
+            same("worker is the host's", true.into(), &known.into());
+        } else {
             same("worker", logged.worker.into(), &verdict["worker"]);
         }
         let time = verdict["time"].as_str().unwrap_or_default();

@@ -65,7 +65,7 @@ fn denied_by_cgroup(denial: Denial, expected: Expected, directives: &str) -> Res
         stage.prepare(place);
         stage.start(vec![Fault::proxy(expected, directives)])
     };
-    let mut site = site?;
+    let site = site?;
     let tracer = tests::tracer::Tracer::follow(site.nginx.master)?;
     let sent = site.send(load)?;
     site.check(&sent, tracer).map(drop)

@@ -50,7 +50,7 @@ fn ipv6_switched_off_is_no_lack_of_ports() -> Result<()> {
     // nginx starts with its listener on [::1], then IPv6 goes.
     stage.config.workers = 1;
     let expected = Expected::new("address-invalid", "[::1]:9001", "EADDRNOTAVAIL").inferred();
-    let mut site = stage.start(vec![Fault::proxy(expected, "")])?;
+    let site = stage.start(vec![Fault::proxy(expected, "")])?;
     site.netns.sysctl("ipv6/conf/all/disable_ipv6", "1")?;
     let tracer = Tracer::follow(site.nginx.master)?;
     let sent = site.send(Load::default())?;
@@ -67,7 +67,7 @@ fn no_descriptor_is_left() -> Result<()> {
     stage.healthy = "return 200 ok;".into();
     let expected = Expected::new("fd-limit", "127.0.0.1:9001", "EMFILE").status(500);
     let fault = Fault::proxy(expected.says(LIMIT.to_string()), "");
-    let mut site = stage.start(vec![fault])?;
+    let site = stage.start(vec![fault])?;
     let worker = *site.nginx.worker_pids().first().context("no worker")?;
     // Below the limit only: what nginx inherited may have any number.
     let used = || -> Result<usize> {

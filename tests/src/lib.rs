@@ -1,1 +1,22 @@
 //! Fixtures: network namespaces, nginx, faulty upstreams, the tracer under test.
+//!
+//! Everything is real: the distribution's nginx, this kernel, faults that the kernel itself
+//! produces. Everything is the test's own: its traffic stays on loopback or in namespaces that it
+//! made, its tracer follows its nginx alone, and what it started ends with it. Needs root; the
+//! programs are found as [`programs`] says.
+
+pub mod backend;
+pub mod client;
+pub mod expected;
+pub mod faults;
+pub mod folder;
+pub mod http2;
+pub mod netns;
+pub mod nginx;
+pub mod process;
+pub mod programs;
+pub mod stage;
+pub mod tracer;
+pub mod tun;
+pub mod veth;
+pub mod wait;

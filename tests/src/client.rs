@@ -1,0 +1,202 @@
+//! The client: one request a connection, over HTTP/1.1, TLS or HTTP/2.
+//!
+//! Everything here connects from the caller's network namespace: call it inside
+//! [`Netns::enter`](crate::netns::Netns::enter).
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::Stdio;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use crate::{http2, programs};
+
+/// The Host header of every request.
+pub const HOST: &str = "shop.test";
+
+/// More than any nginx timer in these tests.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// The way to nginx.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Front {
+    /// HTTP/1.1 to 127.0.0.1:80.
+    Http,
+    /// HTTP/1.1 to [::1]:80.
+    HttpV6,
+    /// HTTP/2 with prior knowledge to 127.0.0.1:81.
+    Http2,
+    /// HTTP/1.1 over TLS to 127.0.0.1:443.
+    Tls,
+    /// HTTP/2 over TLS to 127.0.0.1:443.
+    TlsHttp2,
+}
+
+impl Front {
+    /// The client's address as nginx sees it.
+    pub fn client(self) -> &'static str {
+        if self == Self::HttpV6 {
+            "::1"
+        } else {
+            "127.0.0.1"
+        }
+    }
+
+    /// The request line of a GET as nginx logs it.
+    pub fn line(self, path: &str) -> String {
+        match self {
+            Self::Http2 | Self::TlsHttp2 => format!("GET {path} HTTP/2.0"),
+            _ => format!("GET {path} HTTP/1.1"),
+        }
+    }
+
+    fn get(self, path: &str) -> Result<u16> {
+        match self {
+            Self::Http => http(&mut dial("127.0.0.1:80")?, "GET", path),
+            Self::HttpV6 => http(&mut dial("[::1]:80")?, "GET", path),
+            Self::Http2 => http2::get(&mut dial("127.0.0.1:81")?, HOST, path),
+            Self::Tls => tls("http/1.1", |stream| http(stream, "GET", path)),
+            Self::TlsHttp2 => tls("h2", |stream| http2::get(stream, HOST, path)),
+        }
+    }
+}
+
+/// What a client got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The path it asked for.
+    pub path: String,
+    /// The status it got.
+    pub status: u16,
+    /// When the answer had come.
+    pub at: Instant,
+}
+
+/// Sends one GET over plain HTTP/1.1 and gives the status.
+pub fn get(path: &str) -> Result<u16> {
+    Front::Http.get(path)
+}
+
+/// Sends one POST with a small body over plain HTTP/1.1 and gives the status.
+pub fn post(path: &str) -> Result<u16> {
+    http(&mut dial("127.0.0.1:80")?, "POST", path)
+}
+
+/// Sends a GET for each path, `concurrency` at a time, and gives the answers in any order. A
+/// request without an answer is an error.
+pub fn send(front: Front, paths: &[String], concurrency: usize) -> Result<Vec<Answer>> {
+    let next = AtomicUsize::new(0);
+    let answers = Mutex::new(Vec::with_capacity(paths.len()));
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..concurrency)
+            .map(|_| {
+                scope.spawn(|| -> Result<()> {
+                    while let Some(path) = paths.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        let status = front
+                            .get(path)
+                            .with_context(|| format!("no answer to GET {path}"))?;
+                        let answer = Answer {
+                            path: path.clone(),
+                            status,
+                            at: Instant::now(),
+                        };
+                        answers
+                            .lock()
+                            .map_err(|_| anyhow!("a client panicked"))?
+                            .push(answer);
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        for thread in threads {
+            thread.join().map_err(|_| anyhow!("a client panicked"))??;
+        }
+        Ok::<_, anyhow::Error>(())
+    })?;
+    answers
+        .into_inner()
+        .map_err(|_| anyhow!("a client panicked"))
+}
+
+/// Connects to nginx.
+pub fn dial(address: &str) -> Result<TcpStream> {
+    let stream =
+        TcpStream::connect(address).with_context(|| format!("cannot connect to {address}"))?;
+    stream.set_read_timeout(Some(LIMIT))?;
+    Ok(stream)
+}
+
+fn http(stream: &mut (impl Read + Write), method: &str, path: &str) -> Result<u16> {
+    let body = if method == "POST" {
+        "Content-Length: 2\r\n\r\nhi"
+    } else {
+        "\r\n"
+    };
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n{body}"
+    )?;
+    stream.flush()?;
+    let mut answer = Vec::new();
+    // To the end: nginx has then closed its side too.
+    let ended = stream.read_to_end(&mut answer);
+    status(&answer).with_context(|| match ended {
+        Ok(_) => format!("{} bytes came", answer.len()),
+        Err(error) => format!("{} bytes came, then {error}", answer.len()),
+    })
+}
+
+/// The status in an HTTP/1.x answer.
+pub fn status(answer: &[u8]) -> Result<u16> {
+    let line = answer.split(|byte| *byte == b'\r').next().unwrap_or(&[]);
+    let line = std::str::from_utf8(line)?;
+    match line.split(' ').nth(1).map(str::parse) {
+        Some(Ok(status)) if line.starts_with("HTTP/1.") => Ok(status),
+        _ => bail!("no status line: {line:?}"),
+    }
+}
+
+/// Both directions of a child's pipes as one stream.
+struct Pipes {
+    input: std::process::ChildStdin,
+    output: std::process::ChildStdout,
+}
+
+impl Read for Pipes {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.output.read(buffer)
+    }
+}
+
+impl Write for Pipes {
+    fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
+        self.input.write(buffer)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.input.flush()
+    }
+}
+
+/// Talks through `openssl s_client`, which this project tests with rather than link a TLS library.
+fn tls(protocol: &str, talk: impl FnOnce(&mut Pipes) -> Result<u16>) -> Result<u16> {
+    let mut child = programs::command("openssl")?
+        .args(["s_client", "-quiet", "-connect", "127.0.0.1:443", "-alpn"])
+        .arg(protocol)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .context("cannot start openssl s_client")?;
+    let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+        bail!("openssl s_client without pipes");
+    };
+    let answer = talk(&mut Pipes { input, output });
+    drop(child.kill());
+    child.wait()?;
+    answer
+}

@@ -1,0 +1,111 @@
+//! TCP ports that are taken without being served.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use anyhow::{Context, Result};
+
+use crate::netns::Netns;
+use crate::wait::{PATIENCE, until};
+
+/// A socket that is bound to `address` in 127.0.0.0/8 or another IPv4 network, without listen().
+pub fn bound(netns: &Netns, address: &str) -> Result<OwnedFd> {
+    let address: SocketAddr = address.parse()?;
+    let SocketAddr::V4(v4) = address else {
+        anyhow::bail!("{address} is not IPv4");
+    };
+    netns.enter(|| {
+        // SAFETY: no memory is passed.
+        let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
+        if fd < 0 {
+            return Err(std::io::Error::last_os_error()).context("cannot make a socket");
+        }
+        // SAFETY: the call above gave us this descriptor.
+        let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+        let name = libc::sockaddr_in {
+            sin_family: libc::AF_INET as u16,
+            sin_port: v4.port().to_be(),
+            sin_addr: libc::in_addr {
+                s_addr: u32::from(*v4.ip()).to_be(),
+            },
+            sin_zero: [0; 8],
+        };
+        // SAFETY: pointer and length describe `name`.
+        let bound = unsafe {
+            libc::bind(
+                socket.as_raw_fd(),
+                (&raw const name).cast(),
+                size_of_val(&name) as u32,
+            )
+        };
+        match bound {
+            0 => Ok(socket),
+            _ => Err(std::io::Error::last_os_error()).context("cannot bind"),
+        }
+    })
+}
+
+/// A listener whose accept queue is full, and the connection that fills it.
+#[derive(Debug)]
+pub struct Full {
+    _listener: TcpListener,
+    _waiting: TcpStream,
+}
+
+/// Makes a listener on `address` with a backlog of 0, which holds one connection, and fills it.
+pub fn full(netns: &Netns, address: &str) -> Result<Full> {
+    netns.enter(|| {
+        let listener = TcpListener::bind(address)?;
+        // SAFETY: listen takes a descriptor that we own and an integer.
+        if unsafe { libc::listen(listener.as_raw_fd(), 0) } != 0 {
+            return Err(std::io::Error::last_os_error()).context("cannot shrink a backlog");
+        }
+        let waiting = TcpStream::connect(address)?;
+        let port = format!(":{:04X}", listener.local_addr()?.port());
+        until("a full accept queue", PATIENCE, || {
+            let table = std::fs::read_to_string("/proc/thread-self/net/tcp")?;
+            // Local address, remote address, state 0A (listening), then sent:queued.
+            Ok(table
+                .lines()
+                .map(|line| line.split_whitespace().collect::<Vec<_>>())
+                .find(|words| {
+                    words.len() > 4
+                        && words[1].ends_with(&port)
+                        && words[3] == "0A"
+                        && words[4].ends_with(":00000001")
+                })
+                .map(drop))
+        })?;
+        Ok(Full {
+            _listener: listener,
+            _waiting: waiting,
+        })
+    })
+}
+
+/// Takes every ephemeral port towards `address`: the connections, which must be held, and the
+/// listener that they lead to. Leaves `ports` ports in all for each other destination.
+pub fn exhaust_ports(
+    netns: &Netns,
+    address: &str,
+    ports: u16,
+) -> Result<(TcpListener, Vec<TcpStream>)> {
+    const FIRST: u16 = 40000;
+    netns.sysctl(
+        "ipv4/ip_local_port_range",
+        &format!("{FIRST} {}", FIRST + ports - 1),
+    )?;
+    netns.enter(|| {
+        let listener = TcpListener::bind(address)?;
+        let held: Vec<_> = (0..ports)
+            .map(|_| TcpStream::connect(address))
+            .collect::<std::io::Result<_>>()?;
+        let more = TcpStream::connect(address);
+        anyhow::ensure!(
+            more.as_ref()
+                .is_err_and(|error| error.raw_os_error() == Some(libc::EADDRNOTAVAIL)),
+            "a port is left: {more:?}"
+        );
+        Ok((listener, held))
+    })
+}

@@ -1,0 +1,290 @@
+//! A real nginx of a test's own: its configuration, its processes, its error log.
+//!
+//! Listens on 127.0.0.1:80 and [::1]:80 of the test's network namespace, its workers run as
+//! `nobody`, and its error log has the level that nginx has when nobody sets one.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::folder::Folder;
+use crate::netns::Netns;
+use crate::wait::{PATIENCE, until};
+use crate::{client, process, programs};
+
+/// What differs from test to test; everything in nginx's own words.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `worker_processes`.
+    pub workers: u32,
+    /// Directives outside every block.
+    pub main: String,
+    /// Directives of `events`.
+    pub events: String,
+    /// Directives of `http`.
+    pub http: String,
+    /// Directives and locations of the one `server`.
+    pub server: String,
+    /// The level after the error log's file name.
+    pub level: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            workers: 2,
+            main: String::new(),
+            events: String::new(),
+            http: String::new(),
+            server: String::new(),
+            level: "error".into(),
+        }
+    }
+}
+
+/// A running nginx.
+#[derive(Debug)]
+pub struct Nginx {
+    child: Child,
+    /// The master's pid, as the host counts.
+    pub master: u32,
+    workers: u32,
+    folder: Folder,
+    netns: Netns,
+}
+
+impl Nginx {
+    /// Starts nginx in `netns` and waits until it answers. `prepare` gets the command last: it may
+    /// add what the processes shall live under.
+    pub fn start(
+        netns: &Netns,
+        config: &Config,
+        prepare: impl FnOnce(&mut Command) -> Result<()>,
+    ) -> Result<Self> {
+        let folder = Folder::new()?;
+        let mut command = arranged(netns, &folder, config)?;
+        prepare(&mut command)?;
+        let child = command
+            .spawn()
+            .with_context(|| format!("cannot start {command:?}"))?;
+        let master = child.id();
+        Self::ready(child, master, folder, netns, config)
+    }
+
+    /// Starts nginx with pid and mount namespaces of its own, as a container runtime would: its
+    /// binary is on a file system that the host does not see, mounted on the folder `image`.
+    /// `prepare` as in [`Nginx::start`].
+    pub fn start_contained(
+        netns: &Netns,
+        config: &Config,
+        image: &Path,
+        prepare: impl FnOnce(&mut Command) -> Result<()>,
+    ) -> Result<Self> {
+        let folder = Folder::new()?;
+        let inner = arranged(netns, &folder, config)?;
+        let mut command = netns.command("unshare")?;
+        command
+            .args(["--fork", "--kill-child", "--pid", "--mount", "--mount-proc"])
+            .args(["sh", "-c"])
+            .arg(
+                "image=$1; nginx=$2; shift 2; mount -t tmpfs -o mode=755 image $image \
+                 && cp $nginx $image/nginx && exec $image/nginx \"$@\"",
+            )
+            .arg("sh")
+            .arg(image)
+            .arg(inner.get_program())
+            .args(inner.get_args())
+            .stdin(Stdio::null());
+        if let Some((_, Some(libraries))) = inner
+            .get_envs()
+            .find(|(name, _)| *name == "LD_LIBRARY_PATH")
+        {
+            command.env("LD_LIBRARY_PATH", libraries);
+        }
+        prepare(&mut command)?;
+        let child = command
+            .spawn()
+            .with_context(|| format!("cannot start {command:?}"))?;
+        let master = until("the contained nginx", PATIENCE, || {
+            Ok(process::children(child.id()).into_iter().find(|pid| {
+                std::fs::read_to_string(format!("/proc/{pid}/comm"))
+                    .is_ok_and(|comm| comm.trim() == "nginx")
+            }))
+        })?;
+        Self::ready(child, master, folder, netns, config)
+    }
+
+    fn ready(
+        child: Child,
+        master: u32,
+        folder: Folder,
+        netns: &Netns,
+        config: &Config,
+    ) -> Result<Self> {
+        let mut nginx = Self {
+            child,
+            master,
+            workers: config.workers,
+            folder,
+            netns: netns.clone(),
+        };
+        until("nginx's first answer", PATIENCE, || {
+            if let Some(status) = nginx.child.try_wait()? {
+                bail!(
+                    "nginx ended with {status}: {}",
+                    std::fs::read_to_string(nginx.folder.join("error.log")).unwrap_or_default()
+                );
+            }
+            if nginx.worker_pids().len() < config.workers as usize {
+                return Ok(None);
+            }
+            let answer = nginx.netns.enter(|| client::get("/ready"));
+            Ok(matches!(answer, Ok(200)).then_some(()))
+        })?;
+        Ok(nginx)
+    }
+
+    /// The pids of the workers of now, also those that are shutting down.
+    pub fn worker_pids(&self) -> Vec<u32> {
+        process::children(self.master)
+    }
+
+    /// Reloads the configuration and waits for the new workers; the old ones may still be ending.
+    pub fn reload(&self) -> Result<()> {
+        let old = self.worker_pids();
+        process::signal(self.master, libc::SIGHUP);
+        until("new workers after a reload", PATIENCE, || {
+            let new = self.worker_pids();
+            let fresh = new.iter().filter(|pid| !old.contains(pid)).count();
+            Ok((fresh >= self.workers as usize).then_some(()))
+        })
+    }
+
+    /// Waits until no worker of before the last reload is left.
+    pub fn settled(&self) -> Result<()> {
+        until("the end of the old workers", PATIENCE, || {
+            Ok((self.worker_pids().len() == self.workers as usize).then_some(()))
+        })
+    }
+
+    /// The error log's lines so far that belong to a request.
+    pub fn log(&self) -> Result<Vec<LogLine>> {
+        let text = std::fs::read(self.folder.join("error.log"))?;
+        Ok(String::from_utf8_lossy(&text)
+            .lines()
+            .filter_map(LogLine::parse)
+            .collect())
+    }
+
+    /// The folder of its configuration and logs.
+    pub fn folder(&self) -> PathBuf {
+        self.folder.path().to_owned()
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        let workers = self.worker_pids();
+        process::signal(self.master, libc::SIGTERM);
+        if process::ended(&mut self.child, Duration::from_secs(3)).is_err() {
+            // Without a master nobody else ends the workers.
+            for pid in workers.into_iter().chain([self.master]) {
+                process::signal(pid, libc::SIGKILL);
+            }
+            process::end(&mut self.child, libc::SIGKILL);
+        }
+    }
+}
+
+/// Writes the configuration and gives the command that starts it.
+fn arranged(netns: &Netns, folder: &Folder, config: &Config) -> Result<Command> {
+    let at = folder.path().display();
+    let Config {
+        workers,
+        main,
+        events,
+        http,
+        server,
+        level,
+    } = config;
+    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|kind| format!("{kind}_temp_path {at}/{kind};\n"))
+        .concat();
+    let text = format!(
+        "daemon off; user nobody nogroup; worker_processes {workers}; pid {at}/nginx.pid;\n\
+         error_log {at}/error.log {level};\n{main}\n\
+         events {{ {events} }}\n\
+         http {{\n{temporary}access_log off;\n{http}\n\
+         server {{\nlisten 127.0.0.1:80; listen [::1]:80;\n\
+         location = /ready {{ return 200 ok; }}\n{server}\n}}\n}}\n"
+    );
+    let file = folder.join("nginx.conf");
+    std::fs::write(&file, text)?;
+    let mut command = programs::command("nginx")?;
+    netns.place(&mut command);
+    command
+        .arg("-p")
+        .arg(folder.path())
+        .arg("-c")
+        .arg(file)
+        .stdin(Stdio::null());
+    Ok(command)
+}
+
+/// One line of the error log, as far as it matters here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    /// The worker's pid, as nginx counts (in a container, from 1).
+    pub worker: u32,
+    /// The number after `*`.
+    pub connection: u64,
+    /// What failed, up to `, client:`.
+    pub message: String,
+    /// The request line.
+    pub request: String,
+}
+
+impl LogLine {
+    /// Reads a line; `None` for lines that belong to no request.
+    pub fn parse(line: &str) -> Option<Self> {
+        let (head, rest) = line.split_once(": *")?;
+        let worker = head.rsplit(' ').next()?.split('#').next()?.parse().ok()?;
+        let (connection, rest) = rest.split_once(' ')?;
+        let (message, rest) = rest.split_once(", client: ")?;
+        let request = rest.split_once("request: \"")?.1.split('"').next()?;
+        Some(Self {
+            worker,
+            connection: connection.parse().ok()?,
+            message: message.to_owned(),
+            request: request.to_owned(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::LogLine;
+
+    #[test]
+    fn a_line_of_the_error_log_is_taken_apart() {
+        let line = LogLine::parse(
+            "2026/11/20 10:15:23 [error] 12#12: *67 connect() failed (111: Connection refused) \
+             while connecting to upstream, client: 127.0.0.1, server: , \
+             request: \"GET /a/1 HTTP/1.1\", upstream: \"http://127.0.0.1:3000/a/1\", host: \"h\"",
+        );
+        let expected = LogLine {
+            worker: 12,
+            connection: 67,
+            message: "connect() failed (111: Connection refused) while connecting to upstream"
+                .into(),
+            request: "GET /a/1 HTTP/1.1".into(),
+        };
+        assert_eq!(line, Some(expected));
+        assert_eq!(
+            LogLine::parse("2026/11/20 10:15:23 [notice] 12#12: signal"),
+            None
+        );
+    }
+}

@@ -1,0 +1,49 @@
+//! A child process that ends with its value, and the few questions we ask `/proc` and signals.
+
+use std::process::{Child, ExitStatus};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::wait;
+
+/// Sends `signal` to one process; a process that has gone is no error.
+pub fn signal(pid: u32, signal: i32) {
+    // SAFETY: kill takes two integers.
+    unsafe { libc::kill(pid as i32, signal) };
+}
+
+/// The children of a process's first thread, oldest first. Empty when it has gone.
+pub fn children(pid: u32) -> Vec<u32> {
+    std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))
+        .unwrap_or_default()
+        .split_whitespace()
+        .filter_map(|child| child.parse().ok())
+        .collect()
+}
+
+/// Whether the process exists and is no zombie.
+pub fn alive(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
+        stat.rsplit(')')
+            .next()
+            .is_some_and(|rest| !rest.trim_start().starts_with(['Z', 'X']))
+    })
+}
+
+/// Waits for the child's end.
+pub fn ended(child: &mut Child, limit: Duration) -> Result<ExitStatus> {
+    let what = format!("the end of process {}", child.id());
+    wait::until(&what, limit, || {
+        child.try_wait().context("cannot wait for a child")
+    })
+}
+
+/// Asks the child to end by `gentle`; kills it if it does not.
+pub fn end(child: &mut Child, gentle: i32) {
+    signal(child.id(), gentle);
+    if ended(child, Duration::from_secs(3)).is_err() {
+        drop(child.kill());
+        drop(child.wait());
+    }
+}

@@ -1,0 +1,74 @@
+//! Where the programs under test and their tools are.
+//!
+//! `TRACER_BIN` names the tracer, `TRACER_TEST_ROOT` a tree of unpacked distribution packages
+//! (nginx, nft, ip, bpftool, openssl). Tools that the tree lacks come from PATH. A program of the
+//! tree runs with the tree's libraries.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+const FOLDERS: [&str; 4] = ["usr/sbin", "usr/bin", "sbin", "bin"];
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The tree of unpacked packages.
+pub fn root() -> PathBuf {
+    std::env::var_os("TRACER_TEST_ROOT")
+        .map_or_else(|| workspace().join("target/root"), PathBuf::from)
+}
+
+/// The tracer under test.
+pub fn tracer() -> Result<PathBuf> {
+    let path = std::env::var_os("TRACER_BIN")
+        .map_or_else(|| workspace().join("target/release/tracer"), PathBuf::from);
+    path.canonicalize().with_context(|| {
+        format!(
+            "no tracer at {} (set TRACER_BIN, or build it: cargo xtask build)",
+            path.display()
+        )
+    })
+}
+
+/// A command for `name`: the tree's program with the tree's libraries, or else PATH's.
+pub fn command(name: &str) -> Result<Command> {
+    let root = root();
+    for folder in FOLDERS {
+        let program = root.join(folder).join(name);
+        if program.is_file() {
+            let mut command = Command::new(program);
+            let libraries = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"]
+                .map(|folder| root.join(folder).display().to_string());
+            command.env("LD_LIBRARY_PATH", libraries.join(":"));
+            return Ok(command);
+        }
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    // Users' PATHs often lack the sbin folders where these tools live.
+    let found = std::env::split_paths(&path)
+        .chain(FOLDERS.map(|folder| Path::new("/").join(folder)))
+        .map(|folder| folder.join(name))
+        .find(|program| program.is_file());
+    match found {
+        Some(program) => Ok(Command::new(program)),
+        None => bail!("no {name} in {} nor on PATH", root.display()),
+    }
+}
+
+/// Runs a prepared command to its end and gives its stdout; a failure carries its stderr.
+pub fn output(command: &mut Command) -> Result<String> {
+    let out = command
+        .output()
+        .with_context(|| format!("cannot run {command:?}"))?;
+    if !out.status.success() {
+        bail!(
+            "{command:?} ended with {}: {}",
+            out.status,
+            String::from_utf8_lossy(&out.stderr).trim()
+        );
+    }
+    Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+}

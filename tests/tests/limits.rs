@@ -1,0 +1,100 @@
+//! nginx's own resources and addresses: ports, descriptors, source addresses, impossible targets.
+
+use anyhow::{Context, Result};
+use std::io::{Read, Write};
+use tests::expected::Expected;
+use tests::faults::listeners;
+use tests::stage::{Fault, Load, Stage};
+use tests::tracer::Tracer;
+use tests::wait::{PATIENCE, until};
+use tests::{client, veth};
+
+#[test]
+fn no_ephemeral_port_is_left() -> Result<()> {
+    let stage = Stage::new()?;
+    let _held = listeners::exhaust_ports(&stage.netns, "127.0.0.1:9001", 64)?;
+    let expected = Expected::new("ports-exhausted", "127.0.0.1:9001", "EADDRNOTAVAIL");
+    let fault = Fault::proxy(expected.says("40000"), "");
+    stage.check(vec![fault]).map(drop)
+}
+
+#[test]
+fn the_source_address_is_not_ours() -> Result<()> {
+    let expected = Expected::new("bind-failed", "127.0.0.1:9001", "EADDRNOTAVAIL").status(500);
+    let fault = Fault::proxy(expected.says("10.99.99.99"), "proxy_bind 10.99.99.99;");
+    Stage::new()?.check(vec![fault]).map(drop)
+}
+
+#[test]
+fn an_address_that_no_connect_can_take() -> Result<()> {
+    let stage = Stage::new()?;
+    let _far = veth::connect(&stage.netns)?;
+    let invalid = |upstream: &str, errno| {
+        Fault::proxy(
+            Expected::new("address-invalid", upstream, errno).inferred(),
+            "",
+        )
+    };
+    let broadcast = format!("{}:80", veth::BROADCAST);
+    stage
+        .check(vec![
+            invalid("[fe80::1]:80", "EINVAL"),
+            invalid(&broadcast, "ENETUNREACH"),
+        ])
+        .map(drop)
+}
+
+#[test]
+fn ipv6_switched_off_is_no_lack_of_ports() -> Result<()> {
+    let mut stage = Stage::new()?;
+    // nginx starts with its listener on [::1], then IPv6 goes.
+    stage.config.workers = 1;
+    let expected = Expected::new("address-invalid", "[::1]:9001", "EADDRNOTAVAIL").inferred();
+    let site = stage.start(vec![Fault::proxy(expected, "")])?;
+    site.netns.sysctl("ipv6/conf/all/disable_ipv6", "1")?;
+    let tracer = Tracer::follow(site.nginx.master)?;
+    let sent = site.send(Load::default())?;
+    site.check(&sent, tracer).map(drop)
+}
+
+#[test]
+fn no_descriptor_is_left() -> Result<()> {
+    const LIMIT: usize = 40;
+    let mut stage = Stage::new()?;
+    stage.config.workers = 1;
+    stage.config.main = format!("worker_rlimit_nofile {LIMIT};");
+    // A healthy answer may need no second descriptor either.
+    stage.healthy = "return 200 ok;".into();
+    let expected = Expected::new("fd-limit", "127.0.0.1:9001", "EMFILE").status(500);
+    let fault = Fault::proxy(expected.says(LIMIT.to_string()), "");
+    let site = stage.start(vec![fault])?;
+    let worker = *site.nginx.worker_pids().first().context("no worker")?;
+    // Below the limit only: what nginx inherited may have any number.
+    let used = || -> Result<usize> {
+        let open = std::fs::read_dir(format!("/proc/{worker}/fd"))?
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<usize>().ok());
+        Ok(open.filter(|number| *number < LIMIT).count())
+    };
+    // Idle clients take all descriptors but the one that a client to come needs.
+    let mut idle = Vec::new();
+    while used()? < LIMIT - 1 {
+        let before = used()?;
+        let mut stream = site.netns.enter(|| client::dial("127.0.0.1:80"))?;
+        write!(stream, "GET /ready HTTP/1.1\r\nHost: idle\r\n\r\n")?;
+        let mut answer = [0u8; 1024];
+        let length = stream.read(&mut answer)?;
+        assert_eq!(client::status(&answer[..length])?, 200);
+        assert!(used()? > before, "an idle client holds no descriptor");
+        idle.push(stream);
+    }
+    let tracer = Tracer::follow(site.nginx.master)?;
+    until("one descriptor left", PATIENCE, || {
+        Ok((used()? == LIMIT - 1).then_some(()))
+    })?;
+    let load = Load {
+        concurrency: 1,
+        ..Load::default()
+    };
+    let sent = site.send(load)?;
+    site.check(&sent, tracer).map(drop)
+}

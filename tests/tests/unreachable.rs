@@ -1,0 +1,43 @@
+//! Hosts that cannot be reached: no answer on the link, or a router that says so.
+
+use anyhow::Result;
+use tests::expected::Expected;
+use tests::stage::{Fault, Load, Stage};
+use tests::tun::{self, Host, Tun};
+use tests::veth;
+
+#[test]
+fn nobody_on_the_link_has_the_address() -> Result<()> {
+    let stage = Stage::new()?;
+    let _far = veth::connect(&stage.netns)?;
+    let load = Load {
+        concurrency: 15,
+        ..Load::default()
+    };
+    let faults = [format!("{}:80", veth::NOBODY), "[fd88::99]:80".to_owned()]
+        .map(|upstream| Expected::new("neighbor-failed", &upstream, "EHOSTUNREACH"))
+        .map(|expected| Fault::proxy(expected, ""));
+    stage.check_with(faults.into(), load).map(drop)
+}
+
+#[test]
+fn a_router_says_why() -> Result<()> {
+    // Network, host, and administratively prohibited (RFC 792, RFC 1812).
+    let codes = [
+        (0, "ENETUNREACH"),
+        (1, "EHOSTUNREACH"),
+        (13, "EHOSTUNREACH"),
+    ];
+    let stage = Stage::new()?;
+    let _link = Tun::new(
+        &stage.netns,
+        &codes.map(|(code, _)| Host::Unreachable(code)),
+    )?;
+    let faults = (0..).zip(codes).map(|(index, (_, errno))| {
+        let upstream = format!("{}:80", tun::address(index));
+        let expected = Expected::new("icmp-unreachable", &upstream, errno);
+        Fault::proxy(expected.says(tun::ROUTER.to_string()), "")
+    });
+    let faults = faults.collect();
+    stage.check(faults).map(drop)
+}

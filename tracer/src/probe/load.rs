@@ -3,7 +3,7 @@
 //! All links are file descriptors of this process: whatever ends it, SIGKILL included, takes every hook away.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     path::Path,
 };
 
@@ -151,7 +151,7 @@ impl Probes {
     /// Hooks the functions of one nginx executable, once however often it is called.
     ///
     /// `path` must open the executable from here (`/proc/PID/exe`); `symbols` gives file offsets by function name.
-    pub fn attach_nginx(&mut self, path: &Path, id: (u64, u64), symbols: &HashMap<String, u64>) {
+    pub fn attach_nginx(&mut self, path: &Path, id: (u64, u64), symbols: &BTreeMap<String, u64>) {
         if !self.binaries.insert(id) {
             return;
         }

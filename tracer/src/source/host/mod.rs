@@ -24,9 +24,11 @@ pub struct Observer {
 impl Observer {
     /// One that remembers nothing yet.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(_e: Vec<std::path::PathBuf>) -> Self {
         Self::default()
     }
+    pub fn follow(&mut self, _: u32) {}
+    pub fn forget(&mut self, _: u32) {}
 
     /// Answers now, in the order of the stream: the log lines that a [`Question::Log`] brought, then the fact.
     /// `now` is the boot time at which it is asked, and becomes the time of all of them.

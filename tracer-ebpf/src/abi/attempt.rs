@@ -80,12 +80,33 @@ pub struct FirstByte {
     pub padding2: u32,
     /// HTTP/1 status, 0 unread.
     pub status: u16,
-    /// 1: a unix socket, `remote` is void.
-    pub unix: u8,
     /// Zero.
-    pub padding: [u8; 3],
-    /// The upstream.
-    pub remote: Endpoint,
+    pub padding: u16,
+    /// `pc->socklen`.
+    pub address_len: u32,
+    /// `pc->sockaddr`, up to its length.
+    pub address: [u8; SOCKADDR_LEN],
+}
+
+impl FirstByte {
+    /// A first byte of which nothing is known yet.
+    pub const UNKNOWN: Self = Self {
+        header: Header {
+            tag: FIRST_BYTE,
+            len: 0,
+            pid: 0,
+            at: 0,
+        },
+        socket: 0,
+        peer: 0,
+        start: 0,
+        begun: 0,
+        padding2: 0,
+        status: 0,
+        padding: 0,
+        address_len: 0,
+        address: [0; SOCKADDR_LEN],
+    };
 }
 
 impl Failure {

@@ -7,7 +7,9 @@ use aya_ebpf::{
     macros::{uprobe, uretprobe},
     programs::{ProbeContext, RetProbeContext},
 };
-use tracer_ebpf::abi::{Connection, FAILURE, FLAG_RETRY, FLAG_UNIX, Failure, Routes, Worker};
+use tracer_ebpf::abi::{
+    Connection, FAILURE, FLAG_RETRY, FLAG_UNIX, Failure, Routes, SOCKADDR_LEN, Worker,
+};
 
 use crate::{
     emit::{self, Urgency},
@@ -166,21 +168,23 @@ fn failed(pid: u32, worker: &Worker, peer: u64, code: i32) {
         if let Some(source) = source(peer) {
             record.source = source;
         }
-        let (Some(address), Some(len)) = (
-            read::user::<u64>(peer.wrapping_add(PC_SOCKADDR)),
-            read::user::<u32>(peer.wrapping_add(PC_SOCKLEN)),
-        ) else {
-            return;
-        };
-        // A sockaddr has room for its family only: a full sockaddr_un may cross into the next object, which the
-        // length then hides.
-        // SAFETY: the helper checks the address itself.
-        let read = unsafe { bpf_probe_read_user_buf(address as *const u8, &mut record.address) };
-        if read.is_ok() && address != 0 {
+        if let Some(len) = address(peer, &mut record.address) {
             record.has_address = 1;
             record.address_len = len;
         }
     });
+}
+
+/// Copies `pc->sockaddr`, gives its length.
+#[inline(always)]
+pub fn address(peer: u64, into: &mut [u8; SOCKADDR_LEN]) -> Option<u32> {
+    let address: u64 = read::user(peer.wrapping_add(PC_SOCKADDR))?;
+    let len: u32 = read::user(peer.wrapping_add(PC_SOCKLEN))?;
+    // A sockaddr has room for its family only: a full sockaddr_un may cross into the next object, which the length
+    // then hides.
+    // SAFETY: the helper checks the address itself.
+    unsafe { bpf_probe_read_user_buf(address as *const u8, into) }.ok()?;
+    Some(len)
 }
 
 /// `pc->local->sockaddr`, if it looks like one (the member moves in builds without SSL).

@@ -3,6 +3,7 @@
 //! are followed from their first instruction on. Without them, new workers are followed late.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_log_ebpf::debug;
 use tracer_ebpf::abi::{EXECUTED, EXITED, FORKED, PROCESS, Process, Worker};
 
 use crate::{
@@ -33,6 +34,7 @@ pub fn fork(ctx: BtfTracePointContext) -> i32 {
         ..Worker::default()
     };
     let _ = WORKERS.insert(&child, &worker, 0);
+    debug!(&ctx, "master {} forked {}", parent, child);
     tell(child, FORKED, parent);
     0
 }

@@ -7,10 +7,11 @@ use aya_ebpf::{
     macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };
-use tracer_ebpf::abi::{Connection, FIRST_BYTE, FLAG_RETRY, FLAG_UNIX, FirstByte};
+use tracer_ebpf::abi::{Connection, FIRST_BYTE, FLAG_RETRY, FirstByte};
 
 use crate::{
     emit::{self, Urgency},
+    hooks::attempt,
     maps::CONNECTIONS,
     read, task,
 };
@@ -36,26 +37,23 @@ pub fn received(ctx: BtfTracePointContext) -> i32 {
         connection.status = status_line();
     }
     if connection.flags & FLAG_RETRY != 0 {
-        let record = FirstByte {
-            header: emit::header::<FirstByte>(
-                FIRST_BYTE,
-                connection.header.pid,
-                connection.first_byte,
-            ),
-            socket: sk,
-            peer: connection.peer,
-            start: connection.start,
-            begun: connection.begun,
-            padding2: 0,
-            status: connection.status,
-            unix: u8::from(connection.flags & FLAG_UNIX != 0),
-            padding: [0; 3],
-            remote: connection.remote,
-        };
-        emit::record(&record, Urgency::Whenever);
+        emit::in_place(&UNKNOWN, Urgency::Whenever, |record| {
+            record.header =
+                emit::header::<FirstByte>(FIRST_BYTE, connection.header.pid, connection.first_byte);
+            record.socket = sk;
+            record.peer = connection.peer;
+            record.start = connection.start;
+            record.begun = connection.begun;
+            record.status = connection.status;
+            record.address_len =
+                attempt::address(connection.peer, &mut record.address).unwrap_or(0);
+        });
     }
     0
 }
+
+/// A first byte of which nothing is known yet, in read-only data.
+static UNKNOWN: FirstByte = FirstByte::UNKNOWN;
 
 /// The status in `HTTP/1.x NNN`, read where `recvfrom(fd, buffer, …)` just put it; 0 if that is not what stands there.
 #[inline(always)]

@@ -5,9 +5,7 @@ use super::{
     host::{self, HostMemory},
     request::Request,
 };
-use crate::event::{
-    Answer, Connection, Failure, FirstByte, LogLine, Question, Time, Upstream, fact::Worker,
-};
+use crate::event::{Answer, Connection, Failure, FirstByte, LogLine, Question, Time, fact::Worker};
 
 /// A case to be.
 #[derive(Debug)]
@@ -129,12 +127,8 @@ impl Attempt {
 
     /// A retry that is answered while its connection stays open.
     pub(super) fn succeeded(first: &FirstByte) -> Self {
-        let upstream = match &first.remote {
-            Upstream::Unix(path) if path.is_empty() => None,
-            known => Some(known.clone()),
-        };
         Self {
-            upstream,
+            upstream: first.remote.clone(),
             start: first.start,
             end: first.at,
             reused: false,

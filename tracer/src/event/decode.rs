@@ -233,9 +233,9 @@ fn first_byte(header: &Head, mut buf: &[u8]) -> FirstByte {
     let peer = peer(address, buf.get_u32_ne()).unwrap_or_default();
     buf.advance(4);
     let status = buf.get_u16_ne();
-    let unix = buf.get_u8() != 0;
-    buf.advance(3);
-    let remote = upstream(unix, endpoint(&mut buf));
+    buf.advance(2);
+    let address_len = buf.get_u32_ne() as usize;
+    let remote = sockaddr(&buf[..SOCKADDR_LEN.min(address_len)]);
     let status = (status != 0).then_some(status);
     FirstByte {
         at: header.at,

@@ -200,8 +200,8 @@ pub struct FirstByte {
     pub socket: u64,
     /// The request's peer object.
     pub peer: Peer,
-    /// The upstream.
-    pub remote: Upstream,
+    /// The upstream, where nginx's memory told it.
+    pub remote: Option<Upstream>,
     /// The HTTP/1 status, where it could be read.
     pub status: Option<u16>,
     /// When `connect()` began.

@@ -176,7 +176,7 @@ fn closed_early(scene: &Scene<'_>) -> Option<Finding> {
         Finding::inferred(
             format!(
                 "{} closed the connection{}, before the first byte of a response",
-                c.remote,
+                scene.to(),
                 after.unwrap_or_default()
             ),
             "whether its process still lives",
@@ -197,7 +197,7 @@ fn reset(scene: &Scene<'_>) -> Option<Finding> {
         .unwrap_or_default();
     Some(
         Finding::inferred(
-            format!("{} reset the connection before the first byte of a response{errno}", c.remote),
+            format!("{} reset the connection before the first byte of a response{errno}", scene.to()),
             "whether its process still lives, and whether it or something on the way sent the RST",
         )
         .advise("look at the backend's own log for that moment: it closed with the request unread, or crashed")
@@ -218,12 +218,16 @@ fn slow(scene: &Scene<'_>) -> Option<Finding> {
     if !timed_out {
         return None;
     }
-    // A connection that nobody accepted looks the same on this side: a queue that is not empty leaves both possible.
-    let waiting = scene
+    // A connection that nobody accepted looks the same on this side: on this host, an empty queue must rule that out.
+    let mut listeners = scene
         .listener_views()
         .flat_map(|view| &view.exact)
-        .any(|listener| listener.queue > 0);
-    if waiting {
+        .peekable();
+    let here = match &c.remote {
+        Upstream::Inet(remote) => scene.is_local(*remote) == Some(true),
+        Upstream::Unix(_) => true,
+    };
+    if (here && listeners.peek().is_none()) || listeners.any(|listener| listener.queue > 0) {
         return None;
     }
     let waited = c
@@ -234,7 +238,8 @@ fn slow(scene: &Scene<'_>) -> Option<Finding> {
         Finding::inferred(
             format!(
                 "{} took {} request bytes and sent nothing in {waited}",
-                c.remote, c.bytes_sent
+                scene.to(),
+                c.bytes_sent
             ),
             "whether its program accepted the connection and read the request",
         )
@@ -251,12 +256,12 @@ fn passed_through(scene: &Scene<'_>) -> Option<Finding> {
     }
     Some(
         Finding::inferred(
-            format!("{} itself answered {status}", c.remote),
+            format!("{} itself answered {status}", scene.to()),
             "what the backend met: its own upstream is beyond this host's nginx",
         )
         .advise(format!(
             "look at {}: it is a proxy itself, and its log says why it answered {status}",
-            c.remote
+            scene.to()
         )),
     )
 }

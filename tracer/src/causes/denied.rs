@@ -9,7 +9,7 @@ use super::{
     catalogue::Cause,
     errno::{self, EACCES, ECONNREFUSED, EPERM},
     finding::Finding,
-    scene::{Scene, telling_drops},
+    scene::{Scene, route_hook, telling_drops},
     story,
 };
 use crate::event::{Failure, fact::ConfinementView};
@@ -106,8 +106,11 @@ fn before_routing<'a>(scene: &Scene<'a>) -> Option<(&'a Failure, SocketAddr)> {
 
 fn lookup_in_sight(scene: &Scene<'_>, remote: SocketAddr, finding: Finding) -> Finding {
     finding.unless(
-        scene.routes_in_sight(remote),
-        "whether a route was looked up: the hook that sees lookups does not stand",
+        scene.stands(route_hook(remote)),
+        format!(
+            "whether a route was looked up: the hook {} does not stand",
+            route_hook(remote)
+        ),
     )
 }
 

@@ -1,6 +1,6 @@
 //! What a matcher found: how sure, the sentence, the host's state beside the story, and what to do.
 
-use super::scene::Scene;
+use super::scene::{Hook, Scene};
 use crate::verdict::{Confidence, Evidence};
 
 /// A cause that fits an attempt.
@@ -39,8 +39,8 @@ impl Finding {
     }
 
     /// Rests on these hooks having seen nothing: an absent one, or lost records, lower it.
-    pub(super) fn rests_on_silence_of(mut self, scene: &Scene<'_>, hooks: &[&str]) -> Self {
-        for hook in hooks {
+    pub(super) fn rests_on_silence_of(mut self, scene: &Scene<'_>, hooks: &[Hook]) -> Self {
+        for &hook in hooks {
             self = self.unless(
                 scene.stands(hook),
                 format!(

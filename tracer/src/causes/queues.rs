@@ -79,7 +79,7 @@ fn on_last_ack(scene: &Scene<'_>) -> Option<Finding> {
     overflow(c)?;
     let finding = Finding::proven(format!(
         "the accept queue of {} was full: this host dropped the ACK that ends the handshake",
-        c.remote
+        scene.to()
     ));
     let port = match &c.remote {
         crate::event::Upstream::Inet(remote) => remote.port(),

@@ -7,7 +7,7 @@ use super::{
     catalogue::Cause,
     errno::{EACCES, EHOSTUNREACH, EINVAL, ENETUNREACH},
     finding::Finding,
-    scene::{Scene, hook},
+    scene::{Scene, route_hook},
 };
 use crate::event::{Failure, RouteLookup};
 
@@ -73,7 +73,7 @@ fn answer(
     kind: u8,
 ) -> Option<Answer> {
     if routes.lookups == 0 {
-        return (!scene.routes_in_sight(remote)).then_some(Answer::OutOfSight);
+        return (!scene.stands(route_hook(remote))).then_some(Answer::OutOfSight);
     }
     let (itself, nothing) = if remote.is_ipv4() {
         (routes.error == error, matches!(routes.error, -11 | -101))
@@ -103,7 +103,7 @@ fn routed(scene: &Scene<'_>, errno: u32, error: i32, kind: u8, word: &str) -> Op
             format!("this host's routing says {word} for {ip}"),
             format!(
                 "the route lookup: the hook {} does not stand",
-                lookup_hook(remote)
+                route_hook(remote)
             ),
         ),
     };
@@ -115,14 +115,6 @@ fn routed(scene: &Scene<'_>, errno: u32, error: i32, kind: u8, word: &str) -> Op
                 route_get(f, remote)
             )),
     )
-}
-
-fn lookup_hook(remote: SocketAddr) -> &'static str {
-    if remote.is_ipv4() {
-        hook::ROUTE_V4
-    } else {
-        hook::ROUTE_V6
-    }
 }
 
 fn route_get(f: &Failure, remote: SocketAddr) -> String {
@@ -161,7 +153,7 @@ fn no_route(scene: &Scene<'_>) -> Option<Finding> {
             summary,
             format!(
                 "the route lookup: the hook {} does not stand",
-                lookup_hook(remote)
+                route_hook(remote)
             ),
         ),
     };

@@ -1,6 +1,9 @@
 //! One attempt of a case with everything that was seen around it: what a cause's matcher looks at.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+};
 
 use super::{errno::ETIMEDOUT, icmp};
 use crate::{
@@ -11,15 +14,35 @@ use crate::{
     },
 };
 
-/// The hooks whose silence a verdict can rest on, by the kernel's names.
+/// The hooks whose silence a verdict can rest on: the probe's program (variants share its beginning), and the kernel's
+/// name for what it watches.
+#[derive(Clone, Copy)]
+pub(super) struct Hook {
+    program: &'static str,
+    name: &'static str,
+}
+
+impl fmt::Display for Hook {
+    /// As `tracer doctor` names it, with the kernel's word: `drop_packet (kfree_skb)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.program, self.name)
+    }
+}
+
 pub(super) mod hook {
-    pub(in crate::causes) const RST_SENT: &str = "tcp_send_reset";
-    pub(in crate::causes) const RST_RECEIVED: &str = "tcp_receive_reset";
-    pub(in crate::causes) const DROP: &str = "kfree_skb";
-    pub(in crate::causes) const RETRANSMIT: &str = "tcp_retransmit_skb";
-    pub(in crate::causes) const ICMP_SENT: &str = "icmp_send";
-    pub(in crate::causes) const ROUTE_V4: &str = "fib_table_lookup";
-    pub(in crate::causes) const ROUTE_V6: &str = "fib6_table_lookup";
+    use super::Hook;
+
+    pub(in crate::causes) const RST_SENT: Hook = hook("send_reset", "tcp_send_reset");
+    pub(in crate::causes) const RST_RECEIVED: Hook = hook("receive_reset", "tcp_receive_reset");
+    pub(in crate::causes) const DROP: Hook = hook("drop_packet", "kfree_skb");
+    pub(in crate::causes) const RETRANSMIT: Hook = hook("retransmit", "tcp_retransmit_skb");
+    pub(in crate::causes) const ICMP_SENT: Hook = hook("icmp_send", "icmp_send");
+    pub(in crate::causes) const ROUTE_V4: Hook = hook("route_lookup", "fib_table_lookup");
+    pub(in crate::causes) const ROUTE_V6: Hook = hook("route_lookup6", "fib6_table_lookup");
+
+    const fn hook(program: &'static str, name: &'static str) -> Hook {
+        Hook { program, name }
+    }
 }
 
 const SYN_SENT: u8 = 2;
@@ -117,21 +140,13 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// Whether a hook stands; a probe's longer name (`tcp:tcp_send_reset`) counts as the hook's.
-    pub(super) fn stands(&self, hook: &str) -> bool {
-        !self
-            .case
-            .absent_hooks
-            .iter()
-            .any(|absent| absent.contains(hook))
-    }
-
-    /// The hook that sees route lookups towards an address stands.
-    pub(super) fn routes_in_sight(&self, remote: SocketAddr) -> bool {
-        self.stands(if remote.is_ipv4() {
-            hook::ROUTE_V4
-        } else {
-            hook::ROUTE_V6
+    /// Whether a hook stands.
+    pub(super) fn stands(&self, hook: Hook) -> bool {
+        !self.case.absent_hooks.iter().any(|absent| {
+            absent == hook.name
+                || absent
+                    .strip_prefix(hook.program)
+                    .is_some_and(|variant| variant.is_empty() || variant.starts_with('_'))
         })
     }
 
@@ -245,6 +260,15 @@ impl<'a> Scene<'a> {
             .icmp
             .as_ref()
             .map(|icmp| icmp.sender.to_canonical())
+    }
+}
+
+/// The hook that sees route lookups towards an address.
+pub(super) fn route_hook(remote: SocketAddr) -> Hook {
+    if remote.is_ipv4() {
+        hook::ROUTE_V4
+    } else {
+        hook::ROUTE_V6
     }
 }
 

@@ -84,7 +84,7 @@ fn of_connection(scene: &Scene<'_>, c: &Connection) -> Vec<Evidence> {
         story.push(at(
             c.start,
             "connect",
-            format!("worker {} connects to {}", c.worker, c.remote),
+            format!("worker {} connects to {}", c.worker, scene.to()),
         ));
     }
     for drop in &c.drops {

@@ -3,6 +3,7 @@
 //! The folders are the data's way, in order: `kernel` and `probe` attach the hooks, `source` reads what they and the
 //! host say, `event` makes it a stream, `correlate` makes cases of it, `causes` verdicts, `render` words and files.
 
+pub mod causes;
 pub mod correlate;
 pub mod event;
 pub mod kernel;

@@ -10,22 +10,47 @@ mod owner;
 mod route;
 mod sock_diag;
 
+use std::path::PathBuf;
+
 use anyhow::{Result, bail};
 
 use self::owner::Owners;
-use crate::event::{Event, Fact, Question, Time, fact::Finding};
+use crate::{
+    event::{Event, Fact, Question, Time, fact::Finding},
+    nginx::LogTail,
+};
 
 /// Answers questions about this host.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Observer {
     owners: Owners,
+    logs: LogTail,
 }
 
 impl Observer {
-    /// One that remembers nothing yet.
+    /// Reads these error logs beside the ones that workers hold open.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub fn new(error_logs: Vec<PathBuf>) -> Self {
+        Self {
+            owners: Owners::default(),
+            logs: LogTail::new(error_logs),
+        }
+    }
+
+    /// Reads this worker's logs from here on. To be told as early as can be: what it logged before is not read.
+    pub fn follow(&mut self, worker: u32) {
+        self.logs.follow(worker);
+    }
+
+    /// The worker ended.
+    pub fn forget(&mut self, worker: u32) {
+        self.logs.forget(worker);
+    }
+
+    /// Bytes of error logs skipped so far because more was logged than may be read.
+    #[must_use]
+    pub fn skipped_log_bytes(&self) -> u64 {
+        self.logs.skipped()
     }
 
     /// Answers now, in the order of the stream: the log lines that a [`Question::Log`] brought, then the fact.
@@ -34,11 +59,17 @@ impl Observer {
         let finding = self
             .find(question, now)
             .map_err(|error| format!("{error:#}"));
-        vec![Event::Fact(Fact {
+        let mut events = Vec::new();
+        if let Question::Log { worker } = question {
+            let lines = self.logs.read_new(*worker, now);
+            events.extend(lines.into_iter().map(Event::LogLine));
+        }
+        events.push(Event::Fact(Fact {
             at: now,
             question: question.clone(),
             finding,
-        })]
+        }));
+        events
     }
 
     fn find(&mut self, question: &Question, now: Time) -> Result<Finding> {
@@ -46,6 +77,7 @@ impl Observer {
             Question::Listener { worker, address } => {
                 listener::view(*worker, *address, &mut self.owners, now).map(Finding::Listener)
             }
+            Question::Log { .. } => Ok(Finding::Log),
             _ => bail!("this version does not ask the host that"),
         }
     }

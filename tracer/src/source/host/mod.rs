@@ -4,11 +4,16 @@
 //! from a thread that may block. Nothing on the host is changed, and nothing stays open in another namespace. What
 //! cannot be told is an `Err` in words, never a guess.
 
+mod descriptors;
+mod icmp;
 mod listener;
 mod netlink;
 mod owner;
+mod ports;
 mod route;
 mod sock_diag;
+
+pub use self::icmp::IcmpListener;
 
 use std::path::PathBuf;
 
@@ -76,6 +81,10 @@ impl Observer {
         match question {
             Question::Listener { worker, address } => {
                 listener::view(*worker, *address, &mut self.owners, now).map(Finding::Listener)
+            }
+            Question::Ports { worker, remote } => ports::view(*worker, *remote).map(Finding::Ports),
+            Question::Descriptors { worker } => {
+                descriptors::view(*worker).map(Finding::Descriptors)
             }
             Question::Log { .. } => Ok(Finding::Log),
             _ => bail!("this version does not ask the host that"),

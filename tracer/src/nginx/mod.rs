@@ -6,6 +6,8 @@
 mod binary;
 mod discover;
 mod errno;
+pub mod log_line;
+mod logs;
 mod symbols;
 mod worker;
 
@@ -13,6 +15,7 @@ pub use self::{
     binary::{Binaries, Binary, ExeId},
     discover::{Kind, Master, Process, inspect, scan},
     errno::errno_offset,
+    logs::{LogTail, appended},
     symbols::offsets,
     worker::identity,
 };

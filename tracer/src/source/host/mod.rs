@@ -4,31 +4,59 @@
 //! from a thread that may block. Nothing on the host is changed, and nothing stays open in another namespace. What
 //! cannot be told is an `Err` in words, never a guess.
 
+mod descriptors;
+mod icmp;
 mod listener;
 mod netlink;
 mod owner;
+mod ports;
 mod route;
 mod sock_diag;
+
+pub use self::icmp::IcmpListener;
+
+use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
 use self::owner::Owners;
-use crate::event::{Event, Fact, Question, Time, fact::Finding};
+use crate::{
+    event::{Event, Fact, Question, Time, fact::Finding},
+    nginx::LogTail,
+};
 
 /// Answers questions about this host.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Observer {
     owners: Owners,
+    logs: LogTail,
 }
 
 impl Observer {
-    /// One that remembers nothing yet.
+    /// Reads these error logs beside the ones that workers hold open.
     #[must_use]
-    pub fn new(_e: Vec<std::path::PathBuf>) -> Self {
-        Self::default()
+    pub fn new(error_logs: Vec<PathBuf>) -> Self {
+        Self {
+            owners: Owners::default(),
+            logs: LogTail::new(error_logs),
+        }
     }
-    pub fn follow(&mut self, _: u32) {}
-    pub fn forget(&mut self, _: u32) {}
+
+    /// Reads this worker's logs from here on. To be told as early as can be: what it logged before is not read.
+    pub fn follow(&mut self, worker: u32) {
+        self.logs.follow(worker);
+    }
+
+    /// The worker ended.
+    pub fn forget(&mut self, worker: u32) {
+        self.logs.forget(worker);
+    }
+
+    /// Bytes of error logs skipped so far because more was logged than may be read.
+    #[must_use]
+    pub fn skipped_log_bytes(&self) -> u64 {
+        self.logs.skipped()
+    }
 
     /// Answers now, in the order of the stream: the log lines that a [`Question::Log`] brought, then the fact.
     /// `now` is the boot time at which it is asked, and becomes the time of all of them.
@@ -36,11 +64,17 @@ impl Observer {
         let finding = self
             .find(question, now)
             .map_err(|error| format!("{error:#}"));
-        vec![Event::Fact(Fact {
+        let mut events = Vec::new();
+        if let Question::Log { worker } = question {
+            let lines = self.logs.read_new(*worker, now);
+            events.extend(lines.into_iter().map(Event::LogLine));
+        }
+        events.push(Event::Fact(Fact {
             at: now,
             question: question.clone(),
             finding,
-        })]
+        }));
+        events
     }
 
     fn find(&mut self, question: &Question, now: Time) -> Result<Finding> {
@@ -48,6 +82,11 @@ impl Observer {
             Question::Listener { worker, address } => {
                 listener::view(*worker, *address, &mut self.owners, now).map(Finding::Listener)
             }
+            Question::Ports { worker, remote } => ports::view(*worker, *remote).map(Finding::Ports),
+            Question::Descriptors { worker } => {
+                descriptors::view(*worker).map(Finding::Descriptors)
+            }
+            Question::Log { .. } => Ok(Finding::Log),
             _ => bail!("this version does not ask the host that"),
         }
     }

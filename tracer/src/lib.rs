@@ -4,6 +4,7 @@
 //! host say, `event` makes it a stream, `correlate` makes cases of it, `causes` verdicts, `render` words and files.
 
 pub mod causes;
+pub mod cli;
 pub mod correlate;
 pub mod event;
 pub mod kernel;

@@ -102,6 +102,12 @@ impl Correlator {
         out
     }
 
+    /// Are there cases that wait for the host's answers?
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        !self.open.is_empty()
+    }
+
     /// The end of the stream: what is still open is over now.
     pub fn finish(&mut self, now: Time) -> Vec<Case> {
         let mut out = Outcome::default();

@@ -12,7 +12,7 @@ use tokio::{
 use super::{
     clock,
     following::{Following, Scope},
-    host::Observer,
+    host::{IcmpListener, Observer},
     privileges,
     questions::Questions,
 };
@@ -61,6 +61,7 @@ pub struct Live {
     ring: AsyncFd<RingBuf<MapData>>,
     following: Following,
     questions: Questions,
+    icmp: IcmpListener,
     ticks: Interval,
     lost: u64,
     undecoded: u64,
@@ -102,6 +103,7 @@ impl Live {
             ring,
             following,
             questions,
+            icmp: IcmpListener::default(),
             ticks,
             lost: 0,
             undecoded: 0,
@@ -131,6 +133,8 @@ impl Live {
         events.extend(self.ready.drain(..));
         self.questions.drain(events);
         let now = clock::now();
+        // Before the ring: an ICMP error comes before the failure it causes.
+        events.extend(self.icmp.read(now).into_iter().map(Event::Icmp));
         let mut processes = Vec::new();
         let ring = self.ring.get_mut();
         for _ in 0..BATCH {
@@ -146,9 +150,11 @@ impl Live {
             drop(record);
             for process in processes.drain(..) {
                 let news = self.following.process(&process);
-                events.push(Event::Process(process));
+                let event = Event::Process(process);
+                self.questions.tell(&event);
+                events.push(event);
                 for event in news {
-                    self.questions.tell(&event);
+                    meet(&self.questions, &mut self.icmp, &event);
                     events.push(event);
                 }
             }
@@ -170,7 +176,7 @@ impl Live {
 
     fn greet(&mut self, events: Vec<Event>) {
         for event in events {
-            self.questions.tell(&event);
+            meet(&self.questions, &mut self.icmp, &event);
             self.ready.push_back(event);
         }
     }
@@ -203,5 +209,14 @@ impl Live {
     #[must_use]
     pub fn now(&self) -> Time {
         clock::now()
+    }
+}
+
+/// A worker came: its logs and its namespace's ICMP errors are read from now on.
+fn meet(questions: &Questions, icmp: &mut IcmpListener, event: &Event) {
+    questions.tell(event);
+    if let Event::Worker(worker) = event {
+        // Without it ICMP errors from the wire are known by their errno alone, and the verdict says so.
+        let _ = icmp.add_netns(worker.pid);
     }
 }

@@ -4,11 +4,13 @@
 //! host say, `event` makes it a stream, `correlate` makes cases of it, `causes` verdicts, `render` words and files.
 
 pub mod causes;
+pub mod cli;
 pub mod correlate;
 pub mod event;
 pub mod kernel;
 pub mod nginx;
 pub mod probe;
 pub mod process;
+pub mod render;
 pub mod source;
 pub mod verdict;

@@ -1,0 +1,3 @@
+//! The commands: one file a subcommand, its arguments beside its `run`.
+
+pub mod causes;

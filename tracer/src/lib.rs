@@ -11,5 +11,6 @@ pub mod kernel;
 pub mod nginx;
 pub mod probe;
 pub mod process;
+pub mod render;
 pub mod source;
 pub mod verdict;

@@ -130,7 +130,7 @@ fn lsm_denied(scene: &Scene<'_>) -> Option<Finding> {
         let finding = of_module(scene, f.errno, &remote.to_string())?;
         let finding = match programs {
             Some(programs) if !programs.is_empty() => finding.fact(
-                "cgroup-programs",
+                "cgroup",
                 format!(
                     "also on the way: {}; by default such a program gives EPERM, not EACCES",
                     programs.join(", ")
@@ -224,7 +224,7 @@ fn cgroup_denied(scene: &Scene<'_>) -> Option<Finding> {
             format!("{names} of the worker's cgroup refused the connection to {remote} ({name})"),
             format!("who returned {name}: it came before any route lookup, and the kernel does not say who on this path"),
         )
-        .fact("cgroup-programs", format!("on {of} or above it: {names}"));
+        .fact("cgroup", format!("on {of} or above it: {names}"));
         if !modules.is_empty() && !programs.is_empty() {
             finding = finding.fact("modules", format!("also possible, but not their usual errno: {}", modules.join(", ")));
         }

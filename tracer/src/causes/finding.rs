@@ -33,7 +33,7 @@ impl Finding {
     pub(super) fn unless(mut self, shown: bool, out_of_sight: impl Into<String>) -> Self {
         if !shown {
             self.confidence = self.confidence.min(Confidence::Inferred);
-            self = self.fact("out-of-sight", out_of_sight);
+            self = self.fact("unseen", out_of_sight);
         }
         self
     }

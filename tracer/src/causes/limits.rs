@@ -101,7 +101,7 @@ fn fd_limit(scene: &Scene<'_>) -> Option<Finding> {
         let finding = Finding::proven("the host has no file descriptor left (fs.file-max)");
         match view {
             Some(d) => finding.fact(
-                "descriptors",
+                "limits",
                 format!("{} of {} on this host", d.host_open, d.host_limit),
             ),
             None => finding,
@@ -116,7 +116,7 @@ fn fd_limit(scene: &Scene<'_>) -> Option<Finding> {
         match view {
             Some(d) => finding
                 .fact(
-                    "descriptors",
+                    "limits",
                     format!("worker {} holds {} of {} (hard limit {})", f.worker, d.open, d.soft_limit, d.hard_limit),
                 )
                 .advise(format!(

@@ -50,12 +50,12 @@ pub(super) fn explain(scene: &Scene<'_>, rivals: &[(&'static Cause, Finding)]) -
         finding = finding.fact("log", format!("nginx logs: {}{errno}", call.format));
     }
     for why in &scene.facts().unanswered {
-        finding = finding.fact("unanswered", format!("the host could not tell: {why}"));
+        finding = finding.fact("asked", format!("the host could not tell: {why}"));
     }
     if !scene.case.absent_hooks.is_empty() {
         finding = finding
             .fact(
-                "absent-hooks",
+                "hooks",
                 format!(
                     "hooks that do not stand: {}",
                     scene.case.absent_hooks.join(", ")

@@ -1,14 +1,9 @@
 //! `tracer live`: verdicts as they happen. stdout carries verdicts only.
 
-use std::{
-    io::{self, Write},
-    path::PathBuf,
-    pin::pin,
-    time::Duration,
-};
+use std::{path::PathBuf, pin::pin, time::Duration};
 
+use super::verdicts::{Output, Verdicts};
 use anyhow::{Context as _, Result};
-use clap::ValueEnum;
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::{Instant, sleep_until},
@@ -18,26 +13,18 @@ use crate::{
     causes,
     correlate::Correlator,
     event::Event,
-    source::{Live, Options, Scope},
-    verdict::Verdict,
+    source::{Live, Options, Scope, clock},
 };
 
 /// Arguments of `tracer live`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// How verdicts are written
-    #[arg(long, value_enum, default_value = "text")]
-    format: Format,
+    #[command(flatten)]
+    output: Output,
     /// End after this time: 30s, 5m, 1h
     #[arg(long, value_name = "TIME", value_parser = duration)]
     duration: Option<Duration>,
-    /// Only verdicts on this upstream: 127.0.0.1:3000, [::1]:3000, unix:/run/app.sock (may be repeated)
-    #[arg(long, value_name = "ADDRESS")]
-    upstream: Vec<String>,
-    /// Only verdicts of this cause, see `tracer causes` (may be repeated)
-    #[arg(long, value_name = "ID")]
-    cause: Vec<String>,
     /// Follow only this nginx master, by pid (may be repeated)
     #[arg(long, value_name = "PID")]
     master: Vec<u32>,
@@ -72,14 +59,6 @@ const EXAMPLES: &str = "Examples:
   sudo tracer live --format json --duration 5m > verdicts.jsonl
   sudo tracer live --cause no-listener --upstream 127.0.0.1:3000
   sudo tracer live --master 812";
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For people
-    Text,
-    /// One object a line
-    Json,
-}
 
 /// aya-log's `Debug`.
 const DEBUG: u8 = 4;
@@ -153,8 +132,9 @@ struct Session {
     live: Live,
     correlator: Correlator,
     args: Args,
-    out: io::BufWriter<io::Stdout>,
+    verdicts: Verdicts,
     masters: usize,
+    lost: u64,
 }
 
 impl Session {
@@ -163,9 +143,10 @@ impl Session {
         Self {
             live,
             correlator,
+            verdicts: Verdicts::new(args.output.clone(), clock::reading()),
             args,
-            out: io::BufWriter::new(io::stdout()),
             masters: 0,
+            lost: 0,
         }
     }
 
@@ -202,33 +183,24 @@ impl Session {
 
     fn take(&mut self, events: Vec<Event>) -> Result<()> {
         for event in events {
+            if let Event::Lost { events, .. } = event {
+                self.lost += events;
+                self.verdicts.lost(self.lost);
+            }
             let outcome = self.correlator.feed(event);
             self.live.ask(outcome.questions);
             for case in outcome.cases {
                 if let Some(verdict) = causes::judge(&case) {
-                    self.print(&verdict)?;
+                    self.verdicts.take(&verdict)?;
                 }
             }
         }
-        self.out.flush().context("writing to stdout")?;
+        self.verdicts.flush(self.live.now())?;
         if self.live.following().masters().len() > self.masters {
             self.correlator.set_absent_hooks(absent(&self.live));
             self.greet();
         }
         self.masters = self.live.following().masters().len();
-        Ok(())
-    }
-
-    fn print(&mut self, verdict: &Verdict) -> Result<()> {
-        let wanted = |filter: &[String], value: Option<&str>| {
-            filter.is_empty() || value.is_some_and(|value| filter.iter().any(|one| one == value))
-        };
-        if !wanted(&self.args.cause, Some(verdict.cause))
-            || !wanted(&self.args.upstream, verdict.upstream.as_deref())
-        {
-            return Ok(());
-        }
-        writeln!(self.out, "{verdict:?}").context("writing to stdout")?;
         Ok(())
     }
 
@@ -245,10 +217,10 @@ impl Session {
         self.take(events)?;
         for case in self.correlator.finish(self.live.now()) {
             if let Some(verdict) = causes::judge(&case) {
-                self.print(&verdict)?;
+                self.verdicts.take(&verdict)?;
             }
         }
-        self.out.flush().context("writing to stdout")
+        self.verdicts.finish()
     }
 }
 

@@ -1,7 +1,9 @@
 //! The commands, one file each.
 
+mod causes;
 mod doctor;
 mod live;
+mod verdicts;
 
 use std::{ffi::OsString, io, process::ExitCode};
 
@@ -28,6 +30,8 @@ const EXAMPLES: &str = "Examples:
 enum Command {
     /// Follow nginx and print each verdict as it happens; a summary at the end
     Live(live::Args),
+    /// List what each verdict means, the nginx log lines it explains, the fix
+    Causes(causes::CausesArgs),
     /// Say what this kernel, host and nginx allow: each hook, what is lost without it, what to do
     Doctor(doctor::Args),
 }
@@ -40,15 +44,18 @@ enum Command {
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<()> {
     match Cli::parse_from(arguments).command {
         Command::Live(args) => live::run(args),
+        Command::Causes(args) => causes::run(&args, &mut io::stdout().lock()),
         Command::Doctor(args) => doctor::run(&args),
     }
 }
 
-/// How a failed command ends. (Usage errors end with 2, by clap.)
+/// How a failed command ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     /// A failure of ours: 1.
     Failure,
+    /// A name that does not exist: 2, as for all usage errors.
+    Usage,
     /// Not permitted, or this kernel can not: 3.
     NotHere,
     /// The reader of stdout is gone, which is a normal end: 0.
@@ -65,6 +72,9 @@ impl Exit {
             {
                 return Self::ClosedPipe;
             }
+            if cause.is::<causes::UnknownCause>() {
+                return Self::Usage;
+            }
             if cause.is::<StartError>() || cause.is::<LoadError>() {
                 return Self::NotHere;
             }
@@ -77,6 +87,7 @@ impl Exit {
     pub fn code(self) -> ExitCode {
         match self {
             Self::Failure => ExitCode::from(1),
+            Self::Usage => ExitCode::from(2),
             Self::NotHere => ExitCode::from(3),
             Self::ClosedPipe => ExitCode::SUCCESS,
         }

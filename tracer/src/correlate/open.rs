@@ -34,6 +34,13 @@ impl OpenCase {
     pub(super) fn masked(worker: u32, mut request: Request, now: Time) -> Self {
         let time = request.settling.unwrap_or(now);
         request.attempts.extend(request.serving.take());
+        for attempt in &mut request.attempts {
+            if let Course::Connection(connection) = &attempt.course
+                && connection.first_byte.is_some()
+            {
+                attempt.course = Course::Succeeded;
+            }
+        }
         Self {
             worker,
             time,

@@ -5,6 +5,7 @@
 //! afterwards, as an open socket would keep a dead container's namespace alive.
 
 use std::{
+    collections::HashSet,
     fs::{self, File},
     io,
     os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
@@ -75,6 +76,16 @@ impl Netns {
         }
         Ok(())
     }
+}
+
+/// The network namespaces of the host's processes, each once, but for this one.
+pub fn others(than: &Netns) -> impl Iterator<Item = Netns> {
+    let mut seen = HashSet::from([than.id]);
+    super::pids()
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|pid| Netns::of(pid).ok())
+        .filter(move |netns| seen.insert(netns.id))
 }
 
 /// One number of `/proc/sys/net` in the namespace of the calling thread; `None` if it is absent there.

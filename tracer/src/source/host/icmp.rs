@@ -187,7 +187,7 @@ fn parse_v4(packet: &[u8]) -> Option<Icmp> {
     (u16::from_be_bytes(*ours.get(6..)?.first_chunk()?) & 0x1fff == 0).then_some(())?;
     let address = |at: usize| Some(IpAddr::from(*ours.get(at..)?.first_chunk::<4>()?));
     let tcp = ours.get(header_length(ours)?..)?;
-    Some(error(icmp, sender.into(), address(12)?, address(16)?, tcp)?)
+    error(icmp, sender.into(), address(12)?, address(16)?, tcp)
 }
 
 /// ICMPv6 header, IPv6 header of ours, TCP. A packet of ours with extension headers is left out.

@@ -15,6 +15,7 @@ pub mod netns;
 pub mod nginx;
 pub mod process;
 pub mod programs;
+pub mod schema;
 pub mod stage;
 pub mod tracer;
 pub mod tun;

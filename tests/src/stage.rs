@@ -136,14 +136,11 @@ impl Stage {
     /// Starts nginx with these faults, not the tracer.
     pub fn start(mut self, faults: Vec<Fault>) -> Result<Site> {
         let config = &mut self.config;
-        let _ = write!(config.server, "location /ok/ {{ {} }}\n", self.healthy);
+        let _ = writeln!(config.server, "location /ok/ {{ {} }}", self.healthy);
         for (index, fault) in faults.iter().enumerate() {
             config.http.push_str(&fault.http);
-            let _ = write!(
-                config.server,
-                "location /fail{index}/ {{ {} }}\n",
-                fault.location
-            );
+            let location = &fault.location;
+            let _ = writeln!(config.server, "location /fail{index}/ {{ {location} }}");
         }
         let nginx = match &self.image {
             Some(image) => Nginx::start_contained(&self.netns, config, image, self.prepare)?,

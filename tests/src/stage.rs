@@ -337,15 +337,16 @@ impl Site {
                         wrong.push(format!("{line}\n    {differences}\n    {verdict}"));
                     }
                 }
-                (None, found) => wrong.push(format!("{line} is healthy, yet: {found:?}")),
-                (Some(_), found) => {
-                    wrong.push(format!("{line} has {} verdicts: {found:?}", found.len()));
+                (None, found) => {
+                    wrong.push(format!("{line} is healthy, yet has {}", listed(found)));
                 }
+                (Some(_), found) => wrong.push(format!("{line} has {}", listed(found))),
             }
         }
         for (line, strange) in verdicts {
+            let strange = listed(&strange);
             wrong.push(format!(
-                "verdicts on a request that was not sent, {line}: {strange:?}"
+                "a request that was not sent, {line}, has {strange}"
             ));
         }
         if !wrong.is_empty() {
@@ -391,4 +392,11 @@ impl Site {
         }
         differences
     }
+}
+
+fn listed(verdicts: &[&Value]) -> String {
+    let first = verdicts
+        .first()
+        .map_or_else(String::new, |verdict| format!(", first {verdict}"));
+    format!("{} verdicts{first}", verdicts.len())
 }

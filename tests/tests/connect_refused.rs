@@ -1,4 +1,4 @@
-//! connect() refused, errno 111 or 113: nobody listens, a firewall rejects, a remote host refuses.
+//! connect() refused, errno 111, 113 or 13: nobody listens, a firewall rejects, a remote host refuses.
 //! One errno, several causes, over loopback, a cable to another namespace and a slow link.
 
 use anyhow::Result;
@@ -80,6 +80,9 @@ fn reject_rules(hook: &str) -> Result<()> {
             reject("127.0.0.1:9005", "EHOSTUNREACH"),
             reject("[::1]:9002", "ECONNREFUSED"),
             reject("[::1]:9003", "ECONNREFUSED"),
+            // Over IPv6 this answer has the errno of a prohibit route.
+            reject("[::1]:9004", "EACCES"),
+            reject("[::1]:9005", "EHOSTUNREACH"),
         ])
         .map(drop)
 }

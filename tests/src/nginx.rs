@@ -1,6 +1,6 @@
 //! A real nginx of a test's own: its configuration, its processes, its error log.
 //!
-//! Listens on 127.0.0.1:80 and [::1]:80 of the test's network namespace, its workers run as
+//! Listens on `127.0.0.1:80` and `[::1]:80` of the test's network namespace, its workers run as
 //! `nobody`, and its error log has the level that nginx has when nobody sets one.
 
 use std::path::{Path, PathBuf};

@@ -23,9 +23,9 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// The way to nginx.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Front {
-    /// HTTP/1.1 to 127.0.0.1:80.
+    /// HTTP/1.1 to `127.0.0.1:80`.
     Http,
-    /// HTTP/1.1 to [::1]:80.
+    /// HTTP/1.1 to `[::1]:80`.
     HttpV6,
     /// HTTP/2 with prior knowledge to 127.0.0.1:81.
     Http2,

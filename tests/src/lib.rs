@@ -7,14 +7,18 @@
 
 pub mod backend;
 pub mod client;
+pub mod error_log;
 pub mod expected;
 pub mod faults;
 pub mod folder;
 pub mod http2;
+mod judgement;
 pub mod netns;
 pub mod nginx;
 pub mod process;
 pub mod programs;
+pub mod schema;
+pub mod site;
 pub mod stage;
 pub mod tracer;
 pub mod tun;

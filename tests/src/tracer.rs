@@ -53,7 +53,7 @@ impl Lines {
             .clone()
     }
 
-    fn to_the_end(&mut self) -> Vec<Line> {
+    fn finish(&mut self) -> Vec<Line> {
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
         }
@@ -142,7 +142,7 @@ impl Tracer {
                 if found.is_none()
                     && let Some(status) = child.try_wait()?
                 {
-                    let said = texts(&stderr.to_the_end());
+                    let said = texts(&stderr.finish());
                     return Err(anyhow!("the tracer ended with {status}: {said}"));
                 }
                 Ok(found)
@@ -173,7 +173,7 @@ impl Tracer {
         let status = process::ended(&mut self.child, PATIENCE)?;
         let verdicts = self
             .stdout
-            .to_the_end()
+            .finish()
             .iter()
             .map(|line| {
                 serde_json::from_str(&line.text).with_context(|| {
@@ -184,7 +184,7 @@ impl Tracer {
         Ok(Ended {
             status,
             verdicts,
-            stderr: texts(&self.stderr.to_the_end()),
+            stderr: texts(&self.stderr.finish()),
         })
     }
 }

@@ -152,7 +152,7 @@ fn reset(syn: &[u8], from: Ipv4Addr, to: Ipv4Addr) -> Vec<u8> {
     tcp[8..12].copy_from_slice(&sequence.wrapping_add(1).to_be_bytes());
     tcp[12] = 5 << 4;
     tcp[13] = 0x14;
-    let mut pseudo = Vec::from([from.octets(), to.octets()].concat());
+    let mut pseudo = [from.octets(), to.octets()].concat();
     pseudo.extend([0, 6, 0, 20]);
     pseudo.extend(&tcp);
     let sum = checksum(&pseudo);

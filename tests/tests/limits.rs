@@ -98,3 +98,33 @@ fn no_descriptor_is_left() -> Result<()> {
     let sent = site.send(load)?;
     site.check(&sent, tracer).map(drop)
 }
+
+#[test]
+fn no_connection_slot_is_left() -> Result<()> {
+    const SLOTS: usize = 32;
+    let mut stage = Stage::new()?;
+    stage.config.workers = 1;
+    stage.config.events = format!("worker_connections {SLOTS};");
+    stage.config.server = "location /full { proxy_pass http://127.0.0.1:9001; }\n".into();
+    // A healthy answer may need no second slot either.
+    stage.healthy = "return 200 ok;".into();
+    let mut expected = Expected::new("worker-connections", "127.0.0.1:9001", "EMFILE").status(500);
+    expected.errno = None;
+    expected.logged = vec!["worker_connections are not enough while connecting".into()];
+    let site = stage.start(vec![Fault::proxy(expected, "")])?;
+    // Half a request each, which nginx does not drop to make room, until one slot is left.
+    let mut held = Vec::new();
+    while site.netns.enter(|| client::get("/full"))? == 502 {
+        assert!(held.len() < SLOTS, "nginx has more slots than it was given");
+        let mut stream = site.netns.enter(|| client::dial("127.0.0.1:80"))?;
+        stream.write_all(b"GET /ready HTTP/1.1\r\n")?;
+        held.push(stream);
+    }
+    let tracer = Tracer::follow(site.nginx.master)?;
+    let load = Load {
+        concurrency: 1,
+        ..Load::default()
+    };
+    let sent = site.send(load)?;
+    site.check(&sent, tracer).map(drop)
+}

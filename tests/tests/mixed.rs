@@ -10,7 +10,8 @@ use tests::expected::Expected;
 use tests::faults::firewall;
 use tests::faults::unix_files::{allow, listener, stale};
 use tests::folder::Folder;
-use tests::stage::{Fault, Load, Sent, Stage};
+use tests::site::Sent;
+use tests::stage::{Fault, Load, Stage};
 use tests::tracer::Tracer;
 
 /// A stage with three causes of errno 111 and two of errno 13; what must be held comes along.

@@ -31,18 +31,14 @@ pub(super) fn tests(
     let mut cargo = Command::new("cargo");
     cargo.args(["test", "--package", "tests", "--no-run"]);
     let built = build::executables(workspace, &mut cargo).inspect_err(|_| tally.lost())?;
+    let programs = built.into_iter().filter(|one| one.is_test);
 
     let mut run =
         privilege::as_root("env", "run the real-kernel tests").inspect_err(|_| tally.lost())?;
     run.args(environment(workspace, &tracer)?)
         .args(["sh", "-c", EACH, "sh"])
         .arg(filter.unwrap_or_default())
-        .args(
-            built
-                .into_iter()
-                .filter(|one| one.is_test)
-                .map(|one| one.path),
-        )
+        .args(programs.map(|one| one.path))
         // Where cargo itself would run them.
         .current_dir(workspace.root().join("tests"));
     tally.follow(&mut run)

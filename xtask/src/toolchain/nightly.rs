@@ -62,7 +62,7 @@ fn choose() -> Result<Nightly> {
         return Ok(same);
     }
 
-    println!(
+    eprintln!(
         "setup: rustup toolchain {NAME}, for the BPF object (about 250 MB under rustup's home)"
     );
     let mut install = Command::new("rustup");

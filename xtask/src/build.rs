@@ -20,6 +20,7 @@ pub(crate) fn run(workspace: &Workspace, _arguments: &Arguments) -> Result<ExitC
 
 /// Builds tracer as the calling user; gives the binary's path.
 pub(crate) fn release(workspace: &Workspace) -> Result<PathBuf> {
+    eprintln!("building tracer (about a minute the first time)");
     binary(
         workspace,
         &["--release", "--package", "tracer", "--bin", "tracer"],
@@ -27,9 +28,12 @@ pub(crate) fn release(workspace: &Workspace) -> Result<PathBuf> {
 }
 
 /// Builds one binary, named by cargo's own arguments; gives its path.
+///
+/// Quietly: aya-build passes the inner cargo's progress on as warnings, which cargo repeats, some
+/// forty lines, on every build that finds them fresh. Errors are still shown.
 pub(crate) fn binary(workspace: &Workspace, arguments: &[&str]) -> Result<PathBuf> {
     let mut cargo = Command::new("cargo");
-    cargo.arg("build").args(arguments);
+    cargo.args(["build", "--quiet"]).args(arguments);
     let built = executables(workspace, &mut cargo)?;
     let binary = built.into_iter().find(|executable| !executable.is_test);
     binary

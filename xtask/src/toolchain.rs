@@ -38,7 +38,7 @@ pub(crate) fn ensure_checkers(workspace: &Workspace) -> Result<()> {
     )?;
     for component in ["rustfmt", "clippy"] {
         if !installed.lines().any(|line| line.starts_with(component)) {
-            println!("setup: rustup component {component}");
+            eprintln!("setup: rustup component {component}");
             command::run(
                 Command::new("rustup")
                     .args(["component", "add", component])

@@ -5,6 +5,7 @@
 //! in `LD_LIBRARY_PATH`. The tree appears whole or not at all.
 
 mod apt;
+mod links;
 
 use std::fs;
 use std::path::Path;
@@ -32,7 +33,7 @@ pub(crate) fn ensure(workspace: &Workspace) -> Result<()> {
         }
     }
 
-    println!("setup: asking the host's apt sources, through a state of its own in target/apt");
+    eprintln!("setup: asking the host's apt sources, through a state of its own in target/apt");
     let apt = Apt::new(workspace)?;
     apt.update()?;
     let archives = archives(&apt)?;
@@ -45,6 +46,7 @@ pub(crate) fn ensure(workspace: &Workspace) -> Result<()> {
         command::run(Command::new("dpkg-deb").arg("-x").arg(file).arg(&fresh))
             .with_context(|| format!("unpacking {}", file.display()))?;
     }
+    links::keep_inside(&fresh)?;
     fs::write(fresh.join(".packages"), &wanted).context("stamping the unpacked packages")?;
     if tree.exists() {
         fs::remove_dir_all(&tree).with_context(|| format!("removing {}", tree.display()))?;
@@ -57,7 +59,7 @@ fn archives(apt: &Apt) -> Result<Vec<Archive>> {
     let mut names = Vec::new();
     for package in &PACKAGES {
         if package.optional && !apt.has(package.name)? {
-            println!(
+            eprintln!(
                 "setup: this release has no package {}: {} are left out",
                 package.name, package.purpose
             );
@@ -72,7 +74,7 @@ fn archives(apt: &Apt) -> Result<Vec<Archive>> {
 
 fn announce(archives: &[Archive]) {
     let bytes: u64 = archives.iter().map(|archive| archive.bytes).sum();
-    println!(
+    eprintln!(
         "setup: unpacking {} packages ({}.{} MB to fetch) under target/root; nothing is installed on this host",
         archives.len(),
         bytes / 1_000_000,
@@ -80,7 +82,7 @@ fn announce(archives: &[Archive]) {
     );
     for package in &PACKAGES {
         if archives.iter().any(|one| one.package == package.name) {
-            println!("         {}: {}", package.name, package.purpose);
+            eprintln!("         {}: {}", package.name, package.purpose);
         }
     }
 }

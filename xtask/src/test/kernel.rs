@@ -2,7 +2,7 @@
 //! user; the finished test programs run as root.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
@@ -31,18 +31,20 @@ pub(super) fn tests(
     let mut cargo = Command::new("cargo");
     cargo.args(["test", "--package", "tests", "--no-run"]);
     let built = build::executables(workspace, &mut cargo).inspect_err(|_| tally.lost())?;
+    let mut programs: Vec<PathBuf> = built
+        .into_iter()
+        .filter(|one| one.is_test)
+        .map(|one| one.path)
+        .collect();
+    // Cargo names them as they get ready: another order each time.
+    programs.sort();
 
     let mut run =
         privilege::as_root("env", "run the real-kernel tests").inspect_err(|_| tally.lost())?;
     run.args(environment(workspace, &tracer)?)
         .args(["sh", "-c", EACH, "sh"])
         .arg(filter.unwrap_or_default())
-        .args(
-            built
-                .into_iter()
-                .filter(|one| one.is_test)
-                .map(|one| one.path),
-        )
+        .args(programs)
         // Where cargo itself would run them.
         .current_dir(workspace.root().join("tests"));
     tally.follow(&mut run)

@@ -37,7 +37,7 @@ pub(crate) fn ensure(workspace: &Workspace, nightly: &Nightly) -> Result<()> {
         LLVM.start(),
         LLVM.end()
     );
-    println!("setup: building bpf-linker {VERSION} into target/tools (about a minute)");
+    eprintln!("setup: building bpf-linker {VERSION} into target/tools (about a minute)");
     let prefix = link_prefix(&tools, &library)?;
     let mut cargo = Command::new("cargo");
     cargo

@@ -62,7 +62,7 @@ fn choose() -> Result<Nightly> {
         return Ok(same);
     }
 
-    println!(
+    eprintln!(
         "setup: rustup toolchain {NAME}, for the BPF object (about 250 MB under rustup's home)"
     );
     let mut install = Command::new("rustup");
@@ -90,7 +90,7 @@ fn ensure_components(name: &str) -> Result<()> {
     let installed = command::output(Command::new("rustup").args(list))?;
     for component in COMPONENTS {
         if !installed.lines().any(|line| line.starts_with(component)) {
-            println!("setup: rustup component {component} of {name}");
+            eprintln!("setup: rustup component {component} of {name}");
             let add = ["component", "add", component, "--toolchain", name];
             command::run(Command::new("rustup").args(add))
                 .with_context(|| format!("fetching {component} of {name}"))?;

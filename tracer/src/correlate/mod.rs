@@ -177,7 +177,9 @@ impl Correlator {
                 .remove(&(answer.worker, peer))
                 .unwrap_or_default();
             self.heard.remove(&(request.heard, answer.worker, peer));
-            if let Some(recent) = self.recent.get_mut(&answer.worker)
+            // An attempt of a request that failed before is never among the recent ones.
+            if request.attempts.is_empty()
+                && let Some(recent) = self.recent.get_mut(&answer.worker)
                 && let Some(position) = recent.iter().rposition(|(other, _)| *other == peer)
                 && let Some((_, attempt)) = recent.remove(position)
             {

@@ -18,6 +18,8 @@ mod refused;
 mod routes;
 mod scene;
 mod story;
+#[cfg(test)]
+mod tests;
 mod timeouts;
 mod unexplained;
 mod unix;

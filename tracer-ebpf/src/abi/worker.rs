@@ -26,10 +26,10 @@ pub struct Worker {
     pub begun: u32,
     /// `pc->tries` of that call.
     pub tries: u32,
-    /// The errno that call logged, 0 none.
+    /// The errno that call logged.
     pub logged_errno: u32,
-    /// Zero.
-    pub padding: u32,
+    /// 1: that call logged, be it without an errno.
+    pub has_logged: u32,
     /// Route lookups within that call.
     pub routes: Routes,
 }

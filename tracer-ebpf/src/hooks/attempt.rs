@@ -42,6 +42,7 @@ pub fn connect_peer(ctx: ProbeContext) -> u32 {
         worker.begun = begun(peer);
         worker.tries = read::user::<u64>(peer.wrapping_add(PC_TRIES)).unwrap_or(0) as u32;
         worker.socket = 0;
+        worker.has_logged = 0;
         worker.logged_errno = 0;
         worker.routes = Routes::default();
     }
@@ -158,7 +159,7 @@ fn failed(pid: u32, worker: &Worker, peer: u64, code: i32) {
         record.begun = worker.begun;
         record.tries = worker.tries;
         record.code = code;
-        record.errno = if worker.logged_errno == 0 {
+        record.errno = if worker.has_logged == 0 {
             task::errno(worker)
         } else {
             worker.logged_errno

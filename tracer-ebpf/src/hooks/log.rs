@@ -39,7 +39,8 @@ pub fn log_error(ctx: ProbeContext) -> u32 {
         return 0;
     };
     let errno = errno as u32;
-    if worker.peer != 0 && errno != 0 {
+    if worker.peer != 0 {
+        worker.has_logged = 1;
         worker.logged_errno = errno;
     }
     let mut record = LogCall {

@@ -77,13 +77,17 @@ fn reject(scene: &Scene<'_>) -> Option<Finding> {
     } else if dropped.is_some() {
         // An error that is not a timeout, after netfilter dropped the SYN: the rule answered.
         let errno = scene.errno().filter(|errno| *errno != ETIMEDOUT)?;
-        let answer = scene
-            .icmp()
-            .map_or_else(|| errno::name(errno), icmp::Error::words);
-        Finding::inferred(
-            format!("a REJECT rule of this host answered the SYN to {remote}: {answer}"),
-            "the ICMP error's making was not seen; netfilter dropped the SYN and connect failed",
-        )
+        match scene.icmp() {
+            // ICMPv6 errors are made without an event; this one came back for this very SYN.
+            Some(error) => by_icmp(remote, error),
+            None => Finding::inferred(
+                format!(
+                    "a REJECT rule of this host answered the SYN to {remote}: {}",
+                    errno::name(errno)
+                ),
+                "the ICMP error itself was not seen; netfilter dropped the SYN and connect failed",
+            ),
+        }
     } else {
         return by_peer(scene, remote);
     };

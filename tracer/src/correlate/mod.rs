@@ -259,16 +259,16 @@ impl Correlator {
         self.open = waiting;
     }
 
-    /// The request, a new one if the peer object was recycled.
+    /// The request; a new one if the peer object was recycled, which ends the old one.
     fn request(&mut self, worker: u32, peer: Peer, at: Time, tries: u32) -> &mut Request {
         let request = self.requests.entry((worker, peer)).or_default();
-        if request.is_over(tries) {
-            *request = Request {
-                heard: request.heard,
-                ..Request::default()
-            };
-        }
         self.heard.remove(&(request.heard, worker, peer));
+        if request.is_over(tries) {
+            let over = std::mem::take(request);
+            if over.settling.is_some() && over.has_failed() {
+                self.open.push_back(OpenCase::masked(worker, over, at));
+            }
+        }
         request.heard = at;
         self.heard.insert((at, worker, peer), ());
         request

@@ -92,10 +92,17 @@ impl Live {
         let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }
             .map_err(std::io::Error::from)?;
         let mut following = Following::new(options.scope);
-        let questions = Questions::start(Observer::new(options.error_logs))?;
         let mut ticks = interval(LOOK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let events = following.scan(&mut probes, clock::now());
+        let mut observer = Observer::new(options.error_logs);
+        for event in &events {
+            // Before anyone is told that tracing began: what is logged from then on is read.
+            if let Event::Worker(worker) = event {
+                observer.follow(worker.pid);
+            }
+        }
+        let questions = Questions::start(observer)?;
         // What can not be given away is kept: less safe, not less right.
         let _ = privileges::reduce();
         let mut live = Self {

@@ -97,6 +97,8 @@ impl LogTail {
             self.read(worker, at, &mut budget, &mut lines);
         }
         self.looked = SystemTime::now();
+        self.workers
+            .retain(|pid, logs| !logs.is_empty() || Path::new(&format!("/proc/{pid}")).exists());
         lines
     }
 
@@ -107,8 +109,14 @@ impl LogTail {
     }
 
     fn read(&mut self, worker: u32, at: Time, budget: &mut u64, lines: &mut Vec<LogLine>) {
-        let held = self.workers.get(&worker).into_iter().flatten();
-        let ids: Vec<FileId> = held.chain(&self.added).filter_map(|log| log.id).collect();
+        let ids: Vec<FileId> = match self.workers.get(&worker) {
+            Some(held) if !held.is_empty() => {
+                let logs = held.iter().chain(&self.added);
+                logs.filter_map(|log| log.id).collect()
+            }
+            // A worker that is gone shows its logs no more; others hold the same.
+            _ => self.tails.keys().copied().collect(),
+        };
         for id in ids {
             if let Some(tail) = self.tails.get_mut(&id) {
                 self.skipped += tail.read(at, budget, lines);

@@ -291,9 +291,7 @@ fn listener(wanted: &Wanted<'_>, netns: &Netns) -> Result<Option<UnixListener>> 
         return Ok(None);
     }
     let deadline = Instant::now() + ELSEWHERE;
-    Ok(netns::others(netns)
-        .take_while(|_| Instant::now() < deadline)
-        .find_map(|other| chosen(wanted, other.within(list).ok()?)))
+    Ok(netns::others(netns, deadline).find_map(|other| chosen(wanted, other.within(list).ok()?)))
 }
 
 fn chosen(wanted: &Wanted<'_>, listeners: Vec<UnixListener>) -> Option<UnixListener> {
@@ -358,8 +356,8 @@ mod tests {
     /// Walks as a plain user would who owns nothing.
     fn as_nobody(path: &str) -> Walk {
         let status = Status {
-            file_uid: 65_534,
-            file_gid: 65_534,
+            file_uid: 54_321,
+            file_gid: 54_321,
             ..Status::default()
         };
         let own = std::process::id();
@@ -447,7 +445,10 @@ mod tests {
         let directory = Directory::new("unix-netns");
         let path = directory.file("a.sock");
         let _listener = Bound::bind(&path).unwrap();
-        if let Some(worker) = in_new_netns("unix_path", || ()) {
+        if let Some(worker) = in_new_netns(
+            "a_file_s_listener_is_found_in_whatever_namespace_it_is",
+            || (),
+        ) {
             let view = view(worker.thread, &path, &mut Owners::default(), Time(1)).unwrap();
             let owner = view.listener.unwrap().owner;
             assert_eq!(owner.unwrap().pid, std::process::id());

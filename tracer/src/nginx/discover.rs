@@ -293,7 +293,7 @@ mod tests {
     #[test]
     fn a_master_is_found_with_its_worker() {
         let Some(fake) = fake() else {
-            println!("SKIPPED: discover: no bash");
+            println!("SKIPPED: a_master_is_found_with_its_worker: no bash");
             return;
         };
         let mut binaries = Binaries::default();

@@ -9,14 +9,13 @@
 
 use std::{
     collections::HashMap,
-    fs::{self, File, Metadata, OpenOptions},
-    io,
-    os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
+    fs::{self, Metadata, OpenOptions},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime},
 };
 
-use super::log_line::{self, LINE_LIMIT};
+use super::log_file::Tail;
 use crate::{
     event::{LogLine, Time},
     process,
@@ -24,7 +23,6 @@ use crate::{
 
 const FILES: usize = 16;
 const BYTES: u64 = 1 << 20;
-const FOREIGN_LINES: u32 = 100;
 /// A worker with very many connections has very many descriptors; its logs are among the lowest.
 const SEARCH: Duration = Duration::from_millis(50);
 const TICK: Duration = Duration::from_millis(10);
@@ -97,6 +95,8 @@ impl LogTail {
             self.read(worker, at, &mut budget, &mut lines);
         }
         self.looked = SystemTime::now();
+        self.workers
+            .retain(|pid, logs| !logs.is_empty() || Path::new(&format!("/proc/{pid}")).exists());
         lines
     }
 
@@ -107,8 +107,14 @@ impl LogTail {
     }
 
     fn read(&mut self, worker: u32, at: Time, budget: &mut u64, lines: &mut Vec<LogLine>) {
-        let held = self.workers.get(&worker).into_iter().flatten();
-        let ids: Vec<FileId> = held.chain(&self.added).filter_map(|log| log.id).collect();
+        let ids: Vec<FileId> = match self.workers.get(&worker) {
+            Some(held) if !held.is_empty() => {
+                let logs = held.iter().chain(&self.added);
+                logs.filter_map(|log| log.id).collect()
+            }
+            // A worker that is gone shows its logs no more; others hold the same.
+            _ => self.tails.keys().copied().collect(),
+        };
         for id in ids {
             if let Some(tail) = self.tails.get_mut(&id) {
                 self.skipped += tail.read(at, budget, lines);
@@ -143,11 +149,10 @@ impl LogTail {
         let new = metadata
             .created()
             .is_ok_and(|made| made + TICK > self.looked);
-        self.tails.entry(id).or_insert_with(|| Tail {
-            file: Some(file),
-            position: if new { 0 } else { metadata.len() },
-            foreign: 0,
-        });
+        let start = if new { 0 } else { metadata.len() };
+        self.tails
+            .entry(id)
+            .or_insert_with(|| Tail::new(file, start));
         Some(id)
     }
 
@@ -223,87 +228,12 @@ fn id(metadata: &Metadata) -> FileId {
     (metadata.dev(), metadata.ino())
 }
 
-/// A log, read so far.
-#[derive(Debug)]
-struct Tail {
-    /// `None` once it turned out to be no error log.
-    file: Option<File>,
-    /// The start of the next line.
-    position: u64,
-    /// Lines in a row that were no error-log lines.
-    foreign: u32,
-}
-
-impl Tail {
-    /// Reads whole lines, within the budget; gives the number of bytes skipped. A file that cannot be read any more
-    /// gives nothing.
-    fn read(&mut self, at: Time, budget: &mut u64, lines: &mut Vec<LogLine>) -> u64 {
-        let Some(file) = &self.file else {
-            return 0;
-        };
-        let length = file.metadata().map_or(0, |metadata| metadata.len());
-        if length < self.position {
-            // Truncated in place, and written to since.
-            self.position = 0;
-        }
-        let unread = length - self.position;
-        let skipped = unread.saturating_sub(*budget);
-        let start = self.position + skipped;
-        let Ok(bytes) = read_range(file, start, unread - skipped) else {
-            return 0;
-        };
-        *budget -= bytes.len() as u64;
-        let mut whole = match bytes.iter().rposition(|byte| *byte == b'\n') {
-            Some(end) => &bytes[..=end],
-            // No line feed in longer than any line: not worth waiting for.
-            None if bytes.len() > LINE_LIMIT => &bytes[..],
-            None => &[],
-        };
-        self.position = start + whole.len() as u64;
-        if skipped > 0 {
-            // Its first line lacks its beginning.
-            let first = whole.iter().position(|byte| *byte == b'\n');
-            whole = &whole[first.map_or(whole.len(), |end| end + 1)..];
-        }
-        for line in whole
-            .split(|byte| *byte == b'\n')
-            .filter(|line| !line.is_empty())
-        {
-            if log_line::is_log_line(line) {
-                self.foreign = 0;
-                lines.extend(log_line::parse(line, at));
-            } else {
-                self.foreign += 1;
-                if self.foreign >= FOREIGN_LINES {
-                    self.file = None;
-                    return 0;
-                }
-            }
-        }
-        skipped
-    }
-}
-
-fn read_range(file: &File, start: u64, length: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
-    let mut read = 0;
-    while read < bytes.len() {
-        match file.read_at(&mut bytes[read..], start + read as u64) {
-            Ok(0) => break,
-            Ok(more) => read += more,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    bytes.truncate(read);
-    Ok(bytes)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
+    use std::{fs::File, io::Write as _};
 
     use super::*;
+    use crate::nginx::log_file::FOREIGN_LINES;
 
     /// A log in a directory of its own that this process appends to, as nginx does.
     struct Log {

@@ -6,6 +6,7 @@
 mod binary;
 mod discover;
 mod errno;
+mod log_file;
 pub mod log_line;
 mod logs;
 mod symbols;

@@ -9,6 +9,7 @@ use std::{
     fs::{self, File},
     io,
     os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
+    time::Instant,
 };
 
 use anyhow::{Context as _, Result, anyhow};
@@ -78,12 +79,13 @@ impl Netns {
     }
 }
 
-/// The network namespaces of the host's processes, each once, but for this one.
-pub fn others(than: &Netns) -> impl Iterator<Item = Netns> {
+/// The network namespaces of the host's processes, each once, but for this one; none beyond the deadline.
+pub fn others(than: &Netns, deadline: Instant) -> impl Iterator<Item = Netns> {
     let mut seen = HashSet::from([than.id]);
     super::pids()
         .unwrap_or_default()
         .into_iter()
+        .take_while(move |_| Instant::now() <= deadline)
         .filter_map(|pid| Netns::of(pid).ok())
         .filter(move |netns| seen.insert(netns.id))
 }
@@ -165,7 +167,9 @@ mod tests {
 
     #[test]
     fn work_runs_inside_and_leaves_the_caller_where_it_was() {
-        let Some(other) = in_new_netns("netns", || ()) else {
+        let Some(other) =
+            in_new_netns("work_runs_inside_and_leaves_the_caller_where_it_was", || ())
+        else {
             return;
         };
         let before = Netns::own().unwrap().id();

@@ -231,13 +231,15 @@ mod tests {
     #[test]
     fn a_program_from_a_cgroup_above_is_named() {
         let Some(cgroups) = Cgroups::new() else {
-            println!("SKIPPED: cgroup_programs: a cgroup v2 of its own needs root");
+            println!(
+                "SKIPPED: a_program_from_a_cgroup_above_is_named: a cgroup v2 of its own needs root"
+            );
             return;
         };
         let below = cgroups.0.join("below");
         let before = on_connect(&below).unwrap();
         if let Err(error) = attach(&cgroups.0) {
-            println!("SKIPPED: cgroup_programs: attach: {error}");
+            println!("SKIPPED: a_program_from_a_cgroup_above_is_named: attach: {error}");
             return;
         }
         let mut added = on_connect(&below).unwrap();

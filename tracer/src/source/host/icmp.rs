@@ -309,7 +309,10 @@ mod tests {
 
     #[test]
     fn a_followed_namespace_is_heard_and_a_ping_is_not() {
-        let Some(netns) = crate::process::netns::in_new_netns("icmp", || ()) else {
+        let Some(netns) = crate::process::netns::in_new_netns(
+            "a_followed_namespace_is_heard_and_a_ping_is_not",
+            || (),
+        ) else {
             return;
         };
         let mut listener = IcmpListener::default();

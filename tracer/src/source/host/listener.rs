@@ -277,7 +277,7 @@ mod tests {
         assert!(view.exact.is_empty());
         if view.bound.is_empty() {
             println!(
-                "SKIPPED: bound without listen: this kernel does not list such sockets (6.8 does)"
+                "SKIPPED: a_port_bound_without_listen_names_who_bound_it: this kernel does not list such sockets (6.8 does)"
             );
             return;
         }
@@ -286,14 +286,40 @@ mod tests {
     }
 
     #[test]
+    fn an_mptcp_listener_is_a_listener_with_an_owner() {
+        // SAFETY: plain system calls on a descriptor that is owned at once.
+        let listener = unsafe {
+            let fd = libc::socket(libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_MPTCP);
+            if fd < 0 || libc::listen(fd, 5) < 0 {
+                println!(
+                    "SKIPPED: an_mptcp_listener_is_a_listener_with_an_owner: {}",
+                    std::io::Error::last_os_error()
+                );
+                return;
+            }
+            TcpListener::from(OwnedFd::from_raw_fd(fd))
+        };
+        let port = listener.local_addr().unwrap().port();
+        let view = ask(SocketAddr::from(([127, 0, 0, 1], port)));
+        assert_eq!((view.exact.len(), view.exact[0].limit), (1, 5));
+        assert_eq!(
+            view.exact[0].owner.as_ref().unwrap().pid,
+            std::process::id()
+        );
+    }
+
+    #[test]
     fn a_worker_in_a_namespace_of_its_own_has_its_own_listeners() {
         let outside = TcpListener::bind("127.0.0.1:0").unwrap();
         let outside = outside.local_addr().unwrap();
-        let Some(netns) = in_new_netns("listener", || {
-            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-            let address = listener.local_addr().unwrap();
-            (listener, address)
-        }) else {
+        let Some(netns) = in_new_netns(
+            "a_worker_in_a_namespace_of_its_own_has_its_own_listeners",
+            || {
+                let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+                let address = listener.local_addr().unwrap();
+                (listener, address)
+            },
+        ) else {
             return;
         };
         let (_, inside) = &netns.value;

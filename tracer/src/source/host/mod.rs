@@ -12,6 +12,7 @@ mod icmp;
 mod listener;
 mod netlink;
 mod owner;
+mod path_walk;
 mod ports;
 mod route;
 mod sock_diag;

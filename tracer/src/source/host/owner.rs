@@ -2,7 +2,7 @@
 //!
 //! Bounded: one search looks for all the sockets of a question at once, for at most 50 ms, first among the processes
 //! of the network namespace in question. What it found is remembered and verified before it is used again; what it
-//! did not find is not searched again for a second.
+//! did not find is not searched again for ten seconds (a kernel's own listener has no holder at all).
 
 use std::{
     collections::HashMap,
@@ -17,7 +17,7 @@ use crate::{
 };
 
 const SEARCH: Duration = Duration::from_millis(50);
-const MISSED_FOR: u64 = 1_000_000_000;
+const MISSED_FOR: u64 = 10_000_000_000;
 const REMEMBERED: usize = 4096;
 
 /// Remembers who holds which socket.
@@ -66,28 +66,38 @@ impl Owners {
             self.known.insert(*inode, Entry::Missed { at: now });
         }
         let deadline = Instant::now() + SEARCH;
-        let (inside, outside): (Vec<u32>, Vec<u32>) = process::pids()
-            .unwrap_or_default()
-            .into_iter()
-            .partition(|pid| netns_of(*pid) == Some(netns));
         let mut missing = wanted.len();
-        for pid in inside.into_iter().chain(outside) {
-            if Instant::now() > deadline {
+        let mut outside = Vec::new();
+        for pid in process::pids().unwrap_or_default() {
+            if missing == 0 || Instant::now() > deadline {
                 return;
             }
-            // A process that passes its sockets on keeps them: the first found is the one that stays.
-            for (fd, inode) in sockets(pid) {
-                if let Some(entry @ Entry::Missed { .. }) = self.known.get_mut(&inode)
-                    && wanted.contains(&inode)
-                {
-                    *entry = Entry::Held { pid, fd };
-                    missing -= 1;
-                }
-                if missing == 0 || Instant::now() > deadline {
-                    return;
-                }
+            if netns_of(pid) == Some(netns) {
+                missing -= self.take(pid, wanted, deadline);
+            } else {
+                outside.push(pid);
             }
         }
+        for pid in outside {
+            if missing == 0 || Instant::now() > deadline {
+                return;
+            }
+            missing -= self.take(pid, wanted, deadline);
+        }
+    }
+
+    /// Notes which of the wanted sockets a process holds that nobody was found to hold before; gives how many.
+    fn take(&mut self, pid: u32, wanted: &[u32], deadline: Instant) -> usize {
+        let mut taken = 0;
+        for (fd, inode) in sockets(pid, deadline) {
+            if let Some(entry @ Entry::Missed { .. }) = self.known.get_mut(&inode)
+                && wanted.contains(&inode)
+            {
+                *entry = Entry::Held { pid, fd };
+                taken += 1;
+            }
+        }
+        taken
     }
 }
 
@@ -113,11 +123,12 @@ fn holds(pid: u32, fd: u32, inode: u32) -> bool {
         == Some(inode)
 }
 
-fn sockets(pid: u32) -> impl Iterator<Item = (u32, u32)> {
+fn sockets(pid: u32, deadline: Instant) -> impl Iterator<Item = (u32, u32)> {
     fs::read_dir(format!("/proc/{pid}/fd"))
         .into_iter()
         .flatten()
         .flatten()
+        .take_while(move |_| Instant::now() <= deadline)
         .filter_map(|entry| {
             let link = fs::read_link(entry.path()).ok()?;
             let inode = number_in_brackets(link.as_os_str().as_bytes(), b"socket:[")?;
@@ -140,7 +151,7 @@ mod tests {
     fn a_socket_is_found_again_only_while_it_is_held() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let own = std::process::id();
-        let (_, inode) = sockets(own)
+        let (_, inode) = sockets(own, Instant::now() + SEARCH)
             .find(|(fd, _)| i32::try_from(*fd) == Ok(listener.as_raw_fd()))
             .unwrap();
         let netns = netns_of(own).unwrap();

@@ -74,26 +74,29 @@ mod tests {
 
     #[test]
     fn connections_to_the_peer_are_counted_and_those_past_their_end_apart() {
-        let Some(netns) = in_new_netns("ports", || {
-            std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "40000 40999").unwrap();
-            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-            let address = listener.local_addr().unwrap();
-            let mut pairs: Vec<_> = (0..3)
-                .map(|_| {
-                    (
-                        TcpStream::connect(address).unwrap(),
-                        listener.accept().unwrap().0,
-                    )
-                })
-                .collect();
-            // Who closes first keeps the port.
-            let (mut ours, mut theirs) = pairs.pop().unwrap();
-            ours.shutdown(Shutdown::Write).unwrap();
-            let _ = theirs.read(&mut [0]);
-            drop(theirs);
-            let _ = ours.read(&mut [0]);
-            (listener, pairs, address)
-        }) else {
+        let Some(netns) = in_new_netns(
+            "connections_to_the_peer_are_counted_and_those_past_their_end_apart",
+            || {
+                std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "40000 40999").unwrap();
+                let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+                let address = listener.local_addr().unwrap();
+                let mut pairs: Vec<_> = (0..3)
+                    .map(|_| {
+                        (
+                            TcpStream::connect(address).unwrap(),
+                            listener.accept().unwrap().0,
+                        )
+                    })
+                    .collect();
+                // Who closes first keeps the port.
+                let (mut ours, mut theirs) = pairs.pop().unwrap();
+                ours.shutdown(Shutdown::Write).unwrap();
+                let _ = theirs.read(&mut [0]);
+                drop(theirs);
+                let _ = ours.read(&mut [0]);
+                (listener, pairs, address)
+            },
+        ) else {
             return;
         };
         let view = view(netns.thread, netns.value.2).unwrap();

@@ -1,38 +1,35 @@
 //! What a unix socket's path is to a worker: the answer to [`Question::UnixPath`].
 //!
-//! The path is walked in the worker's own root, component by component, and each is judged by the permission bits
-//! as `generic_permission()` does for the worker's user. Where an ACL decides, nothing is claimed: the path is then
-//! reported as not blocked. Security modules are another question's matter.
+//! The path is walked as the worker would walk it; its listener is searched among the unix sockets of the worker's
+//! network namespace, then of the others.
 //!
 //! [`Question::UnixPath`]: crate::event::Question::UnixPath
 
 use std::{
-    collections::VecDeque,
-    ffi::{CString, OsStr, OsString},
-    fs::{self, Metadata},
-    io,
+    ffi::{OsStr, OsString},
     os::unix::{
-        ffi::{OsStrExt as _, OsStringExt as _},
+        ffi::OsStringExt as _,
         fs::{FileTypeExt as _, MetadataExt as _},
     },
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use super::{
     accounts::Accounts,
     owner::Owners,
+    path_walk::{Step, walk},
     sock_diag::{self, UnixListener},
 };
 use crate::{
     event::{
         Time,
-        fact::{Inode, Listener, PathKind, UnixPathView},
+        fact::{Listener, PathKind, UnixPathView},
     },
     process::{
-        self, Status,
+        self,
         netns::{self, Netns},
     },
 };
@@ -40,13 +37,6 @@ use crate::{
 const LISTENERS: usize = 16_384;
 /// How long other network namespaces are searched for a file's listener.
 const ELSEWHERE: Duration = Duration::from_millis(100);
-/// As many symbolic links as the kernel follows (`MAXSYMLINKS`), and no longer a path (`PATH_MAX`).
-const LINKS: u32 = 40;
-const PATH: usize = 4096;
-const WRITE: u32 = 0o2;
-const SEARCH: u32 = 0o1;
-const CAP_DAC_OVERRIDE: u64 = 1 << 1;
-const CAP_DAC_READ_SEARCH: u64 = 1 << 2;
 
 /// Looks as the worker would.
 ///
@@ -115,162 +105,6 @@ pub(super) fn view(
     Ok(view)
 }
 
-/// A component of the path as the worker sees it.
-struct Step {
-    path: PathBuf,
-    metadata: Metadata,
-}
-
-impl Step {
-    fn inode(&self, accounts: &Accounts) -> Inode {
-        Inode {
-            path: self.path.to_string_lossy().into_owned(),
-            mode: self.metadata.mode() & 0o7777,
-            uid: self.metadata.uid(),
-            gid: self.metadata.gid(),
-            user: accounts.user(self.metadata.uid()),
-            group: accounts.group(self.metadata.gid()),
-        }
-    }
-}
-
-#[derive(Default)]
-struct Walk {
-    file: Option<Step>,
-    missing: Option<PathBuf>,
-    blocked: Option<Step>,
-}
-
-/// Follows `path` inside `root`. A relative path begins in the worker's directory.
-fn walk(root: &Path, path: &str, worker: u32, status: &Status) -> Result<Walk> {
-    if path.is_empty() || path.len() > PATH {
-        bail!("a path of {} bytes", path.len());
-    }
-    let path = Path::new(path);
-    let mut left: VecDeque<OsString> = names(path).collect();
-    let mut here = PathBuf::from("/");
-    if path.is_relative() {
-        let directory = fs::read_link(format!("/proc/{worker}/cwd")).context("its directory")?;
-        // What the link shows is the path in our view; in the worker's it lacks its root's part.
-        let own_root = fs::read_link(root).unwrap_or_else(|_| PathBuf::from("/"));
-        let inside = directory.strip_prefix(&own_root).unwrap_or(&directory);
-        here = Path::new("/").join(inside);
-    }
-    let mut walk = Walk::default();
-    let mut links = 0;
-    loop {
-        let step = match look(root, &here) {
-            Ok(metadata) => Step {
-                path: here.clone(),
-                metadata,
-            },
-            Err(error) if is_missing(&error) => {
-                walk.missing = Some(here);
-                return Ok(walk);
-            }
-            Err(error) => return Err(error).with_context(|| format!("look at {}", here.display())),
-        };
-        if step.metadata.is_symlink() {
-            links += 1;
-            if links > LINKS {
-                bail!("{}: too many symbolic links", path.display());
-            }
-            let target = fs::read_link(within(root, &here)).context("read a symbolic link")?;
-            if target.as_os_str().len() > PATH {
-                bail!("{}: a symbolic link too long", here.display());
-            }
-            here.pop();
-            if target.has_root() {
-                here = PathBuf::from("/");
-            }
-            for name in names(&target).collect::<Vec<_>>().into_iter().rev() {
-                left.push_front(name);
-            }
-        } else {
-            let last = left.is_empty();
-            let wanted = if last { WRITE } else { SEARCH };
-            if walk.blocked.is_none() && !permits(root, &step, wanted, status) {
-                walk.blocked = Some(Step {
-                    path: step.path.clone(),
-                    metadata: step.metadata.clone(),
-                });
-            }
-            if last {
-                walk.file = Some(step);
-                return Ok(walk);
-            }
-        }
-        match left.pop_front() {
-            Some(name) if name == ".." => {
-                here.pop();
-            }
-            Some(name) => here.push(name),
-            // A link to the root itself.
-            None => {}
-        }
-    }
-}
-
-fn names(path: &Path) -> impl Iterator<Item = OsString> {
-    path.components().filter_map(|component| match component {
-        Component::Normal(name) => Some(name.to_owned()),
-        Component::ParentDir => Some(OsString::from("..")),
-        _ => None,
-    })
-}
-
-/// Every component before `here`'s last is no symbolic link, so the kernel follows none of the worker's.
-fn look(root: &Path, here: &Path) -> io::Result<Metadata> {
-    if here == Path::new("/") {
-        // The magic link itself is to be followed.
-        return fs::metadata(root);
-    }
-    fs::symlink_metadata(within(root, here))
-}
-
-fn within(root: &Path, here: &Path) -> PathBuf {
-    root.join(here.strip_prefix("/").unwrap_or(here))
-}
-
-fn is_missing(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR))
-}
-
-/// `generic_permission()` (`fs/namei.c`), but for ACLs: where one is set, `true`.
-fn permits(root: &Path, step: &Step, wanted: u32, status: &Status) -> bool {
-    let directory = step.metadata.is_dir();
-    let overrides = if directory {
-        CAP_DAC_OVERRIDE | CAP_DAC_READ_SEARCH
-    } else {
-        CAP_DAC_OVERRIDE
-    };
-    // In a user namespace of its own the capability may not count for this file: then nothing is claimed.
-    if status.capabilities & overrides != 0 {
-        return true;
-    }
-    let mode = step.metadata.mode();
-    let group = step.metadata.gid();
-    let bits = if step.metadata.uid() == status.file_uid {
-        mode >> 6
-    } else if has_acl(&within(root, &step.path)) {
-        return true;
-    } else if group == status.file_gid || status.groups.contains(&group) {
-        mode >> 3
-    } else {
-        mode
-    };
-    bits & wanted != 0
-}
-
-fn has_acl(path: &Path) -> bool {
-    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else {
-        return false;
-    };
-    let name = c"system.posix_acl_access";
-    // SAFETY: both strings end with NUL; a size of 0 asks for the length alone.
-    unsafe { libc::lgetxattr(path.as_ptr(), name.as_ptr(), std::ptr::null_mut(), 0) > 0 }
-}
-
 enum Wanted<'a> {
     File(Step),
     Abstract(&'a [u8]),
@@ -291,9 +125,7 @@ fn listener(wanted: &Wanted<'_>, netns: &Netns) -> Result<Option<UnixListener>> 
         return Ok(None);
     }
     let deadline = Instant::now() + ELSEWHERE;
-    Ok(netns::others(netns)
-        .take_while(|_| Instant::now() < deadline)
-        .find_map(|other| chosen(wanted, other.within(list).ok()?)))
+    Ok(netns::others(netns, deadline).find_map(|other| chosen(wanted, other.within(list).ok()?)))
 }
 
 fn chosen(wanted: &Wanted<'_>, listeners: Vec<UnixListener>) -> Option<UnixListener> {
@@ -324,52 +156,15 @@ fn kernel_device(device: u64) -> u32 {
 #[cfg(test)]
 mod tests {
     use std::{
-        fs::Permissions,
-        os::unix::{fs::PermissionsExt as _, net::UnixListener as Bound, net::UnixStream},
+        fs,
+        os::unix::net::{UnixListener as Bound, UnixStream},
     };
 
     use super::*;
-    use crate::process::netns::in_new_netns;
-
-    struct Directory(PathBuf);
-
-    impl Directory {
-        fn new(test: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("tracer-{test}-{}", std::process::id()));
-            fs::create_dir_all(&path).unwrap();
-            Self(path.canonicalize().unwrap())
-        }
-
-        fn file(&self, name: &str) -> String {
-            self.0.join(name).to_str().unwrap().to_owned()
-        }
-    }
-
-    impl Drop for Directory {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
+    use crate::{process::netns::in_new_netns, source::host::path_walk::Directory};
 
     fn ask(path: &str) -> UnixPathView {
         view(std::process::id(), path, &mut Owners::default(), Time(1)).unwrap()
-    }
-
-    /// Walks as a plain user would who owns nothing.
-    fn as_nobody(path: &str) -> Walk {
-        let status = Status {
-            file_uid: 65_534,
-            file_gid: 65_534,
-            ..Status::default()
-        };
-        let own = std::process::id();
-        walk(
-            &PathBuf::from(format!("/proc/{own}/root")),
-            path,
-            own,
-            &status,
-        )
-        .unwrap()
     }
 
     #[test]
@@ -410,27 +205,6 @@ mod tests {
     }
 
     #[test]
-    fn what_stops_the_worker_s_user_is_named() {
-        let directory = Directory::new("unix-blocked");
-        let path = directory.file("in/a.sock");
-        fs::create_dir(directory.file("in")).unwrap();
-        let _listener = Bound::bind(&path).unwrap();
-        let set =
-            |path: &str, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
-        set(directory.0.to_str().unwrap(), 0o755);
-
-        set(&directory.file("in"), 0o755);
-        set(&path, 0o660);
-        assert_eq!(as_nobody(&path).blocked.unwrap().path, Path::new(&path));
-        set(&path, 0o666);
-        assert!(as_nobody(&path).blocked.is_none());
-        set(&directory.file("in"), 0o750);
-        let blocked = as_nobody(&path).blocked.unwrap();
-        assert_eq!(blocked.path, Path::new(&directory.file("in")));
-        assert_eq!(blocked.metadata.mode() & 0o7777, 0o750);
-    }
-
-    #[test]
     fn an_abstract_name_is_found_in_its_namespace() {
         use std::os::linux::net::SocketAddrExt as _;
         let name = format!("tracer-test-{}", std::process::id());
@@ -447,7 +221,10 @@ mod tests {
         let directory = Directory::new("unix-netns");
         let path = directory.file("a.sock");
         let _listener = Bound::bind(&path).unwrap();
-        if let Some(worker) = in_new_netns("unix_path", || ()) {
+        if let Some(worker) = in_new_netns(
+            "a_file_s_listener_is_found_in_whatever_namespace_it_is",
+            || (),
+        ) {
             let view = view(worker.thread, &path, &mut Owners::default(), Time(1)).unwrap();
             let owner = view.listener.unwrap().owner;
             assert_eq!(owner.unwrap().pid, std::process::id());

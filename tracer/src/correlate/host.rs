@@ -153,7 +153,7 @@ impl HostMemory {
             };
             match &fact.finding {
                 Ok(Finding::Listener(view)) => facts.listener = Some(view.clone()),
-                Ok(Finding::UnixPath(view)) => facts.unix_path = Some(view.clone()),
+                Ok(Finding::UnixPath(view)) => facts.unix_path = Some((**view).clone()),
                 Ok(Finding::Ports(view)) => facts.ports = Some(view.clone()),
                 Ok(Finding::Descriptors(view)) => facts.descriptors = Some(view.clone()),
                 Ok(Finding::Confinement(view)) => facts.confinement = Some(view.clone()),

@@ -92,7 +92,7 @@ impl Correlator {
             Event::Icmp(icmp) => self.host.icmp(icmp),
             Event::Fact(fact) => {
                 let at = fact.at;
-                self.host.learn(fact);
+                self.host.learn(*fact);
                 self.close_cases(at, &mut out);
             }
             Event::LogLine(line) => self.lines.add(line),

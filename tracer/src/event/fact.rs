@@ -67,7 +67,7 @@ pub enum Finding {
     /// To [`Question::Listener`].
     Listener(ListenerView),
     /// To [`Question::UnixPath`].
-    UnixPath(UnixPathView),
+    UnixPath(Box<UnixPathView>),
     /// To [`Question::Ports`].
     Ports(PortsView),
     /// To [`Question::Descriptors`].

@@ -45,7 +45,7 @@ pub enum Event {
     /// An ICMP error that this host received.
     Icmp(Icmp),
     /// What the host answered to a [`Question`].
-    Fact(Fact),
+    Fact(Box<Fact>),
     /// A line of nginx's error log.
     LogLine(LogLine),
     /// Events that the kernel had to drop since the last such event.

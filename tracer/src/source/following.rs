@@ -28,6 +28,9 @@ const LOOKS: [u64; 4] = [20_000_000, 100_000_000, 500_000_000, 2_000_000_000];
 /// Executions waiting for another look; beyond, new ones are not looked at again.
 const WAITING: usize = 4096;
 
+/// A new worker takes its own user only after the fork: it is asked again after this (nanoseconds).
+const SETTLED: u64 = 100_000_000;
+
 /// The followed processes.
 #[derive(Debug, Default)]
 pub struct Following {
@@ -37,6 +40,8 @@ pub struct Following {
     workers: HashSet<u32>,
     /// Executed programs: pid, when to look again, which look.
     waiting: Vec<(u32, Time, usize)>,
+    /// Workers forked of late: pid, when to ask again who they are.
+    forked: Vec<(u32, Time)>,
 }
 
 impl Following {
@@ -85,6 +90,9 @@ impl Following {
                 if let Ok(worker) = nginx::identity(process.pid, process.at, &mut self.binaries) {
                     events.push(Event::Worker(worker));
                 }
+                if self.forked.len() < WAITING {
+                    self.forked.push((process.pid, process.at.plus(SETTLED)));
+                }
             }
             ProcessKind::Executed => {
                 self.workers.remove(&process.pid);
@@ -107,6 +115,15 @@ impl Following {
     /// Looks again at executed programs whose time has come.
     pub fn look(&mut self, probes: &mut Probes, now: Time) -> Vec<Event> {
         let mut events = Vec::new();
+        let binaries = &mut self.binaries;
+        self.forked.retain(|&(pid, at)| {
+            if at <= now
+                && let Ok(worker) = nginx::identity(pid, now, binaries)
+            {
+                events.push(Event::Worker(worker));
+            }
+            at > now
+        });
         let due: Vec<(u32, usize)> = self
             .waiting
             .iter()

@@ -102,9 +102,10 @@ impl Live {
                 observer.follow(worker.pid);
             }
         }
-        let questions = Questions::start(observer)?;
-        // What can not be given away is kept: less safe, not less right.
+        // What can not be given away is kept: less safe, not less right. Before the observer's thread begins, which
+        // takes over what this one has.
         let _ = privileges::reduce();
+        let questions = Questions::start(observer)?;
         let mut live = Self {
             probes,
             ring,

@@ -74,11 +74,11 @@ impl Observer {
             let lines = self.logs.read_new(*worker, now);
             events.extend(lines.into_iter().map(Event::LogLine));
         }
-        events.push(Event::Fact(Fact {
+        events.push(Event::Fact(Box::new(Fact {
             at: now,
             question: question.clone(),
             finding,
-        }));
+        })));
         events
     }
 
@@ -88,7 +88,8 @@ impl Observer {
                 listener::view(*worker, *address, &mut self.owners, now).map(Finding::Listener)
             }
             Question::UnixPath { worker, path } => {
-                unix_path::view(*worker, path, &mut self.owners, now).map(Finding::UnixPath)
+                unix_path::view(*worker, path, &mut self.owners, now)
+                    .map(|view| Finding::UnixPath(Box::new(view)))
             }
             Question::Ports { worker, remote } => ports::view(*worker, *remote).map(Finding::Ports),
             Question::Descriptors { worker } => {

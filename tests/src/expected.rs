@@ -9,7 +9,7 @@ pub struct Attempt {
     pub upstream: Option<String>,
     /// The cause, or `None` for the attempt that succeeded.
     pub cause: Option<&'static str>,
-    /// The errno's name, or `None` where nginx's timer ended the attempt.
+    /// The errno's name, or `None` for the attempt that succeeded.
     pub errno: Option<&'static str>,
 }
 
@@ -74,11 +74,11 @@ impl Expected {
         }
     }
 
-    /// A 504 for `cause` at `upstream`: nginx's timer ended the attempt.
+    /// A 504 for `cause` at `upstream`: nginx's timer ended the attempt, which it logs with the errno
+    /// that the kernel gives when it is the one to give up.
     pub fn timeout(cause: &'static str, upstream: &str) -> Self {
         Self {
             status: 504,
-            errno: None,
             logged: vec!["upstream timed out (110: ".into()],
             ..Self::new(cause, upstream, "ETIMEDOUT")
         }

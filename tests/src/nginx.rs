@@ -3,6 +3,7 @@
 //! Listens on `127.0.0.1:80` and `[::1]:80` of the test's network namespace, its workers run as
 //! `nobody`, and its error log has the level that nginx has when nobody sets one.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -74,6 +75,35 @@ impl Nginx {
         Self::ready(child, master, folder, netns, config)
     }
 
+    /// Makes a process that waits, has `before` look at its pid, and lets it become nginx.
+    pub fn start_after(
+        netns: &Netns,
+        config: &Config,
+        before: impl FnOnce(u32) -> Result<()>,
+    ) -> Result<Self> {
+        let folder = Folder::new()?;
+        let inner = arranged(netns, &folder, config)?;
+        let mut command = Command::new("sh");
+        netns.place(&mut command);
+        command
+            .args(["-c", "read go && exec \"$@\" </dev/null", "sh"])
+            .arg(inner.get_program())
+            .args(inner.get_args())
+            .stdin(Stdio::piped());
+        libraries(&inner, &mut command);
+        let mut child = command.spawn()?;
+        let master = child.id();
+        let seen = before(master).and_then(|()| {
+            let stdin = child.stdin.take().context("no stdin")?;
+            writeln!(&stdin, "go").context("cannot let nginx start")
+        });
+        if let Err(error) = seen {
+            process::end(&mut child, libc::SIGTERM);
+            return Err(error);
+        }
+        Self::ready(child, master, folder, netns, config)
+    }
+
     /// Starts nginx with pid and mount namespaces of its own, as a container runtime would: its
     /// binary is on a file system that the host does not see, mounted on the folder `image`.
     /// `prepare` as in [`Nginx::start`].
@@ -98,12 +128,7 @@ impl Nginx {
             .arg(inner.get_program())
             .args(inner.get_args())
             .stdin(Stdio::null());
-        if let Some((_, Some(libraries))) = inner
-            .get_envs()
-            .find(|(name, _)| *name == "LD_LIBRARY_PATH")
-        {
-            command.env("LD_LIBRARY_PATH", libraries);
-        }
+        libraries(&inner, &mut command);
         prepare(&mut command)?;
         let child = command
             .spawn()
@@ -196,6 +221,16 @@ impl Drop for Nginx {
             }
             process::end(&mut self.child, libc::SIGKILL);
         }
+    }
+}
+
+/// Gives `outer`, which becomes `inner`, the libraries of `inner`.
+fn libraries(inner: &Command, outer: &mut Command) {
+    let path = inner
+        .get_envs()
+        .find(|(name, _)| *name == "LD_LIBRARY_PATH");
+    if let Some((name, Some(path))) = path {
+        outer.env(name, path);
     }
 }
 

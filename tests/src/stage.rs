@@ -134,6 +134,27 @@ impl Stage {
 
     /// Starts nginx with these faults, not the tracer.
     pub fn start(mut self, faults: Vec<Fault>) -> Result<Site> {
+        let prepare = std::mem::replace(&mut self.prepare, Box::new(|_| Ok(())));
+        self.arrange(&faults);
+        let nginx = match &self.image {
+            Some(image) => Nginx::start_contained(&self.netns, &self.config, image, prepare)?,
+            None => Nginx::start(&self.netns, &self.config, prepare)?,
+        };
+        Ok(self.site(nginx, faults))
+    }
+
+    /// Starts nginx with these faults after `before` has seen the process that will be its master.
+    pub fn start_after(
+        mut self,
+        faults: Vec<Fault>,
+        before: impl FnOnce(u32) -> Result<()>,
+    ) -> Result<Site> {
+        self.arrange(&faults);
+        let nginx = Nginx::start_after(&self.netns, &self.config, before)?;
+        Ok(self.site(nginx, faults))
+    }
+
+    fn arrange(&mut self, faults: &[Fault]) {
         let config = &mut self.config;
         let _ = writeln!(config.server, "location /ok/ {{ {} }}", self.healthy);
         for (index, fault) in faults.iter().enumerate() {
@@ -141,18 +162,11 @@ impl Stage {
             let location = &fault.location;
             let _ = writeln!(config.server, "location /fail{index}/ {{ {location} }}");
         }
-        let nginx = match &self.image {
-            Some(image) => Nginx::start_contained(&self.netns, config, image, self.prepare)?,
-            None => Nginx::start(&self.netns, config, self.prepare)?,
-        };
+    }
+
+    fn site(self, nginx: Nginx, faults: Vec<Fault>) -> Site {
         let contained = self.image.is_some();
-        Ok(Site::new(
-            nginx,
-            self.netns,
-            faults,
-            contained,
-            self.backend,
-        ))
+        Site::new(nginx, self.netns, faults, contained, self.backend)
     }
 
     /// Starts nginx with these faults and the tracer, sends the load and checks every verdict,

@@ -62,27 +62,23 @@ fn without_btf_it_says_so_and_ends_with_3() -> Result<()> {
 }
 
 #[test]
-fn without_nginx_it_waits_and_says_so() -> Result<()> {
-    // A pid namespace of its own shows it no process but itself.
-    let mut command = programs::command("unshare")?;
-    command
-        .args(["--fork", "--kill-child", "--pid", "--mount-proc"])
-        .arg(programs::tracer()?)
-        .args(["live", "--format", "json"]);
-    let mut tracer = Tracer::start(&mut command)?;
-    let line = tracer.says("nginx")?;
-    ensure!(
-        line.text.contains("wait"),
-        "it does not wait: {}",
-        line.text
-    );
-    let inner = *process::children(tracer.pid())
-        .first()
-        .context("no tracer below unshare")?;
-    process::signal(inner, libc::SIGTERM);
-    let ended = tracer.ended()?;
-    ensure!(ended.status.code() == Some(0), "{ended:?}");
-    Ok(())
+fn without_nginx_it_waits_says_so_and_follows_the_one_that_comes() -> Result<()> {
+    let mut waiting = None;
+    let site = Stage::new()?.start_after(vec![closed_port()], |pid| {
+        let mut tracer = Tracer::follow(pid)?;
+        let line = tracer.says("no nginx")?;
+        ensure!(
+            line.text.contains("wait"),
+            "it does not wait: {}",
+            line.text
+        );
+        waiting = Some(tracer);
+        Ok(())
+    })?;
+    let mut tracer = waiting.context("no tracer")?;
+    tracer.says("workers of nginx")?;
+    let sent = site.send(Load::default())?;
+    site.check(&sent, tracer).map(drop)
 }
 
 #[test]

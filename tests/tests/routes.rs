@@ -40,10 +40,10 @@ fn each_kind_of_route_is_its_own_cause() -> Result<()> {
 fn each_kind_of_route_is_its_own_cause_over_ipv6() -> Result<()> {
     let stage = Stage::new()?;
     let mut faults = vec![fault("no-route", "[fd66:9::9]:80", "ENETUNREACH")];
-    for (index, (kind, cause, errno)) in ROUTES.into_iter().enumerate() {
+    for (index, (kind, cause, errno)) in (1..).zip(ROUTES) {
         stage
             .netns
-            .ip(&format!("-6 route add {kind} fd66:{index}::/32 dev lo"))?;
+            .ip(&format!("-6 route add {kind} fd66:{index}::/64 dev lo"))?;
         faults.push(fault(cause, &format!("[fd66:{index}::5]:80"), errno));
     }
     stage.check(faults).map(drop)

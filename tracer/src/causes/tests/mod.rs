@@ -6,6 +6,7 @@ mod catalogue;
 mod denied;
 mod handshakes;
 mod limits;
+mod properties;
 mod requests;
 mod unix;
 

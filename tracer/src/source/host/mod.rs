@@ -17,6 +17,7 @@ mod ports;
 mod route;
 mod sock_diag;
 mod unix_path;
+mod viewer;
 
 pub use self::icmp::IcmpListener;
 
@@ -24,7 +25,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use self::owner::Owners;
+use self::{owner::Owners, viewer::Viewers};
 use crate::{
     event::{Event, Fact, Question, Time, fact::Finding},
     nginx::LogTail,
@@ -35,6 +36,7 @@ use crate::{
 pub struct Observer {
     owners: Owners,
     logs: LogTail,
+    viewers: Viewers,
 }
 
 impl Observer {
@@ -44,12 +46,15 @@ impl Observer {
         Self {
             owners: Owners::default(),
             logs: LogTail::new(error_logs),
+            viewers: Viewers::default(),
         }
     }
 
     /// Reads this worker's logs from here on. To be told as early as can be: what it logged before is not read.
     pub fn follow(&mut self, worker: u32) {
         self.logs.follow(worker);
+        // Remembered for when it has ended; if it has already, there is nothing to remember.
+        let _ = self.viewers.of(worker);
     }
 
     /// The worker ended.
@@ -85,18 +90,22 @@ impl Observer {
     fn find(&mut self, question: &Question, now: Time) -> Result<Finding> {
         match question {
             Question::Listener { worker, address } => {
-                listener::view(*worker, *address, &mut self.owners, now).map(Finding::Listener)
+                let viewer = self.viewers.of(*worker)?;
+                listener::view(viewer.pid, *address, &mut self.owners, now).map(Finding::Listener)
             }
             Question::UnixPath { worker, path } => {
-                unix_path::view(*worker, path, &mut self.owners, now)
+                let viewer = self.viewers.of(*worker)?;
+                unix_path::view(&viewer, path, &mut self.owners, now)
                     .map(|view| Finding::UnixPath(Box::new(view)))
             }
-            Question::Ports { worker, remote } => ports::view(*worker, *remote).map(Finding::Ports),
+            Question::Ports { worker, remote } => {
+                ports::view(self.viewers.of(*worker)?.pid, *remote).map(Finding::Ports)
+            }
             Question::Descriptors { worker } => {
                 descriptors::view(*worker).map(Finding::Descriptors)
             }
             Question::Confinement { worker } => {
-                confinement::view(*worker).map(Finding::Confinement)
+                confinement::view(self.viewers.of(*worker)?.pid).map(Finding::Confinement)
             }
             Question::Log { .. } => Ok(Finding::Log),
         }

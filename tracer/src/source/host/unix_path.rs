@@ -22,16 +22,14 @@ use super::{
     owner::Owners,
     path_walk::{Step, walk},
     sock_diag::{self, UnixListener},
+    viewer::Viewer,
 };
 use crate::{
     event::{
         Time,
         fact::{Listener, PathKind, UnixPathView},
     },
-    process::{
-        self,
-        netns::{self, Netns},
-    },
+    process::netns::{self, Netns},
 };
 
 const LISTENERS: usize = 16_384;
@@ -43,12 +41,15 @@ const ELSEWHERE: Duration = Duration::from_millis(100);
 /// # Errors
 /// The worker is gone, its root cannot be looked into, or the path is no path.
 pub(super) fn view(
-    worker: u32,
+    viewer: &Viewer,
     path: &str,
     owners: &mut Owners,
     now: Time,
 ) -> Result<UnixPathView> {
-    let status = process::status(worker).with_context(|| format!("status of worker {worker}"))?;
+    let Viewer {
+        pid: worker,
+        ref status,
+    } = *viewer;
     let netns =
         Netns::of(worker).with_context(|| format!("network namespace of worker {worker}"))?;
     let root = PathBuf::from(format!("/proc/{worker}/root"));
@@ -70,7 +71,7 @@ pub(super) fn view(
     let wanted = if let Some(name) = abstract_name {
         Wanted::Abstract(name.as_bytes())
     } else {
-        let found = walk(&root, path, worker, &status)?;
+        let found = walk(&root, path, worker, status)?;
         view.missing = found
             .missing
             .map(|path| path.to_string_lossy().into_owned());
@@ -164,7 +165,20 @@ mod tests {
     use crate::{process::netns::in_new_netns, source::host::path_walk::Directory};
 
     fn ask(path: &str) -> UnixPathView {
-        view(std::process::id(), path, &mut Owners::default(), Time(1)).unwrap()
+        view(
+            &viewer(std::process::id()),
+            path,
+            &mut Owners::default(),
+            Time(1),
+        )
+        .unwrap()
+    }
+
+    fn viewer(pid: u32) -> Viewer {
+        Viewer {
+            pid,
+            status: crate::process::status(pid).unwrap(),
+        }
     }
 
     #[test]
@@ -225,7 +239,13 @@ mod tests {
             "a_file_s_listener_is_found_in_whatever_namespace_it_is",
             || (),
         ) {
-            let view = view(worker.thread, &path, &mut Owners::default(), Time(1)).unwrap();
+            let view = view(
+                &viewer(worker.thread),
+                &path,
+                &mut Owners::default(),
+                Time(1),
+            )
+            .unwrap();
             let owner = view.listener.unwrap().owner;
             assert_eq!(owner.unwrap().pid, std::process::id());
         }
@@ -237,7 +257,7 @@ mod tests {
         std::os::unix::fs::symlink("loop", directory.file("loop")).unwrap();
         let own = std::process::id();
         let error = view(
-            own,
+            &viewer(own),
             &directory.file("loop"),
             &mut Owners::default(),
             Time(1),

@@ -32,6 +32,9 @@ pub struct Answer {
     pub padding: [u8; 4],
 }
 
+/// Bytes kept of a text or name that a log call was given.
+pub const TEXT_LEN: usize = 96;
+
 /// `ngx_log_error_core(level <= NGX_LOG_ERR, …)`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -52,4 +55,32 @@ pub struct LogCall {
     pub level: u32,
     /// The format string, NUL-terminated unless longer.
     pub format: [u8; FORMAT_LEN],
+    /// Bytes of `text` that count.
+    pub text_len: u32,
+    /// For a resolver's failure: its state.
+    pub state: u32,
+    /// `%*s`: the text; `%V could not be resolved (%i: %s)`: the name.
+    pub text: [u8; TEXT_LEN],
+}
+
+impl LogCall {
+    /// A call of which nothing is known yet.
+    pub const UNKNOWN: Self = Self {
+        header: Header {
+            tag: LOG_CALL,
+            len: 0,
+            pid: 0,
+            at: 0,
+        },
+        peer: 0,
+        connection: 0,
+        begun: 0,
+        padding: 0,
+        errno: 0,
+        level: 0,
+        format: [0; FORMAT_LEN],
+        text_len: 0,
+        state: 0,
+        text: [0; TEXT_LEN],
+    };
 }

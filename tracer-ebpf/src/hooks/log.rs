@@ -2,8 +2,12 @@
 //! (src/core/ngx_log.c): nginx's own word on a failure, whatever the log's destination; it is called only where
 //! `error_log`'s level lets the line through. Without it connection numbers of failed attempts are not known.
 
-use aya_ebpf::{helpers::bpf_probe_read_user_str_bytes, macros::uprobe, programs::ProbeContext};
-use tracer_ebpf::abi::{FORMAT_LEN, LOG_CALL, LogCall};
+use aya_ebpf::{
+    helpers::{bpf_probe_read_user_buf, bpf_probe_read_user_str_bytes},
+    macros::uprobe,
+    programs::ProbeContext,
+};
+use tracer_ebpf::abi::{LOG_CALL, LogCall};
 
 use crate::{
     emit::{self, Urgency},
@@ -43,23 +47,47 @@ pub fn log_error(ctx: ProbeContext) -> u32 {
         worker.has_logged = 1;
         worker.logged_errno = errno;
     }
-    let mut record = LogCall {
-        header: emit::header::<LogCall>(LOG_CALL, pid, task::now()),
-        peer: peer(log),
-        connection: read::user(log.wrapping_add(LOG_CONNECTION)).unwrap_or(0),
-        begun: 0,
-        padding: 0,
-        errno,
-        level: level as u32,
-        format: [0; FORMAT_LEN],
-    };
-    if record.peer != 0 {
-        record.begun = attempt::begun(record.peer);
-    }
-    // SAFETY: the helper checks the address itself.
-    let _ = unsafe { bpf_probe_read_user_str_bytes(format as *const u8, &mut record.format) };
-    emit::record(&record, Urgency::Whenever);
+    let argument = ctx.arg::<u64>(4).unwrap_or(0);
+    let second = ctx.arg::<u64>(5).unwrap_or(0);
+    emit::in_place(&UNKNOWN, Urgency::Whenever, |record| {
+        record.header = emit::header::<LogCall>(LOG_CALL, pid, task::now());
+        record.peer = peer(log);
+        if record.peer != 0 {
+            record.begun = attempt::begun(record.peer);
+        }
+        record.connection = read::user(log.wrapping_add(LOG_CONNECTION)).unwrap_or(0);
+        record.errno = errno;
+        record.level = level as u32;
+        // SAFETY: the helper checks the address itself.
+        let _ = unsafe { bpf_probe_read_user_str_bytes(format as *const u8, &mut record.format) };
+        text(record, argument, second);
+    });
     0
+}
+
+/// A call of which nothing is known yet, in read-only data.
+static UNKNOWN: LogCall = LogCall::UNKNOWN;
+
+/// The text where the format is only a place for one: `%*s` of OpenSSL's errors (src/event/ngx_event_openssl.c), and
+/// the name of `%V could not be resolved (%i: %s)`.
+#[inline(always)]
+fn text(record: &mut LogCall, argument: u64, second: u64) {
+    let (text, len) = if record.format[..3] == *b"%*s" {
+        (second, argument)
+    } else if record.format[..12] == *b"%V could not" {
+        record.state = second as u32;
+        (
+            read::user(argument.wrapping_add(8)).unwrap_or(0),
+            read::user(argument).unwrap_or(0),
+        )
+    } else {
+        return;
+    };
+    // SAFETY: the helper checks the address itself.
+    let read = unsafe { bpf_probe_read_user_buf(text as *const u8, &mut record.text) };
+    if read.is_ok() {
+        record.text_len = len as u32;
+    }
 }
 
 /// The peer object of the request whose log it is.

@@ -30,28 +30,13 @@ fn is_of_type(value: &Value, name: &str) -> bool {
     }
 }
 
-/// The three patterns of the schema, by hand: a regular-expression crate would serve nothing else.
-fn matches(pattern: &str, text: &str) -> bool {
-    let kebab = |text: &str| {
-        text.split('-')
-            .all(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase()))
-    };
-    if pattern.starts_with("^[0-9]{4}-") {
-        let shape: String = text
-            .chars()
-            .map(|c| if c.is_ascii_digit() { '0' } else { c })
-            .collect();
-        shape == "0000-00-00T00:00:00.000000000Z"
-    } else if pattern.starts_with("^(E[A-Z0-9]+") {
-        text.starts_with("errno ")
-            || text
-                .bytes()
-                .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
-    } else if pattern == "^[a-z]+(-[a-z]+)*$" {
-        kebab(text)
-    } else {
-        panic!("pattern {pattern}")
-    }
+/// `2026-11-20T10:15:23.000123456Z`: of the times that the format allows, the one form that is printed.
+fn is_time(text: &str) -> bool {
+    let shape: String = text
+        .chars()
+        .map(|c| if c.is_ascii_digit() { '0' } else { c })
+        .collect();
+    shape == "0000-00-00T00:00:00.000000000Z"
 }
 
 /// What is wrong with the value, if anything is.
@@ -102,9 +87,6 @@ fn check(root: &Value, schema: &Value, value: &Value, at: &str) -> Result<(), St
                 }
                 true
             }
-            "maxItems" => value
-                .as_array()
-                .is_none_or(|a| a.len() as u64 <= rule.as_u64().expect("a number")),
             "minLength" => value
                 .as_str()
                 .is_none_or(|s| s.chars().count() as u64 >= rule.as_u64().expect("a number")),
@@ -114,9 +96,7 @@ fn check(root: &Value, schema: &Value, value: &Value, at: &str) -> Result<(), St
             "maximum" => value
                 .as_u64()
                 .is_none_or(|n| n <= rule.as_u64().expect("a number")),
-            "pattern" => value
-                .as_str()
-                .is_none_or(|s| matches(rule.as_str().expect("a pattern"), s)),
+            "format" => rule == "date-time" && value.as_str().is_some_and(is_time),
             other => panic!("keyword {other}"),
         };
         if !ok {

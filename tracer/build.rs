@@ -15,6 +15,11 @@ fn main() -> Result<()> {
     // SAFETY: a build script's main thread, before any other thread exists.
     unsafe { env::set_var("PATH", joined) };
 
+    // The nightly that setup chose; `nightly` where setup never ran.
+    let chosen = root.join("target/tools/nightly");
+    println!("cargo:rerun-if-changed={}", chosen.display());
+    let nightly = std::fs::read_to_string(&chosen).unwrap_or_else(|_| "nightly".to_owned());
+
     let ebpf = root.join("tracer-ebpf");
     let root_dir = ebpf.to_str().context("the workspace path is UTF-8")?;
     aya_build::build_ebpf(
@@ -23,7 +28,7 @@ fn main() -> Result<()> {
             root_dir,
             ..Package::default()
         }],
-        Toolchain::Nightly,
+        Toolchain::Custom(nightly.trim()),
     )
     .context("building the BPF object; `cargo xtask setup` installs what it needs")
 }

@@ -1,1 +1,16 @@
 //! tracer: one verdict per failed nginx request, from the kernel's own evidence.
+//!
+//! The folders are the data's way, in order: `kernel` and `probe` attach the hooks, `source` reads what they and the
+//! host say, `event` makes it a stream, `correlate` makes cases of it, `causes` verdicts, `render` words and files.
+
+pub mod causes;
+pub mod cli;
+pub mod correlate;
+pub mod event;
+pub mod kernel;
+pub mod nginx;
+pub mod probe;
+pub mod process;
+pub mod render;
+pub mod source;
+pub mod verdict;

@@ -1,3 +1,19 @@
 //! Exit codes and the error chain; nothing else.
 
-fn main() {}
+use std::process::ExitCode;
+
+use tracer::cli::{self, Exit};
+
+fn main() -> ExitCode {
+    match cli::run(std::env::args_os()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => match Exit::of(&error) {
+            // The reader has gone: nothing is left to say, to nobody.
+            Exit::ClosedPipe => ExitCode::SUCCESS,
+            exit => {
+                eprintln!("tracer: {error:#}");
+                exit.code()
+            }
+        },
+    }
+}

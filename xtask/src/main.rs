@@ -1,3 +1,69 @@
-//! The project's tasks.
+//! The project's tasks, one file a task: `cargo xtask setup|build|test|demo|install`.
+//!
+//! A task sets up what it needs and says so; nothing is installed on the host. Cargo runs as the
+//! user who called; only what must be root goes through one `sudo`.
 
-fn main() {}
+mod build;
+mod command;
+mod demo;
+mod install;
+mod packages;
+mod privilege;
+mod setup;
+mod test;
+mod toolchain;
+mod tree;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use workspace::Workspace;
+
+/// The tasks of tracer's repository.
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    after_help = "Examples:
+  cargo xtask demo              watch tracer explain real 502s, in a network namespace of its own
+  cargo xtask test              every check there is, real-kernel tests included
+  cargo xtask test refused      the tests whose name contains `refused`, no other check
+  cargo xtask install           build as you, copy to /usr/local/bin (then: sudo tracer live)"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    Setup(setup::Arguments),
+    Build(build::Arguments),
+    Test(test::Arguments),
+    Demo(demo::Arguments),
+    Install(install::Arguments),
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().task) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<ExitCode> {
+    let workspace = Workspace::find()?;
+    match task {
+        Task::Setup(arguments) => setup::run(&workspace, &arguments),
+        Task::Build(arguments) => build::run(&workspace, &arguments),
+        Task::Test(arguments) => test::run(&workspace, &arguments),
+        Task::Demo(arguments) => demo::run(&workspace, &arguments),
+        Task::Install(arguments) => install::run(&workspace, &arguments),
+    }
+}

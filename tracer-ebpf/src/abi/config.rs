@@ -1,0 +1,100 @@
+//! Constants that the loader fills in from the running kernel's BTF before the programs load.
+
+/// The value of a field offset that this kernel does not have.
+pub const ABSENT: u16 = u16::MAX;
+
+macro_rules! offsets {
+    ($($(#[$doc:meta])* $name:ident: $structure:literal . $member:literal,)*) => {
+        /// Byte offsets of kernel structure members, [`ABSENT`] where this kernel lacks one.
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug)]
+        pub struct Offsets {
+            $($(#[$doc])* pub $name: u16,)*
+        }
+
+        impl Offsets {
+            /// All members absent.
+            pub const NONE: Self = Self { $($name: ABSENT,)* };
+
+            /// Field, structure and member path (`a.b` for a nested member), in the order of the fields.
+            pub const MEMBERS: &'static [(&'static str, &'static str, &'static str)] =
+                &[$((stringify!($name), $structure, $member),)*];
+
+            /// From offsets in the order of [`Self::MEMBERS`].
+            #[must_use]
+            pub fn from_slice(values: &[u16]) -> Self {
+                let mut values = values.iter().copied();
+                Self { $($name: values.next().unwrap_or(ABSENT),)* }
+            }
+        }
+    };
+}
+
+offsets! {
+    /// `sock_common.skc_family`
+    family: "sock_common"."skc_family",
+    /// `sock_common.skc_state`
+    state: "sock_common"."skc_state",
+    /// `sock_common.skc_dport`, network order
+    dport: "sock_common"."skc_dport",
+    /// `sock_common.skc_num`, host order
+    num: "sock_common"."skc_num",
+    /// `sock_common.skc_daddr`
+    daddr: "sock_common"."skc_daddr",
+    /// `sock_common.skc_rcv_saddr`
+    rcv_saddr: "sock_common"."skc_rcv_saddr",
+    /// `sock_common.skc_v6_daddr`
+    v6_daddr: "sock_common"."skc_v6_daddr",
+    /// `sock_common.skc_v6_rcv_saddr`
+    v6_rcv_saddr: "sock_common"."skc_v6_rcv_saddr",
+    /// `sock_common.skc_net.net`
+    net: "sock_common"."skc_net.net",
+    /// `sock.sk_protocol`
+    protocol: "sock"."sk_protocol",
+    /// `sock.sk_err`
+    err: "sock"."sk_err",
+    /// `sock.sk_err_soft`
+    err_soft: "sock"."sk_err_soft",
+    /// `inet_sock.inet_sport`, network order
+    sport: "inet_sock"."inet_sport",
+    /// `tcp_sock.bytes_received`
+    bytes_received: "tcp_sock"."bytes_received",
+    /// `tcp_sock.bytes_sent`
+    bytes_sent: "tcp_sock"."bytes_sent",
+    /// `net.ns.inum`
+    netns_inum: "net"."ns.inum",
+    /// `sk_buff.head`
+    skb_head: "sk_buff"."head",
+    /// `sk_buff.network_header`
+    network_header: "sk_buff"."network_header",
+    /// `fib6_result.fib6_type`
+    fib6_type: "fib6_result"."fib6_type",
+    /// `task_struct.tgid`
+    tgid: "task_struct"."tgid",
+    /// `task_struct.pid`
+    pid: "task_struct"."pid",
+    /// `task_struct.exit_code`
+    exit_code: "task_struct"."exit_code",
+    /// `task_struct.files`
+    files: "task_struct"."files",
+    /// `task_struct.thread.fsbase` (x86-64)
+    fsbase: "task_struct"."thread.fsbase",
+    /// `files_struct.fdt`
+    fdt: "files_struct"."fdt",
+    /// `fdtable.fd`
+    fd_array: "fdtable"."fd",
+    /// `fdtable.max_fds`
+    max_fds: "fdtable"."max_fds",
+    /// `file.private_data`
+    private_data: "file"."private_data",
+    /// `socket.sk`
+    socket_sk: "socket"."sk",
+}
+
+/// Which `enum skb_drop_reason` numbers are worth keeping: one bit each.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WantedDrops {
+    /// Bit `n % 64` of word `n / 64`.
+    pub words: [u64; 4],
+}

@@ -1,0 +1,138 @@
+//! The life of an upstream connection: kept in a kernel map, written once, at its end.
+
+use super::{Endpoint, Flow, Header};
+
+/// Tag of [`Connection`].
+pub const CONNECTION: u16 = 2;
+
+/// The RST met the socket in `SYN_SENT`.
+pub const FLAG_RST_IN_SYN_SENT: u16 = 1;
+/// It serves a request of which an attempt failed before.
+pub const FLAG_RETRY: u16 = 2;
+/// A unix stream socket: the endpoints are void.
+pub const FLAG_UNIX: u16 = 4;
+
+/// `TCP_SYN_SENT`, include/net/tcp_states.h.
+const TCP_SYN_SENT: u8 = 2;
+
+/// The route lookups of one `connect()`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Routes {
+    /// How many.
+    pub lookups: u16,
+    /// IPv6: the last one's route type.
+    pub kind: u8,
+    /// Zero.
+    pub padding: u8,
+    /// IPv4: the last one's error (negative errno).
+    pub error: i32,
+}
+
+/// An upstream connection.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Connection {
+    /// Tag [`CONNECTION`]; `at` is when the worker closed it.
+    pub header: Header,
+    /// `struct sock *`.
+    pub socket: u64,
+    /// `ngx_peer_connection_t *` of the request it serves, 0 unknown.
+    pub peer: u64,
+    /// When `connect()` began, 0 before attaching.
+    pub start: u64,
+    /// 0: never.
+    pub established: u64,
+    /// 0: none since the request began.
+    pub first_byte: u64,
+    /// 0: none.
+    pub fin_received: u64,
+    /// 0: none.
+    pub rst_received: u64,
+    /// When the socket last reported an error, 0 never.
+    pub error_at: u64,
+    /// 0: none.
+    pub last_retransmit: u64,
+    /// When nginx last took it from its keep-alive cache, 0 never.
+    pub reused_at: u64,
+    /// `tcp_sock.bytes_received`.
+    pub bytes_received: u64,
+    /// `tcp_sock.bytes_sent`.
+    pub bytes_sent: u64,
+    /// `pc->start_time` of the request it serves.
+    pub begun: u32,
+    /// `pc->tries` left at the call.
+    pub tries: u32,
+    /// Positive errno, 0 none.
+    pub error: u32,
+    /// Network namespace (inode number).
+    pub netns: u32,
+    /// How often reused.
+    pub reuses: u32,
+    /// `FLAG_*`.
+    pub flags: u16,
+    /// SYNs sent again.
+    pub syn_retransmits: u16,
+    /// Route lookups within `connect()`.
+    pub routes: Routes,
+    /// HTTP/1 status of the last response, 0 unread.
+    pub status: u16,
+    /// TCP state before the worker closed it.
+    pub state: u8,
+    /// Zero.
+    pub padding: u8,
+    /// nginx's end; port 0: none chosen.
+    pub local: Endpoint,
+    /// The upstream's end.
+    pub remote: Endpoint,
+    /// What was seen of its packets.
+    pub flow: Flow,
+}
+
+impl Connection {
+    /// A connection of which nothing is known yet.
+    pub const UNKNOWN: Self = Self {
+        header: Header {
+            tag: CONNECTION,
+            len: size_of::<Self>() as u16,
+            pid: 0,
+            at: 0,
+        },
+        socket: 0,
+        peer: 0,
+        start: 0,
+        established: 0,
+        first_byte: 0,
+        fin_received: 0,
+        rst_received: 0,
+        error_at: 0,
+        last_retransmit: 0,
+        reused_at: 0,
+        bytes_received: 0,
+        bytes_sent: 0,
+        begun: 0,
+        tries: 0,
+        error: 0,
+        netns: 0,
+        reuses: 0,
+        flags: 0,
+        syn_retransmits: 0,
+        routes: Routes::NONE,
+        status: 0,
+        state: TCP_SYN_SENT,
+        padding: 0,
+        local: Endpoint::NONE,
+        remote: Endpoint::NONE,
+        flow: Flow::NONE,
+    };
+}
+
+impl Routes {
+    /// No lookup.
+    pub const NONE: Self = Self {
+        lookups: 0,
+        kind: 0,
+        padding: 0,
+        error: 0,
+    };
+}

@@ -1,0 +1,74 @@
+//! The records, one file an event family, and the constants that the loader fills in.
+
+mod attempt;
+mod config;
+mod connection;
+mod flow;
+mod process;
+mod request;
+mod worker;
+
+pub use self::{
+    attempt::{FAILURE, FIRST_BYTE, Failure, FirstByte, RETRANSMIT, Retransmit, SOCKADDR_LEN},
+    config::{ABSENT, Offsets, WantedDrops},
+    connection::{CONNECTION, Connection, FLAG_RETRY, FLAG_RST_IN_SYN_SENT, FLAG_UNIX, Routes},
+    flow::{DROP_SLOTS, DropSlot, Flow, FlowKey},
+    process::{EXECUTED, EXITED, FORKED, PROCESS, Process},
+    request::{ANSWER, Answer, FORMAT_LEN, LOG_CALL, LogCall},
+    worker::{Master, Worker},
+};
+
+/// Bumped when the meaning or the layout of a record changes.
+pub const VERSION: u32 = 1;
+
+/// What every record begins with.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Header {
+    /// Which record.
+    pub tag: u16,
+    /// Bytes of the record, header included.
+    pub len: u16,
+    /// The nginx process (host pid) it belongs to.
+    pub pid: u32,
+    /// When, in nanoseconds since boot.
+    pub at: u64,
+}
+
+/// One end of a connection: an IPv4 address stands as IPv4-mapped IPv6.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Network byte order.
+    pub address: [u8; 16],
+    /// Host byte order.
+    pub port: u16,
+}
+
+impl Endpoint {
+    /// No address, no port.
+    pub const NONE: Self = Self {
+        address: [0; 16],
+        port: 0,
+    };
+}
+
+/// Counters of the kernel side, slots of the `COUNTERS` per-CPU array.
+pub mod counter {
+    /// Records that found the ring buffer full.
+    pub const LOST: u32 = 0;
+    /// How many slots there are.
+    pub const SLOTS: u32 = 1;
+}
+
+const _: () = {
+    assert!(size_of::<Header>() == 16);
+    assert!(size_of::<Endpoint>() == 18);
+    assert!(size_of::<Flow>() == 104);
+    assert!(size_of::<FlowKey>() == 36);
+    assert!(size_of::<Worker>() == 56);
+    assert!(size_of::<Connection>().is_multiple_of(8));
+    assert!(size_of::<Failure>().is_multiple_of(8));
+    assert!(size_of::<Answer>().is_multiple_of(8));
+    assert!(size_of::<LogCall>().is_multiple_of(8));
+};

@@ -1,0 +1,55 @@
+//! What nginx itself does about a request: its error answers, its error-log calls.
+
+use super::{Endpoint, Header};
+
+/// Tag of [`Answer`].
+pub const ANSWER: u16 = 5;
+/// Tag of [`LogCall`].
+pub const LOG_CALL: u16 = 6;
+
+/// Bytes of a log call's format string that are kept.
+pub const FORMAT_LEN: usize = 96;
+
+/// `ngx_http_special_response_handler(r, 500 | 502 | 504)`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Answer {
+    /// Tag [`ANSWER`].
+    pub header: Header,
+    /// `&r->upstream->peer`, 0 without an upstream.
+    pub peer: u64,
+    /// `r->connection->log->connection`, 0 unknown.
+    pub connection: u64,
+    /// `pc->start_time`.
+    pub begun: u32,
+    /// Zero.
+    pub padding2: u32,
+    /// The client's end; port 0 unknown.
+    pub client: Endpoint,
+    /// The status.
+    pub status: u16,
+    /// Zero.
+    pub padding: [u8; 4],
+}
+
+/// `ngx_log_error_core(level <= NGX_LOG_ERR, …)`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct LogCall {
+    /// Tag [`LOG_CALL`].
+    pub header: Header,
+    /// `&r->upstream->peer` of the request whose log it is, 0 unknown.
+    pub peer: u64,
+    /// `log->connection`.
+    pub connection: u64,
+    /// `pc->start_time`.
+    pub begun: u32,
+    /// Zero.
+    pub padding: u32,
+    /// The errno given, 0 none.
+    pub errno: u32,
+    /// `NGX_LOG_*`.
+    pub level: u32,
+    /// The format string, NUL-terminated unless longer.
+    pub format: [u8; FORMAT_LEN],
+}

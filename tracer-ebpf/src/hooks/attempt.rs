@@ -1,0 +1,201 @@
+//! `ngx_int_t ngx_event_connect_peer(ngx_peer_connection_t *pc)` (src/event/ngx_event_connect.c): every attempt to
+//! reach an upstream, of http, stream and mail alike. Without it connect() failures that never become a socket
+//! event (unix sockets, routes, security hooks) are out of sight, and attempts are not joined to requests.
+
+use aya_ebpf::{
+    helpers::bpf_probe_read_user_buf,
+    macros::{uprobe, uretprobe},
+    programs::{ProbeContext, RetProbeContext},
+};
+use tracer_ebpf::abi::{
+    Connection, FAILURE, FLAG_RETRY, FLAG_UNIX, Failure, Routes, SOCKADDR_LEN, Worker,
+};
+
+use crate::{
+    emit::{self, Urgency},
+    hooks::state,
+    maps::{CONNECTIONS, RETRIES, RetryKey},
+    read, sock, task,
+};
+
+// ngx_int_t results, src/core/ngx_core.h.
+const NGX_OK: i32 = 0;
+const NGX_AGAIN: i32 = -2;
+const NGX_DONE: i32 = -4;
+
+// ngx_peer_connection_t, src/event/ngx_event_connect.h; unchanged since 1.7.10 in builds with SSL.
+const PC_CONNECTION: u64 = 0;
+const PC_SOCKADDR: u64 = 8;
+const PC_SOCKLEN: u64 = 16;
+const PC_TRIES: u64 = 32;
+const PC_START_TIME: u64 = 40;
+const PC_LOCAL: u64 = 96;
+/// ngx_connection_t.fd, src/core/ngx_connection.h.
+pub const CONNECTION_FD: u64 = 24;
+
+/// The call begins.
+#[uprobe]
+pub fn connect_peer(ctx: ProbeContext) -> u32 {
+    if let (Some((_, worker)), Some(peer)) = (task::worker(), ctx.arg::<u64>(0)) {
+        worker.peer = peer;
+        worker.start = task::now();
+        worker.begun = begun(peer);
+        worker.tries = read::user::<u64>(peer.wrapping_add(PC_TRIES)).unwrap_or(0) as u32;
+        worker.socket = 0;
+        worker.has_logged = 0;
+        worker.logged_errno = 0;
+        worker.routes = Routes::default();
+    }
+    0
+}
+
+/// The call returns.
+#[uretprobe]
+pub fn connect_peer_return(ctx: RetProbeContext) -> u32 {
+    let Some((pid, worker)) = task::worker() else {
+        return 0;
+    };
+    let peer = worker.peer;
+    if peer == 0 {
+        return 0;
+    }
+    worker.peer = 0;
+    let code = ctx.ret::<i64>() as i32;
+    match code {
+        NGX_OK | NGX_AGAIN => connected(pid, worker, peer),
+        NGX_DONE => reused(pid, worker, peer),
+        _ => failed(pid, worker, peer, code),
+    }
+    0
+}
+
+/// `pc->start_time`, the low half: with the peer object it names a request.
+#[inline(always)]
+pub fn begun(peer: u64) -> u32 {
+    read::user::<u64>(peer.wrapping_add(PC_START_TIME)).unwrap_or(0) as u32
+}
+
+/// The socket behind `pc->connection`.
+#[inline(always)]
+fn socket(peer: u64) -> Option<u64> {
+    let connection: u64 = read::user(peer.wrapping_add(PC_CONNECTION))?;
+    task::socket_of(read::user(connection.wrapping_add(CONNECTION_FD))?)
+}
+
+/// TCP sockets were entered when they moved to `SYN_SENT`; a unix socket is entered here.
+#[inline(always)]
+fn connected(pid: u32, worker: &Worker, peer: u64) {
+    if worker.socket != 0 {
+        if let Some(connection) = CONNECTIONS.get_ptr_mut(&worker.socket) {
+            // SAFETY: the entry lives as long as the program runs.
+            unsafe { (*connection).routes = worker.routes };
+        }
+        return;
+    }
+    let Some(sk) = socket(peer) else { return };
+    if sock::family(sk) != sock::AF_UNIX {
+        return;
+    }
+    state::enter(sk, pid, worker, peer, worker.start, FLAG_UNIX);
+}
+
+/// A kept-alive connection serves another request.
+#[inline(always)]
+fn reused(pid: u32, worker: &Worker, peer: u64) {
+    let Some(sk) = socket(peer) else { return };
+    let now = task::now();
+    if CONNECTIONS.get_ptr(&sk).is_none() {
+        let flag = if sock::family(sk) == sock::AF_UNIX {
+            FLAG_UNIX
+        } else {
+            0
+        };
+        state::enter(sk, pid, worker, peer, 0, flag);
+    }
+    let Some(connection) = CONNECTIONS.get_ptr_mut(&sk) else {
+        return;
+    };
+    // SAFETY: the entry lives as long as the program runs.
+    let connection: &mut Connection = unsafe { &mut *connection };
+    connection.peer = peer;
+    connection.begun = worker.begun;
+    connection.tries = worker.tries;
+    connection.reuses += 1;
+    connection.reused_at = now;
+    connection.first_byte = 0;
+    connection.status = 0;
+    connection.flags &= !FLAG_RETRY;
+    connection.flags |= retry_flag(pid, peer, worker.begun);
+}
+
+/// [`FLAG_RETRY`] if an attempt of this request failed before.
+#[inline(always)]
+pub fn retry_flag(pid: u32, peer: u64, begun: u32) -> u16 {
+    if RETRIES.get_ptr(&RetryKey::new(pid, peer, begun)).is_some() {
+        FLAG_RETRY
+    } else {
+        0
+    }
+}
+
+/// Remembers that an attempt of this request failed.
+#[inline(always)]
+pub fn mark_failed(pid: u32, peer: u64, begun: u32) {
+    if peer != 0 {
+        let _ = RETRIES.insert(&RetryKey::new(pid, peer, begun), &1, 0);
+    }
+}
+
+/// A failure of which nothing is known yet, in read-only data.
+static UNKNOWN: Failure = Failure::UNKNOWN;
+
+#[inline(always)]
+fn failed(pid: u32, worker: &Worker, peer: u64, code: i32) {
+    mark_failed(pid, peer, worker.begun);
+    emit::in_place(&UNKNOWN, Urgency::Now, |record| {
+        record.header = emit::header::<Failure>(FAILURE, pid, task::now());
+        record.start = worker.start;
+        record.peer = peer;
+        record.begun = worker.begun;
+        record.tries = worker.tries;
+        record.code = code;
+        record.errno = if worker.has_logged == 0 {
+            task::errno(worker)
+        } else {
+            worker.logged_errno
+        };
+        record.routes = worker.routes;
+        record.syn_sent = u8::from(worker.socket != 0);
+        if let Some(source) = source(peer) {
+            record.source = source;
+        }
+        if let Some(len) = address(peer, &mut record.address) {
+            record.has_address = 1;
+            record.address_len = len;
+        }
+    });
+}
+
+/// Copies `pc->sockaddr`, gives its length.
+#[inline(always)]
+pub fn address(peer: u64, into: &mut [u8; SOCKADDR_LEN]) -> Option<u32> {
+    let address: u64 = read::user(peer.wrapping_add(PC_SOCKADDR))?;
+    let len: u32 = read::user(peer.wrapping_add(PC_SOCKLEN))?;
+    // A sockaddr has room for its family only: a full sockaddr_un may cross into the next object, which the length
+    // then hides.
+    // SAFETY: the helper checks the address itself.
+    unsafe { bpf_probe_read_user_buf(address as *const u8, into) }.ok()?;
+    Some(len)
+}
+
+/// `pc->local->sockaddr`, if it looks like one (the member moves in builds without SSL).
+#[inline(always)]
+fn source(peer: u64) -> Option<[u8; 32]> {
+    let local: u64 = read::user(peer.wrapping_add(PC_LOCAL))?;
+    let address: u64 = read::user(local)?;
+    let len: u32 = read::user(local.wrapping_add(8))?;
+    if len != 16 && len != 28 {
+        return None;
+    }
+    read::user(address)
+}

@@ -1,0 +1,82 @@
+//! `sched_process_fork(struct task_struct *parent, struct task_struct *child)`, `sched_process_exec(struct task_struct
+//! *p, pid_t old_pid, struct linux_binprm *bprm)`, `sched_process_exit(struct task_struct *p)`: a master's children
+//! are followed from their first instruction on. Without them, new workers are followed late.
+
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_log_ebpf::debug;
+use tracer_ebpf::abi::{EXECUTED, EXITED, FORKED, PROCESS, Process, Worker};
+
+use crate::{
+    emit::{self, Urgency},
+    maps::{MASTERS, OFFSETS, WORKERS},
+    read, task,
+};
+
+/// A process or thread is made.
+#[btf_tracepoint(function = "sched_process_fork")]
+pub fn fork(ctx: BtfTracePointContext) -> i32 {
+    let (Some(parent), Some(child)): (Option<u32>, Option<u32>) = (
+        read::kernel(ctx.arg(0), &OFFSETS.tgid),
+        read::kernel(ctx.arg(1), &OFFSETS.tgid),
+    ) else {
+        return 0;
+    };
+    if parent == child {
+        return 0;
+    }
+    let Some(master) = MASTERS.get_ptr(&parent) else {
+        return 0;
+    };
+    // SAFETY: the entry lives as long as the program runs.
+    let errno_offset = unsafe { (*master).errno_offset };
+    let worker = Worker {
+        errno_offset,
+        ..Worker::default()
+    };
+    let _ = WORKERS.insert(&child, &worker, 0);
+    debug!(&ctx, "master {} forked {}", parent, child);
+    tell(child, FORKED, parent);
+    0
+}
+
+/// A program is executed: it may be an nginx, and it is no worker any more.
+#[btf_tracepoint(function = "sched_process_exec")]
+pub fn exec(_ctx: BtfTracePointContext) -> i32 {
+    let pid = task::pid();
+    let _ = WORKERS.remove(&pid);
+    tell(pid, EXECUTED, 0);
+    0
+}
+
+/// A thread ends.
+#[btf_tracepoint(function = "sched_process_exit")]
+pub fn exit(ctx: BtfTracePointContext) -> i32 {
+    let task: u64 = ctx.arg(0);
+    let (Some(tgid), Some(pid)): (Option<u32>, Option<u32>) = (
+        read::kernel(task, &OFFSETS.tgid),
+        read::kernel(task, &OFFSETS.pid),
+    ) else {
+        return 0;
+    };
+    if tgid != pid || (WORKERS.get_ptr(&tgid).is_none() && MASTERS.get_ptr(&tgid).is_none()) {
+        return 0;
+    }
+    let _ = WORKERS.remove(&tgid);
+    let _ = MASTERS.remove(&tgid);
+    tell(
+        tgid,
+        EXITED,
+        read::kernel(task, &OFFSETS.exit_code).unwrap_or(0),
+    );
+    0
+}
+
+#[inline(always)]
+fn tell(pid: u32, kind: u32, value: u32) {
+    let record = Process {
+        header: emit::header::<Process>(PROCESS, pid, task::now()),
+        kind,
+        value,
+    };
+    emit::record(&record, Urgency::Now);
+}

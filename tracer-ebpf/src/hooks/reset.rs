@@ -1,0 +1,61 @@
+//! `tcp_receive_reset(struct sock *sk)`, since 4.15, and `tcp_send_reset(const struct sock *sk, const struct sk_buff
+//! *skb, const enum sk_rst_reason reason)`, the reason since 6.10. Received and not sent by this host: the RST came
+//! from elsewhere. Without the second, no-listener and firewall-reject can not be told apart by the kernel's word.
+
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use tracer_ebpf::abi::{Connection, FLAG_RST_IN_SYN_SENT};
+
+use crate::{
+    maps::CONNECTIONS,
+    packet::{self, ACK, SYN},
+    sock::{self, state},
+    task,
+};
+
+/// A RST arrived.
+#[btf_tracepoint(function = "tcp_receive_reset")]
+pub fn receive_reset(ctx: BtfTracePointContext) -> i32 {
+    let sk: u64 = ctx.arg(0);
+    let Some(connection) = CONNECTIONS.get_ptr_mut(&sk) else {
+        return 0;
+    };
+    // SAFETY: the entry lives as long as the program runs.
+    let connection: &mut Connection = unsafe { &mut *connection };
+    connection.rst_received = task::now();
+    if sock::tcp_state(sk) == state::SYN_SENT {
+        connection.flags |= FLAG_RST_IN_SYN_SENT;
+    }
+    0
+}
+
+/// A RST leaves; kernels from 6.10 on say why.
+#[btf_tracepoint(function = "tcp_send_reset")]
+pub fn send_reset_reason(ctx: BtfTracePointContext) -> i32 {
+    send_reset(ctx.arg(0), ctx.arg(1), ctx.arg(2))
+}
+
+/// A RST leaves; kernels before 6.10 pass no reason.
+#[btf_tracepoint(function = "tcp_send_reset")]
+pub fn send_reset_plain(ctx: BtfTracePointContext) -> i32 {
+    send_reset(ctx.arg(0), ctx.arg(1), 0)
+}
+
+/// Only the answer to a SYN for which there is no socket counts here.
+#[inline(always)]
+fn send_reset(sk: u64, skb: u64, reason: u32) -> i32 {
+    // The skb's own check: the verifier takes no arithmetic on a pointer that may be null.
+    if sk != 0 || skb == 0 {
+        return 0;
+    }
+    let Some(packet) = packet::of_upstream(skb) else {
+        return 0;
+    };
+    if packet.from_upstream || packet.flags & (SYN | ACK) != SYN {
+        return 0;
+    }
+    if let Some(flow) = packet::flow(&packet.key) {
+        flow.rst_sent = task::now();
+        flow.rst_reason = reason;
+    }
+    0
+}

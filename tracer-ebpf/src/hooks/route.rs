@@ -1,0 +1,28 @@
+//! `fib_table_lookup(u32 tb_id, const struct flowi4 *flp, const struct fib_nh_common *nhc, int err)` and
+//! `fib6_table_lookup(const struct net *net, const struct fib6_result *res, struct fib6_table *table, const struct
+//! flowi6 *flp)`: what routing said within nginx's connect(). A security hook denies before any lookup. Without
+//! them routes and security hooks with equal errnos can not be told apart.
+
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+
+use crate::{maps::OFFSETS, read, task};
+
+/// An IPv4 table was searched.
+#[btf_tracepoint(function = "fib_table_lookup")]
+pub fn route_lookup(ctx: BtfTracePointContext) -> i32 {
+    if let Some(worker) = task::connecting_worker() {
+        worker.routes.lookups = worker.routes.lookups.saturating_add(1);
+        worker.routes.error = ctx.arg(3);
+    }
+    0
+}
+
+/// An IPv6 table was searched.
+#[btf_tracepoint(function = "fib6_table_lookup")]
+pub fn route_lookup6(ctx: BtfTracePointContext) -> i32 {
+    if let Some(worker) = task::connecting_worker() {
+        worker.routes.lookups = worker.routes.lookups.saturating_add(1);
+        worker.routes.kind = read::kernel(ctx.arg(1), &OFFSETS.fib6_type).unwrap_or(0);
+    }
+    0
+}

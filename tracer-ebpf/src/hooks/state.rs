@@ -1,0 +1,128 @@
+//! `inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`, since 4.16, and
+//! `tcp_destroy_sock(struct sock *sk)`, since 4.15: a connection's life. Without them nothing is known of it.
+
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use tracer_ebpf::abi::{Connection, FLAG_RETRY, FLAG_UNIX, FlowKey, Worker};
+
+use crate::{
+    emit::{self, Urgency},
+    hooks::attempt,
+    maps::{CONNECTIONS, FLOWS, OFFSETS, UPSTREAMS},
+    read,
+    sock::{self, state},
+    task,
+};
+
+/// A socket changes its state.
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub fn set_state(ctx: BtfTracePointContext) -> i32 {
+    let (sk, old, new): (u64, i32, i32) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
+    if old == state::CLOSE {
+        if new == state::SYN_SENT && sock::is_tcp(sk) {
+            opened(sk);
+        }
+        return 0;
+    }
+    let Some(connection) = CONNECTIONS.get_ptr_mut(&sk) else {
+        return 0;
+    };
+    // SAFETY: the entry lives as long as the program runs.
+    let connection: &mut Connection = unsafe { &mut *connection };
+    match new {
+        state::ESTABLISHED => connection.established = task::now(),
+        state::CLOSE_WAIT => {
+            connection.fin_received = task::now();
+            connection.state = state::CLOSE_WAIT as u8;
+        }
+        // Only the worker's own close() (or shutdown()) leads here.
+        state::FIN_WAIT1 | state::LAST_ACK => {
+            connection.state = old as u8;
+            finish(sk, connection);
+        }
+        state::CLOSE => connection.state = old as u8,
+        _ => {}
+    }
+    0
+}
+
+/// A socket's last moment. After a RST, or before a handshake, this is the worker's close().
+#[btf_tracepoint(function = "tcp_destroy_sock")]
+pub fn destroy(ctx: BtfTracePointContext) -> i32 {
+    let sk: u64 = ctx.arg(0);
+    if let Some(connection) = CONNECTIONS.get_ptr_mut(&sk) {
+        // SAFETY: as above.
+        finish(sk, unsafe { &mut *connection });
+    }
+    0
+}
+
+#[inline(always)]
+fn opened(sk: u64) {
+    let Some((pid, worker)) = task::worker() else {
+        return;
+    };
+    let remote = sock::remote(sk);
+    let _ = UPSTREAMS.insert(&remote, &1, 0);
+    let start = if worker.peer == 0 {
+        task::now()
+    } else {
+        worker.start
+    };
+    worker.socket = sk;
+    enter(sk, pid, worker, worker.peer, start, 0);
+}
+
+/// A connection of which nothing is known yet. In read-only data: it is too large for the BPF stack beside others.
+static UNKNOWN: Connection = Connection::UNKNOWN;
+
+/// Enters a connection into the map.
+#[inline(always)]
+pub fn enter(sk: u64, pid: u32, worker: &Worker, peer: u64, start: u64, flags: u16) {
+    let _ = CONNECTIONS.insert(&sk, &UNKNOWN, 0);
+    let Some(connection) = CONNECTIONS.get_ptr_mut(&sk) else {
+        return;
+    };
+    // SAFETY: the entry lives as long as the program runs.
+    let connection: &mut Connection = unsafe { &mut *connection };
+    connection.header.pid = pid;
+    connection.socket = sk;
+    connection.peer = peer;
+    connection.start = start;
+    connection.begun = worker.begun;
+    connection.tries = worker.tries;
+    connection.netns = sock::netns(sk);
+    connection.flags = flags | attempt::retry_flag(pid, peer, worker.begun);
+    if flags & FLAG_UNIX == 0 {
+        connection.remote = sock::remote(sk);
+    }
+}
+
+/// Writes the connection's record and forgets it.
+#[inline(always)]
+fn finish(sk: u64, connection: &mut Connection) {
+    connection.header.at = task::now();
+    connection.local = sock::local(sk);
+    connection.bytes_received = read::kernel(sk, &OFFSETS.bytes_received).unwrap_or(0);
+    connection.bytes_sent = read::kernel(sk, &OFFSETS.bytes_sent).unwrap_or(0);
+    let failed = connection.first_byte == 0;
+    if failed {
+        // Only a failure can have drops or a RST without a socket to its name.
+        let key = FlowKey {
+            local: connection.local,
+            remote: connection.remote,
+        };
+        if let Some(flow) = FLOWS.get_ptr(&key) {
+            // SAFETY: as above.
+            connection.flow = unsafe { *flow };
+            let _ = FLOWS.remove(&key);
+        }
+        attempt::mark_failed(connection.header.pid, connection.peer, connection.begun);
+    }
+    let urgency = if failed && connection.flags & FLAG_RETRY == 0 {
+        Urgency::Now
+    } else {
+        Urgency::Whenever
+    };
+    emit::record(connection, urgency);
+    let _ = CONNECTIONS.remove(&sk);
+}

@@ -1,0 +1,96 @@
+//! The maps both sides share, and the constants the loader fills in.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{HashMap, LruHashMap, PerCpuArray, RingBuf},
+};
+use tracer_ebpf::abi::{
+    ABSENT, Connection, Endpoint, Flow, FlowKey, Master, Offsets, WantedDrops, Worker, counter,
+};
+
+/// Where this kernel keeps its members.
+#[unsafe(no_mangle)]
+pub static OFFSETS: Offsets = Offsets::NONE;
+
+/// Which drops this kernel's numbers make worth keeping.
+#[unsafe(no_mangle)]
+pub static WANTED_DROPS: WantedDrops = WantedDrops { words: [0; 4] };
+
+/// Records for the collector, in one order.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
+
+/// Followed masters by host pid.
+#[map]
+pub static MASTERS: HashMap<u32, Master> = HashMap::with_max_entries(1024, 0);
+
+/// Followed workers by host pid.
+#[map]
+pub static WORKERS: HashMap<u32, Worker> = HashMap::with_max_entries(4096, 0);
+
+/// Open upstream connections by socket. The least recently used goes first: a leak can not fill it.
+#[map]
+pub static CONNECTIONS: LruHashMap<u64, Connection> = LruHashMap::with_max_entries(65536, 0);
+
+/// Upstream addresses that a worker tried: only packets to or from them are looked at.
+#[map]
+pub static UPSTREAMS: LruHashMap<Endpoint, u8> = LruHashMap::with_max_entries(4096, 0);
+
+/// What happened to packets of a flow, until its connection is written.
+#[map]
+pub static FLOWS: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entries(8192, 0);
+
+/// Requests of which an attempt failed.
+#[map]
+pub static RETRIES: LruHashMap<RetryKey, u8> = LruHashMap::with_max_entries(8192, 0);
+
+/// Loss, by `counter`.
+#[map]
+pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::SLOTS, 0);
+
+/// A request of a worker.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct RetryKey {
+    /// `ngx_peer_connection_t *`.
+    peer: u64,
+    /// Host pid.
+    worker: u32,
+    /// `pc->start_time`: peer objects are recycled.
+    begun: u32,
+}
+
+impl RetryKey {
+    #[inline(always)]
+    pub fn new(worker: u32, peer: u64, begun: u32) -> Self {
+        Self {
+            peer,
+            worker,
+            begun,
+        }
+    }
+}
+
+/// The offset that the loader filled in, `None` where this kernel lacks the member.
+#[inline(always)]
+pub fn offset(field: &'static u16) -> Option<usize> {
+    // SAFETY: `field` is a member of OFFSETS; volatile, or the compiler would take the initial value for final.
+    let value = unsafe { core::ptr::read_volatile(field) };
+    if value == ABSENT {
+        None
+    } else {
+        Some(value as usize)
+    }
+}
+
+/// Is this drop reason one to keep?
+#[inline(always)]
+pub fn is_wanted(reason: u32) -> bool {
+    if reason >= 256 {
+        return false;
+    }
+    // SAFETY: in bounds by the check above; volatile for the reason in `offset`.
+    let word =
+        unsafe { core::ptr::read_volatile(&raw const WANTED_DROPS.words[(reason / 64) as usize]) };
+    word & (1 << (reason % 64)) != 0
+}

@@ -1,0 +1,27 @@
+//! Reading kernel members and nginx's memory.
+
+use aya_ebpf::helpers::{bpf_probe_read_kernel, bpf_probe_read_user};
+
+use crate::maps::offset;
+
+/// The member of the kernel structure at `base`, `None` if absent or unreadable.
+#[inline(always)]
+pub fn kernel<T>(base: u64, field: &'static u16) -> Option<T> {
+    let at = base.checked_add(offset(field)? as u64)?;
+    // SAFETY: probe_read_kernel checks the address itself.
+    unsafe { bpf_probe_read_kernel(at as *const T) }.ok()
+}
+
+/// The kernel value at an address.
+#[inline(always)]
+pub fn kernel_at<T>(address: u64) -> Option<T> {
+    // SAFETY: probe_read_kernel checks the address itself.
+    unsafe { bpf_probe_read_kernel(address as *const T) }.ok()
+}
+
+/// The value at an address of the current process.
+#[inline(always)]
+pub fn user<T>(address: u64) -> Option<T> {
+    // SAFETY: probe_read_user checks the address itself.
+    unsafe { bpf_probe_read_user(address as *const T) }.ok()
+}

@@ -1,0 +1,93 @@
+//! Members of `struct sock` and its kin.
+
+use tracer_ebpf::abi::Endpoint;
+
+use crate::{
+    maps::OFFSETS,
+    read::{self, kernel},
+};
+
+/// `AF_UNIX`
+pub const AF_UNIX: u16 = 1;
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+
+/// `TCP_ESTABLISHED` … as in include/net/tcp_states.h.
+pub mod state {
+    pub const ESTABLISHED: i32 = 1;
+    pub const SYN_SENT: i32 = 2;
+    pub const FIN_WAIT1: i32 = 4;
+    pub const CLOSE: i32 = 7;
+    pub const CLOSE_WAIT: i32 = 8;
+    pub const LAST_ACK: i32 = 9;
+}
+
+/// Is it TCP? (`inet_sock_set_state` fires for SCTP and DCCP too, and newer kernels show MPTCP as 262.)
+#[inline(always)]
+pub fn is_tcp(sk: u64) -> bool {
+    kernel::<u16>(sk, &OFFSETS.protocol).is_some_and(|protocol| protocol & 0xff == 6)
+}
+
+/// Address family.
+#[inline(always)]
+pub fn family(sk: u64) -> u16 {
+    kernel(sk, &OFFSETS.family).unwrap_or(0)
+}
+
+/// The IPv4-mapped form of an address in network order.
+#[inline(always)]
+pub fn mapped(address: [u8; 4]) -> [u8; 16] {
+    let [a, b, c, d] = address;
+    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
+}
+
+/// The peer's end.
+#[inline(always)]
+pub fn remote(sk: u64) -> Endpoint {
+    Endpoint {
+        address: address(sk, &OFFSETS.daddr, &OFFSETS.v6_daddr),
+        port: u16::from_be(kernel(sk, &OFFSETS.dport).unwrap_or(0)),
+    }
+}
+
+/// The own end. The port is `inet_sport`: `skc_num` is zeroed before the last state change is told.
+#[inline(always)]
+pub fn local(sk: u64) -> Endpoint {
+    Endpoint {
+        address: address(sk, &OFFSETS.rcv_saddr, &OFFSETS.v6_rcv_saddr),
+        port: u16::from_be(kernel(sk, &OFFSETS.sport).unwrap_or(0)),
+    }
+}
+
+#[inline(always)]
+fn address(sk: u64, v4: &'static u16, v6: &'static u16) -> [u8; 16] {
+    match family(sk) {
+        AF_INET => kernel(sk, v4).map_or([0; 16], mapped),
+        AF_INET6 => kernel(sk, v6).unwrap_or([0; 16]),
+        _ => [0; 16],
+    }
+}
+
+/// TCP state.
+#[inline(always)]
+pub fn tcp_state(sk: u64) -> i32 {
+    i32::from(kernel::<u8>(sk, &OFFSETS.state).unwrap_or(0))
+}
+
+/// The pending error: `sk_err`, else the soft one that an ICMP error inside `connect()` leaves.
+#[inline(always)]
+pub fn error(sk: u64) -> u32 {
+    match kernel::<i32>(sk, &OFFSETS.err) {
+        Some(error) if error > 0 => error as u32,
+        _ => kernel::<i32>(sk, &OFFSETS.err_soft)
+            .map_or(0, |error| if error > 0 { error as u32 } else { 0 }),
+    }
+}
+
+/// Network namespace (inode number).
+#[inline(always)]
+pub fn netns(sk: u64) -> u32 {
+    kernel::<u64>(sk, &OFFSETS.net)
+        .and_then(|net| read::kernel(net, &OFFSETS.netns_inum))
+        .unwrap_or(0)
+}

@@ -1,0 +1,70 @@
+//! The current process, and the sockets behind its descriptors.
+
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated};
+use tracer_ebpf::abi::Worker;
+
+use crate::{
+    maps::{OFFSETS, WORKERS},
+    read,
+};
+
+/// Nanoseconds since boot.
+#[inline(always)]
+pub fn now() -> u64 {
+    // SAFETY: a helper without arguments.
+    unsafe { generated::bpf_ktime_get_boot_ns() }
+}
+
+/// The current process's host pid.
+#[inline(always)]
+pub fn pid() -> u32 {
+    (bpf_get_current_pid_tgid() >> 32) as u32
+}
+
+/// The current process, if it is a followed worker.
+#[inline(always)]
+pub fn worker() -> Option<(u32, &'static mut Worker)> {
+    let pid = pid();
+    let worker = WORKERS.get_ptr_mut(&pid)?;
+    // SAFETY: the entry lives as long as the program runs; a worker has one thread that makes requests.
+    Some((pid, unsafe { &mut *worker }))
+}
+
+/// The worker, if it is inside `ngx_event_connect_peer`.
+#[inline(always)]
+pub fn connecting_worker() -> Option<&'static mut Worker> {
+    let (_, worker) = worker()?;
+    if worker.peer == 0 { None } else { Some(worker) }
+}
+
+/// The current thread's `errno`, positive; 0 if it can not be found.
+#[inline(always)]
+pub fn errno(worker: &Worker) -> u32 {
+    if worker.errno_offset == 0 {
+        return 0;
+    }
+    // SAFETY: a helper without arguments.
+    let task = unsafe { generated::bpf_get_current_task() };
+    let Some(base) = read::kernel::<u64>(task, &OFFSETS.fsbase) else {
+        return 0;
+    };
+    let value: i32 = read::user(base.wrapping_add(worker.errno_offset as u64)).unwrap_or(0);
+    if value > 0 { value as u32 } else { 0 }
+}
+
+/// `struct sock *` behind a descriptor of the current process (`fdtable` walk, no locks: the worker is in user space).
+#[inline(always)]
+pub fn socket_of(fd: i32) -> Option<u64> {
+    // SAFETY: a helper without arguments.
+    let task = unsafe { generated::bpf_get_current_task() };
+    let files: u64 = read::kernel(task, &OFFSETS.files)?;
+    let table: u64 = read::kernel(files, &OFFSETS.fdt)?;
+    let limit: u32 = read::kernel(table, &OFFSETS.max_fds)?;
+    if fd < 0 || fd as u32 >= limit {
+        return None;
+    }
+    let array: u64 = read::kernel(table, &OFFSETS.fd_array)?;
+    let file: u64 = read::kernel_at(array.wrapping_add(fd as u64 * 8))?;
+    let socket: u64 = read::kernel(file, &OFFSETS.private_data)?;
+    read::kernel(socket, &OFFSETS.socket_sk)
+}

@@ -1,0 +1,95 @@
+//! What a matcher found: how sure, the sentence, the host's state beside the story, and what to do.
+
+use super::scene::{Hook, Scene};
+use crate::verdict::{Confidence, Evidence};
+
+/// A cause that fits an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Finding {
+    pub(super) confidence: Confidence,
+    pub(super) summary: String,
+    /// Beside the story: facts of the host, facts out of sight.
+    pub(super) evidence: Vec<Evidence>,
+    pub(super) advice: Vec<String>,
+}
+
+impl Finding {
+    /// The kernel showed it.
+    pub(super) fn proven(summary: impl Into<String>) -> Self {
+        Self {
+            confidence: Confidence::Proven,
+            summary: summary.into(),
+            evidence: Vec::new(),
+            advice: Vec::new(),
+        }
+    }
+
+    /// The only cause that fits; `out_of_sight` names the fact that would prove it.
+    pub(super) fn inferred(summary: impl Into<String>, out_of_sight: impl Into<String>) -> Self {
+        Self::proven(summary).unless(false, out_of_sight)
+    }
+
+    /// Stays as sure as it is if `shown`; else at most inferred, saying which fact is out of sight.
+    pub(super) fn unless(mut self, shown: bool, out_of_sight: impl Into<String>) -> Self {
+        if !shown {
+            self.confidence = self.confidence.min(Confidence::Inferred);
+            self = self.fact("unseen", out_of_sight);
+        }
+        self
+    }
+
+    /// Rests on these hooks having seen nothing: an absent one, or lost records, lower it.
+    pub(super) fn rests_on_silence_of(mut self, scene: &Scene<'_>, hooks: &[Hook]) -> Self {
+        for &hook in hooks {
+            self = self.unless(
+                scene.stands(hook),
+                format!(
+                    "the hook {hook} does not stand, so what it would have shown is out of sight"
+                ),
+            );
+        }
+        self.rests_on_complete_records(scene)
+    }
+
+    /// Rests on no record being missing.
+    pub(super) fn rests_on_complete_records(mut self, scene: &Scene<'_>) -> Self {
+        let lost = scene.case.lost_events;
+        if lost > 0 {
+            self.confidence = self.confidence.min(Confidence::Inferred);
+            let records = if lost == 1 {
+                "record was"
+            } else {
+                "records were"
+            };
+            self = self.fact(
+                "lost",
+                format!("{lost} kernel {records} lost in this run; one may belong here"),
+            );
+        }
+        self
+    }
+
+    /// Adds a state of the host.
+    pub(super) fn fact(mut self, event: &'static str, text: impl Into<String>) -> Self {
+        self.evidence.push(Evidence {
+            time: None,
+            event,
+            text: text.into(),
+        });
+        self
+    }
+
+    /// Adds a line of advice, the most useful first.
+    pub(super) fn advise(mut self, line: impl Into<String>) -> Self {
+        self.advice.push(line.into());
+        self
+    }
+
+    /// Adds a line if there is one to add.
+    pub(super) fn advise_if(self, line: Option<String>) -> Self {
+        match line {
+            Some(line) => self.advise(line),
+            None => self,
+        }
+    }
+}

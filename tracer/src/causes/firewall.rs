@@ -1,0 +1,179 @@
+//! A packet filter: `firewall-reject` answers the SYN, `firewall-drop` swallows it.
+
+use super::{
+    catalogue::Cause,
+    errno::{self, ETIMEDOUT},
+    finding::Finding,
+    icmp,
+    scene::{Scene, hook, netfilter_drop, no_socket_for_syn},
+    story, wording,
+};
+use crate::event::Connection;
+use std::net::SocketAddr;
+
+pub(super) static FIREWALL_REJECT: Cause = Cause {
+    id: "firewall-reject",
+    title: "a REJECT rule answered the SYN",
+    split: "Netfilter dropped the SYN and an ICMP error, or a RST that no socket lookup sent, came back; or the peer \
+            itself answered with an ICMP error that no TCP sends for a closed port.",
+    log_lines: &[
+        "connect() failed (111: Connection refused) while connecting to upstream",
+        "connect() failed (113: No route to host) while connecting to upstream",
+    ],
+    client_gets: "502",
+    fix: "Find the rule (nft list ruleset, iptables-save) on the host that the verdict names and let the worker's \
+          connections to the backend's port pass.",
+    matches: Some(reject),
+};
+
+pub(super) static FIREWALL_DROP: Cause = Cause {
+    id: "firewall-drop",
+    title: "this host's packet filter swallowed the SYN or its answer",
+    split: "The kernel freed the SYN, or the SYN-ACK on its way back, with the reason NETFILTER_DROP, and nothing \
+            answered. A silent network shows SYNs sent again and no drop.",
+    log_lines: &[
+        "upstream timed out (110: Connection timed out) while connecting to upstream",
+        "connect() failed (110: Connection timed out) while connecting to upstream",
+    ],
+    client_gets: "504, or 502 where the kernel gives up before nginx's timer",
+    fix: "Find the DROP rule or policy (nft list ruleset, iptables-save -c: whose counters grow?) and let the \
+          worker's connections to the backend pass; for a dropped SYN-ACK look at the input chain.",
+    matches: Some(drop),
+};
+
+fn reject(scene: &Scene<'_>) -> Option<Finding> {
+    let (c, remote) = scene.handshake()?;
+    if no_socket_for_syn(c) {
+        return None;
+    }
+    let dropped = netfilter_drop(c);
+    let finding = if c.rst_in_syn_sent {
+        match dropped {
+            Some(_) => Finding::proven(format!(
+                "a REJECT rule of this host answered the SYN to {remote} with RST (tcp-reset)"
+            )),
+            None => return None,
+        }
+    } else if let Some((kind, code, _)) = c.icmp_sent {
+        let error = icmp::Error {
+            v6: remote.is_ipv6(),
+            kind,
+            code,
+        };
+        match dropped {
+            Some(_) => by_icmp(remote, error),
+            // Without drop reasons, only what no neighbour or router failure looks like is left.
+            None if error.is_a_refusal_by_rule() && !scene.stands(hook::DROP) => {
+                by_icmp(remote, error).unless(
+                    false,
+                    format!(
+                        "netfilter's drop of the SYN: the hook {} does not stand",
+                        hook::DROP
+                    ),
+                )
+            }
+            None => return None,
+        }
+    } else if dropped.is_some() {
+        // An error that is not a timeout, after netfilter dropped the SYN: the rule answered.
+        let errno = scene.errno().filter(|errno| *errno != ETIMEDOUT)?;
+        match scene.icmp() {
+            // ICMPv6 errors are made without an event; this one came back for this very SYN.
+            Some(error) => by_icmp(remote, error),
+            None => Finding::inferred(
+                format!(
+                    "a REJECT rule of this host answered the SYN to {remote}: {}",
+                    errno::name(errno)
+                ),
+                "the ICMP error itself was not seen; netfilter dropped the SYN and connect failed",
+            ),
+        }
+    } else {
+        return by_peer(scene, remote);
+    };
+    Some(
+        finding
+            .advise(rule(c, remote))
+            .advise("see: nft list ruleset  (or iptables-save -c, ip6tables-save -c)"),
+    )
+}
+
+fn by_icmp(remote: SocketAddr, error: icmp::Error) -> Finding {
+    Finding::proven(format!(
+        "a REJECT rule of this host answered the SYN to {remote}: {}",
+        error.words()
+    ))
+}
+
+fn by_peer(scene: &Scene<'_>, remote: SocketAddr) -> Option<Finding> {
+    let error = scene.icmp().filter(|error| error.is_a_refusal_by_rule())?;
+    if scene.icmp_sender()? != remote.ip().to_canonical() {
+        return None;
+    }
+    let whose = if scene.is_local(remote) == Some(true) {
+        "this host"
+    } else {
+        "the peer"
+    };
+    let finding = Finding::inferred(
+        format!(
+            "a firewall on {whose} ({}) rejected the SYN: {}",
+            remote.ip(),
+            error.words()
+        ),
+        "the rule itself; a TCP stack never answers a SYN so, it sends RST",
+    );
+    Some(
+        finding
+            .advise(format!(
+                "on {}: let this host's connections to port {} pass",
+                remote.ip(),
+                remote.port()
+            ))
+            .advise(format!(
+                "see, on {}: nft list ruleset  (firewalld: firewall-cmd --list-all)",
+                remote.ip()
+            )),
+    )
+}
+
+fn drop(scene: &Scene<'_>) -> Option<Finding> {
+    let (c, remote) = scene.unanswered()?;
+    let dropped = netfilter_drop(c)?;
+    let packet = story::packet(dropped);
+    let way = if dropped.from_upstream { "from" } else { "to" };
+    let sent = u64::from(c.syn_retransmits) + 1;
+    let total: u64 = c
+        .drops
+        .iter()
+        .filter(|drop| drop.reason == "NETFILTER_DROP")
+        .map(|drop| u64::from(drop.count))
+        .sum();
+    let summary = format!("this host's packet filter dropped the {packet} {way} {remote}");
+    let finding = Finding::proven(summary).unless(
+        total >= sent,
+        format!(
+            "{total} drops against {}: what became of the rest",
+            wording::count(sent, "SYN")
+        ),
+    );
+    Some(
+        finding
+            .advise(rule(c, remote))
+            .advise("see: nft list ruleset  (or iptables-save -c: the counters that grow)"),
+    )
+}
+
+fn rule(c: &Connection, remote: SocketAddr) -> String {
+    let returning = netfilter_drop(c).is_some_and(|drop| drop.from_upstream);
+    if returning {
+        format!(
+            "let the answers of {remote} in: an established,related rule before the drop, or the port"
+        )
+    } else {
+        format!(
+            "let the workers reach {remote}: no REJECT or DROP for tcp dport {} may match them",
+            remote.port()
+        )
+    }
+}

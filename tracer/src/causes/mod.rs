@@ -1,0 +1,200 @@
+//! The catalogue of causes: from a [`Case`] to a [`Verdict`]. Pure, and total: every case has a verdict, or none is due.
+//!
+//! Each cause looks at one attempt and says whether it fits, and how sure that is. One that fits better than all others
+//! is the verdict; if none does, or two fit alike, it is `unexplained`: a wrong verdict is worse.
+
+mod addresses;
+mod after_connect;
+pub mod catalogue;
+mod denied;
+pub mod errno;
+mod finding;
+mod firewall;
+mod icmp;
+mod limits;
+mod no_connect;
+mod queues;
+mod refused;
+mod routes;
+mod scene;
+mod story;
+#[cfg(test)]
+mod tests;
+mod timeouts;
+mod unexplained;
+mod unix;
+mod unreachable;
+mod wording;
+
+use self::{catalogue::Cause, finding::Finding, scene::Scene};
+use crate::{
+    correlate::{Attempt, Case, Course},
+    event::Time,
+    verdict::{AttemptVerdict, Evidence, Request, Verdict},
+};
+
+/// Advice is read under pressure: the most useful lines only.
+const ADVICE_LINES: usize = 4;
+
+/// The verdict on a case. `None`: no upstream failed in it (a 500 of another origin, a masked case without failure).
+#[must_use]
+pub fn judge(case: &Case) -> Option<Verdict> {
+    if !is_ours(case) {
+        return None;
+    }
+    let attempt = telling_attempt(case);
+    let scene = Scene { case, attempt };
+    let (cause, finding) = diagnose(&scene);
+    let mut evidence = story::tell(&scene);
+    evidence.extend(other_attempts(case, attempt));
+    evidence.sort_by_key(|evidence| evidence.time.unwrap_or(Time(u64::MAX)));
+    evidence.extend(finding.evidence);
+    let mut advice = finding.advice;
+    advice.truncate(ADVICE_LINES);
+    Some(Verdict {
+        time: case.time,
+        status: case.status,
+        masked: case.masked,
+        cause: cause.id,
+        confidence: finding.confidence,
+        worker: case.worker,
+        unit: case
+            .identity
+            .as_ref()
+            .and_then(|worker| worker.unit.clone()),
+        connection: case.connection,
+        request: request(case),
+        upstream: attempt
+            .and_then(|attempt| attempt.upstream.as_ref())
+            .map(ToString::to_string),
+        errno: scene.errno().map(errno::name),
+        attempts: case
+            .attempts
+            .iter()
+            .map(|attempt| summary_of(case, attempt))
+            .collect(),
+        summary: finding.summary,
+        evidence,
+        advice,
+        lost_events: case.lost_events,
+    })
+}
+
+/// A 500 is an upstream's matter only where nginx failed on the way to it; a masked case needs a failure.
+fn is_ours(case: &Case) -> bool {
+    if case.masked {
+        return telling_attempt(case).is_some();
+    }
+    if case.status != Some(500) {
+        return true;
+    }
+    let before_connect = |attempt: &Attempt| matches!(&attempt.course, Course::FailedAtOnce(failure) if failure.code == -1);
+    let limit = |format: &str| {
+        format.contains("worker_connections are not enough")
+            || format.starts_with("socket() failed")
+            || format.starts_with("bind(")
+    };
+    case.attempts.last().is_some_and(before_connect)
+        || case.log_calls.iter().any(|call| limit(&call.format))
+}
+
+/// The attempt that the request's cause is the cause of: the last; if a retry hid the failure or nginx ran out of
+/// peers after it, the last that failed.
+fn telling_attempt(case: &Case) -> Option<&Attempt> {
+    let failed = || {
+        case.attempts.iter().rev().find(|attempt| {
+            attempt.upstream.is_some() && !matches!(attempt.course, Course::Succeeded)
+        })
+    };
+    let last = case.attempts.last()?;
+    if case.masked {
+        return failed();
+    }
+    if last.upstream.is_none() {
+        failed().or(Some(last))
+    } else {
+        Some(last)
+    }
+}
+
+/// The one cause that fits best, or `unexplained`.
+fn diagnose(scene: &Scene<'_>) -> (&'static Cause, Finding) {
+    let mut fits: Vec<(&'static Cause, Finding)> = catalogue::all()
+        .iter()
+        .filter_map(|cause| Some((*cause, cause.matches?(scene)?)))
+        .collect();
+    let best = fits.iter().map(|(_, finding)| finding.confidence).max();
+    fits.retain(|(_, finding)| Some(finding.confidence) == best);
+    match fits.pop() {
+        Some(only) if fits.is_empty() => only,
+        popped => {
+            fits.extend(popped);
+            (
+                &unexplained::UNEXPLAINED,
+                unexplained::explain(scene, &fits),
+            )
+        }
+    }
+}
+
+fn summary_of(case: &Case, attempt: &Attempt) -> AttemptVerdict {
+    let scene = Scene {
+        case,
+        attempt: Some(attempt),
+    };
+    let succeeded = matches!(attempt.course, Course::Succeeded);
+    AttemptVerdict {
+        upstream: attempt.upstream.as_ref().map(ToString::to_string),
+        cause: (!succeeded).then(|| diagnose(&scene).0.id),
+        errno: scene.errno().map(errno::name),
+        reused: attempt.reused,
+        start: attempt.start,
+        end: attempt.end,
+    }
+}
+
+/// The other attempts, a line each.
+fn other_attempts<'a>(
+    case: &'a Case,
+    told: Option<&'a Attempt>,
+) -> impl Iterator<Item = Evidence> + 'a {
+    case.attempts
+        .iter()
+        .filter(move |attempt| !told.is_some_and(|told| std::ptr::eq(told, *attempt)))
+        .map(|attempt| {
+            let text = match (&attempt.course, &attempt.upstream) {
+                (Course::Succeeded, Some(upstream)) => {
+                    format!("nginx tries {upstream}: it serves the request")
+                }
+                (_, Some(upstream)) => {
+                    let scene = Scene {
+                        case,
+                        attempt: Some(attempt),
+                    };
+                    format!("nginx tries {upstream}: {}", diagnose(&scene).0.id)
+                }
+                (_, None) => "nginx asks for another upstream: there is none it may use".to_owned(),
+            };
+            Evidence {
+                time: Some(attempt.start),
+                event: "attempt",
+                text,
+            }
+        })
+}
+
+/// The request's names, from its log lines and its socket.
+fn request(case: &Case) -> Option<Request> {
+    let logged = |field: fn(&crate::event::LogLine) -> Option<&String>| {
+        case.log_lines.iter().find_map(field).cloned()
+    };
+    let request = Request {
+        client: logged(|line| line.client.as_ref()).or_else(|| {
+            case.client
+                .map(|client| client.ip().to_canonical().to_string())
+        }),
+        host: logged(|line| line.host.as_ref()),
+        line: logged(|line| line.request.as_ref()),
+    };
+    (request != Request::default()).then_some(request)
+}

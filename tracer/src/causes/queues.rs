@@ -1,0 +1,142 @@
+//! The backend does not accept fast enough: `accept-queue-full`.
+
+use super::{
+    catalogue::Cause,
+    errno::EAGAIN,
+    finding::Finding,
+    scene::{Scene, netfilter_drop, telling_drops},
+    wording,
+};
+use crate::event::{Connection, Time, fact::Listener};
+
+pub(super) static ACCEPT_QUEUE_FULL: Cause = Cause {
+    id: "accept-queue-full",
+    title: "the listener's accept queue is full: the backend does not accept fast enough",
+    split: "TCP: the SYN stays unanswered without a drop while the listener's queue is over its limit. Unix socket: \
+            connect() gives EAGAIN, which only a full queue does.",
+    log_lines: &[
+        "upstream timed out (110: Connection timed out) while connecting to upstream",
+        "connect() to unix:/run/app.sock failed (11: Resource temporarily unavailable)",
+    ],
+    client_gets: "504 over TCP, 502 over a unix socket",
+    fix: "Let the backend accept faster (more workers, no blocking work in the accept loop); a longer queue (its \
+          listen backlog and net.core.somaxconn) buys time only.",
+    matches: Some(accept_queue_full),
+};
+
+fn accept_queue_full(scene: &Scene<'_>) -> Option<Finding> {
+    on_unix(scene)
+        .or_else(|| on_handshake(scene))
+        .or_else(|| on_last_ack(scene))
+}
+
+fn on_unix(scene: &Scene<'_>) -> Option<Finding> {
+    let (f, path) = scene.unix_failure().filter(|(f, _)| f.errno == EAGAIN)?;
+    let view = scene.facts().unix_path.as_ref();
+    let mut finding = Finding::proven(format!(
+        "the accept queue of unix:{path} was full: connect() gives EAGAIN for nothing else"
+    ));
+    if let Some(listener) = view.and_then(|view| view.listener.as_ref()) {
+        finding = of_listener(
+            finding,
+            listener,
+            view.and_then(|view| view.somaxconn),
+            f.at,
+        );
+    }
+    Some(finding.advise(format!(
+        "see: ss -lx src {}  (Recv-Q waits, Send-Q is the limit)",
+        wording::quoted(path)
+    )))
+}
+
+/// The SYN is dropped without a trace while the queue is over its limit.
+fn on_handshake(scene: &Scene<'_>) -> Option<Finding> {
+    let (c, remote) = scene.unanswered()?;
+    if let Some(overflow) = overflow(c) {
+        let finding = Finding::proven(format!(
+            "the accept queue of {remote} was full: this host dropped the {}",
+            super::story::packet(overflow)
+        ));
+        return Some(with_listener(scene, finding, c.closed, remote.port()));
+    }
+    scene.full_listener()?;
+    if netfilter_drop(c).is_some() || telling_drops(c).next().is_some() {
+        return None;
+    }
+    let finding = Finding::inferred(
+        format!("the accept queue of {remote} was full and its SYNs were ignored"),
+        "the drop of the SYN: the kernel makes it without an event on this path; the queue was over its limit",
+    );
+    Some(with_listener(scene, finding, c.closed, remote.port()))
+}
+
+/// The queue filled between the SYN and the ACK: nginx is connected, the backend never is.
+fn on_last_ack(scene: &Scene<'_>) -> Option<Finding> {
+    let c = scene
+        .connection()
+        .filter(|c| c.established.is_some() && c.bytes_received == 0)?;
+    overflow(c)?;
+    let finding = Finding::proven(format!(
+        "the accept queue of {} was full: this host dropped the ACK that ends the handshake",
+        scene.to()
+    ));
+    let port = match &c.remote {
+        crate::event::Upstream::Inet(remote) => remote.port(),
+        crate::event::Upstream::Unix(_) => return None,
+    };
+    Some(with_listener(scene, finding, c.closed, port))
+}
+
+fn overflow(c: &Connection) -> Option<&crate::event::Drop> {
+    c.drops
+        .iter()
+        .find(|drop| drop.reason.contains("LISTEN_OVERFLOW"))
+}
+
+fn with_listener(scene: &Scene<'_>, finding: Finding, now: Time, port: u16) -> Finding {
+    let finding = match scene.full_listener() {
+        Some((listener, somaxconn)) => of_listener(finding, listener, somaxconn, now),
+        None => finding.advise(
+            "let the backend accept faster: more workers, no blocking work where it accepts",
+        ),
+    };
+    finding.advise(format!("see: ss -ltn 'sport = :{port}'  (Recv-Q waits, Send-Q is the limit); nstat -az TcpExtListenOverflows"))
+}
+
+fn of_listener(
+    finding: Finding,
+    listener: &Listener,
+    somaxconn: Option<u32>,
+    now: Time,
+) -> Finding {
+    let holder = wording::holder(listener, now);
+    let host = somaxconn
+        .map(|limit| format!(", net.core.somaxconn {limit}"))
+        .unwrap_or_default();
+    let finding = finding.fact(
+        "listener",
+        format!(
+            "{holder}: {} wait in its accept queue, limit {}{host}",
+            listener.queue, listener.limit
+        ),
+    );
+    let name = wording::holder_name(listener).to_owned();
+    let finding = finding.advise(format!(
+        "{name} does not accept fast enough: more workers, or find what blocks it"
+    ));
+    let longer = match somaxconn {
+        Some(host) if listener.limit >= host => format!(
+            "a longer queue buys time: the limit {} is net.core.somaxconn ({host}); raise it, then restart {name}",
+            listener.limit
+        ),
+        Some(host) => format!(
+            "a longer queue buys time: {name} asked listen() for {}; up to {host} need no sysctl",
+            listener.limit
+        ),
+        None => format!(
+            "a longer queue buys time: the limit is {name}'s listen() backlog, capped by net.core.somaxconn"
+        ),
+    };
+    finding.advise(longer)
+}

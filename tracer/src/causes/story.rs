@@ -1,0 +1,208 @@
+//! What happened in an attempt, in order of time: the same sentences whatever the cause.
+
+use super::{errno, icmp, scene::Scene, wording};
+use crate::{
+    event::{Connection, Drop, Failure, Time, Upstream},
+    verdict::Evidence,
+};
+
+/// The attempt's events, each with its time, in order.
+pub(super) fn tell(scene: &Scene<'_>) -> Vec<Evidence> {
+    let mut story = match (scene.failure(), scene.connection()) {
+        (Some(failure), _) => of_failure(failure),
+        (_, Some(connection)) => of_connection(scene, connection),
+        _ => Vec::new(),
+    };
+    story.sort_by_key(|evidence| evidence.time.unwrap_or_default());
+    story
+}
+
+fn at(time: Time, event: &'static str, text: impl Into<String>) -> Evidence {
+    Evidence {
+        time: Some(time),
+        event,
+        text: text.into(),
+    }
+}
+
+fn of_failure(f: &Failure) -> Vec<Evidence> {
+    let mut story = Vec::new();
+    let Some(upstream) = &f.upstream else {
+        let text = format!(
+            "worker {} asks for an upstream: nginx finds none it may use",
+            f.worker
+        );
+        return vec![at(f.start, "no-peer", text)];
+    };
+    let from = f
+        .source
+        .map(|source| format!(" from {}", source.ip()))
+        .unwrap_or_default();
+    let verb = if f.code == -1 {
+        "is about to connect"
+    } else {
+        "connects"
+    };
+    story.push(at(
+        f.start,
+        "connect",
+        format!("worker {} {verb} to {upstream}{from}", f.worker),
+    ));
+    if f.routes.lookups > 0 {
+        story.push(at(f.start, "route", route(f)));
+    }
+    let outcome = match (f.code, f.errno) {
+        (-1, 0) => "nginx fails before connect()".to_owned(),
+        (-1, e) => format!("nginx fails before connect(): {}", errno::name(e)),
+        (_, 0) => "connect() fails at once".to_owned(),
+        (_, e) => format!("connect() fails at once: {}", errno::name(e)),
+    };
+    story.push(at(f.at, "error", outcome));
+    story
+}
+
+fn route(f: &Failure) -> String {
+    let lookups = wording::count(f.routes.lookups, "route lookup");
+    let v6 = matches!(f.upstream, Some(Upstream::Inet(a)) if a.is_ipv6());
+    let answer = match (v6, f.routes.kind, f.routes.error) {
+        (true, 1, _) => "a route was found".to_owned(),
+        (true, 6, _) => "a blackhole route".to_owned(),
+        (true, 7, _) => "an unreachable route".to_owned(),
+        (true, 8, _) => "a prohibit route".to_owned(),
+        (true, 0, _) => "no route".to_owned(),
+        (true, kind, _) => format!("a route of type {kind}"),
+        (false, _, 0) => "a route was found".to_owned(),
+        (false, _, -11) => "nothing matched in the last table".to_owned(),
+        (false, _, error) => errno::name(error.unsigned_abs()),
+    };
+    format!("{lookups}, the last: {answer}")
+}
+
+fn of_connection(scene: &Scene<'_>, c: &Connection) -> Vec<Evidence> {
+    let mut story = Vec::new();
+    if c.start.0 != 0 {
+        story.push(at(
+            c.start,
+            "connect",
+            format!("worker {} connects to {}", c.worker, scene.to()),
+        ));
+    }
+    for drop in &c.drops {
+        story.push(at(drop.at, "drop", dropped(drop)));
+    }
+    if let (Some(last), true) = (c.last_retransmit, c.syn_retransmits > 0) {
+        let times = wording::count(c.syn_retransmits, "time");
+        story.push(at(
+            last,
+            "retransmit",
+            format!("the SYN has been sent again {times}"),
+        ));
+    }
+    if let Some(rst) = &c.rst_sent {
+        let why = match rst.reason.as_deref() {
+            None | Some("NO_SOCKET") => "no socket".to_owned(),
+            Some(reason) => reason.to_owned(),
+        };
+        story.push(at(
+            rst.at,
+            "rst-sent",
+            format!("RST sent by this host: {why}"),
+        ));
+    }
+    let v6 = matches!(c.remote, Upstream::Inet(address) if address.is_ipv6());
+    if let Some((kind, code, time)) = c.icmp_sent {
+        let words = icmp::Error { v6, kind, code }.words();
+        story.push(at(
+            time,
+            "icmp",
+            format!("this host answers with an ICMP error: {words}"),
+        ));
+    } else if let Some(received) = &scene.facts().icmp {
+        let words = icmp::Error {
+            v6,
+            kind: received.kind,
+            code: received.code,
+        }
+        .words();
+        story.push(at(
+            received.at,
+            "icmp",
+            format!("{} answers: {words}", received.sender),
+        ));
+    }
+    if let Some(time) = c.established {
+        story.push(at(time, "established", "connected"));
+    }
+    if let Some(time) = c.reused_at {
+        let times = wording::count(c.reuses, "time");
+        let text = format!("nginx takes it out of its keep-alive cache ({times} so far)");
+        story.push(at(time, "reused", text));
+    }
+    if let Some(time) = c.first_byte {
+        let status = c
+            .status
+            .map(|status| format!(", status {status}"))
+            .unwrap_or_default();
+        story.push(at(
+            time,
+            "first-byte",
+            format!("first byte of the response{status}"),
+        ));
+    }
+    if let Some(time) = c.fin_received {
+        story.push(at(time, "fin-received", "FIN received"));
+    }
+    if let (Some(time), None) = (c.rst_received, &c.rst_sent) {
+        story.push(at(time, "rst-received", "RST received"));
+    }
+    let connecting = c.established.is_none() && c.reuses == 0;
+    let reported = c.error.filter(|(errno, _)| *errno != 0);
+    match (reported, scene.errno()) {
+        (Some((e, time)), _) if connecting => {
+            story.push(at(
+                time,
+                "error",
+                format!("connect fails: {}", errno::name(e)),
+            ));
+        }
+        (Some((e, time)), _) => {
+            story.push(at(
+                time,
+                "error",
+                format!("the socket reports {}", errno::name(e)),
+            ));
+        }
+        (None, Some(e)) if connecting && e != errno::ETIMEDOUT => {
+            story.push(at(
+                c.closed,
+                "error",
+                format!("connect fails: {}", errno::name(e)),
+            ));
+        }
+        _ if connecting => story.push(at(c.closed, "close", "nginx gives up")),
+        _ => story.push(at(c.closed, "close", "nginx closes the connection")),
+    }
+    story
+}
+
+fn dropped(drop: &Drop) -> String {
+    let packet = packet(drop);
+    let times = if drop.count > 1 {
+        format!(", {} times", drop.count)
+    } else {
+        String::new()
+    };
+    format!("this host drops the {packet}: {}{times}", drop.reason)
+}
+
+/// What was dropped: `SYN`, `SYN-ACK`, ….
+pub(super) fn packet(drop: &Drop) -> &'static str {
+    match (drop.tcp_flags & 0x17, drop.from_upstream) {
+        (0x02, _) => "SYN",
+        (0x12, _) => "SYN-ACK",
+        (flags, true) if flags & 0x04 != 0 => "upstream's RST",
+        (flags, false) if flags & 0x04 != 0 => "RST",
+        (_, true) => "upstream's packet",
+        (_, false) => "packet",
+    }
+}

@@ -1,0 +1,284 @@
+//! Verdicts on cases made by hand: each cause, and what looks like it.
+
+mod after_connect;
+mod at_once;
+mod catalogue;
+mod denied;
+mod handshakes;
+mod limits;
+mod properties;
+mod requests;
+mod unix;
+
+use std::net::SocketAddr;
+
+use super::judge;
+use crate::{
+    correlate::{Attempt, Case, Course, Facts},
+    event::{
+        Connection, Drop, Failure, LogCall, Peer, RouteLookup, RstSent, Time, Upstream,
+        fact::{Listener, ListenerView, Owner},
+    },
+    verdict::{
+        Confidence::{self, Inferred, Proven, Unknown},
+        Verdict,
+    },
+};
+
+const MS: u64 = 1_000_000;
+const SECOND: u64 = 1000 * MS;
+/// When attempts begin.
+const START: Time = Time(100 * SECOND);
+
+fn after(nanoseconds: u64) -> Time {
+    START.plus(nanoseconds)
+}
+
+fn address(text: &str) -> SocketAddr {
+    text.parse().expect("an address")
+}
+
+/// A SYN was sent; 80 µs later nginx closed the socket. The rest is the test's.
+fn handshake(remote: &str) -> Connection {
+    Connection {
+        socket: 0xffff_8880_0000_0001,
+        worker: 1234,
+        peer: Some(Peer {
+            address: 0x5555,
+            begun: 7,
+        }),
+        tries: 1,
+        start: START,
+        closed: after(80_000),
+        local: Some(address("10.0.0.1:40000")),
+        remote: Upstream::Inet(address(remote)),
+        netns: 4_026_531_840,
+        established: None,
+        first_byte: None,
+        status: None,
+        fin_received: None,
+        rst_received: None,
+        rst_in_syn_sent: false,
+        error: None,
+        state: 7,
+        syn_retransmits: 0,
+        last_retransmit: None,
+        bytes_received: 0,
+        bytes_sent: 0,
+        reuses: 0,
+        reused_at: None,
+        rst_sent: None,
+        drops: Vec::new(),
+        icmp_sent: None,
+        routes: RouteLookup {
+            lookups: 1,
+            error: 0,
+            kind: 0,
+        },
+    }
+}
+
+/// A RST answered, `connect()` was refused.
+fn refused(remote: &str) -> Connection {
+    Connection {
+        rst_received: Some(after(70_000)),
+        rst_in_syn_sent: true,
+        error: Some((111, after(80_000))),
+        ..handshake(remote)
+    }
+}
+
+/// … by this host, for want of a socket.
+fn no_socket(remote: &str) -> Connection {
+    let reason = Some("NO_SOCKET".to_owned());
+    Connection {
+        rst_sent: Some(RstSent {
+            at: after(60_000),
+            reason,
+        }),
+        ..refused(remote)
+    }
+}
+
+/// nginx's timer ended it after three SYNs.
+fn silent(remote: &str) -> Connection {
+    Connection {
+        state: 2,
+        closed: after(5 * SECOND),
+        syn_retransmits: 2,
+        last_retransmit: Some(after(3 * SECOND)),
+        ..handshake(remote)
+    }
+}
+
+fn drop(reason: &str, tcp_flags: u8, count: u32) -> Drop {
+    let from_upstream = tcp_flags & 0x10 != 0;
+    Drop {
+        at: after(20_000),
+        reason: reason.to_owned(),
+        tcp_flags,
+        from_upstream,
+        count,
+    }
+}
+
+/// `connect()` failed at once.
+fn declined(upstream: Upstream, errno: u32, routes: RouteLookup) -> Failure {
+    Failure {
+        start: START,
+        at: after(30_000),
+        worker: 1234,
+        peer: Peer {
+            address: 0x5555,
+            begun: 7,
+        },
+        tries: 1,
+        upstream: Some(upstream),
+        source: None,
+        code: -5,
+        errno,
+        syn_sent: false,
+        routes,
+    }
+}
+
+fn inet(remote: &str, errno: u32, routes: RouteLookup) -> Failure {
+    declined(Upstream::Inet(address(remote)), errno, routes)
+}
+
+fn routes(lookups: u32, error: i32, kind: u8) -> RouteLookup {
+    RouteLookup {
+        lookups,
+        error,
+        kind,
+    }
+}
+
+fn attempt(course: impl Into<Course>, facts: Facts) -> Attempt {
+    let course = course.into();
+    let (upstream, start, end) = match &course {
+        Course::FailedAtOnce(f) => (f.upstream.clone(), f.start, f.at),
+        Course::Connection(c) => (Some(c.remote.clone()), c.start, c.closed),
+        Course::Succeeded => (
+            Some(Upstream::Inet(address("10.0.0.9:80"))),
+            after(SECOND),
+            after(2 * SECOND),
+        ),
+    };
+    Attempt {
+        upstream,
+        start,
+        end,
+        reused: false,
+        course,
+        facts,
+    }
+}
+
+impl From<Failure> for Course {
+    fn from(failure: Failure) -> Self {
+        Self::FailedAtOnce(failure)
+    }
+}
+
+impl From<Connection> for Course {
+    fn from(connection: Connection) -> Self {
+        Self::Connection(Box::new(connection))
+    }
+}
+
+fn request(status: u16, attempts: Vec<Attempt>) -> Case {
+    Case {
+        time: attempts.last().map_or(START, |attempt| attempt.end),
+        worker: 1234,
+        identity: None,
+        connection: Some(67890),
+        client: Some(address("192.168.1.1:51000")),
+        status: Some(status),
+        masked: false,
+        has_upstream: true,
+        attempts,
+        log_calls: Vec::new(),
+        log_lines: Vec::new(),
+        lost_events: 0,
+        absent_hooks: Vec::new(),
+    }
+}
+
+/// A request with that one attempt: 504 for a socket that nginx's timer closed, else 502.
+fn one(course: impl Into<Course>, facts: Facts) -> Case {
+    let attempt = attempt(course, facts);
+    let by_timer = matches!(&attempt.course, Course::Connection(c) if c.state <= 2 && c.error.is_none() && c.icmp_sent.is_none());
+    request(if by_timer { 504 } else { 502 }, vec![attempt])
+}
+
+fn log_call(format: &str, errno: u32) -> LogCall {
+    LogCall {
+        at: after(10_000),
+        worker: 1234,
+        level: 4,
+        errno,
+        connection: 67890,
+        peer: None,
+        format: format.to_owned(),
+    }
+}
+
+fn verdict(case: &Case) -> Verdict {
+    judge(case).expect("a verdict")
+}
+
+/// Cause and confidence.
+fn told(case: &Case) -> (&'static str, Confidence) {
+    let verdict = verdict(case);
+    (verdict.cause, verdict.confidence)
+}
+
+fn without(mut case: Case, hook: &str) -> Case {
+    case.absent_hooks.push(hook.to_owned());
+    case
+}
+
+fn lossy(mut case: Case) -> Case {
+    case.lost_events = 12;
+    case
+}
+
+fn view(local: bool) -> ListenerView {
+    ListenerView {
+        local,
+        somaxconn: Some(4096),
+        ..ListenerView::default()
+    }
+}
+
+fn listening(view: ListenerView) -> Facts {
+    Facts {
+        listener: Some(view),
+        ..Facts::default()
+    }
+}
+
+/// The address is this host's own, or not.
+fn local(local: bool) -> Facts {
+    listening(view(local))
+}
+
+fn node() -> Owner {
+    Owner {
+        pid: 4242,
+        name: "node".to_owned(),
+        since: Time(75 * SECOND),
+        unit: None,
+    }
+}
+
+fn listener(at: &str, queue: u32, limit: u32) -> Listener {
+    Listener {
+        address: Some(address(at)),
+        v6_only: false,
+        queue,
+        limit,
+        owner: Some(node()),
+    }
+}

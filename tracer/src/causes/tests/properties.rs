@@ -1,0 +1,419 @@
+//! Whatever is seen, judging it is total and claims no more than was seen.
+
+use proptest::{collection::vec, option, prelude::*};
+
+use super::*;
+use crate::{
+    causes::catalogue,
+    event::{
+        Icmp,
+        fact::{ConfinementView, Inode, PathKind, UnixPathView},
+    },
+};
+
+/// Times near each other, and the odd ones.
+fn time() -> impl Strategy<Value = Time> {
+    prop_oneof![
+        1 => Just(Time(0)),
+        1 => Just(Time(u64::MAX)),
+        50 => (1u64..200 * SECOND).prop_map(Time),
+        1 => any::<u64>().prop_map(Time)
+    ]
+}
+
+fn errno() -> impl Strategy<Value = u32> {
+    prop_oneof![
+        19 => prop::sample::select(vec![
+            0, 1, 2, 11, 13, 20, 22, 23, 24, 91, 97, 98, 99, 101, 104, 110, 111, 113
+        ]),
+        1 => any::<u32>()
+    ]
+}
+
+fn remote() -> impl Strategy<Value = SocketAddr> {
+    prop::sample::select(vec![
+        "127.0.0.1:3000",
+        "10.0.0.5:80",
+        "255.255.255.255:1",
+        "224.0.0.1:9",
+        "0.0.0.0:0",
+        "[::1]:3000",
+        "[fe80::1]:80",
+        "[ff02::1]:80",
+        "[2001:db8::5]:443",
+    ])
+    .prop_map(address)
+}
+
+fn upstream() -> impl Strategy<Value = Upstream> {
+    prop_oneof![
+        3 => remote().prop_map(Upstream::Inet),
+        1 => ".{0,8}".prop_map(Upstream::Unix),
+    ]
+}
+
+fn packet_drop() -> impl Strategy<Value = Drop> {
+    let reason = prop::sample::select(vec![
+        "NETFILTER_DROP",
+        "NO_SOCKET",
+        "NEIGH_FAILED",
+        "BPF_CGROUP_EGRESS",
+        "TCP_LISTEN_OVERFLOW",
+        "QUEUE_PURGE",
+        "IP_RPFILTER",
+    ]);
+    (time(), reason, any::<u8>(), any::<bool>(), any::<u32>()).prop_map(
+        |(at, reason, tcp_flags, from_upstream, count)| Drop {
+            at,
+            reason: reason.to_owned(),
+            tcp_flags,
+            from_upstream,
+            count,
+        },
+    )
+}
+
+fn lookups() -> impl Strategy<Value = RouteLookup> {
+    let error = prop::sample::select(vec![0, -11, -13, -22, -101, -113, i32::MIN]);
+    (0u32..3, error, 0u8..10).prop_map(|(lookups, error, kind)| RouteLookup {
+        lookups,
+        error,
+        kind,
+    })
+}
+
+fn failure() -> impl Strategy<Value = Failure> {
+    let code = prop_oneof![8 => Just(-5), 2 => Just(-1), 1 => Just(-3), 1 => Just(0)];
+    let source = option::of(remote());
+    (
+        time(),
+        time(),
+        option::of(upstream()),
+        source,
+        code,
+        errno(),
+        any::<bool>(),
+        lookups(),
+    )
+        .prop_map(
+            |(start, at, upstream, source, code, errno, syn_sent, routes)| Failure {
+                start,
+                at,
+                worker: 7,
+                peer: Peer::default(),
+                tries: 0,
+                upstream,
+                source,
+                code,
+                errno,
+                syn_sent,
+                routes,
+            },
+        )
+}
+
+fn connection() -> impl Strategy<Value = Connection> {
+    let ends = (time(), time(), upstream(), option::of(remote()));
+    let life = (
+        option::of(time()),
+        option::of(time()),
+        option::of(time()),
+        option::of(time()),
+        any::<bool>(),
+        option::of((errno(), time())),
+    );
+    let counts = (
+        0u8..13,
+        0u32..8,
+        0u64..3,
+        0u64..3,
+        0u32..2,
+        option::of(any::<u16>()),
+    );
+    let answers = (
+        option::of(time()),
+        vec(packet_drop(), 0..3),
+        option::of((prop::sample::select(vec![1, 3, 11]), 0u8..15, time())),
+    );
+    (ends, life, counts, answers).prop_map(|(ends, life, counts, answers)| Connection {
+        start: ends.0,
+        closed: ends.1,
+        remote: ends.2,
+        local: ends.3,
+        established: life.0,
+        first_byte: life.1,
+        fin_received: life.2,
+        rst_received: life.3,
+        rst_in_syn_sent: life.4,
+        error: life.5,
+        state: counts.0,
+        syn_retransmits: counts.1,
+        bytes_received: counts.2,
+        bytes_sent: counts.3,
+        reuses: counts.4,
+        status: counts.5,
+        rst_sent: answers.0.map(|at| RstSent { at, reason: None }),
+        drops: answers.1,
+        icmp_sent: answers.2,
+        ..handshake("10.0.0.5:80")
+    })
+}
+
+fn a_listener() -> impl Strategy<Value = Listener> {
+    (
+        option::of(remote()),
+        any::<u32>(),
+        any::<u32>(),
+        any::<bool>(),
+    )
+        .prop_map(|(address, queue, limit, owned)| Listener {
+            address,
+            v6_only: false,
+            queue,
+            limit,
+            owner: owned.then(node),
+        })
+}
+
+fn a_view() -> impl Strategy<Value = ListenerView> {
+    (
+        any::<bool>(),
+        vec(a_listener(), 0..2),
+        vec(a_listener(), 0..2),
+        vec(a_listener(), 0..2),
+        any::<bool>(),
+    )
+        .prop_map(|(local, exact, same_port, nearby, bound)| ListenerView {
+            local,
+            exact,
+            same_port,
+            bound: if bound { vec![node()] } else { Vec::new() },
+            nearby,
+            somaxconn: None,
+        })
+}
+
+fn path_view() -> impl Strategy<Value = UnixPathView> {
+    let kind = prop::sample::select(vec![PathKind::Missing, PathKind::Socket, PathKind::Other]);
+    let inode = (".{0,8}", any::<u32>()).prop_map(|(path, mode)| Inode {
+        path,
+        mode,
+        uid: 0,
+        gid: 0,
+        user: None,
+        group: None,
+    });
+    (
+        kind,
+        option::of(inode),
+        option::of(a_listener()),
+        option::of(".{0,8}"),
+    )
+        .prop_map(|(kind, blocked, listener, missing)| UnixPathView {
+            kind,
+            file: blocked.clone(),
+            missing,
+            blocked,
+            listener,
+            worker_uid: 0,
+            worker_gid: 0,
+            worker_user: None,
+            somaxconn: None,
+        })
+}
+
+fn confinement() -> impl Strategy<Value = ConfinementView> {
+    let modules = prop::sample::subsequence(
+        vec!["selinux", "apparmor", "landlock", "bpf", "tomoyo"],
+        0..4,
+    );
+    let programs = option::of(prop::sample::subsequence(
+        vec!["connect4 a", "connect6 b"],
+        0..2,
+    ));
+    (
+        modules,
+        programs,
+        option::of(any::<bool>()),
+        any::<bool>(),
+        0u32..3,
+    )
+        .prop_map(
+            |(modules, programs, enforcing, no_new_privs, seccomp)| ConfinementView {
+                modules: modules.into_iter().map(str::to_owned).collect(),
+                label: None,
+                enforcing,
+                cgroup: None,
+                cgroup_programs: programs.map(|all| all.into_iter().map(str::to_owned).collect()),
+                seccomp,
+                no_new_privs,
+            },
+        )
+}
+
+fn icmp() -> impl Strategy<Value = Icmp> {
+    (time(), any::<u8>(), any::<u8>(), remote()).prop_map(|(at, kind, code, sender)| Icmp {
+        at,
+        netns: 1,
+        kind,
+        code,
+        sender: sender.ip(),
+        source: sender,
+        destination: sender,
+    })
+}
+
+fn facts() -> impl Strategy<Value = Facts> {
+    (
+        option::of(a_view()),
+        option::of(a_view()),
+        option::of(path_view()),
+        option::of(confinement()),
+        option::of(icmp()),
+    )
+        .prop_map(
+            |(listener, queue_at_retransmit, unix_path, confinement, icmp)| Facts {
+                listener,
+                queue_at_retransmit,
+                unix_path,
+                confinement,
+                icmp,
+                ..Facts::default()
+            },
+        )
+}
+
+fn an_attempt() -> impl Strategy<Value = Attempt> {
+    let course = prop_oneof![
+        3 => failure().prop_map(Course::FailedAtOnce),
+        5 => any_connection().prop_map(Course::from),
+        1 => Just(Course::Succeeded),
+    ];
+    (course, facts(), any::<bool>()).prop_map(|(course, facts, reused)| Attempt {
+        reused,
+        ..attempt(course, facts)
+    })
+}
+
+fn a_case() -> impl Strategy<Value = Case> {
+    let status = prop::sample::select(vec![None, Some(200), Some(500), Some(502), Some(504)]);
+    let hooks = prop::sample::subsequence(
+        vec![
+            "send_reset_plain",
+            "receive_reset",
+            "drop_packet",
+            "retransmit",
+            "icmp_send",
+            "route_lookup",
+        ],
+        0..4,
+    );
+    let calls = vec(
+        prop::sample::select(vec![
+            "connect() failed",
+            "bind(%V) failed",
+            "upstream timed out",
+            "no live upstreams",
+            "%ui worker_connections are not enough",
+            "%V could not be resolved (%i: %s)",
+        ]),
+        0..2,
+    );
+    (
+        vec(an_attempt(), 0..3),
+        status,
+        any::<bool>(),
+        any::<bool>(),
+        0u64..2,
+        hooks,
+        calls,
+    )
+        .prop_map(
+            |(attempts, status, masked, has_upstream, lost_events, hooks, calls)| Case {
+                status,
+                masked,
+                has_upstream,
+                lost_events,
+                absent_hooks: hooks.into_iter().map(str::to_owned).collect(),
+                log_calls: calls
+                    .into_iter()
+                    .map(|format| log_call(format, 111))
+                    .collect(),
+                ..request(502, attempts)
+            },
+        )
+}
+
+/// Arbitrary connections seldom look like a handshake that did not end: most of these do.
+fn any_connection() -> impl Strategy<Value = Connection> {
+    (connection(), 0u8..4, any::<bool>()).prop_map(|(c, shape, timer)| {
+        if shape == 0 {
+            return c;
+        }
+        let kept = if shape == 1 {
+            c.drops.clone()
+        } else {
+            Vec::new()
+        };
+        Connection {
+            established: None,
+            first_byte: None,
+            fin_received: None,
+            bytes_received: 0,
+            reuses: 0,
+            state: if timer { 2 } else { 7 },
+            start: START,
+            closed: c.closed.max(START),
+            rst_in_syn_sent: c.rst_in_syn_sent && !timer,
+            rst_received: c.rst_received.filter(|_| c.rst_in_syn_sent && !timer),
+            rst_sent: c.rst_sent.clone().filter(|_| shape == 2),
+            icmp_sent: c.icmp_sent.filter(|_| shape == 3),
+            drops: kept,
+            remote: Upstream::Inet(address("10.0.0.5:80")),
+            ..c
+        }
+    })
+}
+
+/// Their proof is that something was not seen: with records lost it is none.
+const PROVEN_BY_SILENCE: [&str; 3] = ["refused-by-peer", "syn-timeout", "no-live-upstreams"];
+/// The kernel does not say who refused: never proven (a drop that names its reason apart).
+const NEVER_PROVEN: [&str; 2] = ["lsm-denied", "backend-slow"];
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn judging_is_total_and_claims_no_more_than_was_seen(case in a_case()) {
+        if let Some(verdict) = judge(&case) {
+            prop_assert!(catalogue::find(verdict.cause).is_some());
+            prop_assert_eq!(verdict.cause == "unexplained", verdict.confidence == Unknown);
+            prop_assert!(!verdict.summary.is_empty());
+            prop_assert!(verdict.advice.len() <= 4);
+            prop_assert_eq!(verdict.attempts.len(), case.attempts.len());
+            if verdict.confidence == Proven {
+                prop_assert!(!NEVER_PROVEN.contains(&verdict.cause));
+                prop_assert!(case.lost_events == 0 || !PROVEN_BY_SILENCE.contains(&verdict.cause));
+                prop_assert!(!verdict.evidence.iter().any(|e| matches!(e.event, "unseen" | "lost")));
+            }
+            if verdict.confidence == Inferred {
+                prop_assert!(verdict.evidence.iter().any(|e| matches!(e.event, "unseen" | "lost")));
+            }
+            let times: Vec<Time> = verdict.evidence.iter().filter_map(|e| e.time).collect();
+            prop_assert!(times.is_sorted());
+        }
+    }
+
+    /// Losing records or hooks never makes a verdict surer, nor turns it into another cause's proof.
+    #[test]
+    fn seeing_less_never_proves_another_cause(case in a_case()) {
+        let before = judge(&case);
+        let after = judge(&lossy(case));
+        if let (Some(before), Some(after)) = (before, after) {
+            prop_assert!(after.confidence <= before.confidence || after.cause == before.cause || before.cause == "unexplained");
+            if after.confidence == Proven {
+                prop_assert!(before.confidence == Proven || before.cause == "unexplained");
+            }
+        }
+    }
+}

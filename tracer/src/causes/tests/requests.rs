@@ -1,0 +1,132 @@
+//! Which attempt speaks for the request, and which requests are ours.
+
+use super::*;
+use crate::event::LogLine;
+
+fn refused_here() -> Attempt {
+    attempt(no_socket("127.0.0.1:3000"), local(true))
+}
+
+fn busy() -> Attempt {
+    let failure = Failure {
+        upstream: None,
+        code: -3,
+        errno: 0,
+        ..inet("0.0.0.0:0", 0, routes(0, 0, 0))
+    };
+    attempt(failure, Facts::default())
+}
+
+#[test]
+fn the_last_attempt_speaks_for_the_request() {
+    let case = request(
+        502,
+        vec![attempt(silent("10.0.0.5:80"), local(false)), refused_here()],
+    );
+    let verdict = verdict(&case);
+    assert_eq!(verdict.cause, "no-listener");
+    let causes: Vec<_> = verdict
+        .attempts
+        .iter()
+        .map(|attempt| attempt.cause)
+        .collect();
+    assert_eq!(causes, [Some("syn-timeout"), Some("no-listener")]);
+    assert!(
+        verdict
+            .evidence
+            .iter()
+            .any(|e| e.text == "nginx tries 10.0.0.5:80: syn-timeout")
+    );
+}
+
+#[test]
+fn a_masked_failure_is_the_failed_attempts() {
+    let mut case = request(
+        200,
+        vec![refused_here(), attempt(Course::Succeeded, Facts::default())],
+    );
+    case.masked = true;
+    let verdict = verdict(&case);
+    assert_eq!(
+        (verdict.cause, verdict.status, verdict.masked),
+        ("no-listener", Some(200), true)
+    );
+    assert_eq!(verdict.upstream.as_deref(), Some("127.0.0.1:3000"));
+    assert_eq!(verdict.attempts[1].cause, None);
+    case.attempts.remove(0);
+    assert_eq!(judge(&case), None);
+}
+
+#[test]
+fn no_live_upstream_is_the_cause_where_nginx_never_connected() {
+    assert_eq!(
+        told(&request(502, vec![busy()])),
+        ("no-live-upstreams", Proven)
+    );
+    assert_eq!(
+        told(&lossy(request(502, vec![busy()]))),
+        ("no-live-upstreams", Inferred)
+    );
+    let after_a_failure = verdict(&request(502, vec![refused_here(), busy()]));
+    assert_eq!(after_a_failure.cause, "no-listener");
+    assert_eq!(after_a_failure.attempts[1].cause, Some("no-live-upstreams"));
+    let mut logged = request(502, vec![]);
+    logged.log_calls.push(log_call("no live upstreams", 0));
+    assert_eq!(told(&logged), ("no-live-upstreams", Proven));
+}
+
+#[test]
+fn an_answer_without_upstream_is_the_configuration() {
+    let mut case = request(502, vec![]);
+    case.has_upstream = false;
+    let verdict = verdict(&case);
+    assert_eq!((verdict.cause, verdict.upstream), ("unexplained", None));
+    assert!(
+        verdict.summary.contains("`return 502`"),
+        "{}",
+        verdict.summary
+    );
+}
+
+#[test]
+fn a_name_that_does_not_resolve_is_nginx_word() {
+    let mut case = request(502, vec![]);
+    assert_eq!(told(&case), ("unexplained", Unknown));
+    case.log_calls
+        .push(log_call("%V could not be resolved (%i: %s)", 0));
+    assert_eq!(told(&case), ("dns-failed", Inferred));
+}
+
+#[test]
+fn a_500_of_another_origin_is_not_ours() {
+    assert_eq!(judge(&request(500, vec![])), None);
+    assert_eq!(judge(&request(500, vec![refused_here()])), None);
+    let mut limit = request(500, vec![]);
+    limit
+        .log_calls
+        .push(log_call("%ui worker_connections are not enough", 0));
+    assert_eq!(told(&limit), ("worker-connections", Proven));
+}
+
+#[test]
+fn the_request_has_its_names_from_its_log_lines() {
+    let mut case = request(502, vec![refused_here()]);
+    let unnamed = verdict(&case)
+        .request
+        .expect("the client's socket is known");
+    assert_eq!(
+        (unnamed.client.as_deref(), unnamed.line),
+        (Some("192.168.1.1"), None)
+    );
+    case.log_lines.push(LogLine {
+        client: Some("203.0.113.9".to_owned()),
+        host: Some("shop.example.com".to_owned()),
+        request: Some("GET /api/cart HTTP/1.1".to_owned()),
+        upstream: Some("fastcgi://127.0.0.1:3000".to_owned()),
+        ..LogLine::default()
+    });
+    let named = verdict(&case);
+    let request = named.request.expect("a request");
+    assert_eq!(request.host.as_deref(), Some("shop.example.com"));
+    assert_eq!(request.line.as_deref(), Some("GET /api/cart HTTP/1.1"));
+}

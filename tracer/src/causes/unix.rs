@@ -1,0 +1,180 @@
+//! Unix sockets that cannot be connected to: `unix-socket-missing`, `unix-socket-stale`, `unix-socket-permission`.
+
+use super::{
+    catalogue::Cause,
+    errno::{EACCES, ECONNREFUSED, ENOENT, ENOTDIR, EPROTOTYPE},
+    finding::Finding,
+    scene::Scene,
+    wording,
+};
+use crate::event::fact::{PathKind, UnixPathView};
+
+pub(super) static UNIX_SOCKET_MISSING: Cause = Cause {
+    id: "unix-socket-missing",
+    title: "the socket file does not exist where the worker looks",
+    split: "connect() gives ENOENT, and nothing is at the path, seen from the worker's root.",
+    log_lines: &["connect() to unix:/run/app.sock failed (2: No such file or directory)"],
+    client_gets: "502",
+    fix: "Start the backend that makes it, or correct the path; in a container or with PrivateTmp the worker sees \
+          another file tree.",
+    matches: Some(missing),
+};
+
+pub(super) static UNIX_SOCKET_STALE: Cause = Cause {
+    id: "unix-socket-stale",
+    title: "the file is there, but no stream socket listens on it",
+    split: "connect() gives ECONNREFUSED: a socket file left by a process that is gone, a socket without listen(), or \
+            no socket at all; EPROTOTYPE: a socket of another type.",
+    log_lines: &["connect() to unix:/run/app.sock failed (111: Connection refused)"],
+    client_gets: "502",
+    fix: "Start the backend; a crashed one leaves its file behind and must remove it before it binds again.",
+    matches: Some(stale),
+};
+
+pub(super) static UNIX_SOCKET_PERMISSION: Cause = Cause {
+    id: "unix-socket-permission",
+    title: "the worker's user may not connect to the socket file",
+    split: "connect() gives EACCES and a component of the path stops the worker: a directory without x, or the socket \
+            without w. If none does, a security module refused.",
+    log_lines: &["connect() to unix:/run/app.sock failed (13: Permission denied)"],
+    client_gets: "502",
+    fix: "Let the worker's user write to the socket and pass its directories: a common group and mode 0660.",
+    matches: Some(permission),
+};
+
+fn see_path(path: &str) -> String {
+    let path = wording::quoted(path);
+    format!("see: ls -l {path}; namei -l {path}; ss -lxp src {path}")
+}
+
+fn missing(scene: &Scene<'_>) -> Option<Finding> {
+    let (f, path) = scene
+        .unix_failure()
+        .filter(|(f, _)| matches!(f.errno, ENOENT | ENOTDIR))?;
+    let finding = match scene.facts().unix_path.as_ref() {
+        Some(view) if view.kind == PathKind::Missing => {
+            let finding = Finding::proven(format!("{path} does not exist"));
+            match view.missing.as_deref().filter(|first| *first != path) {
+                Some(first) => finding
+                    .fact("path", format!("{first} is the first part that is missing"))
+                    .advise(format!("{first} is missing: make it (RuntimeDirectory=, tmpfiles.d, a volume), or correct the path")),
+                None => finding.advise(format!("start the backend that makes {path}, or correct the path in nginx")),
+            }
+        }
+        Some(view) => exists_now(
+            Finding::inferred(
+                format!("{path} did not exist at that moment"),
+                "the path as it was then; it exists now",
+            ),
+            view,
+            f.at,
+        ),
+        None if f.errno == ENOTDIR => Finding::inferred(
+            format!("a part of {path} is no directory"),
+            "the path: it could not be looked at",
+        ),
+        None => Finding::inferred(
+            format!("{path} did not exist"),
+            "the path: it could not be looked at",
+        )
+        .advise(format!(
+            "start the backend that makes {path}, or correct the path in nginx"
+        )),
+    };
+    Some(finding.advise(see_path(path)))
+}
+
+fn exists_now(finding: Finding, view: &UnixPathView, now: crate::event::Time) -> Finding {
+    match &view.listener {
+        Some(listener) => finding
+            .fact("listener", format!("{} listens on it now", wording::holder(listener, now)))
+            .advise("the backend makes its socket after nginx asks: wait for readiness, or use socket activation"),
+        None => finding.advise("the backend removes and makes the file again: a restart, or two of them on one path"),
+    }
+}
+
+fn stale(scene: &Scene<'_>) -> Option<Finding> {
+    let (f, path) = scene.unix_failure()?;
+    if f.errno == EPROTOTYPE {
+        return Some(
+            Finding::proven(format!(
+                "{path} is not a stream socket (datagram or seqpacket)"
+            ))
+            .advise("let the backend listen with SOCK_STREAM, or point nginx at its stream socket")
+            .advise(see_path(path)),
+        );
+    }
+    if f.errno != ECONNREFUSED {
+        return None;
+    }
+    let abstract_name = path.starts_with('@');
+    let finding = match scene.facts().unix_path.as_ref() {
+        Some(view) if view.listener.is_some() => exists_now(
+            Finding::inferred(
+                format!("nobody listened on {path} at that moment"),
+                "the socket as it was then; a process listens on it now",
+            ),
+            view,
+            f.at,
+        ),
+        Some(_) if abstract_name => Finding::proven(format!("no process listens on the abstract socket {path}"))
+            .advise("start the backend; abstract names are of one network namespace: nginx must share the backend's"),
+        Some(view) => match view.kind {
+            PathKind::Socket => {
+                let finding = Finding::proven(format!("{path} exists, but nobody listens on it"));
+                let finding = match &view.file {
+                    Some(file) => finding.fact("path", format!("{path} is a socket of {}", wording::owner_and_mode(file))),
+                    None => finding,
+                };
+                finding.advise("start the backend: the file is left from a process that is gone, or that has not called listen()")
+            }
+            PathKind::Other => Finding::proven(format!("{path} is not a socket"))
+                .advise(format!("remove {path} and restart the backend, or correct the path in nginx")),
+            PathKind::Missing => Finding::inferred(
+                format!("nobody listened on {path}"),
+                "the file as it was then; it has been removed since",
+            )
+            .advise("start the backend; its old socket file was removed after nginx asked"),
+        },
+        None => Finding::inferred(
+            format!("{path} is there, but no socket listens on it"),
+            "the path: it could not be looked at",
+        )
+        .advise("start the backend that listens on it"),
+    };
+    Some(finding.advise(see_path(path)))
+}
+
+fn permission(scene: &Scene<'_>) -> Option<Finding> {
+    let (_, path) = scene.unix_failure().filter(|(f, _)| f.errno == EACCES)?;
+    let view = scene.facts().unix_path.as_ref()?;
+    let blocked = view.blocked.as_ref()?;
+    let user = view
+        .worker_user
+        .clone()
+        .unwrap_or_else(|| format!("uid {}", view.worker_uid));
+    let is_file = blocked.path == path;
+    let needs = if is_file { "write to" } else { "pass" };
+    let finding = Finding::proven(format!("{user} may not {needs} {}", blocked.path))
+        .fact(
+            "path",
+            format!("{} is {}", blocked.path, wording::owner_and_mode(blocked)),
+        )
+        .fact(
+            "worker",
+            format!(
+                "the worker runs as {user} (uid {}, gid {})",
+                view.worker_uid, view.worker_gid
+            ),
+        );
+    let target = wording::quoted(&blocked.path);
+    let finding = match (is_file, view.worker_user.as_deref()) {
+        (true, Some(user)) => finding.advise(format!(
+            "let {user} write to it: in the backend set the socket's group to one that {user} is in, mode 0660 \
+             (now: chgrp {user} {target}; chmod g+w {target})"
+        )),
+        (true, None) => finding.advise(format!("let the worker write to it: chgrp {} {target}; chmod g+w {target}", view.worker_gid)),
+        (false, _) => finding.advise(format!("let {user} pass the directory: chmod o+x {target}, or a group that {user} is in")),
+    };
+    Some(finding.advise(see_path(path)))
+}

@@ -1,0 +1,106 @@
+//! How processes, listeners, durations and commands are put into words.
+
+use std::net::SocketAddr;
+
+use super::scene::Scene;
+use crate::event::{
+    Time,
+    fact::{Inode, Listener, Owner},
+};
+
+/// A duration as a person says it: `0.06 ms`, `340 ms`, `3.1 s`, `4 min`, `2 h`, `3 days`.
+pub(super) fn duration(nanoseconds: u64) -> String {
+    let ms = nanoseconds as f64 / 1e6;
+    let s = ms / 1e3;
+    match nanoseconds {
+        0..10_000_000 => format!("{ms:.2} ms"),
+        10_000_000..1_000_000_000 => format!("{ms:.0} ms"),
+        1_000_000_000..100_000_000_000 => format!("{s:.1} s"),
+        100_000_000_000..7_200_000_000_000 => format!("{:.0} min", s / 60.0),
+        7_200_000_000_000..172_800_000_000_000 => format!("{:.0} h", s / 3600.0),
+        _ => format!("{:.0} days", s / 86_400.0),
+    }
+}
+
+/// `1 SYN`, `3 SYNs`.
+pub(super) fn count(number: impl Into<u64>, one: &str) -> String {
+    let number = number.into();
+    format!("{number} {one}{}", if number == 1 { "" } else { "s" })
+}
+
+/// `node (pid 4242, up 25 s)`, as of the failure at `now`.
+pub(super) fn owner(owner: &Owner, now: Time) -> String {
+    let age = if owner.since > now {
+        format!("started {} later", duration(owner.since.since(now)))
+    } else {
+        format!("up {}", duration(now.since(owner.since)))
+    };
+    match &owner.unit {
+        Some(unit) => format!("{} (pid {}, {unit}, {age})", owner.name, owner.pid),
+        None => format!("{} (pid {}, {age})", owner.name, owner.pid),
+    }
+}
+
+/// Who holds a listener, as far as it is known.
+pub(super) fn holder(listener: &Listener, now: Time) -> String {
+    listener.owner.as_ref().map_or_else(
+        || "a process that could not be found".to_owned(),
+        |it| owner(it, now),
+    )
+}
+
+/// A holder's short name: `node`, else `it`.
+pub(super) fn holder_name(listener: &Listener) -> &str {
+    listener
+        .owner
+        .as_ref()
+        .map_or("it", |owner| owner.name.as_str())
+}
+
+/// `root:www-data, mode 0660`.
+pub(super) fn owner_and_mode(inode: &Inode) -> String {
+    let id =
+        |name: &Option<String>, number: u32| name.clone().unwrap_or_else(|| number.to_string());
+    format!(
+        "{}:{}, mode {:04o}",
+        id(&inode.user, inode.uid),
+        id(&inode.group, inode.gid),
+        inode.mode & 0o7777
+    )
+}
+
+/// A path as a shell takes it.
+pub(super) fn quoted(path: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_./@:+-".contains(c);
+    if !path.is_empty() && path.chars().all(plain) {
+        path.to_owned()
+    } else {
+        format!("'{}'", path.replace('\'', r"'\''"))
+    }
+}
+
+/// nginx's directive that points at an address, by the scheme its log shows: `proxy_pass http://[::1]:3000`.
+pub(super) fn pass(scene: &Scene<'_>, address: SocketAddr) -> String {
+    let logged = scene
+        .case
+        .log_lines
+        .iter()
+        .find_map(|line| line.upstream.as_deref());
+    let scheme = logged
+        .and_then(|upstream| upstream.split_once("://"))
+        .map(|(scheme, _)| scheme);
+    match scheme {
+        Some("fastcgi") => format!("fastcgi_pass {address}"),
+        Some("uwsgi") => format!("uwsgi_pass {address}"),
+        Some("scgi") => format!("scgi_pass {address}"),
+        Some("grpc") => format!("grpc_pass grpc://{address}"),
+        Some("grpcs") => format!("grpc_pass grpcs://{address}"),
+        Some("https") => format!("proxy_pass https://{address}"),
+        _ => format!("proxy_pass http://{address}"),
+    }
+}
+
+/// The command that shows who listens on a port.
+pub(super) fn see_port(port: u16) -> String {
+    format!("see: ss -ltnp 'sport = :{port}'")
+}

@@ -1,0 +1,95 @@
+//! The commands, one file each.
+
+mod causes;
+mod doctor;
+mod live;
+mod verdicts;
+
+use std::{ffi::OsString, io, process::ExitCode};
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::{probe::LoadError, source::StartError};
+
+/// Explains each 502 of nginx at kernel level: one verdict per failed request, with evidence, confidence and the fix.
+#[derive(Debug, Parser)]
+#[command(name = "tracer", version, max_term_width = 100, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  sudo tracer live                  explain failures as they happen, until Ctrl-C
+  sudo tracer live --format json    one JSON object a verdict, for machines
+  sudo tracer doctor                what this kernel, host and nginx allow
+  tracer causes no-listener         what a verdict means, and the fix";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Follow nginx and print each verdict as it happens; a summary at the end
+    Live(live::Args),
+    /// List what each verdict means, the nginx log lines it explains, the fix
+    Causes(causes::CausesArgs),
+    /// Say what this kernel, host and nginx allow: each hook, what is lost without it, what to do
+    Doctor(doctor::Args),
+}
+
+/// Runs the command line.
+///
+/// # Errors
+/// What the command could not do; [`Exit::of`] says what that means for the exit status. Usage errors and `--help`
+/// end the process at once.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<()> {
+    match Cli::parse_from(arguments).command {
+        Command::Live(args) => live::run(args),
+        Command::Causes(args) => causes::run(&args, &mut io::stdout().lock()),
+        Command::Doctor(args) => doctor::run(&args),
+    }
+}
+
+/// How a failed command ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// A failure of ours: 1.
+    Failure,
+    /// A name that does not exist: 2, as for all usage errors.
+    Usage,
+    /// Not permitted, or this kernel can not: 3.
+    NotHere,
+    /// The reader of stdout is gone, which is a normal end: 0.
+    ClosedPipe,
+}
+
+impl Exit {
+    /// What an error means for the exit status.
+    #[must_use]
+    pub fn of(error: &anyhow::Error) -> Self {
+        for cause in error.chain() {
+            if let Some(error) = cause.downcast_ref::<io::Error>()
+                && error.kind() == io::ErrorKind::BrokenPipe
+            {
+                return Self::ClosedPipe;
+            }
+            if cause.is::<causes::UnknownCause>() {
+                return Self::Usage;
+            }
+            if cause.is::<StartError>() || cause.is::<LoadError>() {
+                return Self::NotHere;
+            }
+        }
+        Self::Failure
+    }
+
+    /// The status.
+    #[must_use]
+    pub fn code(self) -> ExitCode {
+        match self {
+            Self::Failure => ExitCode::from(1),
+            Self::Usage => ExitCode::from(2),
+            Self::NotHere => ExitCode::from(3),
+            Self::ClosedPipe => ExitCode::SUCCESS,
+        }
+    }
+}

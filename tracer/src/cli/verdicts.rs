@@ -1,0 +1,179 @@
+//! Where verdicts go: filters, the format, the summary. Shared by all commands that give verdicts.
+
+use std::{
+    io::{self, BufWriter, IsTerminal as _, Write},
+    num::NonZeroUsize,
+};
+
+use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum;
+use jiff::tz::TimeZone;
+
+use crate::{
+    causes::catalogue,
+    event::{Clock, Time},
+    render::{Folder, Summary, json, text},
+    verdict::Verdict,
+};
+
+/// How verdicts are chosen and shown.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Output {
+    /// How verdicts are written
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+    /// Only verdicts on this upstream: 127.0.0.1:3000, [::1]:3000, unix:/run/app.sock (may be repeated)
+    #[arg(long, value_name = "ADDRESS")]
+    upstream: Vec<String>,
+    /// Only verdicts of this cause, see `tracer causes` (may be repeated)
+    #[arg(long, value_name = "ID", value_parser = known_cause)]
+    cause: Vec<String>,
+    /// Times in UTC instead of the local zone (JSON is always UTC)
+    #[arg(long)]
+    utc: bool,
+    /// Colours: on a terminal, always, never (NO_COLOR is honoured)
+    #[arg(long, value_enum, default_value = "auto", value_name = "WHEN")]
+    color: When,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// One object a line
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum When {
+    Auto,
+    Always,
+    Never,
+}
+
+fn known_cause(id: &str) -> Result<String> {
+    if catalogue::find(id).is_none() {
+        bail!("no such cause; `tracer causes` lists all");
+    }
+    Ok(id.to_owned())
+}
+
+/// Writes verdicts to stdout, and counts them.
+#[derive(Debug)]
+pub(super) struct Verdicts {
+    output: Output,
+    clock: Clock,
+    style: text::Style,
+    folder: Folder,
+    summary: Summary,
+    out: BufWriter<io::Stdout>,
+}
+
+impl Verdicts {
+    pub(super) fn new(output: Output, clock: Clock) -> Self {
+        let stdout = io::stdout();
+        let color = match output.color {
+            When::Always => true,
+            When::Never => false,
+            When::Auto => {
+                stdout.is_terminal()
+                    && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+            }
+        };
+        let style = text::Style {
+            color,
+            width: width(),
+            zone: zone(output.utc),
+        };
+        Self {
+            output,
+            clock,
+            style,
+            folder: Folder::default(),
+            summary: Summary::default(),
+            out: BufWriter::new(stdout),
+        }
+    }
+
+    /// Shows a verdict, unless a filter hides it or it is like one just shown.
+    pub(super) fn take(&mut self, verdict: &Verdict) -> Result<()> {
+        let wanted = |filter: &[String], value: Option<&str>| {
+            filter.is_empty() || value.is_some_and(|value| filter.iter().any(|one| one == value))
+        };
+        if !wanted(&self.output.cause, Some(verdict.cause))
+            || !wanted(&self.output.upstream, verdict.upstream.as_deref())
+        {
+            return Ok(());
+        }
+        self.summary.add(verdict);
+        match self.output.format {
+            Format::Json => json::verdict(&mut self.out, verdict, &self.clock),
+            Format::Text => {
+                let (folds, shown) = self.folder.take(verdict);
+                let written = folds
+                    .iter()
+                    .try_for_each(|fold| text::fold(&mut self.out, fold, &self.clock, &self.style));
+                written.and_then(|()| {
+                    if shown {
+                        text::verdict(&mut self.out, verdict, &self.clock, &self.style)
+                    } else {
+                        Ok(())
+                    }
+                })
+            }
+        }
+        .context("writing to stdout")
+    }
+
+    /// Time passes: bursts that are over are told, and all that was said is on its way.
+    pub(super) fn flush(&mut self, now: Time) -> Result<()> {
+        let folds = self.folder.tick(now);
+        folds
+            .iter()
+            .try_for_each(|fold| text::fold(&mut self.out, fold, &self.clock, &self.style))
+            .and_then(|()| self.out.flush())
+            .context("writing to stdout")
+    }
+
+    /// Records were lost.
+    pub(super) fn lost(&mut self, events: u64) {
+        self.summary.lost(events);
+    }
+
+    /// The end: what is folded, then the summary on stderr.
+    pub(super) fn finish(&mut self) -> Result<()> {
+        let folds = self.folder.finish();
+        folds
+            .iter()
+            .try_for_each(|fold| text::fold(&mut self.out, fold, &self.clock, &self.style))
+            .and_then(|()| self.out.flush())
+            .context("writing to stdout")?;
+        let style = text::Style {
+            color: self.style.color && io::stderr().is_terminal(),
+            ..self.style.clone()
+        };
+        // A closed stderr hides the summary, no more.
+        let _ = self
+            .summary
+            .write(&mut io::stderr().lock(), &self.clock, &style);
+        Ok(())
+    }
+}
+
+fn zone(utc: bool) -> TimeZone {
+    if utc {
+        TimeZone::UTC
+    } else {
+        TimeZone::system()
+    }
+}
+
+/// Columns of the terminal, else 100.
+fn width() -> usize {
+    // SAFETY: a plain structure of integers, which the kernel fills in.
+    let mut size: libc::winsize = unsafe { std::mem::zeroed() };
+    // SAFETY: `size` is valid for writes.
+    let told = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) } == 0;
+    let columns = NonZeroUsize::new(size.ws_col.into()).filter(|_| told);
+    columns.map_or(100, |columns| columns.get().clamp(40, 160))
+}

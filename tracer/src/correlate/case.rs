@@ -1,0 +1,87 @@
+//! A case: one failed request, its attempts, and what was seen of each. It names no cause.
+
+use crate::event::{
+    Connection, Failure, Icmp, LogCall, LogLine, Time, Upstream,
+    fact::{ConfinementView, DescriptorsView, ListenerView, PortsView, UnixPathView, Worker},
+};
+
+/// One failed (or masked) request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Case {
+    /// When nginx made the error answer, or a masked failure was over.
+    pub time: Time,
+    /// The worker's pid on the host.
+    pub worker: u32,
+    /// Who that is, where it was learnt.
+    pub identity: Option<Worker>,
+    /// nginx's connection number.
+    pub connection: Option<u64>,
+    /// The client's address, from its socket.
+    pub client: Option<std::net::SocketAddr>,
+    /// What the client got, where known.
+    pub status: Option<u16>,
+    /// A retry hid the failure.
+    pub masked: bool,
+    /// The request has an upstream (`false`: `return 502` and the like).
+    pub has_upstream: bool,
+    /// All tries in order. Empty: nginx tried none.
+    pub attempts: Vec<Attempt>,
+    /// nginx's own calls to its error log for this request.
+    pub log_calls: Vec<LogCall>,
+    /// The log's lines for this request (same worker, connection number; later matched to the request).
+    pub log_lines: Vec<LogLine>,
+    /// Kernel records lost so far in this run.
+    pub lost_events: u64,
+    /// Hooks that do not stand, by name; each lowers what it touches.
+    pub absent_hooks: Vec<String>,
+}
+
+/// One try to reach an upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// Where to; `None` if nginx chose no peer.
+    pub upstream: Option<Upstream>,
+    /// When it began.
+    pub start: Time,
+    /// When it ended (or the request did).
+    pub end: Time,
+    /// On a kept-alive connection.
+    pub reused: bool,
+    /// How it went.
+    pub course: Course,
+    /// What the host said of it.
+    pub facts: Facts,
+}
+
+/// How an attempt went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Course {
+    /// `ngx_event_connect_peer` failed at once.
+    FailedAtOnce(Failure),
+    /// There was a socket; this is its life.
+    Connection(Box<Connection>),
+    /// The attempt served the request: it succeeded.
+    Succeeded,
+}
+
+/// What the host said about an attempt; a question that was not needed, or not answered, is `None`. A finding is
+/// only here if it was answered in time for this attempt (asked at or after its failure, or during it).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Facts {
+    /// Who listens there and nearby.
+    pub listener: Option<ListenerView>,
+    /// The listener as it was when a SYN was sent again, fullest first.
+    pub queue_at_retransmit: Option<ListenerView>,
+    /// The unix path.
+    pub unix_path: Option<UnixPathView>,
+    /// Ephemeral ports.
+    pub ports: Option<PortsView>,
+    /// Descriptors.
+    pub descriptors: Option<DescriptorsView>,
+    /// Security modules, cgroup programs.
+    pub confinement: Option<ConfinementView>,
+    /// An ICMP error received for it.
+    pub icmp: Option<Icmp>,
+    /// Questions that the host could not answer: why.
+    pub unanswered: Vec<String>,
+}

@@ -1,0 +1,212 @@
+//! What the host was asked, and what it answered: asked no more often than it can change, remembered briefly.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    net::SocketAddr,
+};
+
+use super::{Attempt, Course, Facts};
+use crate::event::{
+    Connection, Fact, Failure, Icmp, Question, Time, Upstream,
+    fact::{Finding, ListenerView},
+};
+
+/// An answer this young (nanoseconds) serves the next failure of the same kind too.
+const FRESH: u64 = 200_000_000;
+/// Answers older than this are forgotten.
+const MEMORY: u64 = 120_000_000_000;
+/// Listener views kept an address, ICMP errors kept.
+const VIEWS: usize = 16;
+const ICMPS: usize = 1024;
+const AF_FAILURES: [u32; 2] = [EACCES, EPERM];
+const EPERM: u32 = 1;
+const EACCES: u32 = 13;
+const ENFILE: u32 = 23;
+const EMFILE: u32 = 24;
+const EADDRNOTAVAIL: u32 = 99;
+const ECONNREFUSED: u32 = 111;
+
+/// Questions and answers of late.
+#[derive(Debug, Default)]
+pub(super) struct HostMemory {
+    asked: HashMap<Question, Time>,
+    facts: HashMap<Question, Fact>,
+    listeners: HashMap<Question, VecDeque<(Time, ListenerView)>>,
+    icmps: VecDeque<Icmp>,
+}
+
+pub(super) fn listener(worker: u32, address: SocketAddr) -> Question {
+    Question::Listener { worker, address }
+}
+
+/// What a failure at once makes one ask.
+pub(super) fn about_failure(failure: &Failure) -> Vec<Question> {
+    let worker = failure.worker;
+    match &failure.upstream {
+        Some(Upstream::Unix(path)) => {
+            let mut questions = vec![Question::UnixPath {
+                worker,
+                path: path.clone(),
+            }];
+            if AF_FAILURES.contains(&failure.errno) {
+                questions.push(Question::Confinement { worker });
+            }
+            questions
+        }
+        Some(Upstream::Inet(address)) => match failure.errno {
+            EPERM | EACCES | ECONNREFUSED => vec![Question::Confinement { worker }],
+            EADDRNOTAVAIL => vec![Question::Ports {
+                worker,
+                remote: *address,
+            }],
+            EMFILE | ENFILE => vec![Question::Descriptors { worker }],
+            _ => Vec::new(),
+        },
+        None => Vec::new(),
+    }
+}
+
+/// What a connection that failed makes one ask.
+pub(super) fn about_connection(connection: &Connection) -> Vec<Question> {
+    match connection.remote {
+        Upstream::Inet(address)
+            if connection.established.is_none() && connection.start != Time(0) =>
+        {
+            vec![listener(connection.worker, address)]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// What an attempt makes one ask.
+pub(super) fn about(worker: u32, attempt: &Attempt) -> Vec<Question> {
+    match &attempt.course {
+        Course::FailedAtOnce(failure) => about_failure(failure),
+        Course::Connection(connection) => {
+            debug_assert_eq!(connection.worker, worker);
+            about_connection(connection)
+        }
+        Course::Succeeded => Vec::new(),
+    }
+}
+
+impl HostMemory {
+    /// The question, unless it was asked just now. A log is asked for each case: its lines belong to one request.
+    pub(super) fn ask(&mut self, question: Question, now: Time) -> Option<Question> {
+        let fresh = if matches!(question, Question::Log { .. }) {
+            0
+        } else {
+            FRESH
+        };
+        if let Some(&at) = self.asked.get(&question)
+            && now.since(at) < fresh
+        {
+            return None;
+        }
+        self.asked.insert(question.clone(), now);
+        Some(question)
+    }
+
+    pub(super) fn learn(&mut self, fact: Fact) {
+        if let Ok(Finding::Listener(view)) = &fact.finding {
+            let views = self.listeners.entry(fact.question.clone()).or_default();
+            if views.len() == VIEWS {
+                views.pop_front();
+            }
+            views.push_back((fact.at, view.clone()));
+        }
+        self.facts.insert(fact.question.clone(), fact);
+    }
+
+    pub(super) fn icmp(&mut self, icmp: Icmp) {
+        if self.icmps.len() == ICMPS {
+            self.icmps.pop_front();
+        }
+        self.icmps.push_back(icmp);
+    }
+
+    /// Was it answered at or after `time`?
+    pub(super) fn knows(&self, question: &Question, time: Time) -> bool {
+        self.facts.get(question).is_some_and(|fact| fact.at >= time)
+    }
+
+    /// Was it answered after `time`, or so shortly before that it was not asked again?
+    pub(super) fn knows_nearly(&self, question: &Question, time: Time) -> bool {
+        self.facts
+            .get(question)
+            .is_some_and(|fact| fact.at.plus(FRESH) >= time)
+    }
+
+    /// What is known of an attempt.
+    pub(super) fn facts(&self, worker: u32, attempt: &Attempt) -> Facts {
+        let mut facts = Facts::default();
+        for question in about(worker, attempt) {
+            let Some(fact) = self
+                .facts
+                .get(&question)
+                .filter(|fact| fact.at.plus(FRESH) >= attempt.end)
+            else {
+                facts
+                    .unanswered
+                    .push("the host was not asked in time".to_owned());
+                continue;
+            };
+            match &fact.finding {
+                Ok(Finding::Listener(view)) => facts.listener = Some(view.clone()),
+                Ok(Finding::UnixPath(view)) => facts.unix_path = Some((**view).clone()),
+                Ok(Finding::Ports(view)) => facts.ports = Some(view.clone()),
+                Ok(Finding::Descriptors(view)) => facts.descriptors = Some(view.clone()),
+                Ok(Finding::Confinement(view)) => facts.confinement = Some(view.clone()),
+                Ok(Finding::Log) => {}
+                Err(why) => facts.unanswered.push(why.clone()),
+            }
+        }
+        if let Course::Connection(connection) = &attempt.course
+            && let Upstream::Inet(remote) = connection.remote
+        {
+            facts.queue_at_retransmit =
+                self.fullest(&listener(worker, remote), attempt.start, attempt.end);
+            facts.icmp = self
+                .icmps
+                .iter()
+                .rfind(|icmp| {
+                    icmp.destination == remote
+                        && connection.local.is_none_or(|local| local == icmp.source)
+                        && icmp.at >= attempt.start
+                })
+                .cloned();
+        }
+        facts
+    }
+
+    /// The view with the fullest queue between two times.
+    fn fullest(&self, question: &Question, from: Time, to: Time) -> Option<ListenerView> {
+        let load = |view: &ListenerView| {
+            view.exact
+                .iter()
+                .map(|listener| i64::from(listener.queue) - i64::from(listener.limit))
+                .max()
+        };
+        self.listeners
+            .get(question)?
+            .iter()
+            .filter(|(at, _)| (from..=to).contains(at))
+            .map(|(_, view)| view)
+            .max_by_key(|view| load(view))
+            .cloned()
+    }
+
+    pub(super) fn forget(&mut self, now: Time) {
+        self.asked.retain(|_, at| now.since(*at) < MEMORY);
+        self.facts.retain(|_, fact| now.since(fact.at) < MEMORY);
+        self.listeners
+            .retain(|_, views| views.back().is_some_and(|(at, _)| now.since(*at) < MEMORY));
+        while self
+            .icmps
+            .front()
+            .is_some_and(|icmp| now.since(icmp.at) >= MEMORY)
+        {
+            self.icmps.pop_front();
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Lines of nginx's log on their way to their requests, by worker and connection number.
+//!
+//! One client connection can carry many requests; each takes as many lines as nginx made log calls for it, in order.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::open::OpenCase;
+use crate::event::{LogLine, Time, fact::Worker};
+
+/// Lines unclaimed for so long (nanoseconds) belong to nothing that fails.
+const UNCLAIMED: u64 = 5_000_000_000;
+/// Lines kept in all; beyond, new ones are not taken.
+const LINES: usize = 16_384;
+
+/// Lines not claimed yet.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    /// By pid as nginx printed it, and connection number.
+    by_connection: HashMap<(u32, u64), VecDeque<LogLine>>,
+    count: usize,
+}
+
+impl Lines {
+    pub(super) fn add(&mut self, line: LogLine) {
+        if self.count >= LINES {
+            return;
+        }
+        self.count += 1;
+        self.by_connection
+            .entry((line.pid, line.connection))
+            .or_default()
+            .push_back(line);
+    }
+
+    /// The lines of a case.
+    pub(super) fn take(&mut self, identity: Option<&Worker>, case: &OpenCase) -> Vec<LogLine> {
+        let pid = identity.map_or(case.worker, |worker| worker.own_pid);
+        let Some(connection) = case.connection() else {
+            return Vec::new();
+        };
+        let Some(lines) = self.by_connection.get_mut(&(pid, connection)) else {
+            return Vec::new();
+        };
+        let calls = case
+            .request
+            .log_calls
+            .iter()
+            .filter(|call| call.connection == connection)
+            .count();
+        let wanted = if calls == 0 {
+            lines.len()
+        } else {
+            calls.min(lines.len())
+        };
+        let taken: Vec<LogLine> = lines.drain(..wanted).collect();
+        self.count -= taken.len();
+        if lines.is_empty() {
+            self.by_connection.remove(&(pid, connection));
+        }
+        taken
+    }
+
+    pub(super) fn forget(&mut self, now: Time) {
+        self.by_connection.retain(|_, lines| {
+            lines.retain(|line| now.since(line.at) < UNCLAIMED);
+            !lines.is_empty()
+        });
+        self.count = self.by_connection.values().map(VecDeque::len).sum();
+    }
+}

@@ -1,0 +1,383 @@
+//! Kernel records from bytes, by checked tag and length: the one place where they are read.
+//!
+//! Field by field in the order of `tracer_ebpf::abi`, never transmuted: a short or unknown record is an error value,
+//! counted by the caller.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+
+use bytes::Buf;
+use thiserror::Error;
+use tracer_ebpf::abi::{
+    ANSWER, CONNECTION, DROP_SLOTS, EXITED, FAILURE, FIRST_BYTE, FLAG_RST_IN_SYN_SENT, FLAG_UNIX,
+    FORKED, FORMAT_LEN, LOG_CALL, PROCESS, RETRANSMIT, SOCKADDR_LEN,
+};
+
+use super::{
+    Answer, Connection, Drop, Event, Failure, FirstByte, LogCall, Peer, Process, ProcessKind,
+    Retransmit, RouteLookup, RstSent, Time, Upstream,
+};
+use crate::kernel::Reasons;
+
+/// Why a record could not be read.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum DecodeError {
+    /// The record is shorter than its kind.
+    #[error("a record of tag {tag} has {len} bytes only")]
+    Short {
+        /// Its tag.
+        tag: u16,
+        /// Its length.
+        len: usize,
+    },
+    /// A kind this version does not know.
+    #[error("unknown record tag {0}")]
+    Unknown(u16),
+}
+
+/// Bytes of [`tracer_ebpf::abi::Header`].
+const HEADER: usize = 16;
+const AF_UNIX: u16 = 1;
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+const NGX_BUSY: i32 = -3;
+
+/// One record as it came from the ring buffer.
+///
+/// # Errors
+/// It is short, or of an unknown kind.
+pub fn record(bytes: &[u8], reasons: &Reasons) -> Result<Event, DecodeError> {
+    if bytes.len() < HEADER {
+        return Err(DecodeError::Short {
+            tag: 0,
+            len: bytes.len(),
+        });
+    }
+    let mut buf = bytes;
+    let header = Head {
+        tag: buf.get_u16_ne(),
+        len: buf.get_u16_ne(),
+        pid: buf.get_u32_ne(),
+        at: Time(buf.get_u64_ne()),
+    };
+    let body = match header.tag {
+        FAILURE => size_of::<tracer_ebpf::abi::Failure>(),
+        CONNECTION => size_of::<tracer_ebpf::abi::Connection>(),
+        RETRANSMIT => size_of::<tracer_ebpf::abi::Retransmit>(),
+        FIRST_BYTE => size_of::<tracer_ebpf::abi::FirstByte>(),
+        ANSWER => size_of::<tracer_ebpf::abi::Answer>(),
+        LOG_CALL => size_of::<tracer_ebpf::abi::LogCall>(),
+        PROCESS => size_of::<tracer_ebpf::abi::Process>(),
+        unknown => return Err(DecodeError::Unknown(unknown)),
+    };
+    if bytes.len() < body || usize::from(header.len) < body {
+        return Err(DecodeError::Short {
+            tag: header.tag,
+            len: bytes.len().min(header.len.into()),
+        });
+    }
+    Ok(match header.tag {
+        FAILURE => Event::Failure(failure(&header, buf)),
+        CONNECTION => Event::Connection(Box::new(connection(&header, buf, reasons))),
+        RETRANSMIT => Event::Retransmit(retransmit(&header, buf)),
+        FIRST_BYTE => Event::FirstByte(first_byte(&header, buf)),
+        ANSWER => Event::Answer(answer(&header, buf)),
+        LOG_CALL => Event::LogCall(log_call(&header, buf)),
+        _ => Event::Process(process(&header, buf)),
+    })
+}
+
+struct Head {
+    tag: u16,
+    len: u16,
+    pid: u32,
+    at: Time,
+}
+
+fn failure(header: &Head, mut buf: &[u8]) -> Failure {
+    let start = Time(buf.get_u64_ne());
+    let peer = peer(buf.get_u64_ne(), buf.get_u32_ne()).unwrap_or_default();
+    let tries = buf.get_u32_ne();
+    let code = buf.get_i32_ne();
+    let errno = buf.get_u32_ne();
+    let routes = routes(&mut buf);
+    let syn_sent = buf.get_u8() != 0;
+    let has_address = buf.get_u8() != 0;
+    buf.advance(2);
+    let address_len = buf.get_u32_ne() as usize;
+    let address = &buf[..SOCKADDR_LEN.min(address_len)];
+    let source = &buf[SOCKADDR_LEN..SOCKADDR_LEN + 32];
+    Failure {
+        start,
+        at: header.at,
+        worker: header.pid,
+        peer,
+        tries,
+        // Where nginx chose no peer, the address is that of an earlier attempt.
+        upstream: if has_address && code != NGX_BUSY {
+            sockaddr(address)
+        } else {
+            None
+        },
+        source: match sockaddr(source) {
+            Some(Upstream::Inet(address)) => Some(address),
+            _ => None,
+        },
+        code,
+        errno,
+        syn_sent,
+        routes,
+    }
+}
+
+fn connection(header: &Head, mut buf: &[u8], reasons: &Reasons) -> Connection {
+    let socket = buf.get_u64_ne();
+    let peer_address = buf.get_u64_ne();
+    let start = Time(buf.get_u64_ne());
+    let established = some(buf.get_u64_ne());
+    let first_byte = some(buf.get_u64_ne());
+    let fin_received = some(buf.get_u64_ne());
+    let rst_received = some(buf.get_u64_ne());
+    let error_at = Time(buf.get_u64_ne());
+    let last_retransmit = some(buf.get_u64_ne());
+    let reused_at = some(buf.get_u64_ne());
+    let bytes_received = buf.get_u64_ne();
+    let bytes_sent = buf.get_u64_ne();
+    let peer = peer(peer_address, buf.get_u32_ne());
+    let tries = buf.get_u32_ne();
+    let error = buf.get_u32_ne();
+    let netns = buf.get_u32_ne();
+    let reuses = buf.get_u32_ne();
+    let flags = buf.get_u16_ne();
+    let syn_retransmits = u32::from(buf.get_u16_ne());
+    let routes = routes(&mut buf);
+    let status = buf.get_u16_ne();
+    let state = buf.get_u8();
+    buf.advance(1);
+    let local = endpoint(&mut buf);
+    let remote = endpoint(&mut buf);
+    let rst_at = some(buf.get_u64_ne());
+    let icmp_at = some(buf.get_u64_ne());
+    let rst_reason = buf.get_u32_ne();
+    let icmp_kind = buf.get_u8();
+    let icmp_code = buf.get_u8();
+    buf.advance(2);
+    let drops = (0..DROP_SLOTS)
+        .filter_map(|_| drop_slot(&mut buf, reasons))
+        .collect();
+    Connection {
+        socket,
+        worker: header.pid,
+        peer,
+        tries,
+        start,
+        closed: header.at,
+        local: (local.port() != 0).then_some(local),
+        remote: upstream(flags & FLAG_UNIX != 0, remote),
+        netns,
+        established,
+        first_byte,
+        status: (status != 0).then_some(status),
+        fin_received,
+        rst_received,
+        rst_in_syn_sent: flags & FLAG_RST_IN_SYN_SENT != 0,
+        error: (error != 0).then_some((error, error_at)),
+        state,
+        syn_retransmits,
+        last_retransmit,
+        bytes_received,
+        bytes_sent,
+        reuses,
+        reused_at,
+        rst_sent: rst_at.map(|at| RstSent {
+            at,
+            reason: reasons.reset(rst_reason),
+        }),
+        drops,
+        icmp_sent: icmp_at.map(|at| (icmp_kind, icmp_code, at)),
+        routes,
+    }
+}
+
+fn drop_slot(buf: &mut &[u8], reasons: &Reasons) -> Option<Drop> {
+    let at = some(buf.get_u64_ne());
+    let reason = buf.get_u32_ne();
+    let count = u32::from(buf.get_u16_ne());
+    let tcp_flags = buf.get_u8();
+    let from_upstream = buf.get_u8() != 0;
+    at.map(|at| Drop {
+        at,
+        reason: reasons.drop(reason),
+        tcp_flags,
+        from_upstream,
+        count,
+    })
+}
+
+fn retransmit(header: &Head, mut buf: &[u8]) -> Retransmit {
+    let socket = buf.get_u64_ne();
+    let remote = endpoint(&mut buf);
+    let count = u32::from(buf.get_u16_ne());
+    Retransmit {
+        at: header.at,
+        worker: header.pid,
+        socket,
+        remote,
+        count,
+    }
+}
+
+fn first_byte(header: &Head, mut buf: &[u8]) -> FirstByte {
+    let socket = buf.get_u64_ne();
+    let address = buf.get_u64_ne();
+    let start = Time(buf.get_u64_ne());
+    let peer = peer(address, buf.get_u32_ne()).unwrap_or_default();
+    buf.advance(4);
+    let status = buf.get_u16_ne();
+    buf.advance(2);
+    let address_len = buf.get_u32_ne() as usize;
+    let remote = sockaddr(&buf[..SOCKADDR_LEN.min(address_len)]);
+    let status = (status != 0).then_some(status);
+    FirstByte {
+        at: header.at,
+        worker: header.pid,
+        socket,
+        peer,
+        remote,
+        status,
+        start,
+    }
+}
+
+fn answer(header: &Head, mut buf: &[u8]) -> Answer {
+    let address = buf.get_u64_ne();
+    let connection = buf.get_u64_ne();
+    let peer = peer(address, buf.get_u32_ne());
+    buf.advance(4);
+    let client = endpoint(&mut buf);
+    let status = buf.get_u16_ne();
+    Answer {
+        at: header.at,
+        worker: header.pid,
+        status,
+        peer,
+        client: (client.port() != 0).then_some(client),
+        connection: (connection != 0).then_some(connection),
+    }
+}
+
+fn log_call(header: &Head, mut buf: &[u8]) -> LogCall {
+    let address = buf.get_u64_ne();
+    let connection = buf.get_u64_ne();
+    let peer = peer(address, buf.get_u32_ne());
+    buf.advance(4);
+    let errno = buf.get_u32_ne();
+    let level = u8::try_from(buf.get_u32_ne()).unwrap_or(u8::MAX);
+    let format = &buf[..FORMAT_LEN];
+    let format = format.split(|&byte| byte == 0).next().unwrap_or_default();
+    LogCall {
+        at: header.at,
+        worker: header.pid,
+        level,
+        errno,
+        connection,
+        peer,
+        format: String::from_utf8_lossy(format).into_owned(),
+    }
+}
+
+fn process(header: &Head, mut buf: &[u8]) -> Process {
+    let kind = buf.get_u32_ne();
+    let value = buf.get_u32_ne();
+    let kind = match kind {
+        FORKED => ProcessKind::Forked { master: value },
+        EXITED => ProcessKind::Exited { code: value },
+        // The ABI has no fourth kind; `EXECUTED` asks for a look at the process, which is harmless.
+        _ => ProcessKind::Executed,
+    };
+    Process {
+        at: header.at,
+        pid: header.pid,
+        kind,
+    }
+}
+
+fn peer(address: u64, begun: u32) -> Option<Peer> {
+    (address != 0).then_some(Peer { address, begun })
+}
+
+fn some(time: u64) -> Option<Time> {
+    (time != 0).then_some(Time(time))
+}
+
+fn routes(buf: &mut &[u8]) -> RouteLookup {
+    let lookups = u32::from(buf.get_u16_ne());
+    let kind = buf.get_u8();
+    buf.advance(1);
+    RouteLookup {
+        lookups,
+        error: buf.get_i32_ne(),
+        kind,
+    }
+}
+
+/// Address in network order, port in host order; IPv4-mapped addresses become IPv4.
+fn endpoint(buf: &mut &[u8]) -> SocketAddr {
+    let mut address = [0; 16];
+    buf.copy_to_slice(&mut address);
+    let port = buf.get_u16_ne();
+    SocketAddr::new(canonical(Ipv6Addr::from(address)), port)
+}
+
+fn canonical(address: Ipv6Addr) -> IpAddr {
+    address
+        .to_ipv4_mapped()
+        .map_or(IpAddr::V6(address), IpAddr::V4)
+}
+
+fn upstream(unix: bool, remote: SocketAddr) -> Upstream {
+    if unix {
+        Upstream::Unix(String::new())
+    } else {
+        Upstream::Inet(remote)
+    }
+}
+
+/// A `struct sockaddr` as nginx holds it.
+fn sockaddr(mut bytes: &[u8]) -> Option<Upstream> {
+    if bytes.len() < 2 {
+        return None;
+    }
+    match bytes.get_u16_ne() {
+        AF_INET if bytes.len() >= 6 => {
+            let port = bytes.get_u16();
+            let address: [u8; 4] = bytes[..4].try_into().ok()?;
+            Some(Upstream::Inet(SocketAddr::new(IpAddr::from(address), port)))
+        }
+        AF_INET6 if bytes.len() >= 26 => {
+            let port = bytes.get_u16();
+            let flow = bytes.get_u32();
+            let address: [u8; 16] = bytes[..16].try_into().ok()?;
+            bytes.advance(16);
+            let scope = bytes.get_u32_ne();
+            Some(Upstream::Inet(SocketAddr::V6(SocketAddrV6::new(
+                Ipv6Addr::from(address),
+                port,
+                flow,
+                scope,
+            ))))
+        }
+        AF_UNIX => {
+            // An abstract name begins with a NUL.
+            let name = bytes.strip_prefix(&[0]);
+            let path = name.unwrap_or(bytes);
+            let path = path.split(|&byte| byte == 0).next().unwrap_or_default();
+            let path = String::from_utf8_lossy(path);
+            Some(Upstream::Unix(if name.is_some() {
+                format!("@{path}")
+            } else {
+                path.into_owned()
+            }))
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,250 @@
+//! What the host was asked at the moment a case needed it, and what it answered.
+//!
+//! Live, the host observer answers a [`Question`] with a [`Fact`]; in a capture the fact is simply there.
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+use super::Time;
+
+/// A question of the correlator's to the host. `worker` is the nginx worker (pid on the host) whose network, mount
+/// and user view counts.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Question {
+    /// Who listens on this address, and nearby? (In the worker's network namespace.)
+    Listener {
+        /// Whose network namespace.
+        worker: u32,
+        /// The address that failed.
+        address: SocketAddr,
+    },
+    /// What is at this path, seen by the worker (its root, its user)?
+    UnixPath {
+        /// Whose view.
+        worker: u32,
+        /// The path nginx connects to.
+        path: String,
+    },
+    /// How are the ephemeral ports used towards this peer?
+    Ports {
+        /// Whose network namespace.
+        worker: u32,
+        /// The peer that could not be connected to.
+        remote: SocketAddr,
+    },
+    /// How many descriptors does the worker hold, and how many may it?
+    Descriptors {
+        /// Which worker.
+        worker: u32,
+    },
+    /// Which security modules and cgroup programs stand between the worker and `connect()`?
+    Confinement {
+        /// Which worker.
+        worker: u32,
+    },
+    /// What did nginx log about its connections since last asked?
+    Log {
+        /// Whose error logs.
+        worker: u32,
+    },
+}
+
+/// A question, its answer, and when it was answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fact {
+    /// When the host answered.
+    pub at: Time,
+    /// What was asked.
+    pub question: Question,
+    /// What was found; `Err` says in words why the host could not tell (a vanished worker, no permission).
+    pub finding: Result<Finding, String>,
+}
+
+/// What the host found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Finding {
+    /// To [`Question::Listener`].
+    Listener(ListenerView),
+    /// To [`Question::UnixPath`].
+    UnixPath(Box<UnixPathView>),
+    /// To [`Question::Ports`].
+    Ports(PortsView),
+    /// To [`Question::Descriptors`].
+    Descriptors(DescriptorsView),
+    /// To [`Question::Confinement`].
+    Confinement(ConfinementView),
+    /// To [`Question::Log`]: the lines themselves came before, as events.
+    Log,
+}
+
+/// A process that holds a socket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// Its pid on the host.
+    pub pid: u32,
+    /// Its `comm`.
+    pub name: String,
+    /// When it started (boot time).
+    pub since: Time,
+    /// Its systemd unit or container, where its cgroup names one.
+    pub unit: Option<String>,
+}
+
+/// A listening socket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    /// Where it listens. For a unix socket: `None`.
+    pub address: Option<SocketAddr>,
+    /// An IPv6 wildcard that takes no IPv4.
+    pub v6_only: bool,
+    /// Connections waiting for `accept()` (`sk_ack_backlog`).
+    pub queue: u32,
+    /// `sk_max_ack_backlog`: full means `queue > limit`.
+    pub limit: u32,
+    /// Who holds it, if it could be found; several after a fork: the first by pid.
+    pub owner: Option<Owner>,
+}
+
+/// What listens on and near an address.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ListenerView {
+    /// Is the address one of this network namespace's own?
+    pub local: bool,
+    /// Listeners that would take a connection to the address (wildcards included).
+    pub exact: Vec<Listener>,
+    /// Same port, other address, that would not take it (`[::1]` only!).
+    pub same_port: Vec<Listener>,
+    /// Bound to the port, but not listening.
+    pub bound: Vec<Owner>,
+    /// Other ports of the program that is closest: the owner of `bound`/`same_port`, else (none known) listeners
+    /// on a loopback or the same address, at most 5, nearest port first.
+    pub nearby: Vec<Listener>,
+    /// `net.core.somaxconn`.
+    pub somaxconn: Option<u32>,
+}
+
+/// What a path is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PathKind {
+    /// Nothing is there.
+    Missing,
+    /// A socket file.
+    Socket,
+    /// Something that is no socket.
+    Other,
+}
+
+/// A file's owner and mode.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inode {
+    /// The path of it.
+    pub path: String,
+    /// Permission bits (`0o7777`).
+    pub mode: u32,
+    /// Owner and its name on this host, where it has one.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Owner's name.
+    pub user: Option<String>,
+    /// Group's name.
+    pub group: Option<String>,
+}
+
+/// A unix socket's path, seen by a worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnixPathView {
+    /// What is there.
+    pub kind: PathKind,
+    /// The file, if there is one.
+    pub file: Option<Inode>,
+    /// For a missing file: the first component that is missing (a directory, or the file).
+    pub missing: Option<String>,
+    /// The path component that stops the worker's user: a directory without `x`, or the file without `w`.
+    pub blocked: Option<Inode>,
+    /// The listener on it, if one listens.
+    pub listener: Option<Listener>,
+    /// The worker's effective uid, gid and user name.
+    pub worker_uid: u32,
+    /// See `worker_uid`.
+    pub worker_gid: u32,
+    /// See `worker_uid`.
+    pub worker_user: Option<String>,
+    /// `net.core.somaxconn`.
+    pub somaxconn: Option<u32>,
+}
+
+/// How the ephemeral ports are used.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PortsView {
+    /// `net.ipv4.ip_local_port_range`, both ends inclusive.
+    pub range: (u16, u16),
+    /// Connections to the peer, any state but the next.
+    pub connected: u32,
+    /// Connections to the peer in TIME_WAIT.
+    pub time_wait: u32,
+    /// `net.ipv4.tcp_tw_reuse`.
+    pub tw_reuse: Option<u32>,
+}
+
+/// A worker's descriptors.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct DescriptorsView {
+    /// How many it holds.
+    pub open: u64,
+    /// `RLIMIT_NOFILE`, soft.
+    pub soft_limit: u64,
+    /// `RLIMIT_NOFILE`, hard.
+    pub hard_limit: u64,
+    /// The host's: allocated and maximum (`/proc/sys/fs/file-nr`).
+    pub host_open: u64,
+    /// See `host_open`.
+    pub host_limit: u64,
+}
+
+/// What confines a worker.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ConfinementView {
+    /// Active security modules, in order (`/sys/kernel/security/lsm`; empty if it could not be read).
+    pub modules: Vec<String>,
+    /// The worker's label (`/proc/PID/attr/current`): an SELinux context or an AppArmor profile.
+    pub label: Option<String>,
+    /// SELinux or the AppArmor profile enforces (not permissive or complain).
+    pub enforcing: Option<bool>,
+    /// The worker's cgroup (v2 path).
+    pub cgroup: Option<String>,
+    /// BPF programs on the way of `connect()` in the worker's cgroup or above: attach type and program name,
+    /// e.g. `connect4 sd_fw_egress`. `None`: could not be asked.
+    pub cgroup_programs: Option<Vec<String>>,
+    /// Seccomp mode from `/proc/PID/status` (2: a filter).
+    pub seccomp: u32,
+    /// `NoNewPrivs` from `/proc/PID/status`: needed by an unprivileged Landlock ruleset.
+    pub no_new_privs: bool,
+}
+
+/// Who a worker is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Worker {
+    /// When it was learnt.
+    pub at: Time,
+    /// Pid on the host.
+    pub pid: u32,
+    /// Pid in its own namespace (the one its log shows).
+    pub own_pid: u32,
+    /// Its master's pid on the host.
+    pub master: u32,
+    /// Effective user.
+    pub uid: u32,
+    /// Effective group.
+    pub gid: u32,
+    /// Network namespace (inode number).
+    pub netns: u32,
+    /// Container or systemd unit that its cgroup names.
+    pub unit: Option<String>,
+    /// `nginx/1.22.1`, where the binary tells.
+    pub version: Option<String>,
+}
+
+/// An address that an ICMP error named.
+pub type Sender = IpAddr;

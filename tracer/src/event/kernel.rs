@@ -1,0 +1,256 @@
+//! Kernel records as domain types. Each is decoded from one ABI record of `tracer-ebpf`.
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Time, Upstream};
+
+/// What names a request within its worker: all tries of one request share it.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+pub struct Peer {
+    /// The address of nginx's `ngx_peer_connection_t` in the worker; nginx recycles it.
+    pub address: u64,
+    /// `pc->start_time`: when the request turned to its upstream, in nginx's own milliseconds (low half).
+    pub begun: u32,
+}
+
+/// `ngx_event_connect_peer` failed at once (`src/event/ngx_event_connect.c`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// When it was called, and when it returned.
+    pub start: Time,
+    /// See `start`.
+    pub at: Time,
+    /// The worker.
+    pub worker: u32,
+    /// The request's peer object.
+    pub peer: Peer,
+    /// `pc->tries` left at the call: falls from try to try, but stays after a stale kept-alive connection.
+    pub tries: u32,
+    /// Where to; `None` if nginx chose no peer (`no live upstreams`).
+    pub upstream: Option<Upstream>,
+    /// The source address from `proxy_bind`, if one was set.
+    pub source: Option<SocketAddr>,
+    /// `NGX_ERROR` −1, `NGX_BUSY` −3, `NGX_DECLINED` −5.
+    pub code: i32,
+    /// The errno, positive; 0 if none was set.
+    pub errno: u32,
+    /// The kernel moved the socket to `SYN_SENT` within the call.
+    pub syn_sent: bool,
+    /// Route lookups within the call.
+    pub routes: RouteLookup,
+}
+
+/// The route lookups of one `connect()` (`fib_table_lookup`, `fib6_table_lookup`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RouteLookup {
+    /// How many were seen; 0 also if the hook is absent.
+    pub lookups: u32,
+    /// IPv4: the last one's error, negative errno (−11: nothing matched in that table), 0 a route was found.
+    pub error: i32,
+    /// IPv6: the last one's route type (`RTN_UNICAST` 1, `RTN_BLACKHOLE` 6, `RTN_UNREACHABLE` 7, `RTN_PROHIBIT` 8), 0 if unseen.
+    pub kind: u8,
+}
+
+/// An upstream connection's life, written by the kernel side when the worker closed it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connection {
+    /// The socket's kernel address; unique together with `start`.
+    pub socket: u64,
+    /// The worker.
+    pub worker: u32,
+    /// The request it served last; `None` unknown (opened before attaching, not used since).
+    pub peer: Option<Peer>,
+    /// `pc->tries` left at the call, see [`Failure::tries`].
+    pub tries: u32,
+    /// `connect()` began; 0 if that was before attaching.
+    pub start: Time,
+    /// When the worker closed it.
+    pub closed: Time,
+    /// Both ends. The local one is `None` where the kernel never chose a port.
+    pub local: Option<SocketAddr>,
+    /// The upstream.
+    pub remote: Upstream,
+    /// Network namespace (inode number).
+    pub netns: u32,
+    /// The three-way handshake was over.
+    pub established: Option<Time>,
+    /// First byte from the upstream for the request it served last.
+    pub first_byte: Option<Time>,
+    /// The HTTP/1 status of that response, where it could be read.
+    pub status: Option<u16>,
+    /// The upstream's FIN.
+    pub fin_received: Option<Time>,
+    /// The upstream's RST, and whether the socket was in `SYN_SENT` then.
+    pub rst_received: Option<Time>,
+    /// See `rst_received`.
+    pub rst_in_syn_sent: bool,
+    /// The last error the socket reported (`inet_sk_error_report`), positive errno, and when.
+    pub error: Option<(u32, Time)>,
+    /// TCP state when the worker closed it (kernel numbering: 1 ESTABLISHED, 2 SYN_SENT, 7 CLOSE, 8 CLOSE_WAIT).
+    pub state: u8,
+    /// SYNs sent again, and when last.
+    pub syn_retransmits: u32,
+    /// See `syn_retransmits`.
+    pub last_retransmit: Option<Time>,
+    /// Payload bytes.
+    pub bytes_received: u64,
+    /// Payload bytes handed to TCP.
+    pub bytes_sent: u64,
+    /// How often nginx took it out of its keep-alive cache.
+    pub reuses: u32,
+    /// When last.
+    pub reused_at: Option<Time>,
+    /// A RST that a TCP of this host (any namespace of it) sent for want of a socket, answering our SYN.
+    pub rst_sent: Option<RstSent>,
+    /// Packets of this connection that this host (any namespace of it) dropped, first of each reason, at most 3.
+    pub drops: Vec<Drop>,
+    /// An ICMP error that this host (any namespace of it) made about a packet of this connection: type, code, when.
+    pub icmp_sent: Option<(u8, u8, Time)>,
+    /// Route lookups within `connect()`.
+    pub routes: RouteLookup,
+}
+
+/// `tcp:tcp_send_reset` without a socket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RstSent {
+    /// When.
+    pub at: Time,
+    /// The kernel's name for the reason (`NO_SOCKET`), from 6.10 on.
+    pub reason: Option<String>,
+}
+
+/// `skb:kfree_skb` of a packet of ours.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drop {
+    /// When first.
+    pub at: Time,
+    /// The kernel's name for it: `NETFILTER_DROP`, `NEIGH_FAILED`, ….
+    pub reason: String,
+    /// TCP flags of the packet (0x02 SYN, 0x12 SYN-ACK).
+    pub tcp_flags: u8,
+    /// It came from the upstream (a SYN-ACK on its way back).
+    pub from_upstream: bool,
+    /// How many for this reason.
+    pub count: u32,
+}
+
+/// nginx makes an error answer: `ngx_http_special_response_handler` with 500, 502 or 504.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// When.
+    pub at: Time,
+    /// The worker.
+    pub worker: u32,
+    /// The status.
+    pub status: u16,
+    /// The request's peer object; `None` where the request has no upstream (`return 502`).
+    pub peer: Option<Peer>,
+    /// The client's address, from its socket.
+    pub client: Option<SocketAddr>,
+    /// nginx's connection number.
+    pub connection: Option<u64>,
+}
+
+/// `ngx_log_error_core` at `error` or above.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogCall {
+    /// When.
+    pub at: Time,
+    /// The worker.
+    pub worker: u32,
+    /// nginx's level (4 is `error`, 3 `crit`, 2 `alert`).
+    pub level: u8,
+    /// The errno given, 0 for none.
+    pub errno: u32,
+    /// nginx's connection number, 0 for none.
+    pub connection: u64,
+    /// The request's peer object, where the call belongs to a request with an upstream.
+    pub peer: Option<Peer>,
+    /// The format string, which names the place in nginx's source: `connect() failed`, `bind(%V) failed`.
+    pub format: String,
+}
+
+/// `tcp:tcp_retransmit_skb` in `SYN_SENT`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retransmit {
+    /// When.
+    pub at: Time,
+    /// The worker.
+    pub worker: u32,
+    /// The socket.
+    pub socket: u64,
+    /// The upstream.
+    pub remote: SocketAddr,
+    /// The how manieth.
+    pub count: u32,
+}
+
+/// The first byte of a response on a connection that serves a retry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FirstByte {
+    /// When.
+    pub at: Time,
+    /// The worker.
+    pub worker: u32,
+    /// The socket.
+    pub socket: u64,
+    /// The request's peer object.
+    pub peer: Peer,
+    /// The upstream, where nginx's memory told it.
+    pub remote: Option<Upstream>,
+    /// The HTTP/1 status, where it could be read.
+    pub status: Option<u16>,
+    /// When `connect()` began.
+    pub start: Time,
+}
+
+/// An nginx process came, changed or went.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// When.
+    pub at: Time,
+    /// Its pid on the host.
+    pub pid: u32,
+    /// What happened.
+    pub kind: ProcessKind,
+}
+
+/// What happened to a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProcessKind {
+    /// A followed master forked it.
+    Forked {
+        /// The master.
+        master: u32,
+    },
+    /// Some process of the host executed a program.
+    Executed,
+    /// A followed process ended: `task_struct.exit_code` (signal in the low 7 bits, exit code above 8).
+    Exited {
+        /// The raw code.
+        code: u32,
+    },
+}
+
+/// An ICMP error that this host received about a TCP packet of a worker's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Icmp {
+    /// When it was read.
+    pub at: Time,
+    /// Network namespace (inode number).
+    pub netns: u32,
+    /// ICMP (or ICMPv6) type.
+    pub kind: u8,
+    /// ICMP code.
+    pub code: u8,
+    /// Who sent it.
+    pub sender: IpAddr,
+    /// The packet it speaks of: from.
+    pub source: SocketAddr,
+    /// The packet it speaks of: to.
+    pub destination: SocketAddr,
+}

@@ -1,0 +1,60 @@
+//! What happened, as domain types. Everything that a verdict rests on is one of these, in one ordered stream:
+//! kernel records, what the host was asked at that moment, and nginx's own log lines.
+//!
+//! Times are nanoseconds since boot (`CLOCK_BOOTTIME`), as `bpf_ktime_get_boot_ns` gives them.
+
+pub mod decode;
+pub mod fact;
+pub mod kernel;
+pub mod log;
+mod time;
+mod upstream;
+
+pub use self::{
+    fact::{Fact, Question},
+    kernel::{
+        Answer, Connection, Drop, Failure, FirstByte, Icmp, LogCall, Peer, Process, ProcessKind,
+        Retransmit, RouteLookup, RstSent,
+    },
+    log::LogLine,
+    time::{Clock, Time},
+    upstream::Upstream,
+};
+
+use serde::{Deserialize, Serialize};
+
+/// One entry of the stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    /// `ngx_event_connect_peer` failed at once: no connection came to be.
+    Failure(Failure),
+    /// An upstream connection ended: everything the kernel saw of it.
+    Connection(Box<Connection>),
+    /// nginx makes an error answer of its own for a client.
+    Answer(Answer),
+    /// nginx writes an error-log line (the call, whatever the destination).
+    LogCall(LogCall),
+    /// A SYN of a worker's is sent again.
+    Retransmit(Retransmit),
+    /// The first byte of a response on a connection that serves a retry.
+    FirstByte(FirstByte),
+    /// An nginx process came, changed or went.
+    Process(Process),
+    /// Who a worker is, told before the first event of it.
+    Worker(fact::Worker),
+    /// An ICMP error that this host received.
+    Icmp(Icmp),
+    /// What the host answered to a [`Question`].
+    Fact(Box<Fact>),
+    /// A line of nginx's error log.
+    LogLine(LogLine),
+    /// Events that the kernel had to drop since the last such event.
+    Lost {
+        /// When the loss was read.
+        at: Time,
+        /// How many records.
+        events: u64,
+    },
+    /// Nothing happened up to this time; deadlines may pass.
+    Tick(Time),
+}

@@ -1,0 +1,11 @@
+//! What the running kernel says of itself: BTF, and from it member offsets and the names of reasons.
+
+mod btf;
+mod layout;
+mod reasons;
+
+pub use self::{
+    btf::{Btf, BtfError},
+    layout::offsets,
+    reasons::Reasons,
+};

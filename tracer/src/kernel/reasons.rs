@@ -1,0 +1,80 @@
+//! Why packets are dropped and RSTs sent: names from the running kernel, whose numbers differ between versions.
+
+use std::collections::HashMap;
+
+use super::Btf;
+
+/// Drops that tell nothing of a connection's failure: ends of normal life, or causes seen by other hooks.
+const ORDINARY: [&str; 17] = [
+    "NOT_DROPPED_YET",
+    "CONSUMED",
+    "NOT_SPECIFIED",
+    "NO_SOCKET",
+    "SOCKET_CLOSE",
+    "QUEUE_PURGE",
+    "TCP_OFOMERGE",
+    "TCP_OLD_DATA",
+    "TCP_OLD_SEQUENCE",
+    "TCP_OLD_ACK",
+    "TCP_RESET",
+    "TCP_CLOSE",
+    "TCP_FLAGS",
+    "TCP_ABORT_ON_DATA",
+    "TCP_OVERWINDOW",
+    "TCP_INVALID_SEQUENCE",
+    "OTHERHOST",
+];
+
+/// The kernel's names.
+#[derive(Debug, Clone, Default)]
+pub struct Reasons {
+    drops: HashMap<u32, String>,
+    resets: HashMap<u32, String>,
+}
+
+impl Reasons {
+    /// From `enum skb_drop_reason` (since 5.17) and `enum sk_rst_reason` (since 6.10).
+    #[must_use]
+    pub fn new(btf: &Btf) -> Self {
+        let named = |enumeration, prefixes: &[&str]| {
+            btf.enumerators(enumeration)
+                .into_iter()
+                .map(|(value, name)| {
+                    let short = prefixes.iter().find_map(|prefix| name.strip_prefix(prefix));
+                    (value, short.unwrap_or(&name).to_owned())
+                })
+                .collect()
+        };
+        Self {
+            drops: named("skb_drop_reason", &["SKB_DROP_REASON_", "SKB_"]),
+            resets: named("sk_rst_reason", &["SK_RST_REASON_"]),
+        }
+    }
+
+    /// The name of a drop reason of this kernel.
+    #[must_use]
+    pub fn drop(&self, reason: u32) -> String {
+        self.drops
+            .get(&reason)
+            .cloned()
+            .unwrap_or_else(|| format!("reason {reason}"))
+    }
+
+    /// The name of a reset reason of this kernel, `None` where it has none.
+    #[must_use]
+    pub fn reset(&self, reason: u32) -> Option<String> {
+        self.resets.get(&reason).cloned()
+    }
+
+    /// One bit for each drop reason worth a record.
+    #[must_use]
+    pub fn wanted_drops(&self) -> [u64; 4] {
+        let mut words = [0; 4];
+        for (&value, name) in &self.drops {
+            if value < 256 && !ORDINARY.contains(&name.as_str()) {
+                words[(value / 64) as usize] |= 1 << (value % 64);
+            }
+        }
+        words
+    }
+}

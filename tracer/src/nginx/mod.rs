@@ -1,0 +1,22 @@
+//! Following nginx: its masters and workers, their binaries and their logs.
+//!
+//! Whatever the path and the build: distribution packages, nginx.org, OpenResty, Angie, freenginx, Tengine, static
+//! builds, in any container. Nothing is asked of nginx itself and nothing of it is changed.
+
+mod binary;
+mod discover;
+mod errno;
+mod log_file;
+pub mod log_line;
+mod logs;
+mod symbols;
+mod worker;
+
+pub use self::{
+    binary::{Binaries, Binary, ExeId},
+    discover::{Kind, Master, Process, inspect, scan},
+    errno::errno_offset,
+    logs::{LogTail, appended},
+    symbols::offsets,
+    worker::identity,
+};

@@ -1,0 +1,97 @@
+//! Functions of an ELF file by name: where a uprobe goes.
+//!
+//! nginx is linked with `-Wl,-E`, so its non-static functions stay in `.dynsym` of a stripped build; `.symtab` is for
+//! static builds. A file from a container is not trusted: it is read piece by piece, bounded, and never mapped.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{Read, Seek},
+    path::Path,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use object::{Object as _, ObjectSegment as _, ObjectSymbol as _, ReadCache, ReadRef};
+
+/// No program of ours is larger; a sparse file may be.
+const FILE_LIMIT: u64 = 1 << 30;
+
+/// The file offsets of these functions, as a uprobe takes them; an absent function is absent from the map.
+///
+/// # Errors
+/// The file cannot be opened (a process that vanished), or is no ELF file.
+pub fn offsets(path: &Path, names: &[&str]) -> Result<BTreeMap<String, u64>> {
+    let cache = open(path)?;
+    let elf = parse(&cache, path)?;
+    let mut offsets = BTreeMap::new();
+    for name in names {
+        if let Some(address) = address(&elf, name)
+            && let Some(offset) = file_offset(&elf, address)
+        {
+            offsets.insert((*name).to_owned(), offset);
+        }
+    }
+    Ok(offsets)
+}
+
+pub(super) fn open(path: &Path) -> Result<ReadCache<File>> {
+    let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
+    let length = file.metadata().map_or(0, |metadata| metadata.len());
+    ensure!(
+        length <= FILE_LIMIT,
+        "{} is too large for a program",
+        path.display()
+    );
+    Ok(ReadCache::new(file))
+}
+
+pub(super) fn parse<'a, R: Read + Seek>(
+    cache: &'a ReadCache<R>,
+    path: &Path,
+) -> Result<object::File<'a, &'a ReadCache<R>>> {
+    object::File::parse(cache).with_context(|| format!("read {} as ELF", path.display()))
+}
+
+/// The address that the file gives a defined function or object.
+pub(super) fn address<'a, R: ReadRef<'a>>(elf: &object::File<'a, R>, name: &str) -> Option<u64> {
+    elf.dynamic_symbols()
+        .chain(elf.symbols())
+        .find(|symbol| symbol.is_definition() && symbol.name_bytes() == Ok(name.as_bytes()))
+        .map(|symbol| symbol.address())
+}
+
+fn file_offset<'a, R: ReadRef<'a>>(elf: &object::File<'a, R>, address: u64) -> Option<u64> {
+    elf.segments().find_map(|segment| {
+        let (start, length) = segment.file_range();
+        let inside = address.checked_sub(segment.address())?;
+        (inside < length).then(|| start.checked_add(inside))?
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_function_of_this_program_lies_where_its_bytes_are() {
+        let own = std::env::current_exe().unwrap();
+        let found = offsets(&own, &["main", "no_such_function"]).unwrap();
+        assert_eq!(found.len(), 1);
+        let file = std::fs::read(&own).unwrap();
+        let cache = open(&own).unwrap();
+        let elf = parse(&cache, &own).unwrap();
+        let address = address(&elf, "main").unwrap();
+        let code = elf
+            .segments()
+            .find_map(|segment| segment.data_range(address, 16).ok().flatten())
+            .unwrap();
+        let at = usize::try_from(found["main"]).unwrap();
+        assert_eq!(&file[at..at + 16], code);
+    }
+
+    #[test]
+    fn a_file_that_is_no_program_is_an_error() {
+        assert!(offsets(Path::new("/proc/self/status"), &["main"]).is_err());
+        assert!(offsets(Path::new("/no/such/file"), &["main"]).is_err());
+    }
+}

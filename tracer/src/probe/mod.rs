@@ -1,0 +1,9 @@
+//! The hooks: what each gives, what is lost without it, loading and attaching them.
+
+mod load;
+mod table;
+
+pub use self::{
+    load::{Attached, LoadError, Probes},
+    table::{HOOKS, Hook, Place},
+};

@@ -1,0 +1,43 @@
+//! One process of the host, as `/proc` shows it now.
+//!
+//! Every read is bounded, and a process may vanish between two of them: all of these give an error (or `None`)
+//! then, never a half-read answer. Pids are the host's (the ones of the `/proc` that tracer sees).
+
+pub mod netns;
+mod status;
+mod unit;
+
+pub use self::{
+    netns::Netns,
+    status::{Status, name, start_time, status},
+    unit::{unified_path, unit},
+};
+
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    path::Path,
+};
+
+/// At most `limit` bytes from the start of a file.
+///
+/// # Errors
+/// Those of opening and reading it; for a vanished process that is `ENOENT` or `ESRCH`.
+pub fn read_start(path: impl AsRef<Path>, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The pids of the host now, ascending.
+///
+/// # Errors
+/// `/proc` cannot be read.
+pub fn pids() -> io::Result<Vec<u32>> {
+    let mut pids: Vec<u32> = std::fs::read_dir("/proc")?
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect();
+    pids.sort_unstable();
+    Ok(pids)
+}

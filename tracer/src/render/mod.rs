@@ -1,0 +1,16 @@
+//! Finished verdicts in, words and files out. Pure: no clock, no I/O but the given writer.
+//!
+//! Whatever came from the network or a process (names, paths, request lines) is shown with its control and direction
+//! characters escaped, and no longer than a person reads.
+
+mod clean;
+mod fold;
+pub mod json;
+mod summary;
+pub mod text;
+mod wrap;
+
+pub use self::{
+    fold::{Fold, Folder},
+    summary::Summary,
+};

@@ -1,0 +1,176 @@
+//! The table at the end of a run: which causes, towards which upstreams, how often.
+
+use std::{
+    collections::HashMap,
+    io::{self, Write},
+};
+
+use super::{
+    clean,
+    text::{Ink, Style, status},
+};
+use crate::{
+    event::{Clock, Time},
+    verdict::Verdict,
+};
+
+/// Rows kept; what comes beyond is counted as `other`.
+const ROWS: usize = 1000;
+/// Columns that a long upstream may take.
+const WIDEST: usize = 48;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Key {
+    masked: bool,
+    cause: &'static str,
+    status: Option<u16>,
+    upstream: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Row {
+    count: u64,
+    first: Time,
+    last: Time,
+}
+
+/// Counts verdicts; bounded, however many kinds come.
+#[derive(Debug, Default)]
+pub struct Summary {
+    rows: HashMap<Key, Row>,
+    failed: u64,
+    masked: u64,
+    lost: u64,
+}
+
+impl Summary {
+    /// Counts a verdict.
+    pub fn add(&mut self, verdict: &Verdict) {
+        if verdict.masked {
+            self.masked += 1;
+        } else {
+            self.failed += 1;
+        }
+        self.lost = self.lost.max(verdict.lost_events);
+        let mut key = Key {
+            masked: verdict.masked,
+            cause: verdict.cause,
+            status: verdict.status,
+            upstream: verdict.upstream.clone(),
+        };
+        if self.rows.len() >= ROWS && !self.rows.contains_key(&key) {
+            key = Key {
+                masked: verdict.masked,
+                cause: "other",
+                status: None,
+                upstream: None,
+            };
+        }
+        let time = verdict.time;
+        let row = self.rows.entry(key).or_insert(Row {
+            count: 0,
+            first: time,
+            last: time,
+        });
+        row.count += 1;
+        row.first = row.first.min(time);
+        row.last = row.last.max(time);
+    }
+
+    /// Kernel records lost in the run so far.
+    pub fn lost(&mut self, records: u64) {
+        self.lost = self.lost.max(records);
+    }
+
+    /// Writes the table, the most frequent first, masked failures apart.
+    ///
+    /// # Errors
+    /// Those of the writer.
+    pub fn write(&self, out: &mut impl Write, clock: &Clock, style: &Style) -> io::Result<()> {
+        writeln!(out)?;
+        match (self.failed, self.masked) {
+            (0, 0) => writeln!(out, "no failed request")?,
+            (failed, masked) => {
+                writeln!(out, "{}", requests(failed, "failed"))?;
+                self.table(out, false, clock, style)?;
+                if masked > 0 {
+                    writeln!(
+                        out,
+                        "{}",
+                        requests(masked, "failed first and was hidden by a retry")
+                    )?;
+                    self.table(out, true, clock, style)?;
+                }
+            }
+        }
+        if self.lost > 0 {
+            let records = if self.lost == 1 {
+                "record was"
+            } else {
+                "records were"
+            };
+            writeln!(
+                out,
+                "{} kernel {records} lost: failures may be missing here",
+                self.lost
+            )?;
+        }
+        Ok(())
+    }
+
+    fn table(
+        &self,
+        out: &mut impl Write,
+        masked: bool,
+        clock: &Clock,
+        style: &Style,
+    ) -> io::Result<()> {
+        let mut rows: Vec<(&Key, &Row)> = self
+            .rows
+            .iter()
+            .filter(|(key, _)| key.masked == masked)
+            .collect();
+        rows.sort_by(|a, b| b.1.count.cmp(&a.1.count).then_with(|| a.0.cmp(b.0)));
+        let upstream = |key: &Key| {
+            key.upstream
+                .as_deref()
+                .map_or_else(|| "-".to_owned(), clean::text)
+        };
+        let causes = rows
+            .iter()
+            .map(|(key, _)| key.cause.len())
+            .max()
+            .unwrap_or(0);
+        let places = rows
+            .iter()
+            .map(|(key, _)| upstream(key).chars().count())
+            .max()
+            .unwrap_or(0)
+            .min(WIDEST);
+        for (key, row) in rows {
+            let (first, last) = (style.time(clock, row.first), style.time(clock, row.last));
+            let when = if first == last {
+                first
+            } else {
+                format!("{first} - {last}")
+            };
+            writeln!(
+                out,
+                "  {:>7}  {}  {}  {:<places$}  {}",
+                row.count,
+                status(key.status, false),
+                style.ink(Ink::Cause, &format!("{:<causes$}", key.cause)),
+                upstream(key),
+                style.ink(Ink::Faint, &when)
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn requests(count: u64, what: &str) -> String {
+    format!(
+        "{count} request{} {what}",
+        if count == 1 { "" } else { "s" }
+    )
+}

@@ -1,0 +1,231 @@
+//! Verdicts for a person under pressure: what failed, why, how we know, what to do.
+
+use std::io::{self, Write};
+
+use jiff::tz::TimeZone;
+
+use super::{Fold, clean, json, wrap};
+use crate::{
+    event::{Clock, Time},
+    verdict::{Confidence, Evidence, Verdict},
+};
+
+/// How text looks.
+#[derive(Debug, Clone)]
+pub struct Style {
+    /// ANSI colours.
+    pub color: bool,
+    /// Columns to wrap at.
+    pub width: usize,
+    /// Whose wall clock.
+    pub zone: TimeZone,
+}
+
+impl Default for Style {
+    /// Plain, 100 columns, UTC.
+    fn default() -> Self {
+        Self {
+            color: false,
+            width: 100,
+            zone: TimeZone::UTC,
+        }
+    }
+}
+
+/// Colours by meaning.
+#[derive(Clone, Copy)]
+pub(super) enum Ink {
+    Bad,
+    Hidden,
+    Cause,
+    Sure,
+    Unsure,
+    Faint,
+}
+
+impl Style {
+    /// The text in that ink, if colours are on.
+    pub(super) fn ink(&self, ink: Ink, text: &str) -> String {
+        if !self.color {
+            return text.to_owned();
+        }
+        let code = match ink {
+            Ink::Bad => "1;31",
+            Ink::Hidden | Ink::Unsure => "33",
+            Ink::Cause => "1",
+            Ink::Sure => "32",
+            Ink::Faint => "2",
+        };
+        format!("\x1b[{code}m{text}\x1b[0m")
+    }
+
+    /// `10:15:23.412` of a boot time.
+    pub(super) fn time(&self, clock: &Clock, time: Time) -> String {
+        let zoned = json::timestamp(clock, time).to_zoned(self.zone.clone());
+        zoned.strftime("%H:%M:%S.%3f").to_string()
+    }
+}
+
+/// Writes a verdict in full, an empty line before it.
+///
+/// # Errors
+/// Those of the writer.
+pub fn verdict(
+    out: &mut impl Write,
+    verdict: &Verdict,
+    clock: &Clock,
+    style: &Style,
+) -> io::Result<()> {
+    writeln!(out)?;
+    head(out, verdict, clock, style)?;
+    why(out, verdict, style)?;
+    evidence(out, verdict, style)?;
+    for (i, line) in verdict.advice.iter().enumerate() {
+        let first = if i == 0 {
+            style.ink(Ink::Cause, "  fix  ")
+        } else {
+            "       ".to_owned()
+        };
+        hang(out, &first, 7, &clean::text(line), style)?;
+    }
+    Ok(())
+}
+
+/// Writes how many more verdicts were like one already shown.
+///
+/// # Errors
+/// Those of the writer.
+pub fn fold(out: &mut impl Write, fold: &Fold, clock: &Clock, style: &Style) -> io::Result<()> {
+    let until = style.time(clock, fold.until);
+    let of = if fold.follows {
+        "like this".to_owned()
+    } else {
+        let upstream = fold
+            .upstream
+            .as_deref()
+            .map(|u| format!(", {}", clean::text(u)));
+        format!("{}{}", fold.cause, upstream.unwrap_or_default())
+    };
+    let line = format!("  ({} more {of} until {until})", fold.count);
+    writeln!(out, "{}", style.ink(Ink::Faint, &line))
+}
+
+/// `502`, `200 masked`, `---` where nobody knows.
+pub(super) fn status(status: Option<u16>, masked: bool) -> String {
+    let status = status.map_or_else(|| "---".to_owned(), |status| status.to_string());
+    if masked {
+        format!("{status} masked")
+    } else {
+        status
+    }
+}
+
+fn head(out: &mut impl Write, v: &Verdict, clock: &Clock, style: &Style) -> io::Result<()> {
+    let ink = if v.masked { Ink::Hidden } else { Ink::Bad };
+    let mut words = vec![
+        style.time(clock, v.time),
+        style.ink(ink, &status(v.status, v.masked)),
+    ];
+    let request = v.request.as_ref();
+    match request.and_then(|request| request.line.as_deref()) {
+        Some(line) => words.push(clean::text(method_and_path(line))),
+        None => words.push(
+            match request.and_then(|request| request.client.as_deref()) {
+                Some(client) => format!("a request of {}", clean::text(client)),
+                None => format!("a request in worker {}", v.worker),
+            },
+        ),
+    }
+    words.extend(
+        request
+            .and_then(|request| request.host.as_deref())
+            .map(clean::text),
+    );
+    if let Some(upstream) = &v.upstream {
+        words.push("->".to_owned());
+        words.push(clean::text(upstream));
+    }
+    writeln!(out, "{}", words.join("  "))
+}
+
+/// A request line without its protocol.
+fn method_and_path(line: &str) -> &str {
+    match line.rsplit_once(' ') {
+        Some((rest, protocol)) if protocol.starts_with("HTTP/") => rest,
+        _ => line,
+    }
+}
+
+fn why(out: &mut impl Write, v: &Verdict, style: &Style) -> io::Result<()> {
+    let sure = json::confidence(v.confidence);
+    let ink = match v.confidence {
+        Confidence::Proven => Ink::Sure,
+        Confidence::Inferred | Confidence::Unknown => Ink::Unsure,
+    };
+    // Colours take no column: the first line is wrapped with plain words in their place.
+    let plain = format!("{}, {sure}: ", v.cause);
+    let taken = plain.chars().count();
+    let lead = format!(
+        "{}, {}: ",
+        style.ink(Ink::Cause, v.cause),
+        style.ink(ink, sure)
+    );
+    let room = style.width.saturating_sub(2).max(40);
+    let text = format!("{}{}", "_".repeat(taken), clean::text(&v.summary));
+    for (i, line) in wrap::lines(&text, room).iter().enumerate() {
+        match i {
+            0 => writeln!(out, "  {lead}{}", &line[taken..])?,
+            _ => writeln!(out, "  {line}")?,
+        }
+    }
+    Ok(())
+}
+
+fn evidence(out: &mut impl Write, v: &Verdict, style: &Style) -> io::Result<()> {
+    let zero = v.evidence.iter().find_map(|evidence| evidence.time);
+    let labels: Vec<String> = v
+        .evidence
+        .iter()
+        .map(|evidence| label(evidence, zero))
+        .collect();
+    let width = labels.iter().map(String::len).max().unwrap_or(0);
+    for (evidence, label) in v.evidence.iter().zip(&labels) {
+        let lead = format!(
+            "     {}  ",
+            style.ink(Ink::Faint, &format!("{label:<width$}"))
+        );
+        hang(out, &lead, 7 + width, &clean::text(&evidence.text), style)?;
+    }
+    Ok(())
+}
+
+/// `+0.06 ms` after the first event; a state of the host has its name.
+fn label(evidence: &Evidence, zero: Option<Time>) -> String {
+    let (Some(time), Some(zero)) = (evidence.time, zero) else {
+        return evidence.event.to_owned();
+    };
+    let ms = time.since(zero) as f64 / 1e6;
+    if ms < 1000.0 {
+        format!("+{ms:.2} ms")
+    } else {
+        format!("+{:.3} s", ms / 1e3)
+    }
+}
+
+/// Text after a lead of that many columns, wrapped below itself.
+fn hang(
+    out: &mut impl Write,
+    lead: &str,
+    columns: usize,
+    text: &str,
+    style: &Style,
+) -> io::Result<()> {
+    let room = style.width.saturating_sub(columns).max(40);
+    for (i, line) in wrap::lines(text, room).iter().enumerate() {
+        match i {
+            0 => writeln!(out, "{lead}{line}")?,
+            _ => writeln!(out, "{:columns$}{line}", "")?,
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,345 @@
+//! Who listens on an address, and who nearby: the answer to [`Question::Listener`].
+//!
+//! A listener that stops between the failure and the question is not seen; the kernel's own events decide then.
+//! Sockets bound without `listen()` are seen from 6.8 on.
+//!
+//! [`Question::Listener`]: crate::event::Question::Listener
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
+
+use anyhow::{Context as _, Result};
+
+use super::{
+    owner::Owners,
+    route,
+    sock_diag::{self, Query, TcpSocket},
+};
+use crate::{
+    event::{
+        Time,
+        fact::{Listener, ListenerView, Owner},
+    },
+    process::{
+        self,
+        netns::{self, Netns},
+    },
+};
+
+const SOCKETS: usize = 16_384;
+const NEARBY: usize = 5;
+const LOOPBACK_INTERFACE: u32 = 1;
+
+/// Looks in the worker's network namespace.
+///
+/// # Errors
+/// The worker is gone, its namespace cannot be entered, or the kernel lists no sockets.
+pub(super) fn view(
+    worker: u32,
+    address: SocketAddr,
+    owners: &mut Owners,
+    now: Time,
+) -> Result<ListenerView> {
+    let netns =
+        Netns::of(worker).with_context(|| format!("network namespace of worker {worker}"))?;
+    let target = reached(address);
+    let scene = netns.within(|| look(target))?;
+
+    let mut inodes: Vec<u32> = scene.sockets.iter().map(|socket| socket.inode).collect();
+    // The port in question first: the search for owners may run out of time.
+    inodes.sort_by_key(|inode| {
+        !scene
+            .sockets
+            .iter()
+            .any(|socket| socket.inode == *inode && socket.local.port() == target.port())
+    });
+    let holders = owners.find(&inodes, netns.id(), now);
+    let nginx = process::status(worker).map_or([worker, worker], |status| [worker, status.parent]);
+    Ok(arrange(target, &scene, &holders, nginx))
+}
+
+struct Scene {
+    local: bool,
+    sockets: Vec<TcpSocket>,
+    somaxconn: Option<u32>,
+}
+
+fn look(target: SocketAddr) -> Result<Scene> {
+    let mut sockets = Vec::new();
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        let query = Query {
+            family,
+            states: sock_diag::LISTENING | sock_diag::BOUND,
+            remote_port: 0,
+            limit: SOCKETS,
+        };
+        let listed = sock_diag::tcp(query, |socket| sockets.push(socket));
+        // A kernel without IPv6 has no v6 listeners.
+        if let Err(error) = listed
+            && family == libc::AF_INET
+        {
+            return Err(error).context("list TCP listeners by sock_diag");
+        }
+    }
+    Ok(Scene {
+        local: route::is_local(target.ip()).context("ask the routing table")?,
+        sockets,
+        somaxconn: netns::sysctl("core/somaxconn"),
+    })
+}
+
+/// The address that a `connect()` to `address` reaches: the wildcard stands for the loopback.
+fn reached(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip().to_canonical() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+fn arrange(
+    target: SocketAddr,
+    scene: &Scene,
+    holders: &HashMap<u32, Owner>,
+    nginx: [u32; 2],
+) -> ListenerView {
+    let listener = |socket: &TcpSocket| Listener {
+        address: Some(socket.local),
+        v6_only: socket.v6_only,
+        queue: socket.receive_queue,
+        limit: socket.send_queue,
+        owner: holders.get(&socket.inode).cloned(),
+    };
+    let mut view = ListenerView {
+        local: scene.local,
+        somaxconn: scene.somaxconn,
+        ..ListenerView::default()
+    };
+    for socket in &scene.sockets {
+        if socket.local.port() != target.port() {
+            continue;
+        }
+        let would_take = scene.local && takes(socket, target.ip());
+        match (socket.listens(), would_take) {
+            (true, true) => view.exact.push(listener(socket)),
+            (true, false) => view.same_port.push(listener(socket)),
+            (false, true) => view.bound.extend(holders.get(&socket.inode).cloned()),
+            (false, false) => {}
+        }
+    }
+    view.bound.sort_by_key(|owner| owner.pid);
+    view.bound.dedup_by_key(|owner| owner.pid);
+    if scene.local {
+        view.nearby = nearby(target, scene, &view, &listener, nginx);
+    }
+    view
+}
+
+fn nearby(
+    target: SocketAddr,
+    scene: &Scene,
+    view: &ListenerView,
+    listener: &dyn Fn(&TcpSocket) -> Listener,
+    nginx: [u32; 2],
+) -> Vec<Listener> {
+    let same_port = view.same_port.iter().filter_map(|near| near.owner.as_ref());
+    let closest: Vec<u32> = same_port
+        .chain(&view.bound)
+        .map(|owner| owner.pid)
+        .collect();
+    let mut near: Vec<Listener> = scene
+        .sockets
+        .iter()
+        .filter(|socket| socket.listens() && socket.local.port() != target.port())
+        .map(|socket| (socket, listener(socket)))
+        .filter(|(socket, listener)| match &listener.owner {
+            Some(owner) if nginx.contains(&owner.pid) => false,
+            Some(owner) if !closest.is_empty() => closest.contains(&owner.pid),
+            None if !closest.is_empty() => false,
+            _ => socket.local.ip().is_loopback() || takes(socket, target.ip()),
+        })
+        .map(|(_, listener)| listener)
+        .collect();
+    near.sort_by_key(|listener| {
+        let port = listener.address.map_or(0, |address| address.port());
+        port.abs_diff(target.port())
+    });
+    // One program may listen on both families.
+    near.dedup_by_key(|listener| {
+        let port = listener.address.map(|address| address.port());
+        (port, listener.owner.as_ref().map(|owner| owner.pid))
+    });
+    near.truncate(NEARBY);
+    near
+}
+
+/// Would this socket, listening, take a connection to `ip` (`inet_lookup_listener`)?
+fn takes(socket: &TcpSocket, ip: IpAddr) -> bool {
+    // Packets to an address of our own come in by the loopback interface.
+    let elsewhere = socket.interface != 0 && socket.interface != LOOPBACK_INTERFACE;
+    let link_local = matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    if elsewhere && !link_local {
+        return false;
+    }
+    match (socket.local.ip(), ip) {
+        (IpAddr::V6(any), IpAddr::V4(_)) if any.is_unspecified() => !socket.v6_only,
+        (local, ip) => {
+            local.to_canonical() == ip
+                || (local.is_unspecified() && local.is_ipv4() == ip.is_ipv4())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        net::{SocketAddr, TcpListener, TcpStream},
+        os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+    };
+
+    use super::*;
+    use crate::process::netns::in_new_netns;
+
+    fn ask(address: SocketAddr) -> ListenerView {
+        let own = std::process::id();
+        view(own, address, &mut Owners::default(), Time(1)).unwrap()
+    }
+
+    /// A port that is bound on 127.0.0.1 without `listen()`.
+    fn bound() -> (OwnedFd, SocketAddr) {
+        // SAFETY: plain system calls on a descriptor that is owned at once; the address outlives the calls.
+        unsafe {
+            let fd = libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0);
+            let socket = OwnedFd::from_raw_fd(fd);
+            let mut name: libc::sockaddr_in = std::mem::zeroed();
+            name.sin_family = libc::AF_INET as u16;
+            name.sin_addr.s_addr = u32::from(Ipv4Addr::LOCALHOST).to_be();
+            let mut length = size_of_val(&name) as u32;
+            assert_eq!(libc::bind(fd, (&raw const name).cast(), length), 0);
+            libc::getsockname(fd, (&raw mut name).cast(), &raw mut length);
+            let port = u16::from_be(name.sin_port);
+            (socket, SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+        }
+    }
+
+    #[test]
+    fn a_listener_is_found_with_its_owner_and_its_queue() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let _waiting = TcpStream::connect(address).unwrap();
+        let view = ask(address);
+        assert!(view.local);
+        assert_eq!(view.exact.len(), 1);
+        let found = &view.exact[0];
+        assert_eq!((found.address, found.queue), (Some(address), 1));
+        assert!(found.limit > 0 && view.somaxconn.is_some());
+        assert_eq!(found.owner.as_ref().unwrap().pid, std::process::id());
+    }
+
+    #[test]
+    fn a_listener_on_another_address_would_not_take_the_connection() {
+        let listener = TcpListener::bind("[::1]:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let view = ask(SocketAddr::from(([127, 0, 0, 1], port)));
+        assert!(view.exact.is_empty());
+        assert_eq!(view.same_port[0].address, listener.local_addr().ok());
+        assert!(view.nearby.iter().all(|near| {
+            near.owner
+                .as_ref()
+                .is_some_and(|owner| owner.pid == std::process::id())
+        }));
+    }
+
+    #[test]
+    fn a_dual_stack_wildcard_takes_ipv4() {
+        let listener = TcpListener::bind("[::]:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert_eq!(ask(SocketAddr::from(([127, 0, 0, 1], port))).exact.len(), 1);
+        assert_eq!(ask(SocketAddr::from(([0, 0, 0, 0], port))).exact.len(), 1);
+    }
+
+    #[test]
+    fn an_address_of_another_host_has_no_listener_here() {
+        let listener = TcpListener::bind("0.0.0.0:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let view = ask(SocketAddr::from(([192, 0, 2, 1], port)));
+        assert!(!view.local && view.exact.is_empty() && view.nearby.is_empty());
+        assert_eq!(view.same_port.len(), 1);
+    }
+
+    #[test]
+    fn a_port_bound_without_listen_names_who_bound_it() {
+        let (socket, address) = bound();
+        let view = ask(address);
+        assert!(view.exact.is_empty());
+        if view.bound.is_empty() {
+            println!(
+                "SKIPPED: a_port_bound_without_listen_names_who_bound_it: this kernel does not list such sockets (6.8 does)"
+            );
+            return;
+        }
+        assert_eq!(view.bound[0].pid, std::process::id());
+        assert!(socket.as_raw_fd() >= 0);
+    }
+
+    #[test]
+    fn an_mptcp_listener_is_a_listener_with_an_owner() {
+        // SAFETY: plain system calls on a descriptor that is owned at once.
+        let listener = unsafe {
+            let fd = libc::socket(libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_MPTCP);
+            if fd < 0 || libc::listen(fd, 5) < 0 {
+                println!(
+                    "SKIPPED: an_mptcp_listener_is_a_listener_with_an_owner: {}",
+                    std::io::Error::last_os_error()
+                );
+                return;
+            }
+            TcpListener::from(OwnedFd::from_raw_fd(fd))
+        };
+        let port = listener.local_addr().unwrap().port();
+        let view = ask(SocketAddr::from(([127, 0, 0, 1], port)));
+        assert_eq!((view.exact.len(), view.exact[0].limit), (1, 5));
+        assert_eq!(
+            view.exact[0].owner.as_ref().unwrap().pid,
+            std::process::id()
+        );
+    }
+
+    #[test]
+    fn a_worker_in_a_namespace_of_its_own_has_its_own_listeners() {
+        let outside = TcpListener::bind("127.0.0.1:0").unwrap();
+        let outside = outside.local_addr().unwrap();
+        let Some(netns) = in_new_netns(
+            "a_worker_in_a_namespace_of_its_own_has_its_own_listeners",
+            || {
+                let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+                let address = listener.local_addr().unwrap();
+                (listener, address)
+            },
+        ) else {
+            return;
+        };
+        let (_, inside) = &netns.value;
+        let mut owners = Owners::default();
+        let mut ask = |address| view(netns.thread, address, &mut owners, Time(1)).unwrap();
+        let found = ask(*inside);
+        assert!(found.local);
+        assert_eq!(
+            found.exact[0].owner.as_ref().unwrap().pid,
+            std::process::id()
+        );
+        if outside.port() != inside.port() {
+            assert!(ask(outside).exact.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_vanished_worker_is_an_error_that_names_it() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let error = view(u32::MAX, address, &mut Owners::default(), Time(1)).unwrap_err();
+        assert!(format!("{error:#}").contains("worker 4294967295"));
+    }
+}

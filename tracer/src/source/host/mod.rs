@@ -1,0 +1,104 @@
+//! The host observer: asks the host what the correlator wants to know, at the moment it wants to know it.
+//!
+//! Every answer is bounded in memory and time (a fraction of a second at worst, milliseconds as a rule) and is given
+//! from a thread that may block. Nothing on the host is changed, and nothing stays open in another namespace. What
+//! cannot be told is an `Err` in words, never a guess.
+
+mod accounts;
+mod cgroup_programs;
+mod confinement;
+mod descriptors;
+mod icmp;
+mod listener;
+mod netlink;
+mod owner;
+mod path_walk;
+mod ports;
+mod route;
+mod sock_diag;
+mod unix_path;
+
+pub use self::icmp::IcmpListener;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use self::owner::Owners;
+use crate::{
+    event::{Event, Fact, Question, Time, fact::Finding},
+    nginx::LogTail,
+};
+
+/// Answers questions about this host.
+#[derive(Debug)]
+pub struct Observer {
+    owners: Owners,
+    logs: LogTail,
+}
+
+impl Observer {
+    /// Reads these error logs beside the ones that workers hold open.
+    #[must_use]
+    pub fn new(error_logs: Vec<PathBuf>) -> Self {
+        Self {
+            owners: Owners::default(),
+            logs: LogTail::new(error_logs),
+        }
+    }
+
+    /// Reads this worker's logs from here on. To be told as early as can be: what it logged before is not read.
+    pub fn follow(&mut self, worker: u32) {
+        self.logs.follow(worker);
+    }
+
+    /// The worker ended.
+    pub fn forget(&mut self, worker: u32) {
+        self.logs.forget(worker);
+    }
+
+    /// Bytes of error logs skipped so far because more was logged than may be read.
+    #[must_use]
+    pub fn skipped_log_bytes(&self) -> u64 {
+        self.logs.skipped()
+    }
+
+    /// Answers now, in the order of the stream: the log lines that a [`Question::Log`] brought, then the fact.
+    /// `now` is the boot time at which it is asked, and becomes the time of all of them.
+    pub fn answer(&mut self, question: &Question, now: Time) -> Vec<Event> {
+        let finding = self
+            .find(question, now)
+            .map_err(|error| format!("{error:#}"));
+        let mut events = Vec::new();
+        if let Question::Log { worker } = question {
+            let lines = self.logs.read_new(*worker, now);
+            events.extend(lines.into_iter().map(Event::LogLine));
+        }
+        events.push(Event::Fact(Box::new(Fact {
+            at: now,
+            question: question.clone(),
+            finding,
+        })));
+        events
+    }
+
+    fn find(&mut self, question: &Question, now: Time) -> Result<Finding> {
+        match question {
+            Question::Listener { worker, address } => {
+                listener::view(*worker, *address, &mut self.owners, now).map(Finding::Listener)
+            }
+            Question::UnixPath { worker, path } => {
+                unix_path::view(*worker, path, &mut self.owners, now)
+                    .map(|view| Finding::UnixPath(Box::new(view)))
+            }
+            Question::Ports { worker, remote } => ports::view(*worker, *remote).map(Finding::Ports),
+            Question::Descriptors { worker } => {
+                descriptors::view(*worker).map(Finding::Descriptors)
+            }
+            Question::Confinement { worker } => {
+                confinement::view(*worker).map(Finding::Confinement)
+            }
+            Question::Log { .. } => Ok(Finding::Log),
+        }
+    }
+}

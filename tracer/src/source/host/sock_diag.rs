@@ -1,0 +1,168 @@
+//! The host's sockets by `NETLINK_SOCK_DIAG` (`net/ipv4/inet_diag.c`, `net/unix/diag.c`), in the network namespace
+//! of the calling thread. No privilege is needed but for the namespace.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
+
+use super::netlink::{Extent, attributes, number_at, request};
+
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
+const TCP_LISTEN: u8 = 10;
+/// `TCPF_LISTEN`.
+pub(super) const LISTENING: u32 = 1 << TCP_LISTEN;
+/// `TCPF_BOUND_INACTIVE`: bound, neither listening nor connected. Since 6.8; before, it matches nothing.
+pub(super) const BOUND: u32 = 1 << 13;
+/// Every state in which a connection holds its local port.
+pub(super) const CONNECTED: u32 = !(LISTENING | BOUND | 1 << 7);
+/// `TCP_TIME_WAIT`.
+pub(super) const TIME_WAIT: u8 = 6;
+
+/// Which TCP sockets to list.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Query {
+    /// `AF_INET` or `AF_INET6`.
+    pub family: i32,
+    /// A mask of TCP states.
+    pub states: u32,
+    /// The peer's port; 0 any.
+    pub remote_port: u16,
+    /// The most sockets to hand over.
+    pub limit: usize,
+}
+
+/// A TCP socket.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TcpSocket {
+    pub state: u8,
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+    /// For a listener `sk_ack_backlog`.
+    pub receive_queue: u32,
+    /// For a listener `sk_max_ack_backlog`.
+    pub send_queue: u32,
+    /// 0 for a socket that no descriptor holds any more.
+    pub inode: u32,
+    /// The interface it is bound to; 0 none.
+    pub interface: u32,
+    pub v6_only: bool,
+}
+
+impl TcpSocket {
+    pub(super) fn listens(&self) -> bool {
+        self.state == TCP_LISTEN
+    }
+}
+
+/// Hands each TCP socket that matches to `each`.
+///
+/// # Errors
+/// The kernel has no `tcp_diag`, or refused.
+pub(super) fn tcp(query: Query, mut each: impl FnMut(TcpSocket)) -> io::Result<Extent> {
+    let mut payload = [0; 56];
+    payload[0] = query.family as u8;
+    payload[1] = libc::IPPROTO_TCP as u8;
+    payload[4..8].copy_from_slice(&query.states.to_ne_bytes());
+    payload[10..12].copy_from_slice(&query.remote_port.to_be_bytes());
+    // INET_DIAG_NOCOOKIE
+    payload[48..56].fill(0xff);
+    request(
+        libc::NETLINK_SOCK_DIAG,
+        SOCK_DIAG_BY_FAMILY,
+        libc::NLM_F_DUMP,
+        &payload,
+        query.limit,
+        |_, message| {
+            if let Some(socket) = tcp_socket(message) {
+                each(socket);
+            }
+        },
+    )
+}
+
+/// `struct inet_diag_msg`: family, state, timer, retransmits; ports, addresses, interface, cookie; expiry, queues,
+/// uid, inode.
+fn tcp_socket(message: &[u8]) -> Option<TcpSocket> {
+    const LENGTH: usize = 72;
+    const INET_DIAG_SKV6ONLY: u16 = 11;
+    let port = |at: usize| Some(u16::from_be_bytes(*message.get(at..)?.first_chunk()?));
+    let ip = |at: usize| -> Option<IpAddr> {
+        let bytes = message.get(at..)?;
+        match i32::from(*message.first()?) {
+            libc::AF_INET => Some(Ipv4Addr::from(*bytes.first_chunk::<4>()?).into()),
+            libc::AF_INET6 => Some(Ipv6Addr::from(*bytes.first_chunk::<16>()?).into()),
+            _ => None,
+        }
+    };
+    Some(TcpSocket {
+        state: *message.get(1)?,
+        local: SocketAddr::new(ip(8)?, port(4)?),
+        remote: SocketAddr::new(ip(24)?, port(6)?),
+        receive_queue: number_at(message, 56)?,
+        send_queue: number_at(message, 60)?,
+        inode: number_at(message, 68)?,
+        interface: number_at(message, 40)?,
+        v6_only: attributes(message, LENGTH)
+            .any(|(kind, value)| kind == INET_DIAG_SKV6ONLY && value.first() == Some(&1)),
+    })
+}
+
+/// A listening unix socket.
+#[derive(Debug, Clone)]
+pub(super) struct UnixListener {
+    pub inode: u32,
+    /// As it was given to `bind()`: relative to the binder's directory and root; an abstract name starts with NUL.
+    pub name: Vec<u8>,
+    /// The socket file's inode number (its lower 32 bits) and device (the kernel's encoding).
+    pub file: Option<(u32, u32)>,
+    pub queue: u32,
+    pub limit: u32,
+}
+
+/// All listening unix sockets, at most `limit`.
+///
+/// # Errors
+/// The kernel has no `unix_diag`, or refused.
+pub(super) fn unix_listeners(limit: usize) -> io::Result<(Vec<UnixListener>, Extent)> {
+    const SHOW_NAME_VFS_RQLEN: u32 = 0x01 | 0x02 | 0x10;
+    let mut payload = [0; 24];
+    payload[0] = libc::AF_UNIX as u8;
+    payload[4..8].copy_from_slice(&LISTENING.to_ne_bytes());
+    payload[12..16].copy_from_slice(&SHOW_NAME_VFS_RQLEN.to_ne_bytes());
+    payload[16..24].fill(0xff);
+    let mut listeners = Vec::new();
+    let extent = request(
+        libc::NETLINK_SOCK_DIAG,
+        SOCK_DIAG_BY_FAMILY,
+        libc::NLM_F_DUMP,
+        &payload,
+        limit,
+        |_, message| listeners.extend(unix_listener(message)),
+    )?;
+    Ok((listeners, extent))
+}
+
+/// `struct unix_diag_msg` and its attributes.
+fn unix_listener(message: &[u8]) -> Option<UnixListener> {
+    const LENGTH: usize = 16;
+    let mut listener = UnixListener {
+        inode: number_at(message, 4)?,
+        name: Vec::new(),
+        file: None,
+        queue: 0,
+        limit: 0,
+    };
+    for (kind, value) in attributes(message, LENGTH) {
+        match kind {
+            0 => listener.name = value.to_vec(),
+            1 => listener.file = number_at(value, 0).zip(number_at(value, 4)),
+            4 => {
+                listener.queue = number_at(value, 0)?;
+                listener.limit = number_at(value, 4)?;
+            }
+            _ => {}
+        }
+    }
+    Some(listener)
+}

@@ -1,0 +1,230 @@
+//! The running system as a source of events.
+
+use std::{collections::VecDeque, path::PathBuf, time::Duration};
+
+use aya::maps::{MapData, RingBuf};
+use thiserror::Error;
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    time::{Interval, MissedTickBehavior, interval},
+};
+
+use super::{
+    clock,
+    following::{Following, Scope},
+    host::{IcmpListener, Observer},
+    privileges,
+    questions::Questions,
+};
+use crate::{
+    event::{Event, Question, Time, decode},
+    probe::{LoadError, Probes},
+};
+
+/// How often the ring is looked at when nothing wakes us: healthy connections wake nobody.
+const LOOK: Duration = Duration::from_millis(20);
+/// Records taken from the ring at once, before what else there is to do has its turn.
+const BATCH: usize = 4096;
+
+/// What to trace and how.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Which nginx.
+    pub scope: Scope,
+    /// The kernel's BTF.
+    pub btf: PathBuf,
+    /// Error logs to read besides those that the workers hold open.
+    pub error_logs: Vec<PathBuf>,
+    /// aya-log's level for the BPF side: 0 none, 4 debug.
+    pub log_level: u8,
+}
+
+/// Why tracing could not begin.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// Not root, and without the capabilities.
+    #[error(
+        "not permitted: tracer needs root (CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN); try: sudo tracer live"
+    )]
+    NotPermitted,
+    /// The kernel can not, or does not let us.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// Something of this process's own.
+    #[error("starting to read events")]
+    Io(#[from] std::io::Error),
+}
+
+/// The running system.
+pub struct Live {
+    probes: Probes,
+    ring: AsyncFd<RingBuf<MapData>>,
+    following: Following,
+    questions: Questions,
+    icmp: IcmpListener,
+    ticks: Interval,
+    lost: u64,
+    undecoded: u64,
+    ready: VecDeque<Event>,
+}
+
+impl std::fmt::Debug for Live {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Live")
+            .field("probes", &self.probes)
+            .field("following", &self.following)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Live {
+    /// Attaches all hooks and follows what runs.
+    ///
+    /// # Errors
+    /// Not permitted, or this kernel can not.
+    pub fn start(options: Options) -> Result<Self, StartError> {
+        if !privileges::may_trace() {
+            return Err(StartError::NotPermitted);
+        }
+        let mut probes = Probes::load(&options.btf, options.log_level)?;
+        let ring = probes.take_ring().ok_or(LoadError::Map("EVENTS"))?;
+        // SAFETY: the ring owns its descriptor and keeps it for its life; it is only read through `get_mut`.
+        let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }
+            .map_err(std::io::Error::from)?;
+        let mut following = Following::new(options.scope);
+        let mut ticks = interval(LOOK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let events = following.scan(&mut probes, clock::now());
+        let mut observer = Observer::new(options.error_logs);
+        for event in &events {
+            // Before anyone is told that tracing began: what is logged from then on is read.
+            if let Event::Worker(worker) = event {
+                observer.follow(worker.pid);
+            }
+        }
+        // What can not be given away is kept: less safe, not less right. Before the observer's thread begins, which
+        // takes over what this one has.
+        let _ = privileges::reduce();
+        let questions = Questions::start(observer)?;
+        let mut live = Self {
+            probes,
+            ring,
+            following,
+            questions,
+            icmp: IcmpListener::default(),
+            ticks,
+            lost: 0,
+            undecoded: 0,
+            ready: VecDeque::new(),
+        };
+        live.greet(events);
+        Ok(live)
+    }
+
+    /// The next events, in order; waits for them. The last of a batch is a [`Event::Tick`].
+    ///
+    /// # Errors
+    /// The ring buffer can not be polled.
+    pub async fn next(&mut self) -> std::io::Result<Vec<Event>> {
+        let mut events: Vec<Event> = Vec::new();
+        tokio::select! {
+            guard = self.ring.readable_mut() => guard?.clear_ready(),
+            answer = self.questions.answer() => events.extend(answer),
+            _ = self.ticks.tick() => {}
+        }
+        self.collect(&mut events);
+        Ok(events)
+    }
+
+    /// What is there now, without waiting.
+    pub fn collect(&mut self, events: &mut Vec<Event>) {
+        events.extend(self.ready.drain(..));
+        self.questions.drain(events);
+        let now = clock::now();
+        // Before the ring: an ICMP error comes before the failure it causes.
+        events.extend(self.icmp.read(now).into_iter().map(Event::Icmp));
+        let mut processes = Vec::new();
+        let ring = self.ring.get_mut();
+        for _ in 0..BATCH {
+            let Some(record) = ring.next() else { break };
+            match decode::record(&record, self.probes.reasons()) {
+                Ok(Event::Process(process)) => processes.push(process),
+                Ok(event) => {
+                    events.push(event);
+                    continue;
+                }
+                Err(_) => self.undecoded += 1,
+            }
+            drop(record);
+            for process in processes.drain(..) {
+                let news = self.following.process(&process);
+                let event = Event::Process(process);
+                self.questions.tell(&event);
+                events.push(event);
+                for event in news {
+                    meet(&self.questions, &mut self.icmp, &event);
+                    events.push(event);
+                }
+            }
+        }
+        let news = self.following.look(&mut self.probes, now);
+        self.greet(news);
+        events.extend(self.ready.drain(..));
+        if let Ok(lost) = self.probes.lost()
+            && lost + self.undecoded > self.lost
+        {
+            events.push(Event::Lost {
+                at: now,
+                events: lost + self.undecoded - self.lost,
+            });
+            self.lost = lost + self.undecoded;
+        }
+        events.push(Event::Tick(now));
+    }
+
+    fn greet(&mut self, events: Vec<Event>) {
+        for event in events {
+            meet(&self.questions, &mut self.icmp, &event);
+            self.ready.push_back(event);
+        }
+    }
+
+    /// Asks the host; the answers come as events.
+    pub fn ask(&self, questions: Vec<Question>) {
+        for question in questions {
+            self.questions.ask(question);
+        }
+    }
+
+    /// The hooks, as they came out.
+    #[must_use]
+    pub fn probes(&self) -> &Probes {
+        &self.probes
+    }
+
+    /// The hooks' own object, for its log.
+    pub fn probes_mut(&mut self) -> &mut Probes {
+        &mut self.probes
+    }
+
+    /// Who is followed.
+    #[must_use]
+    pub fn following(&self) -> &Following {
+        &self.following
+    }
+
+    /// The time of the stream's end.
+    #[must_use]
+    pub fn now(&self) -> Time {
+        clock::now()
+    }
+}
+
+/// A worker came: its logs and its namespace's ICMP errors are read from now on.
+fn meet(questions: &Questions, icmp: &mut IcmpListener, event: &Event) {
+    questions.tell(event);
+    if let Event::Worker(worker) = event {
+        // Without it ICMP errors from the wire are known by their errno alone, and the verdict says so.
+        let _ = icmp.add_netns(worker.pid);
+    }
+}

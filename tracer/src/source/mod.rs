@@ -1,0 +1,13 @@
+//! Where events come from: the kernel's ring buffer, and the host observer beside it.
+
+pub mod clock;
+mod following;
+pub mod host;
+mod live;
+mod privileges;
+mod questions;
+
+pub use self::{
+    following::{Following, Scope},
+    live::{Live, Options, StartError},
+};

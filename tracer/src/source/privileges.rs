@@ -1,0 +1,91 @@
+//! Giving away what is needed no more, once the first hooks stand.
+
+use std::io;
+
+/// What stays: attaching to an nginx that starts later (`CAP_BPF`, `CAP_PERFMON`, `CAP_SYS_ADMIN` for uprobes and for
+/// entering namespaces), looking at its processes (`CAP_SYS_PTRACE`, `CAP_DAC_READ_SEARCH`), asking for sockets
+/// (`CAP_NET_ADMIN`), reading ICMP errors (`CAP_NET_RAW`).
+const KEPT: [u32; 7] = [
+    CAP_DAC_READ_SEARCH,
+    CAP_NET_ADMIN,
+    CAP_NET_RAW,
+    CAP_SYS_PTRACE,
+    CAP_SYS_ADMIN,
+    CAP_PERFMON,
+    CAP_BPF,
+];
+const CAP_DAC_READ_SEARCH: u32 = 2;
+const CAP_NET_ADMIN: u32 = 12;
+const CAP_NET_RAW: u32 = 13;
+const CAP_SYS_PTRACE: u32 = 19;
+const CAP_SYS_ADMIN: u32 = 21;
+const CAP_PERFMON: u32 = 38;
+const CAP_BPF: u32 = 39;
+const VERSION_3: u32 = 0x2008_0522;
+
+#[repr(C)]
+struct Head {
+    version: u32,
+    pid: i32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Data {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+/// May this process load BPF programs? (`CAP_SYS_ADMIN`, or `CAP_BPF` with `CAP_PERFMON`.)
+#[must_use]
+pub(super) fn may_trace() -> bool {
+    let Ok(data) = get() else { return false };
+    let has = |capability: u32| {
+        data[(capability / 32) as usize].effective & (1 << (capability % 32)) != 0
+    };
+    has(CAP_SYS_ADMIN) || (has(CAP_BPF) && has(CAP_PERFMON))
+}
+
+/// Gives away all other capabilities, and the way to get them back by executing something.
+///
+/// # Errors
+/// The kernel refused; the caller goes on as it was.
+pub(super) fn reduce() -> io::Result<()> {
+    // SAFETY: plain flags, no pointers.
+    if unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let mut data = get()?;
+    for (word, data) in data.iter_mut().enumerate() {
+        let kept = KEPT
+            .iter()
+            .filter(|&&capability| (capability / 32) as usize == word);
+        let mask = kept.fold(0, |mask, capability| mask | 1 << (capability % 32));
+        data.effective &= mask;
+        data.permitted &= mask;
+        data.inheritable = 0;
+    }
+    let head = Head {
+        version: VERSION_3,
+        pid: 0,
+    };
+    // SAFETY: both point to structures of the layout that version 3 names.
+    if unsafe { libc::syscall(libc::SYS_capset, &raw const head, data.as_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+fn get() -> io::Result<[Data; 2]> {
+    let head = Head {
+        version: VERSION_3,
+        pid: 0,
+    };
+    let mut data = [Data::default(); 2];
+    // SAFETY: as in `reduce`; the kernel writes two structures.
+    if unsafe { libc::syscall(libc::SYS_capget, &raw const head, data.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(data)
+}

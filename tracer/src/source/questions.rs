@@ -1,0 +1,79 @@
+//! The observer's thread: it may block on a slow host while the ring is still drained.
+
+use std::{sync::mpsc, thread};
+
+use tokio::sync::mpsc as asynchronous;
+
+use super::{clock, host::Observer};
+use crate::event::{Event, Process, ProcessKind, Question};
+
+/// What the thread is asked to do.
+enum Job {
+    Ask(Question),
+    Follow(u32),
+    Forget(u32),
+}
+
+/// A handle on the thread; it ends when the handle is dropped.
+#[derive(Debug)]
+pub(super) struct Questions {
+    jobs: mpsc::SyncSender<Job>,
+    answers: asynchronous::UnboundedReceiver<Vec<Event>>,
+}
+
+/// Questions under way at once; the correlator asks the same thing no more than five times a second.
+const JOBS: usize = 4096;
+
+impl Questions {
+    pub(super) fn start(mut observer: Observer) -> std::io::Result<Self> {
+        let (jobs, todo) = mpsc::sync_channel(JOBS);
+        let (done, answers) = asynchronous::unbounded_channel();
+        thread::Builder::new()
+            .name("observer".to_owned())
+            .spawn(move || {
+                while let Ok(job) = todo.recv() {
+                    match job {
+                        Job::Ask(question) => {
+                            if done.send(observer.answer(&question, clock::now())).is_err() {
+                                return;
+                            }
+                        }
+                        Job::Follow(worker) => observer.follow(worker),
+                        Job::Forget(worker) => observer.forget(worker),
+                    }
+                }
+            })?;
+        Ok(Self { jobs, answers })
+    }
+
+    /// Asks; when too much is under way already the question is dropped, and its case goes without the answer.
+    pub(super) fn ask(&self, question: Question) {
+        let _ = self.jobs.try_send(Job::Ask(question));
+    }
+
+    /// Tells who came and went: a worker's logs are read from where they end when it comes.
+    pub(super) fn tell(&self, event: &Event) {
+        let job = match event {
+            Event::Worker(worker) => Job::Follow(worker.pid),
+            Event::Process(Process {
+                pid,
+                kind: ProcessKind::Exited { .. },
+                ..
+            }) => Job::Forget(*pid),
+            _ => return,
+        };
+        let _ = self.jobs.try_send(job);
+    }
+
+    /// The next answer's events; never ends while the handle lives.
+    pub(super) async fn answer(&mut self) -> Vec<Event> {
+        self.answers.recv().await.unwrap_or_default()
+    }
+
+    /// What is there already.
+    pub(super) fn drain(&mut self, into: &mut Vec<Event>) {
+        while let Ok(events) = self.answers.try_recv() {
+            into.extend(events);
+        }
+    }
+}

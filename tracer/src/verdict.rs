@@ -1,0 +1,91 @@
+//! What a verdict is: the contract of `--format json`, one object a failed request.
+
+use crate::event::Time;
+
+/// How sure a verdict is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Confidence {
+    /// The evidence does not decide.
+    Unknown,
+    /// The only cause that fits what was seen; a fact is out of sight and is named.
+    Inferred,
+    /// The kernel showed it.
+    Proven,
+}
+
+/// The request as far as it is known.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Request {
+    /// The client's address.
+    pub client: Option<String>,
+    /// The `Host` it asked for.
+    pub host: Option<String>,
+    /// The request line.
+    pub line: Option<String>,
+}
+
+/// One try of nginx's to reach an upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptVerdict {
+    /// `IP:port`, `[v6]:port` or `unix:/path`.
+    pub upstream: Option<String>,
+    /// A catalogue id; `null` for an attempt that succeeded.
+    pub cause: Option<&'static str>,
+    /// The errno's name nginx got, if any.
+    pub errno: Option<String>,
+    /// On a kept-alive connection.
+    pub reused: bool,
+    /// When it began.
+    pub start: Time,
+    /// When it ended.
+    pub end: Time,
+}
+
+/// Something seen, at its time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Evidence {
+    /// When; `None` for a state of the host rather than an event ("nearby").
+    pub time: Option<Time>,
+    /// A stable id: `connect`, `rst-sent`, `rst-received`, `error`, `drop`, `icmp`, `route`, `retransmit`, `nearby`,
+    /// `listener`, `path`, `answer`, `lost`, ….
+    pub event: &'static str,
+    /// The sentence.
+    pub text: String,
+}
+
+/// One failed request, explained.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// When nginx made the error answer (or the masked failure was over).
+    pub time: Time,
+    /// What the client got.
+    pub status: Option<u16>,
+    /// A retry hid the failure from the client.
+    pub masked: bool,
+    /// Catalogue id.
+    pub cause: &'static str,
+    /// How sure.
+    pub confidence: Confidence,
+    /// The worker's pid on the host.
+    pub worker: u32,
+    /// The container or unit nginx runs in, where its cgroup names one.
+    pub unit: Option<String>,
+    /// nginx's connection number.
+    pub connection: Option<u64>,
+    /// Where known.
+    pub request: Option<Request>,
+    /// The upstream the cause speaks of; `None` where nginx never tried one.
+    pub upstream: Option<String>,
+    /// The errno's name, if one was involved.
+    pub errno: Option<String>,
+    /// All tries, in order.
+    pub attempts: Vec<AttemptVerdict>,
+    /// One sentence.
+    pub summary: String,
+    /// How we know, in order of time.
+    pub evidence: Vec<Evidence>,
+    /// What to do, most useful first.
+    pub advice: Vec<String>,
+    /// Kernel records lost so far in this run that could touch this verdict.
+    pub lost_events: u64,
+}

@@ -1,0 +1,50 @@
+//! The Debian and Ubuntu packages that the demo and the tests run. They are unpacked under
+//! `target/root` with what they depend on, never installed: installing nginx would start a server
+//! on port 80.
+
+/// A package to unpack.
+pub(crate) struct Package {
+    pub(crate) name: &'static str,
+    /// What it is for, as setup says it.
+    pub(crate) purpose: &'static str,
+    /// A release without it still passes setup; the tests that need it then say that they skip.
+    pub(crate) optional: bool,
+}
+
+const fn required(name: &'static str, purpose: &'static str) -> Package {
+    Package {
+        name,
+        purpose,
+        optional: false,
+    }
+}
+
+/// What is unpacked, first to last.
+pub(crate) const PACKAGES: [Package; 6] = [
+    required("nginx", "the server under test"),
+    required("libnginx-mod-stream", "nginx's TCP and UDP proxy"),
+    required("nftables", "firewall faults"),
+    required("iproute2", "network namespaces and routing faults"),
+    required("openssl", "certificates of TLS upstreams"),
+    Package {
+        name: "bpftool",
+        purpose: "faults made by BPF programs",
+        // Ubuntu before 24.10 has it only as a part of each kernel's own tools.
+        optional: true,
+    },
+];
+
+/// Dependencies that are left out of the tree.
+///
+/// libc6 belongs to the host's loader: another libc beside it breaks every program that the tree's
+/// libraries are offered to. The others serve maintainer scripts, which are never run here; every
+/// Debian has them.
+pub(crate) const LEFT_OUT: [&str; 7] = [
+    "libc6",
+    "libc-bin",
+    "debconf",
+    "dpkg",
+    "init-system-helpers",
+    "perl-base",
+    "tar",
+];

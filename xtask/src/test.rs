@@ -1,0 +1,79 @@
+//! `cargo xtask test`: every check there is. A failed check does not stop the ones after it; the end
+//! names those that failed, repeats each skip, and gives the counts on the last line.
+
+mod checks;
+mod kernel;
+mod tally;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::workspace::Workspace;
+use crate::{setup, toolchain};
+pub(crate) use kernel::environment;
+use tally::Tally;
+
+/// Format, clippy (host and BPF), docs, unit, property and real-kernel tests
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  cargo xtask test            everything; the last line is the count
+  cargo xtask test refused    only the tests whose name contains `refused`")]
+pub(crate) struct Arguments {
+    /// Run only the tests whose name contains this, and no other check
+    filter: Option<String>,
+}
+
+/// A check and whether it passed.
+struct Outcome {
+    check: &'static str,
+    passed: bool,
+}
+
+pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
+    setup::everything(workspace)?;
+    let filter = arguments.filter.as_deref();
+    let mut outcomes = Vec::new();
+    if filter.is_none() {
+        toolchain::ensure_checkers(workspace)?;
+        for (check, command) in checks::all(workspace)? {
+            outcomes.push(attempt(check, || checks::passes(workspace, command)));
+        }
+    }
+    let mut tally = Tally::default();
+    outcomes.push(attempt("unit, property and doc tests", || {
+        checks::host_tests(workspace, filter, &mut tally)
+    }));
+    outcomes.push(attempt("real-kernel tests", || {
+        kernel::tests(workspace, filter, &mut tally)
+    }));
+
+    Ok(summarise(&outcomes, &tally))
+}
+
+/// A check that cannot even run has failed: its reason is said here, the others still run.
+fn attempt(check: &'static str, run: impl FnOnce() -> Result<bool>) -> Outcome {
+    println!("\n== {check}");
+    let passed = run().unwrap_or_else(|error| {
+        eprintln!("xtask: {check}: {error:#}");
+        false
+    });
+    Outcome { check, passed }
+}
+
+fn summarise(outcomes: &[Outcome], tally: &Tally) -> ExitCode {
+    println!("\n== summary");
+    for outcome in outcomes {
+        let word = if outcome.passed { "ok" } else { "FAILED" };
+        println!("{word:>6}  {}", outcome.check);
+    }
+    for skip in tally.skips() {
+        println!("  skip  {skip}");
+    }
+    println!("{tally}");
+    if outcomes.iter().all(|outcome| outcome.passed) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}

@@ -1,0 +1,175 @@
+//! Counts what test programs report. libtest has no word for a test that finds, once it runs, that
+//! it cannot: such a test prints `SKIPPED: name: reason` and returns. Those count as skipped here,
+//! not as passed, and so do ignored tests.
+
+use std::fmt;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result};
+
+use crate::command;
+
+/// The counts of all test programs so far.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Tally {
+    reported_ok: u64,
+    failed: u64,
+    ignored: u64,
+    /// `name: reason` of each test that said it skips.
+    skipped: Vec<String>,
+    ignored_names: Vec<String>,
+    /// Among the outputs of failed tests, whose skips are failures.
+    in_failures: bool,
+}
+
+impl Tally {
+    /// Runs test programs to the end, passing their output through. False: something failed.
+    pub(crate) fn follow(&mut self, tests: &mut Command) -> Result<bool> {
+        let failed_before = self.failed;
+        let mut child = tests
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("running `{}`", command::line(tests)))?;
+        let stdout = child.stdout.take().context("the tests' stdout")?;
+        for line in BufReader::new(stdout).split(b'\n') {
+            let line = line.context("reading the tests' output")?;
+            let line = String::from_utf8_lossy(&line);
+            // A closed pipe behind us must not end the tests half way, faults still in place.
+            let _ = writeln!(std::io::stdout(), "{line}");
+            self.read(&line);
+        }
+        let status = child.wait().context("waiting for the tests")?;
+        if !status.success() && self.failed == failed_before {
+            self.lost();
+        }
+        Ok(status.success())
+    }
+
+    /// Tests that did not compile or died without a report: at least one has failed.
+    pub(crate) fn lost(&mut self) {
+        self.failed += 1;
+    }
+
+    /// Each skipped test, with its reason where it gave one.
+    pub(crate) fn skips(&self) -> impl Iterator<Item = &str> {
+        self.skipped
+            .iter()
+            .chain(&self.ignored_names)
+            .map(String::as_str)
+    }
+
+    fn read(&mut self, line: &str) {
+        if let Some(result) = line.strip_prefix("test result: ") {
+            self.reported_ok += count(result, "passed");
+            self.failed += count(result, "failed");
+            self.ignored += count(result, "ignored");
+        } else if let Some(skip) = line.strip_prefix("SKIPPED: ") {
+            if !self.in_failures {
+                self.skipped.push(skip.to_owned());
+            }
+        } else if line == "failures:" {
+            self.in_failures = true;
+        } else if line.starts_with("running ") && line.contains(" test") {
+            self.in_failures = false;
+        } else if let Some((name, reason)) = line
+            .strip_prefix("test ")
+            .and_then(|test| test.split_once(" ... ignored"))
+        {
+            self.ignored_names
+                .push(format!("{name}{}", reason.replacen(", ", ": ", 1)));
+        }
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let skipped = self.skipped.len() as u64;
+        write!(
+            f,
+            "{} passed, {} failed, {} skipped",
+            self.reported_ok.saturating_sub(skipped),
+            self.failed,
+            self.ignored + skipped
+        )
+    }
+}
+
+/// The number before `word` in "ok. 3 passed; 0 failed; …".
+fn count(result: &str, word: &str) -> u64 {
+    let mut words = result
+        .split([' ', ';', '.'])
+        .filter(|word| !word.is_empty());
+    let mut before = words.next();
+    for current in words {
+        if current == word {
+            return before.and_then(|number| number.parse().ok()).unwrap_or(0);
+        }
+        before = Some(current);
+    }
+    0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally(output: &str) -> Tally {
+        let mut tally = Tally::default();
+        output.lines().for_each(|line| tally.read(line));
+        tally
+    }
+
+    #[test]
+    fn programs_add_up() {
+        let tally = tally(
+            "running 2 tests\n\
+             test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.1s\n\
+             running 3 tests\n\
+             test result: FAILED. 2 passed; 1 failed; 0 ignored; 0 measured; 7 filtered out; finished in 0.1s",
+        );
+        assert_eq!(tally.to_string(), "4 passed, 1 failed, 0 skipped");
+    }
+
+    #[test]
+    fn a_test_that_says_it_skips_is_not_passed() {
+        let tally = tally(
+            "running 2 tests\n\
+             SKIPPED: lsm_denies: this kernel has no BPF LSM\n\
+             test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.1s",
+        );
+        assert_eq!(tally.to_string(), "1 passed, 0 failed, 1 skipped");
+        let skips: Vec<_> = tally.skips().collect();
+        assert_eq!(skips, ["lsm_denies: this kernel has no BPF LSM"]);
+    }
+
+    #[test]
+    fn an_ignored_test_is_skipped_by_name() {
+        let tally = tally(
+            "running 1 test\n\
+             test slow ... ignored, takes an hour\n\
+             test result: ok. 0 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.1s",
+        );
+        assert_eq!(tally.to_string(), "0 passed, 0 failed, 1 skipped");
+        assert_eq!(tally.skips().collect::<Vec<_>>(), ["slow: takes an hour"]);
+    }
+
+    #[test]
+    fn a_test_that_said_it_skips_and_failed_is_failed_only() {
+        let tally = tally(
+            "running 1 test\n\
+             failures:\n\
+             SKIPPED: half: changed its mind\n\
+             test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.1s",
+        );
+        assert_eq!(tally.to_string(), "0 passed, 1 failed, 0 skipped");
+    }
+
+    #[test]
+    fn tests_that_die_without_a_report_are_a_failure() -> Result<()> {
+        let mut tally = Tally::default();
+        assert!(!tally.follow(&mut Command::new("false"))?);
+        assert_eq!(tally.to_string(), "0 passed, 1 failed, 0 skipped");
+        Ok(())
+    }
+}

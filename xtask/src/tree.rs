@@ -1,0 +1,95 @@
+//! `target/root`: the packages of [`crate::packages`] with their dependencies, unpacked.
+//!
+//! Resolved as if nothing were installed, so the tree is the same whatever the host has, and a
+//! missing package shows on every machine. A program of the tree needs the tree's library folders
+//! in `LD_LIBRARY_PATH`. The tree appears whole or not at all.
+
+mod apt;
+mod links;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::command;
+use crate::packages::{LEFT_OUT, PACKAGES};
+use crate::workspace::Workspace;
+use apt::{Apt, Archive};
+
+/// Unpacks what the list of packages asks for, unless it stands.
+pub(crate) fn ensure(workspace: &Workspace) -> Result<()> {
+    let tree = workspace.tree();
+    // The list itself is the stamp: a changed list is a new tree.
+    let stamp = tree.join(".packages");
+    let wanted = PACKAGES.map(|package| package.name).join(" ");
+    if fs::read_to_string(&stamp).is_ok_and(|standing| standing == wanted) {
+        return Ok(());
+    }
+    for program in ["apt-get", "dpkg-deb"] {
+        if !command::exists(program)? {
+            bail!("the demo and the tests unpack Debian packages: no {program} on this host");
+        }
+    }
+
+    eprintln!("setup: asking the host's apt sources, through a state of its own in target/apt");
+    let apt = Apt::new(workspace)?;
+    apt.update()?;
+    let archives = archives(&apt)?;
+    announce(&archives);
+    let files = apt.download(&archives)?;
+
+    let fresh = workspace.target().join("root.new");
+    empty(&fresh)?;
+    for file in &files {
+        command::run(Command::new("dpkg-deb").arg("-x").arg(file).arg(&fresh))
+            .with_context(|| format!("unpacking {}", file.display()))?;
+    }
+    links::keep_inside(&fresh)?;
+    fs::write(fresh.join(".packages"), &wanted).context("stamping the unpacked packages")?;
+    if tree.exists() {
+        fs::remove_dir_all(&tree).with_context(|| format!("removing {}", tree.display()))?;
+    }
+    fs::rename(&fresh, &tree).with_context(|| format!("renaming to {}", tree.display()))?;
+    apt.forget()
+}
+
+fn archives(apt: &Apt) -> Result<Vec<Archive>> {
+    let mut names = Vec::new();
+    for package in &PACKAGES {
+        if package.optional && !apt.has(package.name)? {
+            eprintln!(
+                "setup: this release has no package {}: {} are left out",
+                package.name, package.purpose
+            );
+            continue;
+        }
+        names.push(package.name);
+    }
+    let mut archives = apt.resolve(&names)?;
+    archives.retain(|archive| !LEFT_OUT.contains(&archive.package.as_str()));
+    Ok(archives)
+}
+
+fn announce(archives: &[Archive]) {
+    let bytes: u64 = archives.iter().map(|archive| archive.bytes).sum();
+    eprintln!(
+        "setup: unpacking {} packages ({}.{} MB to fetch) under target/root; nothing is installed on this host",
+        archives.len(),
+        bytes / 1_000_000,
+        bytes % 1_000_000 / 100_000
+    );
+    for package in &PACKAGES {
+        if archives.iter().any(|one| one.package == package.name) {
+            eprintln!("         {}: {}", package.name, package.purpose);
+        }
+    }
+}
+
+fn empty(folder: &Path) -> Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder).with_context(|| format!("removing {}", folder.display()))?;
+    }
+    fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))
+}

@@ -1,6 +1,5 @@
-//! How long a user waits: from exec to `tracing`, from a request that fails
-//! at once to its verdict. Prints the medians; the
-//! limits asserted are generous, a loaded machine must not fail them.
+//! How long a user waits: from exec to `tracing`, from a request that fails at once to its verdict.
+//! Prints the medians; the limits asserted are generous, a loaded machine must not fail them.
 
 use std::time::Duration;
 

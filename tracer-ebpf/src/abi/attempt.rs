@@ -76,8 +76,8 @@ pub struct FirstByte {
     pub start: u64,
     /// `pc->start_time`.
     pub begun: u32,
-    /// Zero.
-    pub padding2: u32,
+    /// `pc->tries` left at the call.
+    pub tries: u32,
     /// HTTP/1 status, 0 unread.
     pub status: u16,
     /// Zero.
@@ -101,7 +101,7 @@ impl FirstByte {
         peer: 0,
         start: 0,
         begun: 0,
-        padding2: 0,
+        tries: 0,
         status: 0,
         padding: 0,
         address_len: 0,

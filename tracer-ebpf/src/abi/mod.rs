@@ -20,7 +20,7 @@ pub use self::{
     dns::{ANSWERED, ASKED, DNS, Dns, FAILED, QUESTION_LEN},
     flow::{DROP_SLOTS, DropSlot, Flow, FlowKey},
     process::{EXECUTED, EXITED, FORKED, PROCESS, Process},
-    request::{ANSWER, Answer, FORMAT_LEN, LOG_CALL, LogCall, TEXT_LEN},
+    request::{ANSWER, Answer, FORMAT_LEN, LOG_CALL, LOG_CALL_STREAM, LogCall, TEXT_LEN},
     worker::{Master, Worker},
 };
 

@@ -32,6 +32,9 @@ pub struct Answer {
     pub padding: [u8; 4],
 }
 
+/// In `level`: the log is a `stream {}` session's.
+pub const LOG_CALL_STREAM: u32 = 0x100;
+
 /// Bytes kept of a text or name that a log call was given.
 pub const TEXT_LEN: usize = 96;
 
@@ -47,11 +50,11 @@ pub struct LogCall {
     pub connection: u64,
     /// `pc->start_time`.
     pub begun: u32,
-    /// Zero.
-    pub padding: u32,
+    /// `pc->tries` left.
+    pub tries: u32,
     /// The errno given, 0 none.
     pub errno: u32,
-    /// `NGX_LOG_*`.
+    /// `NGX_LOG_*`, with [`LOG_CALL_STREAM`] for a `stream {}` session's.
     pub level: u32,
     /// The format string, NUL-terminated unless longer.
     pub format: [u8; FORMAT_LEN],
@@ -75,7 +78,7 @@ impl LogCall {
         peer: 0,
         connection: 0,
         begun: 0,
-        padding: 0,
+        tries: 0,
         errno: 0,
         level: 0,
         format: [0; FORMAT_LEN],

@@ -40,7 +40,7 @@ pub fn connect_peer(ctx: ProbeContext) -> u32 {
         worker.peer = peer;
         worker.start = task::now();
         worker.begun = begun(peer);
-        worker.tries = read::user::<u64>(peer.wrapping_add(PC_TRIES)).unwrap_or(0) as u32;
+        worker.tries = tries(peer);
         worker.is_retry = is_retry(pid, worker, peer);
         worker.socket = 0;
         worker.has_logged = 0;
@@ -84,6 +84,12 @@ pub fn connect_peer_return(ctx: RetProbeContext) -> u32 {
 #[inline(always)]
 pub fn begun(peer: u64) -> u32 {
     read::user::<u64>(peer.wrapping_add(PC_START_TIME)).unwrap_or(0) as u32
+}
+
+/// `pc->tries`: how many are left.
+#[inline(always)]
+pub fn tries(peer: u64) -> u32 {
+    read::user::<u64>(peer.wrapping_add(PC_TRIES)).unwrap_or(0) as u32
 }
 
 /// The socket behind `pc->connection`.

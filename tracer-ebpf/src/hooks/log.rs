@@ -7,7 +7,7 @@ use aya_ebpf::{
     macros::uprobe,
     programs::ProbeContext,
 };
-use tracer_ebpf::abi::{LOG_CALL, LogCall};
+use tracer_ebpf::abi::{LOG_CALL, LOG_CALL_STREAM, LogCall, Worker};
 
 use crate::{
     emit::{self, Urgency},
@@ -15,6 +15,7 @@ use crate::{
         attempt,
         request::{LOG_CONNECTION, peer_of},
     },
+    maps::{REQUESTS, RequestKey},
     read, task,
 };
 
@@ -22,6 +23,10 @@ use crate::{
 const ERROR: u64 = 4;
 // ngx_log_t.data, src/core/ngx_log.h; for a request it is an ngx_http_log_ctx_t, src/http/ngx_http_request.h.
 const LOG_DATA: u64 = 40;
+/// `NGX_STREAM_MODULE`, the signature every `ngx_stream_session_t` begins with (src/stream/ngx_stream.h).
+const STREAM: u32 = 0x4d52_5453;
+/// `s->upstream`: before 1.25.5, and since.
+const SESSION_UPSTREAM: [u64; 2] = [72, 80];
 const CONTEXT_REQUEST: u64 = 8;
 const CONTEXT_CURRENT: u64 = 16;
 
@@ -51,13 +56,15 @@ pub fn log_error(ctx: ProbeContext) -> u32 {
     let second = ctx.arg::<u64>(5).unwrap_or(0);
     emit::in_place(&UNKNOWN, Urgency::Whenever, |record| {
         record.header = emit::header::<LogCall>(LOG_CALL, pid, task::now());
-        record.peer = peer(log);
+        let (peer, stream) = peer(worker, pid, log);
+        record.peer = peer;
         if record.peer != 0 {
             record.begun = attempt::begun(record.peer);
+            record.tries = attempt::tries(record.peer);
         }
         record.connection = read::user(log.wrapping_add(LOG_CONNECTION)).unwrap_or(0);
         record.errno = errno;
-        record.level = level as u32;
+        record.level = level as u32 | stream;
         // SAFETY: the helper checks the address itself.
         let _ = unsafe { bpf_probe_read_user_str_bytes(format as *const u8, &mut record.format) };
         text(record, argument, second);
@@ -90,18 +97,38 @@ fn text(record: &mut LogCall, argument: u64, second: u64) {
     }
 }
 
-/// The peer object of the request whose log it is.
+/// The peer object of the request or session whose log it is, and [`LOG_CALL_STREAM`] for a session's.
 #[inline(always)]
-fn peer(log: u64) -> u64 {
-    let Some(context) = read::user::<u64>(log.wrapping_add(LOG_DATA)) else {
-        return 0;
+fn peer(worker: &Worker, pid: u32, log: u64) -> (u64, u32) {
+    let Some(data) = read::user::<u64>(log.wrapping_add(LOG_DATA)) else {
+        return (0, 0);
     };
+    if read::user::<u32>(data) == Some(STREAM) {
+        return (session_peer(worker, pid, data), LOG_CALL_STREAM);
+    }
     for member in [CONTEXT_CURRENT, CONTEXT_REQUEST] {
-        if let Some(request) = read::user::<u64>(context.wrapping_add(member)) {
+        if let Some(request) = read::user::<u64>(data.wrapping_add(member)) {
             let peer = peer_of(request);
             if peer != 0 {
-                return peer;
+                return (peer, 0);
             }
+        }
+    }
+    (0, 0)
+}
+
+/// The peer object of a session (ngx_stream_upstream_t begins with it). The member has moved once: it is the one that
+/// this worker has tried.
+#[inline(always)]
+fn session_peer(worker: &Worker, pid: u32, session: u64) -> u64 {
+    for member in SESSION_UPSTREAM {
+        let peer: u64 = read::user(session.wrapping_add(member)).unwrap_or(0);
+        if peer == 0 {
+            continue;
+        }
+        let key = RequestKey::new(pid, peer, attempt::begun(peer));
+        if peer == worker.peer || REQUESTS.get_ptr(&key).is_some() {
+            return peer;
         }
     }
     0

@@ -44,6 +44,7 @@ pub fn received(ctx: BtfTracePointContext) -> i32 {
             record.peer = connection.peer;
             record.start = connection.start;
             record.begun = connection.begun;
+            record.tries = connection.tries;
             record.status = connection.status;
             record.address_len =
                 attempt::address(connection.peer, &mut record.address).unwrap_or(0);

@@ -64,6 +64,7 @@ pub(super) struct Scene<'a> {
 static NO_FACTS: Facts = Facts {
     listener: None,
     queue_at_retransmit: None,
+    peer_socket: None,
     unix_path: None,
     ports: None,
     descriptors: None,

@@ -188,6 +188,10 @@ pub struct LogCall {
     pub connection: u64,
     /// The request's peer object, where the call belongs to a request with an upstream.
     pub peer: Option<Peer>,
+    /// `pc->tries` left, see [`Failure::tries`].
+    pub tries: u32,
+    /// It belongs to a `stream {}` session, not to an HTTP request.
+    pub stream: bool,
     /// The format string, which names the place in nginx's source: `connect() failed`, `bind(%V) failed`.
     pub format: String,
     /// The text that stands for the format where that is only `%*s` (OpenSSL's errors).
@@ -222,6 +226,8 @@ pub struct FirstByte {
     pub socket: u64,
     /// The request's peer object.
     pub peer: Peer,
+    /// `pc->tries` left at the call, see [`Failure::tries`].
+    pub tries: u32,
     /// The upstream, where nginx's memory told it.
     pub remote: Option<Upstream>,
     /// The HTTP/1 status, where it could be read.

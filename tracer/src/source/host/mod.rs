@@ -13,6 +13,7 @@ mod listener;
 mod netlink;
 mod owner;
 mod path_walk;
+mod peer_socket;
 mod ports;
 mod route;
 mod sock_diag;
@@ -97,6 +98,15 @@ impl Observer {
                 let viewer = self.viewers.of(*worker)?;
                 unix_path::view(&viewer, path, &mut self.owners, now)
                     .map(|view| Finding::UnixPath(Box::new(view)))
+            }
+            Question::PeerSocket {
+                worker,
+                local,
+                remote,
+            } => {
+                let viewer = self.viewers.of(*worker)?;
+                peer_socket::view(viewer.pid, *local, *remote, &mut self.owners, now)
+                    .map(Finding::PeerSocket)
             }
             Question::Ports { worker, remote } => {
                 ports::view(self.viewers.of(*worker)?.pid, *remote).map(Finding::Ports)

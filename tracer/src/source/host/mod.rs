@@ -51,11 +51,14 @@ impl Observer {
         }
     }
 
-    /// Reads this worker's logs from here on. To be told as early as can be: what it logged before is not read.
+    /// Reads this worker's logs from here on, and its master's, which holds the same ones longer. To be told as early
+    /// as can be: what was logged before is not read.
     pub fn follow(&mut self, worker: u32) {
         self.logs.follow(worker);
         // Remembered for when it has ended; if it has already, there is nothing to remember.
-        let _ = self.viewers.of(worker);
+        if let Ok(viewer) = self.viewers.of(worker) {
+            self.logs.follow(viewer.status.parent);
+        }
     }
 
     /// The worker ended.

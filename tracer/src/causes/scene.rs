@@ -155,7 +155,13 @@ impl<'a> Scene<'a> {
         if remote.ip().to_canonical().is_loopback() {
             return Some(true);
         }
-        self.facts().listener.as_ref().map(|view| view.local)
+        let viewed = self.listener_views().last().map(|view| view.local);
+        // Unasked: the kernel connects to an own address from that address.
+        let from_itself = || {
+            let local = self.connection()?.local?.ip().to_canonical();
+            (local == remote.ip().to_canonical()).then_some(true)
+        };
+        viewed.or_else(from_itself)
     }
 
     /// Listener views about the attempt, the earliest first.
@@ -180,12 +186,11 @@ impl<'a> Scene<'a> {
 
     /// nginx's own calls to its log during the attempt whose format contains `words`.
     pub(super) fn log_call(&self, words: &str) -> Option<&'a LogCall> {
-        // A timeout is logged by the timer that ends the attempt, a moment after or before the socket is closed.
-        let slack = 5 * MILLISECOND;
+        // nginx logs before it closes the socket, on the same thread. A slack would take in the next attempt's line.
         self.case.log_calls.iter().find(|call| {
             call.format.contains(words)
                 && self.attempt.is_none_or(|attempt| {
-                    call.at.plus(slack) >= attempt.start && call.at <= attempt.end.plus(slack)
+                    (attempt.start..=attempt.end).contains(&call.at)
                 })
         })
     }

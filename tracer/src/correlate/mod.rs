@@ -8,8 +8,10 @@ mod host;
 mod lines;
 mod open;
 mod request;
+#[cfg(test)]
+mod tests;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque, hash_map::Entry};
 
 pub use case::{Attempt, Case, Course, Facts};
 
@@ -45,6 +47,8 @@ pub struct Correlator {
     requests: HashMap<(u32, Peer), Request>,
     /// When each request was last heard of.
     heard: BTreeMap<(Time, u32, Peer), ()>,
+    /// Requests whose retry got its first byte, the earliest first; some are over by now.
+    settling: VecDeque<(Time, u32, Peer)>,
     recent: HashMap<u32, VecDeque<(Peer, Attempt)>>,
     open: VecDeque<OpenCase>,
     host: HostMemory,
@@ -123,8 +127,9 @@ impl Correlator {
         }
         out.questions
             .extend(self.host.ask(Question::Log { worker }, at));
-        self.request(worker, peer, at, tries)
-            .add(Attempt::failed_at_once(failure), tries);
+        let attempt = Attempt::failed_at_once(failure);
+        self.request_tried(worker, peer, at, tries, &attempt)
+            .add(attempt, tries);
     }
 
     fn connection(&mut self, connection: Box<Connection>, out: &mut Outcome) {
@@ -142,10 +147,13 @@ impl Correlator {
             out.questions.extend(self.host.ask(question, at));
         }
         let succeeded = connection.first_byte.is_some();
-        let request = self.request(worker, peer, at, tries);
-        request.add(Attempt::connection(connection), tries);
+        let attempt = Attempt::connection(connection);
+        let request = self.request_tried(worker, peer, at, tries, &attempt);
+        request.add(attempt, tries);
         if succeeded {
-            request.settling.get_or_insert(at);
+            if request.settles(at) {
+                self.settling.push_back((at, worker, peer));
+            }
         } else {
             out.questions
                 .extend(self.host.ask(Question::Log { worker }, at));
@@ -154,16 +162,19 @@ impl Correlator {
 
     fn first_byte(&mut self, first: &FirstByte) {
         if let Some(request) = self.requests.get_mut(&(first.worker, first.peer)) {
-            request.settling.get_or_insert(first.at);
+            if request.settles(first.at) {
+                self.settling.push_back((first.at, first.worker, first.peer));
+            }
             request.status = first.status;
-            request.serving = Some(Attempt::succeeded(first));
+            request.serving = Some(Attempt::succeeded(first, request.attempts.last()));
         }
     }
 
     fn log_call(&mut self, call: LogCall) {
         if let Some(peer) = call.peer {
             let (worker, at) = (call.worker, call.at);
-            let request = self.request(worker, peer, at, u32::MAX);
+            self.end_other(worker, peer, at, call.connection);
+            let request = self.request(worker, peer, at);
             request.log_calls.push(call);
             request.log_calls.truncate(request::LOG_CALLS);
         }
@@ -172,6 +183,12 @@ impl Correlator {
     fn answer(&mut self, answer: &Answer, out: &mut Outcome) {
         let mut request = Request::default();
         if let Some(peer) = answer.peer {
+            self.end_other(
+                answer.worker,
+                peer,
+                answer.at,
+                answer.connection.unwrap_or(0),
+            );
             request = self
                 .requests
                 .remove(&(answer.worker, peer))
@@ -219,26 +236,24 @@ impl Correlator {
 
     /// Retries that succeeded become masked cases.
     fn settle(&mut self, now: Time, out: &mut Outcome) {
-        let settled: Vec<(u32, Peer)> = self
-            .requests
-            .iter()
-            .filter(|(_, request)| request.settling.is_some_and(|at| now.since(at) >= SETTLED))
-            .map(|(&key, _)| key)
-            .collect();
-        let mut cases = Vec::new();
-        for (worker, peer) in settled {
-            let Some(request) = self.requests.remove(&(worker, peer)) else {
+        while let Some(&(since, worker, peer)) = self.settling.front()
+            && now.since(since) >= SETTLED
+        {
+            self.settling.pop_front();
+            let Entry::Occupied(entry) = self.requests.entry((worker, peer)) else {
                 continue;
             };
+            if entry.get().settling != Some(since) {
+                continue;
+            }
+            let request = entry.remove();
             self.heard.remove(&(request.heard, worker, peer));
             if request.has_failed() {
                 out.questions
                     .extend(self.host.ask(Question::Log { worker }, now));
-                cases.push(OpenCase::masked(worker, request, now));
+                self.open.push_back(OpenCase::masked(worker, request, now));
             }
         }
-        cases.sort_by_key(|case| case.time);
-        self.open.extend(cases);
     }
 
     fn close_cases(&mut self, now: Time, out: &mut Outcome) {
@@ -259,18 +274,48 @@ impl Correlator {
         self.open = waiting;
     }
 
-    /// The request; a new one if the peer object was recycled, which ends the old one.
-    fn request(&mut self, worker: u32, peer: Peer, at: Time, tries: u32) -> &mut Request {
+    /// The request.
+    fn request(&mut self, worker: u32, peer: Peer, at: Time) -> &mut Request {
         let request = self.requests.entry((worker, peer)).or_default();
         self.heard.remove(&(request.heard, worker, peer));
-        if request.is_over(tries) {
-            let over = std::mem::take(request);
-            if over.settling.is_some() && over.has_failed() {
-                self.open.push_back(OpenCase::masked(worker, over, at));
-            }
-        }
         request.heard = at;
         self.heard.insert((at, worker, peer), ());
         request
+    }
+
+    /// The request of an attempt; a new one if the peer object was recycled, which ends the old one.
+    fn request_tried(
+        &mut self,
+        worker: u32,
+        peer: Peer,
+        at: Time,
+        tries: u32,
+        attempt: &Attempt,
+    ) -> &mut Request {
+        let request = self.request(worker, peer, at);
+        if request.is_over(tries, attempt) {
+            let new = request.split_off(attempt.start);
+            let over = std::mem::replace(request, new);
+            self.end(worker, over, at);
+        }
+        self.request(worker, peer, at)
+    }
+
+    /// Ends a request that is another client connection's: the peer object was recycled.
+    fn end_other(&mut self, worker: u32, peer: Peer, at: Time, connection: u64) {
+        if let Entry::Occupied(entry) = self.requests.entry((worker, peer))
+            && entry.get().is_of_another(connection)
+        {
+            let over = entry.remove();
+            self.heard.remove(&(over.heard, worker, peer));
+            self.end(worker, over, at);
+        }
+    }
+
+    /// A request that ended without an error answer: masked, or given up by its client.
+    fn end(&mut self, worker: u32, over: Request, at: Time) {
+        if over.settling.is_some() && over.has_failed() {
+            self.open.push_back(OpenCase::masked(worker, over, at));
+        }
     }
 }

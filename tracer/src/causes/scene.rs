@@ -189,9 +189,9 @@ impl<'a> Scene<'a> {
         // nginx logs before it closes the socket, on the same thread. A slack would take in the next attempt's line.
         self.case.log_calls.iter().find(|call| {
             call.format.contains(words)
-                && self.attempt.is_none_or(|attempt| {
-                    (attempt.start..=attempt.end).contains(&call.at)
-                })
+                && self
+                    .attempt
+                    .is_none_or(|attempt| (attempt.start..=attempt.end).contains(&call.at))
         })
     }
 

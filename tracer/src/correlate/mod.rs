@@ -163,7 +163,8 @@ impl Correlator {
     fn first_byte(&mut self, first: &FirstByte) {
         if let Some(request) = self.requests.get_mut(&(first.worker, first.peer)) {
             if request.settles(first.at) {
-                self.settling.push_back((first.at, first.worker, first.peer));
+                self.settling
+                    .push_back((first.at, first.worker, first.peer));
             }
             request.status = first.status;
             request.serving = Some(Attempt::succeeded(first, request.attempts.last()));
@@ -240,14 +241,21 @@ impl Correlator {
             && now.since(since) >= SETTLED
         {
             self.settling.pop_front();
-            let Entry::Occupied(entry) = self.requests.entry((worker, peer)) else {
+            let Entry::Occupied(mut entry) = self.requests.entry((worker, peer)) else {
                 continue;
             };
             if entry.get().settling != Some(since) {
                 continue;
             }
-            let request = entry.remove();
-            self.heard.remove(&(request.heard, worker, peer));
+            // What is logged after the first byte may be the next request's, in the same peer object.
+            let rest = entry.get_mut().split_off(since.plus(1));
+            let request = if rest.log_calls.is_empty() {
+                let request = entry.remove();
+                self.heard.remove(&(request.heard, worker, peer));
+                request
+            } else {
+                entry.insert(rest)
+            };
             if request.has_failed() {
                 out.questions
                     .extend(self.host.ask(Question::Log { worker }, now));

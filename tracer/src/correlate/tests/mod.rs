@@ -4,7 +4,9 @@ mod bounds;
 mod host_answers;
 mod kinds;
 mod log_lines;
+mod playing;
 mod properties;
+mod records;
 mod recycled;
 mod requests;
 mod retries;
@@ -12,6 +14,6 @@ mod scene;
 mod script;
 
 use self::{
-    kinds::Kind::{self, *},
+    kinds::Kind::*,
     scene::{Act, MS, SECOND, Scene},
 };

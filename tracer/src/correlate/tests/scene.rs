@@ -3,12 +3,16 @@
 
 use std::{collections::VecDeque, net::SocketAddr};
 
-use super::kinds::{self, Kind};
+use super::{
+    kinds::Kind,
+    playing::Playing,
+    records,
+};
 use crate::{
     causes,
     correlate::{Case, Correlator},
     event::{
-        Answer, Connection, Event, Fact, FirstByte, LogCall, LogLine, Peer, Question, Retransmit,
+        Answer, Event, Fact, FirstByte, LogCall, LogLine, Peer, Question, Retransmit,
         Time, Upstream,
         fact::{DescriptorsView, Finding, Worker},
     },
@@ -146,8 +150,8 @@ impl Scene {
             return;
         };
         let finding = match &question {
-            Question::Listener { address, .. } => kinds::listener(*address, self.queue),
-            Question::UnixPath { .. } => kinds::missing(),
+            Question::Listener { address, .. } => records::listener(*address, self.queue),
+            Question::UnixPath { .. } => records::missing(),
             Question::Descriptors { .. } => Finding::Descriptors(DescriptorsView::default()),
             Question::Log { worker } => {
                 let lines = self.log.extract_if(.., |(pid, _)| pid == worker);
@@ -178,10 +182,7 @@ impl Scene {
             is_retry: false,
             line: format!("GET /{connection}"),
         };
-        Playing {
-            scene: self,
-            request,
-        }
+        Playing::new(self, request)
     }
 
     /// One act of a request, now.
@@ -314,71 +315,4 @@ pub(super) fn replay(stream: impl IntoIterator<Item = (Time, Event)>) -> Vec<Ver
     }
     cases.extend(correlator.finish(now));
     cases.iter().filter_map(causes::judge).collect()
-}
-
-/// A request of an example, played act by act, 30 µs each.
-pub(super) struct Playing<'a> {
-    scene: &'a mut Scene,
-    request: Request,
-}
-
-impl Playing<'_> {
-    /// Another request than any before in its peer object, by nginx's milliseconds.
-    pub(super) fn begun(mut self, begun: u32) -> Self {
-        self.request.peer.begun = begun;
-        self
-    }
-
-    pub(super) fn tries(mut self, tries: u32) -> Self {
-        self.request.tries = tries;
-        self
-    }
-
-    pub(super) fn line(mut self, line: &str) -> Self {
-        line.clone_into(&mut self.request.line);
-        self
-    }
-
-    pub(super) fn acts(mut self, acts: &[Act]) -> Self {
-        for &act in acts {
-            self.scene.wait(30_000);
-            self.scene.play(&mut self.request, act);
-        }
-        self
-    }
-
-    /// An attempt fails.
-    pub(super) fn fails(self, kind: Kind) -> Self {
-        self.acts(&attempt(kind))
-    }
-
-    pub(super) fn waits(self, nanoseconds: u64) -> Self {
-        self.scene.wait(nanoseconds);
-        self
-    }
-
-    /// An attempt is answered; its connection is kept alive.
-    pub(super) fn is_served(self) -> Self {
-        self.acts(&[Act::Begin, Act::FirstByte])
-    }
-
-    /// An attempt is answered, and its connection closed.
-    pub(super) fn is_served_and_closed(self) -> Self {
-        self.acts(&[Act::Begin, Act::Record(Kind::Served)])
-    }
-
-    /// nginx makes an error answer.
-    pub(super) fn answers(self, status: u16) {
-        let _ = self.acts(&[Act::Answer(status)]);
-    }
-
-    /// The record of an attempt, changed.
-    pub(super) fn closes(self, kind: Kind, change: impl FnOnce(&mut Connection)) -> Self {
-        let playing = self.acts(&[Act::Begin]);
-        playing.scene.wait(30_000);
-        let mut connection = kind.connection(&playing.request, playing.scene.now);
-        change(&mut connection);
-        playing.scene.feed(Event::Connection(Box::new(connection)));
-        playing
-    }
 }

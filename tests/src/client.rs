@@ -71,8 +71,8 @@ pub struct Answer {
     pub path: String,
     /// The status it got.
     pub status: u16,
-    /// When the answer had come.
-    pub at: Instant,
+    /// When it began to ask.
+    pub asked: Instant,
 }
 
 /// Sends one GET over plain HTTP/1.1 and gives the status.
@@ -95,13 +95,14 @@ pub fn send(front: Front, paths: &[String], concurrency: usize) -> Result<Vec<An
             .map(|_| {
                 scope.spawn(|| -> Result<()> {
                     while let Some(path) = paths.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        let asked = Instant::now();
                         let status = front
                             .get(path)
                             .with_context(|| format!("no answer to GET {path}"))?;
                         let answer = Answer {
                             path: path.clone(),
                             status,
-                            at: Instant::now(),
+                            asked,
                         };
                         answers
                             .lock()

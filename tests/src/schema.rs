@@ -4,6 +4,7 @@
 //! unchecked. The validators on crates.io bring 70 to 100 crates for the same.
 
 use anyhow::{Context, Result, bail};
+use regex_lite::Regex;
 use serde_json::{Map, Value};
 
 /// Everything in which `value` breaks the schema `root`, with its place.
@@ -31,7 +32,7 @@ fn check(
     for (keyword, rule) in rules {
         let mut wrong = |text: String| found.push(format!("{place}: {text}: {value}"));
         match keyword.as_str() {
-            "$schema" | "$id" | "$defs" | "$comment" | "title" | "description" | "examples" => {}
+            "$schema" | "$defs" | "title" | "description" => {}
             "type" => {
                 let kinds = rule
                     .as_array()
@@ -46,28 +47,33 @@ fn check(
                     wrong(format!("is none of {rule}"));
                 }
             }
-            "const" if rule != value => wrong(format!("is not {rule}")),
-            "const" => {}
-            "minimum" if value.as_f64() < rule.as_f64() => wrong(format!("is below {rule}")),
-            "maximum" if value.is_number() && value.as_f64() > rule.as_f64() => {
-                wrong(format!("is above {rule}"));
+            "minimum" | "maximum" => {
+                let (limit, number) = (rule.as_f64(), value.as_f64());
+                let beyond = if keyword == "minimum" {
+                    number < limit
+                } else {
+                    number > limit
+                };
+                if number.is_some() && beyond {
+                    wrong(format!("is beyond the {keyword} {rule}"));
+                }
             }
-            "minimum" | "maximum" => {}
             "minLength" => {
                 let length = value.as_str().map(|text| text.chars().count() as u64);
-                if length < rule.as_u64() && length.is_some() {
+                if length.is_some() && length < rule.as_u64() {
                     wrong(format!("is shorter than {rule}"));
                 }
             }
-            "minItems" => {
+            "maxItems" => {
                 let length = value.as_array().map(|items| items.len() as u64);
-                if length < rule.as_u64() && length.is_some() {
-                    wrong(format!("has fewer than {rule}"));
+                if length > rule.as_u64() {
+                    wrong(format!("has more than {rule} items"));
                 }
             }
-            "format" if rule == "date-time" => {
-                if value.as_str().is_some_and(|text| !is_date_time(text)) {
-                    wrong("is no RFC 3339 time".into());
+            "pattern" => {
+                let pattern = Regex::new(rule.as_str().context("pattern is no string")?)?;
+                if value.as_str().is_some_and(|text| !pattern.is_match(text)) {
+                    wrong(format!("does not match {rule}"));
                 }
             }
             "required" => {
@@ -105,21 +111,16 @@ fn check(
                 let target = target.with_context(|| format!("{rule} leads nowhere"))?;
                 check(root, target, value, place, found)?;
             }
-            "allOf" | "anyOf" | "oneOf" => {
-                let list = rule.as_array().context("not a list of schemas")?;
+            "oneOf" => {
+                let list = rule.as_array().context("oneOf is no list")?;
                 let mut right = 0;
                 for schema in list {
                     let mut inner = Vec::new();
                     check(root, schema, value, place, &mut inner)?;
                     right += usize::from(inner.is_empty());
                 }
-                let fits = match keyword.as_str() {
-                    "allOf" => right == list.len(),
-                    "anyOf" => right > 0,
-                    _ => right == 1,
-                };
-                if !fits {
-                    wrong(format!("fits {right} of {} in {keyword}", list.len()));
+                if right != 1 {
+                    wrong(format!("fits {right} of {} schemas", list.len()));
                 }
             }
             other => bail!("{place}: the schema's keyword {other} is unknown here: add it"),
@@ -145,23 +146,6 @@ fn is_kind(value: &Value, kind: &Value) -> bool {
     }
 }
 
-/// `2026-11-20T10:15:23.000123456Z`, the fraction optional, the offset Z or `+01:00`.
-fn is_date_time(text: &str) -> bool {
-    let shape: String = text
-        .chars()
-        .map(|letter| if letter.is_ascii_digit() { '0' } else { letter })
-        .collect();
-    let Some(rest) = shape.strip_prefix("0000-00-00T00:00:00") else {
-        return false;
-    };
-    let rest = match rest.strip_prefix('.') {
-        Some(fraction) if fraction.starts_with('0') => fraction.trim_start_matches('0'),
-        Some(_) => return false,
-        None => rest,
-    };
-    matches!(rest, "Z" | "+00:00" | "-00:00")
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -174,24 +158,23 @@ mod tests {
             "type": "object",
             "required": ["time", "status"],
             "properties": {
-                "time": {"type": "string", "format": "date-time"},
+                "time": {"type": "string", "pattern": "^[0-9]{4}Z$"},
                 "status": {"$ref": "#/$defs/status"},
-                "list": {"type": "array", "minItems": 1, "items": {"enum": ["a", null]}}
+                "list": {"type": "array", "maxItems": 2, "items": {"enum": ["a", null]}}
             },
             "additionalProperties": false,
-            "$defs": {"status": {"anyOf": [{"type": "integer", "minimum": 500}, {"type": "null"}]}}
+            "$defs": {"status": {"oneOf": [{"type": "integer", "minimum": 500}, {"type": "null"}]}}
         });
-        let right =
-            json!({"time": "2026-11-20T10:15:23.000123456Z", "status": 502, "list": ["a", null]});
+        let right = json!({"time": "2026Z", "status": 502, "list": ["a", null]});
         assert_eq!(errors(&schema, &right)?, Vec::<String>::new());
         for wrong in [
             json!(1),
-            json!({"time": "2026-11-20T10:15:23Z"}),
+            json!({"time": "2026Z"}),
             json!({"time": "yesterday", "status": 502}),
-            json!({"time": "2026-11-20T10:15:23Z", "status": 200}),
-            json!({"time": "2026-11-20T10:15:23Z", "status": null, "list": []}),
-            json!({"time": "2026-11-20T10:15:23Z", "status": null, "list": ["b"]}),
-            json!({"time": "2026-11-20T10:15:23Z", "status": null, "more": 1}),
+            json!({"time": "2026Z", "status": 200}),
+            json!({"time": "2026Z", "status": null, "list": ["a", "a", "a"]}),
+            json!({"time": "2026Z", "status": null, "list": ["b"]}),
+            json!({"time": "2026Z", "status": null, "more": 1}),
         ] {
             assert_eq!(errors(&schema, &wrong)?.len(), 1, "{wrong}");
         }

@@ -92,7 +92,7 @@ fn a_cgroup_program_that_says_refused_is_no_missing_listener() -> Result<()> {
 #[test]
 fn a_cgroup_program_that_drops_packets() -> Result<()> {
     let expected = Expected::timeout("cgroup-denied", "127.0.0.1:9001").inferred();
-    denied_by_cgroup(Denial::Egress, expected, "proxy_connect_timeout 1s;")
+    denied_by_cgroup(Denial::Egress, expected, "proxy_connect_timeout 1500ms;")
 }
 
 #[test]

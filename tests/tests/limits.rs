@@ -112,12 +112,17 @@ fn no_connection_slot_is_left() -> Result<()> {
     expected.errno = None;
     expected.logged = vec!["worker_connections are not enough while connecting".into()];
     let site = stage.start(vec![Fault::proxy(expected, "")])?;
-    // Half a request each, which nginx does not drop to make room, until one slot is left.
+    // Clients that nginx waits for and does not drop to make room, until one slot is left.
     let mut held = Vec::new();
     while site.netns.enter(|| client::get("/full"))? == 502 {
         assert!(held.len() < SLOTS, "nginx has more slots than it was given");
         let mut stream = site.netns.enter(|| client::dial("127.0.0.1:80"))?;
-        stream.write_all(b"GET /ready HTTP/1.1\r\n")?;
+        stream.write_all(
+            b"POST /full HTTP/1.1\r\nHost: held\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n",
+        )?;
+        let mut answer = [0u8; 1024];
+        let length = stream.read(&mut answer)?;
+        assert_eq!(client::status(&answer[..length])?, 100);
         held.push(stream);
     }
     let tracer = Tracer::follow(site.nginx.master)?;

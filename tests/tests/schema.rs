@@ -40,7 +40,7 @@ fn every_verdict_keeps_the_contract() -> Result<()> {
         ),
         Fault::proxy(
             Expected::timeout("firewall-drop", "127.0.0.1:9002"),
-            "proxy_connect_timeout 1s;",
+            "proxy_connect_timeout 1500ms;",
         ),
         Fault::proxy(bind, "proxy_bind 10.99.99.99;"),
         Fault::location("proxy_pass http://unix:/nonexistent/app.sock:/;", missing),

@@ -32,6 +32,9 @@ fn stage() -> Result<(Stage, Tun, std::net::TcpListener)> {
     Ok((stage, link, answering))
 }
 
+/// Well after the first retransmission, which comes at 1 s.
+const GIVES_UP: &str = "proxy_connect_timeout 1500ms;";
+
 #[test]
 fn nginx_gives_up_first() -> Result<()> {
     let (stage, _link, _answering) = stage()?;
@@ -41,7 +44,7 @@ fn nginx_gives_up_first() -> Result<()> {
         Expected::timeout("firewall-drop", DROPPED_V6),
         Expected::timeout("syn-timeout", SILENT).inferred(),
     ]
-    .map(|expected| Fault::proxy(expected, "proxy_connect_timeout 1s;"));
+    .map(|expected| Fault::proxy(expected, GIVES_UP));
     stage.check_with(faults.into(), TOGETHER).map(drop)
 }
 
@@ -65,6 +68,6 @@ fn a_firewall_drops_on_the_way_in() -> Result<()> {
     let _behind = tests::backend::listen(&stage.netns, DROPPED)?;
     firewall::rule(&stage.netns, "input", "tcp dport 9001 drop")?;
     let expected = Expected::timeout("firewall-drop", DROPPED);
-    let fault = Fault::proxy(expected, "proxy_connect_timeout 1s;");
+    let fault = Fault::proxy(expected, GIVES_UP);
     stage.check_with(vec![fault], TOGETHER).map(drop)
 }

@@ -141,7 +141,7 @@ fn family_off(scene: &Scene<'_>) -> Option<Finding> {
     }
     let family = if remote.is_ipv4() { "IPv4" } else { "IPv6" };
     Some(
-        Finding::proven(format!("this host has no {family}: socket() fails for {remote}"))
+        Finding::proven(format!("no {family} socket can be made for {remote}: the family is off here, or forbidden to the worker"))
             .advise(format!("keep nginx from {family} upstreams (resolver … ipv6=off for names), or turn {family} on"))
             .advise("see: cat /proc/cmdline  (ipv6.disable=1); systemctl show nginx -p RestrictAddressFamilies"),
     )

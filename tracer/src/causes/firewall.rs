@@ -5,7 +5,7 @@ use super::{
     errno::{self, ETIMEDOUT},
     finding::Finding,
     icmp,
-    scene::{Scene, hook, netfilter_drop, no_socket_for_syn},
+    scene::{Scene, filtered_syn, hook, netfilter_drop, no_socket_for_syn},
     story, wording,
 };
 use crate::event::Connection;
@@ -43,17 +43,17 @@ pub(super) static FIREWALL_DROP: Cause = Cause {
 
 fn reject(scene: &Scene<'_>) -> Option<Finding> {
     let (c, remote) = scene.handshake()?;
-    if no_socket_for_syn(c) {
+    if no_socket_for_syn(c) || (!c.rst_in_syn_sent && scene.errno() == Some(ETIMEDOUT)) {
         return None;
     }
-    let dropped = netfilter_drop(c);
+    let dropped = filtered_syn(c);
     let finding = if c.rst_in_syn_sent {
-        match dropped {
-            Some(_) => Finding::proven(format!(
-                "a REJECT rule of this host answered the SYN to {remote} with RST (tcp-reset)"
-            )),
-            None => return None,
+        if !dropped {
+            return None;
         }
+        Finding::proven(format!(
+            "a REJECT rule of this host answered the SYN to {remote} with RST (tcp-reset)"
+        ))
     } else if let Some((kind, code, _)) = c.icmp_sent {
         let error = icmp::Error {
             v6: remote.is_ipv6(),
@@ -61,9 +61,9 @@ fn reject(scene: &Scene<'_>) -> Option<Finding> {
             code,
         };
         match dropped {
-            Some(_) => by_icmp(remote, error),
+            true => by_icmp(remote, error),
             // Without drop reasons, only what no neighbour or router failure looks like is left.
-            None if error.is_a_refusal_by_rule() && !scene.stands(hook::DROP) => {
+            false if error.is_a_refusal_by_rule() && !scene.stands(hook::DROP) => {
                 by_icmp(remote, error).unless(
                     false,
                     format!(
@@ -72,11 +72,11 @@ fn reject(scene: &Scene<'_>) -> Option<Finding> {
                     ),
                 )
             }
-            None => return None,
+            false => return None,
         }
-    } else if dropped.is_some() {
+    } else if dropped {
         // An error that is not a timeout, after netfilter dropped the SYN: the rule answered.
-        let errno = scene.errno().filter(|errno| *errno != ETIMEDOUT)?;
+        let errno = scene.errno()?;
         match scene.icmp() {
             // ICMPv6 errors are made without an event; this one came back for this very SYN.
             Some(error) => by_icmp(remote, error),
@@ -94,7 +94,7 @@ fn reject(scene: &Scene<'_>) -> Option<Finding> {
     Some(
         finding
             .advise(rule(c, remote))
-            .advise("see: nft list ruleset  (or iptables-save -c, ip6tables-save -c)"),
+            .advise(see_rules(scene, remote)),
     )
 }
 
@@ -160,8 +160,21 @@ fn drop(scene: &Scene<'_>) -> Option<Finding> {
     Some(
         finding
             .advise(rule(c, remote))
-            .advise("see: nft list ruleset  (or iptables-save -c: the counters that grow)"),
+            .advise(see_rules(scene, remote)),
     )
+}
+
+/// Netfilter's rules are a network namespace's own, and a container on this host has its own.
+fn see_rules(scene: &Scene<'_>, remote: SocketAddr) -> &'static str {
+    match scene.is_local(remote) {
+        Some(true) => {
+            "see the rules, and whose counters grow: nft list ruleset  (or iptables-save -c)"
+        }
+        _ => {
+            "see the rules, and whose counters grow: nft list ruleset  (or iptables-save -c); if the backend is a \
+             container here, in its network namespace too"
+        }
+    }
 }
 
 fn rule(c: &Connection, remote: SocketAddr) -> String {

@@ -70,9 +70,7 @@ pub fn judge(case: &Case) -> Option<Verdict> {
             .and_then(|worker| worker.unit.clone()),
         connection: case.connection,
         request: request(case),
-        upstream: attempt
-            .and_then(|attempt| attempt.upstream.as_ref())
-            .map(ToString::to_string),
+        upstream: scene.upstream(),
         errno: scene.errno().map(errno::name),
         attempts: case
             .attempts
@@ -108,15 +106,16 @@ fn is_ours(case: &Case) -> bool {
 /// peers after it, the last that failed.
 fn telling_attempt(case: &Case) -> Option<&Attempt> {
     let failed = || {
-        case.attempts.iter().rev().find(|attempt| {
-            attempt.upstream.is_some() && !matches!(attempt.course, Course::Succeeded)
-        })
+        case.attempts
+            .iter()
+            .rev()
+            .find(|attempt| !is_busy(attempt) && !matches!(attempt.course, Course::Succeeded))
     };
     let last = case.attempts.last()?;
     if case.masked {
         return failed();
     }
-    if last.upstream.is_none() {
+    if is_busy(last) {
         failed().or(Some(last))
     } else {
         Some(last)
@@ -135,9 +134,14 @@ fn log_of_unseen<'a>(case: &'a Case, told: Option<&Attempt>) -> Option<&'a LogCa
         .map_or(Time(u64::MAX), |next| next.start);
     case.log_calls.iter().find(|call| {
         let after = call.at > told.end && call.at < next;
-        let instead = told.upstream.is_none() && call.at < told.start;
+        let instead = is_busy(told) && call.at < told.start;
         (after || instead) && !call.format.contains("no live upstreams")
     })
+}
+
+/// nginx asked its balancer for a peer and got none (`NGX_BUSY`): no attempt at an upstream.
+fn is_busy(attempt: &Attempt) -> bool {
+    matches!(&attempt.course, Course::FailedAtOnce(failure) if failure.code == -3)
 }
 
 /// The one cause that fits best, or `unexplained`.
@@ -167,7 +171,7 @@ fn summary_of(case: &Case, attempt: &Attempt) -> AttemptVerdict {
     };
     let succeeded = matches!(attempt.course, Course::Succeeded);
     AttemptVerdict {
-        upstream: attempt.upstream.as_ref().map(ToString::to_string),
+        upstream: scene.upstream(),
         cause: (!succeeded).then(|| diagnose(&scene).0.id),
         errno: scene.errno().map(errno::name),
         reused: attempt.reused,
@@ -185,18 +189,16 @@ fn other_attempts<'a>(
         .iter()
         .filter(move |attempt| !told.is_some_and(|told| std::ptr::eq(told, *attempt)))
         .map(|attempt| {
-            let text = match (&attempt.course, &attempt.upstream) {
-                (Course::Succeeded, Some(upstream)) => {
-                    format!("nginx tries {upstream}: it serves the request")
+            let scene = Scene {
+                case,
+                attempt: Some(attempt),
+            };
+            let text = match &attempt.course {
+                Course::Succeeded => format!("nginx tries {}: it serves the request", scene.to()),
+                _ if is_busy(attempt) => {
+                    "nginx asks for another upstream: there is none it may use".to_owned()
                 }
-                (_, Some(upstream)) => {
-                    let scene = Scene {
-                        case,
-                        attempt: Some(attempt),
-                    };
-                    format!("nginx tries {upstream}: {}", diagnose(&scene).0.id)
-                }
-                (_, None) => "nginx asks for another upstream: there is none it may use".to_owned(),
+                _ => format!("nginx tries {}: {}", scene.to(), diagnose(&scene).0.id),
             };
             Evidence {
                 time: Some(attempt.start),

@@ -35,7 +35,7 @@ pub(super) static REFUSED_BY_PEER: Cause = Cause {
 };
 
 fn no_listener(scene: &Scene<'_>) -> Option<Finding> {
-    let (c, remote) = scene.handshake().filter(|(c, _)| c.rst_in_syn_sent)?;
+    let (c, remote) = scene.reset_handshake()?;
     let view = scene.facts().listener.as_ref();
     if no_socket_for_syn(c) {
         let (summary, elsewhere) = if scene.is_local(remote) == Some(false) {
@@ -191,7 +191,7 @@ fn restart_log(unit: Option<&str>) -> Option<String> {
 }
 
 fn refused_by_peer(scene: &Scene<'_>) -> Option<Finding> {
-    let (c, remote) = scene.handshake().filter(|(c, _)| c.rst_in_syn_sent)?;
+    let (c, remote) = scene.reset_handshake()?;
     let local = scene.is_local(remote);
     if no_socket_for_syn(c) || netfilter_drop(c).is_some() || local == Some(true) {
         return None;

@@ -5,7 +5,10 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use super::{errno::ETIMEDOUT, icmp};
+use super::{
+    errno::{ECONNREFUSED, ETIMEDOUT},
+    icmp,
+};
 use crate::{
     correlate::{Attempt, Case, Course, Facts},
     event::{
@@ -119,6 +122,14 @@ impl<'a> Scene<'a> {
         unfinished.then_some((c, remote))
     }
 
+    /// A handshake that a RST ended. If the hook that sees RSTs arrive does not stand, one that this host sent and the
+    /// errno that it gives say the same.
+    pub(super) fn reset_handshake(&self) -> Option<(&'a Connection, SocketAddr)> {
+        self.handshake().filter(|(c, _)| {
+            c.rst_in_syn_sent || (c.rst_sent.is_some() && self.errno() == Some(ECONNREFUSED))
+        })
+    }
+
     /// What the host said.
     pub(super) fn facts(&self) -> &'a Facts {
         self.attempt.map_or(&NO_FACTS, |attempt| &attempt.facts)
@@ -126,9 +137,23 @@ impl<'a> Scene<'a> {
 
     /// The upstream's name, for sentences.
     pub(super) fn to(&self) -> String {
-        self.attempt
-            .and_then(|attempt| attempt.upstream.as_ref())
-            .map_or_else(|| "the upstream".to_owned(), ToString::to_string)
+        self.upstream().unwrap_or_else(|| "the upstream".to_owned())
+    }
+
+    /// The upstream's name. A connection's record has no unix path; nginx's log line may.
+    pub(super) fn upstream(&self) -> Option<String> {
+        let upstream = self.attempt?.upstream.as_ref()?;
+        let nameless = matches!(upstream, Upstream::Unix(path) if path.is_empty());
+        let logged = || {
+            let lines = self.case.log_lines.iter();
+            let mut paths = lines.filter_map(|line| line.upstream.as_deref()?.split_once("unix:"));
+            let (_, path) = paths.next()?;
+            Some(format!("unix:{}", path.split(':').next()?))
+        };
+        nameless
+            .then(logged)
+            .flatten()
+            .or_else(|| Some(upstream.to_string()))
     }
 
     /// The attempt is the request's last, so the client's status is of its making.
@@ -184,9 +209,8 @@ impl<'a> Scene<'a> {
         })
     }
 
-    /// nginx's own calls to its log during the attempt whose format contains `words`.
+    /// nginx's own call to its log during the attempt whose format contains `words`: nginx logs before it closes.
     pub(super) fn log_call(&self, words: &str) -> Option<&'a LogCall> {
-        // nginx logs before it closes the socket, on the same thread. A slack would take in the next attempt's line.
         self.case.log_calls.iter().find(|call| {
             call.format.contains(words)
                 && self
@@ -195,9 +219,19 @@ impl<'a> Scene<'a> {
         })
     }
 
-    /// The ICMP error that ended the handshake: made by this host, else received.
+    /// A timer ended the handshake, by nginx's or the kernel's own word.
+    fn said_to_time_out(&self) -> bool {
+        self.log_call("upstream timed out").is_some()
+            || (self.is_last() && self.case.status == Some(504))
+            || self
+                .connection()
+                .is_some_and(|c| c.error.is_some_and(|(errno, _)| errno == ETIMEDOUT))
+    }
+
+    /// The ICMP error that ended the handshake: made by this host, else received. One about the upstream's own packets
+    /// goes to the upstream, and the handshake ends by a timer.
     pub(super) fn icmp(&self) -> Option<icmp::Error> {
-        let (c, remote) = self.handshake()?;
+        let (c, remote) = self.handshake().filter(|_| !self.said_to_time_out())?;
         let v6 = remote.is_ipv6();
         let (kind, code) = c
             .icmp_sent
@@ -244,9 +278,7 @@ impl<'a> Scene<'a> {
         }
         // An error inside connect() wakes nginx at once and may leave SYN_SENT and no report; one that comes later
         // closes the socket. So a socket closed in SYN_SENT after a while was closed by the timer.
-        self.log_call("upstream timed out").is_some()
-            || (self.is_last() && self.case.status == Some(504))
-            || c.closed.since(c.start) >= 200 * MILLISECOND
+        self.said_to_time_out() || c.closed.since(c.start) >= 200 * MILLISECOND
     }
 
     /// The handshake got no answer that ended it: the kernel or nginx's timer gave up.
@@ -278,13 +310,20 @@ pub(super) fn route_hook(remote: SocketAddr) -> Hook {
 }
 
 /// The first drop with that reason.
-pub(super) fn dropped<'a>(c: &'a Connection, reason: &str) -> Option<&'a Drop> {
+fn dropped<'a>(c: &'a Connection, reason: &str) -> Option<&'a Drop> {
     c.drops.iter().find(|drop| drop.reason == reason)
 }
 
 /// Netfilter dropped a packet of the connection.
 pub(super) fn netfilter_drop(c: &Connection) -> Option<&Drop> {
     dropped(c, "NETFILTER_DROP")
+}
+
+/// Netfilter dropped our SYN itself: a rule that answers does that, and answers us.
+pub(super) fn filtered_syn(c: &Connection) -> bool {
+    c.drops.iter().any(|drop| {
+        drop.reason == "NETFILTER_DROP" && drop.tcp_flags & 0x12 == 0x02 && !drop.from_upstream
+    })
 }
 
 /// This host found no socket for our SYN: seen by its RST, or by the SYN's own drop where RSTs without a socket are

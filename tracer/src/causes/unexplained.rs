@@ -27,7 +27,7 @@ pub(super) static UNEXPLAINED: Cause = Cause {
 /// What can be said of an attempt that no cause fits, or that `rivals` fit equally.
 pub(super) fn explain(scene: &Scene<'_>, rivals: &[(&'static Cause, Finding)]) -> Finding {
     let mut finding = match rivals {
-        [] => unknown(no_cause(scene)),
+        [] => unknown(no_cause(scene)).advise_if(look(scene)),
         rivals => {
             let ids: Vec<&str> = rivals.iter().map(|(cause, _)| cause.id).collect();
             let mut finding = unknown(format!("{} fit what was seen alike", ids.join(" and ")));
@@ -77,6 +77,28 @@ pub(super) fn explain_unseen(scene: &Scene<'_>, call: &LogCall) -> Finding {
         call.format
     ))
     .rests_on_complete_records(scene)
+}
+
+/// Where to look for what the hooks do not show.
+fn look(scene: &Scene<'_>) -> Option<String> {
+    let (c, remote) = scene.handshake()?;
+    let (ip, port) = (remote.ip(), remote.port());
+    if c.rst_in_syn_sent {
+        return Some(format!(
+            "see where {remote} is translated to: nft list ruleset; conntrack -L -d {ip}; ipvsadm -Ln"
+        ));
+    }
+    if let Some(drop) = telling_drops(c).next() {
+        return Some(match drop.reason.as_str() {
+            "IP_RPFILTER" => format!("see: sysctl -a | grep '\\.rp_filter'; ip route get {ip}"),
+            reason => format!(
+                "the kernel's name for the drop is {reason}; see: ip route get {ip}; tc -s filter show"
+            ),
+        });
+    }
+    (scene.errno() == Some(errno::ETIMEDOUT)).then(|| {
+        format!("see: ss -ltn 'sport = :{port}'  (Recv-Q against Send-Q); nstat -az TcpExtListenOverflows")
+    })
 }
 
 fn unknown(summary: impl Into<String>) -> Finding {

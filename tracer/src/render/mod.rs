@@ -7,6 +7,8 @@ mod clean;
 mod fold;
 pub mod json;
 mod summary;
+#[cfg(test)]
+mod tests;
 pub mod text;
 mod wrap;
 

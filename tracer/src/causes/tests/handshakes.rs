@@ -132,6 +132,31 @@ fn a_refusal_is_told_by_who_sent_the_rst() {
             ("firewall-reject", Proven),
         ),
         (one(by_rule, local(true)), ("firewall-reject", Proven)),
+        // The filter drops what the upstream sends: no rule that answers us.
+        (
+            one(
+                Connection {
+                    drops: vec![drop("NETFILTER_DROP", 0x12, 1)],
+                    ..refused("127.0.0.1:3000")
+                },
+                local(true),
+            ),
+            ("unexplained", Unknown),
+        ),
+        (
+            without(
+                one(
+                    Connection {
+                        rst_in_syn_sent: false,
+                        rst_received: None,
+                        ..no_socket("127.0.0.1:3000")
+                    },
+                    local(true),
+                ),
+                "receive_reset",
+            ),
+            ("no-listener", Proven),
+        ),
         // A RST for an address of ours that nothing here sent: translated elsewhere, perhaps. No guess.
         (
             one(refused("127.0.0.1:3000"), local(true)),
@@ -389,6 +414,18 @@ fn silence_is_told_by_what_this_host_did_with_the_packets() {
     for (i, (case, expected)) in cases.iter().enumerate() {
         assert_eq!(told(case), *expected, "case {i}: {:#?}", verdict(case));
     }
+}
+
+#[test]
+fn a_rule_that_rejects_the_syn_ack_answers_the_upstream_not_us() {
+    let c = Connection {
+        icmp_sent: Some((3, 3, after(30_000))),
+        drops: vec![drop("NETFILTER_DROP", 0x12, 3)],
+        ..silent("10.0.0.1:3000")
+    };
+    let case = request(504, vec![attempt(c, local(true))]);
+    assert_eq!(told(&case), ("firewall-drop", Proven));
+    assert_eq!(verdict(&case).errno.as_deref(), Some("ETIMEDOUT"));
 }
 
 #[test]

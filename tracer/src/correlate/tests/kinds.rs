@@ -1,4 +1,5 @@
-//! Ways an attempt can end, each with nginx's log call and the cause that is right. A kind has an upstream of its own, so its address says which cause a verdict on it must name.
+//! Ways an attempt can end, each with nginx's log call and the cause that is right. A kind has an upstream of its
+//! own, so its address says which cause a verdict on it must name.
 
 use crate::event::Upstream;
 

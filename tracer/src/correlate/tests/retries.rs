@@ -42,10 +42,7 @@ fn out_of_peers_after_a_failure_is_that_failures() {
 #[test]
 fn a_retry_whose_connection_closes_masks_the_failure() {
     let mut scene = Scene::new();
-    let served = scene
-        .request(1, 0xa, 5)
-        .fails(Refused)
-        .served_and_closed();
+    let served = scene.request(1, 0xa, 5).fails(Refused).served_and_closed();
     drop(served);
     let verdicts = scene.verdicts();
     assert_eq!(verdicts.len(), 1);

@@ -3,17 +3,13 @@
 
 use std::{collections::VecDeque, net::SocketAddr};
 
-use super::{
-    kinds::Kind,
-    playing::Playing,
-    records,
-};
+use super::{kinds::Kind, playing::Playing, records};
 use crate::{
     causes,
     correlate::{Case, Correlator},
     event::{
-        Answer, Event, Fact, FirstByte, LogCall, LogLine, Peer, Question, Retransmit,
-        Time, Upstream,
+        Answer, Event, Fact, FirstByte, LogCall, LogLine, Peer, Question, Retransmit, Time,
+        Upstream,
         fact::{DescriptorsView, Finding, Worker},
     },
     verdict::Verdict,

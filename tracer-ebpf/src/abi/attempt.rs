@@ -9,6 +9,9 @@ pub const RETRANSMIT: u16 = 3;
 /// Tag of [`FirstByte`].
 pub const FIRST_BYTE: u16 = 4;
 
+/// Tag of [`Retry`].
+pub const RETRY: u16 = 11;
+
 /// `sizeof(struct sockaddr_un)`, rounded up.
 pub const SOCKADDR_LEN: usize = 112;
 
@@ -44,6 +47,20 @@ pub struct Failure {
     pub address: [u8; SOCKADDR_LEN],
     /// `pc->local->sockaddr` (`proxy_bind`), zero if none.
     pub source: [u8; 32],
+}
+
+/// A further attempt of a request begins: what it makes of it is told at its end.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Retry {
+    /// Tag [`RETRY`].
+    pub header: Header,
+    /// `ngx_peer_connection_t *`.
+    pub peer: u64,
+    /// `pc->start_time`.
+    pub begun: u32,
+    /// `pc->tries` left at the call.
+    pub tries: u32,
 }
 
 /// A SYN of a worker's is sent again.

@@ -11,7 +11,9 @@ mod request;
 mod worker;
 
 pub use self::{
-    attempt::{FAILURE, FIRST_BYTE, Failure, FirstByte, RETRANSMIT, Retransmit, SOCKADDR_LEN},
+    attempt::{
+        FAILURE, FIRST_BYTE, Failure, FirstByte, RETRANSMIT, RETRY, Retransmit, Retry, SOCKADDR_LEN,
+    },
     config::{ABSENT, Offsets, WantedDrops},
     connection::{
         CONNECTION, Connection, FLAG_OPEN, FLAG_RETRY, FLAG_RST_IN_SYN_SENT, FLAG_UNIX, Routes,

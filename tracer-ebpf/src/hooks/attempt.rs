@@ -8,7 +8,7 @@ use aya_ebpf::{
     programs::{ProbeContext, RetProbeContext},
 };
 use tracer_ebpf::abi::{
-    Connection, FAILURE, FLAG_RETRY, FLAG_UNIX, Failure, Routes, SOCKADDR_LEN, Worker,
+    Connection, FAILURE, FLAG_RETRY, FLAG_UNIX, Failure, RETRY, Retry, Routes, SOCKADDR_LEN, Worker,
 };
 
 use crate::{
@@ -72,6 +72,15 @@ pub fn connect_peer_return(ctx: RetProbeContext) -> u32 {
         reused: u32::from(code == NGX_DONE),
     };
     let _ = REQUESTS.insert(&RequestKey::new(pid, peer, worker.begun), &attempted, 0);
+    if worker.is_retry != 0 && socket != 0 {
+        let record = Retry {
+            header: emit::header::<Retry>(RETRY, pid, worker.start),
+            peer,
+            begun: worker.begun,
+            tries: worker.tries,
+        };
+        emit::record(&record, Urgency::Whenever);
+    }
     match code {
         NGX_OK | NGX_AGAIN => connected(pid, worker, peer, socket),
         NGX_DONE => reused(pid, worker, peer, socket),

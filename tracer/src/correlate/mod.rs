@@ -10,6 +10,8 @@ mod host;
 mod lines;
 mod open;
 mod request;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, VecDeque};
 
@@ -17,7 +19,8 @@ pub use case::{Attempt, Case, Course, Facts};
 
 use self::{around::Around, host::HostMemory, lines::Lines, open::OpenCase, request::Request};
 use crate::event::{
-    Answer, Connection, Event, Failure, FirstByte, LogCall, Peer, Question, Time, fact::Worker,
+    Answer, Connection, Event, Failure, FirstByte, LogCall, Peer, Question, Retry, Time,
+    fact::Worker,
 };
 
 /// A case waits no longer than this for the host's answers (nanoseconds).
@@ -77,9 +80,10 @@ impl Correlator {
         match event {
             Event::Failure(failure) => self.failure(failure, &mut out),
             Event::Connection(connection) => self.connection(connection, &mut out),
-            Event::FirstByte(first) => self.first_byte(&first),
+            Event::FirstByte(first) => self.first_byte(&first, &mut out),
             Event::Answer(answer) => self.answer(&answer, &mut out),
-            Event::LogCall(call) => self.log_call(call),
+            Event::LogCall(call) => self.log_call(call, &mut out),
+            Event::Retry(retry) => self.retry(&retry, &mut out),
             Event::Retransmit(retransmit) => out.questions.extend(self.host.ask(
                 host::listener(retransmit.worker, retransmit.remote),
                 retransmit.at,
@@ -129,8 +133,9 @@ impl Correlator {
         }
         out.questions
             .extend(self.host.ask(Question::Log { worker }, at));
-        self.request(worker, peer, at, tries, out)
-            .add(Attempt::failed_at_once(failure), tries);
+        let attempt = Attempt::failed_at_once(failure);
+        self.request_tried(worker, peer, at, tries, &attempt, out)
+            .add(attempt, tries);
         self.settling.push_back((at, worker, peer));
     }
 
@@ -145,52 +150,62 @@ impl Correlator {
             out.questions
                 .extend(self.host.ask(Question::Log { worker }, at));
         }
-        self.request(worker, peer, at, tries, out)
-            .add(Attempt::connection(connection), tries);
+        let attempt = Attempt::connection(connection);
+        self.request_tried(worker, peer, at, tries, &attempt, out)
+            .add(attempt, tries);
         self.settling.push_back((at, worker, peer));
     }
 
-    fn first_byte(&mut self, first: &FirstByte) {
-        let mut ignored = Outcome::default();
-        let request = self.request(
+    fn first_byte(&mut self, first: &FirstByte, out: &mut Outcome) {
+        let before = self.requests.get(&(first.worker, first.peer));
+        let attempt = Attempt::succeeded(first, before.and_then(|request| request.attempts.last()));
+        self.request_tried(
             first.worker,
             first.peer,
             first.at,
             first.tries,
-            &mut ignored,
-        );
-        request.serve(first);
+            &attempt,
+            out,
+        )
+        .serve(attempt, first);
         self.settling
             .push_back((first.at, first.worker, first.peer));
     }
 
-    fn log_call(&mut self, call: LogCall) {
-        if let Some(peer) = call.peer {
-            let mut ignored = Outcome::default();
-            let request = self.request(call.worker, peer, call.at, call.tries, &mut ignored);
-            request.log(call);
-        }
+    fn retry(&mut self, retry: &Retry, out: &mut Outcome) {
+        let is_over = |request: &Request| request.is_over(retry.tries, None);
+        self.end_if(retry.worker, retry.peer, retry.at, out, is_over);
+        self.request(retry.worker, retry.peer, retry.at).is_trying = true;
+    }
+
+    fn log_call(&mut self, call: LogCall, out: &mut Outcome) {
+        let Some(peer) = call.peer else { return };
+        let is_over = |request: &Request| {
+            request.is_of_another(call.connection) || request.is_over(call.tries, None)
+        };
+        self.end_if(call.worker, peer, call.at, out, is_over);
+        self.request(call.worker, peer, call.at).log(call);
     }
 
     fn answer(&mut self, answer: &Answer, out: &mut Outcome) {
-        let request = answer
-            .peer
-            .and_then(|peer| self.requests.remove(&(answer.worker, peer)));
-        let request = request.unwrap_or_default();
-        if answer.status == 500 && request.attempts.is_empty() {
-            out.questions.extend(self.host.ask(
-                Question::Descriptors {
-                    worker: answer.worker,
-                },
-                answer.at,
-            ));
+        let mut request = Request::default();
+        if let Some(peer) = answer.peer {
+            let connection = answer.connection.unwrap_or(0);
+            let is_over = |request: &Request| request.is_of_another(connection);
+            self.end_if(answer.worker, peer, answer.at, out, is_over);
+            request = self
+                .requests
+                .remove(&(answer.worker, peer))
+                .unwrap_or_default();
         }
-        out.questions.extend(self.host.ask(
-            Question::Log {
-                worker: answer.worker,
-            },
-            answer.at,
-        ));
+        if answer.status == 500 && request.attempts.is_empty() {
+            let worker = answer.worker;
+            out.questions
+                .extend(self.host.ask(Question::Descriptors { worker }, answer.at));
+        }
+        let worker = answer.worker;
+        out.questions
+            .extend(self.host.ask(Question::Log { worker }, answer.at));
         self.open(OpenCase::answered(answer, request));
     }
 
@@ -202,26 +217,26 @@ impl Correlator {
     fn tick(&mut self, now: Time, out: &mut Outcome) {
         self.settle(now, out);
         self.close_cases(now, out);
+        if self.requests.len() > REQUESTS {
+            let mut times: Vec<Time> = self
+                .requests
+                .values()
+                .map(|request| request.heard)
+                .collect();
+            let (_, &mut middle, _) = times.select_nth_unstable(REQUESTS / 2);
+            self.requests.retain(|_, request| request.heard > middle);
+        }
         if now.since(self.swept) >= SWEEP {
             self.swept = now;
             self.requests
                 .retain(|_, request| now.since(request.heard) < FORGOTTEN);
-            if self.requests.len() > REQUESTS {
-                let mut times: Vec<Time> = self
-                    .requests
-                    .values()
-                    .map(|request| request.heard)
-                    .collect();
-                let (_, &mut middle, _) = times.select_nth_unstable(REQUESTS / 2);
-                self.requests.retain(|_, request| request.heard >= middle);
-            }
             self.host.forget(now);
             self.around.forget(now);
             self.lines.forget(now);
         }
     }
 
-    /// Requests without an error answer whose last attempt is some time ago: served, or given up.
+    /// Requests that were served some time ago, and sessions of `stream {}` whose last attempt failed then.
     fn settle(&mut self, now: Time, out: &mut Outcome) {
         while let Some(&(at, worker, peer)) = self.settling.front() {
             if now.since(at) < SETTLED {
@@ -269,26 +284,42 @@ impl Correlator {
         self.open = waiting;
     }
 
-    /// The request; a new one if the peer object was recycled, which ends the old one.
-    fn request(
+    /// The request.
+    fn request(&mut self, worker: u32, peer: Peer, at: Time) -> &mut Request {
+        let request = self.requests.entry((worker, peer)).or_default();
+        request.heard = at;
+        request
+    }
+
+    /// The request of an attempt; a new one if the peer object was recycled, which ends the old one.
+    fn request_tried(
         &mut self,
         worker: u32,
         peer: Peer,
         at: Time,
         tries: u32,
+        attempt: &Attempt,
         out: &mut Outcome,
     ) -> &mut Request {
+        let is_over = |request: &Request| request.is_over(tries, Some(attempt));
+        self.end_if(worker, peer, at, out, is_over);
+        self.request(worker, peer, at)
+    }
+
+    /// Ends what the peer object stood for, if it was recycled since.
+    fn end_if(
+        &mut self,
+        worker: u32,
+        peer: Peer,
+        at: Time,
+        out: &mut Outcome,
+        is_over: impl FnOnce(&Request) -> bool,
+    ) {
         let key = (worker, peer);
-        if self
-            .requests
-            .get(&key)
-            .is_some_and(|request| request.is_over(tries))
+        if self.requests.get(&key).is_some_and(is_over)
             && let Some(over) = self.requests.remove(&key)
         {
             self.over(worker, over, at, out);
         }
-        let request = self.requests.entry(key).or_default();
-        request.heard = at;
-        request
     }
 }

@@ -150,13 +150,15 @@ impl Attempt {
         }
     }
 
-    /// A retry that is answered while its connection stays open.
-    pub(super) fn succeeded(first: &FirstByte) -> Self {
+    /// A retry that is answered while its connection stays open. When nginx took a kept-alive one is not known: at its
+    /// first byte at the latest.
+    pub(super) fn succeeded(first: &FirstByte, before: Option<&Self>) -> Self {
+        let is_kept_alive = before.is_some_and(|before| first.start < before.end);
         Self {
             upstream: first.remote.clone(),
-            start: first.start,
+            start: if is_kept_alive { first.at } else { first.start },
             end: first.at,
-            reused: false,
+            reused: is_kept_alive,
             course: Course::Succeeded,
             peer_closed: None,
             deaths: Vec::new(),

@@ -19,17 +19,39 @@ pub(super) struct Request {
     /// the status it got.
     serving: Option<(Attempt, Option<u16>)>,
     pub(super) heard: Time,
+    /// A further attempt has begun, and its record has not come.
+    pub(super) is_trying: bool,
     /// `pc->tries` at the last attempt.
     tries: Option<u32>,
 }
 
 impl Request {
     /// Does what happens with so many tries left belong to another request, which in the same millisecond uses the
-    /// same recycled peer object? Within one request the tries fall, or stay after a stale kept-alive connection.
-    pub(super) fn is_over(&self, tries: u32) -> bool {
+    /// same recycled peer object? Within one request the tries fall, or stay after a stale kept-alive connection; and
+    /// while a connection serves it no other attempt begins.
+    pub(super) fn is_over(&self, tries: u32, attempt: Option<&Attempt>) -> bool {
         let Some(last) = self.tries else { return false };
-        let stale = self.attempts.last().is_some_and(|attempt| attempt.reused);
-        tries > last || (tries == last && !stale && self.serving.is_none())
+        if let Some((serving, _)) = &self.serving {
+            let is_later = attempt.is_some_and(|attempt| attempt.start > serving.end);
+            return tries > last || is_later;
+        }
+        let is_stale = self.attempts.last().is_some_and(|attempt| attempt.reused);
+        tries > last || (tries == last && !is_stale && !self.is_same(attempt))
+    }
+
+    /// A record written while a connection was open, and the one at its end, are of one attempt.
+    fn is_same(&self, attempt: Option<&Attempt>) -> bool {
+        let last = self.attempts.last().and_then(Attempt::socket);
+        last.is_some() && attempt.and_then(Attempt::socket) == last
+    }
+
+    /// Did another client's connection log for it? 0 is no connection number.
+    pub(super) fn is_of_another(&self, connection: u64) -> bool {
+        let mut logged = self.log_calls.iter().map(|call| call.connection);
+        connection != 0
+            && logged
+                .find(|&number| number != 0)
+                .is_some_and(|number| number != connection)
     }
 
     pub(super) fn add(&mut self, attempt: Attempt, tries: u32) {
@@ -38,20 +60,20 @@ impl Request {
             self.tries = Some(tries);
         }
         self.serving = None;
-        // A record written while the connection was open, and the one at its end, are one attempt.
-        if let Some(last) = self.attempts.last_mut()
-            && last.socket() == attempt.socket()
-            && last.socket().is_some()
-        {
-            *last = attempt;
-        } else if self.attempts.len() < ATTEMPTS {
+        self.is_trying = false;
+        if self.is_same(Some(&attempt)) {
+            self.attempts.pop();
+        }
+        if self.attempts.len() < ATTEMPTS {
             self.attempts.push(attempt);
         }
     }
 
     /// A response begins.
-    pub(super) fn serve(&mut self, first: &FirstByte) {
-        self.serving = Some((Attempt::succeeded(first), first.status));
+    pub(super) fn serve(&mut self, attempt: Attempt, first: &FirstByte) {
+        self.tries = Some(first.tries);
+        self.is_trying = false;
+        self.serving = Some((attempt, first.status));
     }
 
     pub(super) fn log(&mut self, call: LogCall) {
@@ -60,9 +82,11 @@ impl Request {
         }
     }
 
-    /// Is its last attempt over, or serving it? (One that is still connecting or waiting is told of at its end.)
+    /// Did its last attempt serve it, or is it a session that no further attempt followed? (After a failure of an HTTP
+    /// request an error answer comes, or another attempt; or its client is gone.)
     pub(super) fn is_settled(&self) -> bool {
-        self.serving.is_some() || !self.attempts.is_empty()
+        let is_served = self.attempts.last().is_some_and(Attempt::has_response);
+        !self.is_trying && (self.serving.is_some() || is_served || self.is_stream())
     }
 
     /// Belongs it to a `stream {}` proxy, which makes no error answers?

@@ -10,12 +10,13 @@ use thiserror::Error;
 use tracer_ebpf::abi::{
     ANSWER, ANSWERED, COMM_LEN, CONNECTION, DEATH, DNS, DROP_SLOTS, EXITED, FAILED, FAILURE,
     FIRST_BYTE, FLAG_OPEN, FLAG_RST_IN_SYN_SENT, FLAG_UNIX, FORKED, FORMAT_LEN, LOG_CALL,
-    LOG_CALL_STREAM, PEER_CLOSED, PROCESS, QUESTION_LEN, RETRANSMIT, SOCKADDR_LEN, TEXT_LEN,
+    LOG_CALL_STREAM, PEER_CLOSED, PROCESS, QUESTION_LEN, RETRANSMIT, RETRY, SOCKADDR_LEN, TEXT_LEN,
 };
 
 use super::{
     Answer, Connection, Death, Dns, DnsStep, Drop, Event, Failure, FirstByte, LogCall, Peer,
-    PeerClosed, Process, ProcessKind, Retransmit, RouteLookup, RstSent, Signal, Time, Upstream,
+    PeerClosed, Process, ProcessKind, Retransmit, Retry, RouteLookup, RstSent, Signal, Time,
+    Upstream,
 };
 use crate::kernel::Reasons;
 
@@ -71,6 +72,7 @@ pub fn record(bytes: &[u8], reasons: &Reasons) -> Result<Event, DecodeError> {
         PEER_CLOSED => size_of::<tracer_ebpf::abi::PeerClosed>(),
         DEATH => size_of::<tracer_ebpf::abi::Death>(),
         DNS => size_of::<tracer_ebpf::abi::Dns>(),
+        RETRY => size_of::<tracer_ebpf::abi::Retry>(),
         unknown => return Err(DecodeError::Unknown(unknown)),
     };
     if bytes.len() < body || usize::from(header.len) < body {
@@ -89,6 +91,12 @@ pub fn record(bytes: &[u8], reasons: &Reasons) -> Result<Event, DecodeError> {
         PEER_CLOSED => Event::PeerClosed(Box::new(peer_closed(&header, buf, reasons))),
         DEATH => Event::Death(Box::new(end(&header, buf).0)),
         DNS => Event::Dns(dns(&header, buf)),
+        RETRY => Event::Retry(Retry {
+            at: header.at,
+            worker: header.pid,
+            peer: peer(buf.get_u64_ne(), buf.get_u32_ne()).unwrap_or_default(),
+            tries: buf.get_u32_ne(),
+        }),
         _ => Event::Process(process(&header, buf)),
     })
 }

@@ -200,6 +200,19 @@ pub struct LogCall {
     pub resolved: Option<(String, u32)>,
 }
 
+/// A further attempt of a request began; its own record comes at its end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retry {
+    /// When.
+    pub at: Time,
+    /// The worker.
+    pub worker: u32,
+    /// The request's peer object.
+    pub peer: Peer,
+    /// `pc->tries` left at the call, see [`Failure::tries`].
+    pub tries: u32,
+}
+
 /// `tcp:tcp_retransmit_skb` in `SYN_SENT`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retransmit {

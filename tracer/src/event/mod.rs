@@ -14,7 +14,7 @@ pub use self::{
     fact::{Fact, Question},
     kernel::{
         Answer, Connection, Death, Dns, DnsStep, Drop, Failure, FirstByte, Icmp, LogCall, Peer,
-        PeerClosed, Process, ProcessKind, Retransmit, RouteLookup, RstSent, Signal,
+        PeerClosed, Process, ProcessKind, Retransmit, Retry, RouteLookup, RstSent, Signal,
     },
     log::LogLine,
     time::{Clock, Time},
@@ -34,6 +34,8 @@ pub enum Event {
     Answer(Answer),
     /// nginx writes an error-log line (the call, whatever the destination).
     LogCall(LogCall),
+    /// A further attempt of a request began.
+    Retry(Retry),
     /// A SYN of a worker's is sent again.
     Retransmit(Retransmit),
     /// The first byte of a response on a connection that serves a retry.

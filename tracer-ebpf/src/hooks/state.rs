@@ -114,7 +114,10 @@ pub fn write(sk: u64, connection: &mut Connection) {
     connection.header.at = task::now();
     if connection.flags & FLAG_UNIX == 0 {
         connection.local = sock::local(sk);
-        connection.bytes_received = read::kernel(sk, &OFFSETS.bytes_received).unwrap_or(0);
+        let received: u64 = read::kernel(sk, &OFFSETS.bytes_received).unwrap_or(0);
+        // A FIN takes a place in the sequence and is counted as a byte.
+        let fin = u64::from(connection.fin_received != 0);
+        connection.bytes_received = received.saturating_sub(fin);
         connection.bytes_sent = read::kernel(sk, &OFFSETS.bytes_sent).unwrap_or(0);
         let key = FlowKey {
             local: connection.local,

@@ -65,6 +65,7 @@ pub fn exit(ctx: BtfTracePointContext) -> i32 {
     if tgid != pid || (WORKERS.get_ptr(&tgid).is_none() && MASTERS.get_ptr(&tgid).is_none()) {
         return 0;
     }
+    debug!(&ctx, "nginx process {} ends", tgid);
     let _ = WORKERS.remove(&tgid);
     let _ = MASTERS.remove(&tgid);
     tell(

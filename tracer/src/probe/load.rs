@@ -12,10 +12,14 @@ use aya::{
     maps::{HashMap as BpfHashMap, MapData, PerCpuArray, RingBuf},
     programs::{BtfTracePoint, Program, UProbe, uprobe::UProbeAttachLocation, uprobe::UProbeScope},
 };
+use aya_log::EbpfLogger;
 use thiserror::Error;
 use tracer_ebpf::abi::{self, counter};
 
-use super::table::{HOOKS, Hook, Place};
+use super::{
+    diagnostics::{self, Stderr},
+    table::{HOOKS, Hook, Place},
+};
 use crate::kernel::{self, Btf, BtfError, Reasons};
 
 /// Why nothing could be attached at all.
@@ -61,6 +65,7 @@ pub enum Attached {
 pub struct Probes {
     ebpf: Ebpf,
     ring: Option<RingBuf<MapData>>,
+    log: Option<EbpfLogger<Stderr>>,
     /// How each hook of [`HOOKS`] came out, nginx's once one nginx was attached.
     outcome: HashMap<&'static str, Attached>,
     /// Executables whose functions are hooked: device and inode.
@@ -98,8 +103,12 @@ impl Probes {
                 "/tracer-ebpf"
             )))?;
         let ring = RingBuf::try_from(ebpf.take_map("EVENTS").ok_or(LoadError::Map("EVENTS"))?)?;
+        let log = (log_level > 0)
+            .then(|| diagnostics::read(&mut ebpf))
+            .flatten();
         let mut probes = Self {
             ebpf,
+            log,
             ring: Some(ring),
             outcome: HashMap::new(),
             binaries: HashSet::new(),
@@ -259,9 +268,11 @@ impl Probes {
         self.ring.take()
     }
 
-    /// The object, for its log.
-    pub fn object(&mut self) -> &mut Ebpf {
-        &mut self.ebpf
+    /// Prints what the BPF side said since, if it was asked to say anything.
+    pub fn print_log(&mut self) {
+        if let Some(log) = &mut self.log {
+            log.flush();
+        }
     }
 
     /// Records that the kernel side had to drop since it was loaded.

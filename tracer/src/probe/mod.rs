@@ -1,5 +1,6 @@
 //! The hooks: what each gives, what is lost without it, loading and attaching them.
 
+mod diagnostics;
 mod load;
 mod table;
 

@@ -140,6 +140,7 @@ impl Live {
     pub fn collect(&mut self, events: &mut Vec<Event>) {
         events.extend(self.ready.drain(..));
         self.questions.drain(events);
+        self.probes.print_log();
         let now = clock::now();
         // Before the ring: an ICMP error comes before the failure it causes.
         events.extend(self.icmp.read(now).into_iter().map(Event::Icmp));
@@ -200,11 +201,6 @@ impl Live {
     #[must_use]
     pub fn probes(&self) -> &Probes {
         &self.probes
-    }
-
-    /// The hooks' own object, for its log.
-    pub fn probes_mut(&mut self) -> &mut Probes {
-        &mut self.probes
     }
 
     /// Who is followed.

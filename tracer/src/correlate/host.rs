@@ -15,6 +15,11 @@ use crate::event::{
 const FRESH: u64 = 200_000_000;
 /// Answers older than this are forgotten.
 const MEMORY: u64 = 120_000_000_000;
+/// Questions and answers kept; beyond, only fresh ones are.
+const FACTS: usize = 8192;
+/// Questions about single connections asked at most in the time that an answer is fresh: a flood of failures must not
+/// become a flood of questions.
+const SINGLE: usize = 64;
 /// Listener views kept an address, ICMP errors kept.
 const VIEWS: usize = 16;
 const ICMPS: usize = 1024;
@@ -33,6 +38,8 @@ pub(super) struct HostMemory {
     facts: HashMap<Question, Fact>,
     listeners: HashMap<Question, VecDeque<(Time, ListenerView)>>,
     icmps: VecDeque<Icmp>,
+    /// When questions about single connections were asked of late.
+    single: VecDeque<Time>,
 }
 
 pub(super) fn listener(worker: u32, address: SocketAddr) -> Question {
@@ -113,6 +120,22 @@ impl HostMemory {
         {
             return None;
         }
+        if matches!(question, Question::PeerSocket { .. }) {
+            while self
+                .single
+                .front()
+                .is_some_and(|at| now.since(*at) >= FRESH)
+            {
+                self.single.pop_front();
+            }
+            if self.single.len() >= SINGLE {
+                return None;
+            }
+            self.single.push_back(now);
+        }
+        if self.asked.len() >= FACTS {
+            self.asked.retain(|_, at| now.since(*at) < FRESH);
+        }
         self.asked.insert(question.clone(), now);
         Some(question)
     }
@@ -124,6 +147,10 @@ impl HostMemory {
                 views.pop_front();
             }
             views.push_back((fact.at, view.clone()));
+        }
+        if self.facts.len() >= FACTS {
+            let now = fact.at;
+            self.facts.retain(|_, fact| now.since(fact.at) < FRESH);
         }
         self.facts.insert(fact.question.clone(), fact);
     }

@@ -100,11 +100,7 @@ impl Correlator {
             Event::Death(death) => self.around.death(*death),
             Event::Dns(dns) => self.around.dns(dns),
             Event::Icmp(icmp) => self.host.icmp(icmp),
-            Event::Fact(fact) => {
-                let at = fact.at;
-                self.host.learn(*fact);
-                self.close_cases(at, &mut out);
-            }
+            Event::Fact(fact) => self.host.learn(*fact),
             Event::LogLine(line) => self.lines.add(line),
             Event::Lost { events, .. } => self.lost += events,
             Event::Tick(now) => self.tick(now, &mut out),

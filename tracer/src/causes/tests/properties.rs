@@ -378,7 +378,7 @@ fn any_connection() -> impl Strategy<Value = Connection> {
 /// Their proof is that something was not seen: with records lost it is none.
 const PROVEN_BY_SILENCE: [&str; 3] = ["refused-by-peer", "syn-timeout", "no-live-upstreams"];
 /// The kernel does not say who refused: never proven (a drop that names its reason apart).
-const NEVER_PROVEN: [&str; 2] = ["lsm-denied", "backend-slow"];
+const NEVER_PROVEN: [&str; 1] = ["lsm-denied"];
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]

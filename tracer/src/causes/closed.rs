@@ -239,7 +239,7 @@ fn bytes(c: &Connection) -> String {
 fn with_request(c: &Connection, finding: Finding) -> Finding {
     let finding = if is_reused(c) {
         finding.fact(
-            "reused",
+            "no-race",
             "a kept-alive connection, but the request had reached the backend before it was ended",
         )
     } else {

@@ -116,26 +116,16 @@ fn handshake_failed(scene: &Scene<'_>) -> Option<Finding> {
     Some(finding.advise_if(address).rests_on_complete_records(scene))
 }
 
-/// OpenSSL's words without its numbers: `SSL routines::wrong version number` of
+/// OpenSSL's words without its numbers and routines: `wrong version number` of
 /// `… (SSL: error:0A00010B:SSL routines::wrong version number)`.
 fn short(said: &str) -> &str {
-    let words = said
-        .split_once("SSL: ")
-        .map_or(said, |(_, rest)| rest.trim_end_matches(')'));
-    let words = match words
-        .strip_prefix("error:")
-        .and_then(|rest| rest.split_once(':'))
-    {
-        Some((_, words)) => words,
-        None => words,
+    let Some((_, words)) = said.split_once("(SSL: ") else {
+        return said;
     };
-    let words = words
-        .trim_start_matches("SSL routines:")
-        .trim_start_matches(':');
     words
+        .trim_end_matches(')')
         .split(':')
-        .next_back()
-        .filter(|last| last.len() > 4 && !last.contains("SSL alert"))
+        .rfind(|part| !part.is_empty() && !part.starts_with("SSL alert"))
         .unwrap_or(words)
 }
 

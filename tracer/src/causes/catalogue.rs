@@ -4,8 +4,9 @@
 //! verdict needs one cause that fits better than all others.
 
 use super::{
-    addresses, after_connect, denied, finding::Finding, firewall, limits, no_connect, queues,
-    refused, routes, scene::Scene, timeouts, unexplained, unix, unreachable,
+    addresses, closed, death, denied, dns, finding::Finding, firewall, keepalive, limits, no_live,
+    queues, refused, response, routes, scene::Scene, timeouts, tls, unexplained, unix, unreachable,
+    waiting,
 };
 
 /// One entry.
@@ -63,19 +64,19 @@ static ALL: &[&Cause] = &[
     &unix::UNIX_SOCKET_MISSING,
     &unix::UNIX_SOCKET_STALE,
     &unix::UNIX_SOCKET_PERMISSION,
-    &after_connect::BACKEND_CLOSED_EARLY,
-    &after_connect::BACKEND_RESET,
-    &after_connect::BACKEND_DIED,
-    &after_connect::BACKEND_OOM_KILLED,
-    &after_connect::KEEPALIVE_RACE,
-    &after_connect::BACKEND_SLOW,
-    &after_connect::BACKEND_NOT_ACCEPTING,
-    &after_connect::RESPONSE_REJECTED,
-    &after_connect::TLS_HANDSHAKE_FAILED,
-    &after_connect::RESPONSE_TRUNCATED,
-    &after_connect::PASSED_THROUGH,
-    &no_connect::NO_LIVE_UPSTREAMS,
-    &no_connect::DNS_FAILED,
+    &closed::BACKEND_CLOSED_EARLY,
+    &closed::BACKEND_RESET,
+    &death::BACKEND_DIED,
+    &death::BACKEND_OOM_KILLED,
+    &keepalive::KEEPALIVE_RACE,
+    &waiting::BACKEND_SLOW,
+    &waiting::BACKEND_NOT_ACCEPTING,
+    &response::RESPONSE_REJECTED,
+    &tls::TLS_HANDSHAKE_FAILED,
+    &response::RESPONSE_TRUNCATED,
+    &response::PASSED_THROUGH,
+    &no_live::NO_LIVE_UPSTREAMS,
+    &dns::DNS_FAILED,
     &unexplained::UNEXPLAINED,
 ];
 

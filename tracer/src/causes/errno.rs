@@ -16,6 +16,8 @@ pub(super) const EINVAL: u32 = 22;
 pub(super) const ENFILE: u32 = 23;
 /// `EMFILE`: the process's limit.
 pub(super) const EMFILE: u32 = 24;
+/// `EPIPE`.
+pub(super) const EPIPE: u32 = 32;
 /// `EPROTOTYPE`.
 pub(super) const EPROTOTYPE: u32 = 91;
 /// `EAFNOSUPPORT`.
@@ -26,6 +28,8 @@ pub(super) const EADDRINUSE: u32 = 98;
 pub(super) const EADDRNOTAVAIL: u32 = 99;
 /// `ENETUNREACH`.
 pub(super) const ENETUNREACH: u32 = 101;
+/// `ECONNRESET`.
+pub(super) const ECONNRESET: u32 = 104;
 /// `ETIMEDOUT`.
 pub(super) const ETIMEDOUT: u32 = 110;
 /// `ECONNREFUSED`.
@@ -54,7 +58,7 @@ pub fn name(errno: u32) -> String {
         ENFILE => "ENFILE",
         EMFILE => "EMFILE",
         28 => "ENOSPC",
-        32 => "EPIPE",
+        EPIPE => "EPIPE",
         36 => "ENAMETOOLONG",
         38 => "ENOSYS",
         40 => "ELOOP",
@@ -74,7 +78,7 @@ pub fn name(errno: u32) -> String {
         ENETUNREACH => "ENETUNREACH",
         102 => "ENETRESET",
         103 => "ECONNABORTED",
-        104 => "ECONNRESET",
+        ECONNRESET => "ECONNRESET",
         105 => "ENOBUFS",
         106 => "EISCONN",
         107 => "ENOTCONN",

@@ -4,26 +4,33 @@
 //! is the verdict; if none does, or two fit alike, it is `unexplained`: a wrong verdict is worse.
 
 mod addresses;
-mod after_connect;
 pub mod catalogue;
+mod closed;
+mod death;
 mod denied;
+mod dns;
+mod ending;
 pub mod errno;
 mod finding;
 mod firewall;
 mod icmp;
+mod keepalive;
 mod limits;
-mod no_connect;
+mod no_live;
 mod queues;
 mod refused;
+mod response;
 mod routes;
 mod scene;
 mod story;
 #[cfg(test)]
 mod tests;
 mod timeouts;
+mod tls;
 mod unexplained;
 mod unix;
 mod unreachable;
+mod waiting;
 mod wording;
 
 use self::{catalogue::Cause, finding::Finding, scene::Scene};
@@ -53,8 +60,9 @@ pub fn judge(case: &Case) -> Option<Verdict> {
     };
     let mut evidence = story::tell(&scene);
     evidence.extend(other_attempts(case, attempt));
-    evidence.sort_by_key(|evidence| evidence.time.unwrap_or(Time(u64::MAX)));
     evidence.extend(finding.evidence);
+    // Events by their time; states of the host after them, as they were told.
+    evidence.sort_by_key(|evidence| (evidence.time.is_none(), evidence.time));
     let mut advice = finding.advice;
     advice.truncate(ADVICE_LINES);
     Some(Verdict {

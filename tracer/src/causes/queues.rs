@@ -2,20 +2,23 @@
 
 use super::{
     catalogue::Cause,
+    ending::{ending, is_reused, response_began},
     errno::EAGAIN,
     finding::Finding,
     scene::{Scene, netfilter_drop, telling_drops},
     wording,
 };
-use crate::event::{Connection, Time, fact::Listener};
+use crate::event::{Connection, Drop, Time, Upstream, fact::Listener};
 
 pub(super) static ACCEPT_QUEUE_FULL: Cause = Cause {
     id: "accept-queue-full",
     title: "the listener's accept queue is full: the backend does not accept fast enough",
-    split: "TCP: the SYN stays unanswered without a drop while the listener's queue is over its limit. Unix socket: \
-            connect() gives EAGAIN, which only a full queue does.",
+    split: "TCP: the SYN stays unanswered without a drop while the listener's queue is over its limit; or the ACK after \
+            it is dropped (TCP_LISTEN_OVERFLOW, with SYN cookies NO_SOCKET), or reset. Unix socket: connect() gives \
+            EAGAIN, which only a full queue does.",
     log_lines: &[
         "upstream timed out (110: Connection timed out) while connecting to upstream",
+        "upstream timed out (110: Connection timed out) while reading response header from upstream",
         "connect() to unix:/run/app.sock failed (11: Resource temporarily unavailable)",
     ],
     client_gets: "504 over TCP, 502 over a unix socket",
@@ -73,25 +76,60 @@ fn on_handshake(scene: &Scene<'_>) -> Option<Finding> {
 
 /// The queue filled between the SYN and the ACK: nginx is connected, the backend never is.
 fn on_last_ack(scene: &Scene<'_>) -> Option<Finding> {
-    let c = scene
-        .connection()
-        .filter(|c| c.established.is_some() && c.bytes_received == 0)?;
-    overflow(c)?;
-    let finding = Finding::proven(format!(
-        "the accept queue of {} was full: this host dropped the ACK that ends the handshake",
-        scene.to()
-    ));
-    let port = match &c.remote {
-        crate::event::Upstream::Inet(remote) => remote.port(),
-        crate::event::Upstream::Unix(_) => return None,
+    let c = scene.failed_before_body().filter(|c| {
+        c.established.is_some()
+            && !is_reused(c)
+            && !response_began(c)
+            && scene.peer_closed().is_none()
+    })?;
+    let Upstream::Inet(remote) = c.remote else {
+        return None;
     };
-    Some(with_listener(scene, finding, c.closed, port))
+    let reset = ending(c).is_some_and(|ending| ending.reset);
+    let full = scene.full_listener().is_some();
+    let listens = scene.listener_views().any(|view| !view.exact.is_empty());
+    let queue = format!("the accept queue of {remote} was full");
+    let finding = if overflow(c).is_some() && reset {
+        Finding::proven(format!(
+            "{queue}, and this host reset the connection for it (net.ipv4.tcp_abort_on_overflow)"
+        ))
+    } else if overflow(c).is_some() {
+        Finding::proven(format!(
+            "{queue}: this host dropped the ACK that ends the handshake"
+        ))
+    } else if lost_cookie(c) && listens && !reset {
+        Finding::proven(format!(
+            "{queue}: this host answered with a SYN cookie and then had no room for the connection"
+        ))
+        .unless(full, "the queue as it was then: it is not full now")
+        .rests_on_complete_records(scene)
+    } else if reset && full {
+        Finding::inferred(
+            format!(
+                "{queue}, and the connection was reset for it (net.ipv4.tcp_abort_on_overflow)"
+            ),
+            "the drop of the last ACK; no program was seen to reset the connection, and the queue was over its limit",
+        )
+    } else {
+        return None;
+    };
+    Some(with_listener(scene, finding, c.closed, remote.port()))
 }
 
-fn overflow(c: &Connection) -> Option<&crate::event::Drop> {
-    c.drops
-        .iter()
-        .find(|drop| drop.reason.contains("LISTEN_OVERFLOW"))
+fn overflow(c: &Connection) -> Option<&Drop> {
+    c.drops.iter().find(|drop| is_overflow(drop))
+}
+
+/// The kernel says that the listener's queue was full.
+pub(super) fn is_overflow(drop: &Drop) -> bool {
+    drop.reason.contains("LISTEN_OVERFLOW")
+}
+
+/// The ACK that ends the handshake found no socket, while there is a listener: with SYN cookies that is a full queue.
+fn lost_cookie(c: &Connection) -> bool {
+    c.drops.iter().any(|drop| {
+        drop.reason == "NO_SOCKET" && drop.tcp_flags & 0x12 == 0x10 && !drop.from_upstream
+    })
 }
 
 fn with_listener(scene: &Scene<'_>, finding: Finding, now: Time, port: u16) -> Finding {

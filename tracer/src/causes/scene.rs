@@ -37,6 +37,8 @@ pub(super) mod hook {
 
     pub(in crate::causes) const RST_SENT: Hook = hook("send_reset", "tcp_send_reset");
     pub(in crate::causes) const RST_RECEIVED: Hook = hook("receive_reset", "tcp_receive_reset");
+    pub(in crate::causes) const RECEIVED: Hook = hook("received", "sock_recv_length");
+    pub(in crate::causes) const SENT: Hook = hook("sent", "sock_send_length");
     pub(in crate::causes) const DROP: Hook = hook("drop_packet", "kfree_skb");
     pub(in crate::causes) const RETRANSMIT: Hook = hook("retransmit", "tcp_retransmit_skb");
     pub(in crate::causes) const ICMP_SENT: Hook = hook("icmp_send", "icmp_send");
@@ -210,14 +212,75 @@ impl<'a> Scene<'a> {
         })
     }
 
-    /// nginx's own call to its log during the attempt whose format contains `words`: nginx logs before it closes.
+    /// nginx's own call to its log during the attempt whose format contains `words`.
     pub(super) fn log_call(&self, words: &str) -> Option<&'a LogCall> {
-        self.case.log_calls.iter().find(|call| {
-            call.format.contains(words)
-                && self
-                    .attempt
-                    .is_none_or(|attempt| (attempt.start..=attempt.end).contains(&call.at))
-        })
+        let mut calls = self.case.log_calls.iter();
+        calls.find(|call| call.format.contains(words) && self.is_during(call))
+    }
+
+    /// nginx logged it for this attempt: before the next began. (A unix connection's end is seen before it logs.)
+    pub(super) fn is_during(&self, call: &LogCall) -> bool {
+        let Some(attempt) = self.attempt else {
+            return true;
+        };
+        let later = self.case.attempts.iter().map(|other| other.start);
+        let next = later.filter(|start| *start > attempt.start).min();
+        attempt.start <= call.at && next.is_none_or(|next| call.at < next)
+    }
+
+    /// The request's method, where its line is known.
+    pub(super) fn method(&self) -> Option<&'a str> {
+        let mut lines = self.case.log_lines.iter();
+        let line = lines.find_map(|line| line.request.as_deref())?;
+        line.split_once(' ').map(|(method, _)| method)
+    }
+
+    /// The scheme that nginx's log shows for the upstream, as its directives begin: `proxy`, `fastcgi`, `grpc`, ….
+    pub(super) fn scheme(&self) -> Option<&'static str> {
+        let mut lines = self.case.log_lines.iter();
+        let upstream = lines.find_map(|line| line.upstream.as_deref())?;
+        match upstream.split_once("://")?.0 {
+            "fastcgi" => Some("fastcgi"),
+            "uwsgi" | "suwsgi" => Some("uwsgi"),
+            "scgi" => Some("scgi"),
+            "grpc" | "grpcs" => Some("grpc"),
+            _ => None,
+        }
+    }
+
+    /// The name that the client asked for: what nginx sends as its own unless told otherwise.
+    pub(super) fn server_name(&self) -> Option<&'a str> {
+        let mut lines = self.case.log_lines.iter();
+        let host = lines.find_map(|line| line.host.as_deref())?;
+        let plain = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
+        (!host.is_empty() && host.chars().all(plain)).then_some(host)
+    }
+
+    /// The backend's program, where a process of it is known by name.
+    pub(super) fn backend_name(&self) -> Option<&'a str> {
+        let facts = self.facts();
+        let closer = self
+            .attempt?
+            .peer_closed
+            .as_ref()
+            .map(|closed| closed.name.as_str());
+        let holder = || {
+            facts
+                .peer_socket
+                .as_ref()?
+                .owner
+                .as_ref()
+                .map(|owner| owner.name.as_str())
+        };
+        let listeners = || {
+            let view = facts.listener.as_ref()?;
+            let mut owners = view
+                .exact
+                .iter()
+                .filter_map(|listener| listener.owner.as_ref());
+            owners.next().map(|owner| owner.name.as_str())
+        };
+        closer.or_else(holder).or_else(listeners)
     }
 
     /// A timer ended the handshake, by nginx's or the kernel's own word.

@@ -1,6 +1,6 @@
 //! What happened in an attempt, in order of time: the same sentences whatever the cause.
 
-use super::{errno, icmp, scene::Scene, wording};
+use super::{death, errno, icmp, scene::Scene, wording};
 use crate::{
     event::{Connection, Drop, Failure, Time, Upstream},
     verdict::Evidence,
@@ -138,6 +138,15 @@ fn of_connection(scene: &Scene<'_>, c: &Connection) -> Vec<Evidence> {
         let text = format!("nginx takes it out of its keep-alive cache ({times} so far)");
         story.push(at(time, "reused", text));
     }
+    if let Some(time) = c.last_sent {
+        let what = if c.first_byte.is_some_and(|first| first <= time) {
+            "nginx's last write"
+        } else {
+            "nginx writes the request"
+        };
+        story.push(at(time, "sent", what));
+    }
+    story.extend(of_upstream_end(scene));
     if let Some(time) = c.first_byte {
         let status = c
             .status
@@ -154,6 +163,13 @@ fn of_connection(scene: &Scene<'_>, c: &Connection) -> Vec<Evidence> {
     }
     if let (Some(time), None) = (c.rst_received, &c.rst_sent) {
         story.push(at(time, "rst-received", "RST received"));
+    }
+    if let (Some(time), None) = (c.end_read, c.fin_received) {
+        story.push(at(time, "end-read", "nginx reads the end of the stream"));
+    }
+    if let Some((e, time)) = c.transfer_error {
+        let text = format!("nginx's read or write fails: {}", errno::name(e));
+        story.push(at(time, "transfer-error", text));
     }
     let connecting = c.established.is_none() && c.reuses == 0;
     let reported = c.error.filter(|(errno, _)| *errno != 0);
@@ -181,6 +197,40 @@ fn of_connection(scene: &Scene<'_>, c: &Connection) -> Vec<Evidence> {
         }
         _ if connecting => story.push(at(c.closed, "close", "nginx gives up")),
         _ => story.push(at(c.closed, "close", "nginx closes the connection")),
+    }
+    story
+}
+
+/// What was seen of the upstream's own end: signals, deaths, the close.
+fn of_upstream_end(scene: &Scene<'_>) -> Vec<Evidence> {
+    let closed = scene.peer_closed();
+    let mut story = Vec::new();
+    if let Some((closed, reason)) =
+        closed.and_then(|closed| Some((closed, closed.reset.as_deref()?)))
+    {
+        let text = format!(
+            "{} (pid {}) closes its end, which sends a RST: {reason}",
+            closed.name, closed.pid
+        );
+        story.push(at(closed.at, "peer-reset", text));
+    }
+    let of_tcp = closed.and_then(|closed| closed.death.as_ref());
+    let of_unix = scene.attempt.iter().flat_map(|attempt| &attempt.deaths);
+    for death in of_tcp.into_iter().chain(of_unix) {
+        let text = format!("{} (pid {}) {}", death.name, death.pid, death::how(death));
+        story.push(at(death.at, "died", text));
+        if let Some(signal) = death
+            .signal
+            .as_ref()
+            .filter(|signal| death::killed_by(death) == Some(signal.number))
+        {
+            let name = death::signal_name(signal.number);
+            story.push(at(
+                signal.at,
+                "signal",
+                format!("{name} for {} (pid {})", death.name, death.pid),
+            ));
+        }
     }
     story
 }

@@ -87,17 +87,19 @@ impl Summary {
     /// # Errors
     /// Those of the writer.
     pub fn write(&self, out: &mut impl Write, clock: &Clock, style: &Style) -> io::Result<()> {
-        writeln!(out)?;
         match (self.failed, self.masked) {
+            // Nothing was written that it would have to stand apart from.
             (0, 0) => writeln!(out, "no failed request")?,
             (failed, masked) => {
-                writeln!(out, "{}", requests(failed, "failed"))?;
+                writeln!(out)?;
+                writeln!(out, "{} failed", requests(failed))?;
                 self.table(out, false, clock, style)?;
                 if masked > 0 {
+                    let were = if masked == 1 { "was" } else { "were" };
                     writeln!(
                         out,
-                        "{}",
-                        requests(masked, "failed first and was hidden by a retry")
+                        "{} failed first and {were} hidden by a retry or a short answer",
+                        requests(masked)
                     )?;
                     self.table(out, true, clock, style)?;
                 }
@@ -168,9 +170,6 @@ impl Summary {
     }
 }
 
-fn requests(count: u64, what: &str) -> String {
-    format!(
-        "{count} request{} {what}",
-        if count == 1 { "" } else { "s" }
-    )
+fn requests(count: u64) -> String {
+    format!("{count} request{}", if count == 1 { "" } else { "s" })
 }

@@ -13,7 +13,7 @@ fn connected(remote: &str) -> Connection {
 }
 
 #[test]
-fn what_the_connection_alone_shows_is_inferred() {
+fn what_the_connection_alone_shows() {
     let remote = "10.0.0.5:80";
     let closed = Connection {
         fin_received: Some(after(SECOND)),
@@ -43,20 +43,17 @@ fn what_the_connection_alone_shows_is_inferred() {
         ),
         (one(reset, Facts::default()), ("backend-reset", Inferred)),
         (one(slow.clone(), local(false)), ("backend-slow", Inferred)),
-        (
-            one(answered, Facts::default()),
-            ("passed-through", Inferred),
-        ),
-        // Reused: the race is not told yet.
+        (one(answered, Facts::default()), ("passed-through", Proven)),
         (
             one(
                 Connection {
                     reuses: 1,
+                    reused_at: Some(after(900 * MS)),
                     ..closed
                 },
                 Facts::default(),
             ),
-            ("unexplained", Unknown),
+            ("keepalive-race", Proven),
         ),
         // On this host it may never have been accepted.
         (

@@ -3,12 +3,20 @@
 mod after_connect;
 mod at_once;
 mod catalogue;
+mod connected;
 mod denied;
+mod died;
+mod ended;
 mod handshakes;
+mod keepalive;
 mod limits;
+mod no_connect;
 mod properties;
 mod requests;
+mod responses;
+mod tls;
 mod unix;
+mod waiting;
 
 use std::net::SocketAddr;
 

@@ -102,7 +102,7 @@ fn the_summary_counts_by_cause_and_upstream() {
         &printed(|out| summary.write(out, &CLOCK, &Style::default())),
     );
     let empty = printed(|out| Summary::default().write(out, &CLOCK, &Style::default()));
-    assert_eq!(empty, "\nno failed request\n");
+    assert_eq!(empty, "no failed request\n");
 }
 
 #[test]

@@ -1,0 +1,255 @@
+//! The backend lives and ended the connection before its response: `backend-closed-early`, `backend-reset`.
+
+use super::{
+    catalogue::Cause,
+    ending::{Ending, is_reused, received, response_began},
+    finding::Finding,
+    keepalive,
+    scene::{Scene, hook, netfilter_drop},
+    wording,
+};
+use crate::event::{Connection, Upstream};
+
+pub(super) static BACKEND_CLOSED_EARLY: Cause = Cause {
+    id: "backend-closed-early",
+    title: "the backend closed the connection before its response, or within the response's header",
+    split: "A FIN before the header is over, while the backend's process lives; the connection was fresh, or the FIN \
+            came too long after the request for a keep-alive race.",
+    log_lines: &[
+        "upstream prematurely closed connection while reading response header from upstream",
+    ],
+    client_gets: "502",
+    fix: "The backend's own log: an error or a limit in its request handling, or a TLS or protocol mismatch.",
+    matches: Some(closed_early),
+};
+
+pub(super) static BACKEND_RESET: Cause = Cause {
+    id: "backend-reset",
+    title: "the backend reset the connection before its response, or within the response's header",
+    split: "A RST after the handshake while the backend's process lives. On this host the kernel says why it was sent: \
+            TCP_ABORT_ON_CLOSE, closed with the request unread; TCP_STATE, on purpose (SO_LINGER 0).",
+    log_lines: &[
+        "recv() failed (104: Connection reset by peer) while reading response header from upstream",
+        "connect() failed (104: Connection reset by peer) while connecting to upstream",
+        "writev() failed (32: Broken pipe) while sending request to upstream",
+    ],
+    client_gets: "502",
+    fix: "The backend closed with the request unread (a size limit, a crash handler), closed with SO_LINGER 0, or a \
+          middlebox reset: its log, then tcpdump on its host.",
+    matches: Some(reset),
+};
+
+/// The kernel's reasons for a RST that a program causes by closing.
+const UNREAD: &str = "TCP_ABORT_ON_CLOSE";
+const ON_PURPOSE: &str = "TCP_STATE";
+
+/// The upstream ended it, alive as far as is known, and neither TLS nor a keep-alive race is the reason.
+fn ended_alive<'a>(scene: &Scene<'a>) -> Option<(&'a Connection, Ending)> {
+    let (c, ending) = scene.ended()?;
+    let elsewhere = scene.has_death(ending.at)
+        || keepalive::may_be_race(c, &ending)
+        || super::tls::broke_in_handshake(scene)
+        || scene.log_call("upstream sent").is_some()
+        || scene.log_call("upstream rejected").is_some();
+    (!elsewhere).then_some((c, ending))
+}
+
+fn closed_early(scene: &Scene<'_>) -> Option<Finding> {
+    let (c, ending) = ended_alive(scene).filter(|(_, ending)| !ending.reset)?;
+    // After some bytes a FIN can be a response's proper end that nginx refused: it must have met the end itself.
+    let began = response_began(c);
+    if began && c.end_read.is_none() && scene.log_call("prematurely closed").is_none() {
+        return None;
+    }
+    let what = if began {
+        format!("after {} of a response header", bytes(c))
+    } else {
+        "before the first byte of a response".to_owned()
+    };
+    let finding = Finding::proven(format!(
+        "{} closed the connection{}, {what}",
+        scene.to(),
+        since(c, &ending)
+    ));
+    let finding = if c.first_sent == Some(super::ending::TLS_HANDSHAKE) && !is_reused(c) {
+        finding.unless(
+            scene.log_call("prematurely closed").is_some(),
+            "whether the TLS handshake was over: its bytes are encrypted, and nginx logged nothing",
+        )
+    } else {
+        finding
+    };
+    let finding = is_alive(scene, c, &ending, finding).rests_on_complete_records(scene);
+    Some(with_request(c, finding).advise(format!(
+        "look at the backend's own log for that moment; {} request bytes had been sent",
+        c.bytes_sent
+    )))
+}
+
+fn reset(scene: &Scene<'_>) -> Option<Finding> {
+    let (c, ending) = ended_alive(scene).filter(|(_, ending)| ending.reset)?;
+    // A full queue's RST, and a rule's, are not the backend's.
+    let full = scene.full_listener().is_some() || c.drops.iter().any(super::queues::is_overflow);
+    let by_peer = scene.peer_closed().filter(|closed| closed.reset.is_some());
+    if by_peer.is_none() && (full || netfilter_drop(c).is_some()) {
+        return None;
+    }
+    let what = if response_began(c) {
+        format!("after {} of a response header", bytes(c))
+    } else {
+        "before the first byte of a response".to_owned()
+    };
+    let to = scene.to();
+    let since = since(c, &ending);
+    let finding = match by_peer.and_then(|closed| Some((closed, closed.reset.as_deref()?))) {
+        Some((closed, UNREAD)) => Finding::proven(format!(
+            "{} (pid {}) at {to} closed the connection with the request unread{since}, {what}; its kernel reset it",
+            closed.name, closed.pid
+        ))
+        .advise(format!(
+            "why does {} close without reading? a size or time limit, a refused client, a full pool: its log",
+            closed.name
+        )),
+        Some((closed, ON_PURPOSE)) => {
+            let gone = scene.facts().listener.as_ref().is_some_and(|view| view.exact.is_empty());
+            let finding = Finding::proven(format!(
+                "{} (pid {}) at {to} reset the connection on purpose{since}, {what}",
+                closed.name, closed.pid
+            ));
+            if gone {
+                finding
+                    .fact("listener", "nobody listens there now: closing a listener resets what waits in its accept queue")
+                    .advise(format!("was {} being stopped? let it drain its connections before it closes its listener", closed.name))
+            } else {
+                finding.advise(format!(
+                    "{} closes with SO_LINGER 0, or disconnects: look for it in its source or settings, and in its log",
+                    closed.name
+                ))
+            }
+        }
+        Some((closed, reason)) => Finding::proven(format!(
+            "this host's kernel reset the connection at {to}'s end{since}, {what}: {reason}"
+        ))
+        .fact("peer", format!("{} (pid {}) ran at that moment", closed.name, closed.pid))
+        .advise("look at the backend's own log for that moment"),
+        None if matches!(c.remote, Upstream::Unix(_)) => Finding::proven(format!(
+            "{to} closed the connection with the request unread, or before it was accepted{since}, {what}"
+        ))
+        .advise("look at the backend's own log for that moment: a limit, a refused request, a restart"),
+        None => Finding::inferred(
+            format!("{to} reset the connection{since}, {what}"),
+            match scene.is_here(c) {
+                Some(true) => "who sent the RST: no program of this host was seen to close that connection; an address \
+                               translation (DNAT) to elsewhere fits",
+                _ => "who sent the RST: the backend's host, whose processes are out of sight, or something on the way",
+            },
+        )
+        .advise("look at the backend's own log for that moment: it closed with the request unread, or crashed")
+        .advise("see who sends it, on the backend's host: tcpdump -ni any 'tcp[13] & 4 != 0'"),
+    };
+    let finding = if by_peer.is_none() {
+        finding.unless(
+            scene.stands(hook::RST_RECEIVED) || c.transfer_error.is_some(),
+            "the RST itself: its hook does not stand",
+        )
+    } else {
+        finding
+    };
+    Some(with_request(c, finding.rests_on_complete_records(scene)))
+}
+
+/// A FIN says that the backend closed, not that its process lives: on this host that must be seen.
+fn is_alive(scene: &Scene<'_>, c: &Connection, ending: &Ending, finding: Finding) -> Finding {
+    if matches!(c.remote, Upstream::Unix(_)) {
+        return match c.listener_pid {
+            Some(pid) => finding.fact(
+                "peer",
+                format!("pid {pid} listens on it; no death of it or of its children was seen"),
+            ),
+            None => finding.unless(
+                false,
+                "whether its process still lives: who listens on it was not seen",
+            ),
+        };
+    }
+    match scene.is_here(c) {
+        Some(true) => {}
+        Some(false) => {
+            return finding.fact(
+                "peer",
+                "the process there is out of sight: whether it closed or died, only its host knows",
+            );
+        }
+        None => {
+            return finding.unless(
+                false,
+                "whether its process still lives: whose address it is could not be asked",
+            );
+        }
+    }
+    let listeners = scene.facts().listener.iter().flat_map(|view| &view.exact);
+    let owners: Vec<_> = listeners
+        .filter_map(|listener| listener.owner.as_ref())
+        .collect();
+    match owners.iter().find(|owner| owner.since <= ending.at) {
+        Some(owner) => finding.fact(
+            "peer",
+            format!(
+                "{} listens there; it was not ending as the connection closed",
+                wording::owner(owner, c.closed)
+            ),
+        ),
+        None => finding.unless(
+            false,
+            match owners.first() {
+                Some(_) => "whether its process still lived: who listens there now started later",
+                None => "whether its process still lives: who listens there was not found",
+            },
+        ),
+    }
+}
+
+/// ` 12 ms after it took it`, by what was last known before.
+fn since(c: &Connection, ending: &Ending) -> String {
+    match (c.last_sent, c.established) {
+        (Some(sent), _) if ending.at >= sent => {
+            format!(
+                " {} after nginx's last write",
+                wording::duration(ending.at.since(sent))
+            )
+        }
+        (None, Some(at)) if ending.at >= at => {
+            format!(
+                " {} after it was made",
+                wording::duration(ending.at.since(at))
+            )
+        }
+        _ => String::new(),
+    }
+}
+
+/// How much of the response came, as far as it can be told for this request alone.
+fn bytes(c: &Connection) -> String {
+    match (is_reused(c), received(c)) {
+        (false, n) if n > 0 => wording::count(n, "byte"),
+        _ => "some bytes".to_owned(),
+    }
+}
+
+fn with_request(c: &Connection, finding: Finding) -> Finding {
+    let finding = if is_reused(c) {
+        finding.fact(
+            "no-race",
+            "a kept-alive connection, but the request had reached the backend before it was ended",
+        )
+    } else {
+        finding
+    };
+    match (c.first_sent, c.first_received) {
+        (Some(sent), Some(0x15 | 0x16)) if sent != 0x16 => finding.fact(
+            "protocol",
+            "the backend answered in TLS: the port expects https (proxy_pass https://)",
+        ),
+        _ => finding,
+    }
+}

@@ -1,0 +1,174 @@
+//! How a connection that stood came to its end: what the upstream did, against what nginx had written and read.
+
+use super::{
+    errno::{ECONNRESET, EPIPE},
+    scene::Scene,
+};
+use crate::event::{Connection, Death, PeerClosed, Time, Upstream};
+
+/// The upstream's end of it went away.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ending {
+    /// When this host saw it first.
+    pub(super) at: Time,
+    /// By a RST; else by a FIN, or the end of a unix stream.
+    pub(super) reset: bool,
+    /// A RST that followed the FIN: something that nginx had sent met a closed socket.
+    pub(super) reset_after: Option<Time>,
+}
+
+impl<'a> Scene<'a> {
+    /// A connection that stood.
+    pub(super) fn stood(&self) -> Option<&'a Connection> {
+        self.connection().filter(|c| {
+            c.established.is_some() || is_reused(c) || matches!(c.remote, Upstream::Unix(_))
+        })
+    }
+
+    /// The connection broke in the body of its response, which the client got cut short.
+    pub(super) fn in_body(&self) -> bool {
+        self.case.masked && self.is_last() && self.connection().is_some_and(response_began)
+    }
+
+    /// A connection that stood and failed before the response's header was over: nginx passed nothing of it on.
+    pub(super) fn failed_before_body(&self) -> Option<&'a Connection> {
+        self.stood()
+            .filter(|_| !self.in_body() && self.answered_itself().is_none())
+    }
+
+    /// … because the upstream ended it, and not nginx's timer.
+    pub(super) fn ended(&self) -> Option<(&'a Connection, Ending)> {
+        let c = self
+            .failed_before_body()
+            .filter(|_| !self.timed_out_waiting())?;
+        Some((c, ending(c)?))
+    }
+
+    /// nginx's timer ended the wait for a response.
+    pub(super) fn timed_out_waiting(&self) -> bool {
+        self.log_call("upstream timed out").is_some()
+            || (self.is_last() && self.case.status == Some(504) && !self.case.masked)
+    }
+
+    /// The status that the upstream itself answered with, where that is the failure: passed on to the client, or a
+    /// reason to try the next upstream.
+    pub(super) fn answered_itself(&self) -> Option<u16> {
+        let c = self.connection().filter(|c| c.first_byte.is_some())?;
+        let status = c.status?;
+        let told = if self.is_last() {
+            !self.case.masked && self.case.status == Some(status) && matches!(status, 502 | 504)
+        } else {
+            matches!(status, 403 | 404 | 429 | 500 | 502..=504)
+        };
+        let faulted = [
+            "upstream sent",
+            "upstream prematurely",
+            "upstream timed out",
+            " failed",
+        ]
+        .iter()
+        .any(|words| self.log_call(words).is_some());
+        (told && !faulted).then_some(status)
+    }
+
+    /// How the upstream's own end was closed, where that is on this host and came before what is seen at nginx's.
+    pub(super) fn peer_closed(&self) -> Option<&'a PeerClosed> {
+        let c = self.connection()?;
+        let seen = ending(c).map_or(c.closed, |ending| ending.reset_after.unwrap_or(ending.at));
+        self.attempt?
+            .peer_closed
+            .as_ref()
+            .filter(|closed| closed.at <= seen)
+    }
+
+    /// The process at the other end of a TCP connection that was ending as it closed.
+    pub(super) fn death(&self) -> Option<&'a Death> {
+        self.peer_closed()?.death.as_ref()
+    }
+
+    /// Processes of a unix upstream that died before its stream ended, and whose death may explain that: a child that
+    /// exits with success is a helper, or a worker that is done.
+    pub(super) fn deaths_before(&self, end: Time) -> impl Iterator<Item = &'a Death> {
+        let listener = self.connection().and_then(|c| c.listener_pid);
+        self.attempt
+            .map_or(&[][..], |attempt| &attempt.deaths)
+            .iter()
+            .filter(move |death| {
+                death.at <= end && (death.code != 0 || Some(death.pid) == listener)
+            })
+    }
+
+    /// A process of the upstream died, by whatever sign.
+    pub(super) fn has_death(&self, end: Time) -> bool {
+        self.death().is_some() || self.deaths_before(end).next().is_some()
+    }
+
+    /// The connection goes to an address of this host, or a unix socket.
+    pub(super) fn is_here(&self, c: &Connection) -> Option<bool> {
+        match c.remote {
+            Upstream::Inet(remote) => self.is_local(remote),
+            Upstream::Unix(_) => Some(true),
+        }
+    }
+
+    /// nginx spoke TLS on it, and the connection was made for this request: the handshake is part of it.
+    pub(super) fn in_tls(&self, c: &Connection) -> bool {
+        c.first_sent == Some(TLS_HANDSHAKE) && !is_reused(c)
+    }
+}
+
+/// First byte of a TLS record that carries a handshake, or an alert.
+pub(super) const TLS_HANDSHAKE: u8 = 0x16;
+/// See [`TLS_HANDSHAKE`].
+pub(super) const TLS_ALERT: u8 = 0x15;
+
+/// Kept alive from an earlier request; also one that was opened before tracing.
+pub(super) fn is_reused(c: &Connection) -> bool {
+    c.reuses > 0 || (c.start.0 == 0 && c.reused_at.is_some())
+}
+
+/// Payload bytes received, on all its requests: the kernel counts a FIN as one.
+pub(super) fn received(c: &Connection) -> u64 {
+    c.bytes_received
+        .saturating_sub(u64::from(c.fin_received.is_some()))
+}
+
+/// A first byte came for this request. Without its hook the bytes of a fresh connection say so.
+pub(super) fn response_began(c: &Connection) -> bool {
+    c.first_byte.is_some() || (!is_reused(c) && received(c) > 0)
+}
+
+/// See [`Ending`].
+pub(super) fn ending(c: &Connection) -> Option<Ending> {
+    let since = c.reused_at.unwrap_or_default();
+    let ended = c.end_read.filter(|at| *at >= since);
+    let failed = |errno| {
+        let by_transfer = c
+            .transfer_error
+            .filter(|(e, at)| *e == errno && *at >= since);
+        by_transfer.map(|(_, at)| at)
+    };
+    let fin = c.fin_received.or(ended);
+    let rst = c
+        .rst_received
+        .filter(|_| !c.rst_in_syn_sent)
+        .or_else(|| failed(ECONNRESET));
+    match (fin, rst) {
+        (Some(fin), rst) if rst.is_none_or(|rst| fin <= rst) => Some(Ending {
+            at: fin,
+            reset: false,
+            reset_after: rst,
+        }),
+        (_, Some(rst)) => Some(Ending {
+            at: rst,
+            reset: true,
+            reset_after: None,
+        }),
+        // Writing to what is closed.
+        _ => failed(EPIPE).map(|at| Ending {
+            at,
+            reset: false,
+            reset_after: None,
+        }),
+    }
+}

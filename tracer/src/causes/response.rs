@@ -1,0 +1,249 @@
+//! The backend answered: `response-rejected`, `response-truncated`, `passed-through`.
+
+use super::{
+    catalogue::Cause,
+    death,
+    ending::{TLS_ALERT, TLS_HANDSHAKE, ending, is_reused, received, response_began},
+    errno,
+    finding::Finding,
+    scene::Scene,
+    wording,
+};
+use crate::{
+    correlate::Course,
+    event::{Connection, LogCall},
+};
+
+pub(super) static RESPONSE_REJECTED: Cause = Cause {
+    id: "response-rejected",
+    title: "the backend answered and nginx refused the answer",
+    split: "Response bytes came, and nginx closed first; its log call names the rule (too big header, invalid header).",
+    log_lines: &[
+        "upstream sent too big header while reading response header from upstream",
+        "upstream sent invalid header",
+        "upstream sent \"Content-Length\" and \"Transfer-Encoding\" headers at the same time",
+        "upstream sent unsupported FastCGI protocol version",
+    ],
+    client_gets: "502",
+    fix: "Too big header: proxy_buffer_size (and proxy_buffers). Invalid header or protocol: does the port speak what \
+          the *_pass directive says?",
+    matches: Some(rejected),
+};
+
+pub(super) static RESPONSE_TRUNCATED: Cause = Cause {
+    id: "response-truncated",
+    title: "the backend's connection ended in the body; the client got a short answer",
+    split: "A FIN, a RST or nginx's timer after the header, before the promised length.",
+    log_lines: &[
+        "upstream prematurely closed connection while reading upstream",
+        "recv() failed (104: Connection reset by peer) while reading upstream",
+        "upstream timed out (110: Connection timed out) while reading upstream",
+    ],
+    client_gets: "the original status, truncated",
+    fix: "The backend's own log: an error or a time limit while it writes the body.",
+    matches: Some(truncated),
+};
+
+pub(super) static PASSED_THROUGH: Cause = Cause {
+    id: "passed-through",
+    title: "the backend itself answered 502 or 504",
+    split: "A clean connection whose response carries that status; nginx passed it on, replaced its page \
+            (proxy_intercept_errors), or tried the next upstream for it (proxy_next_upstream http_502).",
+    log_lines: &[],
+    client_gets: "502 or 504, as the backend sent it",
+    fix: "Look for the cause at the backend: it is itself a proxy (a gateway, a sidecar, a load balancer).",
+    matches: Some(passed_through),
+};
+
+/// What nginx says where it goes on nevertheless (src/http/modules/ngx_http_proxy_module.c, ngx_event_pipe.c).
+const HARMLESS: [&str; 7] = [
+    "no valid HTTP/1.0 header",
+    "more data than specified",
+    "data after",
+    "invalid chunked response",
+    "trailer",
+    "HTTP/1.0 response with early hints",
+    "ignored",
+];
+
+/// nginx's own word on the rule that the response broke.
+pub(super) fn rule<'a>(scene: &Scene<'a>) -> Option<&'a LogCall> {
+    [
+        "upstream sent",
+        "upstream rejected request",
+        "upstream prematurely closed FastCGI",
+        "upstream prematurely closed stream",
+    ]
+    .iter()
+    .filter_map(|words| scene.log_call(words))
+    .find(|call| !HARMLESS.iter().any(|words| call.format.contains(words)))
+}
+
+fn rejected(scene: &Scene<'_>) -> Option<Finding> {
+    let c = scene.failed_before_body().filter(|c| response_began(c))?;
+    if let Some(call) = rule(scene) {
+        let finding = Finding::proven(format!(
+            "{} answered, and nginx refused the answer: {}",
+            scene.to(),
+            said(call)
+        ))
+        .rests_on_complete_records(scene);
+        return Some(by_rule(scene, c, &call.format, finding));
+    }
+    // Without its word: nginx closed, no timer, and the upstream had not ended it before.
+    let answered = !scene.is_last() || scene.case.status == Some(502);
+    if scene.in_tls(c)
+        || !answered
+        || scene.timed_out_waiting()
+        || scene.log_call("prematurely closed").is_some()
+        || c.end_read
+            .is_some_and(|at| at >= c.reused_at.unwrap_or_default())
+        || ending(c).is_some_and(|ending| ending.reset || ending.reset_after.is_some())
+        || c.transfer_error.is_some()
+    {
+        return None;
+    }
+    let bytes = match received(c) {
+        n if n > 0 && !is_reused(c) => format!("after {}", wording::count(n, "byte")),
+        _ => "in the response's header".to_owned(),
+    };
+    let finding = Finding::inferred(
+        format!("{} answered, and nginx closed the connection first, {bytes}", scene.to()),
+        "which rule the answer broke: nginx logged nothing (its error_log stands above level error)",
+    )
+    .rests_on_complete_records(scene);
+    Some(by_rule(scene, c, "", finding))
+}
+
+/// nginx's format without what its arguments would fill.
+fn said(call: &LogCall) -> String {
+    let words = call.format.split(['%', ':']).next().unwrap_or_default();
+    let words = words.trim_end_matches(['"', ' ']);
+    let words = words.strip_prefix("upstream ").unwrap_or(words);
+    // An odd quote is the beginning of an argument.
+    if words.matches('"').count() % 2 == 0 {
+        format!("it {words}")
+    } else {
+        format!("it {words}\"")
+    }
+}
+
+fn by_rule(scene: &Scene<'_>, c: &Connection, format: &str, finding: Finding) -> Finding {
+    let to = scene.to();
+    let finding = match c.first_received {
+        Some(TLS_ALERT | TLS_HANDSHAKE) if c.first_sent != Some(TLS_HANDSHAKE) => finding
+            .fact("protocol", "the answer's first byte is TLS: the port expects https")
+            .advise(format!("{to} speaks TLS: proxy_pass https:// (grpc_pass grpcs://)")),
+        Some(b'H') if c.first_sent == Some(1) => finding
+            .fact("protocol", "the answer begins like HTTP; nginx spoke FastCGI to it")
+            .advise(format!("{to} speaks HTTP: proxy_pass instead of fastcgi_pass, or the port of the FastCGI server")),
+        _ => finding,
+    };
+    let pass = scene.scheme().unwrap_or("proxy");
+    let finding = match format {
+        f if f.contains("too big header") => finding
+            .advise(format!("{pass}_buffer_size 16k; (and {pass}_buffers 8 16k; {pass}_busy_buffers_size 32k;): the header is longer than it"))
+            .advise("find what makes the header so long: cookies that pile up, a token, a debug header"),
+        f if f.contains("http2") => finding.advise(format!("does {to} speak HTTP/2 (gRPC) without TLS? see: curl -v --http2-prior-knowledge http://{to}/")),
+        f if f.contains("FastCGI") => finding.advise(format!("does {to} speak FastCGI? its log; is proxy_pass meant?")),
+        f if f.contains("rejected request") => finding.advise("the backend refused the stream itself (RST_STREAM, GOAWAY): its own log says why"),
+        "" => finding
+            .advise(format!("error_log at level error says which rule; the usual one is a header longer than {pass}_buffer_size (4k or 8k)")),
+        _ => finding.advise("the backend's response header breaks the protocol: its code, or what it puts into headers"),
+    };
+    finding.advise(format!(
+        "see the header: curl -sv -o /dev/null http://{}/",
+        to.trim_start_matches("unix:")
+    ))
+}
+
+fn truncated(scene: &Scene<'_>) -> Option<Finding> {
+    let c = scene.connection().filter(|_| scene.in_body())?;
+    let seen = ending(c);
+    let died = scene.peer_closed().and_then(|closed| closed.death.as_ref());
+    let timed_out = scene.log_call("upstream timed out").is_some();
+    let to = scene.to();
+    let (how, shown) = match seen {
+        _ if died.is_some() => (String::new(), true),
+        _ if timed_out => ("sent nothing more until nginx's timer".to_owned(), true),
+        Some(ending) if ending.reset => ("reset the connection".to_owned(), true),
+        Some(_) => (
+            "closed the connection".to_owned(),
+            scene.log_call("prematurely closed").is_some(),
+        ),
+        None => (
+            "broke off".to_owned(),
+            scene.log_call("prematurely closed").is_some(),
+        ),
+    };
+    let what = match died {
+        Some(death) => format!(
+            "{} (pid {}), which served {to}, {}",
+            death.name,
+            death.pid,
+            death::how(death)
+        ),
+        None => format!("{to} {how}"),
+    };
+    let status = scene
+        .case
+        .status
+        .map_or_else(|| "an answer".to_owned(), |status| format!("a {status}"));
+    let finding = Finding::proven(format!(
+        "{what} in the body of its response; the client got {status} cut short"
+    ))
+    .unless(
+        shown,
+        "whether the response had its full length: nginx logged nothing of it",
+    )
+    .rests_on_complete_records(scene);
+    let finding = match (received(c), c.first_byte) {
+        (n, Some(first)) if n > 0 && !is_reused(c) => finding.fact(
+            "body",
+            format!(
+                "{} had come in {}",
+                wording::count(n, "byte"),
+                wording::duration(c.closed.since(first))
+            ),
+        ),
+        _ => finding,
+    };
+    let by_errno = c.transfer_error.map(|(e, _)| errno::name(e));
+    let finding = match by_errno {
+        Some(errno) => finding.fact("transfer", format!("nginx's read or write failed: {errno}")),
+        None => finding,
+    };
+    let advice = match died {
+        Some(death) => format!("why did {} end? its log, a core dump, its service manager", death.name),
+        None if timed_out => "what does the backend do in that pause? proxy_read_timeout longer, only if such pauses are right".to_owned(),
+        None => "look at the backend's own log for that moment: an error or a time limit while it writes the body".to_owned(),
+    };
+    Some(finding.advise(advice).advise(
+        "nginx cannot retry once the client has the header: it must be mended at the backend",
+    ))
+}
+
+fn passed_through(scene: &Scene<'_>) -> Option<Finding> {
+    let attempt = scene.attempt?;
+    let status = match &attempt.course {
+        Course::Connection(_) => scene.answered_itself()?,
+        // Kept alive and still open.
+        Course::Succeeded => scene.case.status.filter(|status| {
+            !scene.case.masked && scene.is_last() && matches!(status, 502 | 504)
+        })?,
+        Course::FailedAtOnce(_) => return None,
+    };
+    let to = scene.to();
+    let next = if scene.is_last() {
+        ""
+    } else {
+        "; nginx tried another upstream (proxy_next_upstream)"
+    };
+    Some(
+        Finding::proven(format!("{to} itself answered {status}{next}"))
+            .rests_on_complete_records(scene)
+            .fact("beyond", "what the backend met is beyond this host's nginx")
+            .advise(format!("look at {to}: it is a proxy itself, or says {status} for an error of its own; its log says why"))
+            .advise(format!("see: curl -sv -o /dev/null http://{}/", to.trim_start_matches("unix:"))),
+    )
+}

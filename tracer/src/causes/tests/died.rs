@@ -1,0 +1,144 @@
+//! The backend's process ended under the connection.
+
+use super::{connected::*, *};
+use crate::event::Death;
+
+fn case(death: Death) -> Case {
+    with_peer(
+        answered(502, closed(HERE), served()),
+        by_peer(None, Some(death)),
+    )
+}
+
+fn summary(death: Death) -> String {
+    verdict(&case(death)).summary
+}
+
+#[test]
+fn a_death_is_told_with_its_signal_and_sender() {
+    let segv = Death {
+        signal: Some(signal(11, 1, 4300)),
+        ..death(11 | 0x80)
+    };
+    let killed = Death {
+        signal: Some(signal(9, 0, 777)),
+        ..death(9)
+    };
+    let stopped = Death {
+        signal: Some(signal(15, 0, 1)),
+        ..death(0)
+    };
+    assert_eq!(told(&case(segv.clone())), ("backend-died", Proven));
+    assert!(
+        summary(segv).contains("(pid 4300, app.service), which served 127.0.0.1:8000, was killed by SIGSEGV, a fault of its own (core dumped)")
+    );
+    assert!(summary(killed).contains("was killed by SIGKILL from bash (pid 777)"));
+    assert!(summary(death(1 << 8)).contains("exited with code 1,"));
+    assert!(
+        summary(stopped).contains("exited with code 0, 1.00 ms after SIGTERM from systemd (pid 1)")
+    );
+    assert_eq!(told(&lossy(case(death(9)))), ("backend-died", Inferred));
+}
+
+#[test]
+fn a_worker_is_told_from_the_whole_service() {
+    let scope = |facts: Facts| {
+        let case = with_peer(
+            answered(502, closed(HERE), facts),
+            by_peer(None, Some(death(9))),
+        );
+        fact(&verdict(&case), "scope").to_owned()
+    };
+    let restarted = Owner {
+        since: after(60 * MS),
+        ..node()
+    };
+    assert!(scope(served()).starts_with("one process of several: its parent node (pid 4242"));
+    assert!(scope(served_by(restarted)).starts_with("the whole service: node"));
+    assert!(scope(local(true)).starts_with("the whole service: nobody listens"));
+}
+
+#[test]
+fn the_oom_killers_victim_is_told_apart() {
+    let victim = Death {
+        oom: true,
+        signal: Some(signal(9, 128, 4300)),
+        ..death(9)
+    };
+    let v = verdict(&case(victim));
+    assert_eq!((v.cause, v.confidence), ("backend-oom-killed", Proven));
+    assert!(v.summary.contains("by the OOM killer"), "{}", v.summary);
+    assert!(
+        v.advice[0].contains("systemctl show app.service -p MemoryMax"),
+        "{:?}",
+        v.advice
+    );
+}
+
+#[test]
+fn a_death_wins_over_a_reset_and_a_race() {
+    let with_reset = with_peer(
+        answered(502, reset(HERE), served()),
+        by_peer(Some("TCP_ABORT_ON_CLOSE"), Some(death(9))),
+    );
+    assert_eq!(told(&with_reset), ("backend-died", Proven));
+    let reused = Connection {
+        reuses: 3,
+        reused_at: Some(after(900_000)),
+        idle: Some(SECOND),
+        ..closed(HERE)
+    };
+    let reused = with_peer(
+        answered(502, reused, served()),
+        by_peer(None, Some(death(9))),
+    );
+    assert_eq!(told(&reused), ("backend-died", Proven));
+}
+
+#[test]
+fn a_death_after_nginx_had_closed_explains_nothing() {
+    let slow = Connection {
+        state: 1,
+        closed: after(48 * MS),
+        ..connected(HERE)
+    };
+    let case = with_peer(answered(504, slow, served()), by_peer(None, Some(death(9))));
+    assert_eq!(told(&case), ("backend-slow", Inferred));
+}
+
+#[test]
+fn on_a_unix_socket_the_only_death_just_before_is_proof() {
+    let c = Connection {
+        end_read: Some(after(49 * MS)),
+        ..unix_stream()
+    };
+    let case = |deaths: Vec<Death>| {
+        let mut case = answered(502, c.clone(), Facts::default());
+        case.attempts[0].deaths = deaths;
+        case
+    };
+    let other = Death {
+        pid: 4301,
+        ..death(9)
+    };
+    let long_before = Death {
+        at: Time(START.0 + MS),
+        ..death(1 << 8)
+    };
+    let later = Death {
+        at: after(60 * MS),
+        ..death(9)
+    };
+    assert_eq!(told(&case(vec![death(9)])), ("backend-died", Proven));
+    assert_eq!(
+        told(&case(vec![death(9), other])),
+        ("backend-died", Inferred)
+    );
+    assert_eq!(told(&case(vec![long_before])), ("backend-died", Inferred));
+    // A helper that is done, and a death that came later, leave the close as it is.
+    assert_eq!(
+        told(&case(vec![death(0)])),
+        ("backend-closed-early", Proven)
+    );
+    assert_eq!(told(&case(vec![later])), ("backend-closed-early", Proven));
+}

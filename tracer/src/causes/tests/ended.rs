@@ -1,0 +1,171 @@
+//! The backend ended a connection that stood, and lives.
+
+use super::{connected::*, *};
+
+fn told_of(c: Connection, facts: Facts) -> (&'static str, Confidence) {
+    told(&answered(502, c, facts))
+}
+
+#[test]
+fn a_fin_is_a_close_and_its_process_must_be_seen_alive_here() {
+    let early = "backend-closed-early";
+    let later = Owner {
+        since: after(40 * SECOND),
+        ..node()
+    };
+    assert_eq!(told_of(closed(HERE), served()), (early, Proven));
+    assert_eq!(told_of(closed(HERE), served_by(later)), (early, Inferred));
+    assert_eq!(told_of(closed(HERE), local(true)), (early, Inferred));
+    assert_eq!(told_of(closed(THERE), local(false)), (early, Proven));
+    assert_eq!(told_of(closed(THERE), Facts::default()), (early, Inferred));
+    assert_eq!(
+        told(&lossy(answered(502, closed(HERE), served()))),
+        (early, Inferred)
+    );
+    let there = verdict(&answered(502, closed(THERE), local(false)));
+    assert!(fact(&there, "peer").contains("out of sight"), "{there:#?}");
+}
+
+#[test]
+fn a_fin_before_the_request_was_written_is_the_same() {
+    let c = Connection {
+        fin_received: Some(after(200_000)),
+        rst_received: Some(after(MS + 100_000)),
+        error: Some((32, after(MS + 100_000))),
+        transfer_error: Some((104, after(MS + 200_000))),
+        closed: after(2 * MS),
+        ..connected(HERE)
+    };
+    assert_eq!(told_of(c, served()), ("backend-closed-early", Proven));
+}
+
+#[test]
+fn a_fin_within_the_header_is_told_by_the_end_that_nginx_read() {
+    let partial = Connection {
+        first_byte: Some(after(20 * MS)),
+        first_received: Some(b'H'),
+        status: Some(200),
+        bytes_received: 18,
+        ..closed(HERE)
+    };
+    let v = verdict(&answered(502, partial.clone(), served()));
+    assert_eq!((v.cause, v.confidence), ("backend-closed-early", Proven));
+    assert!(
+        v.summary.contains("after 17 bytes of a response header"),
+        "{}",
+        v.summary
+    );
+    // nginx did not read to the end: it refused what it had.
+    let refused = Connection {
+        end_read: None,
+        ..partial
+    };
+    assert_eq!(told_of(refused, served()), ("response-rejected", Inferred));
+}
+
+#[test]
+fn a_reset_is_told_by_the_kernels_reason_for_it() {
+    let case = |reason| with_peer(answered(502, reset(HERE), served()), by_peer(reason, None));
+    let unread = verdict(&case(Some("TCP_ABORT_ON_CLOSE")));
+    assert_eq!((unread.cause, unread.confidence), ("backend-reset", Proven));
+    assert!(
+        unread.summary.starts_with(
+            "gunicorn (pid 4300) at 127.0.0.1:8000 closed the connection with the request unread"
+        ),
+        "{}",
+        unread.summary
+    );
+    let linger = verdict(&case(Some("TCP_STATE")));
+    assert_eq!((linger.cause, linger.confidence), ("backend-reset", Proven));
+    assert!(linger.summary.contains("on purpose"), "{}", linger.summary);
+    assert_eq!(
+        told(&lossy(case(Some("TCP_STATE")))),
+        ("backend-reset", Inferred)
+    );
+    assert_eq!(
+        told(&case(Some("TCP_ABORT_ON_MEMORY"))),
+        ("backend-reset", Proven)
+    );
+    // Nobody here was seen to do it, or nobody is here.
+    assert_eq!(told_of(reset(HERE), served()), ("backend-reset", Inferred));
+    assert_eq!(
+        told_of(reset(THERE), local(false)),
+        ("backend-reset", Inferred)
+    );
+}
+
+#[test]
+fn a_reset_that_a_full_queue_or_a_rule_sent_is_not_the_backends() {
+    let full = listening(ListenerView {
+        exact: vec![listener(HERE, 129, 128)],
+        ..view(true)
+    });
+    assert_eq!(
+        told_of(reset(HERE), full.clone()),
+        ("accept-queue-full", Inferred)
+    );
+    let overflow = Connection {
+        drops: vec![Drop {
+            from_upstream: false,
+            ..drop("TCP_LISTEN_OVERFLOW", 0x10, 1)
+        }],
+        ..reset(HERE)
+    };
+    assert_eq!(told_of(overflow, served()), ("accept-queue-full", Proven));
+    let rule = Connection {
+        drops: vec![drop("NETFILTER_DROP", 0x18, 1)],
+        ..reset(HERE)
+    };
+    assert_eq!(told_of(rule, served()), ("unexplained", Unknown));
+    // The backend's own, whatever its queue holds.
+    let own = with_peer(
+        answered(502, reset(HERE), full),
+        by_peer(Some("TCP_STATE"), None),
+    );
+    assert_eq!(told(&own), ("backend-reset", Proven));
+}
+
+#[test]
+fn a_unix_stream_ends_by_what_nginx_read() {
+    let end = Connection {
+        end_read: Some(after(49 * MS)),
+        ..unix_stream()
+    };
+    let unread = Connection {
+        transfer_error: Some((104, after(49 * MS))),
+        ..unix_stream()
+    };
+    let broken = Connection {
+        transfer_error: Some((32, after(49 * MS))),
+        ..unix_stream()
+    };
+    let nobody = Connection {
+        listener_pid: None,
+        ..end.clone()
+    };
+    assert_eq!(
+        told_of(end, Facts::default()),
+        ("backend-closed-early", Proven)
+    );
+    assert_eq!(
+        told_of(nobody, Facts::default()),
+        ("backend-closed-early", Inferred)
+    );
+    assert_eq!(told_of(unread, Facts::default()), ("backend-reset", Proven));
+    assert_eq!(
+        told_of(broken, Facts::default()),
+        ("backend-closed-early", Proven)
+    );
+}
+
+#[test]
+fn a_tls_answer_to_a_plain_request_names_the_scheme() {
+    let c = Connection {
+        first_byte: Some(after(20 * MS)),
+        first_received: Some(0x15),
+        bytes_received: 8,
+        ..closed(HERE)
+    };
+    let v = verdict(&answered(502, c, served()));
+    assert!(fact(&v, "protocol").contains("https"), "{v:#?}");
+}

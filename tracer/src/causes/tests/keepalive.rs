@@ -1,0 +1,117 @@
+//! A reused connection that the backend was closing.
+
+use super::{connected::*, *};
+use crate::event::LogLine;
+
+/// Idle for 5 s, taken out of the cache after 900 µs, written to at 1 ms.
+fn reused(c: Connection) -> Connection {
+    Connection {
+        reuses: 3,
+        reused_at: Some(after(900_000)),
+        idle: Some(5 * SECOND),
+        ..c
+    }
+}
+
+fn fin_at(nanoseconds: u64) -> Connection {
+    reused(Connection {
+        fin_received: Some(after(nanoseconds)),
+        closed: after(nanoseconds.max(MS) + MS),
+        ..closed(HERE)
+    })
+}
+
+#[test]
+fn a_close_before_the_write_is_proof_of_the_race() {
+    let race = "keepalive-race";
+    for c in [
+        fin_at(950_000),
+        fin_at(500_000),
+        // Nothing could be written.
+        Connection {
+            last_sent: None,
+            ..fin_at(950_000)
+        },
+        // Opened before tracing.
+        Connection {
+            start: Time(0),
+            reuses: 1,
+            idle: None,
+            established: None,
+            ..fin_at(950_000)
+        },
+        // The RST says that the request met a closed socket.
+        Connection {
+            rst_received: Some(after(MS + 300_000)),
+            ..fin_at(MS + 100_000)
+        },
+    ] {
+        let case = answered(502, c, served());
+        assert_eq!(told(&case), (race, Proven), "{:#?}", verdict(&case));
+        assert_eq!(told(&lossy(case)), (race, Inferred));
+    }
+    let just_after = fin_at(MS + 100_000);
+    assert_eq!(told(&answered(502, just_after, served())), (race, Inferred));
+    let reset = reused(Connection {
+        rst_received: Some(after(MS + 100_000)),
+        ..reset(HERE)
+    });
+    assert_eq!(told(&answered(502, reset, served())), (race, Inferred));
+    let blind = without(answered(502, fin_at(950_000), served()), "received");
+    assert_eq!(told(&blind), (race, Inferred));
+}
+
+#[test]
+fn a_close_long_after_the_write_is_no_race() {
+    let c = fin_at(49 * MS);
+    let v = verdict(&answered(502, c, served()));
+    assert_eq!((v.cause, v.confidence), ("backend-closed-early", Proven));
+    assert!(fact(&v, "no-race").contains("had reached the backend"));
+    // From far the close may have been on its way.
+    let far = Connection {
+        established: Some(after(40 * MS)),
+        remote: Upstream::Inet(address(THERE)),
+        ..fin_at(49 * MS)
+    };
+    assert_eq!(
+        told(&answered(502, far, local(false))),
+        ("keepalive-race", Inferred)
+    );
+}
+
+#[test]
+fn the_verdict_says_how_long_the_backend_keeps_connections_and_why_nginx_did_not_retry() {
+    let mut case = answered(502, fin_at(950_000), served());
+    case.log_lines.push(LogLine {
+        request: Some("POST /cart HTTP/1.1".to_owned()),
+        ..LogLine::default()
+    });
+    let v = verdict(&case);
+    assert!(
+        v.summary.contains("after 5.0 s idle") && v.summary.contains("0.05 ms before nginx wrote"),
+        "{}",
+        v.summary
+    );
+    assert!(fact(&v, "keep-alive").contains("5.0 s after its last response"));
+    assert!(fact(&v, "retry").contains("POST is not idempotent"));
+    assert!(
+        v.advice[0].contains("keepalive_timeout 4s;"),
+        "{:?}",
+        v.advice
+    );
+    assert!(
+        v.advice[1].contains("server.keepAliveTimeout"),
+        "{:?}",
+        v.advice
+    );
+}
+
+#[test]
+fn a_retried_race_is_masked() {
+    let mut case = answered(502, fin_at(950_000), served());
+    case.attempts
+        .push(attempt(Course::Succeeded, Facts::default()));
+    let v = verdict(&masked(case, 200));
+    assert_eq!((v.cause, v.masked), ("keepalive-race", true));
+    assert!(fact(&v, "retry").contains("tried again"));
+}

@@ -1,0 +1,181 @@
+//! nginx connected to nobody.
+
+use super::{connected::fact, *};
+use crate::event::{Dns, DnsStep};
+
+const NAME: &str = "backend.example";
+
+fn busy() -> Case {
+    let failure = Failure {
+        upstream: None,
+        code: -3,
+        errno: 0,
+        start: after(3 * SECOND),
+        at: after(3 * SECOND),
+        ..inet("0.0.0.0:0", 0, routes(0, 0, 0))
+    };
+    request(502, vec![attempt(failure, Facts::default())])
+}
+
+#[test]
+fn the_failures_that_closed_the_peers_are_named() {
+    let mut case = busy();
+    assert!(fact(&verdict(&case), "earlier").contains("down, max_conns"));
+    case.earlier = vec![
+        attempt(no_socket("127.0.0.1:3000"), Facts::default()),
+        attempt(no_socket("127.0.0.1:3001"), Facts::default()),
+        attempt(no_socket("127.0.0.1:3000"), Facts::default()),
+    ];
+    let v = verdict(&case);
+    assert_eq!(
+        (v.cause, v.confidence, v.upstream.as_deref()),
+        ("no-live-upstreams", Proven, None)
+    );
+    assert!(
+        v.summary
+            .ends_with("after 127.0.0.1:3000 (no-listener), 127.0.0.1:3001 (no-listener)"),
+        "{}",
+        v.summary
+    );
+    assert_eq!(
+        fact(&v, "earlier"),
+        "127.0.0.1:3000 failed 2 times, last 3.0 s before: no-listener"
+    );
+    // Asking for a peer is no failure of one.
+    case.earlier = busy().attempts;
+    assert!(fact(&verdict(&case), "earlier").contains("down, max_conns"));
+}
+
+fn step(at: u64, step: DnsStep) -> Dns {
+    let named = !matches!(step, DnsStep::Failed { .. });
+    Dns {
+        at: after(at),
+        worker: 1234,
+        server: address("10.0.0.2:53"),
+        step,
+        id: 7,
+        name: if named { NAME } else { "" }.to_owned(),
+    }
+}
+
+fn answer(rcode: u8, answers: u16) -> Vec<Dns> {
+    vec![
+        step(0, DnsStep::Asked),
+        step(MS, DnsStep::Answered { rcode, answers }),
+    ]
+}
+
+fn unresolved(dns: Vec<Dns>, state: Option<u32>) -> Case {
+    let mut case = request(502, vec![]);
+    case.dns = dns;
+    if let Some(state) = state {
+        case.log_calls.push(LogCall {
+            resolved: Some((NAME.to_owned(), state)),
+            ..log_call("%V could not be resolved (%i: %s)", 0)
+        });
+    }
+    case
+}
+
+#[test]
+fn a_name_that_does_not_resolve_is_told_by_the_exchange() {
+    let refused = || {
+        vec![
+            step(0, DnsStep::Asked),
+            step(MS, DnsStep::Failed { errno: 111 }),
+        ]
+    };
+    let silence = || vec![step(0, DnsStep::Asked), step(5 * SECOND, DnsStep::Asked)];
+    let cases = [
+        (
+            answer(3, 0),
+            3,
+            "10.0.0.2:53 answered NXDOMAIN for backend.example",
+        ),
+        (
+            answer(2, 0),
+            2,
+            "10.0.0.2:53 answered SERVFAIL for backend.example",
+        ),
+        (
+            answer(5, 0),
+            5,
+            "10.0.0.2:53 answered REFUSED for backend.example",
+        ),
+        (
+            answer(0, 0),
+            3,
+            "10.0.0.2:53 answered without an address for backend.example",
+        ),
+        (
+            refused(),
+            110,
+            "nothing listens at the resolver 10.0.0.2:53: nginx's query for backend.example was refused (ECONNREFUSED)",
+        ),
+        (
+            silence(),
+            110,
+            "the resolver 10.0.0.2:53 did not answer nginx's query for backend.example",
+        ),
+        (
+            vec![],
+            3,
+            "nginx's resolver answered NXDOMAIN for backend.example",
+        ),
+        (
+            vec![],
+            110,
+            "nginx got no answer for backend.example within its resolver_timeout",
+        ),
+    ];
+    for (dns, state, summary) in cases {
+        let case = unresolved(dns.clone(), Some(state));
+        let v = verdict(&case);
+        assert_eq!(
+            (v.cause, v.confidence, v.summary.as_str()),
+            ("dns-failed", Proven, summary)
+        );
+        assert_eq!(told(&lossy(case)), ("dns-failed", Inferred));
+        // Without nginx's word the exchange is all there is.
+        let expected = if dns.is_empty() {
+            ("unexplained", Unknown)
+        } else {
+            ("dns-failed", Inferred)
+        };
+        assert_eq!(told(&unresolved(dns, None)), expected);
+    }
+}
+
+#[test]
+fn an_exchange_that_went_well_explains_nothing() {
+    assert_eq!(
+        told(&unresolved(answer(0, 2), None)),
+        ("unexplained", Unknown)
+    );
+    let mut other = answer(3, 0);
+    for step in &mut other {
+        step.name = "other.example".to_owned();
+    }
+    let v = verdict(&unresolved(other, Some(2)));
+    assert_eq!(
+        v.summary,
+        "nginx's resolver answered SERVFAIL for backend.example"
+    );
+}
+
+#[test]
+fn the_advice_asks_the_same_server() {
+    let v = verdict(&unresolved(answer(3, 0), Some(3)));
+    assert!(
+        v.advice
+            .contains(&"ask it yourself: dig @10.0.0.2 -p 53 backend.example".to_owned()),
+        "{:?}",
+        v.advice
+    );
+    assert!(
+        v.evidence
+            .iter()
+            .any(|e| e.event == "dns-answered"
+                && e.text == "10.0.0.2:53 answers NXDOMAIN, 0 records")
+    );
+}

@@ -1,0 +1,128 @@
+//! The TLS handshake with the backend.
+
+use super::{connected::*, *};
+
+const SELF: &str = "tls-handshake-failed";
+
+fn hello(c: Connection) -> Connection {
+    Connection {
+        first_sent: Some(0x16),
+        ..c
+    }
+}
+
+fn answering(first: u8, c: Connection) -> Connection {
+    hello(Connection {
+        first_byte: Some(after(20 * MS)),
+        first_received: Some(first),
+        bytes_received: 1500,
+        ..c
+    })
+}
+
+fn says(case: Case, text: &str) -> Case {
+    let mut case = logged(case, "%*s");
+    if let Some(call) = case.log_calls.last_mut() {
+        call.text = Some(text.to_owned());
+    }
+    case
+}
+
+#[test]
+fn openssls_words_are_proof_and_say_what_to_do() {
+    let case = answered(502, answering(b'H', connected(HERE)), served());
+    let plain = verdict(&says(
+        case,
+        "SSL_do_handshake() failed (SSL: error:0A00010B:SSL routines::wrong version number)",
+    ));
+    assert_eq!((plain.cause, plain.confidence), (SELF, Proven));
+    assert!(
+        plain
+            .summary
+            .contains("does not speak TLS: it answered nginx's handshake with plain HTTP"),
+        "{}",
+        plain.summary
+    );
+    let alert = verdict(&says(
+        answered(502, answering(0x15, connected(HERE)), served()),
+        "SSL_do_handshake() failed (SSL: error:0A000458:SSL routines::tlsv1 unrecognized name:SSL alert number 112)",
+    ));
+    assert_eq!((alert.cause, alert.confidence), (SELF, Proven));
+    assert!(
+        alert.summary.ends_with("tlsv1 unrecognized name"),
+        "{}",
+        alert.summary
+    );
+    assert!(
+        alert.advice[0].contains("proxy_ssl_server_name on"),
+        "{:?}",
+        alert.advice
+    );
+}
+
+#[test]
+fn nginx_own_refusal_of_the_certificate_is_told() {
+    let case = |format| {
+        logged(
+            answered(502, answering(0x16, connected(HERE)), served()),
+            format,
+        )
+    };
+    let verify = verdict(&case("upstream SSL certificate verify error: (%l:%s)"));
+    assert_eq!((verify.cause, verify.confidence), (SELF, Proven));
+    assert!(
+        verify.advice[0].contains("proxy_ssl_trusted_certificate"),
+        "{:?}",
+        verify.advice
+    );
+    assert_eq!(
+        told(&case("upstream SSL certificate does not match \"%V\"")),
+        (SELF, Proven)
+    );
+    assert_eq!(
+        told(&lossy(case(
+            "upstream SSL certificate does not match \"%V\""
+        ))),
+        (SELF, Inferred)
+    );
+}
+
+#[test]
+fn without_a_log_the_first_bytes_tell() {
+    let case = |c: Connection| answered(502, c, served());
+    assert_eq!(told(&case(answering(b'H', closed(HERE)))), (SELF, Proven));
+    assert_eq!(told(&case(answering(0x15, closed(HERE)))), (SELF, Proven));
+    assert_eq!(told(&case(hello(closed(HERE)))), (SELF, Proven));
+    assert_eq!(told(&case(hello(reset(HERE)))), (SELF, Proven));
+    // nginx closed first: a certificate it refused, or an answer.
+    assert_eq!(
+        told(&case(answering(0x16, connected(HERE)))),
+        (SELF, Inferred)
+    );
+}
+
+#[test]
+fn a_fault_after_the_handshake_is_not_the_handshakes() {
+    let early = answered(502, answering(0x16, closed(HERE)), served());
+    assert_eq!(told(&early), ("backend-closed-early", Inferred));
+    let said = logged(early, "upstream prematurely closed connection");
+    assert_eq!(told(&said), ("backend-closed-early", Proven));
+    let big = logged(
+        answered(502, answering(0x16, connected(HERE)), served()),
+        "upstream sent too big header",
+    );
+    assert_eq!(told(&big), ("response-rejected", Proven));
+    let died = with_peer(
+        answered(502, hello(closed(HERE)), served()),
+        by_peer(None, Some(death(9))),
+    );
+    assert_eq!(told(&died), ("backend-died", Proven));
+    let slow = Connection {
+        closed: after(60 * SECOND),
+        ..hello(connected(HERE))
+    };
+    assert_eq!(
+        told(&answered(504, slow, served())),
+        ("backend-slow", Inferred)
+    );
+}

@@ -1,0 +1,120 @@
+//! nginx's timer ended the wait.
+
+use super::{connected::*, *};
+use crate::event::fact::PeerSocketView;
+
+fn silent_for_a_minute() -> Connection {
+    Connection {
+        closed: after(60 * SECOND),
+        ..connected(HERE)
+    }
+}
+
+fn peer(accepted: bool, unread: u32, queue: u32) -> Facts {
+    Facts {
+        listener: Some(ListenerView {
+            exact: vec![listener(HERE, queue, 128)],
+            ..view(true)
+        }),
+        peer_socket: Some(PeerSocketView {
+            found: true,
+            accepted,
+            unread,
+            owner: accepted.then(node),
+        }),
+        ..Facts::default()
+    }
+}
+
+#[test]
+fn the_upstreams_own_end_tells_slow_from_never_accepted() {
+    let case = |facts| answered(504, silent_for_a_minute(), facts);
+    let slow = verdict(&case(peer(true, 1, 0)));
+    assert_eq!((slow.cause, slow.confidence), ("backend-slow", Proven));
+    assert!(
+        fact(&slow, "peer").contains("node (pid 4242")
+            && fact(&slow, "peer").ends_with("has read the request"),
+        "{slow:#?}"
+    );
+    let unread = verdict(&case(peer(true, 121, 0)));
+    assert!(fact(&unread, "peer").ends_with("has not read a byte of the request"));
+    // Others wait: it may have been accepted only when nginx had gone.
+    assert_eq!(told(&case(peer(true, 121, 5))), ("backend-slow", Inferred));
+    let queued = verdict(&case(peer(false, 121, 5)));
+    assert_eq!(
+        (queued.cause, queued.confidence),
+        ("backend-not-accepting", Proven)
+    );
+    assert!(
+        queued
+            .summary
+            .contains("waited in the accept queue for 60.0 s"),
+        "{}",
+        queued.summary
+    );
+    assert!(fact(&queued, "listener").contains("5 connections in its accept queue"));
+    assert_eq!(
+        told(&lossy(case(peer(false, 121, 5)))),
+        ("backend-not-accepting", Inferred)
+    );
+}
+
+#[test]
+fn an_end_without_process_after_a_close_is_not_unaccepted() {
+    let late = Connection {
+        fin_received: Some(after(60 * SECOND - MS)),
+        ..silent_for_a_minute()
+    };
+    assert_eq!(
+        told(&answered(504, late, peer(false, 0, 0))),
+        ("backend-slow", Inferred)
+    );
+}
+
+#[test]
+fn a_header_that_is_not_ended_is_slow() {
+    let c = Connection {
+        first_byte: Some(after(20 * MS)),
+        status: Some(200),
+        bytes_received: 30,
+        ..silent_for_a_minute()
+    };
+    assert_eq!(
+        told(&answered(504, c, Facts::default())),
+        ("backend-slow", Proven)
+    );
+}
+
+#[test]
+fn a_unix_stream_does_not_tell_who_accepted() {
+    let c = Connection {
+        closed: after(60 * SECOND),
+        ..unix_stream()
+    };
+    assert_eq!(
+        told(&answered(504, c, Facts::default())),
+        ("backend-slow", Inferred)
+    );
+}
+
+#[test]
+fn a_drop_that_shows_the_full_queue_wins() {
+    let late = |reason| Connection {
+        drops: vec![Drop {
+            from_upstream: false,
+            ..drop(reason, 0x10, 4)
+        }],
+        ..silent_for_a_minute()
+    };
+    let case = |reason, queue| answered(504, late(reason), peer(false, 0, queue));
+    assert_eq!(
+        told(&case("TCP_LISTEN_OVERFLOW", 129)),
+        ("accept-queue-full", Proven)
+    );
+    assert_eq!(told(&case("NO_SOCKET", 129)), ("accept-queue-full", Proven));
+    assert_eq!(told(&case("NO_SOCKET", 0)), ("accept-queue-full", Inferred));
+    assert_eq!(
+        told(&lossy(case("NO_SOCKET", 129))),
+        ("accept-queue-full", Inferred)
+    );
+}

@@ -1,0 +1,164 @@
+//! The TLS handshake with the backend did not complete: `tls-handshake-failed`.
+
+use super::{
+    catalogue::Cause,
+    ending::{TLS_ALERT, TLS_HANDSHAKE, ending, response_began},
+    finding::Finding,
+    response,
+    scene::Scene,
+};
+use crate::event::{Connection, Upstream};
+
+pub(super) static TLS_HANDSHAKE_FAILED: Cause = Cause {
+    id: "tls-handshake-failed",
+    title: "the TLS handshake with the backend did not complete",
+    split: "TCP was clean, nginx began a TLS handshake, and the connection ended in it: an alert, a plain answer, a \
+            close, or nginx's own refusal of the certificate.",
+    log_lines: &[
+        "SSL_do_handshake() failed (SSL: error:0A00010B:SSL routines::wrong version number) while SSL handshaking to upstream",
+        "peer closed connection in SSL handshake (104: Connection reset by peer) while SSL handshaking to upstream",
+        "upstream SSL certificate verify error: (18:self-signed certificate) while SSL handshaking to upstream",
+        "upstream SSL certificate does not match \"backend.example\" while SSL handshaking to upstream",
+    ],
+    client_gets: "502",
+    fix: "Check proxy_ssl_server_name, proxy_ssl_name, proxy_ssl_trusted_certificate, proxy_ssl_protocols; does the \
+          port speak TLS? openssl s_client -connect ADDRESS -servername NAME.",
+    matches: Some(handshake_failed),
+};
+
+/// nginx's own word that the handshake, or the TLS under it, failed.
+fn said(scene: &Scene<'_>) -> Option<String> {
+    let text = scene.case.log_calls.iter().find_map(|call| {
+        let text = call.text.as_deref().filter(|text| {
+            text.contains("SSL_do_handshake() failed")
+                || (text.contains("SSL_read() failed") && text.contains("alert"))
+        })?;
+        scene.is_during(call).then(|| text.to_owned())
+    });
+    text.or_else(|| {
+        [
+            "closed connection in SSL handshake",
+            "SSL certificate verify error",
+            "SSL certificate does not match",
+            "handshake rejected",
+        ]
+        .iter()
+        .find_map(|words| scene.log_call(words))
+        .map(|call| {
+            call.format
+                .split([':', '"'])
+                .next()
+                .unwrap_or_default()
+                .trim_end()
+                .to_owned()
+        })
+    })
+}
+
+/// The connection ended in its TLS handshake.
+pub(super) fn broke_in_handshake(scene: &Scene<'_>) -> bool {
+    said(scene).is_some()
+        || scene
+            .failed_before_body()
+            .is_some_and(|c| scene.in_tls(c) && (!response_began(c) || is_plain_or_alert(c)))
+}
+
+fn is_plain_or_alert(c: &Connection) -> bool {
+    c.first_received.is_some_and(|first| first != TLS_HANDSHAKE)
+}
+
+fn handshake_failed(scene: &Scene<'_>) -> Option<Finding> {
+    let c = scene.failed_before_body()?;
+    let ended = ending(c);
+    let died = ended.is_some_and(|ending| scene.has_death(ending.at));
+    if died || scene.timed_out_waiting() {
+        return None;
+    }
+    let said = said(scene);
+    if said.is_none()
+        && (!scene.in_tls(c)
+            || response::rule(scene).is_some()
+            || scene.log_call("prematurely closed").is_some())
+    {
+        return None;
+    }
+    let to = scene.to();
+    let finding = match (&said, c.first_received) {
+        (_, Some(first)) if first != TLS_HANDSHAKE && first != TLS_ALERT => Finding::proven(format!(
+            "{to} does not speak TLS: it answered nginx's handshake with {}",
+            if first == b'H' { "plain HTTP".to_owned() } else { format!("a byte {first:#04x}") }
+        ))
+        .advise("nginx's *_pass says https:// (or grpcs://) to a plain port: drop the s, or point it at the TLS port"),
+        (Some(said), _) => explained(Finding::proven(format!("the TLS handshake with {to} failed: {}", short(said))), said),
+        (None, Some(TLS_ALERT)) => explained(
+            Finding::proven(format!("{to} refused the TLS handshake with an alert")),
+            "alert",
+        ),
+        (None, _) if ended.is_some() && !response_began(c) => {
+            Finding::proven(format!("{to} ended the connection in the TLS handshake, without an answer to it"))
+                .advise("does that port speak TLS, and the versions and ciphers nginx offers? its own log says why it closed")
+        }
+        // Over TLS a refused response and a refused certificate look alike; the log would tell.
+        (None, _) if ended.is_none() && response_began(c) => Finding::inferred(
+            format!("nginx gave up the TLS connection to {to} itself: its certificate fits"),
+            "whether the handshake was over: its bytes are encrypted, and nginx logged nothing",
+        )
+        .advise("is the certificate valid for proxy_ssl_name, and signed by proxy_ssl_trusted_certificate?"),
+        _ => return None,
+    };
+    let name = scene.server_name().unwrap_or("NAME");
+    let address = match c.remote {
+        Upstream::Inet(remote) => Some(format!(
+            "see: openssl s_client -connect {remote} -servername {name}"
+        )),
+        Upstream::Unix(_) => None,
+    };
+    Some(finding.advise_if(address).rests_on_complete_records(scene))
+}
+
+/// OpenSSL's words without its numbers and routines: `wrong version number` of
+/// `… (SSL: error:0A00010B:SSL routines::wrong version number)`.
+fn short(said: &str) -> &str {
+    let Some((_, words)) = said.split_once("(SSL: ") else {
+        return said;
+    };
+    words
+        .trim_end_matches(')')
+        .split(':')
+        .rfind(|part| !part.is_empty() && !part.starts_with("SSL alert"))
+        .unwrap_or(words)
+}
+
+/// What the words mean and what they ask for.
+fn explained(finding: Finding, said: &str) -> Finding {
+    let is = |words: &str| said.contains(words);
+    let advice = if is("wrong version number") || is("http request") || is("packet length too long")
+    {
+        "the port does not speak TLS: drop the s of https:// in *_pass, or point it at the TLS port"
+    } else if is("does not match") {
+        "the certificate is for another name: set proxy_ssl_name to the name it has, or renew it"
+    } else if is("verify") || is("unable to get") {
+        "nginx does not trust the certificate: proxy_ssl_trusted_certificate must hold the CA that signed it; has it expired?"
+    } else if is("unrecognized name") {
+        "the backend knows no such name: proxy_ssl_server_name on; and proxy_ssl_name NAME;"
+    } else if is("certificate required") || is("bad certificate") || is("unknown ca") {
+        "the backend wants a client certificate it trusts: proxy_ssl_certificate and proxy_ssl_certificate_key"
+    } else if is("protocol version") || is("unsupported protocol") {
+        "no common TLS version: proxy_ssl_protocols, or the backend's"
+    } else if is("handshake failure") || is("no shared cipher") || is("no ciphers") {
+        "no common cipher, or the backend wants SNI: proxy_ssl_server_name on; then proxy_ssl_ciphers"
+    } else if is("closed connection") {
+        "the backend closed in the handshake: its own log; does it want SNI (proxy_ssl_server_name on;)?"
+    } else {
+        "check proxy_ssl_server_name, proxy_ssl_name, proxy_ssl_protocols against what the backend wants; its own log"
+    };
+    let finding = if said == "alert" {
+        finding.fact(
+            "unread",
+            "which alert it was is in nginx's error log at level error or crit",
+        )
+    } else {
+        finding.fact("log", format!("nginx says: {said}"))
+    };
+    finding.advise(advice)
+}

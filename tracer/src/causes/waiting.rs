@@ -1,0 +1,195 @@
+//! nginx's timer ended the wait for a response: `backend-slow`, `backend-not-accepting`.
+
+use super::{
+    catalogue::Cause,
+    ending::{ending, is_reused, response_began},
+    finding::Finding,
+    scene::{Scene, telling_drops},
+    wording,
+};
+use crate::event::{Connection, Upstream, fact::PeerSocketView};
+
+pub(super) static BACKEND_SLOW: Cause = Cause {
+    id: "backend-slow",
+    title: "the backend took the request and did not answer before nginx's timer",
+    split: "Connected, the request sent, the connection still established and silent when nginx's timer ended it; on \
+            this host the upstream's own end belongs to a process, so accept() had taken it.",
+    log_lines: &[
+        "upstream timed out (110: Connection timed out) while reading response header from upstream",
+        "upstream timed out (110: Connection timed out) while sending request to upstream",
+    ],
+    client_gets: "504",
+    fix: "What does the backend do in that time? Its log and a stack of it; proxy_read_timeout only if such answers \
+          may take so long.",
+    matches: Some(slow),
+};
+
+pub(super) static BACKEND_NOT_ACCEPTING: Cause = Cause {
+    id: "backend-not-accepting",
+    title: "the kernel connected, but the backend never accepted the connection",
+    split: "The upstream's own end of the connection belongs to no process: it waited in the listener's accept queue \
+            until nginx's timer.",
+    log_lines: &[
+        "upstream timed out (110: Connection timed out) while reading response header from upstream",
+    ],
+    client_gets: "504",
+    fix: "The backend's accept loop stands still: all its workers busy, a deadlock, a stopped process.",
+    matches: Some(not_accepting),
+};
+
+/// A connection that stood until nginx's timer, with something sent, and which no drop explains.
+fn waited<'a>(scene: &Scene<'a>) -> Option<&'a Connection> {
+    let c = scene
+        .failed_before_body()
+        .filter(|_| scene.timed_out_waiting())?;
+    let sent = c.bytes_sent > 0 || c.last_sent.is_some();
+    // The backend's own timer may be the same as nginx's: its FIN then comes as nginx gives up.
+    let open = ending(c).is_none_or(|ending| !ending.reset);
+    (sent && open && telling_drops(c).next().is_none()).then_some(c)
+}
+
+fn not_accepted<'a>(scene: &Scene<'a>, c: &Connection) -> Option<&'a PeerSocketView> {
+    // Its end is without a process also after close().
+    let closed = ending(c).is_some() || is_reused(c) || response_began(c);
+    scene
+        .facts()
+        .peer_socket
+        .as_ref()
+        .filter(|view| view.found && !view.accepted && !closed)
+}
+
+fn not_accepting(scene: &Scene<'_>) -> Option<Finding> {
+    let c = waited(scene)?;
+    not_accepted(scene, c)?;
+    let queued = c
+        .established
+        .map(|at| format!(" for {}", wording::duration(c.closed.since(at))))
+        .unwrap_or_default();
+    let mut finding = Finding::proven(format!(
+        "{} never accepted the connection: it waited in the accept queue{queued}, until nginx's timer",
+        scene.to()
+    ))
+    .rests_on_complete_records(scene);
+    let listener = scene.listener_views().flat_map(|view| &view.exact).next();
+    let mut see = None;
+    if let Some(listener) = listener {
+        finding = finding.fact(
+            "listener",
+            format!(
+                "{} listens: {} in its accept queue, limit {}",
+                wording::holder(listener, c.closed),
+                wording::count(listener.queue, "connection"),
+                listener.limit
+            ),
+        );
+        see = listener.owner.as_ref().map(|owner| {
+            format!(
+                "see what {} does: cat /proc/{}/stack; gdb -p {} -batch -ex bt; is it stopped (ps -o stat= -p {})?",
+                owner.name, owner.pid, owner.pid, owner.pid
+            )
+        });
+    }
+    let name = listener.map_or("the backend", wording::holder_name);
+    let port = match c.remote {
+        Upstream::Inet(remote) => Some(remote.port()),
+        Upstream::Unix(_) => None,
+    };
+    Some(
+        finding
+            .advise(format!("{name} does not accept: all its workers busy, blocked, or stopped; more workers, or find what holds them"))
+            .advise_if(see)
+            .advise_if(port.map(|port| format!("see: ss -ltn 'sport = :{port}'  (Recv-Q waits to be accepted)"))),
+    )
+}
+
+fn slow(scene: &Scene<'_>) -> Option<Finding> {
+    let c = waited(scene).filter(|c| not_accepted(scene, c).is_none())?;
+    let view = scene
+        .facts()
+        .peer_socket
+        .as_ref()
+        .filter(|view| view.found && view.accepted);
+    let answering = response_began(c) && !scene.in_tls(c);
+    if view.is_none() && !answering && may_be_queued(scene, c) {
+        return None;
+    }
+    let from = c.reused_at.or(c.last_sent).or(c.established);
+    let silence = from.map_or(0, |at| c.closed.since(at));
+    let to = scene.to();
+    let sent = match (is_reused(c), c.bytes_sent) {
+        (false, n) if n > 0 => format!("{n} request bytes"),
+        _ => "the request".to_owned(),
+    };
+    let finding = if answering {
+        Finding::proven(format!(
+            "{to} began a response header and did not end it before nginx's timer"
+        ))
+    } else {
+        Finding::proven(format!(
+            "{to} took {sent} and sent nothing in {}",
+            wording::duration(silence)
+        ))
+    };
+    let finding = match view {
+        Some(view) => accepted(finding, c, view, scene),
+        None if answering => finding,
+        None => finding.unless(
+            false,
+            "whether its program accepted the connection and read the request",
+        ),
+    };
+    let holder = view.and_then(|view| view.owner.as_ref());
+    Some(
+        finding
+            .rests_on_complete_records(scene)
+            .advise(
+                "what does the backend do in that time? its log, its slow queries, a stack of it",
+            )
+            .advise_if(holder.map(|owner| {
+                format!(
+                    "see what {} does: cat /proc/{}/stack; gdb -p {} -batch -ex bt",
+                    owner.name, owner.pid, owner.pid
+                )
+            }))
+            .advise("proxy_read_timeout longer, only if such answers may take so long"),
+    )
+}
+
+/// Nobody has shown that it was accepted, and on this host it may wait in the listener's queue.
+fn may_be_queued(scene: &Scene<'_>, c: &Connection) -> bool {
+    if is_reused(c) || matches!(c.remote, Upstream::Unix(_)) {
+        return false;
+    }
+    let mut listeners = scene
+        .listener_views()
+        .flat_map(|view| &view.exact)
+        .peekable();
+    let unseen = scene.is_here(c) == Some(true) && listeners.peek().is_none();
+    unseen || listeners.any(|listener| listener.queue > 0)
+}
+
+/// The upstream's end belongs to a process: which, and how much of the request that left unread.
+fn accepted(finding: Finding, c: &Connection, view: &PeerSocketView, scene: &Scene<'_>) -> Finding {
+    let holder = view.owner.as_ref().map_or_else(
+        || "a process that could not be found".to_owned(),
+        |owner| wording::owner(owner, c.closed),
+    );
+    // nginx's FIN counts as a byte.
+    let unread = u64::from(view.unread).saturating_sub(1).min(c.bytes_sent);
+    let read = match unread {
+        0 => "has read the request".to_owned(),
+        n if n == c.bytes_sent && !is_reused(c) => "has not read a byte of the request".to_owned(),
+        n => format!("has left {} unread", wording::count(n, "byte")),
+    };
+    let untouched = unread > 0 && unread == c.bytes_sent && !is_reused(c);
+    let crowded = scene
+        .listener_views()
+        .flat_map(|view| &view.exact)
+        .any(|listener| listener.queue > 0);
+    finding
+        .fact("peer", format!("{holder} holds the connection and {read}"))
+        .unless(
+            !(untouched && crowded),
+            "when it was accepted: others wait in the accept queue, and it may have been taken after nginx's timer",
+        )
+}

@@ -45,23 +45,33 @@ impl Front {
         }
     }
 
-    /// The request line of a GET as nginx logs it.
-    pub fn line(self, path: &str) -> String {
+    /// The request line as nginx logs it.
+    pub fn line(self, method: &str, path: &str) -> String {
         match self {
-            Self::Http2 | Self::TlsHttp2 => format!("GET {path} HTTP/2.0"),
-            _ => format!("GET {path} HTTP/1.1"),
+            Self::Http2 | Self::TlsHttp2 => format!("{method} {path} HTTP/2.0"),
+            _ => format!("{method} {path} HTTP/1.1"),
         }
     }
 
-    fn get(self, path: &str) -> Result<u16> {
+    fn ask(self, Question { method, path }: &Question) -> Result<u16> {
         match self {
-            Self::Http => http(&mut dial("127.0.0.1:80")?, "GET", path),
-            Self::HttpV6 => http(&mut dial("[::1]:80")?, "GET", path),
+            Self::Http => http(&mut dial("127.0.0.1:80")?, method, path),
+            Self::HttpV6 => http(&mut dial("[::1]:80")?, method, path),
+            Self::Tls => tls("http/1.1", |stream| http(stream, method, path)),
+            _ if *method != "GET" => bail!("no {method} over HTTP/2 here"),
             Self::Http2 => http2::get(&mut dial("127.0.0.1:81")?, HOST, path),
-            Self::Tls => tls("http/1.1", |stream| http(stream, "GET", path)),
             Self::TlsHttp2 => tls("h2", |stream| http2::get(stream, HOST, path)),
         }
     }
+}
+
+/// What a client asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// `GET` or `POST`, which has a small body.
+    pub method: &'static str,
+    /// The path.
+    pub path: String,
 }
 
 /// What a client got.
@@ -77,30 +87,28 @@ pub struct Answer {
 
 /// Sends one GET over plain HTTP/1.1 and gives the status.
 pub fn get(path: &str) -> Result<u16> {
-    Front::Http.get(path)
+    Front::Http.ask(&Question {
+        method: "GET",
+        path: path.to_owned(),
+    })
 }
 
-/// Sends one POST with a small body over plain HTTP/1.1 and gives the status.
-pub fn post(path: &str) -> Result<u16> {
-    http(&mut dial("127.0.0.1:80")?, "POST", path)
-}
-
-/// Sends a GET for each path, `concurrency` at a time, and gives the answers in any order. A
-/// request without an answer is an error.
-pub fn send(front: Front, paths: &[String], concurrency: usize) -> Result<Vec<Answer>> {
+/// Asks each question, `concurrency` at a time, and gives the answers in any order. A request
+/// without an answer is an error.
+pub fn send(front: Front, questions: &[Question], concurrency: usize) -> Result<Vec<Answer>> {
     let next = AtomicUsize::new(0);
-    let answers = Mutex::new(Vec::with_capacity(paths.len()));
+    let answers = Mutex::new(Vec::with_capacity(questions.len()));
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..concurrency)
             .map(|_| {
                 scope.spawn(|| -> Result<()> {
-                    while let Some(path) = paths.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    while let Some(question) = questions.get(next.fetch_add(1, Ordering::Relaxed)) {
                         let asked = Instant::now();
                         let status = front
-                            .get(path)
-                            .with_context(|| format!("no answer to GET {path}"))?;
+                            .ask(question)
+                            .with_context(|| format!("no answer to {question:?}"))?;
                         let answer = Answer {
-                            path: path.clone(),
+                            path: question.path.clone(),
                             status,
                             asked,
                         };

@@ -7,17 +7,20 @@
 
 pub mod backend;
 pub mod client;
+mod differences;
 pub mod error_log;
 pub mod expected;
 pub mod faults;
 pub mod folder;
 pub mod http2;
 mod judgement;
+mod lines;
 pub mod netns;
 pub mod nginx;
 pub mod process;
 pub mod programs;
 pub mod schema;
+pub mod service;
 pub mod site;
 pub mod stage;
 pub mod tracer;

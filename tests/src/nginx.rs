@@ -29,8 +29,8 @@ pub struct Config {
     pub http: String,
     /// Directives and locations of the one `server`.
     pub server: String,
-    /// The level after the error log's file name.
-    pub level: String,
+    /// Where errors are logged, as `error_log` takes it; `None` for a file of ours at level `error`.
+    pub error_log: Option<String>,
 }
 
 impl Default for Config {
@@ -41,7 +41,7 @@ impl Default for Config {
             events: String::new(),
             http: String::new(),
             server: String::new(),
-            level: "error".into(),
+            error_log: None,
         }
     }
 }
@@ -197,7 +197,7 @@ impl Nginx {
 
     /// The error log's lines so far that belong to a request.
     pub fn log(&self) -> Result<Vec<LogLine>> {
-        let text = std::fs::read(self.folder.join("error.log"))?;
+        let text = std::fs::read(self.folder.join("error.log")).unwrap_or_default();
         Ok(String::from_utf8_lossy(&text)
             .lines()
             .filter_map(LogLine::parse)
@@ -243,14 +243,17 @@ fn arranged(netns: &Netns, folder: &Folder, config: &Config) -> Result<Command> 
         events,
         http,
         server,
-        level,
+        error_log,
     } = config;
+    let error_log = error_log
+        .clone()
+        .unwrap_or_else(|| format!("{at}/error.log error"));
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|kind| format!("{kind}_temp_path {at}/{kind};\n"))
         .concat();
     let text = format!(
         "daemon off; user nobody nogroup; worker_processes {workers}; pid {at}/nginx.pid;\n\
-         error_log {at}/error.log {level};\n{main}\n\
+         error_log {error_log};\n{main}\n\
          events {{ {events} }}\n\
          http {{\n{temporary}access_log off;\n{http}\n\
          server {{\nlisten 127.0.0.1:80; listen [::1]:80;\n\

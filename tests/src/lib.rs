@@ -21,6 +21,7 @@ pub mod process;
 pub mod programs;
 pub mod schema;
 pub mod service;
+pub mod session;
 pub mod site;
 pub mod stage;
 pub mod tracer;

@@ -133,14 +133,23 @@ impl Site {
 
     /// Requests that a test sent by itself to the paths of faults or to `/ok/`.
     pub fn sent(&self, answers: Vec<(&'static str, Answer)>) -> Sent {
+        self.sent_where(answers, |_| true)
+    }
+
+    /// The same, where only requests whose line `meets` the fault of their path met it.
+    pub fn sent_where(
+        &self,
+        answers: Vec<(&'static str, Answer)>,
+        meets: impl Fn(&str) -> bool,
+    ) -> Sent {
         let mut sent = Sent {
             client: Front::Http.client(),
             ..Sent::default()
         };
         for (method, answer) in answers {
             let line = Front::Http.line(method, &answer.path);
+            let fault = self.fault(&answer.path).filter(|_| meets(&line));
             sent.lines.insert(answer.path.clone(), line);
-            let fault = self.fault(&answer.path);
             sent.answers.push((answer, fault));
         }
         sent

@@ -6,6 +6,7 @@
 //! programs are found as [`programs`] says.
 
 pub mod backend;
+pub mod certificate;
 pub mod client;
 mod differences;
 pub mod error_log;

@@ -110,5 +110,8 @@ fn program() -> Result<PathBuf> {
             return Ok(program);
         }
     }
-    bail!("no program backend beside {} (cargo build -p tests)", this.display())
+    bail!(
+        "no program backend beside {} (cargo build -p tests)",
+        this.display()
+    )
 }

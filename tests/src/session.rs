@@ -27,7 +27,11 @@ pub struct Heard {
 impl Heard {
     /// The value of a header.
     pub fn value(&self, name: &str) -> Option<&str> {
-        let named = |line: &'_ String| line.get(..name.len())?.eq_ignore_ascii_case(name).then_some(());
+        let named = |line: &'_ String| {
+            line.get(..name.len())?
+                .eq_ignore_ascii_case(name)
+                .then_some(())
+        };
         let line = self.header.iter().find(|line| named(line).is_some())?;
         line[name.len()..].strip_prefix(':').map(str::trim)
     }
@@ -93,7 +97,10 @@ impl Session {
         }
         let status = crate::client::status(header.first().context("no answer")?.as_bytes())?;
         let heard = Heard { status, header };
-        let length = heard.value("Content-Length").context("no length")?.parse()?;
+        let length = heard
+            .value("Content-Length")
+            .context("no length")?
+            .parse()?;
         self.stream.read_exact(&mut vec![0; length])?;
         Ok(heard)
     }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 use serde_json::Value;
 
-use crate::lines::Lines;
 pub use crate::lines::Line;
+use crate::lines::Lines;
 use crate::wait::{PATIENCE, until};
 use crate::{process, programs};
 

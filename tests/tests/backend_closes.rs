@@ -38,7 +38,11 @@ fn a_fin_before_and_in_the_header() -> Result<()> {
     check(&[
         ("answer", "", closed_early("127.0.0.1:9001")),
         ("answer", "", closed_early("[::1]:9001")),
-        ("answer", "HTTP/1.1 200 OK\r\nContent-Len", closed_early("127.0.0.1:9002")),
+        (
+            "answer",
+            "HTTP/1.1 200 OK\r\nContent-Len",
+            closed_early("127.0.0.1:9002"),
+        ),
         ("answer", "H", closed_early("127.0.0.1:9003")),
     ])
 }
@@ -49,7 +53,11 @@ fn a_fin_on_a_unix_socket() -> Result<()> {
     let at = |name: &str| format!("unix:{}", folder.join(name).display());
     check(&[
         ("answer", "", closed_early(&at("before.sock"))),
-        ("answer", "HTTP/1.1 200 OK\r\nContent-Len", closed_early(&at("within.sock"))),
+        (
+            "answer",
+            "HTTP/1.1 200 OK\r\nContent-Len",
+            closed_early(&at("within.sock")),
+        ),
     ])
 }
 
@@ -58,7 +66,11 @@ fn a_reset_that_the_backend_means() -> Result<()> {
     check(&[
         ("reset", "", reset("127.0.0.1:9001")),
         ("reset", "", reset("[::1]:9001")),
-        ("reset", "HTTP/1.1 200 OK\r\nContent-Len", reset("127.0.0.1:9002")),
+        (
+            "reset",
+            "HTTP/1.1 200 OK\r\nContent-Len",
+            reset("127.0.0.1:9002"),
+        ),
     ])
 }
 

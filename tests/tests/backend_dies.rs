@@ -99,7 +99,9 @@ fn whole_service(
     }
     let verdicts = site.check(&sent, tracer)?;
     for pid in pids {
-        let named = verdicts.iter().filter(|v| v["evidence"].to_string().contains(&pid) || v["summary"].to_string().contains(&pid));
+        let named = verdicts.iter().filter(|v| {
+            v["evidence"].to_string().contains(&pid) || v["summary"].to_string().contains(&pid)
+        });
         anyhow::ensure!(named.count() >= 1, "no verdict names process {pid}");
     }
     Ok(())
@@ -115,7 +117,9 @@ fn one(site: &Site, end: impl FnOnce() -> Result<()> + Send) -> Result<Sent> {
     std::thread::scope(|scope| {
         let sender = scope.spawn(|| site.send(load));
         let ended = end();
-        let sent = sender.join().unwrap_or_else(|_| Err(anyhow::anyhow!("a sender panicked")));
+        let sent = sender
+            .join()
+            .unwrap_or_else(|_| Err(anyhow::anyhow!("a sender panicked")));
         ended.and(sent)
     })
 }
@@ -148,7 +152,11 @@ fn a_whole_service_stopped_by_its_manager() -> Result<()> {
 
 #[test]
 fn a_child_that_the_oom_killer_takes() -> Result<()> {
-    oom("a_child_that_the_oom_killer_takes", "127.0.0.1:9001", 32 << 20)
+    oom(
+        "a_child_that_the_oom_killer_takes",
+        "127.0.0.1:9001",
+        32 << 20,
+    )
 }
 
 #[test]

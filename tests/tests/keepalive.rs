@@ -45,7 +45,9 @@ fn by_reset() -> Expected {
 /// A group of its own for each request, so that as many connections are kept.
 fn kept(index: usize, expected: Expected) -> Fault {
     Fault::location(
-        format!("proxy_http_version 1.1; proxy_set_header Connection ''; proxy_pass http://kept{index};"),
+        format!(
+            "proxy_http_version 1.1; proxy_set_header Connection ''; proxy_pass http://kept{index};"
+        ),
         expected,
     )
     .with(format!(
@@ -78,7 +80,14 @@ fn races(
     for (index, session) in sessions.iter_mut().enumerate() {
         let status = session.hear()?.status;
         let path = format!("/fail{index}/{word}");
-        answers.push((method, Answer { path, status, asked }));
+        answers.push((
+            method,
+            Answer {
+                path,
+                status,
+                asked,
+            },
+        ));
     }
     Ok(site.sent(answers))
 }
@@ -171,11 +180,21 @@ fn natural(method: &'static str, count: usize, expected: Expected) -> Result<()>
             None => {}
         }
         let status = heard.status;
-        answers.push((method, Answer { path, status, asked }));
+        answers.push((
+            method,
+            Answer {
+                path,
+                status,
+                asked,
+            },
+        ));
     }
     let logged = site.nginx.log()?;
     let failed: Vec<&str> = logged.iter().map(|line| line.request.as_str()).collect();
-    println!("{} of {count} {method}s raced, pause {pause:?} at the end", failed.len());
+    println!(
+        "{} of {count} {method}s raced, pause {pause:?} at the end",
+        failed.len()
+    );
     let sent = site.sent_where(answers, |line| failed.contains(&line));
     site.check(&sent, tracer).map(drop)
 }

@@ -60,7 +60,8 @@ fn converse(mut stream: File, idle: Duration) {
         if request(&mut stream).is_none() {
             return;
         }
-        let answer = format!("HTTP/1.1 200 OK\r\nX-Served: {served}\r\nContent-Length: 2\r\n\r\nok");
+        let answer =
+            format!("HTTP/1.1 200 OK\r\nX-Served: {served}\r\nContent-Length: 2\r\n\r\nok");
         if stream.write_all(answer.as_bytes()).is_err() {
             return;
         }

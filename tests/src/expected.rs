@@ -16,7 +16,7 @@ pub struct Attempt {
 /// A whole verdict, but for what each request has of its own (its line, worker, connection).
 #[derive(Clone, Debug)]
 pub struct Expected {
-    /// What the client gets, and the verdict says it got.
+    /// What the client gets, and the verdict says it got; 0 where there is no status.
     pub status: u16,
     /// Nobody is to blame: there must be no verdict.
     pub silent: bool,

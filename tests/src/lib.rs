@@ -29,3 +29,4 @@ pub mod tracer;
 pub mod tun;
 pub mod veth;
 pub mod wait;
+pub mod wire;

@@ -12,7 +12,7 @@ use crate::error_log::LogLine;
 use crate::netns::Netns;
 use crate::nginx::Nginx;
 use crate::stage::{Fault, Load};
-use crate::tracer::{Line, Tracer};
+use crate::tracer::{Ended, Line, Tracer};
 
 /// A running nginx with its faults.
 pub struct Site {
@@ -200,6 +200,11 @@ impl Site {
 
     /// Proves the faults, waits for the verdicts, ends the tracer and checks all of them.
     pub fn check(&self, sent: &Sent, tracer: Tracer) -> Result<Vec<Value>> {
+        Ok(self.check_all(sent, tracer)?.verdicts)
+    }
+
+    /// The same, and gives all that the tracer said.
+    pub fn check_all(&self, sent: &Sent, tracer: Tracer) -> Result<Ended> {
         let log = self.prove(sent)?;
         // What is missing is told below, with the requests' names.
         let waited = tracer.verdict_lines(self.due(sent));
@@ -209,7 +214,7 @@ impl Site {
                 Ok(_) => error,
                 Err(waited) => error.context(waited),
             })?;
-        Ok(ended.verdicts)
+        Ok(ended)
     }
 
     /// Waits until each failed request has a line, and gives the lines.

@@ -14,7 +14,8 @@ pub(crate) enum Mode {
     Answer(Vec<u8>),
     /// Reads the request, sends the text, closes by RST.
     Reset(Vec<u8>),
-    /// Reads the request, sends the text, then is silent until the client goes.
+    /// Reads the request, sends the text, prints `serving PID`, is silent until the client goes,
+    /// and prints `left`.
     Hold(Vec<u8>),
     /// Reads whatever comes first, sends the text, closes by FIN.
     Hello(Vec<u8>),
@@ -93,8 +94,10 @@ impl Mode {
             }
             Self::Hold(text) => {
                 drop(stream.write_all(text));
+                println!("serving {}", std::process::id());
                 // Until the client's end.
                 while matches!(stream.read(&mut [0u8; 64]), Ok(1..)) {}
+                println!("left");
             }
             Self::Exit => std::process::exit(1),
             Self::Abort => std::process::abort(),

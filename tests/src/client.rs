@@ -5,7 +5,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::Stdio;
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -53,14 +53,15 @@ impl Front {
         }
     }
 
-    fn ask(self, Question { method, path }: &Question) -> Result<u16> {
+    /// Asks on a connection of its own and gives the status.
+    pub fn ask(self, Question { method, path }: &Question) -> Result<u16> {
         match self {
             Self::Http => http(&mut dial("127.0.0.1:80")?, method, path),
             Self::HttpV6 => http(&mut dial("[::1]:80")?, method, path),
-            Self::Tls => tls("http/1.1", |stream| http(stream, method, path)),
+            Self::Tls => http(&mut Tls::connect("http/1.1")?, method, path),
             _ if *method != "GET" => bail!("no {method} over HTTP/2 here"),
             Self::Http2 => http2::get(&mut dial("127.0.0.1:81")?, HOST, path),
-            Self::TlsHttp2 => tls("h2", |stream| http2::get(stream, HOST, path)),
+            Self::TlsHttp2 => http2::get(&mut Tls::connect("h2")?, HOST, path),
         }
     }
 }
@@ -169,19 +170,44 @@ pub fn status(answer: &[u8]) -> Result<u16> {
     }
 }
 
-/// Both directions of a child's pipes as one stream.
-struct Pipes {
-    input: std::process::ChildStdin,
-    output: std::process::ChildStdout,
+/// A connection over TLS, by `openssl s_client`, which this project tests with rather than link a
+/// TLS library. The child ends with it.
+#[derive(Debug)]
+pub struct Tls {
+    child: Child,
+    input: ChildStdin,
+    output: ChildStdout,
 }
 
-impl Read for Pipes {
+impl Tls {
+    /// Connects to 127.0.0.1:443 and offers this ALPN protocol.
+    pub fn connect(protocol: &str) -> Result<Self> {
+        let mut child = programs::command("openssl")?
+            .args(["s_client", "-quiet", "-connect", "127.0.0.1:443", "-alpn"])
+            .arg(protocol)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("cannot start openssl s_client")?;
+        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+            bail!("openssl s_client without pipes");
+        };
+        Ok(Self {
+            child,
+            input,
+            output,
+        })
+    }
+}
+
+impl Read for Tls {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         self.output.read(buffer)
     }
 }
 
-impl Write for Pipes {
+impl Write for Tls {
     fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
         self.input.write(buffer)
     }
@@ -191,21 +217,9 @@ impl Write for Pipes {
     }
 }
 
-/// Talks through `openssl s_client`, which this project tests with rather than link a TLS library.
-fn tls(protocol: &str, talk: impl FnOnce(&mut Pipes) -> Result<u16>) -> Result<u16> {
-    let mut child = programs::command("openssl")?
-        .args(["s_client", "-quiet", "-connect", "127.0.0.1:443", "-alpn"])
-        .arg(protocol)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .context("cannot start openssl s_client")?;
-    let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
-        bail!("openssl s_client without pipes");
-    };
-    let answer = talk(&mut Pipes { input, output });
-    drop(child.kill());
-    child.wait()?;
-    answer
+impl Drop for Tls {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
 }

@@ -11,7 +11,8 @@ use crate::site::{Sent, Site};
 use crate::tracer::Ended;
 
 impl Site {
-    pub(crate) fn compare(
+    /// Fails unless these are the right verdicts on these requests, and the tracer ended well.
+    pub fn compare(
         &self,
         sent: &Sent,
         log: &HashMap<String, Vec<LogLine>>,
@@ -68,13 +69,28 @@ impl Site {
                 (Some(_), found) => wrong.push(format!("{line} has {}", listed(found))),
             }
         }
+        // A request whose client got no answer may have been judged before or not.
+        for (line, fault) in &sent.unanswered {
+            let found = verdicts.remove(line.as_str()).unwrap_or_default();
+            let expected = fault.map(|fault| &self.faults[fault].expected);
+            let right = match (expected, found.as_slice()) {
+                (_, []) => true,
+                (Some(expected), [verdict]) => verdict["cause"] == expected.cause,
+                _ => false,
+            };
+            if !right {
+                wrong.push(format!("{line}, unanswered, has {}", listed(&found)));
+            }
+        }
         for (line, strange) in verdicts {
             let strange = listed(&strange);
             wrong.push(format!(
                 "a request that was not sent, {line}, has {strange}"
             ));
         }
-        wrong.extend(unnamed.into_iter().map(|verdict| self.nobodys(verdict)));
+        // First, for those without a verdict are the same requests.
+        let nobodys = unnamed.into_iter().map(|verdict| self.nobodys(verdict));
+        wrong.splice(0..0, nobodys);
         if !wrong.is_empty() {
             bail!(
                 "{} of {} requests judged wrongly:\n{}\nthe tracer said: {}",

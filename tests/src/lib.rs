@@ -21,6 +21,7 @@ pub mod nginx;
 pub mod process;
 pub mod programs;
 pub mod schema;
+pub mod selection;
 pub mod service;
 pub mod session;
 pub mod site;

@@ -6,13 +6,13 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::client::{Answer, HOST, dial};
+use crate::client::{self, Answer, HOST, dial};
 use crate::netns::Netns;
 
 /// A connection that has carried one request at least: nginx has accepted it.
 #[derive(Debug)]
-pub struct Session {
-    stream: BufReader<TcpStream>,
+pub struct Session<S: Read + Write = TcpStream> {
+    stream: BufReader<S>,
 }
 
 /// An answer with its header.
@@ -22,6 +22,8 @@ pub struct Heard {
     pub status: u16,
     /// The header's lines.
     pub header: Vec<String>,
+    /// The body came whole.
+    pub whole: bool,
 }
 
 impl Heard {
@@ -38,10 +40,17 @@ impl Heard {
 }
 
 impl Session {
-    /// Connects from `netns`.
+    /// Connects from `netns`, in plain.
     pub fn open(netns: &Netns) -> Result<Self> {
         let stream = netns.enter(|| dial("127.0.0.1:80"))?;
         stream.set_nodelay(true)?;
+        Self::over(stream)
+    }
+}
+
+impl<S: Read + Write> Session<S> {
+    /// Takes this connection to nginx.
+    pub fn over(stream: S) -> Result<Self> {
         let mut session = Self {
             stream: BufReader::new(stream),
         };
@@ -76,11 +85,14 @@ impl Session {
             "\r\n"
         };
         let request = format!("{method} {path} HTTP/1.1\r\nHost: {HOST}\r\n{body}");
-        let sent = self.stream.get_mut().write_all(request.as_bytes());
+        let stream = self.stream.get_mut();
+        let sent = stream
+            .write_all(request.as_bytes())
+            .and_then(|()| stream.flush());
         sent.with_context(|| format!("cannot send {method} {path}"))
     }
 
-    /// Waits for an answer and reads it with its body, which has to have a length.
+    /// Waits for an answer and reads it with its body, as far as it comes.
     pub fn hear(&mut self) -> Result<Heard> {
         let mut header = Vec::new();
         loop {
@@ -95,13 +107,15 @@ impl Session {
             }
             header.push(line.to_owned());
         }
-        let status = crate::client::status(header.first().context("no answer")?.as_bytes())?;
-        let heard = Heard { status, header };
-        let length = heard
-            .value("Content-Length")
-            .context("no length")?
-            .parse()?;
-        self.stream.read_exact(&mut vec![0; length])?;
+        let mut heard = Heard {
+            status: client::status(header.first().context("no answer")?.as_bytes())?,
+            header,
+            whole: false,
+        };
+        if let Some(length) = heard.value("Content-Length") {
+            let mut body = vec![0; length.parse()?];
+            heard.whole = self.stream.read_exact(&mut body).is_ok();
+        }
         Ok(heard)
     }
 }

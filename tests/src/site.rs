@@ -42,6 +42,8 @@ pub struct Sent {
     pub(crate) answers: Vec<(Answer, Option<usize>)>,
     /// The request line of each path.
     pub(crate) lines: HashMap<String, String>,
+    /// Lines of requests that the client got no answer to, with their faults.
+    pub(crate) unanswered: Vec<(String, Option<usize>)>,
     /// The client's address.
     pub(crate) client: &'static str,
 }
@@ -51,7 +53,10 @@ impl Sent {
     pub fn extend(&mut self, more: Self) {
         self.answers.extend(more.answers);
         self.lines.extend(more.lines);
-        self.client = more.client;
+        self.unanswered.extend(more.unanswered);
+        if !more.client.is_empty() {
+            self.client = more.client;
+        }
     }
 
     /// The answers to requests that failed.
@@ -122,6 +127,7 @@ impl Site {
         Ok(Sent {
             answers,
             lines,
+            unanswered: Vec::new(),
             client: load.front.client(),
         })
     }
@@ -129,6 +135,16 @@ impl Site {
     /// The fault that a path leads to.
     fn fault(&self, path: &str) -> Option<usize> {
         (0..self.faults.len()).find(|index| path.starts_with(&format!("/fail{index}/")))
+    }
+
+    /// A request, by its line, to which no answer came: a worker ended with it.
+    pub fn unanswered(&self, method: &str, path: &str) -> Sent {
+        let line = Front::Http.line(method, path);
+        Sent {
+            unanswered: vec![(line, self.fault(path))],
+            client: Front::Http.client(),
+            ..Sent::default()
+        }
     }
 
     /// Requests that a test sent by itself to the paths of faults or to `/ok/`.
@@ -206,15 +222,41 @@ impl Site {
     /// The same, and gives all that the tracer said.
     pub fn check_all(&self, sent: &Sent, tracer: Tracer) -> Result<Ended> {
         let log = self.prove(sent)?;
-        // What is missing is told below, with the requests' names.
-        let waited = tracer.verdict_lines(self.due(sent));
-        let ended = tracer.stop(libc::SIGINT)?;
+        let (ended, waited) = self.collect(sent, tracer)?;
         self.compare(sent, &log, &ended)
             .map_err(|error| match waited {
-                Ok(_) => error,
+                Ok(()) => error,
                 Err(waited) => error.context(waited),
             })?;
         Ok(ended)
+    }
+
+    /// Waits for the verdicts and ends the tracer; what is missing is told by comparing, with the
+    /// requests' names.
+    pub fn collect(&self, sent: &Sent, tracer: Tracer) -> Result<(Ended, Result<()>)> {
+        let waited = tracer.verdict_lines(self.due(sent)).map(drop);
+        Ok((tracer.stop(libc::SIGINT)?, waited))
+    }
+
+    /// The cause that a verdict has to name, by its request or else by its upstream; `None` for a
+    /// verdict that nobody should get.
+    pub fn due_cause(&self, verdict: &Value) -> Option<&'static str> {
+        let path = verdict["request"]["line"].as_str().unwrap_or_default();
+        let path = path.split(' ').nth(1).unwrap_or_default();
+        let fault = self.fault(path).or_else(|| {
+            let upstream = verdict["upstream"].as_str()?;
+            (0..self.faults.len())
+                .find(|index| self.faults[*index].expected.upstream.as_deref() == Some(upstream))
+        });
+        fault.map(|fault| self.faults[fault].expected.cause)
+    }
+
+    /// The causes due to these requests.
+    pub fn due_causes(&self, sent: &Sent) -> impl Iterator<Item = &'static str> {
+        let faults = sent.answers.iter().filter_map(|(_, fault)| *fault);
+        let due = faults.map(|fault| &self.faults[fault].expected);
+        due.filter(|expected| !expected.silent)
+            .map(|expected| expected.cause)
     }
 
     /// Waits until each failed request has a line, and gives the lines.

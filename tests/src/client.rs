@@ -54,11 +54,12 @@ impl Front {
     }
 
     /// Asks on a connection of its own and gives the status.
-    pub fn ask(self, Question { method, path }: &Question) -> Result<u16> {
+    pub fn ask(self, question: &Question) -> Result<u16> {
+        let Question { method, path, .. } = question;
         match self {
-            Self::Http => http(&mut dial("127.0.0.1:80")?, method, path),
-            Self::HttpV6 => http(&mut dial("[::1]:80")?, method, path),
-            Self::Tls => http(&mut Tls::connect("http/1.1")?, method, path),
+            Self::Http => http(&mut dial("127.0.0.1:80")?, question),
+            Self::HttpV6 => http(&mut dial("[::1]:80")?, question),
+            Self::Tls => http(&mut Tls::connect("http/1.1")?, question),
             _ if *method != "GET" => bail!("no {method} over HTTP/2 here"),
             Self::Http2 => http2::get(&mut dial("127.0.0.1:81")?, HOST, path),
             Self::TlsHttp2 => http2::get(&mut Tls::connect("h2")?, HOST, path),
@@ -69,10 +70,34 @@ impl Front {
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
-    /// `GET` or `POST`, which has a small body.
+    /// `GET` or `POST`.
     pub method: &'static str,
     /// The path.
     pub path: String,
+    /// Bytes of the body, for a POST.
+    pub body: usize,
+}
+
+impl Question {
+    /// A GET.
+    pub fn get(path: impl Into<String>) -> Self {
+        Self {
+            method: "GET",
+            path: path.into(),
+            body: 0,
+        }
+    }
+
+    /// The request's header, but for the empty line that ends it.
+    fn head(&self) -> String {
+        let Self { method, path, body } = self;
+        let length = if *method == "POST" {
+            format!("Content-Length: {body}\r\n")
+        } else {
+            String::new()
+        };
+        format!("{method} {path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n{length}")
+    }
 }
 
 /// What a client got.
@@ -88,10 +113,7 @@ pub struct Answer {
 
 /// Sends one GET over plain HTTP/1.1 and gives the status.
 pub fn get(path: &str) -> Result<u16> {
-    Front::Http.ask(&Question {
-        method: "GET",
-        path: path.to_owned(),
-    })
+    Front::Http.ask(&Question::get(path))
 }
 
 /// Asks each question, `concurrency` at a time, and gives the answers in any order. A request
@@ -140,22 +162,17 @@ pub fn dial(address: &str) -> Result<TcpStream> {
     Ok(stream)
 }
 
-fn http(stream: &mut (impl Read + Write), method: &str, path: &str) -> Result<u16> {
-    let body = if method == "POST" {
-        "Content-Length: 2\r\n\r\nhi"
-    } else {
-        "\r\n"
-    };
-    write!(
-        stream,
-        "{method} {path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n{body}"
-    )?;
-    stream.flush()?;
+fn http(stream: &mut (impl Read + Write), question: &Question) -> Result<u16> {
+    write!(stream, "{}\r\n", question.head())?;
+    // nginx may answer before it has read everything.
+    let sent = stream
+        .write_all(&vec![b'x'; question.body])
+        .and_then(|()| stream.flush());
     let mut answer = Vec::new();
     // To the end: nginx has then closed its side too.
     let ended = stream.read_to_end(&mut answer);
     status(&answer).with_context(|| match ended {
-        Ok(_) => format!("{} bytes came", answer.len()),
+        Ok(_) => format!("{} bytes came, sending: {sent:?}", answer.len()),
         Err(error) => format!("{} bytes came, then {error}", answer.len()),
     })
 }

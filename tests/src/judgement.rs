@@ -1,6 +1,6 @@
 //! Compares all verdicts of a run with all requests that were sent.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use anyhow::{Result, bail, ensure};
 use serde_json::Value;
@@ -96,8 +96,7 @@ impl Site {
                 "{} of {} requests judged wrongly:\n{}\nthe tracer said: {}",
                 wrong.len(),
                 sent.answers.len(),
-                // The first tell enough.
-                wrong[..wrong.len().min(4)].join("\n"),
+                kinds(&wrong).join("\n"),
                 ended.stderr
             );
         }
@@ -150,6 +149,23 @@ impl Site {
         }
         differences
     }
+}
+
+/// One of each kind of mistake, at most six: those with the same differences are one kind.
+fn kinds(wrong: &[String]) -> Vec<&str> {
+    let mut seen = BTreeSet::new();
+    let kind = |text: &str| -> String {
+        let lines: Vec<&str> = text.lines().collect();
+        let differences = &lines[1..lines.len().saturating_sub(1).max(1)];
+        let text = if differences.is_empty() {
+            text.split_once(" has ").map_or("", |(_, rest)| rest)
+        } else {
+            &differences.join("\n")
+        };
+        text.replace(|character: char| character.is_ascii_digit(), "")
+    };
+    let first = wrong.iter().filter(|text| seen.insert(kind(text)));
+    first.map(String::as_str).take(6).collect()
 }
 
 fn listed(verdicts: &[&Value]) -> String {

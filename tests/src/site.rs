@@ -100,14 +100,12 @@ impl Site {
                     questions.push(Question {
                         method: fault.method,
                         path: format!("/fail{index}/{id}"),
+                        body: fault.body,
                     });
                 }
             }
             if due(load.healthy, round) {
-                questions.push(Question {
-                    method: "GET",
-                    path: format!("/ok/{id}"),
-                });
+                questions.push(Question::get(format!("/ok/{id}")));
             }
         }
         let answers = self
@@ -122,7 +120,10 @@ impl Site {
             .collect();
         let lines = questions
             .into_iter()
-            .map(|Question { method, path }| (path.clone(), load.front.line(method, &path)))
+            .map(|Question { method, path, .. }| {
+                let line = load.front.line(method, &path);
+                (path, line)
+            })
             .collect();
         Ok(Sent {
             answers,

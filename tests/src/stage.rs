@@ -33,6 +33,8 @@ pub struct Fault {
     pub http: String,
     /// The requests' method.
     pub method: &'static str,
+    /// Bytes of their bodies.
+    pub body: usize,
     /// The verdict on each of its requests.
     pub expected: Expected,
 }
@@ -53,13 +55,15 @@ impl Fault {
             location: location.into(),
             http: String::new(),
             method: "GET",
+            body: 0,
             expected,
         }
     }
 
-    /// The requests are POSTs.
-    pub fn post(mut self) -> Self {
+    /// The requests are POSTs with so many bytes of body.
+    pub fn post(mut self, body: usize) -> Self {
         self.method = "POST";
+        self.body = body;
         self
     }
 
@@ -79,6 +83,7 @@ impl Fault {
             location: format!("proxy_pass http://{name};"),
             http: format!("upstream {name} {{ zone {name} 64k; {servers} }}\n"),
             method: "GET",
+            body: 0,
             expected,
         }
     }

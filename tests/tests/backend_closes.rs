@@ -101,3 +101,32 @@ fn a_close_right_after_accept() -> Result<()> {
     either.logged = vec![format!("{PREMATURELY} | (104: | (32: ")];
     stage.check(vec![Fault::proxy(either, "")]).map(drop)
 }
+
+/// The backend goes while nginx still sends: what fails is a write, of memory or of a file.
+#[test]
+fn a_reset_in_the_middle_of_a_long_request() -> Result<()> {
+    const LONG: usize = 8 << 20;
+    let stage = Stage::new()?;
+    let mut services = Vec::new();
+    let mut faults = Vec::new();
+    for (address, logged, directives) in [
+        (
+            "127.0.0.1:9001",
+            "writev() failed (",
+            "client_body_buffer_size 10m;",
+        ),
+        (
+            "[::1]:9001",
+            "sendfile() failed (",
+            "client_body_buffer_size 8k; sendfile on;",
+        ),
+    ] {
+        services.push(Service::start(&stage.netns, &[address, "unread"])?);
+        let mut expected = reset(address);
+        // The reading may find the RST before the next write does.
+        expected.logged = vec![format!("{logged} | recv() failed (104: ")];
+        let directives = format!("client_max_body_size 10m; {directives}");
+        faults.push(Fault::proxy(expected, &directives).post(LONG));
+    }
+    stage.check(faults).map(drop)
+}

@@ -98,3 +98,20 @@ fn on_unix_sockets() -> Result<()> {
         ),
     ])
 }
+
+/// The backend reads no further than its header: nginx cannot send the rest.
+#[test]
+fn a_request_that_the_backend_does_not_read() -> Result<()> {
+    let stage = Stage::new()?;
+    let mut faults = Vec::new();
+    let mut services = Vec::new();
+    for address in ["127.0.0.1:9001", "[::1]:9001"] {
+        services.push(Service::start(&stage.netns, &[address, "stop-reading"])?);
+        let mut expected = stalled("backend-slow", address);
+        let logged = "upstream timed out (110: Connection timed out) while sending request";
+        expected.logged = vec![logged.into()];
+        let directives = format!("client_max_body_size 20m; {TIMER}");
+        faults.push(Fault::proxy(expected, &directives).post(16 << 20));
+    }
+    stage.check_with(faults, TOGETHER).map(drop)
+}

@@ -13,6 +13,8 @@ use tests::tracer::Tracer;
 use tests::wait::{PATIENCE, until};
 
 const LEAVING: usize = 5;
+/// At level `info`: by default nginx is silent about it.
+const NOTICED: &str = "epoll_wait() reported that client prematurely closed connection";
 
 /// The requests of clients that leave once `taken` says that nginx is at work for all of them.
 fn leave(site: &Site, method: &str, taken: impl FnOnce() -> Result<()>) -> Result<()> {
@@ -35,6 +37,12 @@ fn leave(site: &Site, method: &str, taken: impl FnOnce() -> Result<()>) -> Resul
 
 /// The verdicts on other requests are right, there are none on these, and the summary counts them.
 fn check(site: &Site, tracer: Tracer) -> Result<()> {
+    let log = std::fs::read_to_string(site.nginx.folder().join("info.log"))?;
+    let noticed = log.lines().filter(|line| line.contains(NOTICED)).count();
+    ensure!(
+        noticed == LEAVING,
+        "nginx noticed {noticed} clients that left:\n{log}"
+    );
     let sent = site.send(Load::default())?;
     let ended = site.check_all(&sent, tracer)?;
     let counted = |line: &str| line.contains("499") && line.contains(&LEAVING.to_string());
@@ -49,6 +57,7 @@ fn check(site: &Site, tracer: Tracer) -> Result<()> {
 fn stage() -> Result<(Stage, Fault)> {
     let mut stage = Stage::new()?;
     stage.config.server = "location /left { proxy_pass http://127.0.0.1:9002; }\n".into();
+    stage.config.main = "error_log info.log info;\n".into();
     let closed = Expected::new("no-listener", "127.0.0.1:9001", "ECONNREFUSED");
     Ok((stage, Fault::proxy(closed, "")))
 }

@@ -52,8 +52,7 @@ impl Run<'_> {
     fn plain(&self) -> Sent {
         let mut sent = Sent::default();
         while let Some(path) = self.path() {
-            let method = "GET";
-            let question = Question { method, path };
+            let question = Question::get(path);
             let asked = std::time::Instant::now();
             let status = Front::Http.ask(&question);
             sent.extend(self.sent(question.path, asked, status));

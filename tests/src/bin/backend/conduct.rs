@@ -23,6 +23,8 @@ pub(crate) enum Mode {
     HelloReset,
     /// Closes as soon as there is something to read, without reading it.
     Unread,
+    /// Reads whatever comes first and no more, and waits.
+    StopReading,
     /// Closes at once.
     Close,
     /// Reads the request and exits with 1.
@@ -49,6 +51,7 @@ impl Mode {
             "hello" => Self::Hello(text),
             "hello-reset" => Self::HelloReset,
             "unread" => Self::Unread,
+            "stop-reading" => Self::StopReading,
             "close" => Self::Close,
             "exit" => Self::Exit,
             "abort" => Self::Abort,
@@ -71,6 +74,12 @@ impl Mode {
                 let read = stream.read(&mut [0u8; 4096]);
                 if read.is_ok() {
                     drop(stream.write_all(text));
+                }
+                return;
+            }
+            Self::StopReading => {
+                if stream.read(&mut [0u8; 4096]).is_ok() {
+                    sleep_forever();
                 }
                 return;
             }

@@ -172,6 +172,11 @@ impl Site {
         sent
     }
 
+    /// Whether a fault cuts the answer short, so that nginx closes the client's connection.
+    pub fn cuts(&self, fault: usize) -> bool {
+        self.faults[fault].expected.cause == "response-truncated"
+    }
+
     /// How many verdicts these requests have to get.
     fn due(&self, sent: &Sent) -> usize {
         let faults = sent.answers.iter().filter_map(|(_, fault)| *fault);

@@ -31,6 +31,8 @@ pub struct Config {
     pub server: String,
     /// Where errors are logged, as `error_log` takes it; `None` for a file of ours at level `error`.
     pub error_log: Option<String>,
+    /// The file system root to run another nginx in, instead of the usual one.
+    pub tree: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -42,6 +44,7 @@ impl Default for Config {
             http: String::new(),
             server: String::new(),
             error_log: None,
+            tree: None,
         }
     }
 }
@@ -234,6 +237,24 @@ fn libraries(inner: &Command, outer: &mut Command) {
     }
 }
 
+/// A command for the nginx of `tree`, which becomes its root in a mount namespace of its own; its
+/// process is the command's, and the host's devices and temporary files are there.
+fn rooted(tree: &Path) -> Result<Command> {
+    let mut command = programs::command("unshare")?;
+    command
+        .args(["--mount", "--propagation", "private", "sh", "-c"])
+        .arg(
+            "tree=$1; temporary=$2; shift 2; mkdir -p $tree$temporary \
+             && mount --rbind /dev $tree/dev && mount --rbind /proc $tree/proc \
+             && mount --bind $temporary $tree$temporary \
+             && exec chroot $tree /usr/sbin/nginx \"$@\"",
+        )
+        .arg("sh")
+        .arg(tree)
+        .arg(std::env::temp_dir());
+    Ok(command)
+}
+
 /// Writes the configuration and gives the command that starts it.
 fn arranged(netns: &Netns, folder: &Folder, config: &Config) -> Result<Command> {
     let at = folder.path().display();
@@ -244,6 +265,7 @@ fn arranged(netns: &Netns, folder: &Folder, config: &Config) -> Result<Command> 
         http,
         server,
         error_log,
+        tree,
     } = config;
     let error_log = error_log
         .clone()
@@ -261,7 +283,10 @@ fn arranged(netns: &Netns, folder: &Folder, config: &Config) -> Result<Command> 
     );
     let file = folder.join("nginx.conf");
     std::fs::write(&file, text)?;
-    let mut command = programs::command("nginx")?;
+    let mut command = match tree {
+        Some(tree) => rooted(tree)?,
+        None => programs::command("nginx")?,
+    };
     netns.place(&mut command);
     command
         .arg("-p")

@@ -26,7 +26,7 @@ impl Selection {
         let folder = Folder::new()?;
         let big = format!("{HEAD}X-Big: {}\r\n\r\nok", "x".repeat(20_000));
         let short = format!("{HEAD}Content-Length: 5000\r\n\r\nshort");
-        let own = "HTTP/1.1 502 Its Own\r\nContent-Length: 4\r\n\r\nown\n";
+        let own = "HTTP/1.1 502 Its Own\r\nContent-Length: 4\r\nConnection: close\r\n\r\nown\n";
         let plain = "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n";
         let services = [
             ["127.0.0.1:9104", "answer", ""].as_slice(),

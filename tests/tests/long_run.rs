@@ -36,7 +36,7 @@ impl Run<'_> {
     fn path(&self) -> Option<String> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         (number < REQUESTS).then(|| {
-            if number % HEALTHY_EVERY == 0 {
+            if number.is_multiple_of(HEALTHY_EVERY) {
                 format!("/ok/{number}")
             } else {
                 format!("/fail{}/{number}", number / HEALTHY_EVERY % self.faults)

@@ -5,7 +5,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::Stdio;
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -45,22 +45,58 @@ impl Front {
         }
     }
 
-    /// The request line of a GET as nginx logs it.
-    pub fn line(self, path: &str) -> String {
+    /// The request line as nginx logs it.
+    pub fn line(self, method: &str, path: &str) -> String {
         match self {
-            Self::Http2 | Self::TlsHttp2 => format!("GET {path} HTTP/2.0"),
-            _ => format!("GET {path} HTTP/1.1"),
+            Self::Http2 | Self::TlsHttp2 => format!("{method} {path} HTTP/2.0"),
+            _ => format!("{method} {path} HTTP/1.1"),
         }
     }
 
-    fn get(self, path: &str) -> Result<u16> {
+    /// Asks on a connection of its own and gives the status.
+    pub fn ask(self, question: &Question) -> Result<u16> {
+        let Question { method, path, .. } = question;
         match self {
-            Self::Http => http(&mut dial("127.0.0.1:80")?, "GET", path),
-            Self::HttpV6 => http(&mut dial("[::1]:80")?, "GET", path),
+            Self::Http => http(&mut dial("127.0.0.1:80")?, question),
+            Self::HttpV6 => http(&mut dial("[::1]:80")?, question),
+            Self::Tls => http(&mut Tls::connect("http/1.1")?, question),
+            _ if *method != "GET" => bail!("no {method} over HTTP/2 here"),
             Self::Http2 => http2::get(&mut dial("127.0.0.1:81")?, HOST, path),
-            Self::Tls => tls("http/1.1", |stream| http(stream, "GET", path)),
-            Self::TlsHttp2 => tls("h2", |stream| http2::get(stream, HOST, path)),
+            Self::TlsHttp2 => http2::get(&mut Tls::connect("h2")?, HOST, path),
         }
+    }
+}
+
+/// What a client asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// `GET` or `POST`.
+    pub method: &'static str,
+    /// The path.
+    pub path: String,
+    /// Bytes of the body, for a POST.
+    pub body: usize,
+}
+
+impl Question {
+    /// A GET.
+    pub fn get(path: impl Into<String>) -> Self {
+        Self {
+            method: "GET",
+            path: path.into(),
+            body: 0,
+        }
+    }
+
+    /// The request's header, but for the empty line that ends it.
+    fn head(&self) -> String {
+        let Self { method, path, body } = self;
+        let length = if *method == "POST" {
+            format!("Content-Length: {body}\r\n")
+        } else {
+            String::new()
+        };
+        format!("{method} {path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n{length}")
     }
 }
 
@@ -77,30 +113,25 @@ pub struct Answer {
 
 /// Sends one GET over plain HTTP/1.1 and gives the status.
 pub fn get(path: &str) -> Result<u16> {
-    Front::Http.get(path)
+    Front::Http.ask(&Question::get(path))
 }
 
-/// Sends one POST with a small body over plain HTTP/1.1 and gives the status.
-pub fn post(path: &str) -> Result<u16> {
-    http(&mut dial("127.0.0.1:80")?, "POST", path)
-}
-
-/// Sends a GET for each path, `concurrency` at a time, and gives the answers in any order. A
-/// request without an answer is an error.
-pub fn send(front: Front, paths: &[String], concurrency: usize) -> Result<Vec<Answer>> {
+/// Asks each question, `concurrency` at a time, and gives the answers in any order. A request
+/// without an answer is an error.
+pub fn send(front: Front, questions: &[Question], concurrency: usize) -> Result<Vec<Answer>> {
     let next = AtomicUsize::new(0);
-    let answers = Mutex::new(Vec::with_capacity(paths.len()));
+    let answers = Mutex::new(Vec::with_capacity(questions.len()));
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..concurrency)
             .map(|_| {
                 scope.spawn(|| -> Result<()> {
-                    while let Some(path) = paths.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    while let Some(question) = questions.get(next.fetch_add(1, Ordering::Relaxed)) {
                         let asked = Instant::now();
                         let status = front
-                            .get(path)
-                            .with_context(|| format!("no answer to GET {path}"))?;
+                            .ask(question)
+                            .with_context(|| format!("no answer to {question:?}"))?;
                         let answer = Answer {
-                            path: path.clone(),
+                            path: question.path.clone(),
                             status,
                             asked,
                         };
@@ -131,22 +162,17 @@ pub fn dial(address: &str) -> Result<TcpStream> {
     Ok(stream)
 }
 
-fn http(stream: &mut (impl Read + Write), method: &str, path: &str) -> Result<u16> {
-    let body = if method == "POST" {
-        "Content-Length: 2\r\n\r\nhi"
-    } else {
-        "\r\n"
-    };
-    write!(
-        stream,
-        "{method} {path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n{body}"
-    )?;
-    stream.flush()?;
+fn http(stream: &mut (impl Read + Write), question: &Question) -> Result<u16> {
+    write!(stream, "{}\r\n", question.head())?;
+    // nginx may answer before it has read everything.
+    let sent = stream
+        .write_all(&vec![b'x'; question.body])
+        .and_then(|()| stream.flush());
     let mut answer = Vec::new();
     // To the end: nginx has then closed its side too.
     let ended = stream.read_to_end(&mut answer);
     status(&answer).with_context(|| match ended {
-        Ok(_) => format!("{} bytes came", answer.len()),
+        Ok(_) => format!("{} bytes came, sending: {sent:?}", answer.len()),
         Err(error) => format!("{} bytes came, then {error}", answer.len()),
     })
 }
@@ -161,19 +187,44 @@ pub fn status(answer: &[u8]) -> Result<u16> {
     }
 }
 
-/// Both directions of a child's pipes as one stream.
-struct Pipes {
-    input: std::process::ChildStdin,
-    output: std::process::ChildStdout,
+/// A connection over TLS, by `openssl s_client`, which this project tests with rather than link a
+/// TLS library. The child ends with it.
+#[derive(Debug)]
+pub struct Tls {
+    child: Child,
+    input: ChildStdin,
+    output: ChildStdout,
 }
 
-impl Read for Pipes {
+impl Tls {
+    /// Connects to 127.0.0.1:443 and offers this ALPN protocol.
+    pub fn connect(protocol: &str) -> Result<Self> {
+        let mut child = programs::command("openssl")?
+            .args(["s_client", "-quiet", "-connect", "127.0.0.1:443", "-alpn"])
+            .arg(protocol)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("cannot start openssl s_client")?;
+        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+            bail!("openssl s_client without pipes");
+        };
+        Ok(Self {
+            child,
+            input,
+            output,
+        })
+    }
+}
+
+impl Read for Tls {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         self.output.read(buffer)
     }
 }
 
-impl Write for Pipes {
+impl Write for Tls {
     fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
         self.input.write(buffer)
     }
@@ -183,21 +234,9 @@ impl Write for Pipes {
     }
 }
 
-/// Talks through `openssl s_client`, which this project tests with rather than link a TLS library.
-fn tls(protocol: &str, talk: impl FnOnce(&mut Pipes) -> Result<u16>) -> Result<u16> {
-    let mut child = programs::command("openssl")?
-        .args(["s_client", "-quiet", "-connect", "127.0.0.1:443", "-alpn"])
-        .arg(protocol)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .context("cannot start openssl s_client")?;
-    let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
-        bail!("openssl s_client without pipes");
-    };
-    let answer = talk(&mut Pipes { input, output });
-    drop(child.kill());
-    child.wait()?;
-    answer
+impl Drop for Tls {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
 }

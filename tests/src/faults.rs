@@ -4,5 +4,6 @@ pub mod cgroup;
 pub mod firewall;
 pub mod landlock;
 pub mod listeners;
+pub mod memory;
 pub mod seccomp;
 pub mod unix_files;

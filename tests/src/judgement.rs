@@ -1,6 +1,6 @@
 //! Compares all verdicts of a run with all requests that were sent.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use anyhow::{Result, bail, ensure};
 use serde_json::Value;
@@ -11,7 +11,8 @@ use crate::site::{Sent, Site};
 use crate::tracer::Ended;
 
 impl Site {
-    pub(crate) fn compare(
+    /// Fails unless these are the right verdicts on these requests, and the tracer ended well.
+    pub fn compare(
         &self,
         sent: &Sent,
         log: &HashMap<String, Vec<LogLine>>,
@@ -24,19 +25,39 @@ impl Site {
             ended.stderr
         );
         let mut verdicts: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
+        let mut unnamed = Vec::new();
         for verdict in &ended.verdicts {
-            let line = verdict["request"]["line"].as_str().unwrap_or("no request");
-            verdicts.entry(line).or_default().push(verdict);
+            match verdict["request"]["line"].as_str() {
+                Some(line) => verdicts.entry(line).or_default().push(verdict),
+                None => unnamed.push(verdict),
+            }
         }
         let mut wrong = Vec::new();
         for (answer, fault) in &sent.answers {
             let line = &sent.lines[&answer.path];
             let found = verdicts.remove(line.as_str()).unwrap_or_default();
+            let fault = fault.filter(|fault| !self.faults[*fault].expected.silent);
+            // What nginx does not log has no name: any verdict that is right will do.
+            if let Some(fault) = fault
+                && found.is_empty()
+                && !log.contains_key(line)
+            {
+                let right = |verdict: &&Value| {
+                    let expected = &self.faults[fault].expected;
+                    expected.differences(verdict).is_empty()
+                        && self.own(sent, verdict, None).is_empty()
+                };
+                if let Some(at) = unnamed.iter().position(right) {
+                    unnamed.swap_remove(at);
+                    continue;
+                }
+            }
             match (fault, found.as_slice()) {
                 (None, []) => {}
                 (Some(fault), [verdict]) => {
-                    let mut differences = self.faults[*fault].expected.differences(verdict);
-                    differences.extend(self.own(sent, verdict, &log[line][0]));
+                    let mut differences = self.faults[fault].expected.differences(verdict);
+                    let logged = log.get(line).and_then(|lines| lines.first());
+                    differences.extend(self.own(sent, verdict, logged));
                     if !differences.is_empty() {
                         let differences = differences.join("\n    ");
                         wrong.push(format!("{line}\n    {differences}\n    {verdict}"));
@@ -48,48 +69,79 @@ impl Site {
                 (Some(_), found) => wrong.push(format!("{line} has {}", listed(found))),
             }
         }
+        // A request whose client got no answer may have been judged before or not.
+        for (line, fault) in &sent.unanswered {
+            let found = verdicts.remove(line.as_str()).unwrap_or_default();
+            let expected = fault.map(|fault| &self.faults[fault].expected);
+            let right = match (expected, found.as_slice()) {
+                (_, []) => true,
+                (Some(expected), [verdict]) => verdict["cause"] == expected.cause,
+                _ => false,
+            };
+            if !right {
+                wrong.push(format!("{line}, unanswered, has {}", listed(&found)));
+            }
+        }
         for (line, strange) in verdicts {
             let strange = listed(&strange);
             wrong.push(format!(
                 "a request that was not sent, {line}, has {strange}"
             ));
         }
+        // First, for those without a verdict are the same requests.
+        let nobodys = unnamed.into_iter().map(|verdict| self.nobodys(verdict));
+        wrong.splice(0..0, nobodys);
         if !wrong.is_empty() {
             bail!(
                 "{} of {} requests judged wrongly:\n{}\nthe tracer said: {}",
                 wrong.len(),
                 sent.answers.len(),
-                // The first tell enough.
-                wrong[..wrong.len().min(4)].join("\n"),
+                kinds(&wrong).join("\n"),
                 ended.stderr
             );
         }
         Ok(())
     }
 
+    /// A verdict that names no request and is right for none: what it misses of the nearest.
+    fn nobodys(&self, verdict: &Value) -> String {
+        let expected = self.faults.iter().map(|fault| &fault.expected);
+        let nearest = expected
+            .map(|expected| expected.differences(verdict))
+            .min_by_key(Vec::len)
+            .unwrap_or_default()
+            .join("\n    ");
+        format!("a verdict without a request\n    {nearest}\n    {verdict}")
+    }
+
     /// Compares what each request has of its own with nginx's error log.
-    fn own(&self, sent: &Sent, verdict: &Value, logged: &LogLine) -> Vec<String> {
+    fn own(&self, sent: &Sent, verdict: &Value, logged: Option<&LogLine>) -> Vec<String> {
         let mut differences = Vec::new();
         let mut same = |name: &str, expected: Value, actual: &Value| {
             if expected != *actual {
                 differences.push(format!("{name}: expected {expected}, not {actual}"));
             }
         };
-        same(
-            "connection",
-            logged.connection.into(),
-            &verdict["connection"],
-        );
-        let request = &verdict["request"];
-        same("client", sent.client.into(), &request["client"]);
-        same("host", HOST.into(), &request["host"]);
-        if self.contained {
+        if let Some(logged) = logged {
+            same(
+                "connection",
+                logged.connection.into(),
+                &verdict["connection"],
+            );
+            let request = &verdict["request"];
+            same("client", sent.client.into(), &request["client"]);
+            same("host", HOST.into(), &request["host"]);
+        }
+        match logged {
+            Some(logged) if !self.witness.contained => {
+                same("worker", logged.worker.into(), &verdict["worker"]);
+            }
             // A container's nginx logs its own numbering of processes, we want the host's.
-            let workers = self.nginx.worker_pids();
-            let known = workers.iter().any(|pid| verdict["worker"] == *pid);
-            same("worker is the host's", true.into(), &known.into());
-        } else {
-            same("worker", logged.worker.into(), &verdict["worker"]);
+            _ => {
+                let workers = self.nginx.worker_pids();
+                let known = workers.iter().any(|pid| verdict["worker"] == *pid);
+                same("worker is the host's", true.into(), &known.into());
+            }
         }
         let time = verdict["time"].as_str().unwrap_or_default();
         if time.len() < 20 || !time.ends_with('Z') || time.as_bytes()[10] != b'T' {
@@ -97,6 +149,23 @@ impl Site {
         }
         differences
     }
+}
+
+/// One of each kind of mistake, at most six: those with the same differences are one kind.
+fn kinds(wrong: &[String]) -> Vec<&str> {
+    let mut seen = BTreeSet::new();
+    let kind = |text: &str| -> String {
+        let lines: Vec<&str> = text.lines().collect();
+        let differences = &lines[1..lines.len().saturating_sub(1).max(1)];
+        let text = if differences.is_empty() {
+            text.split_once(" has ").map_or("", |(_, rest)| rest)
+        } else {
+            &differences.join("\n")
+        };
+        text.replace(|character: char| character.is_ascii_digit(), "")
+    };
+    let first = wrong.iter().filter(|text| seen.insert(kind(text)));
+    first.map(String::as_str).take(6).collect()
 }
 
 fn listed(verdicts: &[&Value]) -> String {

@@ -6,21 +6,28 @@
 //! programs are found as [`programs`] says.
 
 pub mod backend;
+pub mod certificate;
 pub mod client;
+mod differences;
 pub mod error_log;
 pub mod expected;
 pub mod faults;
 pub mod folder;
 pub mod http2;
 mod judgement;
+mod lines;
 pub mod netns;
 pub mod nginx;
 pub mod process;
 pub mod programs;
 pub mod schema;
+pub mod selection;
+pub mod service;
+pub mod session;
 pub mod site;
 pub mod stage;
 pub mod tracer;
 pub mod tun;
 pub mod veth;
 pub mod wait;
+pub mod wire;

@@ -29,8 +29,10 @@ pub struct Config {
     pub http: String,
     /// Directives and locations of the one `server`.
     pub server: String,
-    /// The level after the error log's file name.
-    pub level: String,
+    /// Where errors are logged, as `error_log` takes it; `None` for a file of ours at level `error`.
+    pub error_log: Option<String>,
+    /// The file system root to run another nginx in, instead of the usual one.
+    pub tree: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -41,7 +43,8 @@ impl Default for Config {
             events: String::new(),
             http: String::new(),
             server: String::new(),
-            level: "error".into(),
+            error_log: None,
+            tree: None,
         }
     }
 }
@@ -197,7 +200,7 @@ impl Nginx {
 
     /// The error log's lines so far that belong to a request.
     pub fn log(&self) -> Result<Vec<LogLine>> {
-        let text = std::fs::read(self.folder.join("error.log"))?;
+        let text = std::fs::read(self.folder.join("error.log")).unwrap_or_default();
         Ok(String::from_utf8_lossy(&text)
             .lines()
             .filter_map(LogLine::parse)
@@ -234,6 +237,24 @@ fn libraries(inner: &Command, outer: &mut Command) {
     }
 }
 
+/// A command for the nginx of `tree`, which becomes its root in a mount namespace of its own; its
+/// process is the command's, and the host's devices and temporary files are there.
+fn rooted(tree: &Path) -> Result<Command> {
+    let mut command = programs::command("unshare")?;
+    command
+        .args(["--mount", "--propagation", "private", "sh", "-c"])
+        .arg(
+            "tree=$1; temporary=$2; shift 2; mkdir -p $tree$temporary \
+             && mount --rbind /dev $tree/dev && mount --rbind /proc $tree/proc \
+             && mount --bind $temporary $tree$temporary \
+             && exec chroot $tree /usr/sbin/nginx \"$@\"",
+        )
+        .arg("sh")
+        .arg(tree)
+        .arg(std::env::temp_dir());
+    Ok(command)
+}
+
 /// Writes the configuration and gives the command that starts it.
 fn arranged(netns: &Netns, folder: &Folder, config: &Config) -> Result<Command> {
     let at = folder.path().display();
@@ -243,14 +264,18 @@ fn arranged(netns: &Netns, folder: &Folder, config: &Config) -> Result<Command> 
         events,
         http,
         server,
-        level,
+        error_log,
+        tree,
     } = config;
+    let error_log = error_log
+        .clone()
+        .unwrap_or_else(|| format!("{at}/error.log error"));
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|kind| format!("{kind}_temp_path {at}/{kind};\n"))
         .concat();
     let text = format!(
         "daemon off; user nobody nogroup; worker_processes {workers}; pid {at}/nginx.pid;\n\
-         error_log {at}/error.log {level};\n{main}\n\
+         error_log {error_log};\n{main}\n\
          events {{ {events} }}\n\
          http {{\n{temporary}access_log off;\n{http}\n\
          server {{\nlisten 127.0.0.1:80; listen [::1]:80;\n\
@@ -258,7 +283,10 @@ fn arranged(netns: &Netns, folder: &Folder, config: &Config) -> Result<Command> 
     );
     let file = folder.join("nginx.conf");
     std::fs::write(&file, text)?;
-    let mut command = programs::command("nginx")?;
+    let mut command = match tree {
+        Some(tree) => rooted(tree)?,
+        None => programs::command("nginx")?,
+    };
     netns.place(&mut command);
     command
         .arg("-p")

@@ -21,6 +21,13 @@ pub fn root() -> PathBuf {
         .map_or_else(|| workspace().join("target/root"), PathBuf::from)
 }
 
+/// The file system root of a Debian suite's nginx, if it is there.
+pub fn suite(name: &str) -> Option<PathBuf> {
+    let tree = workspace().join("target/nginx").join(name);
+    let tree = tree.canonicalize().ok()?;
+    tree.join("usr/sbin/nginx").is_file().then_some(tree)
+}
+
 /// The tracer under test.
 pub fn tracer() -> Result<PathBuf> {
     let path = std::env::var_os("TRACER_BIN")

@@ -7,12 +7,12 @@ use anyhow::{Result, ensure};
 use serde_json::Value;
 
 use crate::backend::Backend;
-use crate::client::{self, Answer};
+use crate::client::{self, Answer, Front, Question};
 use crate::error_log::LogLine;
 use crate::netns::Netns;
 use crate::nginx::Nginx;
 use crate::stage::{Fault, Load};
-use crate::tracer::{Line, Tracer};
+use crate::tracer::{Ended, Line, Tracer};
 
 /// A running nginx with its faults.
 pub struct Site {
@@ -21,10 +21,18 @@ pub struct Site {
     /// Where it runs.
     pub netns: Netns,
     pub(crate) faults: Vec<Fault>,
-    /// In pid and mount namespaces of its own.
-    pub(crate) contained: bool,
+    pub(crate) witness: Witness,
     sent: AtomicUsize,
     _backend: Backend,
+}
+
+/// What nginx's error log can be asked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Witness {
+    /// nginx runs in pid and mount namespaces of its own, and logs its own pids.
+    pub(crate) contained: bool,
+    /// There is a log file.
+    pub(crate) logs: bool,
 }
 
 /// Requests that were sent and answered.
@@ -34,6 +42,8 @@ pub struct Sent {
     pub(crate) answers: Vec<(Answer, Option<usize>)>,
     /// The request line of each path.
     pub(crate) lines: HashMap<String, String>,
+    /// Lines of requests that the client got no answer to, with their faults.
+    pub(crate) unanswered: Vec<(String, Option<usize>)>,
     /// The client's address.
     pub(crate) client: &'static str,
 }
@@ -43,7 +53,10 @@ impl Sent {
     pub fn extend(&mut self, more: Self) {
         self.answers.extend(more.answers);
         self.lines.extend(more.lines);
-        self.client = more.client;
+        self.unanswered.extend(more.unanswered);
+        if !more.client.is_empty() {
+            self.client = more.client;
+        }
     }
 
     /// The answers to requests that failed.
@@ -59,14 +72,14 @@ impl Site {
         nginx: Nginx,
         netns: Netns,
         faults: Vec<Fault>,
-        contained: bool,
+        witness: Witness,
         backend: Backend,
     ) -> Self {
         Self {
             nginx,
             netns,
             faults,
-            contained,
+            witness,
             sent: AtomicUsize::new(0),
             _backend: backend,
         }
@@ -79,36 +92,97 @@ impl Site {
         // Both kinds spread evenly over the rounds.
         let due =
             |count: usize, round: usize| (round + 1) * count / rounds > round * count / rounds;
-        let mut paths = Vec::new();
+        let mut questions = Vec::new();
         for round in 0..rounds {
             let id = first + round;
             if due(load.failing, round) {
-                paths.extend((0..self.faults.len()).map(|fault| format!("/fail{fault}/{id}")));
+                for (index, fault) in self.faults.iter().enumerate() {
+                    questions.push(Question {
+                        method: fault.method,
+                        path: format!("/fail{index}/{id}"),
+                        body: fault.body,
+                    });
+                }
             }
             if due(load.healthy, round) {
-                paths.push(format!("/ok/{id}"));
+                questions.push(Question::get(format!("/ok/{id}")));
             }
         }
         let answers = self
             .netns
-            .enter(|| client::send(load.front, &paths, load.concurrency))?;
+            .enter(|| client::send(load.front, &questions, load.concurrency))?;
         let answers = answers
             .into_iter()
             .map(|answer| {
-                let fault = (0..self.faults.len())
-                    .find(|index| answer.path.starts_with(&format!("/fail{index}/")));
+                let fault = self.fault(&answer.path);
                 (answer, fault)
             })
             .collect();
-        let lines = paths
+        let lines = questions
             .into_iter()
-            .map(|path| (path.clone(), load.front.line(&path)))
+            .map(|Question { method, path, .. }| {
+                let line = load.front.line(method, &path);
+                (path, line)
+            })
             .collect();
         Ok(Sent {
             answers,
             lines,
+            unanswered: Vec::new(),
             client: load.front.client(),
         })
+    }
+
+    /// The fault that a path leads to.
+    fn fault(&self, path: &str) -> Option<usize> {
+        (0..self.faults.len()).find(|index| path.starts_with(&format!("/fail{index}/")))
+    }
+
+    /// A request, by its line, to which no answer came: a worker ended with it.
+    pub fn unanswered(&self, method: &str, path: &str) -> Sent {
+        let line = Front::Http.line(method, path);
+        Sent {
+            unanswered: vec![(line, self.fault(path))],
+            client: Front::Http.client(),
+            ..Sent::default()
+        }
+    }
+
+    /// Requests that a test sent by itself to the paths of faults or to `/ok/`.
+    pub fn sent(&self, answers: Vec<(&'static str, Answer)>) -> Sent {
+        self.sent_where(answers, |_| true)
+    }
+
+    /// The same, where only requests whose line `meets` the fault of their path met it.
+    pub fn sent_where(
+        &self,
+        answers: Vec<(&'static str, Answer)>,
+        meets: impl Fn(&str) -> bool,
+    ) -> Sent {
+        let mut sent = Sent {
+            client: Front::Http.client(),
+            ..Sent::default()
+        };
+        for (method, answer) in answers {
+            let line = Front::Http.line(method, &answer.path);
+            let fault = self.fault(&answer.path).filter(|_| meets(&line));
+            sent.lines.insert(answer.path.clone(), line);
+            sent.answers.push((answer, fault));
+        }
+        sent
+    }
+
+    /// Whether a fault cuts the answer short, so that nginx closes the client's connection.
+    pub fn cuts(&self, fault: usize) -> bool {
+        self.faults[fault].expected.cause == "response-truncated"
+    }
+
+    /// How many verdicts these requests have to get.
+    fn due(&self, sent: &Sent) -> usize {
+        let faults = sent.answers.iter().filter_map(|(_, fault)| *fault);
+        faults
+            .filter(|fault| !self.faults[*fault].expected.silent)
+            .count()
     }
 
     /// Checks the clients' statuses and nginx's error log: the faults are the intended ones.
@@ -138,11 +212,7 @@ impl Site {
                 answer.status
             );
             ensure!(
-                messages.len() == expected.len()
-                    && messages
-                        .iter()
-                        .zip(&expected)
-                        .all(|(is, want)| is.contains(want)),
+                !self.witness.logs || is_logged(&messages, &expected),
                 "GET {}: nginx logged {messages:?}, the fault should give {expected:?}",
                 answer.path
             );
@@ -152,20 +222,65 @@ impl Site {
 
     /// Proves the faults, waits for the verdicts, ends the tracer and checks all of them.
     pub fn check(&self, sent: &Sent, tracer: Tracer) -> Result<Vec<Value>> {
+        Ok(self.check_all(sent, tracer)?.verdicts)
+    }
+
+    /// The same, and gives all that the tracer said.
+    pub fn check_all(&self, sent: &Sent, tracer: Tracer) -> Result<Ended> {
         let log = self.prove(sent)?;
-        // What is missing is told below, with the requests' names.
-        let waited = tracer.verdict_lines(sent.failed().count());
-        let ended = tracer.stop(libc::SIGINT)?;
+        let (ended, waited) = self.collect(sent, tracer)?;
         self.compare(sent, &log, &ended)
             .map_err(|error| match waited {
-                Ok(_) => error,
+                Ok(()) => error,
                 Err(waited) => error.context(waited),
             })?;
-        Ok(ended.verdicts)
+        Ok(ended)
+    }
+
+    /// Waits for the verdicts and ends the tracer; what is missing is told by comparing, with the
+    /// requests' names.
+    pub fn collect(&self, sent: &Sent, tracer: Tracer) -> Result<(Ended, Result<()>)> {
+        let waited = tracer.verdict_lines(self.due(sent)).map(drop);
+        Ok((tracer.stop(libc::SIGINT)?, waited))
+    }
+
+    /// The cause that a verdict has to name, by its request or else by its upstream; `None` for a
+    /// verdict that nobody should get.
+    pub fn due_cause(&self, verdict: &Value) -> Option<&'static str> {
+        let path = verdict["request"]["line"].as_str().unwrap_or_default();
+        let path = path.split(' ').nth(1).unwrap_or_default();
+        let fault = self.fault(path).or_else(|| {
+            let upstream = verdict["upstream"].as_str()?;
+            (0..self.faults.len())
+                .find(|index| self.faults[*index].expected.upstream.as_deref() == Some(upstream))
+        });
+        fault.map(|fault| self.faults[fault].expected.cause)
+    }
+
+    /// The causes due to these requests.
+    pub fn due_causes(&self, sent: &Sent) -> impl Iterator<Item = &'static str> {
+        let faults = sent.answers.iter().filter_map(|(_, fault)| *fault);
+        let due = faults.map(|fault| &self.faults[fault].expected);
+        due.filter(|expected| !expected.silent)
+            .map(|expected| expected.cause)
     }
 
     /// Waits until each failed request has a line, and gives the lines.
     pub fn verdict_lines(&self, sent: &Sent, tracer: &Tracer) -> Result<Vec<Line>> {
-        tracer.verdict_lines(sent.failed().count())
+        tracer.verdict_lines(self.due(sent))
     }
+}
+
+/// Whether nginx logged what [`Expected::logged`](crate::expected::Expected::logged) says.
+fn is_logged(messages: &[&str], expected: &[String]) -> bool {
+    let (needed, optional) = match expected.split_last() {
+        Some((last, before)) if last.starts_with('?') => (before, Some(&last[1..])),
+        _ => (expected, None),
+    };
+    let wanted = needed.iter().map(String::as_str).chain(optional);
+    (needed.len()..=needed.len() + usize::from(optional.is_some())).contains(&messages.len())
+        && messages
+            .iter()
+            .zip(wanted)
+            .all(|(is, want)| want.split(" | ").any(|want| is.contains(want)))
 }

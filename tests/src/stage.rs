@@ -18,7 +18,7 @@ use crate::client::Front;
 use crate::expected::Expected;
 use crate::netns::Netns;
 use crate::nginx::{Config, Nginx};
-use crate::site::Site;
+use crate::site::{Site, Witness};
 use crate::tracer::Tracer;
 
 /// Where the healthy backend listens.
@@ -31,6 +31,10 @@ pub struct Fault {
     pub location: String,
     /// Directives of `http` that it needs.
     pub http: String,
+    /// The requests' method.
+    pub method: &'static str,
+    /// Bytes of their bodies.
+    pub body: usize,
     /// The verdict on each of its requests.
     pub expected: Expected,
 }
@@ -50,8 +54,23 @@ impl Fault {
         Self {
             location: location.into(),
             http: String::new(),
+            method: "GET",
+            body: 0,
             expected,
         }
+    }
+
+    /// The requests are POSTs with so many bytes of body.
+    pub fn post(mut self, body: usize) -> Self {
+        self.method = "POST";
+        self.body = body;
+        self
+    }
+
+    /// `http` comes along with these directives.
+    pub fn with(mut self, http: impl Into<String>) -> Self {
+        self.http = http.into();
+        self
     }
 
     /// `proxy_pass` to a group of these servers; `name` has to be the test's only one.
@@ -63,6 +82,8 @@ impl Fault {
         Self {
             location: format!("proxy_pass http://{name};"),
             http: format!("upstream {name} {{ zone {name} 64k; {servers} }}\n"),
+            method: "GET",
+            body: 0,
             expected,
         }
     }
@@ -165,8 +186,11 @@ impl Stage {
     }
 
     fn site(self, nginx: Nginx, faults: Vec<Fault>) -> Site {
-        let contained = self.image.is_some();
-        Site::new(nginx, self.netns, faults, contained, self.backend)
+        let witness = Witness {
+            contained: self.image.is_some(),
+            logs: self.config.error_log.is_none(),
+        };
+        Site::new(nginx, self.netns, faults, witness, self.backend)
     }
 
     /// Starts nginx with these faults and the tracer, sends the load and checks every verdict,

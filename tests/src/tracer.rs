@@ -1,65 +1,15 @@
 //! The tracer under test, as a user runs it: `tracer live`, its output line by line.
 
-use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use serde_json::Value;
 
+pub use crate::lines::Line;
+use crate::lines::Lines;
 use crate::wait::{PATIENCE, until};
 use crate::{process, programs};
-
-/// A line and when it came.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
-    /// When it was read.
-    pub at: Instant,
-    /// Its text, without the end of line.
-    pub text: String,
-}
-
-/// The lines of a pipe, read by a thread as they come.
-#[derive(Debug)]
-struct Lines {
-    lines: Arc<Mutex<Vec<Line>>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Lines {
-    fn of(pipe: impl Read + Send + 'static) -> Self {
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        let sink = Arc::clone(&lines);
-        let thread = std::thread::spawn(move || {
-            for text in BufReader::new(pipe).lines().map_while(Result::ok) {
-                let at = Instant::now();
-                sink.lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push(Line { at, text });
-            }
-        });
-        Self {
-            lines,
-            thread: Some(thread),
-        }
-    }
-
-    fn now(&self) -> Vec<Line> {
-        self.lines
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    fn finish(&mut self) -> Vec<Line> {
-        if let Some(thread) = self.thread.take() {
-            drop(thread.join());
-        }
-        self.now()
-    }
-}
 
 /// A running tracer; it is ended with this value.
 #[derive(Debug)]

@@ -45,7 +45,7 @@ pub struct Tun {
 impl Tun {
     /// Makes the link in `netns`, 10.77.0.1/24 at our end; `hosts[i]` is at [`address`]`(i)`.
     pub fn new(netns: &Netns, hosts: &[Host]) -> Result<Self> {
-        let device = netns.enter(open)?;
+        let device = netns.enter(|| open("tun"))?;
         netns.ip("addr add 10.77.0.1/24 dev tun")?;
         netns.ip("link set tun up")?;
         let stop = Arc::new(AtomicBool::new(false));
@@ -75,7 +75,8 @@ pub fn address(index: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 77, 0, index + 2)
 }
 
-fn open() -> Result<File> {
+/// Makes a device of this name in the caller's namespace.
+pub(crate) fn open(name: &str) -> Result<File> {
     let device = OpenOptions::new()
         .read(true)
         .write(true)
@@ -84,7 +85,7 @@ fn open() -> Result<File> {
         .context("cannot open /dev/net/tun")?;
     // struct ifreq: the name, then the flags.
     let mut request = [0u8; 40];
-    request[..3].copy_from_slice(b"tun");
+    request[..name.len()].copy_from_slice(name.as_bytes());
     let flags = (libc::IFF_TUN | libc::IFF_NO_PI) as u16;
     request[16..18].copy_from_slice(&flags.to_ne_bytes());
     // SAFETY: TUNSETIFF reads and writes one struct ifreq, which is 40 bytes.

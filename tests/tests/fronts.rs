@@ -3,11 +3,10 @@
 
 use anyhow::Result;
 use tests::backend::{Backend, Protocol};
-use tests::client::Front;
+use tests::certificate::Certificate;
+use tests::client::{Front, HOST};
 use tests::expected::Expected;
 use tests::faults::firewall;
-use tests::folder::Folder;
-use tests::programs;
 use tests::stage::{Fault, Load, Stage};
 
 fn faults(stage: &Stage, pass: &str, scheme: &str) -> Result<Vec<Fault>> {
@@ -28,26 +27,8 @@ fn faults(stage: &Stage, pass: &str, scheme: &str) -> Result<Vec<Fault>> {
 
 fn through(front: Front) -> Result<()> {
     let mut stage = Stage::new()?;
-    let folder = Folder::new()?;
-    let (key, certificate) = (folder.join("key.pem"), folder.join("certificate.pem"));
-    let config = folder.join("openssl.cnf");
-    std::fs::write(&config, "[req]\ndistinguished_name=name\n[name]\n")?;
-    programs::output(
-        programs::command("openssl")?
-            .args("req -x509 -nodes -days 2 -newkey rsa:2048 -subj /CN=shop.test".split(' '))
-            .arg("-config")
-            .arg(config)
-            .arg("-keyout")
-            .arg(&key)
-            .arg("-out")
-            .arg(&certificate),
-    )?;
-    stage.config.server = format!(
-        "listen 127.0.0.1:81 http2; listen 127.0.0.1:443 ssl http2;\n\
-         ssl_certificate {}; ssl_certificate_key {};\n",
-        certificate.display(),
-        key.display()
-    );
+    let certificate = Certificate::new(HOST)?;
+    stage.config.server = certificate.fronts();
     let faults = faults(&stage, "proxy_pass", "http://")?;
     let load = Load {
         front,

@@ -48,3 +48,7 @@ pub(crate) const LEFT_OUT: [&str; 7] = [
     "perl-base",
     "tar",
 ];
+
+/// Debian's suites whose nginx is tested too; each is unpacked under `target/nginx` with all that it
+/// depends on, also libc, and runs in a mount namespace of its own.
+pub(crate) const SUITES: [&str; 4] = ["bullseye", "bookworm", "trixie", "sid"];

@@ -23,7 +23,9 @@ pub(crate) fn run(workspace: &Workspace, _arguments: &Arguments) -> Result<ExitC
 pub(crate) fn everything(workspace: &Workspace) -> Result<()> {
     compiler(workspace)?;
     let _lock = lock(workspace)?;
-    tree::ensure(workspace)
+    tree::ensure(workspace)?;
+    tree::suites::ensure(workspace);
+    Ok(())
 }
 
 /// What a build needs.

@@ -6,9 +6,10 @@
 
 mod apt;
 mod links;
+pub(crate) mod suites;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
@@ -41,18 +42,27 @@ pub(crate) fn ensure(workspace: &Workspace) -> Result<()> {
     let files = apt.download(&archives)?;
 
     let fresh = workspace.target().join("root.new");
-    empty(&fresh)?;
-    for file in &files {
-        command::run(Command::new("dpkg-deb").arg("-x").arg(file).arg(&fresh))
-            .with_context(|| format!("unpacking {}", file.display()))?;
-    }
+    unpack(&files, &fresh)?;
     links::keep_inside(&fresh)?;
     fs::write(fresh.join(".packages"), &wanted).context("stamping the unpacked packages")?;
-    if tree.exists() {
-        fs::remove_dir_all(&tree).with_context(|| format!("removing {}", tree.display()))?;
-    }
-    fs::rename(&fresh, &tree).with_context(|| format!("renaming to {}", tree.display()))?;
+    replace(&tree, &fresh)?;
     apt.forget()
+}
+
+fn unpack(files: &[PathBuf], fresh: &Path) -> Result<()> {
+    empty(fresh)?;
+    for file in files {
+        command::run(Command::new("dpkg-deb").arg("-x").arg(file).arg(fresh))
+            .with_context(|| format!("unpacking {}", file.display()))?;
+    }
+    Ok(())
+}
+
+fn replace(tree: &Path, fresh: &Path) -> Result<()> {
+    if tree.exists() {
+        fs::remove_dir_all(tree).with_context(|| format!("removing {}", tree.display()))?;
+    }
+    fs::rename(fresh, tree).with_context(|| format!("renaming to {}", tree.display()))
 }
 
 fn archives(apt: &Apt) -> Result<Vec<Archive>> {

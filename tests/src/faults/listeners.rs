@@ -45,23 +45,39 @@ pub fn bound(netns: &Netns, address: &str) -> Result<OwnedFd> {
     })
 }
 
-/// A listener whose accept queue is full, and the connection that fills it.
+/// A listener whose accept queue is full, and the connections that fill it.
 #[derive(Debug)]
 pub struct Full {
     _listener: TcpListener,
-    _waiting: TcpStream,
+    _waiting: Vec<TcpStream>,
 }
 
-/// Makes a listener on `address` with a backlog of 0, which holds one connection, and fills it.
-pub fn full(netns: &Netns, address: &str) -> Result<Full> {
+/// A listener on `address` with this backlog, which holds one connection more.
+pub fn small(netns: &Netns, address: &str, backlog: u8) -> Result<TcpListener> {
     netns.enter(|| {
         let listener = TcpListener::bind(address)?;
         // SAFETY: listen takes a descriptor that we own and an integer.
-        if unsafe { libc::listen(listener.as_raw_fd(), 0) } != 0 {
+        if unsafe { libc::listen(listener.as_raw_fd(), i32::from(backlog)) } != 0 {
             return Err(std::io::Error::last_os_error()).context("cannot shrink a backlog");
         }
-        let waiting = TcpStream::connect(address)?;
-        let port = format!(":{:04X}", listener.local_addr()?.port());
+        Ok(listener)
+    })
+}
+
+/// Makes a listener with a backlog of 0 and fills it.
+pub fn full(netns: &Netns, address: &str) -> Result<Full> {
+    fill(netns, small(netns, address, 0)?, 0)
+}
+
+/// Fills a [`small`] listener that has this backlog.
+pub fn fill(netns: &Netns, listener: TcpListener, backlog: u8) -> Result<Full> {
+    netns.enter(|| {
+        let address = listener.local_addr()?;
+        let waiting = (0..=backlog)
+            .map(|_| TcpStream::connect(address))
+            .collect::<std::io::Result<_>>()?;
+        let queued = format!(":{:08X}", u32::from(backlog) + 1);
+        let port = format!(":{:04X}", address.port());
         until("a full accept queue", PATIENCE, || {
             let table = std::fs::read_to_string("/proc/thread-self/net/tcp")?;
             // Local address, remote address, state 0A (listening), then sent:queued.
@@ -72,7 +88,7 @@ pub fn full(netns: &Netns, address: &str) -> Result<Full> {
                     words.len() > 4
                         && words[1].ends_with(&port)
                         && words[3] == "0A"
-                        && words[4].ends_with(":00000001")
+                        && words[4].ends_with(&queued)
                 })
                 .map(drop))
         })?;

@@ -10,6 +10,10 @@ use anyhow::{Context as _, Result, ensure};
 use crate::command;
 use crate::workspace::Workspace;
 
+const DEBIAN: &str = "http://deb.debian.org/debian";
+/// Of the package debian-archive-keyring, which Debian's own releases have.
+const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
 /// A private apt state.
 pub(crate) struct Apt {
     folder: PathBuf,
@@ -23,8 +27,21 @@ pub(crate) struct Archive {
 }
 
 impl Apt {
+    /// With the host's sources.
     pub(crate) fn new(workspace: &Workspace) -> Result<Self> {
-        let folder = workspace.target().join("apt");
+        Self::at(workspace.target().join("apt"), None)
+    }
+
+    /// With one of Debian's suites as the only source, whatever the host is.
+    pub(crate) fn of_debian(workspace: &Workspace, suite: &str) -> Result<Self> {
+        ensure!(
+            Path::new(KEYS).is_file(),
+            "this host has no Debian keys at {KEYS}"
+        );
+        Self::at(workspace.target().join("apt"), Some(suite))
+    }
+
+    fn at(folder: PathBuf, suite: Option<&str>) -> Result<Self> {
         // What an interrupted setup left would be counted among the downloads.
         if folder.exists() {
             fs::remove_dir_all(&folder)
@@ -36,7 +53,16 @@ impl Apt {
         }
         let apt = Self { folder };
         apt.write("status", "")?;
-        apt.write("apt.conf", &configuration(&apt.folder))?;
+        let mut configuration = configuration(&apt.folder);
+        if let Some(suite) = suite {
+            let source = format!("deb [signed-by={KEYS}] {DEBIAN} {suite} main\n");
+            apt.write("sources.list", &source)?;
+            configuration += &format!(
+                "Dir::Etc::sourcelist \"{}/sources.list\";\nDir::Etc::sourceparts \"-\";\n",
+                apt.folder.display()
+            );
+        }
+        apt.write("apt.conf", &configuration)?;
         Ok(apt)
     }
 

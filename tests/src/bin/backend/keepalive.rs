@@ -1,0 +1,85 @@
+//! HTTP with kept-alive connections, each a thread, closed when idle for long enough, or at the
+//! word `close` (by FIN) or `reset` (by RST) on stdin; each connection closed by a word prints
+//! `closed`.
+//!
+//! The header `X-Served` of an answer counts the requests of its connection.
+
+use std::fs::File;
+use std::io::{BufRead, Write};
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::listener::{Listener, request, reset};
+
+/// How often each word was said.
+static CLOSE: AtomicU32 = AtomicU32::new(0);
+static RESET: AtomicU32 = AtomicU32::new(0);
+
+pub(crate) fn serve(listener: &Listener, idle: Duration) -> Result<()> {
+    println!("ready");
+    std::thread::spawn(|| {
+        for word in std::io::stdin().lock().lines().map_while(Result::ok) {
+            match word.as_str() {
+                "close" => CLOSE.fetch_add(1, Ordering::Relaxed),
+                "reset" => RESET.fetch_add(1, Ordering::Relaxed),
+                _ => 0,
+            };
+        }
+    });
+    loop {
+        let stream = listener.accept()?;
+        std::thread::spawn(move || converse(stream, idle));
+    }
+}
+
+fn converse(mut stream: File, idle: Duration) {
+    let (close, resets) = (CLOSE.load(Ordering::Relaxed), RESET.load(Ordering::Relaxed));
+    for served in 1.. {
+        let end = Instant::now() + idle;
+        loop {
+            if wait(&stream, end) {
+                break;
+            }
+            if CLOSE.load(Ordering::Relaxed) != close {
+                drop(stream);
+                println!("closed");
+                return;
+            }
+            if RESET.load(Ordering::Relaxed) != resets {
+                reset(stream);
+                println!("closed");
+                return;
+            }
+            if Instant::now() >= end {
+                return;
+            }
+        }
+        if request(&mut stream).is_none() {
+            return;
+        }
+        let answer =
+            format!("HTTP/1.1 200 OK\r\nX-Served: {served}\r\nContent-Length: 2\r\n\r\nok");
+        if stream.write_all(answer.as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+/// Whether there is something to read before `end`, or within a millisecond.
+fn wait(stream: &File, end: Instant) -> bool {
+    let left = end.saturating_duration_since(Instant::now());
+    let pause = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: left.as_nanos().min(1_000_000) as i64,
+    };
+    let mut poll = libc::pollfd {
+        fd: stream.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: one pollfd, and the count says one; the time outlives the call.
+    unsafe { libc::ppoll(&mut poll, 1, &raw const pause, std::ptr::null()) > 0 }
+}

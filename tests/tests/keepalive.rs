@@ -1,0 +1,210 @@
+//! Kept-alive connections to a backend that closes them as nginx reuses them.
+//!
+//! Forced: a stopped worker finds the client's request and the backend's FIN or RST at once, as a
+//! busy one does. Natural: requests spaced around the backend's idle timeout.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use tests::client::Answer;
+use tests::expected::Expected;
+use tests::process;
+use tests::service::Service;
+use tests::session::Session;
+use tests::site::{Sent, Site};
+use tests::stage::{Fault, Load, Stage};
+use tests::tracer::Tracer;
+use tests::wait::{PATIENCE, until};
+
+const BACKEND: &str = "127.0.0.1:9001";
+const AT_ONCE: usize = 5;
+const PREMATURELY: &str = "upstream prematurely closed connection while reading response header";
+
+fn race(logged: &str) -> Expected {
+    Expected::connected("keepalive-race", BACKEND, logged)
+        .reused()
+        .says("idle")
+}
+
+/// Met by FIN: the write draws a RST, the read ends or fails, by race in the kernel.
+fn by_fin() -> Expected {
+    race(&format!("{PREMATURELY} | (104: | (32: "))
+        .or_errno(Some("EPIPE"))
+        .or_errno(Some("ECONNRESET"))
+}
+
+/// Met by RST: nginx asks the socket before it writes.
+fn by_reset() -> Expected {
+    let expected = race("connect() failed (104: ");
+    Expected {
+        errno: Some("ECONNRESET"),
+        ..expected
+    }
+}
+
+/// A group of its own for each request, so that as many connections are kept.
+fn kept(index: usize, expected: Expected) -> Fault {
+    Fault::location(
+        format!(
+            "proxy_http_version 1.1; proxy_set_header Connection ''; proxy_pass http://kept{index};"
+        ),
+        expected,
+    )
+    .with(format!(
+        "upstream kept{index} {{ server {BACKEND}; keepalive 8; }}\n"
+    ))
+}
+
+/// As many races as [`AT_ONCE`], each on a connection that carried a request before.
+fn races(
+    site: &Site,
+    mut sessions: Vec<Session>,
+    service: &mut Service,
+    method: &'static str,
+    word: &str,
+) -> Result<Sent> {
+    let worker = *site.nginx.worker_pids().first().context("no worker")?;
+    process::signal(worker, libc::SIGSTOP);
+    until("a stopped worker", PATIENCE, || {
+        let stat = std::fs::read_to_string(format!("/proc/{worker}/stat"))?;
+        Ok(stat.contains(") T ").then_some(()))
+    })?;
+    let asked = Instant::now();
+    let raced = (0..AT_ONCE)
+        .try_for_each(|index| sessions[index].say(method, &format!("/fail{index}/{word}")))
+        .and_then(|()| service.tell(word))
+        .and_then(|()| service.says("closed", AT_ONCE));
+    process::signal(worker, libc::SIGCONT);
+    raced?;
+    let mut answers = Vec::new();
+    for (index, session) in sessions.iter_mut().enumerate() {
+        let status = session.hear()?.status;
+        let path = format!("/fail{index}/{word}");
+        answers.push((
+            method,
+            Answer {
+                path,
+                status,
+                asked,
+            },
+        ));
+    }
+    Ok(site.sent(answers))
+}
+
+/// Gives each group a kept connection, through clients that keep theirs.
+fn warm(site: &Site) -> Result<Vec<Session>> {
+    (0..AT_ONCE)
+        .map(|index| {
+            let mut session = Session::open(&site.netns)?;
+            let status = session.ask("GET", &format!("/fail{index}/warm"))?.status;
+            ensure!(status == 200, "the first request got {status}");
+            Ok(session)
+        })
+        .collect()
+}
+
+fn forced(method: &'static str, word: &str, expected: Expected, attached_late: bool) -> Result<()> {
+    let mut stage = Stage::new()?;
+    stage.config.workers = 1;
+    let mut service = Service::start(&stage.netns, &[BACKEND, "keepalive", "60000"])?;
+    let faults = (0..AT_ONCE).map(|index| kept(index, expected.clone()));
+    let site = stage.start(faults.collect())?;
+    let before = attached_late.then(|| warm(&site)).transpose()?;
+    let tracer = Tracer::follow(site.nginx.master)?;
+    let healthy = Load {
+        failing: 0,
+        ..Load::default()
+    };
+    let mut sent = site.send(healthy)?;
+    let sessions = match before {
+        Some(sessions) => sessions,
+        None => warm(&site)?,
+    };
+    sent.extend(races(&site, sessions, &mut service, method, word)?);
+    site.check(&sent, tracer).map(drop)
+}
+
+#[test]
+fn a_post_that_meets_a_fin_is_not_retried() -> Result<()> {
+    forced("POST", "close", by_fin(), false)
+}
+
+#[test]
+fn a_get_that_meets_a_fin_is_retried() -> Result<()> {
+    forced("GET", "close", by_fin().masked_by(BACKEND), false)
+}
+
+#[test]
+fn a_post_that_meets_a_reset_is_retried_for_nothing_was_sent() -> Result<()> {
+    forced("POST", "reset", by_reset().masked_by(BACKEND), false)
+}
+
+#[test]
+fn a_get_that_meets_a_reset_is_retried() -> Result<()> {
+    forced("GET", "reset", by_reset().masked_by(BACKEND), false)
+}
+
+#[test]
+fn a_post_on_a_connection_older_than_the_tracer() -> Result<()> {
+    forced("POST", "close", by_fin(), true)
+}
+
+#[test]
+fn a_get_on_a_connection_older_than_the_tracer() -> Result<()> {
+    forced("GET", "close", by_fin().masked_by(BACKEND), true)
+}
+
+/// Requests of this method, spaced so that they fall around the end of the backend's patience: a
+/// little later when the last one found the connection open, a little earlier when it did not.
+fn natural(method: &'static str, count: usize, expected: Expected) -> Result<()> {
+    const IDLE: Duration = Duration::from_millis(20);
+    const STEP: Duration = Duration::from_micros(50);
+    let mut stage = Stage::new()?;
+    stage.config.workers = 1;
+    let idle = IDLE.as_millis().to_string();
+    let _service = Service::start(&stage.netns, &[BACKEND, "keepalive", &idle])?;
+    let site = stage.start(vec![kept(0, expected)])?;
+    let tracer = Tracer::follow(site.nginx.master)?;
+    let mut session = Session::open(&site.netns)?;
+    let mut pause = IDLE;
+    let mut answers = Vec::new();
+    for number in 0..count {
+        std::thread::sleep(pause);
+        let path = format!("/fail0/{number}");
+        let asked = Instant::now();
+        let heard = session.ask(method, &path)?;
+        match heard.value("X-Served") {
+            Some("1") => pause = pause.saturating_sub(STEP).max(IDLE / 2),
+            Some(_) => pause = (pause + STEP).min(IDLE * 2),
+            None => {}
+        }
+        let status = heard.status;
+        answers.push((
+            method,
+            Answer {
+                path,
+                status,
+                asked,
+            },
+        ));
+    }
+    let logged = site.nginx.log()?;
+    let failed: Vec<&str> = logged.iter().map(|line| line.request.as_str()).collect();
+    println!(
+        "{} of {count} {method}s raced, pause {pause:?} at the end",
+        failed.len()
+    );
+    let sent = site.sent_where(answers, |line| failed.contains(&line));
+    site.check(&sent, tracer).map(drop)
+}
+
+#[test]
+fn five_hundred_posts_around_the_idle_timeout() -> Result<()> {
+    natural("POST", 500, by_fin())
+}
+
+#[test]
+fn five_hundred_gets_around_the_idle_timeout() -> Result<()> {
+    natural("GET", 500, by_fin().masked_by(BACKEND))
+}

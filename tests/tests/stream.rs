@@ -1,0 +1,127 @@
+//! `stream {}`: connections that a TCP proxy cannot make, told without a status.
+
+use std::io::{Read, Write};
+
+use anyhow::{Context, Result, ensure};
+use tests::client::dial;
+use tests::expected::Expected;
+use tests::faults::firewall;
+use tests::folder::Folder;
+use tests::netns::Netns;
+use tests::programs;
+use tests::stage::{HEALTHY, Stage};
+use tests::tracer::Tracer;
+
+const EACH: usize = 5;
+
+/// Connects to a port of nginx's and says something; whether anything came back.
+fn answered(netns: &Netns, port: u16) -> Result<bool> {
+    netns.enter(|| {
+        let mut stream = dial(&format!("127.0.0.1:{port}"))?;
+        write!(stream, "GET / HTTP/1.0\r\n\r\n")?;
+        let mut answer = Vec::new();
+        // nginx closes by FIN or by RST, with what was said unread.
+        let ended = stream.read_to_end(&mut answer);
+        Ok(ended.is_ok() && !answer.is_empty())
+    })
+}
+
+/// A port of nginx's for each of these, from 7001, and a healthy one at 7000.
+fn check(test: &str, stage: Stage, timeout: &str, expected: &[Expected]) -> Result<()> {
+    let module = programs::root().join("usr/lib/nginx/modules/ngx_stream_module.so");
+    if !module.is_file() {
+        println!(
+            "SKIPPED: {test}: nginx's stream module is not at {}",
+            module.display()
+        );
+        return Ok(());
+    }
+    let mut stage = stage;
+    let mut servers = format!("server {{ listen 127.0.0.1:7000; proxy_pass {HEALTHY}; }}\n");
+    for (port, expected) in (7001..).zip(expected) {
+        let upstream = expected.upstream.as_deref().context("no upstream")?;
+        servers += &format!("server {{ listen 127.0.0.1:{port}; proxy_pass {upstream}; }}\n");
+    }
+    stage.config.main = format!(
+        "load_module {};\nstream {{ {timeout}\n{servers} }}\n",
+        module.display()
+    );
+    let site = stage.start(Vec::new())?;
+    let tracer = Tracer::follow(site.nginx.master)?;
+    for _ in 0..EACH {
+        ensure!(
+            answered(&site.netns, 7000)?,
+            "the healthy proxy did not answer"
+        );
+        for (port, _) in (7001..).zip(expected) {
+            ensure!(!answered(&site.netns, port)?, "port {port} answered");
+        }
+    }
+    let log = std::fs::read_to_string(site.nginx.folder().join("error.log"))?;
+    for expected in expected {
+        let upstream = format!(
+            "upstream: \"{}\"",
+            expected.upstream.as_deref().unwrap_or_default()
+        );
+        let logged = |line: &&str| line.contains(&upstream) && line.contains(&expected.logged[0]);
+        let found = log.lines().filter(logged).count();
+        ensure!(
+            found == EACH,
+            "{found} times {:?} at {upstream} in:\n{log}",
+            expected.logged
+        );
+    }
+    let waited = tracer.verdict_lines(EACH * expected.len());
+    let ended = tracer.stop(libc::SIGINT)?;
+    for expected in expected {
+        let of = ended.verdicts.iter().filter(|verdict| {
+            verdict["upstream"] == *expected.upstream.as_deref().unwrap_or_default()
+        });
+        let differences: Vec<_> = of
+            .clone()
+            .flat_map(|verdict| expected.differences(verdict))
+            .collect();
+        ensure!(
+            of.clone().count() == EACH && differences.is_empty(),
+            "{} verdicts at {:?}:\n    {}\n{:?}",
+            of.count(),
+            expected.upstream,
+            differences.join("\n    "),
+            ended.verdicts.first()
+        );
+    }
+    waited?;
+    ensure!(
+        ended.verdicts.len() == EACH * expected.len(),
+        "{:?}",
+        ended.verdicts
+    );
+    Ok(())
+}
+
+#[test]
+fn connections_that_are_refused() -> Result<()> {
+    let stage = Stage::new()?;
+    firewall::rule(&stage.netns, "output", "tcp dport 9002 reject")?;
+    stage.netns.ip("route add prohibit 10.66.1.0/24")?;
+    let folder = Folder::new()?;
+    let missing = format!("unix:{}", folder.join("app.sock").display());
+    let expected = [
+        Expected::new("no-listener", "127.0.0.1:9001", "ECONNREFUSED"),
+        Expected::new("no-listener", "[::1]:9001", "ECONNREFUSED"),
+        Expected::new("firewall-reject", "127.0.0.1:9002", "ECONNREFUSED"),
+        Expected::new("route-prohibit", "10.66.1.1:80", "EACCES"),
+        Expected::new("unix-socket-missing", &missing, "ENOENT"),
+    ]
+    .map(|expected| expected.status(0));
+    check("connections_that_are_refused", stage, "", &expected)
+}
+
+#[test]
+fn connections_that_nobody_answers() -> Result<()> {
+    let stage = Stage::new()?;
+    firewall::rule(&stage.netns, "output", "tcp dport 9001 drop")?;
+    let expected = [Expected::timeout("firewall-drop", "127.0.0.1:9001").status(0)];
+    let timeout = "proxy_connect_timeout 300ms;";
+    check("connections_that_nobody_answers", stage, timeout, &expected)
+}

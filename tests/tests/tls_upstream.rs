@@ -1,0 +1,196 @@
+//! TLS to the backend that does not come to stand: nobody speaks it there, the certificate is not
+//! trusted or is another's, the backend leaves in the middle.
+
+use std::process::{Child, Stdio};
+
+use anyhow::Result;
+use tests::certificate::Certificate;
+use tests::client::HOST;
+use tests::expected::Expected;
+use tests::netns::Netns;
+use tests::process;
+use tests::service::Service;
+use tests::stage::{Fault, Stage};
+use tests::wait::{PATIENCE, until};
+
+fn failed(upstream: &str, logged: &str) -> Expected {
+    Expected::connected("tls-handshake-failed", upstream, logged)
+}
+
+/// `proxy_pass https://` to the expected upstream.
+fn https(expected: Expected, directives: &str) -> Fault {
+    let upstream = expected.upstream.clone().unwrap_or_default();
+    Fault::location(
+        format!("proxy_pass https://{upstream}; {directives}"),
+        expected,
+    )
+}
+
+/// A real TLS server, `openssl s_server`.
+struct Tls(Child);
+
+impl Tls {
+    fn start(netns: &Netns, port: u16, certificate: &Certificate, options: &str) -> Result<Self> {
+        let mut command = netns.command("openssl")?;
+        command
+            .args([
+                "s_server",
+                "-quiet",
+                "-www",
+                "-accept",
+                &format!("127.0.0.1:{port}"),
+            ])
+            .arg("-key")
+            .arg(certificate.key())
+            .arg("-cert")
+            .arg(certificate.file())
+            .args(options.split_whitespace())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let mut tls = Self(command.spawn()?);
+        let listening = format!("0100007F:{port:04X} 00000000:0000 0A");
+        until("a TLS server", PATIENCE, || {
+            if let Some(status) = tls.0.try_wait()? {
+                anyhow::bail!("openssl s_server ended with {status}");
+            }
+            let table =
+                netns.enter(|| Ok(std::fs::read_to_string("/proc/thread-self/net/tcp")?))?;
+            Ok(table.contains(&listening).then_some(()))
+        })?;
+        Ok(tls)
+    }
+}
+
+impl Drop for Tls {
+    fn drop(&mut self) {
+        process::end(&mut self.0, libc::SIGTERM);
+    }
+}
+
+#[test]
+fn a_plain_port() -> Result<()> {
+    let stage = Stage::new()?;
+    let text = "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n";
+    let _plain = ["127.0.0.1:9001", "[::1]:9001"]
+        .map(|address| Service::start(&stage.netns, &[address, "hello", text]));
+    let plain = |upstream: &str| {
+        let logged = "SSL_do_handshake() failed";
+        https(failed(upstream, logged).says("plain"), "")
+    };
+    stage
+        .check(vec![plain("127.0.0.1:9001"), plain("[::1]:9001")])
+        .map(drop)
+}
+
+#[test]
+fn a_certificate_that_nobody_vouches_for() -> Result<()> {
+    let stage = Stage::new()?;
+    let (own, other) = (Certificate::new("backend.test")?, Certificate::new(HOST)?);
+    let _server = Tls::start(&stage.netns, 9001, &own, "")?;
+    let verify = |trusted: &Certificate, name: &str| {
+        format!(
+            "proxy_ssl_session_reuse off; proxy_ssl_verify on; proxy_ssl_name {name}; \
+             proxy_ssl_trusted_certificate {};",
+            trusted.file().display()
+        )
+    };
+    let unknown = failed(
+        "127.0.0.1:9001",
+        "upstream SSL certificate verify error: (18:self",
+    );
+    let another = failed(
+        "127.0.0.1:9001",
+        "upstream SSL certificate does not match \"shop.test\"",
+    );
+    stage
+        .check(vec![
+            https(unknown.says("certificate"), &verify(&other, "backend.test")),
+            https(another.says("shop.test"), &verify(&own, HOST)),
+        ])
+        .map(drop)
+}
+
+#[test]
+fn no_protocol_or_cipher_in_common() -> Result<()> {
+    let stage = Stage::new()?;
+    let certificate = Certificate::new(HOST)?;
+    let _new = Tls::start(&stage.netns, 9001, &certificate, "-tls1_3")?;
+    let _strict = Tls::start(
+        &stage.netns,
+        9002,
+        &certificate,
+        "-no_tls1_3 -cipher AES128-SHA256",
+    )?;
+    let alert = |port: u16| failed(&format!("127.0.0.1:{port}"), "SSL_do_handshake() failed");
+    stage
+        .check(vec![
+            https(alert(9001).says("alert"), "proxy_ssl_protocols TLSv1.2;"),
+            https(
+                alert(9002).says("alert"),
+                "proxy_ssl_ciphers AES256-GCM-SHA384;",
+            ),
+        ])
+        .map(drop)
+}
+
+#[test]
+fn closed_in_the_handshake() -> Result<()> {
+    let stage = Stage::new()?;
+    let mut services = Vec::new();
+    for (address, mode) in [
+        ("127.0.0.1:9001", "hello"),
+        ("[::1]:9001", "hello"),
+        ("127.0.0.1:9002", "hello-reset"),
+    ] {
+        services.push(Service::start(&stage.netns, &[address, mode, ""])?);
+    }
+    let closed = |upstream: &str| failed(upstream, "peer closed connection in SSL handshake");
+    // OpenSSL's reading fails, by whichever of its functions reads.
+    let reset = failed(
+        "127.0.0.1:9002",
+        "(104: Connection reset by peer) while SSL handshaking",
+    );
+    stage
+        .check(vec![
+            https(closed("127.0.0.1:9001").or_errno(Some("ECONNRESET")), ""),
+            https(closed("[::1]:9001").or_errno(Some("ECONNRESET")), ""),
+            https(reset.or_errno(Some("ECONNRESET")), ""),
+        ])
+        .map(drop)
+}
+
+#[test]
+fn silent_in_the_handshake() -> Result<()> {
+    let stage = Stage::new()?;
+    let mut services = Vec::new();
+    let mut faults = Vec::new();
+    for address in ["127.0.0.1:9001", "[::1]:9001"] {
+        // It waits for an HTTP request that does not come.
+        services.push(Service::start(&stage.netns, &[address, "hold", ""])?);
+        let logged = "upstream timed out (110: Connection timed out) while SSL handshaking";
+        let expected = failed(address, logged)
+            .status(504)
+            .or_errno(Some("ETIMEDOUT"));
+        // nginx 1.22 takes the connect timer for the handshake.
+        faults.push(https(
+            expected,
+            "proxy_connect_timeout 400ms; proxy_read_timeout 400ms;",
+        ));
+    }
+    stage.check(faults).map(drop)
+}
+
+#[test]
+fn a_handshake_that_succeeds_is_left_alone() -> Result<()> {
+    let mut stage = Stage::new()?;
+    let certificate = Certificate::new(HOST)?;
+    let _server = Tls::start(&stage.netns, 9001, &certificate, "")?;
+    stage.healthy = format!(
+        "proxy_pass https://127.0.0.1:9001; proxy_ssl_verify on; proxy_ssl_name {HOST}; \
+         proxy_ssl_trusted_certificate {};",
+        certificate.file().display()
+    );
+    let closed = Expected::new("no-listener", "127.0.0.1:9009", "ECONNREFUSED");
+    stage.check(vec![https(closed, "")]).map(drop)
+}

@@ -1,0 +1,74 @@
+//! `target/nginx/SUITE`: the nginx of each of Debian's suites with all its libraries, as a file system
+//! root that it can be run in. A suite that cannot be had is left out, and said; the tests that need
+//! it then skip.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use super::apt::Apt;
+use crate::packages::SUITES;
+use crate::workspace::Workspace;
+
+/// What the maintainer scripts of base packages would have made.
+const FILES: [(&str, &str); 2] = [
+    (
+        "etc/passwd",
+        "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n",
+    ),
+    ("etc/group", "root:x:0:\nnogroup:x:65534:\n"),
+];
+/// Where the host's are mounted when it runs.
+const MOUNTS: [&str; 2] = ["dev", "proc"];
+/// Links of a merged /usr, which releases from trixie on take for granted.
+const LINKS: [&str; 2] = ["lib", "lib64"];
+
+/// Unpacks the suites that do not stand yet.
+pub(crate) fn ensure(workspace: &Workspace) {
+    for suite in SUITES {
+        let tree = workspace.target().join("nginx").join(suite);
+        if tree.join("usr/sbin/nginx").is_file() {
+            continue;
+        }
+        if let Err(error) = unpack(workspace, suite, &tree) {
+            eprintln!("setup: Debian {suite}'s nginx is left out: {error:#}");
+        }
+    }
+}
+
+fn unpack(workspace: &Workspace, suite: &str, tree: &Path) -> Result<()> {
+    let apt = Apt::of_debian(workspace, suite)?;
+    apt.update()?;
+    let archives = apt.resolve(&["nginx"])?;
+    eprintln!(
+        "setup: unpacking Debian {suite}'s nginx, {} packages, under target/nginx/{suite}",
+        archives.len()
+    );
+    let files = apt.download(&archives)?;
+    let fresh = tree.with_extension("new");
+    super::unpack(&files, &fresh)?;
+    arrange(&fresh)?;
+    super::replace(tree, &fresh)?;
+    apt.forget()
+}
+
+fn arrange(tree: &Path) -> Result<()> {
+    for name in LINKS {
+        let link = tree.join(name);
+        if !link.exists() {
+            symlink(Path::new("usr").join(name), &link)
+                .with_context(|| format!("linking {}", link.display()))?;
+        }
+    }
+    for (name, text) in FILES {
+        let file = tree.join(name);
+        fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
+    }
+    for name in MOUNTS {
+        let folder = tree.join(name);
+        fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    }
+    Ok(())
+}

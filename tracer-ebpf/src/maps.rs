@@ -41,6 +41,10 @@ pub static UPSTREAMS: LruHashMap<Endpoint, u8> = LruHashMap::with_max_entries(40
 #[map]
 pub static FLOWS: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entries(8192, 0);
 
+/// Connections that nginx closed without an answer.
+#[map]
+pub static GIVEN_UP: LruHashMap<FlowKey, u8> = LruHashMap::with_max_entries(1024, 0);
+
 /// Requests under way, and their last attempt.
 #[map]
 pub static REQUESTS: LruHashMap<RequestKey, Attempted> = LruHashMap::with_max_entries(16384, 0);

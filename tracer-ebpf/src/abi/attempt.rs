@@ -1,6 +1,6 @@
 //! An attempt to reach an upstream: failed at once, still knocking, or first answered.
 
-use super::{Endpoint, Header, Routes};
+use super::{Client, Endpoint, Header, Routes};
 
 /// Tag of [`Failure`].
 pub const FAILURE: u16 = 1;
@@ -103,6 +103,8 @@ pub struct FirstByte {
     pub address_len: u32,
     /// `pc->sockaddr`, up to its length.
     pub address: [u8; SOCKADDR_LEN],
+    /// Whose request it is.
+    pub client: Client,
 }
 
 impl FirstByte {
@@ -123,6 +125,7 @@ impl FirstByte {
         padding: 0,
         address_len: 0,
         address: [0; SOCKADDR_LEN],
+        client: Client::UNKNOWN,
     };
 }
 

@@ -1,6 +1,6 @@
 //! The life of an upstream connection: kept in a kernel map, written once, at its end.
 
-use super::{Endpoint, Flow, Header};
+use super::{Endpoint, Flow, Header, SOCKADDR_LEN};
 
 /// Tag of [`Connection`].
 pub const CONNECTION: u16 = 2;
@@ -109,6 +109,30 @@ pub struct Connection {
     pub remote: Endpoint,
     /// What was seen of its packets.
     pub flow: Flow,
+}
+
+/// A unix connection: the same, with where to.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct UnixConnection {
+    /// Its header's length is this structure's.
+    pub connection: Connection,
+    /// `pc->socklen`, 0 unknown.
+    pub address_len: u32,
+    /// Zero.
+    pub padding: u32,
+    /// `pc->sockaddr`, up to its length.
+    pub address: [u8; SOCKADDR_LEN],
+}
+
+impl UnixConnection {
+    /// A connection of which nothing is known yet.
+    pub const UNKNOWN: Self = Self {
+        connection: Connection::UNKNOWN,
+        address_len: 0,
+        padding: 0,
+        address: [0; SOCKADDR_LEN],
+    };
 }
 
 impl Connection {

@@ -15,6 +15,9 @@ pub struct FlowKey {
 /// How many reasons of drops are kept apart.
 pub const DROP_SLOTS: usize = 3;
 
+/// Words kept free in a flow.
+pub const FLOW_RESERVED: usize = 4;
+
 /// Packets dropped for one reason.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -50,7 +53,7 @@ pub struct Flow {
     /// Drops, a slot a reason.
     pub drops: [DropSlot; DROP_SLOTS],
     /// Zero.
-    pub reserved: [u64; 4],
+    pub reserved: [u64; FLOW_RESERVED],
 }
 
 impl Flow {
@@ -69,6 +72,6 @@ impl Flow {
             tcp_flags: 0,
             from_upstream: 0,
         }; DROP_SLOTS],
-        reserved: [0; 4],
+        reserved: [0; FLOW_RESERVED],
     };
 }

@@ -17,12 +17,15 @@ pub use self::{
     config::{ABSENT, Offsets, WantedDrops},
     connection::{
         CONNECTION, Connection, FLAG_OPEN, FLAG_RETRY, FLAG_RST_IN_SYN_SENT, FLAG_UNIX, Routes,
+        UnixConnection,
     },
     death::{COMM_LEN, DEATH, Death, End, PEER_CLOSED, PeerClosed, Signal},
     dns::{ANSWERED, ASKED, DNS, Dns, FAILED, QUESTION_LEN},
-    flow::{DROP_SLOTS, DropSlot, Flow, FlowKey},
+    flow::{DROP_SLOTS, DropSlot, FLOW_RESERVED, Flow, FlowKey},
     process::{EXECUTED, EXITED, FORKED, PROCESS, Process},
-    request::{ANSWER, Answer, FORMAT_LEN, LOG_CALL, LOG_CALL_STREAM, LogCall, TEXT_LEN},
+    request::{
+        ANSWER, Answer, Client, FORMAT_LEN, HEAD_LEN, LOG_CALL, LOG_CALL_STREAM, LogCall, TEXT_LEN,
+    },
     worker::{Master, Worker},
 };
 
@@ -80,6 +83,8 @@ const _: () = {
     assert!(size_of::<PeerClosed>() == 16 + 36 + 12 + 72);
     assert!(size_of::<Dns>() == 16 + 18 + 2 + 4 + 4 + 4 + 64);
     assert!(size_of::<Failure>().is_multiple_of(8));
-    assert!(size_of::<Answer>().is_multiple_of(8));
+    assert!(size_of::<Client>() == 8 + 18 + 6 + HEAD_LEN);
+    assert!(size_of::<Answer>() == 32 + size_of::<Client>());
+    assert!(size_of::<FirstByte>() == 168 + size_of::<Client>());
     assert!(size_of::<LogCall>().is_multiple_of(8));
 };

@@ -10,6 +10,33 @@ pub const LOG_CALL: u16 = 6;
 /// Bytes of a log call's format string that are kept.
 pub const FORMAT_LEN: usize = 96;
 
+/// Bytes of a request's beginning that are kept.
+pub const HEAD_LEN: usize = 256;
+
+/// Whose request it is, and what it asks.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Client {
+    /// `r->connection->log->connection`, 0 unknown.
+    pub connection: u64,
+    /// The client's end; port 0 unknown.
+    pub address: Endpoint,
+    /// Zero.
+    pub padding: [u8; 6],
+    /// What `r->header_in` begins with, zero unknown.
+    pub head: [u8; HEAD_LEN],
+}
+
+impl Client {
+    /// Nothing is known yet.
+    pub const UNKNOWN: Self = Self {
+        connection: 0,
+        address: Endpoint::NONE,
+        padding: [0; 6],
+        head: [0; HEAD_LEN],
+    };
+}
+
 /// `ngx_http_special_response_handler(r, 500 | 502 | 504)`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -18,18 +45,31 @@ pub struct Answer {
     pub header: Header,
     /// `&r->upstream->peer`, 0 without an upstream.
     pub peer: u64,
-    /// `r->connection->log->connection`, 0 unknown.
-    pub connection: u64,
     /// `pc->start_time`.
     pub begun: u32,
-    /// Zero.
-    pub padding2: u32,
-    /// The client's end; port 0 unknown.
-    pub client: Endpoint,
     /// The status.
     pub status: u16,
     /// Zero.
-    pub padding: [u8; 4],
+    pub padding: u16,
+    /// Whose request it is.
+    pub client: Client,
+}
+
+impl Answer {
+    /// An answer of which nothing is known yet.
+    pub const UNKNOWN: Self = Self {
+        header: Header {
+            tag: ANSWER,
+            len: 0,
+            pid: 0,
+            at: 0,
+        },
+        peer: 0,
+        begun: 0,
+        status: 0,
+        padding: 0,
+        client: Client::UNKNOWN,
+    };
 }
 
 /// In `level`: the log is a `stream {}` session's.

@@ -21,6 +21,7 @@ use crate::{
 // ngx_int_t results, src/core/ngx_core.h.
 const NGX_OK: i32 = 0;
 const NGX_AGAIN: i32 = -2;
+const NGX_BUSY: i32 = -3;
 const NGX_DONE: i32 = -4;
 
 // ngx_peer_connection_t, src/event/ngx_event_connect.h; unchanged since 1.7.10 in builds with SSL.
@@ -206,10 +207,11 @@ fn failed(pid: u32, worker: &Worker, peer: u64, code: i32) {
         record.begun = worker.begun;
         record.tries = worker.tries;
         record.code = code;
-        record.errno = if worker.has_logged == 0 {
-            task::errno(worker)
-        } else {
-            worker.logged_errno
+        record.errno = match (code, worker.has_logged) {
+            // No system call failed: the thread's errno is an older one's.
+            (NGX_BUSY, _) => 0,
+            (_, 0) => task::errno(worker),
+            _ => worker.logged_errno,
         };
         record.routes = worker.routes;
         record.syn_sent = u8::from(worker.socket != 0);

@@ -9,11 +9,11 @@ use aya_ebpf::{
     macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };
-use tracer_ebpf::abi::{COMM_LEN, DEATH, Death, End, PEER_CLOSED, PeerClosed, Signal};
+use tracer_ebpf::abi::{COMM_LEN, DEATH, Death, End, FlowKey, PEER_CLOSED, PeerClosed, Signal};
 
 use crate::{
     emit::{self, Urgency},
-    maps::{BACKENDS, OFFSETS, OOM_VICTIMS, SIGNALS, UPSTREAMS},
+    maps::{BACKENDS, GIVEN_UP, OFFSETS, OOM_VICTIMS, SIGNALS, UPSTREAMS},
     read, sock, task,
 };
 
@@ -41,10 +41,16 @@ const SI_CODE: u64 = 8;
 /// `SI_KERNEL`
 const BY_KERNEL: i32 = 0x80;
 
-/// The upstream's end of some connection is closed by the current process. Only a dying one is told of.
+/// The upstream's end of some connection is closed by the current process. Told if that is dying, or if nginx had given
+/// the connection up: then it proves that the process had accepted it.
 #[inline(always)]
 pub fn closed(sk: u64) {
-    if is_dying() {
+    let key = FlowKey {
+        local: sock::remote(sk),
+        remote: sock::local(sk),
+    };
+    if is_dying() || GIVEN_UP.get_ptr(&key).is_some() {
+        let _ = GIVEN_UP.remove(&key);
         tell(sk, None);
     }
 }

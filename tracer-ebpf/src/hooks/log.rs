@@ -13,7 +13,7 @@ use crate::{
     emit::{self, Urgency},
     hooks::{
         attempt,
-        request::{LOG_CONNECTION, peer_of},
+        request::{LOG_CONNECTION, LOG_DATA, peer_of, request_of},
     },
     maps::{REQUESTS, RequestKey},
     read, task,
@@ -21,14 +21,10 @@ use crate::{
 
 /// `NGX_LOG_ERR`
 const ERROR: u64 = 4;
-// ngx_log_t.data, src/core/ngx_log.h; for a request it is an ngx_http_log_ctx_t, src/http/ngx_http_request.h.
-const LOG_DATA: u64 = 40;
 /// `NGX_STREAM_MODULE`, the signature every `ngx_stream_session_t` begins with (src/stream/ngx_stream.h).
 const STREAM: u32 = 0x4d52_5453;
 /// `s->upstream`: before 1.25.5, and since.
 const SESSION_UPSTREAM: [u64; 2] = [72, 80];
-const CONTEXT_REQUEST: u64 = 8;
-const CONTEXT_CURRENT: u64 = 16;
 
 /// nginx logs.
 #[uprobe]
@@ -106,15 +102,10 @@ fn peer(worker: &Worker, pid: u32, log: u64) -> (u64, u32) {
     if read::user::<u32>(data) == Some(STREAM) {
         return (session_peer(worker, pid, data), LOG_CALL_STREAM);
     }
-    for member in [CONTEXT_CURRENT, CONTEXT_REQUEST] {
-        if let Some(request) = read::user::<u64>(data.wrapping_add(member)) {
-            let peer = peer_of(request);
-            if peer != 0 {
-                return (peer, 0);
-            }
-        }
+    match request_of(log) {
+        0 => (0, 0),
+        request => (peer_of(request), 0),
     }
-    (0, 0)
 }
 
 /// The peer object of a session (ngx_stream_upstream_t begins with it). The member has moved once: it is the one that

@@ -2,8 +2,8 @@
 //! (src/http/ngx_http_special_response.c): every error answer that nginx itself makes. Without it failed requests
 //! are known only by their connections, without a status.
 
-use aya_ebpf::{macros::uprobe, programs::ProbeContext};
-use tracer_ebpf::abi::{ANSWER, Answer, Connection, Endpoint, FLAG_OPEN};
+use aya_ebpf::{helpers::bpf_probe_read_user_buf, macros::uprobe, programs::ProbeContext};
+use tracer_ebpf::abi::{ANSWER, Answer, Client, Connection, FLAG_OPEN};
 
 use crate::{
     emit::{self, Urgency},
@@ -20,12 +20,19 @@ const HTTP: u32 = 0x5054_5448;
 // ngx_http_request_t, src/http/ngx_http_request.h (upstream: builds with the cache, the default).
 const REQUEST_CONNECTION: u64 = 8;
 const REQUEST_UPSTREAM: u64 = 72;
+const REQUEST_HEADER_IN: u64 = 96;
+/// ngx_buf_t.start, src/core/ngx_buf.h.
+const BUFFER_START: u64 = 32;
 /// ngx_http_upstream_t.peer, src/http/ngx_http_upstream.h.
 const UPSTREAM_PEER: u64 = 16;
 /// ngx_connection_t.log, src/core/ngx_connection.h.
 const CONNECTION_LOG: u64 = 80;
-/// ngx_log_t.connection, src/core/ngx_log.h.
+/// ngx_log_t.connection and .data, src/core/ngx_log.h; of a request the latter is an ngx_http_log_ctx_t
+/// (src/http/ngx_http_request.h).
 pub const LOG_CONNECTION: u64 = 16;
+pub const LOG_DATA: u64 = 40;
+const CONTEXT_REQUEST: u64 = 8;
+const CONTEXT_CURRENT: u64 = 16;
 
 /// `&r->upstream->peer`, 0 where `request` is no request or has no upstream.
 #[inline(always)]
@@ -74,29 +81,63 @@ pub fn special_response(ctx: ProbeContext) -> u32 {
     let (Some((pid, _)), Some(request)) = (task::worker(), ctx.arg::<u64>(0)) else {
         return 0;
     };
-    let mut record = Answer {
-        header: emit::header::<Answer>(ANSWER, pid, task::now()),
-        peer: peer_of(request),
-        connection: 0,
-        begun: 0,
-        padding2: 0,
-        client: Endpoint::default(),
-        status: status as u16,
-        padding: [0; 4],
-    };
-    if record.peer != 0 {
-        record.begun = attempt::begun(record.peer);
-        last_connection(pid, record.peer, record.begun);
+    let peer = peer_of(request);
+    let begun = if peer == 0 { 0 } else { attempt::begun(peer) };
+    if peer != 0 {
+        last_connection(pid, peer, begun);
     }
+    emit::in_place(&UNKNOWN, Urgency::Now, |record| {
+        record.header = emit::header::<Answer>(ANSWER, pid, task::now());
+        record.peer = peer;
+        record.begun = begun;
+        record.status = status as u16;
+        client(request, &mut record.client);
+    });
+    0
+}
+
+/// An answer of which nothing is known yet, in read-only data.
+static UNKNOWN: Answer = Answer::UNKNOWN;
+
+/// Whose request it is, and what it asks: `r->header_in` still holds an HTTP/1 request from its first byte on.
+#[inline(always)]
+pub fn client(request: u64, client: &mut Client) {
     if let Some(connection) = read::user::<u64>(request.wrapping_add(REQUEST_CONNECTION)) {
         if let Some(log) = read::user::<u64>(connection.wrapping_add(CONNECTION_LOG)) {
-            record.connection = read::user(log.wrapping_add(LOG_CONNECTION)).unwrap_or(0);
+            client.connection = read::user(log.wrapping_add(LOG_CONNECTION)).unwrap_or(0);
         }
-        let client = read::user(connection.wrapping_add(CONNECTION_FD)).and_then(task::socket_of);
-        if let Some(sk) = client {
-            record.client = sock::remote(sk);
+        let socket = read::user(connection.wrapping_add(CONNECTION_FD)).and_then(task::socket_of);
+        if let Some(sk) = socket {
+            client.address = sock::remote(sk);
         }
     }
-    emit::record(&record, Urgency::Now);
+    let head = read::user::<u64>(request.wrapping_add(REQUEST_HEADER_IN))
+        .and_then(|buffer| read::user::<u64>(buffer.wrapping_add(BUFFER_START)));
+    if let Some(start) = head {
+        // SAFETY: the helper checks the address itself.
+        let _ = unsafe { bpf_probe_read_user_buf(start as *const u8, &mut client.head) };
+    }
+}
+
+/// The request that a log belongs to, 0 if none does.
+#[inline(always)]
+pub fn request_of(log: u64) -> u64 {
+    let Some(context) = read::user::<u64>(log.wrapping_add(LOG_DATA)) else {
+        return 0;
+    };
+    for member in [CONTEXT_CURRENT, CONTEXT_REQUEST] {
+        if let Some(request) = read::user::<u64>(context.wrapping_add(member))
+            && read::user::<u32>(request) == Some(HTTP)
+        {
+            return request;
+        }
+    }
     0
+}
+
+/// The log of the connection of a peer object.
+#[inline(always)]
+pub fn log_of(peer: u64) -> Option<u64> {
+    let connection: u64 = read::user(peer)?;
+    read::user(connection.wrapping_add(CONNECTION_LOG))
 }

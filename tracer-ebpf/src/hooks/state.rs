@@ -2,12 +2,12 @@
 //! `tcp_destroy_sock(struct sock *sk)`, since 4.15: a connection's life. Without them nothing is known of it.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use tracer_ebpf::abi::{Connection, FLAG_UNIX, FlowKey, Worker};
+use tracer_ebpf::abi::{Connection, FLAG_UNIX, FlowKey, UnixConnection, Worker};
 
 use crate::{
     emit::{self, Urgency},
     hooks::{attempt, backend},
-    maps::{CONNECTIONS, FLOWS, OFFSETS, UPSTREAMS},
+    maps::{CONNECTIONS, FLOWS, GIVEN_UP, OFFSETS, UPSTREAMS},
     read,
     sock::{self, state},
     task,
@@ -128,11 +128,27 @@ pub fn write(sk: u64, connection: &mut Connection) {
             connection.flow = unsafe { *flow };
             let _ = FLOWS.remove(&key);
         }
+        if connection.first_byte == 0 && connection.established != 0 {
+            // nginx gave up: whose close() follows at the other end tells who had accepted.
+            let _ = GIVEN_UP.insert(&key, &1, 0);
+        }
     }
     let urgency = if connection.first_byte == 0 {
         Urgency::Now
     } else {
         Urgency::Whenever
     };
-    emit::record(connection, urgency);
+    if connection.flags & FLAG_UNIX == 0 {
+        emit::record(connection, urgency);
+        return;
+    }
+    // The worker reads or answers: its peer object still says where the connection leads.
+    emit::in_place(&UNIX_UNKNOWN, urgency, |record| {
+        record.connection = *connection;
+        record.connection.header.len = size_of::<UnixConnection>() as u16;
+        record.address_len = attempt::address(connection.peer, &mut record.address).unwrap_or(0);
+    });
 }
+
+/// A unix connection of which nothing is known yet, in read-only data.
+static UNIX_UNKNOWN: UnixConnection = UnixConnection::UNKNOWN;

@@ -7,7 +7,7 @@ use tracer_ebpf::abi::{Connection, FIRST_BYTE, FLAG_RETRY, FLAG_UNIX, FirstByte}
 
 use crate::{
     emit::{self, Urgency},
-    hooks::{attempt, resolver, state},
+    hooks::{attempt, request, resolver, state},
     maps::CONNECTIONS,
     syscall, task,
 };
@@ -48,6 +48,12 @@ pub fn received(ctx: BtfTracePointContext) -> i32 {
             record.status = connection.status;
             record.address_len =
                 attempt::address(connection.peer, &mut record.address).unwrap_or(0);
+            if let Some(log) = request::log_of(connection.peer) {
+                let request = request::request_of(log);
+                if request != 0 {
+                    request::client(request, &mut record.client);
+                }
+            }
         });
     }
     0

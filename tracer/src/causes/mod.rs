@@ -226,8 +226,10 @@ fn request(case: &Case) -> Option<Request> {
             case.client
                 .map(|client| client.ip().to_canonical().to_string())
         }),
-        host: logged(|line| line.host.as_ref()),
-        line: logged(|line| line.request.as_ref()),
+        host: logged(|line| line.host.as_ref())
+            .or_else(|| case.head.as_ref().and_then(|head| head.host.clone())),
+        line: logged(|line| line.request.as_ref())
+            .or_else(|| case.head.as_ref().map(|head| head.line.clone())),
     };
     (request != Request::default()).then_some(request)
 }

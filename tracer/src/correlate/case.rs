@@ -1,7 +1,8 @@
 //! A case: one failed request, its attempts, and what was seen of each. It names no cause.
 
 use crate::event::{
-    Connection, Death, Dns, Failure, Icmp, LogCall, LogLine, PeerClosed, Time, Upstream,
+    Connection, Death, Dns, Failure, Icmp, LogCall, LogLine, PeerClosed, RequestHead, Time,
+    Upstream,
     fact::{
         ConfinementView, DescriptorsView, ListenerView, PeerSocketView, PortsView, UnixPathView,
         Worker,
@@ -21,6 +22,8 @@ pub struct Case {
     pub connection: Option<u64>,
     /// The client's address, from its socket.
     pub client: Option<std::net::SocketAddr>,
+    /// What the client asked, of an HTTP/1 request, from nginx's memory; the log's lines may say it too.
+    pub head: Option<RequestHead>,
     /// What the client got, where known.
     pub status: Option<u16>,
     /// A retry hid the failure.

@@ -68,7 +68,12 @@ impl OpenCase {
     /// nginx's connection number.
     pub(super) fn connection(&self) -> Option<u64> {
         let answered = self.answer.as_ref().and_then(|answer| answer.connection);
-        answered.or_else(|| {
+        let served = self
+            .request
+            .first_byte
+            .as_ref()
+            .and_then(|first| first.connection);
+        answered.or(served).or_else(|| {
             self.request
                 .log_calls
                 .iter()
@@ -100,12 +105,18 @@ impl OpenCase {
         absent_hooks: &[String],
     ) -> Case {
         let connection = self.connection();
+        let (client, head) = match (&self.answer, &self.request.first_byte) {
+            (Some(answer), _) => (answer.client, answer.head.clone()),
+            (None, Some(first)) => (first.client, first.head.clone()),
+            (None, None) => (None, None),
+        };
         Case {
             time: self.time,
             worker: self.worker,
             identity,
             connection,
-            client: self.answer.as_ref().and_then(|answer| answer.client),
+            client,
+            head,
             status: self.status,
             masked: self.masked,
             has_upstream: self

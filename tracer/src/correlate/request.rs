@@ -18,6 +18,8 @@ pub(super) struct Request {
     /// The attempt that serves it, until its connection's record comes (a kept-alive one may stay open for long), and
     /// the status it got.
     serving: Option<(Attempt, Option<u16>)>,
+    /// The latest first byte: it names the client.
+    pub(super) first_byte: Option<FirstByte>,
     pub(super) heard: Time,
     /// A further attempt has begun, and its record has not come.
     pub(super) is_trying: bool,
@@ -35,8 +37,10 @@ impl Request {
             let is_later = attempt.is_some_and(|attempt| attempt.start > serving.end);
             return tries > last || is_later;
         }
+        // A log call of an attempt comes before its record, or after: with as many tries left it tells nothing.
         let is_stale = self.attempts.last().is_some_and(|attempt| attempt.reused);
-        tries > last || (tries == last && !is_stale && !self.is_same(attempt))
+        let is_another = attempt.is_some() && !is_stale && !self.is_same(attempt);
+        tries > last || (tries == last && is_another)
     }
 
     /// A record written while a connection was open, and the one at its end, are of one attempt.
@@ -74,6 +78,7 @@ impl Request {
         self.tries = Some(first.tries);
         self.is_trying = false;
         self.serving = Some((attempt, first.status));
+        self.first_byte = Some(first.clone());
     }
 
     pub(super) fn log(&mut self, call: LogCall) {

@@ -9,14 +9,15 @@ use bytes::Buf;
 use thiserror::Error;
 use tracer_ebpf::abi::{
     ANSWER, ANSWERED, COMM_LEN, CONNECTION, DEATH, DNS, DROP_SLOTS, EXITED, FAILED, FAILURE,
-    FIRST_BYTE, FLAG_OPEN, FLAG_RST_IN_SYN_SENT, FLAG_UNIX, FORKED, FORMAT_LEN, LOG_CALL,
-    LOG_CALL_STREAM, PEER_CLOSED, PROCESS, QUESTION_LEN, RETRANSMIT, RETRY, SOCKADDR_LEN, TEXT_LEN,
+    FIRST_BYTE, FLAG_OPEN, FLAG_RST_IN_SYN_SENT, FLAG_UNIX, FLOW_RESERVED, FORKED, FORMAT_LEN,
+    HEAD_LEN, LOG_CALL, LOG_CALL_STREAM, PEER_CLOSED, PROCESS, QUESTION_LEN, RETRANSMIT, RETRY,
+    SOCKADDR_LEN, TEXT_LEN,
 };
 
 use super::{
     Answer, Connection, Death, Dns, DnsStep, Drop, Event, Failure, FirstByte, LogCall, Peer,
-    PeerClosed, Process, ProcessKind, Retransmit, Retry, RouteLookup, RstSent, Signal, Time,
-    Upstream,
+    PeerClosed, Process, ProcessKind, RequestHead, Retransmit, Retry, RouteLookup, RstSent, Signal,
+    Time, Upstream,
 };
 use crate::kernel::Reasons;
 
@@ -189,6 +190,7 @@ fn connection(header: &Head, mut buf: &[u8], reasons: &Reasons) -> Connection {
     let drops = (0..DROP_SLOTS)
         .filter_map(|_| drop_slot(&mut buf, reasons))
         .collect();
+    buf.advance(size_of::<u64>() * FLOW_RESERVED);
     Connection {
         socket,
         worker: header.pid,
@@ -197,7 +199,11 @@ fn connection(header: &Head, mut buf: &[u8], reasons: &Reasons) -> Connection {
         start,
         closed: header.at,
         local: (local.port() != 0).then_some(local),
-        remote: upstream(flags & FLAG_UNIX != 0, remote),
+        remote: if flags & FLAG_UNIX == 0 {
+            Upstream::Inet(remote)
+        } else {
+            unix_remote(header, buf)
+        },
         netns,
         established,
         first_byte,
@@ -270,6 +276,11 @@ fn first_byte(header: &Head, mut buf: &[u8]) -> FirstByte {
     buf.advance(2);
     let address_len = buf.get_u32_ne() as usize;
     let remote = sockaddr(&buf[..SOCKADDR_LEN.min(address_len)]);
+    buf.advance(SOCKADDR_LEN);
+    let connection = buf.get_u64_ne();
+    let client = endpoint(&mut buf);
+    buf.advance(6);
+    let head = request_head(&buf[..HEAD_LEN]);
     let status = (status != 0).then_some(status);
     FirstByte {
         at: header.at,
@@ -280,16 +291,21 @@ fn first_byte(header: &Head, mut buf: &[u8]) -> FirstByte {
         remote,
         status,
         start,
+        connection: (connection != 0).then_some(connection),
+        client: (client.port() != 0).then_some(client),
+        head,
     }
 }
 
 fn answer(header: &Head, mut buf: &[u8]) -> Answer {
     let address = buf.get_u64_ne();
-    let connection = buf.get_u64_ne();
     let peer = peer(address, buf.get_u32_ne());
-    buf.advance(4);
-    let client = endpoint(&mut buf);
     let status = buf.get_u16_ne();
+    buf.advance(2);
+    let connection = buf.get_u64_ne();
+    let client = endpoint(&mut buf);
+    buf.advance(6);
+    let head = request_head(&buf[..HEAD_LEN]);
     Answer {
         at: header.at,
         worker: header.pid,
@@ -297,7 +313,31 @@ fn answer(header: &Head, mut buf: &[u8]) -> Answer {
         peer,
         client: (client.port() != 0).then_some(client),
         connection: (connection != 0).then_some(connection),
+        head,
     }
+}
+
+/// The request line, and the `Host`, from the beginning of an HTTP/1 request; `None` if that is not what it is.
+fn request_head(bytes: &[u8]) -> Option<RequestHead> {
+    let mut lines = bytes.split(|&byte| byte == b'\n');
+    let line = lines.next()?;
+    // A line longer than what was kept is shown as far as it goes.
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let method = line.split(|&byte| byte == b' ').next()?;
+    let is_method =
+        !method.is_empty() && method.len() <= 20 && method.iter().all(u8::is_ascii_uppercase);
+    if !is_method || line.len() <= method.len() {
+        return None;
+    }
+    let host = lines.find_map(|line| {
+        let (name, value) = line.split_at_checked(5)?;
+        let is_host = name.eq_ignore_ascii_case(b"host:") && value.ends_with(b"\r");
+        is_host.then(|| lossy(value.trim_ascii()))
+    });
+    Some(RequestHead {
+        line: lossy(line),
+        host,
+    })
 }
 
 fn log_call(header: &Head, mut buf: &[u8]) -> LogCall {
@@ -482,12 +522,15 @@ fn canonical(address: Ipv6Addr) -> IpAddr {
         .map_or(IpAddr::V6(address), IpAddr::V4)
 }
 
-fn upstream(unix: bool, remote: SocketAddr) -> Upstream {
-    if unix {
-        Upstream::Unix(String::new())
-    } else {
-        Upstream::Inet(remote)
+/// Where a unix connection leads: what follows its record.
+fn unix_remote(header: &Head, mut buf: &[u8]) -> Upstream {
+    let whole = size_of::<tracer_ebpf::abi::UnixConnection>();
+    if usize::from(header.len) < whole || buf.len() < SOCKADDR_LEN + 8 {
+        return Upstream::Unix(String::new());
     }
+    let len = buf.get_u32_ne() as usize;
+    buf.advance(4);
+    sockaddr(&buf[..SOCKADDR_LEN.min(len)]).unwrap_or_else(|| Upstream::Unix(String::new()))
 }
 
 /// A `struct sockaddr` as nginx holds it.

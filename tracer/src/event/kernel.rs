@@ -171,6 +171,17 @@ pub struct Answer {
     pub client: Option<SocketAddr>,
     /// nginx's connection number.
     pub connection: Option<u64>,
+    /// What was asked, of an HTTP/1 request, from nginx's memory.
+    pub head: Option<RequestHead>,
+}
+
+/// What a client asked: the beginning of an HTTP/1 request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestHead {
+    /// The request line, cut where what was kept ends.
+    pub line: String,
+    /// The `Host`, if it came within what was kept.
+    pub host: Option<String>,
 }
 
 /// `ngx_log_error_core` at `error` or above.
@@ -247,6 +258,12 @@ pub struct FirstByte {
     pub status: Option<u16>,
     /// When `connect()` began.
     pub start: Time,
+    /// nginx's number of the client's connection.
+    pub connection: Option<u64>,
+    /// The client's address, from its socket.
+    pub client: Option<SocketAddr>,
+    /// What was asked.
+    pub head: Option<RequestHead>,
 }
 
 /// An nginx process came, changed or went.

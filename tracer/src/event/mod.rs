@@ -14,7 +14,8 @@ pub use self::{
     fact::{Fact, Question},
     kernel::{
         Answer, Connection, Death, Dns, DnsStep, Drop, Failure, FirstByte, Icmp, LogCall, Peer,
-        PeerClosed, Process, ProcessKind, Retransmit, Retry, RouteLookup, RstSent, Signal,
+        PeerClosed, Process, ProcessKind, RequestHead, Retransmit, Retry, RouteLookup, RstSent,
+        Signal,
     },
     log::LogLine,
     time::{Clock, Time},

@@ -213,6 +213,7 @@ fn request(status: u16, attempts: Vec<Attempt>) -> Case {
         identity: None,
         connection: Some(67890),
         client: Some(address("192.168.1.1:51000")),
+        head: None,
         status: Some(status),
         masked: false,
         has_upstream: true,

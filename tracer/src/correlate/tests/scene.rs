@@ -260,6 +260,9 @@ impl Scene {
                         remote: Kind::Served.upstream(),
                         tries: request.tries,
                         status: Some(200),
+                        connection: None,
+                        client: None,
+                        head: None,
                         start: request.start,
                     }));
                 }
@@ -271,6 +274,7 @@ impl Scene {
                 peer: Some(peer),
                 client: None,
                 connection: Some(request.connection),
+                head: None,
             })),
         }
     }

@@ -1,6 +1,6 @@
 //! What happened in an attempt, in order of time: the same sentences whatever the cause.
 
-use super::{death, errno, icmp, scene::Scene, wording};
+use super::{dying, errno, icmp, scene::Scene, wording};
 use crate::{
     event::{Connection, Drop, Failure, Time, Upstream},
     verdict::Evidence,
@@ -196,6 +196,14 @@ fn of_connection(scene: &Scene<'_>, c: &Connection) -> Vec<Evidence> {
             ));
         }
         _ if connecting => story.push(at(c.closed, "close", "nginx gives up")),
+        _ if c.open => {}
+        _ if scene.timed_out_waiting() => {
+            story.push(at(
+                c.closed,
+                "close",
+                "nginx's timer ends the wait: it closes the connection",
+            ));
+        }
         _ => story.push(at(c.closed, "close", "nginx closes the connection")),
     }
     story
@@ -217,14 +225,14 @@ fn of_upstream_end(scene: &Scene<'_>) -> Vec<Evidence> {
     let of_tcp = closed.and_then(|closed| closed.death.as_ref());
     let of_unix = scene.attempt.iter().flat_map(|attempt| &attempt.deaths);
     for death in of_tcp.into_iter().chain(of_unix) {
-        let text = format!("{} (pid {}) {}", death.name, death.pid, death::how(death));
+        let text = format!("{} (pid {}) {}", death.name, death.pid, dying::how(death));
         story.push(at(death.at, "died", text));
         if let Some(signal) = death
             .signal
             .as_ref()
-            .filter(|signal| death::killed_by(death) == Some(signal.number))
+            .filter(|signal| dying::killed_by(death) == Some(signal.number))
         {
-            let name = death::signal_name(signal.number);
+            let name = dying::signal_name(signal.number);
             story.push(at(
                 signal.at,
                 "signal",

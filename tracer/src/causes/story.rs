@@ -1,6 +1,6 @@
 //! What happened in an attempt, in order of time: the same sentences whatever the cause.
 
-use super::{dying, errno, icmp, scene::Scene, wording};
+use super::{dying, ending::is_reused, errno, icmp, scene::Scene, wording};
 use crate::{
     event::{Connection, Drop, Failure, Time, Upstream},
     verdict::Evidence,
@@ -80,7 +80,19 @@ fn route(f: &Failure) -> String {
 
 fn of_connection(scene: &Scene<'_>, c: &Connection) -> Vec<Evidence> {
     let mut story = Vec::new();
-    if c.start.0 != 0 {
+    if is_reused(c) {
+        // Its making may be hours ago: times count from what matters now.
+        if let Some(reused) = c.reused_at.filter(|_| c.start.0 != 0) {
+            let ago = wording::duration(reused.since(c.start));
+            let text =
+                format!("the connection was made {ago} before nginx took it out of its cache");
+            story.push(Evidence {
+                time: None,
+                event: "opened",
+                text,
+            });
+        }
+    } else if c.start.0 != 0 {
         story.push(at(
             c.start,
             "connect",
@@ -130,7 +142,7 @@ fn of_connection(scene: &Scene<'_>, c: &Connection) -> Vec<Evidence> {
             format!("{} answers: {words}", received.sender),
         ));
     }
-    if let Some(time) = c.established {
+    if let Some(time) = c.established.filter(|_| !is_reused(c)) {
         story.push(at(time, "established", "connected"));
     }
     if let Some(time) = c.reused_at {
@@ -164,10 +176,11 @@ fn of_connection(scene: &Scene<'_>, c: &Connection) -> Vec<Evidence> {
     if let (Some(time), None) = (c.rst_received, &c.rst_sent) {
         story.push(at(time, "rst-received", "RST received"));
     }
-    if let (Some(time), None) = (c.end_read, c.fin_received) {
+    let now = |time: &Time| *time >= c.reused_at.unwrap_or_default();
+    if let (Some(time), None) = (c.end_read.filter(now), c.fin_received) {
         story.push(at(time, "end-read", "nginx reads the end of the stream"));
     }
-    if let Some((e, time)) = c.transfer_error {
+    if let Some((e, time)) = c.transfer_error.filter(|(_, time)| now(time)) {
         let text = format!("nginx's read or write fails: {}", errno::name(e));
         story.push(at(time, "transfer-error", text));
     }

@@ -2,10 +2,11 @@
 
 use super::{
     catalogue::Cause,
+    drops::netfilter_drop,
     ending::{Ending, is_reused, received, response_began},
     finding::Finding,
-    keepalive,
-    scene::{Scene, hook, netfilter_drop},
+    hook, keepalive,
+    scene::Scene,
     wording,
 };
 use crate::event::{Connection, Upstream};

@@ -7,9 +7,11 @@ use std::net::SocketAddr;
 
 use super::{
     catalogue::Cause,
+    drops::telling_drops,
     errno::{self, EACCES, ECONNREFUSED, EPERM},
     finding::Finding,
-    scene::{Scene, route_hook, telling_drops},
+    hook::route_hook,
+    scene::Scene,
     story,
 };
 use crate::event::{Failure, fact::ConfinementView};

@@ -44,10 +44,16 @@ impl<'a> Scene<'a> {
         Some((c, ending(c)?))
     }
 
-    /// nginx's timer ended the wait for a response.
+    /// nginx's timer ended the wait for a response: it says so, answered 504, or went on to the next upstream although
+    /// nothing had come and nothing had failed.
     pub(super) fn timed_out_waiting(&self) -> bool {
+        let went_on = || {
+            self.stood()
+                .is_some_and(|c| !response_began(c) && ending(c).is_none() && c.error.is_none())
+        };
         self.log_call("upstream timed out").is_some()
             || (self.is_last() && self.case.status == Some(504) && !self.case.masked)
+            || (!self.is_last() && went_on())
     }
 
     /// The status that the upstream itself answered with, where that is the failure: passed on to the client, or a

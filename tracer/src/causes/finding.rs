@@ -1,6 +1,6 @@
 //! What a matcher found: how sure, the sentence, the host's state beside the story, and what to do.
 
-use super::scene::{Hook, Scene};
+use super::{hook::Hook, scene::Scene};
 use crate::verdict::{Confidence, Evidence};
 
 /// A cause that fits an attempt.

@@ -2,10 +2,11 @@
 
 use super::{
     catalogue::Cause,
+    drops::{filtered_syn, netfilter_drop, no_socket_for_syn},
     errno::{self, ETIMEDOUT},
     finding::Finding,
-    icmp,
-    scene::{Scene, filtered_syn, hook, netfilter_drop, no_socket_for_syn},
+    hook, icmp,
+    scene::Scene,
     story, wording,
 };
 use crate::event::Connection;

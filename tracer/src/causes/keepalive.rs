@@ -4,7 +4,8 @@ use super::{
     catalogue::Cause,
     ending::{Ending, is_reused, response_began},
     finding::Finding,
-    scene::{Scene, hook},
+    hook,
+    scene::Scene,
     wording,
 };
 use crate::event::Connection;
@@ -42,7 +43,7 @@ pub(super) fn may_be_race(c: &Connection, ending: &Ending) -> bool {
 /// Twice the round trip of the handshake, where that was seen.
 fn crossing(c: &Connection) -> u64 {
     match c.established {
-        Some(at) if c.start.0 != 0 => (2 * at.since(c.start)).clamp(CROSSING, FAR),
+        Some(at) if c.start.0 != 0 => at.since(c.start).saturating_mul(2).clamp(CROSSING, FAR),
         _ => FAR,
     }
 }

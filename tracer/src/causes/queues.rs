@@ -2,10 +2,11 @@
 
 use super::{
     catalogue::Cause,
+    drops::{netfilter_drop, telling_drops},
     ending::{ending, is_reused, response_began},
     errno::EAGAIN,
     finding::Finding,
-    scene::{Scene, netfilter_drop, telling_drops},
+    scene::Scene,
     wording,
 };
 use crate::event::{Connection, Drop, Time, Upstream, fact::Listener};

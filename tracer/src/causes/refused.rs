@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 
 use super::{
     catalogue::Cause,
+    drops::{netfilter_drop, no_socket_for_syn},
     finding::Finding,
-    scene::{Scene, hook, netfilter_drop, no_socket_for_syn},
+    hook,
+    scene::Scene,
     wording,
 };
 use crate::event::{Connection, Time, fact::ListenerView};

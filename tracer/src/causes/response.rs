@@ -2,7 +2,7 @@
 
 use super::{
     catalogue::Cause,
-    death,
+    dying,
     ending::{TLS_ALERT, TLS_HANDSHAKE, ending, is_reused, received, response_began},
     errno,
     finding::Finding,
@@ -121,7 +121,7 @@ fn said(call: &LogCall) -> String {
     let words = words.trim_end_matches(['"', ' ']);
     let words = words.strip_prefix("upstream ").unwrap_or(words);
     // An odd quote is the beginning of an argument.
-    if words.matches('"').count() % 2 == 0 {
+    if words.matches('"').count().is_multiple_of(2) {
         format!("it {words}")
     } else {
         format!("it {words}\"")
@@ -181,7 +181,7 @@ fn truncated(scene: &Scene<'_>) -> Option<Finding> {
             "{} (pid {}), which served {to}, {}",
             death.name,
             death.pid,
-            death::how(death)
+            dying::how(death)
         ),
         None => format!("{to} {how}"),
     };

@@ -7,7 +7,8 @@ use super::{
     catalogue::Cause,
     errno::{EACCES, EHOSTUNREACH, EINVAL, ENETUNREACH},
     finding::Finding,
-    scene::{Scene, route_hook},
+    hook::route_hook,
+    scene::Scene,
 };
 use crate::event::{Failure, RouteLookup};
 

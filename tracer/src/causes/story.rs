@@ -1,6 +1,6 @@
 //! What happened in an attempt, in order of time: the same sentences whatever the cause.
 
-use super::{death, errno, icmp, scene::Scene, wording};
+use super::{dying, ending::is_reused, errno, icmp, scene::Scene, wording};
 use crate::{
     event::{Connection, Drop, Failure, Time, Upstream},
     verdict::Evidence,
@@ -80,7 +80,19 @@ fn route(f: &Failure) -> String {
 
 fn of_connection(scene: &Scene<'_>, c: &Connection) -> Vec<Evidence> {
     let mut story = Vec::new();
-    if c.start.0 != 0 {
+    if is_reused(c) {
+        // Its making may be hours ago: times count from what matters now.
+        if let Some(reused) = c.reused_at.filter(|_| c.start.0 != 0) {
+            let ago = wording::duration(reused.since(c.start));
+            let text =
+                format!("the connection was made {ago} before nginx took it out of its cache");
+            story.push(Evidence {
+                time: None,
+                event: "opened",
+                text,
+            });
+        }
+    } else if c.start.0 != 0 {
         story.push(at(
             c.start,
             "connect",
@@ -130,7 +142,7 @@ fn of_connection(scene: &Scene<'_>, c: &Connection) -> Vec<Evidence> {
             format!("{} answers: {words}", received.sender),
         ));
     }
-    if let Some(time) = c.established {
+    if let Some(time) = c.established.filter(|_| !is_reused(c)) {
         story.push(at(time, "established", "connected"));
     }
     if let Some(time) = c.reused_at {
@@ -164,10 +176,11 @@ fn of_connection(scene: &Scene<'_>, c: &Connection) -> Vec<Evidence> {
     if let (Some(time), None) = (c.rst_received, &c.rst_sent) {
         story.push(at(time, "rst-received", "RST received"));
     }
-    if let (Some(time), None) = (c.end_read, c.fin_received) {
+    let now = |time: &Time| *time >= c.reused_at.unwrap_or_default();
+    if let (Some(time), None) = (c.end_read.filter(now), c.fin_received) {
         story.push(at(time, "end-read", "nginx reads the end of the stream"));
     }
-    if let Some((e, time)) = c.transfer_error {
+    if let Some((e, time)) = c.transfer_error.filter(|(_, time)| now(time)) {
         let text = format!("nginx's read or write fails: {}", errno::name(e));
         story.push(at(time, "transfer-error", text));
     }
@@ -196,6 +209,14 @@ fn of_connection(scene: &Scene<'_>, c: &Connection) -> Vec<Evidence> {
             ));
         }
         _ if connecting => story.push(at(c.closed, "close", "nginx gives up")),
+        _ if c.open => {}
+        _ if scene.timed_out_waiting() => {
+            story.push(at(
+                c.closed,
+                "close",
+                "nginx's timer ends the wait: it closes the connection",
+            ));
+        }
         _ => story.push(at(c.closed, "close", "nginx closes the connection")),
     }
     story
@@ -217,14 +238,14 @@ fn of_upstream_end(scene: &Scene<'_>) -> Vec<Evidence> {
     let of_tcp = closed.and_then(|closed| closed.death.as_ref());
     let of_unix = scene.attempt.iter().flat_map(|attempt| &attempt.deaths);
     for death in of_tcp.into_iter().chain(of_unix) {
-        let text = format!("{} (pid {}) {}", death.name, death.pid, death::how(death));
+        let text = format!("{} (pid {}) {}", death.name, death.pid, dying::how(death));
         story.push(at(death.at, "died", text));
         if let Some(signal) = death
             .signal
             .as_ref()
-            .filter(|signal| death::killed_by(death) == Some(signal.number))
+            .filter(|signal| dying::killed_by(death) == Some(signal.number))
         {
-            let name = death::signal_name(signal.number);
+            let name = dying::signal_name(signal.number);
             story.push(at(
                 signal.at,
                 "signal",

@@ -1,10 +1,7 @@
 //! Nobody answers: `syn-timeout`.
 
 use super::{
-    catalogue::Cause,
-    finding::Finding,
-    scene::{Scene, hook, telling_drops},
-    wording,
+    catalogue::Cause, drops::telling_drops, finding::Finding, hook, scene::Scene, wording,
 };
 
 pub(super) static SYN_TIMEOUT: Cause = Cause {

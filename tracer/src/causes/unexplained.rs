@@ -2,9 +2,10 @@
 
 use super::{
     catalogue::Cause,
+    drops::{no_socket_for_syn, telling_drops},
     errno,
     finding::Finding,
-    scene::{Scene, no_socket_for_syn, telling_drops},
+    scene::Scene,
     wording,
 };
 use crate::{

@@ -2,10 +2,11 @@
 
 use super::{
     catalogue::Cause,
+    drops::{netfilter_drop, telling_drops},
     errno::{self, ETIMEDOUT},
     finding::Finding,
-    icmp,
-    scene::{Scene, hook, netfilter_drop, telling_drops},
+    hook, icmp,
+    scene::Scene,
     wording,
 };
 use crate::event::Connection;

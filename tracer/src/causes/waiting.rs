@@ -2,9 +2,10 @@
 
 use super::{
     catalogue::Cause,
+    drops::telling_drops,
     ending::{ending, is_reused, response_began},
     finding::Finding,
-    scene::{Scene, telling_drops},
+    scene::Scene,
     wording,
 };
 use crate::event::{Connection, Upstream, fact::PeerSocketView};

@@ -131,6 +131,8 @@ fn head(out: &mut impl Write, v: &Verdict, clock: &Clock, style: &Style) -> io::
         Some(line) => words.push(clean::text(method_and_path(line))),
         None => words.push(
             match request.and_then(|request| request.client.as_deref()) {
+                // Only a stream {} proxy fails without a status.
+                _ if v.status.is_none() && !v.masked => "a connection of stream {}".to_owned(),
                 Some(client) => format!("a request of {}", clean::text(client)),
                 None => format!("a request in worker {}", v.worker),
             },
@@ -145,7 +147,16 @@ fn head(out: &mut impl Write, v: &Verdict, clock: &Clock, style: &Style) -> io::
         words.push("->".to_owned());
         words.push(clean::text(upstream));
     }
+    if let Some(unit) = v.unit.as_deref().filter(|unit| is_telling(unit)) {
+        words.push(style.ink(Ink::Faint, &format!("[{}]", clean::text(unit))));
+    }
     writeln!(out, "{}", words.join("  "))
+}
+
+/// A service or a container's id tells which nginx it is; the name of some cgroup does not.
+fn is_telling(unit: &str) -> bool {
+    let id = unit.len() == 12 && unit.bytes().all(|byte| byte.is_ascii_hexdigit());
+    id || unit.ends_with(".service")
 }
 
 /// A request line without its protocol.

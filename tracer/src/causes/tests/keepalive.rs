@@ -94,6 +94,9 @@ fn the_verdict_says_how_long_the_backend_keeps_connections_and_why_nginx_did_not
     );
     assert!(fact(&v, "keep-alive").contains("5.0 s after its last response"));
     assert!(fact(&v, "retry").contains("POST is not idempotent"));
+    // Its making is long ago: times count from the reuse.
+    assert_eq!(v.evidence[0].event, "reused");
+    assert!(fact(&v, "opened").contains("0.90 ms before"));
     assert!(
         v.advice[0].contains("keepalive_timeout 4s;"),
         "{:?}",

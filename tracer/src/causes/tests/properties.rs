@@ -82,7 +82,7 @@ fn lookups() -> impl Strategy<Value = RouteLookup> {
     })
 }
 
-fn failure() -> impl Strategy<Value = Failure> {
+fn failure() -> BoxedStrategy<Failure> {
     let code = prop_oneof![8 => Just(-5), 2 => Just(-1), 1 => Just(-3), 1 => Just(0)];
     let source = option::of(remote());
     (
@@ -110,9 +110,10 @@ fn failure() -> impl Strategy<Value = Failure> {
                 routes,
             },
         )
+        .boxed()
 }
 
-fn connection() -> impl Strategy<Value = Connection> {
+fn connection() -> BoxedStrategy<Connection> {
     let ends = (time(), time(), upstream(), option::of(remote()));
     let life = (
         option::of(time()),
@@ -176,6 +177,7 @@ fn connection() -> impl Strategy<Value = Connection> {
         icmp_sent: answers.2,
         ..handshake("10.0.0.5:80")
     })
+    .boxed()
 }
 
 fn a_listener() -> impl Strategy<Value = Listener> {
@@ -352,7 +354,7 @@ fn a_dns_step() -> impl Strategy<Value = Dns> {
     })
 }
 
-fn facts() -> impl Strategy<Value = Facts> {
+fn facts() -> BoxedStrategy<Facts> {
     (
         option::of(a_view()),
         option::of(a_view()),
@@ -372,6 +374,7 @@ fn facts() -> impl Strategy<Value = Facts> {
                 ..Facts::default()
             },
         )
+        .boxed()
 }
 
 /// Boxed: the strategies of a whole case are too large for a test's stack.
@@ -392,7 +395,7 @@ fn an_attempt() -> BoxedStrategy<Attempt> {
         .boxed()
 }
 
-fn a_case() -> impl Strategy<Value = Case> {
+fn a_case() -> BoxedStrategy<Case> {
     let status = prop::sample::select(vec![None, Some(200), Some(500), Some(502), Some(504)]);
     let hooks = prop::sample::subsequence(
         vec![
@@ -459,40 +462,43 @@ fn a_case() -> impl Strategy<Value = Case> {
                 ..request(502, attempts)
             },
         )
+        .boxed()
 }
 
 /// Arbitrary connections seldom look like a handshake that did not end: most of these do.
-fn any_connection() -> impl Strategy<Value = Connection> {
-    (connection(), 0u8..8, any::<bool>()).prop_map(|(c, shape, timer)| {
-        if shape == 0 {
-            return c;
-        }
-        if shape >= 4 {
-            return stood(c);
-        }
-        let kept = if shape == 1 {
-            c.drops.clone()
-        } else {
-            Vec::new()
-        };
-        Connection {
-            established: None,
-            first_byte: None,
-            fin_received: None,
-            bytes_received: 0,
-            reuses: 0,
-            state: if timer { 2 } else { 7 },
-            start: START,
-            closed: c.closed.max(START),
-            rst_in_syn_sent: c.rst_in_syn_sent && !timer,
-            rst_received: c.rst_received.filter(|_| c.rst_in_syn_sent && !timer),
-            rst_sent: c.rst_sent.clone().filter(|_| shape == 2),
-            icmp_sent: c.icmp_sent.filter(|_| shape == 3),
-            drops: kept,
-            remote: Upstream::Inet(address("10.0.0.5:80")),
-            ..c
-        }
-    })
+fn any_connection() -> BoxedStrategy<Connection> {
+    (connection(), 0u8..8, any::<bool>())
+        .prop_map(|(c, shape, timer)| {
+            if shape == 0 {
+                return c;
+            }
+            if shape >= 4 {
+                return stood(c);
+            }
+            let kept = if shape == 1 {
+                c.drops.clone()
+            } else {
+                Vec::new()
+            };
+            Connection {
+                established: None,
+                first_byte: None,
+                fin_received: None,
+                bytes_received: 0,
+                reuses: 0,
+                state: if timer { 2 } else { 7 },
+                start: START,
+                closed: c.closed.max(START),
+                rst_in_syn_sent: c.rst_in_syn_sent && !timer,
+                rst_received: c.rst_received.filter(|_| c.rst_in_syn_sent && !timer),
+                rst_sent: c.rst_sent.clone().filter(|_| shape == 2),
+                icmp_sent: c.icmp_sent.filter(|_| shape == 3),
+                drops: kept,
+                remote: Upstream::Inet(address("10.0.0.5:80")),
+                ..c
+            }
+        })
+        .boxed()
 }
 
 /// One that stood, with its times in a plausible order.

@@ -118,3 +118,11 @@ fn a_drop_that_shows_the_full_queue_wins() {
         ("accept-queue-full", Inferred)
     );
 }
+
+#[test]
+fn an_attempt_that_nginx_left_in_silence_was_ended_by_its_timer() {
+    let mut case = answered(200, silent_for_a_minute(), peer(true, 1, 0));
+    case.attempts
+        .push(attempt(Course::Succeeded, Facts::default()));
+    assert_eq!(told(&masked(case, 200)), ("backend-slow", Proven));
+}

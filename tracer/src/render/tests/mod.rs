@@ -110,8 +110,8 @@ fn masked() -> Verdict {
 /// nginx tried nobody.
 fn untried() -> Verdict {
     Verdict {
-        status: None,
         cause: "unexplained",
+        unit: Some("edge".to_owned()),
         confidence: Confidence::Unknown,
         request: Some(Request {
             client: Some("192.168.1.1".to_owned()),
@@ -123,6 +123,16 @@ fn untried() -> Verdict {
         summary: "nginx tried no upstream, and what it logged does not say why".to_owned(),
         evidence: vec![],
         advice: vec![],
+        ..refused()
+    }
+}
+
+/// A connection of a `stream {}` proxy, in a container.
+fn streamed() -> Verdict {
+    Verdict {
+        status: None,
+        unit: Some("3f2a1bc4d5e6".to_owned()),
+        request: None,
         ..refused()
     }
 }

@@ -11,7 +11,7 @@ use crate::render::{
 #[test]
 fn a_verdict_reads_as_it_should() {
     let style = Style::default();
-    let all = [refused(), masked(), untried()];
+    let all = [refused(), masked(), untried(), streamed()];
     golden(
         "verdicts.txt",
         &printed(|out| {
@@ -71,7 +71,7 @@ fn times_are_the_callers_zone() {
 #[test]
 fn json_is_the_contract() {
     let lines = printed(|out| {
-        [refused(), untried()]
+        [refused(), untried(), streamed()]
             .iter()
             .try_for_each(|v| json::verdict(out, v, &CLOCK))
     });

@@ -1,0 +1,39 @@
+//! Packets of a connection that this host dropped, and what that says.
+
+use crate::event::{Connection, Drop};
+
+/// The first drop with that reason.
+fn dropped<'a>(c: &'a Connection, reason: &str) -> Option<&'a Drop> {
+    c.drops.iter().find(|drop| drop.reason == reason)
+}
+
+/// Netfilter dropped a packet of the connection.
+pub(super) fn netfilter_drop(c: &Connection) -> Option<&Drop> {
+    dropped(c, "NETFILTER_DROP")
+}
+
+/// Netfilter dropped our SYN itself: a rule that answers does that, and answers us.
+pub(super) fn filtered_syn(c: &Connection) -> bool {
+    c.drops.iter().any(|drop| {
+        drop.reason == "NETFILTER_DROP" && drop.tcp_flags & 0x12 == 0x02 && !drop.from_upstream
+    })
+}
+
+/// This host found no socket for our SYN: seen by its RST, or by the SYN's own drop where RSTs without a socket are
+/// not traced (before 6.10).
+pub(super) fn no_socket_for_syn(c: &Connection) -> bool {
+    c.rst_sent.is_some()
+        || c.drops.iter().any(|drop| {
+            drop.reason == "NO_SOCKET" && drop.tcp_flags & 0x12 == 0x02 && !drop.from_upstream
+        })
+}
+
+/// Drops that explain something: freeing what was queued, or for no stated reason, is part of a normal close.
+pub(super) fn telling_drops(c: &Connection) -> impl Iterator<Item = &Drop> {
+    c.drops.iter().filter(|drop| {
+        !matches!(
+            drop.reason.as_str(),
+            "NOT_SPECIFIED" | "QUEUE_PURGE" | "NOT_DROPPED_YET" | "CONSUMED" | "SOCKET_CLOSE"
+        )
+    })
+}

@@ -1,0 +1,50 @@
+//! The hooks whose silence a verdict can rest on.
+
+use std::{fmt, net::SocketAddr};
+
+use super::scene::Scene;
+
+/// The probe's program (variants share its beginning), and the kernel's name for what it watches.
+#[derive(Clone, Copy)]
+pub(super) struct Hook {
+    program: &'static str,
+    name: &'static str,
+}
+
+impl fmt::Display for Hook {
+    /// As `tracer doctor` names it, with the kernel's word: `drop_packet (kfree_skb)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.program, self.name)
+    }
+}
+
+pub(super) const RST_SENT: Hook = hook("send_reset", "tcp_send_reset");
+pub(super) const RST_RECEIVED: Hook = hook("receive_reset", "tcp_receive_reset");
+pub(super) const RECEIVED: Hook = hook("received", "sock_recv_length");
+pub(super) const SENT: Hook = hook("sent", "sock_send_length");
+pub(super) const DROP: Hook = hook("drop_packet", "kfree_skb");
+pub(super) const RETRANSMIT: Hook = hook("retransmit", "tcp_retransmit_skb");
+pub(super) const ICMP_SENT: Hook = hook("icmp_send", "icmp_send");
+pub(super) const ROUTE_V4: Hook = hook("route_lookup", "fib_table_lookup");
+pub(super) const ROUTE_V6: Hook = hook("route_lookup6", "fib6_table_lookup");
+
+const fn hook(program: &'static str, name: &'static str) -> Hook {
+    Hook { program, name }
+}
+
+/// The hook that sees route lookups towards an address.
+pub(super) fn route_hook(remote: SocketAddr) -> Hook {
+    if remote.is_ipv4() { ROUTE_V4 } else { ROUTE_V6 }
+}
+
+impl Scene<'_> {
+    /// Whether a hook stands.
+    pub(super) fn stands(&self, hook: Hook) -> bool {
+        !self.case.absent_hooks.iter().any(|absent| {
+            absent == hook.name
+                || absent
+                    .strip_prefix(hook.program)
+                    .is_some_and(|variant| variant.is_empty() || variant.starts_with('_'))
+        })
+    }
+}

@@ -183,7 +183,11 @@ fn reused(pid: u32, worker: &Worker, peer: u64, sk: u64) {
     connection.reuses += 1;
     connection.reused_at = now;
     connection.first_byte = 0;
+    connection.first_received = 0;
     connection.last_sent = 0;
+    connection.end_read = 0;
+    connection.transfer_error = 0;
+    connection.transfer_error_at = 0;
     connection.status = 0;
     connection.flags &= !FLAG_RETRY;
     connection.flags |= retry_flag(worker);

@@ -133,10 +133,9 @@ pub(super) fn is_reused(c: &Connection) -> bool {
     c.reuses > 0 || (c.start.0 == 0 && c.reused_at.is_some())
 }
 
-/// Payload bytes received, on all its requests: the kernel counts a FIN as one.
+/// Payload bytes received, on all its requests.
 pub(super) fn received(c: &Connection) -> u64 {
     c.bytes_received
-        .saturating_sub(u64::from(c.fin_received.is_some()))
 }
 
 /// A first byte came for this request. Without its hook the bytes of a fresh connection say so.

@@ -1,7 +1,7 @@
 //! A request under way: its attempts so far.
 
 use super::{Attempt, Course};
-use crate::event::{FirstByte, LogCall, Time};
+use crate::event::{FirstByte, LogCall, Time, Upstream};
 
 /// Log calls kept a request.
 const LOG_CALLS: usize = 32;
@@ -37,10 +37,14 @@ impl Request {
             let is_later = attempt.is_some_and(|attempt| attempt.start > serving.end);
             return tries > last || is_later;
         }
-        // A log call of an attempt comes before its record, or after: with as many tries left it tells nothing.
         let is_stale = self.attempts.last().is_some_and(|attempt| attempt.reused);
-        let is_another = attempt.is_some() && !is_stale && !self.is_same(attempt);
-        tries > last || (tries == last && is_another)
+        let is_another = match attempt {
+            Some(_) => !self.is_same(attempt),
+            // nginx logs before it closes the socket, which is when a record is written; a unix socket's is written
+            // when its end is read.
+            None => !self.attempts.last().is_some_and(Attempt::is_unix),
+        };
+        tries > last || (tries == last && !is_stale && is_another)
     }
 
     /// A record written while a connection was open, and the one at its end, are of one attempt.
@@ -154,6 +158,10 @@ impl Attempt {
             }
             _ => None,
         }
+    }
+
+    fn is_unix(&self) -> bool {
+        matches!(&self.course, Course::Connection(connection) if matches!(connection.remote, Upstream::Unix(_)))
     }
 
     /// Did a response begin?

@@ -24,7 +24,6 @@ pub(super) fn closed(remote: &str) -> Connection {
     Connection {
         fin_received: Some(after(49 * MS)),
         end_read: Some(after(49 * MS + 50_000)),
-        bytes_received: 1,
         state: 8,
         ..connected(remote)
     }

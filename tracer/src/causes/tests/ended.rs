@@ -45,7 +45,7 @@ fn a_fin_within_the_header_is_told_by_the_end_that_nginx_read() {
         first_byte: Some(after(20 * MS)),
         first_received: Some(b'H'),
         status: Some(200),
-        bytes_received: 18,
+        bytes_received: 17,
         ..closed(HERE)
     };
     let v = verdict(&answered(502, partial.clone(), served()));

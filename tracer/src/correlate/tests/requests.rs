@@ -43,6 +43,7 @@ fn an_answer_without_upstream_is_a_case_of_its_own() {
         peer: None,
         client: None,
         connection: Some(9),
+        head: None,
     }));
     let verdicts = scene.verdicts();
     assert_eq!(verdicts.len(), 1);

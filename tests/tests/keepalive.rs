@@ -156,7 +156,8 @@ fn a_get_on_a_connection_older_than_the_tracer() -> Result<()> {
 }
 
 /// Requests of this method, spaced so that they fall around the end of the backend's patience: a
-/// little later when the last one found the connection open, a little earlier when it did not.
+/// little later when the last one found the connection open, a little earlier when it did not. Where
+/// the backend closed just after the request came, it may as well have closed for its sake.
 fn natural(method: &'static str, count: usize, expected: Expected) -> Result<()> {
     const IDLE: Duration = Duration::from_millis(20);
     const STEP: Duration = Duration::from_micros(50);
@@ -195,16 +196,17 @@ fn natural(method: &'static str, count: usize, expected: Expected) -> Result<()>
         "{} of {count} {method}s raced, pause {pause:?} at the end",
         failed.len()
     );
+    ensure!(failed.len() >= 5, "too few {method}s raced");
     let sent = site.sent_where(answers, |line| failed.contains(&line));
     site.check(&sent, tracer).map(drop)
 }
 
 #[test]
 fn five_hundred_posts_around_the_idle_timeout() -> Result<()> {
-    natural("POST", 500, by_fin())
+    natural("POST", 500, by_fin().inferred())
 }
 
 #[test]
 fn five_hundred_gets_around_the_idle_timeout() -> Result<()> {
-    natural("GET", 500, by_fin().masked_by(BACKEND))
+    natural("GET", 500, by_fin().inferred().masked_by(BACKEND))
 }

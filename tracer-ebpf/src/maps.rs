@@ -5,7 +5,8 @@ use aya_ebpf::{
     maps::{HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use tracer_ebpf::abi::{
-    ABSENT, Connection, Endpoint, Flow, FlowKey, Master, Offsets, WantedDrops, Worker, counter,
+    ABSENT, Connection, Endpoint, Flow, FlowKey, Master, Offsets, Signal, WantedDrops, Worker,
+    counter,
 };
 
 /// Where this kernel keeps its members.
@@ -40,9 +41,21 @@ pub static UPSTREAMS: LruHashMap<Endpoint, u8> = LruHashMap::with_max_entries(40
 #[map]
 pub static FLOWS: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entries(8192, 0);
 
-/// Requests of which an attempt failed.
+/// Requests under way, and their last attempt.
 #[map]
-pub static RETRIES: LruHashMap<RetryKey, u8> = LruHashMap::with_max_entries(8192, 0);
+pub static REQUESTS: LruHashMap<RequestKey, Attempted> = LruHashMap::with_max_entries(16384, 0);
+
+/// Who listens behind unix upstreams, by host pid: their and their children's ends are told.
+#[map]
+pub static BACKENDS: LruHashMap<u32, u8> = LruHashMap::with_max_entries(1024, 0);
+
+/// Fatal signals of late, by the host pid they were sent to.
+#[map]
+pub static SIGNALS: LruHashMap<u32, Signal> = LruHashMap::with_max_entries(1024, 0);
+
+/// Processes that the OOM killer chose.
+#[map]
+pub static OOM_VICTIMS: LruHashMap<u32, u8> = LruHashMap::with_max_entries(256, 0);
 
 /// Loss, by `counter`.
 #[map]
@@ -51,7 +64,7 @@ pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::S
 /// A request of a worker.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct RetryKey {
+pub struct RequestKey {
     /// `ngx_peer_connection_t *`.
     peer: u64,
     /// Host pid.
@@ -60,7 +73,7 @@ pub struct RetryKey {
     begun: u32,
 }
 
-impl RetryKey {
+impl RequestKey {
     #[inline(always)]
     pub fn new(worker: u32, peer: u64, begun: u32) -> Self {
         Self {
@@ -69,6 +82,18 @@ impl RetryKey {
             begun,
         }
     }
+}
+
+/// The last attempt of a request.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Attempted {
+    /// `struct sock *`, 0 where there was none.
+    pub socket: u64,
+    /// `pc->tries` left at it.
+    pub tries: u32,
+    /// 1: on a kept-alive connection, after which `tries` does not fall.
+    pub reused: u32,
 }
 
 /// The offset that the loader filled in, `None` where this kernel lacks the member.

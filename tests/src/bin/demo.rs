@@ -5,6 +5,7 @@
 //! error or Ctrl-C. Needs root; the programs are found as for the tests.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -58,6 +59,7 @@ fn run() -> Result<()> {
     let folder = Folder::new()?;
     let _healthy = Backend::new(&netns, "127.0.0.1:8000", Protocol::Http)?;
     let _ipv6_alone = listen(&netns, "[::1]:3000")?;
+    resets_one(listen(&netns, "127.0.0.1:4000")?);
     let _rejected = listen(&netns, "127.0.0.1:5000")?;
     firewall::rule(&netns, "output", "tcp dport 5000 reject")?;
     netns.ip("route add prohibit 192.0.2.0/24")?;
@@ -98,10 +100,20 @@ fn config(socket: &Path) -> Config {
         socket.display()
     ));
     Config {
-        http: "upstream retried { server 127.0.0.1:4000; server 127.0.0.1:8000 backup; }".into(),
+        http: "upstream retried { server 127.0.0.1:7000; server 127.0.0.1:8000 backup; }".into(),
         server,
         ..Config::default()
     }
+}
+
+/// Takes one request and hangs up on it: a close() over unread bytes sends a RST. The thread ends with this program.
+fn resets_one(listener: TcpListener) {
+    std::thread::spawn(move || {
+        if let Ok((stream, _)) = listener.accept() {
+            // Looks without reading, so that the request is there and stays unread.
+            drop(stream.peek(&mut [0]));
+        }
+    });
 }
 
 /// `tracer live` in its text format; what it says goes through, so that we know when it has spoken.

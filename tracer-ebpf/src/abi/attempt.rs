@@ -9,6 +9,9 @@ pub const RETRANSMIT: u16 = 3;
 /// Tag of [`FirstByte`].
 pub const FIRST_BYTE: u16 = 4;
 
+/// Tag of [`Retry`].
+pub const RETRY: u16 = 11;
+
 /// `sizeof(struct sockaddr_un)`, rounded up.
 pub const SOCKADDR_LEN: usize = 112;
 
@@ -46,6 +49,20 @@ pub struct Failure {
     pub source: [u8; 32],
 }
 
+/// A further attempt of a request begins: what it makes of it is told at its end.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Retry {
+    /// Tag [`RETRY`].
+    pub header: Header,
+    /// `ngx_peer_connection_t *`.
+    pub peer: u64,
+    /// `pc->start_time`.
+    pub begun: u32,
+    /// `pc->tries` left at the call.
+    pub tries: u32,
+}
+
 /// A SYN of a worker's is sent again.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -76,8 +93,8 @@ pub struct FirstByte {
     pub start: u64,
     /// `pc->start_time`.
     pub begun: u32,
-    /// Zero.
-    pub padding2: u32,
+    /// `pc->tries` left at the call.
+    pub tries: u32,
     /// HTTP/1 status, 0 unread.
     pub status: u16,
     /// Zero.
@@ -101,7 +118,7 @@ impl FirstByte {
         peer: 0,
         start: 0,
         begun: 0,
-        padding2: 0,
+        tries: 0,
         status: 0,
         padding: 0,
         address_len: 0,

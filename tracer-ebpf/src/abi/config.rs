@@ -75,6 +75,10 @@ offsets! {
     pid: "task_struct"."pid",
     /// `task_struct.exit_code`
     exit_code: "task_struct"."exit_code",
+    /// `task_struct.flags`
+    task_flags: "task_struct"."flags",
+    /// `task_struct.real_parent`
+    real_parent: "task_struct"."real_parent",
     /// `task_struct.files`
     files: "task_struct"."files",
     /// `task_struct.thread.fsbase` (x86-64)
@@ -87,6 +91,10 @@ offsets! {
     max_fds: "fdtable"."max_fds",
     /// `file.private_data`
     private_data: "file"."private_data",
+    /// `sock.sk_peer_pid`
+    peer_pid: "sock"."sk_peer_pid",
+    /// `pid.numbers[0].nr`
+    pid_numbers: "pid"."numbers",
     /// `socket.sk`
     socket_sk: "socket"."sk",
 }

@@ -11,6 +11,8 @@ pub const FLAG_RST_IN_SYN_SENT: u16 = 1;
 pub const FLAG_RETRY: u16 = 2;
 /// A unix stream socket: the endpoints are void.
 pub const FLAG_UNIX: u16 = 4;
+/// The record was written while the connection was open.
+pub const FLAG_OPEN: u16 = 8;
 
 /// `TCP_SYN_SENT`, include/net/tcp_states.h.
 const TCP_SYN_SENT: u8 = 2;
@@ -67,6 +69,26 @@ pub struct Connection {
     pub error: u32,
     /// Network namespace (inode number).
     pub netns: u32,
+    /// The worker's last write, 0 none.
+    pub last_sent: u64,
+    /// The worker's last read of bytes, 0 none.
+    pub last_received: u64,
+    /// The worker read the end, 0 not.
+    pub end_read: u64,
+    /// A read or write of the worker's failed, 0 none did.
+    pub transfer_error_at: u64,
+    /// Nanoseconds without a read when it was last reused.
+    pub idle: u64,
+    /// The errno of that, positive.
+    pub transfer_error: u32,
+    /// Unix: the host pid of who called `listen()`, 0 unknown.
+    pub listener_pid: u32,
+    /// First byte written, 0 unread.
+    pub first_sent: u8,
+    /// First byte read, 0 unread.
+    pub first_received: u8,
+    /// Zero.
+    pub padding2: [u8; 6],
     /// How often reused.
     pub reuses: u32,
     /// `FLAG_*`.
@@ -114,6 +136,16 @@ impl Connection {
         tries: 0,
         error: 0,
         netns: 0,
+        last_sent: 0,
+        last_received: 0,
+        end_read: 0,
+        transfer_error_at: 0,
+        idle: 0,
+        transfer_error: 0,
+        listener_pid: 0,
+        first_sent: 0,
+        first_received: 0,
+        padding2: [0; 6],
         reuses: 0,
         flags: 0,
         syn_retransmits: 0,

@@ -3,18 +3,26 @@
 mod attempt;
 mod config;
 mod connection;
+mod death;
+mod dns;
 mod flow;
 mod process;
 mod request;
 mod worker;
 
 pub use self::{
-    attempt::{FAILURE, FIRST_BYTE, Failure, FirstByte, RETRANSMIT, Retransmit, SOCKADDR_LEN},
+    attempt::{
+        FAILURE, FIRST_BYTE, Failure, FirstByte, RETRANSMIT, RETRY, Retransmit, Retry, SOCKADDR_LEN,
+    },
     config::{ABSENT, Offsets, WantedDrops},
-    connection::{CONNECTION, Connection, FLAG_RETRY, FLAG_RST_IN_SYN_SENT, FLAG_UNIX, Routes},
+    connection::{
+        CONNECTION, Connection, FLAG_OPEN, FLAG_RETRY, FLAG_RST_IN_SYN_SENT, FLAG_UNIX, Routes,
+    },
+    death::{COMM_LEN, DEATH, Death, End, PEER_CLOSED, PeerClosed, Signal},
+    dns::{ANSWERED, ASKED, DNS, Dns, FAILED, QUESTION_LEN},
     flow::{DROP_SLOTS, DropSlot, Flow, FlowKey},
     process::{EXECUTED, EXITED, FORKED, PROCESS, Process},
-    request::{ANSWER, Answer, FORMAT_LEN, LOG_CALL, LogCall},
+    request::{ANSWER, Answer, FORMAT_LEN, LOG_CALL, LOG_CALL_STREAM, LogCall, TEXT_LEN},
     worker::{Master, Worker},
 };
 
@@ -66,8 +74,11 @@ const _: () = {
     assert!(size_of::<Endpoint>() == 18);
     assert!(size_of::<Flow>() == 104);
     assert!(size_of::<FlowKey>() == 36);
-    assert!(size_of::<Worker>() == 56);
-    assert!(size_of::<Connection>().is_multiple_of(8));
+    assert!(size_of::<Worker>() == 64);
+    assert!(size_of::<Connection>() == 240 + size_of::<Flow>());
+    assert!(size_of::<End>() == 32 + 40);
+    assert!(size_of::<PeerClosed>() == 16 + 36 + 12 + 72);
+    assert!(size_of::<Dns>() == 16 + 18 + 2 + 4 + 4 + 4 + 64);
     assert!(size_of::<Failure>().is_multiple_of(8));
     assert!(size_of::<Answer>().is_multiple_of(8));
     assert!(size_of::<LogCall>().is_multiple_of(8));

@@ -32,6 +32,12 @@ pub struct Answer {
     pub padding: [u8; 4],
 }
 
+/// In `level`: the log is a `stream {}` session's.
+pub const LOG_CALL_STREAM: u32 = 0x100;
+
+/// Bytes kept of a text or name that a log call was given.
+pub const TEXT_LEN: usize = 96;
+
 /// `ngx_log_error_core(level <= NGX_LOG_ERR, …)`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -44,12 +50,40 @@ pub struct LogCall {
     pub connection: u64,
     /// `pc->start_time`.
     pub begun: u32,
-    /// Zero.
-    pub padding: u32,
+    /// `pc->tries` left.
+    pub tries: u32,
     /// The errno given, 0 none.
     pub errno: u32,
-    /// `NGX_LOG_*`.
+    /// `NGX_LOG_*`, with [`LOG_CALL_STREAM`] for a `stream {}` session's.
     pub level: u32,
     /// The format string, NUL-terminated unless longer.
     pub format: [u8; FORMAT_LEN],
+    /// Bytes of `text` that count.
+    pub text_len: u32,
+    /// For a resolver's failure: its state.
+    pub state: u32,
+    /// `%*s`: the text; `%V could not be resolved (%i: %s)`: the name.
+    pub text: [u8; TEXT_LEN],
+}
+
+impl LogCall {
+    /// A call of which nothing is known yet.
+    pub const UNKNOWN: Self = Self {
+        header: Header {
+            tag: LOG_CALL,
+            len: 0,
+            pid: 0,
+            at: 0,
+        },
+        peer: 0,
+        connection: 0,
+        begun: 0,
+        tries: 0,
+        errno: 0,
+        level: 0,
+        format: [0; FORMAT_LEN],
+        text_len: 0,
+        state: 0,
+        text: [0; TEXT_LEN],
+    };
 }

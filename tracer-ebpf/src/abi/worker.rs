@@ -30,6 +30,10 @@ pub struct Worker {
     pub logged_errno: u32,
     /// 1: that call logged, be it without an errno.
     pub has_logged: u32,
+    /// 1: an attempt of the same request came before that call.
+    pub is_retry: u32,
+    /// Zero.
+    pub padding: u32,
     /// Route lookups within that call.
     pub routes: Routes,
 }

@@ -8,13 +8,13 @@ use aya_ebpf::{
     programs::{ProbeContext, RetProbeContext},
 };
 use tracer_ebpf::abi::{
-    Connection, FAILURE, FLAG_RETRY, FLAG_UNIX, Failure, Routes, SOCKADDR_LEN, Worker,
+    Connection, FAILURE, FLAG_RETRY, FLAG_UNIX, Failure, RETRY, Retry, Routes, SOCKADDR_LEN, Worker,
 };
 
 use crate::{
     emit::{self, Urgency},
     hooks::state,
-    maps::{CONNECTIONS, RETRIES, RetryKey},
+    maps::{Attempted, BACKENDS, CONNECTIONS, OFFSETS, REQUESTS, RequestKey},
     read, sock, task,
 };
 
@@ -36,11 +36,12 @@ pub const CONNECTION_FD: u64 = 24;
 /// The call begins.
 #[uprobe]
 pub fn connect_peer(ctx: ProbeContext) -> u32 {
-    if let (Some((_, worker)), Some(peer)) = (task::worker(), ctx.arg::<u64>(0)) {
+    if let (Some((pid, worker)), Some(peer)) = (task::worker(), ctx.arg::<u64>(0)) {
         worker.peer = peer;
         worker.start = task::now();
         worker.begun = begun(peer);
-        worker.tries = read::user::<u64>(peer.wrapping_add(PC_TRIES)).unwrap_or(0) as u32;
+        worker.tries = tries(peer);
+        worker.is_retry = is_retry(pid, worker, peer);
         worker.socket = 0;
         worker.has_logged = 0;
         worker.logged_errno = 0;
@@ -61,9 +62,28 @@ pub fn connect_peer_return(ctx: RetProbeContext) -> u32 {
     }
     worker.peer = 0;
     let code = ctx.ret::<i64>() as i32;
+    let socket = match code {
+        NGX_OK | NGX_AGAIN | NGX_DONE => socket(peer).unwrap_or(0),
+        _ => 0,
+    };
+    let attempted = Attempted {
+        socket,
+        tries: worker.tries,
+        reused: u32::from(code == NGX_DONE),
+    };
+    let _ = REQUESTS.insert(&RequestKey::new(pid, peer, worker.begun), &attempted, 0);
+    if worker.is_retry != 0 && socket != 0 {
+        let record = Retry {
+            header: emit::header::<Retry>(RETRY, pid, worker.start),
+            peer,
+            begun: worker.begun,
+            tries: worker.tries,
+        };
+        emit::record(&record, Urgency::Whenever);
+    }
     match code {
-        NGX_OK | NGX_AGAIN => connected(pid, worker, peer),
-        NGX_DONE => reused(pid, worker, peer),
+        NGX_OK | NGX_AGAIN => connected(pid, worker, peer, socket),
+        NGX_DONE => reused(pid, worker, peer, socket),
         _ => failed(pid, worker, peer, code),
     }
     0
@@ -75,6 +95,12 @@ pub fn begun(peer: u64) -> u32 {
     read::user::<u64>(peer.wrapping_add(PC_START_TIME)).unwrap_or(0) as u32
 }
 
+/// `pc->tries`: how many are left.
+#[inline(always)]
+pub fn tries(peer: u64) -> u32 {
+    read::user::<u64>(peer.wrapping_add(PC_TRIES)).unwrap_or(0) as u32
+}
+
 /// The socket behind `pc->connection`.
 #[inline(always)]
 fn socket(peer: u64) -> Option<u64> {
@@ -82,9 +108,21 @@ fn socket(peer: u64) -> Option<u64> {
     task::socket_of(read::user(connection.wrapping_add(CONNECTION_FD))?)
 }
 
+/// Did an attempt of the same request come before? Its `tries` fall from attempt to attempt, or stay after a stale
+/// kept-alive connection; else a recycled peer object serves another request in the same millisecond.
+#[inline(always)]
+fn is_retry(pid: u32, worker: &Worker, peer: u64) -> u32 {
+    let Some(last) = REQUESTS.get_ptr(&RequestKey::new(pid, peer, worker.begun)) else {
+        return 0;
+    };
+    // SAFETY: the entry lives as long as the program runs.
+    let last = unsafe { &*last };
+    u32::from(worker.tries < last.tries || (worker.tries == last.tries && last.reused != 0))
+}
+
 /// TCP sockets were entered when they moved to `SYN_SENT`; a unix socket is entered here.
 #[inline(always)]
-fn connected(pid: u32, worker: &Worker, peer: u64) {
+fn connected(pid: u32, worker: &Worker, peer: u64, sk: u64) {
     if worker.socket != 0 {
         if let Some(connection) = CONNECTIONS.get_ptr_mut(&worker.socket) {
             // SAFETY: the entry lives as long as the program runs.
@@ -92,17 +130,35 @@ fn connected(pid: u32, worker: &Worker, peer: u64) {
         }
         return;
     }
-    let Some(sk) = socket(peer) else { return };
-    if sock::family(sk) != sock::AF_UNIX {
+    if sk == 0 || sock::family(sk) != sock::AF_UNIX {
         return;
     }
     state::enter(sk, pid, worker, peer, worker.start, FLAG_UNIX);
+    if let Some(connection) = CONNECTIONS.get_ptr_mut(&sk) {
+        let listener = listener_pid(sk);
+        // SAFETY: as above.
+        let connection: &mut Connection = unsafe { &mut *connection };
+        connection.established = task::now();
+        connection.listener_pid = listener;
+        let _ = BACKENDS.insert(&listener, &1, 0);
+    }
+}
+
+/// `SO_PEERCRED` of a unix socket: who called `listen()`, host pid.
+#[inline(always)]
+fn listener_pid(sk: u64) -> u32 {
+    let Some(pid) = read::kernel::<u64>(sk, &OFFSETS.peer_pid) else {
+        return 0;
+    };
+    read::kernel(pid, &OFFSETS.pid_numbers).unwrap_or(0)
 }
 
 /// A kept-alive connection serves another request.
 #[inline(always)]
-fn reused(pid: u32, worker: &Worker, peer: u64) {
-    let Some(sk) = socket(peer) else { return };
+fn reused(pid: u32, worker: &Worker, peer: u64, sk: u64) {
+    if sk == 0 {
+        return;
+    }
     let now = task::now();
     if CONNECTIONS.get_ptr(&sk).is_none() {
         let flag = if sock::family(sk) == sock::AF_UNIX {
@@ -117,33 +173,25 @@ fn reused(pid: u32, worker: &Worker, peer: u64) {
     };
     // SAFETY: the entry lives as long as the program runs.
     let connection: &mut Connection = unsafe { &mut *connection };
+    if connection.last_received != 0 {
+        connection.idle = now.saturating_sub(connection.last_received);
+    }
     connection.peer = peer;
     connection.begun = worker.begun;
     connection.tries = worker.tries;
     connection.reuses += 1;
     connection.reused_at = now;
     connection.first_byte = 0;
+    connection.last_sent = 0;
     connection.status = 0;
     connection.flags &= !FLAG_RETRY;
-    connection.flags |= retry_flag(pid, peer, worker.begun);
+    connection.flags |= retry_flag(worker);
 }
 
-/// [`FLAG_RETRY`] if an attempt of this request failed before.
+/// [`FLAG_RETRY`] if an attempt of this request came before.
 #[inline(always)]
-pub fn retry_flag(pid: u32, peer: u64, begun: u32) -> u16 {
-    if RETRIES.get_ptr(&RetryKey::new(pid, peer, begun)).is_some() {
-        FLAG_RETRY
-    } else {
-        0
-    }
-}
-
-/// Remembers that an attempt of this request failed.
-#[inline(always)]
-pub fn mark_failed(pid: u32, peer: u64, begun: u32) {
-    if peer != 0 {
-        let _ = RETRIES.insert(&RetryKey::new(pid, peer, begun), &1, 0);
-    }
+pub fn retry_flag(worker: &Worker) -> u16 {
+    if worker.is_retry == 0 { 0 } else { FLAG_RETRY }
 }
 
 /// A failure of which nothing is known yet, in read-only data.
@@ -151,7 +199,6 @@ static UNKNOWN: Failure = Failure::UNKNOWN;
 
 #[inline(always)]
 fn failed(pid: u32, worker: &Worker, peer: u64, code: i32) {
-    mark_failed(pid, peer, worker.begun);
     emit::in_place(&UNKNOWN, Urgency::Now, |record| {
         record.header = emit::header::<Failure>(FAILURE, pid, task::now());
         record.start = worker.start;

@@ -2,8 +2,12 @@
 //! (src/core/ngx_log.c): nginx's own word on a failure, whatever the log's destination; it is called only where
 //! `error_log`'s level lets the line through. Without it connection numbers of failed attempts are not known.
 
-use aya_ebpf::{helpers::bpf_probe_read_user_str_bytes, macros::uprobe, programs::ProbeContext};
-use tracer_ebpf::abi::{FORMAT_LEN, LOG_CALL, LogCall};
+use aya_ebpf::{
+    helpers::{bpf_probe_read_user_buf, bpf_probe_read_user_str_bytes},
+    macros::uprobe,
+    programs::ProbeContext,
+};
+use tracer_ebpf::abi::{LOG_CALL, LOG_CALL_STREAM, LogCall, Worker};
 
 use crate::{
     emit::{self, Urgency},
@@ -11,6 +15,7 @@ use crate::{
         attempt,
         request::{LOG_CONNECTION, peer_of},
     },
+    maps::{REQUESTS, RequestKey},
     read, task,
 };
 
@@ -18,6 +23,10 @@ use crate::{
 const ERROR: u64 = 4;
 // ngx_log_t.data, src/core/ngx_log.h; for a request it is an ngx_http_log_ctx_t, src/http/ngx_http_request.h.
 const LOG_DATA: u64 = 40;
+/// `NGX_STREAM_MODULE`, the signature every `ngx_stream_session_t` begins with (src/stream/ngx_stream.h).
+const STREAM: u32 = 0x4d52_5453;
+/// `s->upstream`: before 1.25.5, and since.
+const SESSION_UPSTREAM: [u64; 2] = [72, 80];
 const CONTEXT_REQUEST: u64 = 8;
 const CONTEXT_CURRENT: u64 = 16;
 
@@ -43,37 +52,83 @@ pub fn log_error(ctx: ProbeContext) -> u32 {
         worker.has_logged = 1;
         worker.logged_errno = errno;
     }
-    let mut record = LogCall {
-        header: emit::header::<LogCall>(LOG_CALL, pid, task::now()),
-        peer: peer(log),
-        connection: read::user(log.wrapping_add(LOG_CONNECTION)).unwrap_or(0),
-        begun: 0,
-        padding: 0,
-        errno,
-        level: level as u32,
-        format: [0; FORMAT_LEN],
-    };
-    if record.peer != 0 {
-        record.begun = attempt::begun(record.peer);
-    }
-    // SAFETY: the helper checks the address itself.
-    let _ = unsafe { bpf_probe_read_user_str_bytes(format as *const u8, &mut record.format) };
-    emit::record(&record, Urgency::Whenever);
+    let argument = ctx.arg::<u64>(4).unwrap_or(0);
+    let second = ctx.arg::<u64>(5).unwrap_or(0);
+    emit::in_place(&UNKNOWN, Urgency::Whenever, |record| {
+        record.header = emit::header::<LogCall>(LOG_CALL, pid, task::now());
+        let (peer, stream) = peer(worker, pid, log);
+        record.peer = peer;
+        if record.peer != 0 {
+            record.begun = attempt::begun(record.peer);
+            record.tries = attempt::tries(record.peer);
+        }
+        record.connection = read::user(log.wrapping_add(LOG_CONNECTION)).unwrap_or(0);
+        record.errno = errno;
+        record.level = level as u32 | stream;
+        // SAFETY: the helper checks the address itself.
+        let _ = unsafe { bpf_probe_read_user_str_bytes(format as *const u8, &mut record.format) };
+        text(record, argument, second);
+    });
     0
 }
 
-/// The peer object of the request whose log it is.
+/// A call of which nothing is known yet, in read-only data.
+static UNKNOWN: LogCall = LogCall::UNKNOWN;
+
+/// The text where the format is only a place for one: `%*s` of OpenSSL's errors (src/event/ngx_event_openssl.c), and
+/// the name of `%V could not be resolved (%i: %s)`.
 #[inline(always)]
-fn peer(log: u64) -> u64 {
-    let Some(context) = read::user::<u64>(log.wrapping_add(LOG_DATA)) else {
-        return 0;
+fn text(record: &mut LogCall, argument: u64, second: u64) {
+    let (text, len) = if record.format[..3] == *b"%*s" {
+        (second, argument)
+    } else if record.format[..12] == *b"%V could not" {
+        record.state = second as u32;
+        (
+            read::user(argument.wrapping_add(8)).unwrap_or(0),
+            read::user(argument).unwrap_or(0),
+        )
+    } else {
+        return;
     };
+    // SAFETY: the helper checks the address itself.
+    let read = unsafe { bpf_probe_read_user_buf(text as *const u8, &mut record.text) };
+    if read.is_ok() {
+        record.text_len = len as u32;
+    }
+}
+
+/// The peer object of the request or session whose log it is, and [`LOG_CALL_STREAM`] for a session's.
+#[inline(always)]
+fn peer(worker: &Worker, pid: u32, log: u64) -> (u64, u32) {
+    let Some(data) = read::user::<u64>(log.wrapping_add(LOG_DATA)) else {
+        return (0, 0);
+    };
+    if read::user::<u32>(data) == Some(STREAM) {
+        return (session_peer(worker, pid, data), LOG_CALL_STREAM);
+    }
     for member in [CONTEXT_CURRENT, CONTEXT_REQUEST] {
-        if let Some(request) = read::user::<u64>(context.wrapping_add(member)) {
+        if let Some(request) = read::user::<u64>(data.wrapping_add(member)) {
             let peer = peer_of(request);
             if peer != 0 {
-                return peer;
+                return (peer, 0);
             }
+        }
+    }
+    (0, 0)
+}
+
+/// The peer object of a session (ngx_stream_upstream_t begins with it). The member has moved once: it is the one that
+/// this worker has tried.
+#[inline(always)]
+fn session_peer(worker: &Worker, pid: u32, session: u64) -> u64 {
+    for member in SESSION_UPSTREAM {
+        let peer: u64 = read::user(session.wrapping_add(member)).unwrap_or(0);
+        if peer == 0 {
+            continue;
+        }
+        let key = RequestKey::new(pid, peer, attempt::begun(peer));
+        if peer == worker.peer || REQUESTS.get_ptr(&key).is_some() {
+            return peer;
         }
     }
     0

@@ -1,13 +1,15 @@
 //! The entry points, one file a hook family. Each leaves at once unless it meets something of a followed worker's.
 
 mod attempt;
+mod backend;
 mod drop;
 mod error;
 mod log;
 mod process;
-mod receive;
 mod request;
 mod reset;
+mod resolver;
 mod retransmit;
 mod route;
 mod state;
+mod transfer;

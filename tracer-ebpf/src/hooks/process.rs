@@ -8,6 +8,7 @@ use tracer_ebpf::abi::{EXECUTED, EXITED, FORKED, PROCESS, Process, Worker};
 
 use crate::{
     emit::{self, Urgency},
+    hooks::backend,
     maps::{MASTERS, OFFSETS, WORKERS},
     read, task,
 };
@@ -58,6 +59,9 @@ pub fn exit(ctx: BtfTracePointContext) -> i32 {
     ) else {
         return 0;
     };
+    if tgid == pid {
+        backend::died(tgid);
+    }
     if tgid != pid || (WORKERS.get_ptr(&tgid).is_none() && MASTERS.get_ptr(&tgid).is_none()) {
         return 0;
     }

@@ -3,12 +3,15 @@
 //! are known only by their connections, without a status.
 
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
-use tracer_ebpf::abi::{ANSWER, Answer, Endpoint};
+use tracer_ebpf::abi::{ANSWER, Answer, Connection, Endpoint, FLAG_OPEN};
 
 use crate::{
     emit::{self, Urgency},
-    hooks::attempt::{self, CONNECTION_FD},
-    maps::{RETRIES, RetryKey},
+    hooks::{
+        attempt::{self, CONNECTION_FD},
+        state,
+    },
+    maps::{CONNECTIONS, REQUESTS, RequestKey},
     read, sock, task,
 };
 
@@ -36,6 +39,29 @@ pub fn peer_of(request: u64) -> u64 {
     }
 }
 
+/// Writes the record of the request's last connection before its answer's, if none was written yet: it is a unix
+/// socket's, or nginx keeps it alive.
+#[inline(always)]
+fn last_connection(pid: u32, peer: u64, begun: u32) {
+    let key = RequestKey::new(pid, peer, begun);
+    let Some(last) = REQUESTS.get_ptr(&key) else {
+        return;
+    };
+    // SAFETY: the entry lives as long as the program runs.
+    let sk = unsafe { (*last).socket };
+    let _ = REQUESTS.remove(&key);
+    let Some(connection) = CONNECTIONS.get_ptr_mut(&sk) else {
+        return;
+    };
+    // SAFETY: as above.
+    let connection: &mut Connection = unsafe { &mut *connection };
+    if connection.peer == peer && connection.begun == begun {
+        connection.flags |= FLAG_OPEN;
+        state::write(sk, connection);
+        connection.flags &= !FLAG_OPEN;
+    }
+}
+
 /// nginx makes an error answer.
 #[uprobe]
 pub fn special_response(ctx: ProbeContext) -> u32 {
@@ -60,7 +86,7 @@ pub fn special_response(ctx: ProbeContext) -> u32 {
     };
     if record.peer != 0 {
         record.begun = attempt::begun(record.peer);
-        let _ = RETRIES.remove(&RetryKey::new(pid, record.peer, record.begun));
+        last_connection(pid, record.peer, record.begun);
     }
     if let Some(connection) = read::user::<u64>(request.wrapping_add(REQUEST_CONNECTION)) {
         if let Some(log) = read::user::<u64>(connection.wrapping_add(CONNECTION_LOG)) {

@@ -6,6 +6,7 @@ use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use tracer_ebpf::abi::{Connection, FLAG_RST_IN_SYN_SENT};
 
 use crate::{
+    hooks::backend,
     maps::CONNECTIONS,
     packet::{self, ACK, SYN},
     sock::{self, state},
@@ -40,9 +41,13 @@ pub fn send_reset_plain(ctx: BtfTracePointContext) -> i32 {
     send_reset(ctx.arg(0), ctx.arg(1), 0)
 }
 
-/// Only the answer to a SYN for which there is no socket counts here.
+/// The answer to a SYN for which there is no socket, or a backend's own deliberate RST.
 #[inline(always)]
 fn send_reset(sk: u64, skb: u64, reason: u32) -> i32 {
+    if sk != 0 && skb == 0 && CONNECTIONS.get_ptr(&sk).is_none() {
+        backend::reset(sk, reason);
+        return 0;
+    }
     // The skb's own check: the verifier takes no arithmetic on a pointer that may be null.
     if sk != 0 || skb == 0 {
         return 0;

@@ -2,11 +2,11 @@
 //! `tcp_destroy_sock(struct sock *sk)`, since 4.15: a connection's life. Without them nothing is known of it.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use tracer_ebpf::abi::{Connection, FLAG_RETRY, FLAG_UNIX, FlowKey, Worker};
+use tracer_ebpf::abi::{Connection, FLAG_UNIX, FlowKey, Worker};
 
 use crate::{
     emit::{self, Urgency},
-    hooks::attempt,
+    hooks::{attempt, backend},
     maps::{CONNECTIONS, FLOWS, OFFSETS, UPSTREAMS},
     read,
     sock::{self, state},
@@ -24,6 +24,10 @@ pub fn set_state(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     let Some(connection) = CONNECTIONS.get_ptr_mut(&sk) else {
+        // Only a close() of this end leads to these two, in the closer's own context.
+        if new == state::FIN_WAIT1 || new == state::LAST_ACK {
+            backend::closed(sk);
+        }
         return 0;
     };
     // SAFETY: the entry lives as long as the program runs.
@@ -91,7 +95,7 @@ pub fn enter(sk: u64, pid: u32, worker: &Worker, peer: u64, start: u64, flags: u
     connection.begun = worker.begun;
     connection.tries = worker.tries;
     connection.netns = sock::netns(sk);
-    connection.flags = flags | attempt::retry_flag(pid, peer, worker.begun);
+    connection.flags = flags | attempt::retry_flag(worker);
     if flags & FLAG_UNIX == 0 {
         connection.remote = sock::remote(sk);
     }
@@ -99,14 +103,22 @@ pub fn enter(sk: u64, pid: u32, worker: &Worker, peer: u64, start: u64, flags: u
 
 /// Writes the connection's record and forgets it.
 #[inline(always)]
-fn finish(sk: u64, connection: &mut Connection) {
+pub fn finish(sk: u64, connection: &mut Connection) {
+    write(sk, connection);
+    let _ = CONNECTIONS.remove(&sk);
+}
+
+/// Writes the connection's record.
+#[inline(always)]
+pub fn write(sk: u64, connection: &mut Connection) {
     connection.header.at = task::now();
-    connection.local = sock::local(sk);
-    connection.bytes_received = read::kernel(sk, &OFFSETS.bytes_received).unwrap_or(0);
-    connection.bytes_sent = read::kernel(sk, &OFFSETS.bytes_sent).unwrap_or(0);
-    let failed = connection.first_byte == 0;
-    if failed {
-        // Only a failure can have drops or a RST without a socket to its name.
+    if connection.flags & FLAG_UNIX == 0 {
+        connection.local = sock::local(sk);
+        let received: u64 = read::kernel(sk, &OFFSETS.bytes_received).unwrap_or(0);
+        // A FIN takes a place in the sequence and is counted as a byte.
+        let fin = u64::from(connection.fin_received != 0);
+        connection.bytes_received = received.saturating_sub(fin);
+        connection.bytes_sent = read::kernel(sk, &OFFSETS.bytes_sent).unwrap_or(0);
         let key = FlowKey {
             local: connection.local,
             remote: connection.remote,
@@ -116,13 +128,11 @@ fn finish(sk: u64, connection: &mut Connection) {
             connection.flow = unsafe { *flow };
             let _ = FLOWS.remove(&key);
         }
-        attempt::mark_failed(connection.header.pid, connection.peer, connection.begun);
     }
-    let urgency = if failed && connection.flags & FLAG_RETRY == 0 {
+    let urgency = if connection.first_byte == 0 {
         Urgency::Now
     } else {
         Urgency::Whenever
     };
     emit::record(connection, urgency);
-    let _ = CONNECTIONS.remove(&sk);
 }

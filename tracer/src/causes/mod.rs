@@ -29,7 +29,7 @@ mod wording;
 use self::{catalogue::Cause, finding::Finding, scene::Scene};
 use crate::{
     correlate::{Attempt, Case, Course},
-    event::Time,
+    event::{LogCall, Time},
     verdict::{AttemptVerdict, Evidence, Request, Verdict},
 };
 
@@ -44,7 +44,13 @@ pub fn judge(case: &Case) -> Option<Verdict> {
     }
     let attempt = telling_attempt(case);
     let scene = Scene { case, attempt };
-    let (cause, finding) = diagnose(&scene);
+    let (cause, finding) = match log_of_unseen(case, attempt) {
+        Some(call) => (
+            &unexplained::UNEXPLAINED,
+            unexplained::explain_unseen(&scene, call),
+        ),
+        None => diagnose(&scene),
+    };
     let mut evidence = story::tell(&scene);
     evidence.extend(other_attempts(case, attempt));
     evidence.sort_by_key(|evidence| evidence.time.unwrap_or(Time(u64::MAX)));
@@ -114,6 +120,23 @@ fn telling_attempt(case: &Case) -> Option<&Attempt> {
     } else {
         Some(last)
     }
+}
+
+/// nginx logs each failure before it closes the socket: a line between the attempts is of one whose record is lost. Where
+/// that came after the attempt told of, or no failed attempt is left, the cause may be its own.
+fn log_of_unseen<'a>(case: &'a Case, told: Option<&Attempt>) -> Option<&'a LogCall> {
+    let told = told?;
+    let next = case
+        .attempts
+        .iter()
+        .skip_while(|attempt| !std::ptr::eq(*attempt, told))
+        .nth(1)
+        .map_or(Time(u64::MAX), |next| next.start);
+    case.log_calls.iter().find(|call| {
+        let after = call.at > told.end && call.at < next;
+        let instead = is_busy(told) && call.at < told.start;
+        (after || instead) && !call.format.contains("no live upstreams")
+    })
 }
 
 /// nginx asked its balancer for a peer and got none (`NGX_BUSY`): no attempt at an upstream.

@@ -64,6 +64,7 @@ pub(super) struct Scene<'a> {
 static NO_FACTS: Facts = Facts {
     listener: None,
     queue_at_retransmit: None,
+    peer_socket: None,
     unix_path: None,
     ports: None,
     descriptors: None,
@@ -180,7 +181,13 @@ impl<'a> Scene<'a> {
         if remote.ip().to_canonical().is_loopback() {
             return Some(true);
         }
-        self.facts().listener.as_ref().map(|view| view.local)
+        let viewed = self.listener_views().last().map(|view| view.local);
+        // Unasked: the kernel connects to an own address from that address.
+        let from_itself = || {
+            let local = self.connection()?.local?.ip().to_canonical();
+            (local == remote.ip().to_canonical()).then_some(true)
+        };
+        viewed.or_else(from_itself)
     }
 
     /// Listener views about the attempt, the earliest first.

@@ -8,7 +8,7 @@ use super::{
     wording,
 };
 use crate::{
-    event::{Connection, Failure},
+    event::{Connection, Failure, LogCall},
     verdict::Confidence,
 };
 
@@ -64,6 +64,19 @@ pub(super) fn explain(scene: &Scene<'_>, rivals: &[(&'static Cause, Finding)]) -
             .advise("see what they would show: tracer doctor");
     }
     finding.rests_on_complete_records(scene)
+}
+
+/// nginx logged the failure of an attempt, after the last that was seen, of which no record came.
+pub(super) fn explain_unseen(scene: &Scene<'_>, call: &LogCall) -> Finding {
+    let errno = match call.errno {
+        0 => String::new(),
+        errno => format!(" ({})", errno::name(errno)),
+    };
+    unknown(format!(
+        "nginx logs the failure of an attempt whose record is missing: {}{errno}",
+        call.format
+    ))
+    .rests_on_complete_records(scene)
 }
 
 /// Where to look for what the hooks do not show.

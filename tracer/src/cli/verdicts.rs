@@ -22,7 +22,7 @@ pub(super) struct Output {
     /// How verdicts are written
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
-    /// Only verdicts on this upstream: 127.0.0.1:3000, [::1]:3000, unix:/run/app.sock (may be repeated)
+    /// Only verdicts on this upstream: `127.0.0.1:3000`, `[::1]:3000`, `unix:/run/app.sock` (may be repeated)
     #[arg(long, value_name = "ADDRESS")]
     upstream: Vec<String>,
     /// Only verdicts of this cause, see `tracer causes` (may be repeated)

@@ -1,8 +1,11 @@
 //! A case: one failed request, its attempts, and what was seen of each. It names no cause.
 
 use crate::event::{
-    Connection, Failure, Icmp, LogCall, LogLine, Time, Upstream,
-    fact::{ConfinementView, DescriptorsView, ListenerView, PortsView, UnixPathView, Worker},
+    Connection, Death, Dns, Failure, Icmp, LogCall, LogLine, PeerClosed, Time, Upstream,
+    fact::{
+        ConfinementView, DescriptorsView, ListenerView, PeerSocketView, PortsView, UnixPathView,
+        Worker,
+    },
 };
 
 /// One failed (or masked) request.
@@ -28,6 +31,11 @@ pub struct Case {
     pub attempts: Vec<Attempt>,
     /// nginx's own calls to its error log for this request.
     pub log_calls: Vec<LogCall>,
+    /// Attempts of this worker that failed in the last minute before this request, oldest first, at most 8: what may
+    /// have closed its peers to it. Only where nginx tried none.
+    pub earlier: Vec<Attempt>,
+    /// What nginx's resolver did on this worker in the last 30 s, at most 16 steps. Only where nginx tried no peer.
+    pub dns: Vec<Dns>,
     /// The log's lines for this request (same worker, connection number; later matched to the request).
     pub log_lines: Vec<LogLine>,
     /// Kernel records lost so far in this run.
@@ -49,6 +57,10 @@ pub struct Attempt {
     pub reused: bool,
     /// How it went.
     pub course: Course,
+    /// How the upstream's own end went away, where that was on this host and no plain `close()`.
+    pub peer_closed: Option<PeerClosed>,
+    /// Processes of the upstream that died around its end: of a unix socket the listener's owner and its children.
+    pub deaths: Vec<Death>,
     /// What the host said of it.
     pub facts: Facts,
 }
@@ -72,6 +84,8 @@ pub struct Facts {
     pub listener: Option<ListenerView>,
     /// The listener as it was when a SYN was sent again, fullest first.
     pub queue_at_retransmit: Option<ListenerView>,
+    /// The upstream's own end of the connection.
+    pub peer_socket: Option<PeerSocketView>,
     /// The unix path.
     pub unix_path: Option<UnixPathView>,
     /// Ephemeral ports.

@@ -68,14 +68,24 @@ pub(super) fn about_failure(failure: &Failure) -> Vec<Question> {
 
 /// What a connection that failed makes one ask.
 pub(super) fn about_connection(connection: &Connection) -> Vec<Question> {
-    match connection.remote {
-        Upstream::Inet(address)
-            if connection.established.is_none() && connection.start != Time(0) =>
-        {
-            vec![listener(connection.worker, address)]
-        }
-        _ => Vec::new(),
+    let worker = connection.worker;
+    let Upstream::Inet(remote) = connection.remote else {
+        return Vec::new();
+    };
+    if connection.first_byte.is_some() {
+        return Vec::new();
     }
+    let mut questions = vec![listener(worker, remote)];
+    if let Some(local) = connection.local
+        && connection.established.is_some()
+    {
+        questions.push(Question::PeerSocket {
+            worker,
+            local,
+            remote,
+        });
+    }
+    questions
 }
 
 /// What an attempt makes one ask.
@@ -154,6 +164,7 @@ impl HostMemory {
             match &fact.finding {
                 Ok(Finding::Listener(view)) => facts.listener = Some(view.clone()),
                 Ok(Finding::UnixPath(view)) => facts.unix_path = Some((**view).clone()),
+                Ok(Finding::PeerSocket(view)) => facts.peer_socket = Some(view.clone()),
                 Ok(Finding::Ports(view)) => facts.ports = Some(view.clone()),
                 Ok(Finding::Descriptors(view)) => facts.descriptors = Some(view.clone()),
                 Ok(Finding::Confinement(view)) => facts.confinement = Some(view.clone()),

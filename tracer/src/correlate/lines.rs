@@ -60,6 +60,11 @@ impl Lines {
         taken
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.by_connection.values().map(VecDeque::len).sum()
+    }
+
     pub(super) fn forget(&mut self, now: Time) {
         self.by_connection.retain(|_, lines| {
             lines.retain(|line| now.since(line.at) < UNCLAIMED);

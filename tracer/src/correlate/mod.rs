@@ -1,33 +1,38 @@
 //! From the stream of events to cases. Pure: no clock, no I/O; the same events give the same cases.
 //!
 //! A request is what one `ngx_peer_connection_t` served: its attempts are joined by that object and by socket, never
-//! by address or time. The error answer, made on the same thread after the last attempt was closed, ends it.
+//! by address or time. The error answer, made on the same thread after the last attempt was closed, ends it; without
+//! one it ends when its last attempt has served it for a moment.
 
+mod around;
 pub mod case;
 mod host;
 mod lines;
 mod open;
 mod request;
+#[cfg(test)]
+mod tests;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
 pub use case::{Attempt, Case, Course, Facts};
 
-use self::{host::HostMemory, lines::Lines, open::OpenCase, request::Request};
+use self::{around::Around, host::HostMemory, lines::Lines, open::OpenCase, request::Request};
 use crate::event::{
-    Answer, Connection, Event, Failure, FirstByte, LogCall, Peer, Question, Time, fact::Worker,
+    Answer, Connection, Event, Failure, FirstByte, LogCall, Peer, Question, Retry, Time,
+    fact::Worker,
 };
 
-/// A case waits no longer than this for the host's answers.
+/// A case waits no longer than this for the host's answers (nanoseconds).
 const PATIENCE: u64 = 250_000_000;
-/// A retry that got its first byte has succeeded if no error answer follows within this.
+/// A request that got its first byte, and no error answer within this, was served.
 const SETTLED: u64 = 100_000_000;
-/// A request of which nothing was heard for so long was given up by its client (nanoseconds).
+/// A request of which nothing was heard for so long was given up by its client.
 const FORGOTTEN: u64 = 600_000_000_000;
-/// Requests remembered; beyond, the oldest go first.
+/// How often the memory is swept.
+const SWEEP: u64 = 5_000_000_000;
+/// Requests remembered; beyond, the older half goes.
 const REQUESTS: usize = 65_536;
-/// Successful attempts remembered a worker: an error answer that follows at once is about one of them.
-const RECENT: usize = 64;
 
 /// What an event led to.
 #[derive(Debug, Default)]
@@ -43,13 +48,14 @@ pub struct Outcome {
 pub struct Correlator {
     workers: HashMap<u32, Worker>,
     requests: HashMap<(u32, Peer), Request>,
-    /// When each request was last heard of.
-    heard: BTreeMap<(Time, u32, Peer), ()>,
-    recent: HashMap<u32, VecDeque<(Peer, Attempt)>>,
+    /// Requests that were served, or whose last attempt failed, in order of that time.
+    settling: VecDeque<(Time, u32, Peer)>,
     open: VecDeque<OpenCase>,
     host: HostMemory,
+    around: Around,
     lines: Lines,
     lost: u64,
+    swept: Time,
     absent_hooks: Vec<String>,
 }
 
@@ -74,9 +80,10 @@ impl Correlator {
         match event {
             Event::Failure(failure) => self.failure(failure, &mut out),
             Event::Connection(connection) => self.connection(connection, &mut out),
-            Event::FirstByte(first) => self.first_byte(&first),
+            Event::FirstByte(first) => self.first_byte(&first, &mut out),
             Event::Answer(answer) => self.answer(&answer, &mut out),
-            Event::LogCall(call) => self.log_call(call),
+            Event::LogCall(call) => self.log_call(call, &mut out),
+            Event::Retry(retry) => self.retry(&retry, &mut out),
             Event::Retransmit(retransmit) => out.questions.extend(self.host.ask(
                 host::listener(retransmit.worker, retransmit.remote),
                 retransmit.at,
@@ -86,9 +93,12 @@ impl Correlator {
             }
             Event::Process(process) => {
                 if let crate::event::ProcessKind::Exited { .. } = process.kind {
-                    self.recent.remove(&process.pid);
+                    self.around.ended(process.pid);
                 }
             }
+            Event::PeerClosed(closed) => self.around.peer_closed(*closed),
+            Event::Death(death) => self.around.death(*death),
+            Event::Dns(dns) => self.around.dns(dns),
             Event::Icmp(icmp) => self.host.icmp(icmp),
             Event::Fact(fact) => {
                 let at = fact.at;
@@ -123,122 +133,135 @@ impl Correlator {
         }
         out.questions
             .extend(self.host.ask(Question::Log { worker }, at));
-        self.request(worker, peer, at, tries)
-            .add(Attempt::failed_at_once(failure), tries);
+        let attempt = Attempt::failed_at_once(failure);
+        self.request_tried(worker, peer, at, tries, &attempt, out)
+            .add(attempt, tries);
+        self.settling.push_back((at, worker, peer));
     }
 
     fn connection(&mut self, connection: Box<Connection>, out: &mut Outcome) {
+        // Opened before attaching and not used since, or of another kind than an upstream's.
         let Some(peer) = connection.peer else { return };
         let (worker, at, tries) = (connection.worker, connection.closed, connection.tries);
-        if connection.first_byte.is_some() && !self.requests.contains_key(&(worker, peer)) {
-            let recent = self.recent.entry(worker).or_default();
-            if recent.len() == RECENT {
-                recent.pop_front();
+        if connection.first_byte.is_none() {
+            for question in host::about_connection(&connection) {
+                out.questions.extend(self.host.ask(question, at));
             }
-            recent.push_back((peer, Attempt::connection(connection)));
-            return;
-        }
-        for question in host::about_connection(&connection) {
-            out.questions.extend(self.host.ask(question, at));
-        }
-        let succeeded = connection.first_byte.is_some();
-        let request = self.request(worker, peer, at, tries);
-        request.add(Attempt::connection(connection), tries);
-        if succeeded {
-            request.settling.get_or_insert(at);
-        } else {
             out.questions
                 .extend(self.host.ask(Question::Log { worker }, at));
         }
+        let attempt = Attempt::connection(connection);
+        self.request_tried(worker, peer, at, tries, &attempt, out)
+            .add(attempt, tries);
+        self.settling.push_back((at, worker, peer));
     }
 
-    fn first_byte(&mut self, first: &FirstByte) {
-        if let Some(request) = self.requests.get_mut(&(first.worker, first.peer)) {
-            request.settling.get_or_insert(first.at);
-            request.status = first.status;
-            request.serving = Some(Attempt::succeeded(first));
-        }
+    fn first_byte(&mut self, first: &FirstByte, out: &mut Outcome) {
+        let before = self.requests.get(&(first.worker, first.peer));
+        let attempt = Attempt::succeeded(first, before.and_then(|request| request.attempts.last()));
+        self.request_tried(
+            first.worker,
+            first.peer,
+            first.at,
+            first.tries,
+            &attempt,
+            out,
+        )
+        .serve(attempt, first);
+        self.settling
+            .push_back((first.at, first.worker, first.peer));
     }
 
-    fn log_call(&mut self, call: LogCall) {
-        if let Some(peer) = call.peer {
-            let (worker, at) = (call.worker, call.at);
-            let request = self.request(worker, peer, at, u32::MAX);
-            request.log_calls.push(call);
-            request.log_calls.truncate(request::LOG_CALLS);
-        }
+    fn retry(&mut self, retry: &Retry, out: &mut Outcome) {
+        let is_over = |request: &Request| request.is_over(retry.tries, None);
+        self.end_if(retry.worker, retry.peer, retry.at, out, is_over);
+        self.request(retry.worker, retry.peer, retry.at).is_trying = true;
+    }
+
+    fn log_call(&mut self, call: LogCall, out: &mut Outcome) {
+        let Some(peer) = call.peer else { return };
+        let is_over = |request: &Request| {
+            request.is_of_another(call.connection) || request.is_over(call.tries, None)
+        };
+        self.end_if(call.worker, peer, call.at, out, is_over);
+        self.request(call.worker, peer, call.at).log(call);
     }
 
     fn answer(&mut self, answer: &Answer, out: &mut Outcome) {
         let mut request = Request::default();
         if let Some(peer) = answer.peer {
+            let connection = answer.connection.unwrap_or(0);
+            let is_over = |request: &Request| request.is_of_another(connection);
+            self.end_if(answer.worker, peer, answer.at, out, is_over);
             request = self
                 .requests
                 .remove(&(answer.worker, peer))
                 .unwrap_or_default();
-            self.heard.remove(&(request.heard, answer.worker, peer));
-            // An attempt of a request that failed before is never among the recent ones.
-            if request.attempts.is_empty()
-                && let Some(recent) = self.recent.get_mut(&answer.worker)
-                && let Some(position) = recent.iter().rposition(|(other, _)| *other == peer)
-                && let Some((_, attempt)) = recent.remove(position)
-            {
-                request.attempts.push(attempt);
-            }
         }
         if answer.status == 500 && request.attempts.is_empty() {
-            out.questions.extend(self.host.ask(
-                Question::Descriptors {
-                    worker: answer.worker,
-                },
-                answer.at,
-            ));
+            let worker = answer.worker;
+            out.questions
+                .extend(self.host.ask(Question::Descriptors { worker }, answer.at));
         }
-        out.questions.extend(self.host.ask(
-            Question::Log {
-                worker: answer.worker,
-            },
-            answer.at,
-        ));
-        self.open.push_back(OpenCase::answered(answer, request));
+        let worker = answer.worker;
+        out.questions
+            .extend(self.host.ask(Question::Log { worker }, answer.at));
+        self.open(OpenCase::answered(answer, request));
+    }
+
+    fn open(&mut self, case: OpenCase) {
+        self.around.failed(&case);
+        self.open.push_back(case);
     }
 
     fn tick(&mut self, now: Time, out: &mut Outcome) {
         self.settle(now, out);
         self.close_cases(now, out);
-        while let Some((&(heard, worker, peer), ())) = self.heard.first_key_value() {
-            if now.since(heard) < FORGOTTEN && self.requests.len() <= REQUESTS {
-                break;
-            }
-            self.heard.remove(&(heard, worker, peer));
-            self.requests.remove(&(worker, peer));
+        if self.requests.len() > REQUESTS {
+            let mut times: Vec<Time> = self
+                .requests
+                .values()
+                .map(|request| request.heard)
+                .collect();
+            let (_, &mut middle, _) = times.select_nth_unstable(REQUESTS / 2);
+            self.requests.retain(|_, request| request.heard > middle);
         }
-        self.host.forget(now);
-        self.lines.forget(now);
+        if now.since(self.swept) >= SWEEP {
+            self.swept = now;
+            self.requests
+                .retain(|_, request| now.since(request.heard) < FORGOTTEN);
+            self.host.forget(now);
+            self.around.forget(now);
+            self.lines.forget(now);
+        }
     }
 
-    /// Retries that succeeded become masked cases.
+    /// Requests that were served some time ago, and sessions of `stream {}` whose last attempt failed then.
     fn settle(&mut self, now: Time, out: &mut Outcome) {
-        let settled: Vec<(u32, Peer)> = self
-            .requests
-            .iter()
-            .filter(|(_, request)| request.settling.is_some_and(|at| now.since(at) >= SETTLED))
-            .map(|(&key, _)| key)
-            .collect();
-        let mut cases = Vec::new();
-        for (worker, peer) in settled {
-            let Some(request) = self.requests.remove(&(worker, peer)) else {
+        while let Some(&(at, worker, peer)) = self.settling.front() {
+            if now.since(at) < SETTLED {
+                break;
+            }
+            self.settling.pop_front();
+            let Some(request) = self.requests.get(&(worker, peer)) else {
                 continue;
             };
-            self.heard.remove(&(request.heard, worker, peer));
-            if request.has_failed() {
-                out.questions
-                    .extend(self.host.ask(Question::Log { worker }, now));
-                cases.push(OpenCase::masked(worker, request, now));
+            if request.heard > at || !request.is_settled() {
+                continue;
+            }
+            if let Some(request) = self.requests.remove(&(worker, peer)) {
+                self.over(worker, request, now, out);
             }
         }
-        cases.sort_by_key(|case| case.time);
-        self.open.extend(cases);
+    }
+
+    /// A request that ended without an error answer of nginx's: most were served and leave nothing.
+    fn over(&mut self, worker: u32, request: Request, now: Time, out: &mut Outcome) {
+        if let Some(case) = OpenCase::unanswered(worker, request, now) {
+            out.questions
+                .extend(self.host.ask(Question::Log { worker }, now));
+            self.open(case);
+        }
     }
 
     fn close_cases(&mut self, now: Time, out: &mut Outcome) {
@@ -252,25 +275,51 @@ impl Correlator {
             let lines = self.lines.take(identity.as_ref(), &open);
             for attempt in &mut open.request.attempts {
                 attempt.facts = self.host.facts(open.worker, attempt);
+                self.around.complete(attempt);
             }
-            out.cases
-                .push(open.close(identity, lines, self.lost, &self.absent_hooks));
+            let mut case = open.close(identity, lines, self.lost, &self.absent_hooks);
+            self.around.add(&mut case);
+            out.cases.push(case);
         }
         self.open = waiting;
     }
 
-    /// The request; a new one if the peer object was recycled, which ends the old one.
-    fn request(&mut self, worker: u32, peer: Peer, at: Time, tries: u32) -> &mut Request {
+    /// The request.
+    fn request(&mut self, worker: u32, peer: Peer, at: Time) -> &mut Request {
         let request = self.requests.entry((worker, peer)).or_default();
-        self.heard.remove(&(request.heard, worker, peer));
-        if request.is_over(tries) {
-            let over = std::mem::take(request);
-            if over.settling.is_some() && over.has_failed() {
-                self.open.push_back(OpenCase::masked(worker, over, at));
-            }
-        }
         request.heard = at;
-        self.heard.insert((at, worker, peer), ());
         request
+    }
+
+    /// The request of an attempt; a new one if the peer object was recycled, which ends the old one.
+    fn request_tried(
+        &mut self,
+        worker: u32,
+        peer: Peer,
+        at: Time,
+        tries: u32,
+        attempt: &Attempt,
+        out: &mut Outcome,
+    ) -> &mut Request {
+        let is_over = |request: &Request| request.is_over(tries, Some(attempt));
+        self.end_if(worker, peer, at, out, is_over);
+        self.request(worker, peer, at)
+    }
+
+    /// Ends what the peer object stood for, if it was recycled since.
+    fn end_if(
+        &mut self,
+        worker: u32,
+        peer: Peer,
+        at: Time,
+        out: &mut Outcome,
+        is_over: impl FnOnce(&Request) -> bool,
+    ) {
+        let key = (worker, peer);
+        if self.requests.get(&key).is_some_and(is_over)
+            && let Some(over) = self.requests.remove(&key)
+        {
+            self.over(worker, over, at, out);
+        }
     }
 }

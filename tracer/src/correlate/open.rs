@@ -16,6 +16,8 @@ pub(super) struct OpenCase {
     /// Waiting since.
     pub(super) since: Time,
     pub(super) request: Request,
+    status: Option<u16>,
+    masked: bool,
     answer: Option<Answer>,
 }
 
@@ -25,29 +27,42 @@ impl OpenCase {
             worker: answer.worker,
             time: answer.at,
             since: answer.at,
+            status: Some(answer.status),
+            masked: false,
             request,
             answer: Some(answer.clone()),
         }
     }
 
-    /// The failure is over when the retry got its first byte.
-    pub(super) fn masked(worker: u32, mut request: Request, now: Time) -> Self {
-        let time = request.settling.unwrap_or(now);
-        request.attempts.extend(request.serving.take());
-        for attempt in &mut request.attempts {
-            if let Course::Connection(connection) = &attempt.course
-                && connection.first_byte.is_some()
-            {
-                attempt.course = Course::Succeeded;
-            }
+    /// A request that ended without an error answer of nginx's: one that failed first and was served then, one whose
+    /// response broke off or was the upstream's own 502 or 504, and one of a `stream {}` proxy that failed. `None`: it
+    /// was served and no more, or its client went away.
+    pub(super) fn unanswered(worker: u32, mut request: Request, now: Time) -> Option<Self> {
+        let status = request.take_serving();
+        let (last, before) = request.attempts.split_last()?;
+        let (tried_before, end) = (!before.is_empty(), last.end);
+        let served = last.has_response();
+        let broken = served && request.broke_off();
+        let passed = served && matches!(status, Some(502 | 504));
+        if !served && !request.is_stream() || served && !tried_before && !broken && !passed {
+            return None;
         }
-        Self {
+        if served
+            && !broken
+            && !passed
+            && let Some(last) = request.attempts.last_mut()
+        {
+            last.course = Course::Succeeded;
+        }
+        Some(Self {
             worker,
-            time,
+            time: end,
             since: now,
+            status,
+            masked: served && !passed,
             request,
             answer: None,
-        }
+        })
     }
 
     /// nginx's connection number.
@@ -91,17 +106,16 @@ impl OpenCase {
             identity,
             connection,
             client: self.answer.as_ref().and_then(|answer| answer.client),
-            status: self
-                .answer
-                .as_ref()
-                .map_or(self.request.status, |answer| Some(answer.status)),
-            masked: self.answer.is_none(),
+            status: self.status,
+            masked: self.masked,
             has_upstream: self
                 .answer
                 .as_ref()
                 .is_none_or(|answer| answer.peer.is_some()),
             attempts: self.request.attempts,
             log_calls: self.request.log_calls,
+            earlier: Vec::new(),
+            dns: Vec::new(),
             log_lines,
             lost_events,
             absent_hooks: absent_hooks.to_vec(),
@@ -117,6 +131,8 @@ impl Attempt {
             end: failure.at,
             reused: false,
             course: Course::FailedAtOnce(failure),
+            peer_closed: None,
+            deaths: Vec::new(),
             facts: super::Facts::default(),
         }
     }
@@ -128,18 +144,24 @@ impl Attempt {
             end: connection.closed,
             reused: connection.reuses > 0,
             course: Course::Connection(connection),
+            peer_closed: None,
+            deaths: Vec::new(),
             facts: super::Facts::default(),
         }
     }
 
-    /// A retry that is answered while its connection stays open.
-    pub(super) fn succeeded(first: &FirstByte) -> Self {
+    /// A retry that is answered while its connection stays open. When nginx took a kept-alive one is not known: at its
+    /// first byte at the latest.
+    pub(super) fn succeeded(first: &FirstByte, before: Option<&Self>) -> Self {
+        let is_kept_alive = before.is_some_and(|before| first.start < before.end);
         Self {
             upstream: first.remote.clone(),
-            start: first.start,
+            start: if is_kept_alive { first.at } else { first.start },
             end: first.at,
-            reused: false,
+            reused: is_kept_alive,
             course: Course::Succeeded,
+            peer_closed: None,
+            deaths: Vec::new(),
             facts: super::Facts::default(),
         }
     }

@@ -1,56 +1,162 @@
 //! A request under way: its attempts so far.
 
 use super::{Attempt, Course};
-use crate::event::{LogCall, Time};
+use crate::event::{FirstByte, LogCall, Time};
 
 /// Log calls kept a request.
-pub(super) const LOG_CALLS: usize = 32;
+const LOG_CALLS: usize = 32;
 /// Attempts kept a request; `proxy_next_upstream_tries` is rarely above a handful.
 const ATTEMPTS: usize = 64;
+/// `NGX_BUSY`: nginx chose no peer, which uses up no try.
+const BUSY: i32 = -3;
 
 /// What is known of a request before it is over.
 #[derive(Debug, Default)]
 pub(super) struct Request {
     pub(super) attempts: Vec<Attempt>,
     pub(super) log_calls: Vec<LogCall>,
-    /// A retry got its first byte then: unless an error answer follows, the failure is masked.
-    pub(super) settling: Option<Time>,
-    /// The status that retry got.
-    pub(super) status: Option<u16>,
-    /// The retry itself, until its connection's record comes (a kept-alive one may stay open for long).
-    pub(super) serving: Option<Attempt>,
+    /// The attempt that serves it, until its connection's record comes (a kept-alive one may stay open for long), and
+    /// the status it got.
+    serving: Option<(Attempt, Option<u16>)>,
     pub(super) heard: Time,
+    /// A further attempt has begun, and its record has not come.
+    pub(super) is_trying: bool,
     /// `pc->tries` at the last attempt.
-    pub(super) tries: Option<u32>,
+    tries: Option<u32>,
 }
 
 impl Request {
-    /// Does an attempt with so many tries left belong to another request, in the same millisecond, with the same
-    /// recycled peer object? Within one request they fall, or stay after a stale kept-alive connection.
-    pub(super) fn is_over(&self, tries: u32) -> bool {
+    /// Does what happens with so many tries left belong to another request, which in the same millisecond uses the
+    /// same recycled peer object? Within one request the tries fall, or stay after a stale kept-alive connection; and
+    /// while a connection serves it no other attempt begins.
+    pub(super) fn is_over(&self, tries: u32, attempt: Option<&Attempt>) -> bool {
         let Some(last) = self.tries else { return false };
-        let stale = self.attempts.last().is_some_and(|attempt| attempt.reused);
-        tries != u32::MAX && (tries > last || (tries == last && !stale))
+        if let Some((serving, _)) = &self.serving {
+            let is_later = attempt.is_some_and(|attempt| attempt.start > serving.end);
+            return tries > last || is_later;
+        }
+        let is_stale = self.attempts.last().is_some_and(|attempt| attempt.reused);
+        tries > last || (tries == last && !is_stale && !self.is_same(attempt))
+    }
+
+    /// A record written while a connection was open, and the one at its end, are of one attempt.
+    fn is_same(&self, attempt: Option<&Attempt>) -> bool {
+        let last = self.attempts.last().and_then(Attempt::socket);
+        last.is_some() && attempt.and_then(Attempt::socket) == last
+    }
+
+    /// Did another client's connection log for it? 0 is no connection number.
+    pub(super) fn is_of_another(&self, connection: u64) -> bool {
+        let mut logged = self.log_calls.iter().map(|call| call.connection);
+        connection != 0
+            && logged
+                .find(|&number| number != 0)
+                .is_some_and(|number| number != connection)
     }
 
     pub(super) fn add(&mut self, attempt: Attempt, tries: u32) {
-        self.tries = Some(tries);
+        let busy = matches!(&attempt.course, Course::FailedAtOnce(failure) if failure.code == BUSY);
+        if !busy {
+            self.tries = Some(tries);
+        }
         self.serving = None;
-        if let Course::Connection(connection) = &attempt.course
-            && connection.status.is_some()
-        {
-            self.status = connection.status;
+        self.is_trying = false;
+        if self.is_same(Some(&attempt)) {
+            self.attempts.pop();
         }
         if self.attempts.len() < ATTEMPTS {
             self.attempts.push(attempt);
         }
     }
 
-    pub(super) fn has_failed(&self) -> bool {
-        self.attempts.iter().any(|attempt| match &attempt.course {
-            Course::FailedAtOnce(_) => true,
-            Course::Connection(connection) => connection.first_byte.is_none(),
-            Course::Succeeded => false,
-        })
+    /// A response begins.
+    pub(super) fn serve(&mut self, attempt: Attempt, first: &FirstByte) {
+        self.tries = Some(first.tries);
+        self.is_trying = false;
+        self.serving = Some((attempt, first.status));
+    }
+
+    pub(super) fn log(&mut self, call: LogCall) {
+        if self.log_calls.len() < LOG_CALLS {
+            self.log_calls.push(call);
+        }
+    }
+
+    /// Did its last attempt serve it, or is it a session that no further attempt followed? (After a failure of an HTTP
+    /// request an error answer comes, or another attempt; or its client is gone.)
+    pub(super) fn is_settled(&self) -> bool {
+        let is_served = self.attempts.last().is_some_and(Attempt::has_response);
+        !self.is_trying && (self.serving.is_some() || is_served || self.is_stream())
+    }
+
+    /// Belongs it to a `stream {}` proxy, which makes no error answers?
+    pub(super) fn is_stream(&self) -> bool {
+        self.log_calls.iter().any(|call| call.stream)
+    }
+
+    /// Did the response break off that the last attempt began? A RST or a failed read says so, or nginx itself: a FIN
+    /// alone may be the response's proper end.
+    pub(super) fn broke_off(&self) -> bool {
+        let by_socket = match self.attempts.last().map(|attempt| &attempt.course) {
+            Some(Course::Connection(connection)) => {
+                connection
+                    .first_byte
+                    .is_some_and(|first| connection.rst_received.is_some_and(|rst| rst > first))
+                    || connection.transfer_error.is_some()
+            }
+            _ => false,
+        };
+        let since = self
+            .attempts
+            .last()
+            .map_or(Time(0), |attempt| attempt.start);
+        by_socket
+            || self
+                .log_calls
+                .iter()
+                .any(|call| call.at >= since && tells_of_upstream(&call.format))
+    }
+
+    /// All attempts, with the status that the last got; `serving` joins them.
+    pub(super) fn take_serving(&mut self) -> Option<u16> {
+        match self.serving.take() {
+            Some((attempt, status)) => {
+                self.attempts.push(attempt);
+                status
+            }
+            None => match &self.attempts.last()?.course {
+                Course::Connection(connection) => connection.status,
+                _ => None,
+            },
+        }
+    }
+}
+
+/// nginx's words at level `error` for a response that broke off (src/http/ngx_http_upstream.c, ngx_event_pipe.c).
+fn tells_of_upstream(format: &str) -> bool {
+    format.starts_with("upstream prematurely closed")
+        || format.starts_with("upstream timed out")
+        || format.starts_with("recv() failed")
+        || format.starts_with("readv() failed")
+}
+
+impl Attempt {
+    /// Its socket and when that was made.
+    fn socket(&self) -> Option<(u64, Time, Time)> {
+        match &self.course {
+            Course::Connection(connection) => {
+                Some((connection.socket, connection.start, self.start))
+            }
+            _ => None,
+        }
+    }
+
+    /// Did a response begin?
+    pub(super) fn has_response(&self) -> bool {
+        match &self.course {
+            Course::FailedAtOnce(_) => false,
+            Course::Connection(connection) => connection.first_byte.is_some(),
+            Course::Succeeded => true,
+        }
     }
 }

@@ -8,13 +8,15 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use bytes::Buf;
 use thiserror::Error;
 use tracer_ebpf::abi::{
-    ANSWER, CONNECTION, DROP_SLOTS, EXITED, FAILURE, FIRST_BYTE, FLAG_RST_IN_SYN_SENT, FLAG_UNIX,
-    FORKED, FORMAT_LEN, LOG_CALL, PROCESS, RETRANSMIT, SOCKADDR_LEN,
+    ANSWER, ANSWERED, COMM_LEN, CONNECTION, DEATH, DNS, DROP_SLOTS, EXITED, FAILED, FAILURE,
+    FIRST_BYTE, FLAG_OPEN, FLAG_RST_IN_SYN_SENT, FLAG_UNIX, FORKED, FORMAT_LEN, LOG_CALL,
+    LOG_CALL_STREAM, PEER_CLOSED, PROCESS, QUESTION_LEN, RETRANSMIT, RETRY, SOCKADDR_LEN, TEXT_LEN,
 };
 
 use super::{
-    Answer, Connection, Drop, Event, Failure, FirstByte, LogCall, Peer, Process, ProcessKind,
-    Retransmit, RouteLookup, RstSent, Time, Upstream,
+    Answer, Connection, Death, Dns, DnsStep, Drop, Event, Failure, FirstByte, LogCall, Peer,
+    PeerClosed, Process, ProcessKind, Retransmit, Retry, RouteLookup, RstSent, Signal, Time,
+    Upstream,
 };
 use crate::kernel::Reasons;
 
@@ -67,6 +69,10 @@ pub fn record(bytes: &[u8], reasons: &Reasons) -> Result<Event, DecodeError> {
         ANSWER => size_of::<tracer_ebpf::abi::Answer>(),
         LOG_CALL => size_of::<tracer_ebpf::abi::LogCall>(),
         PROCESS => size_of::<tracer_ebpf::abi::Process>(),
+        PEER_CLOSED => size_of::<tracer_ebpf::abi::PeerClosed>(),
+        DEATH => size_of::<tracer_ebpf::abi::Death>(),
+        DNS => size_of::<tracer_ebpf::abi::Dns>(),
+        RETRY => size_of::<tracer_ebpf::abi::Retry>(),
         unknown => return Err(DecodeError::Unknown(unknown)),
     };
     if bytes.len() < body || usize::from(header.len) < body {
@@ -82,6 +88,15 @@ pub fn record(bytes: &[u8], reasons: &Reasons) -> Result<Event, DecodeError> {
         FIRST_BYTE => Event::FirstByte(first_byte(&header, buf)),
         ANSWER => Event::Answer(answer(&header, buf)),
         LOG_CALL => Event::LogCall(log_call(&header, buf)),
+        PEER_CLOSED => Event::PeerClosed(Box::new(peer_closed(&header, buf, reasons))),
+        DEATH => Event::Death(Box::new(end(&header, buf).0)),
+        DNS => Event::Dns(dns(&header, buf)),
+        RETRY => Event::Retry(Retry {
+            at: header.at,
+            worker: header.pid,
+            peer: peer(buf.get_u64_ne(), buf.get_u32_ne()).unwrap_or_default(),
+            tries: buf.get_u32_ne(),
+        }),
         _ => Event::Process(process(&header, buf)),
     })
 }
@@ -146,6 +161,16 @@ fn connection(header: &Head, mut buf: &[u8], reasons: &Reasons) -> Connection {
     let tries = buf.get_u32_ne();
     let error = buf.get_u32_ne();
     let netns = buf.get_u32_ne();
+    let last_sent = some(buf.get_u64_ne());
+    let last_received = some(buf.get_u64_ne());
+    let end_read = some(buf.get_u64_ne());
+    let transfer_error_at = Time(buf.get_u64_ne());
+    let idle = buf.get_u64_ne();
+    let transfer_error = buf.get_u32_ne();
+    let listener_pid = buf.get_u32_ne();
+    let first_sent = buf.get_u8();
+    let first_received = buf.get_u8();
+    buf.advance(6);
     let reuses = buf.get_u32_ne();
     let flags = buf.get_u16_ne();
     let syn_retransmits = u32::from(buf.get_u16_ne());
@@ -186,7 +211,16 @@ fn connection(header: &Head, mut buf: &[u8], reasons: &Reasons) -> Connection {
         last_retransmit,
         bytes_received,
         bytes_sent,
+        last_sent,
+        last_received,
+        end_read,
+        transfer_error: (transfer_error != 0).then_some((transfer_error, transfer_error_at)),
+        first_sent: (first_sent != 0).then_some(first_sent),
+        first_received: (first_received != 0).then_some(first_received),
+        listener_pid: (listener_pid != 0).then_some(listener_pid),
+        open: flags & FLAG_OPEN != 0,
         reuses,
+        idle: (reuses != 0 && idle != 0).then_some(idle),
         reused_at,
         rst_sent: rst_at.map(|at| RstSent {
             at,
@@ -231,7 +265,7 @@ fn first_byte(header: &Head, mut buf: &[u8]) -> FirstByte {
     let address = buf.get_u64_ne();
     let start = Time(buf.get_u64_ne());
     let peer = peer(address, buf.get_u32_ne()).unwrap_or_default();
-    buf.advance(4);
+    let tries = buf.get_u32_ne();
     let status = buf.get_u16_ne();
     buf.advance(2);
     let address_len = buf.get_u32_ne() as usize;
@@ -242,6 +276,7 @@ fn first_byte(header: &Head, mut buf: &[u8]) -> FirstByte {
         worker: header.pid,
         socket,
         peer,
+        tries,
         remote,
         status,
         start,
@@ -269,20 +304,133 @@ fn log_call(header: &Head, mut buf: &[u8]) -> LogCall {
     let address = buf.get_u64_ne();
     let connection = buf.get_u64_ne();
     let peer = peer(address, buf.get_u32_ne());
-    buf.advance(4);
+    let tries = buf.get_u32_ne();
     let errno = buf.get_u32_ne();
-    let level = u8::try_from(buf.get_u32_ne()).unwrap_or(u8::MAX);
-    let format = &buf[..FORMAT_LEN];
-    let format = format.split(|&byte| byte == 0).next().unwrap_or_default();
+    let level = buf.get_u32_ne();
+    let format = until_nul(&buf[..FORMAT_LEN]);
+    buf.advance(FORMAT_LEN);
+    let text_len = buf.get_u32_ne() as usize;
+    let state = buf.get_u32_ne();
+    let text = (text_len != 0).then(|| lossy(&buf[..TEXT_LEN.min(text_len)]));
+    let is_resolver = format.starts_with("%V could not");
     LogCall {
         at: header.at,
         worker: header.pid,
-        level,
+        level: (level & 0xff) as u8,
         errno,
         connection,
         peer,
-        format: String::from_utf8_lossy(format).into_owned(),
+        tries,
+        stream: level & LOG_CALL_STREAM != 0,
+        resolved: text
+            .clone()
+            .filter(|_| is_resolver)
+            .map(|name| (name, state)),
+        text: text.filter(|_| !is_resolver),
+        format,
     }
+}
+
+fn peer_closed(header: &Head, mut buf: &[u8], reasons: &Reasons) -> PeerClosed {
+    let local = endpoint(&mut buf);
+    let remote = endpoint(&mut buf);
+    let rst_reason = buf.get_u32_ne();
+    let reset = buf.get_u32_ne() != 0;
+    buf.advance(4);
+    let end = end(header, buf);
+    PeerClosed {
+        at: header.at,
+        local,
+        remote,
+        pid: header.pid,
+        name: end.0.name.clone(),
+        reset: reset.then(|| {
+            reasons
+                .reset(rst_reason)
+                .unwrap_or_else(|| "RST".to_owned())
+        }),
+        death: end.1.then_some(end.0),
+    }
+}
+
+/// How a process ended, and whether it was ending at all.
+fn end(header: &Head, mut buf: &[u8]) -> (Death, bool) {
+    let code = buf.get_u32_ne();
+    let parent = buf.get_u32_ne();
+    let oom = buf.get_u32_ne() != 0;
+    let dying = buf.get_u32_ne() != 0;
+    let name = until_nul(&buf[..COMM_LEN]);
+    buf.advance(COMM_LEN);
+    let at = some(buf.get_u64_ne());
+    let si_code = buf.get_i32_ne();
+    let sender = buf.get_u32_ne();
+    let number = u8::try_from(buf.get_u32_ne()).unwrap_or(0);
+    buf.advance(4);
+    let sender_name = until_nul(&buf[..COMM_LEN]);
+    let signal = at.map(|at| Signal {
+        number,
+        code: si_code,
+        sender,
+        sender_name,
+        at,
+    });
+    let death = Death {
+        at: header.at,
+        pid: header.pid,
+        parent,
+        name,
+        unit: None,
+        code,
+        signal,
+        oom,
+    };
+    (death, dying)
+}
+
+fn dns(header: &Head, mut buf: &[u8]) -> Dns {
+    let server = endpoint(&mut buf);
+    let id = buf.get_u16_ne();
+    let errno = buf.get_u32_ne();
+    let step = buf.get_u8();
+    let rcode = buf.get_u8();
+    let answers = buf.get_u16_ne();
+    let len = buf.get_u32_ne() as usize;
+    let name = question(&buf[..QUESTION_LEN.min(len)]);
+    let step = match step {
+        ANSWERED => DnsStep::Answered { rcode, answers },
+        FAILED => DnsStep::Failed { errno },
+        _ => DnsStep::Asked,
+    };
+    Dns {
+        at: header.at,
+        worker: header.pid,
+        server,
+        step,
+        id,
+        name,
+    }
+}
+
+/// A name in wire format (RFC 1035 section 3.1), as far as it was kept.
+fn question(mut bytes: &[u8]) -> String {
+    let mut labels = Vec::new();
+    while let Some((&len, rest)) = bytes.split_first() {
+        if len == 0 || len > 63 {
+            break;
+        }
+        let len = usize::from(len).min(rest.len());
+        labels.push(lossy(&rest[..len]));
+        bytes = &rest[len..];
+    }
+    labels.join(".")
+}
+
+fn until_nul(bytes: &[u8]) -> String {
+    lossy(bytes.split(|&byte| byte == 0).next().unwrap_or_default())
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 fn process(header: &Head, mut buf: &[u8]) -> Process {

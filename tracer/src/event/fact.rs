@@ -26,6 +26,15 @@ pub enum Question {
         /// The path nginx connects to.
         path: String,
     },
+    /// What is the upstream's own end of this connection doing? (Where it is on this host.)
+    PeerSocket {
+        /// Whose network namespace.
+        worker: u32,
+        /// nginx's end.
+        local: SocketAddr,
+        /// The upstream's end.
+        remote: SocketAddr,
+    },
     /// How are the ephemeral ports used towards this peer?
     Ports {
         /// Whose network namespace.
@@ -68,6 +77,8 @@ pub enum Finding {
     Listener(ListenerView),
     /// To [`Question::UnixPath`].
     UnixPath(Box<UnixPathView>),
+    /// To [`Question::PeerSocket`].
+    PeerSocket(PeerSocketView),
     /// To [`Question::Ports`].
     Ports(PortsView),
     /// To [`Question::Descriptors`].
@@ -173,6 +184,19 @@ pub struct UnixPathView {
     pub worker_user: Option<String>,
     /// `net.core.somaxconn`.
     pub somaxconn: Option<u32>,
+}
+
+/// The upstream's own end of a connection.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PeerSocketView {
+    /// Its end is on this host (in the worker's network namespace) and there still.
+    pub found: bool,
+    /// `accept()` has taken it: it belongs to a process (`idiag_inode != 0`).
+    pub accepted: bool,
+    /// Bytes that arrived and were not read by the program (`idiag_rqueue`).
+    pub unread: u32,
+    /// Who holds it.
+    pub owner: Option<Owner>,
 }
 
 /// How the ephemeral ports are used.

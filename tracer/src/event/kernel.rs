@@ -100,10 +100,28 @@ pub struct Connection {
     pub bytes_received: u64,
     /// Payload bytes handed to TCP.
     pub bytes_sent: u64,
+    /// The worker last wrote to it, and last read from it (bytes, not an end).
+    pub last_sent: Option<Time>,
+    /// See `last_sent`.
+    pub last_received: Option<Time>,
+    /// The worker read the end: `recv() = 0`.
+    pub end_read: Option<Time>,
+    /// The worker's read or write failed: positive errno, and when.
+    pub transfer_error: Option<(u32, Time)>,
+    /// First byte of what the worker wrote since the connection was made: 0x16 is a TLS handshake.
+    pub first_sent: Option<u8>,
+    /// First byte of what came: 0x15 a TLS alert, 0x16 a TLS handshake, `H` of `HTTP/1`.
+    pub first_received: Option<u8>,
+    /// Unix sockets: who called `listen()` (`SO_PEERCRED`), host pid.
+    pub listener_pid: Option<u32>,
+    /// The connection was still open when this was written: the error answer came first, or it is kept alive.
+    pub open: bool,
     /// How often nginx took it out of its keep-alive cache.
     pub reuses: u32,
     /// When last.
     pub reused_at: Option<Time>,
+    /// How long nothing had been read from it then, in nanoseconds.
+    pub idle: Option<u64>,
     /// A RST that a TCP of this host (any namespace of it) sent for want of a socket, answering our SYN.
     pub rst_sent: Option<RstSent>,
     /// Packets of this connection that this host (any namespace of it) dropped, first of each reason, at most 3.
@@ -170,8 +188,29 @@ pub struct LogCall {
     pub connection: u64,
     /// The request's peer object, where the call belongs to a request with an upstream.
     pub peer: Option<Peer>,
+    /// `pc->tries` left, see [`Failure::tries`].
+    pub tries: u32,
+    /// It belongs to a `stream {}` session, not to an HTTP request.
+    pub stream: bool,
     /// The format string, which names the place in nginx's source: `connect() failed`, `bind(%V) failed`.
     pub format: String,
+    /// The text that stands for the format where that is only `%*s` (OpenSSL's errors).
+    pub text: Option<String>,
+    /// For `%V could not be resolved (%i: %s)`: the name, and the resolver's state (an rcode, or 110).
+    pub resolved: Option<(String, u32)>,
+}
+
+/// A further attempt of a request began; its own record comes at its end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retry {
+    /// When.
+    pub at: Time,
+    /// The worker.
+    pub worker: u32,
+    /// The request's peer object.
+    pub peer: Peer,
+    /// `pc->tries` left at the call, see [`Failure::tries`].
+    pub tries: u32,
 }
 
 /// `tcp:tcp_retransmit_skb` in `SYN_SENT`.
@@ -200,6 +239,8 @@ pub struct FirstByte {
     pub socket: u64,
     /// The request's peer object.
     pub peer: Peer,
+    /// `pc->tries` left at the call, see [`Failure::tries`].
+    pub tries: u32,
     /// The upstream, where nginx's memory told it.
     pub remote: Option<Upstream>,
     /// The HTTP/1 status, where it could be read.
@@ -253,4 +294,95 @@ pub struct Icmp {
     pub source: SocketAddr,
     /// The packet it speaks of: to.
     pub destination: SocketAddr,
+}
+
+/// A signal that ended a process, or was about to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signal {
+    /// Its number.
+    pub number: u8,
+    /// `si_code`: 0 sent by `kill()`, above 0 by the kernel (128 `SI_KERNEL`).
+    pub code: i32,
+    /// Who sent it: host pid and `comm`; the process itself for a fault of its own.
+    pub sender: u32,
+    /// See `sender`.
+    pub sender_name: String,
+    /// When.
+    pub at: Time,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Death {
+    /// When.
+    pub at: Time,
+    /// Host pid.
+    pub pid: u32,
+    /// Its parent's.
+    pub parent: u32,
+    /// Its `comm`.
+    pub name: String,
+    /// Container or unit, where its cgroup could still be read.
+    pub unit: Option<String>,
+    /// `task_struct.exit_code`: the signal in the low 7 bits, the exit code above 8.
+    pub code: u32,
+    /// The last fatal signal sent to it.
+    pub signal: Option<Signal>,
+    /// The OOM killer chose it.
+    pub oom: bool,
+}
+
+/// A local backend's end of a connection went away otherwise than by a plain `close()`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerClosed {
+    /// When.
+    pub at: Time,
+    /// nginx's end.
+    pub local: SocketAddr,
+    /// The upstream's end.
+    pub remote: SocketAddr,
+    /// Who did it: host pid, `comm`.
+    pub pid: u32,
+    /// See `pid`.
+    pub name: String,
+    /// The kernel's reason for the RST it sent (`TCP_ABORT_ON_CLOSE`: unread data; `TCP_STATE`: linger 0), if it did.
+    pub reset: Option<String>,
+    /// It was ending.
+    pub death: Option<Death>,
+}
+
+/// A step of nginx's resolver on its UDP socket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dns {
+    /// When.
+    pub at: Time,
+    /// The worker.
+    pub worker: u32,
+    /// The server.
+    pub server: SocketAddr,
+    /// What happened.
+    pub step: DnsStep,
+    /// Query id.
+    pub id: u16,
+    /// The name asked, in text, at most 63 bytes of it.
+    pub name: String,
+}
+
+/// What happened between nginx and a name server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DnsStep {
+    /// nginx asked.
+    Asked,
+    /// The server answered: rcode, and how many answer records.
+    Answered {
+        /// 0 NOERROR, 2 SERVFAIL, 3 NXDOMAIN, 5 REFUSED.
+        rcode: u8,
+        /// Answer records.
+        answers: u16,
+    },
+    /// Sending or receiving failed: positive errno (111: the server's port is closed).
+    Failed {
+        /// The errno.
+        errno: u32,
+    },
 }

@@ -13,8 +13,8 @@ mod upstream;
 pub use self::{
     fact::{Fact, Question},
     kernel::{
-        Answer, Connection, Drop, Failure, FirstByte, Icmp, LogCall, Peer, Process, ProcessKind,
-        Retransmit, RouteLookup, RstSent,
+        Answer, Connection, Death, Dns, DnsStep, Drop, Failure, FirstByte, Icmp, LogCall, Peer,
+        PeerClosed, Process, ProcessKind, Retransmit, Retry, RouteLookup, RstSent, Signal,
     },
     log::LogLine,
     time::{Clock, Time},
@@ -34,6 +34,8 @@ pub enum Event {
     Answer(Answer),
     /// nginx writes an error-log line (the call, whatever the destination).
     LogCall(LogCall),
+    /// A further attempt of a request began.
+    Retry(Retry),
     /// A SYN of a worker's is sent again.
     Retransmit(Retransmit),
     /// The first byte of a response on a connection that serves a retry.
@@ -42,6 +44,12 @@ pub enum Event {
     Process(Process),
     /// Who a worker is, told before the first event of it.
     Worker(fact::Worker),
+    /// A local backend's end of a connection went away otherwise than by a plain `close()`.
+    PeerClosed(Box<PeerClosed>),
+    /// Some process of the host ended with an error or by a signal.
+    Death(Box<Death>),
+    /// A step of nginx's resolver.
+    Dns(Dns),
     /// An ICMP error that this host received.
     Icmp(Icmp),
     /// What the host answered to a [`Question`].

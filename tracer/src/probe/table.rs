@@ -177,6 +177,41 @@ pub const HOOKS: &[Hook] = &[
         "first response bytes, the upstream's own status",
         "masked failures have no status",
     ),
+    tracepoint(
+        "sent",
+        "sock_send_length",
+        2,
+        "writes to upstreams",
+        "a keep-alive race is not proved, TLS to upstreams not seen",
+    ),
+    tracepoint(
+        "signal",
+        "signal_generate",
+        3,
+        "who sends fatal signals",
+        "who killed a backend is not known",
+    ),
+    tracepoint(
+        "oom_victim",
+        "mark_victim",
+        2,
+        "the OOM killer's choice",
+        "an OOM kill looks like any SIGKILL",
+    ),
+    Hook {
+        place: Place::Tracepoint {
+            name: "mark_victim",
+            at_least: 1,
+            below: 2,
+        },
+        ..tracepoint(
+            "oom_victim_pid",
+            "mark_victim",
+            1,
+            "the OOM killer's choice",
+            "an OOM kill looks like any SIGKILL",
+        )
+    },
     required(tracepoint(
         "fork",
         "sched_process_fork",

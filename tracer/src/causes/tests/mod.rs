@@ -65,8 +65,17 @@ fn handshake(remote: &str) -> Connection {
         last_retransmit: None,
         bytes_received: 0,
         bytes_sent: 0,
+        last_sent: None,
+        last_received: None,
+        end_read: None,
+        transfer_error: None,
+        first_sent: None,
+        first_received: None,
+        listener_pid: None,
+        open: false,
         reuses: 0,
         reused_at: None,
+        idle: None,
         rst_sent: None,
         drops: Vec::new(),
         icmp_sent: None,
@@ -171,6 +180,8 @@ fn attempt(course: impl Into<Course>, facts: Facts) -> Attempt {
         end,
         reused: false,
         course,
+        peer_closed: None,
+        deaths: Vec::new(),
         facts,
     }
 }
@@ -199,6 +210,8 @@ fn request(status: u16, attempts: Vec<Attempt>) -> Case {
         has_upstream: true,
         attempts,
         log_calls: Vec::new(),
+        earlier: Vec::new(),
+        dns: Vec::new(),
         log_lines: Vec::new(),
         lost_events: 0,
         absent_hooks: Vec::new(),
@@ -220,7 +233,11 @@ fn log_call(format: &str, errno: u32) -> LogCall {
         errno,
         connection: 67890,
         peer: None,
+        tries: 1,
+        stream: false,
         format: format.to_owned(),
+        text: None,
+        resolved: None,
     }
 }
 

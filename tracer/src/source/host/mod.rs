@@ -13,6 +13,7 @@ mod listener;
 mod netlink;
 mod owner;
 mod path_walk;
+mod peer_socket;
 mod ports;
 mod route;
 mod sock_diag;
@@ -50,11 +51,14 @@ impl Observer {
         }
     }
 
-    /// Reads this worker's logs from here on. To be told as early as can be: what it logged before is not read.
+    /// Reads this worker's logs from here on, and its master's, which holds the same ones longer. To be told as early
+    /// as can be: what was logged before is not read.
     pub fn follow(&mut self, worker: u32) {
         self.logs.follow(worker);
         // Remembered for when it has ended; if it has already, there is nothing to remember.
-        let _ = self.viewers.of(worker);
+        if let Ok(viewer) = self.viewers.of(worker) {
+            self.logs.follow(viewer.status.parent);
+        }
     }
 
     /// The worker ended.
@@ -97,6 +101,15 @@ impl Observer {
                 let viewer = self.viewers.of(*worker)?;
                 unix_path::view(&viewer, path, &mut self.owners, now)
                     .map(|view| Finding::UnixPath(Box::new(view)))
+            }
+            Question::PeerSocket {
+                worker,
+                local,
+                remote,
+            } => {
+                let viewer = self.viewers.of(*worker)?;
+                peer_socket::view(viewer.pid, *local, *remote, &mut self.owners, now)
+                    .map(Finding::PeerSocket)
             }
             Question::Ports { worker, remote } => {
                 ports::view(self.viewers.of(*worker)?.pid, *remote).map(Finding::Ports)

@@ -1,0 +1,127 @@
+//! Processes that die, and backends' ends of connections that go away with them.
+
+use super::{Endpoint, Header};
+
+/// Tag of [`PeerClosed`].
+pub const PEER_CLOSED: u16 = 8;
+/// Tag of [`Death`].
+pub const DEATH: u16 = 9;
+
+/// `TASK_COMM_LEN`
+pub const COMM_LEN: usize = 16;
+
+/// The last fatal signal sent to a process.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Signal {
+    /// 0: none.
+    pub at: u64,
+    /// `si_code`.
+    pub code: i32,
+    /// Host pid of the sender.
+    pub sender: u32,
+    /// Its number.
+    pub number: u32,
+    /// Zero.
+    pub padding: u32,
+    /// The sender's `comm`.
+    pub sender_name: [u8; COMM_LEN],
+}
+
+/// How a process ended.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct End {
+    /// `task_struct.exit_code`.
+    pub code: u32,
+    /// Host pid of its parent.
+    pub parent: u32,
+    /// 1: the OOM killer chose it.
+    pub oom: u32,
+    /// 1: it was ending.
+    pub dying: u32,
+    /// Its `comm`.
+    pub name: [u8; COMM_LEN],
+    /// What was sent to it.
+    pub signal: Signal,
+}
+
+/// `header.pid`, at the upstream's end of a connection, dies or resets it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct PeerClosed {
+    /// Tag [`PEER_CLOSED`].
+    pub header: Header,
+    /// nginx's end.
+    pub local: Endpoint,
+    /// The upstream's end.
+    pub remote: Endpoint,
+    /// `enum sk_rst_reason`.
+    pub rst_reason: u32,
+    /// 1: it sent a RST.
+    pub reset: u32,
+    /// Zero.
+    pub padding: [u8; 4],
+    /// How it ended, if it did.
+    pub end: End,
+}
+
+/// `header.pid`, of a unix upstream, died.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Death {
+    /// Tag [`DEATH`].
+    pub header: Header,
+    /// How.
+    pub end: End,
+}
+
+impl End {
+    /// Nothing is known yet.
+    pub const UNKNOWN: Self = Self {
+        code: 0,
+        parent: 0,
+        oom: 0,
+        dying: 0,
+        name: [0; COMM_LEN],
+        signal: Signal {
+            at: 0,
+            code: 0,
+            sender: 0,
+            number: 0,
+            padding: 0,
+            sender_name: [0; COMM_LEN],
+        },
+    };
+}
+
+impl PeerClosed {
+    /// Nothing is known yet.
+    pub const UNKNOWN: Self = Self {
+        header: Header {
+            tag: PEER_CLOSED,
+            len: 0,
+            pid: 0,
+            at: 0,
+        },
+        local: Endpoint::NONE,
+        remote: Endpoint::NONE,
+        rst_reason: 0,
+        reset: 0,
+        padding: [0; 4],
+        end: End::UNKNOWN,
+    };
+}
+
+impl Death {
+    /// Nothing is known yet.
+    pub const UNKNOWN: Self = Self {
+        header: Header {
+            tag: DEATH,
+            len: 0,
+            pid: 0,
+            at: 0,
+        },
+        end: End::UNKNOWN,
+    };
+}

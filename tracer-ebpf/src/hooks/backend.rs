@@ -1,0 +1,168 @@
+//! The upstream's end, where it is on this host: who made it go away, and how that process ended.
+//!
+//! `signal_generate(int sig, struct kernel_siginfo *info, struct task_struct *task, int group, int result)`,
+//! `mark_victim(struct task_struct *task, uid_t uid)` (before 6.8: `(int pid)`). Without them a death is known by its
+//! exit code alone, not by who sent the signal.
+
+use aya_ebpf::{
+    helpers::{bpf_get_current_comm, generated::bpf_get_current_task},
+    macros::btf_tracepoint,
+    programs::BtfTracePointContext,
+};
+use tracer_ebpf::abi::{COMM_LEN, DEATH, Death, End, PEER_CLOSED, PeerClosed, Signal};
+
+use crate::{
+    emit::{self, Urgency},
+    maps::{BACKENDS, OFFSETS, OOM_VICTIMS, SIGNALS, UPSTREAMS},
+    read, sock, task,
+};
+
+/// include/linux/sched.h
+const PF_EXITING: u32 = 0x4;
+/// SIGINT, QUIT, ILL, TRAP, ABRT, BUS, FPE, KILL, USR1, SEGV, USR2, PIPE, ALRM, TERM, XCPU, SYS.
+const FATAL: u32 = 1 << 2
+    | 1 << 3
+    | 1 << 4
+    | 1 << 5
+    | 1 << 6
+    | 1 << 7
+    | 1 << 8
+    | 1 << 9
+    | 1 << 10
+    | 1 << 11
+    | 1 << 12
+    | 1 << 13
+    | 1 << 14
+    | 1 << 15
+    | 1 << 24
+    | 1 << 31;
+/// struct kernel_siginfo.si_code
+const SI_CODE: u64 = 8;
+/// `SI_KERNEL`
+const BY_KERNEL: i32 = 0x80;
+
+/// The upstream's end of some connection is closed by the current process. Only a dying one is told of.
+#[inline(always)]
+pub fn closed(sk: u64) {
+    if is_dying() {
+        tell(sk, None);
+    }
+}
+
+/// The current process makes the upstream's end of some connection send a RST.
+#[inline(always)]
+pub fn reset(sk: u64, reason: u32) {
+    tell(sk, Some(reason));
+}
+
+#[inline(always)]
+fn tell(sk: u64, reset: Option<u32>) {
+    let remote = sock::local(sk);
+    if UPSTREAMS.get_ptr(&remote).is_none() {
+        return;
+    }
+    emit::in_place(&PEER_UNKNOWN, Urgency::Whenever, |record| {
+        let pid = task::pid();
+        record.header = emit::header::<PeerClosed>(PEER_CLOSED, pid, task::now());
+        record.local = sock::remote(sk);
+        record.remote = remote;
+        record.rst_reason = reset.unwrap_or(0);
+        record.reset = u32::from(reset.is_some());
+        end(pid, &mut record.end);
+    });
+}
+
+/// Records of which nothing is known yet, in read-only data.
+static PEER_UNKNOWN: PeerClosed = PeerClosed::UNKNOWN;
+static DEATH_UNKNOWN: Death = Death::UNKNOWN;
+
+#[inline(always)]
+fn is_dying() -> bool {
+    // SAFETY: a helper without arguments.
+    let task = unsafe { bpf_get_current_task() };
+    read::kernel::<u32>(task, &OFFSETS.task_flags).is_some_and(|flags| flags & PF_EXITING != 0)
+}
+
+/// How the current process ends.
+#[inline(always)]
+fn end(pid: u32, end: &mut End) {
+    // SAFETY: a helper without arguments.
+    let task = unsafe { bpf_get_current_task() };
+    end.code = read::kernel(task, &OFFSETS.exit_code).unwrap_or(0);
+    end.parent = parent();
+    end.oom = u32::from(OOM_VICTIMS.get_ptr(&pid).is_some());
+    end.dying = u32::from(is_dying());
+    if let Ok(name) = bpf_get_current_comm() {
+        end.name = name;
+    }
+    if let Some(signal) = SIGNALS.get_ptr(&pid) {
+        // SAFETY: the entry lives as long as the program runs.
+        end.signal = unsafe { *signal };
+    }
+}
+
+/// The current process's parent, host pid.
+#[inline(always)]
+fn parent() -> u32 {
+    // SAFETY: a helper without arguments.
+    let task = unsafe { bpf_get_current_task() };
+    let parent: u64 = read::kernel(task, &OFFSETS.real_parent).unwrap_or(0);
+    read::kernel(parent, &OFFSETS.tgid).unwrap_or(0)
+}
+
+/// The current process ends; told if it is of a unix upstream.
+#[inline(always)]
+pub fn died(pid: u32) {
+    if BACKENDS.get_ptr(&pid).is_none() && BACKENDS.get_ptr(&parent()).is_none() {
+        return;
+    }
+    emit::in_place(&DEATH_UNKNOWN, Urgency::Whenever, |record| {
+        record.header = emit::header::<Death>(DEATH, pid, task::now());
+        end(pid, &mut record.end);
+    });
+}
+
+/// A signal is sent.
+#[btf_tracepoint(function = "signal_generate")]
+pub fn signal(ctx: BtfTracePointContext) -> i32 {
+    let number: u32 = ctx.arg(0);
+    if number >= 32 || FATAL & (1 << number) == 0 {
+        return 0;
+    }
+    let Some(target) = read::kernel::<u32>(ctx.arg(2), &OFFSETS.tgid) else {
+        return 0;
+    };
+    let info: u64 = ctx.arg(1);
+    let code = match info {
+        0 => 0,
+        1 => BY_KERNEL,
+        _ => read::kernel_at(info.wrapping_add(SI_CODE)).unwrap_or(0),
+    };
+    let signal = Signal {
+        at: task::now(),
+        code,
+        sender: task::pid(),
+        number,
+        padding: 0,
+        sender_name: bpf_get_current_comm().unwrap_or([0; COMM_LEN]),
+    };
+    let _ = SIGNALS.insert(&target, &signal, 0);
+    0
+}
+
+/// The OOM killer chose a process; kernels from 6.8 on pass the task.
+#[btf_tracepoint(function = "mark_victim")]
+pub fn oom_victim(ctx: BtfTracePointContext) -> i32 {
+    if let Some(pid) = read::kernel::<u32>(ctx.arg(0), &OFFSETS.tgid) {
+        let _ = OOM_VICTIMS.insert(&pid, &1, 0);
+    }
+    0
+}
+
+/// The OOM killer chose a process; kernels before 6.8 pass its pid.
+#[btf_tracepoint(function = "mark_victim")]
+pub fn oom_victim_pid(ctx: BtfTracePointContext) -> i32 {
+    let pid: u32 = ctx.arg(0);
+    let _ = OOM_VICTIMS.insert(&pid, &1, 0);
+    0
+}

@@ -1,0 +1,128 @@
+//! `sock_recv_length(struct sock *sk, int ret, int flags)` and `sock_send_length(…)`, since 6.5: what the worker read
+//! from and wrote to an upstream, TCP and unix alike. Without them the first byte's time, the upstream's own status,
+//! and the order of a close and a write are not known, nor how unix connections end.
+
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use tracer_ebpf::abi::{Connection, FIRST_BYTE, FLAG_RETRY, FLAG_UNIX, FirstByte};
+
+use crate::{
+    emit::{self, Urgency},
+    hooks::{attempt, resolver, state},
+    maps::CONNECTIONS,
+    syscall, task,
+};
+
+const EINTR: i32 = -4;
+const EAGAIN: i32 = -11;
+
+/// A socket was read.
+#[btf_tracepoint(function = "sock_recv_length")]
+pub fn received(ctx: BtfTracePointContext) -> i32 {
+    let (sk, length): (u64, i32) = (ctx.arg(0), ctx.arg(1));
+    let Some(connection) = CONNECTIONS.get_ptr_mut(&sk) else {
+        resolver::received(sk, length);
+        return 0;
+    };
+    // SAFETY: the entry lives as long as the program runs.
+    let connection: &mut Connection = unsafe { &mut *connection };
+    if length <= 0 {
+        ended(sk, connection, length);
+        return 0;
+    }
+    connection.last_received = task::now();
+    if connection.first_byte != 0 {
+        return 0;
+    }
+    connection.first_byte = connection.last_received;
+    head(connection, length);
+    // A retry's success, and an answer that nginx passes on, have no other sign while the connection is kept alive.
+    if connection.flags & FLAG_RETRY != 0 || matches!(connection.status, 502 | 504) {
+        emit::in_place(&UNKNOWN, Urgency::Whenever, |record| {
+            record.header =
+                emit::header::<FirstByte>(FIRST_BYTE, connection.header.pid, connection.first_byte);
+            record.socket = sk;
+            record.peer = connection.peer;
+            record.start = connection.start;
+            record.begun = connection.begun;
+            record.tries = connection.tries;
+            record.status = connection.status;
+            record.address_len =
+                attempt::address(connection.peer, &mut record.address).unwrap_or(0);
+        });
+    }
+    0
+}
+
+/// A socket was written.
+#[btf_tracepoint(function = "sock_send_length")]
+pub fn sent(ctx: BtfTracePointContext) -> i32 {
+    let (sk, length): (u64, i32) = (ctx.arg(0), ctx.arg(1));
+    let Some(connection) = CONNECTIONS.get_ptr_mut(&sk) else {
+        resolver::sent(sk, length);
+        return 0;
+    };
+    // SAFETY: as above.
+    let connection: &mut Connection = unsafe { &mut *connection };
+    if length < 0 {
+        failed(connection, length);
+        return 0;
+    }
+    connection.last_sent = task::now();
+    if connection.first_sent == 0 {
+        connection.first_sent = syscall::written::<u8>().unwrap_or(0);
+    }
+    0
+}
+
+/// A first byte of which nothing is known yet, in read-only data.
+static UNKNOWN: FirstByte = FirstByte::UNKNOWN;
+
+/// `recv()` gave 0 or an error. A unix socket has no later moment that is told.
+#[inline(always)]
+fn ended(sk: u64, connection: &mut Connection, length: i32) {
+    if length == EAGAIN || length == EINTR {
+        return;
+    }
+    if length == 0 {
+        connection.end_read = task::now();
+    } else {
+        failed(connection, length);
+    }
+    if connection.flags & FLAG_UNIX != 0 {
+        state::finish(sk, connection);
+    }
+}
+
+#[inline(always)]
+fn failed(connection: &mut Connection, length: i32) {
+    if length != EAGAIN && length != EINTR {
+        connection.transfer_error = length.unsigned_abs();
+        connection.transfer_error_at = task::now();
+    }
+}
+
+/// The first byte of a response, and the status in `HTTP/1.x NNN`.
+#[inline(always)]
+fn head(connection: &mut Connection, length: i32) {
+    let Some(first) = syscall::read::<u8>() else {
+        return;
+    };
+    connection.first_received = first;
+    if length < 12 {
+        return;
+    }
+    let Some(head) = syscall::read::<[u8; 12]>() else {
+        return;
+    };
+    if head[..7] != *b"HTTP/1." {
+        return;
+    }
+    let mut status = 0;
+    for digit in &head[9..12] {
+        if !digit.is_ascii_digit() {
+            return;
+        }
+        status = status * 10 + u16::from(digit - b'0');
+    }
+    connection.status = status;
+}

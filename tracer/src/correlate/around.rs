@@ -1,0 +1,140 @@
+//! What happened around the requests: backends that died or reset connections, name lookups, earlier failures of the
+//! same worker. Remembered briefly, joined by socket, process or worker.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::{Attempt, Case, Course, open::OpenCase};
+use crate::event::{Death, Dns, PeerClosed, Time, Upstream};
+
+/// Endings and deaths remembered.
+const ENDINGS: usize = 1024;
+/// Earlier failures remembered a worker, and for how long (nanoseconds).
+const EARLIER: usize = 8;
+const EARLIER_FOR: u64 = 60_000_000_000;
+/// Resolver steps remembered a worker, and for how long.
+const STEPS: usize = 16;
+const STEPS_FOR: u64 = 30_000_000_000;
+/// A death this near (nanoseconds) to the end of a unix connection is its upstream's.
+const NEAR: u64 = 500_000_000;
+
+/// The memory.
+#[derive(Debug, Default)]
+pub(super) struct Around {
+    endings: VecDeque<PeerClosed>,
+    deaths: VecDeque<Death>,
+    dns: HashMap<u32, VecDeque<Dns>>,
+    earlier: HashMap<u32, VecDeque<Attempt>>,
+}
+
+fn push<T>(queue: &mut VecDeque<T>, value: T, limit: usize) {
+    if queue.len() == limit {
+        queue.pop_front();
+    }
+    queue.push_back(value);
+}
+
+impl Around {
+    pub(super) fn peer_closed(&mut self, closed: PeerClosed) {
+        push(&mut self.endings, closed, ENDINGS);
+    }
+
+    pub(super) fn death(&mut self, death: Death) {
+        push(&mut self.deaths, death, ENDINGS);
+    }
+
+    pub(super) fn dns(&mut self, dns: Dns) {
+        push(self.dns.entry(dns.worker).or_default(), dns, STEPS);
+    }
+
+    /// The worker ended.
+    pub(super) fn ended(&mut self, worker: u32) {
+        self.dns.remove(&worker);
+        self.earlier.remove(&worker);
+    }
+
+    /// Remembers the failed attempts of a request that is over.
+    pub(super) fn failed(&mut self, case: &OpenCase) {
+        let failed = case
+            .request
+            .attempts
+            .iter()
+            .filter(|attempt| attempt.upstream.is_some() && !attempt.has_response());
+        let earlier = self.earlier.entry(case.worker).or_default();
+        for attempt in failed {
+            push(earlier, attempt.clone(), EARLIER);
+        }
+    }
+
+    /// How the upstream's end of an attempt went away.
+    pub(super) fn complete(&self, attempt: &mut Attempt) {
+        let Course::Connection(connection) = &attempt.course else {
+            return;
+        };
+        match (&connection.remote, connection.local) {
+            (Upstream::Inet(remote), Some(local)) => {
+                attempt.peer_closed = self
+                    .endings
+                    .iter()
+                    .rfind(|closed| {
+                        closed.local == local
+                            && closed.remote == *remote
+                            && closed.at >= connection.start
+                            && closed.at <= attempt.end.plus(NEAR)
+                    })
+                    .cloned();
+            }
+            (Upstream::Unix(_), _) => {
+                let Some(listener) = connection.listener_pid else {
+                    return;
+                };
+                attempt.deaths = self
+                    .deaths
+                    .iter()
+                    .filter(|death| death.pid == listener || death.parent == listener)
+                    .filter(|death| death.at >= attempt.start && death.at <= attempt.end.plus(NEAR))
+                    .cloned()
+                    .collect();
+            }
+            _ => {}
+        }
+    }
+
+    /// Where nginx tried no peer: what may have led to it.
+    pub(super) fn add(&self, case: &mut Case) {
+        if case
+            .attempts
+            .iter()
+            .any(|attempt| attempt.upstream.is_some())
+        {
+            return;
+        }
+        let young = |at: Time, span: u64| at <= case.time && case.time.since(at) < span;
+        if let Some(earlier) = self.earlier.get(&case.worker) {
+            case.earlier = earlier
+                .iter()
+                .filter(|attempt| young(attempt.end, EARLIER_FOR))
+                .cloned()
+                .collect();
+        }
+        if let Some(steps) = self.dns.get(&case.worker) {
+            case.dns = steps
+                .iter()
+                .filter(|step| young(step.at, STEPS_FOR))
+                .cloned()
+                .collect();
+        }
+    }
+
+    pub(super) fn forget(&mut self, now: Time) {
+        self.endings
+            .retain(|closed| now.since(closed.at) < EARLIER_FOR);
+        self.deaths
+            .retain(|death| now.since(death.at) < EARLIER_FOR);
+        for steps in self.dns.values_mut() {
+            steps.retain(|step| now.since(step.at) < STEPS_FOR);
+        }
+        for attempts in self.earlier.values_mut() {
+            attempts.retain(|attempt| now.since(attempt.end) < EARLIER_FOR);
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Memory stays bounded, whatever comes.
+
+use super::*;
+use crate::{
+    correlate::REQUESTS,
+    event::{Event, LogLine},
+};
+
+#[test]
+fn requests_without_an_end_are_forgotten_oldest_first() {
+    let mut scene = Scene::new();
+    for number in 0..100_000u32 {
+        let request = scene.request(1, 0xa, number.into()).begun(number);
+        drop(request.acts(&[Act::Begin, Act::Record(ClosedEarly)]));
+        scene.stream.clear();
+    }
+    let correlator = scene.correlator();
+    // A tick's worth more at most.
+    assert!(correlator.requests.len() <= REQUESTS + 1000);
+    assert!(correlator.open.is_empty());
+    // The latest is still there.
+    scene.request(1, 0xa, 99_999).begun(99_999).answers(502);
+    assert_eq!(scene.verdicts()[0].cause, "backend-closed-early");
+}
+
+#[test]
+fn what_settled_leaves_nothing_behind() {
+    let mut scene = Scene::new();
+    for number in 0..1000u32 {
+        let request = scene.request(1, 0xa, number.into()).begun(number);
+        drop(request.fails(NoRoute).served());
+    }
+    scene.wait(SECOND);
+    let correlator = scene.correlator();
+    assert!(correlator.requests.is_empty());
+    assert!(correlator.settling.is_empty() && correlator.open.is_empty());
+    assert_eq!(scene.so_far().len(), 1000);
+}
+
+#[test]
+fn healthy_connections_are_remembered_briefly() {
+    let mut scene = Scene::new();
+    for number in 0..10_000u32 {
+        let request = scene.request(1, 0xa, number.into()).begun(number);
+        drop(request.served_and_closed());
+    }
+    scene.wait(SECOND);
+    assert!(scene.correlator().requests.is_empty());
+    assert!(scene.correlator().settling.is_empty());
+}
+
+#[test]
+fn lines_that_nobody_claims_are_forgotten() {
+    let mut scene = Scene::new();
+    for connection in 0..100_000 {
+        let at = scene.now;
+        scene.feed(Event::LogLine(LogLine {
+            at,
+            connection,
+            ..LogLine::default()
+        }));
+    }
+    assert!(scene.correlator().lines.len() <= 16_384);
+    scene.wait(6 * SECOND);
+    assert_eq!(scene.correlator().lines.len(), 0);
+}

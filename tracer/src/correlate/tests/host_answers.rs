@@ -1,0 +1,98 @@
+//! What the host is asked, and how long a case waits for it.
+
+use super::*;
+
+/// Longer than a case waits.
+const TOO_LATE: u64 = 400 * MS;
+
+#[test]
+fn a_late_answer_within_patience_is_used() {
+    let mut scene = Scene::new();
+    scene.delay = 200 * MS;
+    scene.request(1, 0xa, 5).fails(RefusedByPeer).answers(502);
+    let cases = scene.cases();
+    assert_eq!(cases.len(), 1);
+    assert!(cases[0].attempts[0].facts.listener.is_some());
+}
+
+#[test]
+fn after_patience_a_case_closes_without_the_answer() {
+    let mut scene = Scene::new();
+    scene.delay = TOO_LATE;
+    scene.request(1, 0xa, 5).fails(RefusedByPeer).answers(502);
+    scene.wait(300 * MS);
+    let [case] = scene.so_far() else {
+        panic!("{:#?}", scene.so_far());
+    };
+    let facts = &case.attempts[0].facts;
+    assert_eq!(facts.listener, None);
+    assert_eq!(facts.unanswered.len(), 1);
+}
+
+#[test]
+fn a_case_closes_as_soon_as_all_is_answered() {
+    let mut scene = Scene::new();
+    scene.delay = MS;
+    scene.request(1, 0xa, 5).fails(RefusedByPeer).answers(502);
+    scene.wait(2 * MS);
+    assert_eq!(scene.so_far().len(), 1);
+}
+
+#[test]
+fn the_same_failure_just_after_asks_no_more_and_has_the_answer() {
+    let mut scene = Scene::new();
+    for connection in 5..15 {
+        scene
+            .request(1, connection, connection)
+            .fails(RefusedByPeer)
+            .answers(502);
+        scene.wait(10 * MS);
+    }
+    assert_eq!(scene.asked_listeners().len(), 1);
+    let cases = scene.cases();
+    assert_eq!(cases.len(), 10);
+    assert!(
+        cases
+            .iter()
+            .all(|case| case.attempts[0].facts.listener.is_some())
+    );
+}
+
+#[test]
+fn a_retransmit_asks_for_the_queue_and_the_fullest_view_counts() {
+    let mut scene = Scene::new();
+    let begun = scene.request(1, 0xa, 5).acts(&[Act::Begin]);
+    let start = begun.under();
+    for queue in [3, 129, 7] {
+        scene.wait(SECOND);
+        scene.queue = queue;
+        scene.play(&mut start.clone(), Act::Retransmit(QueueFull));
+    }
+    scene.wait(SECOND);
+    scene.queue = 0;
+    let mut under = start;
+    scene.play(&mut under, Act::Record(QueueFull));
+    scene.play(&mut under, Act::Answer(504));
+    assert_eq!(scene.asked_listeners().len(), 4);
+    let cases = scene.cases();
+    let facts = &cases[0].attempts[0].facts;
+    let queue = |view: &Option<crate::event::fact::ListenerView>| {
+        view.as_ref().map(|view| view.exact[0].queue)
+    };
+    assert_eq!(queue(&facts.queue_at_retransmit), Some(129));
+    assert_eq!(queue(&facts.listener), Some(0));
+    let verdict = crate::causes::judge(&cases[0]).expect("a verdict");
+    assert_eq!(verdict.cause, "accept-queue-full");
+}
+
+#[test]
+fn an_own_address_is_known_without_the_host() {
+    let mut scene = Scene::new();
+    scene.delay = TOO_LATE;
+    scene.request(1, 0xa, 5).fails(QueueFull).answers(504);
+    let verdicts = scene.verdicts();
+    assert_eq!(
+        verdicts[0].cause, "unexplained",
+        "silence of an own address may be its queue"
+    );
+}

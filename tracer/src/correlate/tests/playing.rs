@@ -1,0 +1,89 @@
+//! A request of an example, told as a chain: `scene.request(1, 0xa, 5).fails(Refused).answers(502)`.
+
+use super::{
+    kinds::Kind,
+    scene::{Act, Request, Scene, attempt},
+};
+use crate::event::{Connection, Event, Time};
+
+/// A request of an example, played act by act, 30 µs each.
+pub(super) struct Playing<'a> {
+    scene: &'a mut Scene,
+    request: Request,
+}
+
+impl<'a> Playing<'a> {
+    pub(super) fn new(scene: &'a mut Scene, request: Request) -> Self {
+        Self { scene, request }
+    }
+
+    /// Another request than any before in its peer object, by nginx's milliseconds.
+    pub(super) fn begun(mut self, begun: u32) -> Self {
+        self.request.peer.begun = begun;
+        self
+    }
+
+    pub(super) fn tries(mut self, tries: u32) -> Self {
+        self.request.tries = tries;
+        self
+    }
+
+    pub(super) fn line(mut self, line: &str) -> Self {
+        line.clone_into(&mut self.request.line);
+        self
+    }
+
+    pub(super) fn acts(mut self, acts: &[Act]) -> Self {
+        for &act in acts {
+            self.scene.wait(30_000);
+            self.scene.play(&mut self.request, act);
+        }
+        self
+    }
+
+    /// An attempt fails.
+    pub(super) fn fails(self, kind: Kind) -> Self {
+        self.acts(&attempt(kind))
+    }
+
+    pub(super) fn waits(self, nanoseconds: u64) -> Self {
+        self.scene.wait(nanoseconds);
+        self
+    }
+
+    /// An attempt is answered; its connection is kept alive.
+    pub(super) fn served(self) -> Self {
+        self.acts(&[Act::Begin, Act::FirstByte])
+    }
+
+    /// An attempt is answered, and its connection closed.
+    pub(super) fn served_and_closed(self) -> Self {
+        self.acts(&[Act::Begin, Act::Record(Kind::Served)])
+    }
+
+    /// nginx makes an error answer.
+    pub(super) fn answers(self, status: u16) {
+        let _ = self.acts(&[Act::Answer(status)]);
+    }
+
+    /// The first byte on a connection that was opened at some time before.
+    pub(super) fn first_byte_of(mut self, start: Time) {
+        self.request.start = start;
+        let _ = self.acts(&[Act::FirstByte]);
+    }
+
+    /// The request as it is now.
+    pub(super) fn under(self) -> Request {
+        self.request
+    }
+
+    /// The record of an attempt, changed.
+    pub(super) fn closes(self, kind: Kind, change: impl FnOnce(&mut Connection)) -> Self {
+        let playing = self.acts(&[Act::Begin]);
+        playing.scene.wait(30_000);
+        let mut connection = kind.connection(&playing.request, playing.scene.now);
+        change(&mut connection);
+        playing.scene.feed(Event::Connection(Box::new(connection)));
+        playing
+    }
+}

@@ -1,0 +1,119 @@
+//! The upstream's own end of a connection, where it is in the worker's network namespace: the answer to
+//! [`Question::PeerSocket`].
+//!
+//! A connection that `accept()` has not taken yet has no inode (`sk->sk_socket` is null).
+//!
+//! [`Question::PeerSocket`]: crate::event::Question::PeerSocket
+
+use std::net::SocketAddr;
+
+use anyhow::{Context as _, Result};
+
+use super::{
+    owner::Owners,
+    sock_diag::{self, Query, TIME_WAIT, TcpSocket},
+};
+use crate::{
+    event::{Time, fact::PeerSocketView},
+    process::Netns,
+};
+
+/// More sockets than one local port of nginx's has.
+const SOCKETS: usize = 4096;
+
+/// Looks in the worker's network namespace. `local` is nginx's end.
+///
+/// # Errors
+/// The worker is gone, its namespace cannot be entered, or the kernel lists no sockets.
+pub(super) fn view(
+    worker: u32,
+    local: SocketAddr,
+    remote: SocketAddr,
+    owners: &mut Owners,
+    now: Time,
+) -> Result<PeerSocketView> {
+    let netns =
+        Netns::of(worker).with_context(|| format!("network namespace of worker {worker}"))?;
+    let Some(socket) = netns.within(|| find(local, remote))? else {
+        return Ok(PeerSocketView::default());
+    };
+    let owner = (socket.inode != 0)
+        .then(|| {
+            owners
+                .find(&[socket.inode], netns.id(), now)
+                .remove(&socket.inode)
+        })
+        .flatten();
+    Ok(PeerSocketView {
+        found: true,
+        accepted: socket.inode != 0,
+        unread: socket.receive_queue,
+        owner,
+    })
+}
+
+fn find(local: SocketAddr, remote: SocketAddr) -> Result<Option<TcpSocket>> {
+    let mut found = None;
+    // A v6 listener may have taken a v4 connection.
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        if family == libc::AF_INET && local.is_ipv6() {
+            continue;
+        }
+        let query = Query {
+            family,
+            states: sock_diag::CONNECTED,
+            remote_port: local.port(),
+            limit: SOCKETS,
+        };
+        sock_diag::tcp(query, |socket| {
+            let same = |one: SocketAddr, other: SocketAddr| {
+                one.port() == other.port() && one.ip().to_canonical() == other.ip().to_canonical()
+            };
+            if socket.state != TIME_WAIT && same(socket.local, remote) && same(socket.remote, local)
+            {
+                found = Some(socket);
+            }
+        })
+        .context("list TCP connections by sock_diag")?;
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn a_connection_not_yet_accepted_has_no_owner() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (local, remote) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
+        let own = std::process::id();
+        let look = || view(own, local, remote, &mut Owners::default(), Time(1)).unwrap();
+        let before = look();
+        assert!(before.found && !before.accepted && before.owner.is_none());
+        let accepted = listener.accept().unwrap();
+        let after = look();
+        assert!(after.found && after.accepted);
+        assert_eq!(after.owner.map(|owner| owner.pid), Some(own));
+        drop(accepted);
+    }
+
+    #[test]
+    fn a_connection_that_is_not_here_is_not_found() {
+        let (local, remote) = (
+            "127.0.0.1:1".parse().unwrap(),
+            "127.0.0.1:2".parse().unwrap(),
+        );
+        let view = view(
+            std::process::id(),
+            local,
+            remote,
+            &mut Owners::default(),
+            Time(1),
+        );
+        assert_eq!(view.unwrap(), PeerSocketView::default());
+    }
+}

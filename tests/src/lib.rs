@@ -25,6 +25,7 @@ pub mod selection;
 pub mod service;
 pub mod session;
 pub mod site;
+pub mod spacing;
 pub mod stage;
 pub mod tracer;
 pub mod tun;

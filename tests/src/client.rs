@@ -5,14 +5,14 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use crate::{http2, programs};
+use crate::http2;
+pub use crate::tls::Tls;
 
 /// The Host header of every request.
 pub const HOST: &str = "shop.test";
@@ -184,59 +184,5 @@ pub fn status(answer: &[u8]) -> Result<u16> {
     match line.split(' ').nth(1).map(str::parse) {
         Some(Ok(status)) if line.starts_with("HTTP/1.") => Ok(status),
         _ => bail!("no status line: {line:?}"),
-    }
-}
-
-/// A connection over TLS, by `openssl s_client`, which this project tests with rather than link a
-/// TLS library. The child ends with it.
-#[derive(Debug)]
-pub struct Tls {
-    child: Child,
-    input: ChildStdin,
-    output: ChildStdout,
-}
-
-impl Tls {
-    /// Connects to 127.0.0.1:443 and offers this ALPN protocol.
-    pub fn connect(protocol: &str) -> Result<Self> {
-        let mut child = programs::command("openssl")?
-            .args(["s_client", "-quiet", "-connect", "127.0.0.1:443", "-alpn"])
-            .arg(protocol)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .context("cannot start openssl s_client")?;
-        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
-            bail!("openssl s_client without pipes");
-        };
-        Ok(Self {
-            child,
-            input,
-            output,
-        })
-    }
-}
-
-impl Read for Tls {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        self.output.read(buffer)
-    }
-}
-
-impl Write for Tls {
-    fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
-        self.input.write(buffer)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.input.flush()
-    }
-}
-
-impl Drop for Tls {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
     }
 }

@@ -3,6 +3,8 @@
 //! Listens on `127.0.0.1:80` and `[::1]:80` of the test's network namespace, its workers run as
 //! `nobody`, and its error log has the level that nginx has when nobody sets one.
 
+mod command;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -14,7 +16,8 @@ use crate::error_log::LogLine;
 use crate::folder::Folder;
 use crate::netns::Netns;
 use crate::wait::{PATIENCE, until};
-use crate::{client, process, programs};
+use crate::{client, process};
+use command::{arranged, libraries};
 
 /// What differs from test to test; everything in nginx's own words.
 #[derive(Clone, Debug)]
@@ -225,74 +228,4 @@ impl Drop for Nginx {
             process::end(&mut self.child, libc::SIGKILL);
         }
     }
-}
-
-/// Gives `outer`, which becomes `inner`, the libraries of `inner`.
-fn libraries(inner: &Command, outer: &mut Command) {
-    let path = inner
-        .get_envs()
-        .find(|(name, _)| *name == "LD_LIBRARY_PATH");
-    if let Some((name, Some(path))) = path {
-        outer.env(name, path);
-    }
-}
-
-/// A command for the nginx of `tree`, which becomes its root in a mount namespace of its own; its
-/// process is the command's, and the host's devices and temporary files are there.
-fn rooted(tree: &Path) -> Result<Command> {
-    let mut command = programs::command("unshare")?;
-    command
-        .args(["--mount", "--propagation", "private", "sh", "-c"])
-        .arg(
-            "tree=$1; temporary=$2; shift 2; mkdir -p $tree$temporary \
-             && mount --rbind /dev $tree/dev && mount --rbind /proc $tree/proc \
-             && mount --bind $temporary $tree$temporary \
-             && exec chroot $tree /usr/sbin/nginx \"$@\"",
-        )
-        .arg("sh")
-        .arg(tree)
-        .arg(std::env::temp_dir());
-    Ok(command)
-}
-
-/// Writes the configuration and gives the command that starts it.
-fn arranged(netns: &Netns, folder: &Folder, config: &Config) -> Result<Command> {
-    let at = folder.path().display();
-    let Config {
-        workers,
-        main,
-        events,
-        http,
-        server,
-        error_log,
-        tree,
-    } = config;
-    let error_log = error_log
-        .clone()
-        .unwrap_or_else(|| format!("{at}/error.log error"));
-    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .map(|kind| format!("{kind}_temp_path {at}/{kind};\n"))
-        .concat();
-    let text = format!(
-        "daemon off; user nobody nogroup; worker_processes {workers}; pid {at}/nginx.pid;\n\
-         error_log {error_log};\n{main}\n\
-         events {{ {events} }}\n\
-         http {{\n{temporary}access_log off;\n{http}\n\
-         server {{\nlisten 127.0.0.1:80; listen [::1]:80;\n\
-         location = /ready {{ return 200 ok; }}\n{server}\n}}\n}}\n"
-    );
-    let file = folder.join("nginx.conf");
-    std::fs::write(&file, text)?;
-    let mut command = match tree {
-        Some(tree) => rooted(tree)?,
-        None => programs::command("nginx")?,
-    };
-    netns.place(&mut command);
-    command
-        .arg("-p")
-        .arg(folder.path())
-        .arg("-c")
-        .arg(file)
-        .stdin(Stdio::null());
-    Ok(command)
 }

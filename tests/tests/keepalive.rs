@@ -3,7 +3,7 @@
 //! Forced: a stopped worker finds the client's request and the backend's FIN or RST at once, as a
 //! busy one does. Natural: requests spaced around the backend's idle timeout.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use tests::client::Answer;
@@ -12,6 +12,7 @@ use tests::process;
 use tests::service::Service;
 use tests::session::Session;
 use tests::site::{Sent, Site};
+use tests::spacing;
 use tests::stage::{Fault, Load, Stage};
 use tests::tracer::Tracer;
 use tests::wait::{PATIENCE, until};
@@ -155,56 +156,22 @@ fn a_get_on_a_connection_older_than_the_tracer() -> Result<()> {
     forced("GET", "close", by_fin().masked_by(BACKEND), true)
 }
 
-/// Requests of this method, spaced so that they fall around the end of the backend's patience: a
-/// little later when the last one found the connection open, a little earlier when it did not.
-fn natural(method: &'static str, count: usize, expected: Expected) -> Result<()> {
-    const IDLE: Duration = Duration::from_millis(20);
-    const STEP: Duration = Duration::from_micros(50);
+fn natural(method: &'static str, expected: Expected) -> Result<()> {
     let mut stage = Stage::new()?;
     stage.config.workers = 1;
-    let idle = IDLE.as_millis().to_string();
-    let _service = Service::start(&stage.netns, &[BACKEND, "keepalive", &idle])?;
+    let _service = spacing::impatient(&stage.netns, BACKEND)?;
     let site = stage.start(vec![kept(0, expected)])?;
     let tracer = Tracer::follow(site.nginx.master)?;
-    let mut session = Session::open(&site.netns)?;
-    let mut pause = IDLE;
-    let mut answers = Vec::new();
-    for number in 0..count {
-        std::thread::sleep(pause);
-        let path = format!("/fail0/{number}");
-        let asked = Instant::now();
-        let heard = session.ask(method, &path)?;
-        match heard.value("X-Served") {
-            Some("1") => pause = pause.saturating_sub(STEP).max(IDLE / 2),
-            Some(_) => pause = (pause + STEP).min(IDLE * 2),
-            None => {}
-        }
-        let status = heard.status;
-        answers.push((
-            method,
-            Answer {
-                path,
-                status,
-                asked,
-            },
-        ));
-    }
-    let logged = site.nginx.log()?;
-    let failed: Vec<&str> = logged.iter().map(|line| line.request.as_str()).collect();
-    println!(
-        "{} of {count} {method}s raced, pause {pause:?} at the end",
-        failed.len()
-    );
-    let sent = site.sent_where(answers, |line| failed.contains(&line));
+    let sent = spacing::around_the_idle_timeout(&site, method, 500)?;
     site.check(&sent, tracer).map(drop)
 }
 
 #[test]
 fn five_hundred_posts_around_the_idle_timeout() -> Result<()> {
-    natural("POST", 500, by_fin())
+    natural("POST", by_fin().inferred())
 }
 
 #[test]
 fn five_hundred_gets_around_the_idle_timeout() -> Result<()> {
-    natural("GET", 500, by_fin().masked_by(BACKEND))
+    natural("GET", by_fin().inferred().masked_by(BACKEND))
 }

@@ -52,7 +52,7 @@ const MODES: [(&str, &str, &str); 5] = [
     // nginx asks on after this one, until its own timer.
     ("formerr", "110: Operation timed out)", "FORMERR"),
     ("notimp", "4: Unimplemented)", "NOTIMP"),
-    ("empty", "3: Host not found)", "no address"),
+    ("empty", "3: Host not found)", "address"),
 ];
 
 #[test]
@@ -81,7 +81,7 @@ fn the_server_refuses_or_is_silent() -> Result<()> {
     check(
         &[
             ("refused", "5: Operation refused)", "REFUSED"),
-            ("silence", "110: Operation timed out)", "no answer"),
+            ("silence", "110: Operation timed out)", "answer"),
         ],
         "ipv6=off",
     )

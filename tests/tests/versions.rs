@@ -7,7 +7,9 @@ use tests::expected::Expected;
 use tests::programs;
 use tests::selection::Selection;
 use tests::service::Service;
+use tests::spacing;
 use tests::stage::{Fault, Load, Stage};
+use tests::tracer::Tracer;
 
 const LOAD: Load = Load {
     failing: 5,
@@ -80,4 +82,28 @@ fn trixie_refuses_two_lengths() -> Result<()> {
 #[test]
 fn sid_refuses_two_lengths() -> Result<()> {
     two_lengths("sid_refuses_two_lengths", "sid")
+}
+
+/// Since 1.29.7 nginx keeps the connections of a group alive without being told to: so it races, too.
+#[test]
+fn sid_races_without_any_directive() -> Result<()> {
+    let Some(mut stage) = stage("sid_races_without_any_directive", "sid")? else {
+        return Ok(());
+    };
+    stage.config.workers = 1;
+    let upstream = "127.0.0.1:9001";
+    let _service = spacing::impatient(&stage.netns, upstream)?;
+    let logged = "upstream prematurely closed connection while reading | (104: | (32: ";
+    let expected = Expected::connected("keepalive-race", upstream, logged)
+        .reused()
+        .inferred()
+        .says("idle")
+        .or_errno(Some("EPIPE"))
+        .or_errno(Some("ECONNRESET"));
+    let fault = Fault::location("proxy_pass http://own;", expected)
+        .with(format!("upstream own {{ server {upstream}; }}\n"));
+    let site = stage.start(vec![fault])?;
+    let tracer = Tracer::follow(site.nginx.master)?;
+    let sent = spacing::around_the_idle_timeout(&site, "POST", 300)?;
+    site.check(&sent, tracer).map(drop)
 }

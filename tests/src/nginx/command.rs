@@ -1,0 +1,81 @@
+//! nginx's configuration as a file, and the command that starts it.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::Result;
+
+use super::Config;
+use crate::folder::Folder;
+use crate::netns::Netns;
+use crate::programs;
+
+/// Gives `outer`, which becomes `inner`, the libraries of `inner`.
+pub(super) fn libraries(inner: &Command, outer: &mut Command) {
+    let path = inner
+        .get_envs()
+        .find(|(name, _)| *name == "LD_LIBRARY_PATH");
+    if let Some((name, Some(path))) = path {
+        outer.env(name, path);
+    }
+}
+
+/// A command for the nginx of `tree`, which becomes its root in a mount namespace of its own; its
+/// process is the command's, and the host's devices and temporary files are there.
+fn rooted(tree: &Path) -> Result<Command> {
+    let mut command = programs::command("unshare")?;
+    command
+        .args(["--mount", "--propagation", "private", "sh", "-c"])
+        .arg(
+            "tree=$1; temporary=$2; shift 2; mkdir -p $tree$temporary \
+             && mount --rbind /dev $tree/dev && mount --rbind /proc $tree/proc \
+             && mount --bind $temporary $tree$temporary \
+             && exec chroot $tree /usr/sbin/nginx \"$@\"",
+        )
+        .arg("sh")
+        .arg(tree)
+        .arg(std::env::temp_dir());
+    Ok(command)
+}
+
+/// Writes the configuration and gives the command that starts it.
+pub(super) fn arranged(netns: &Netns, folder: &Folder, config: &Config) -> Result<Command> {
+    let at = folder.path().display();
+    let Config {
+        workers,
+        main,
+        events,
+        http,
+        server,
+        error_log,
+        tree,
+    } = config;
+    let error_log = error_log
+        .clone()
+        .unwrap_or_else(|| format!("{at}/error.log error"));
+    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|kind| format!("{kind}_temp_path {at}/{kind};\n"))
+        .concat();
+    let text = format!(
+        "daemon off; user nobody nogroup; worker_processes {workers}; pid {at}/nginx.pid;\n\
+         error_log {error_log};\n{main}\n\
+         events {{ {events} }}\n\
+         http {{\n{temporary}access_log off;\n{http}\n\
+         server {{\nlisten 127.0.0.1:80; listen [::1]:80;\n\
+         location = /ready {{ return 200 ok; }}\n{server}\n}}\n}}\n"
+    );
+    let file = folder.join("nginx.conf");
+    std::fs::write(&file, text)?;
+    let mut command = match tree {
+        Some(tree) => rooted(tree)?,
+        None => programs::command("nginx")?,
+    };
+    netns.place(&mut command);
+    command
+        .arg("-p")
+        .arg(folder.path())
+        .arg("-c")
+        .arg(file)
+        .stdin(Stdio::null());
+    Ok(command)
+}

@@ -141,9 +141,26 @@ fn connected(pid: u32, worker: &Worker, peer: u64, sk: u64) {
         let connection: &mut Connection = unsafe { &mut *connection };
         connection.established = task::now();
         connection.listener_pid = listener;
+        keep_address(connection, peer);
         let _ = BACKENDS.insert(&listener, &1, 0);
     }
 }
+
+/// Where a unix connection leads: `pc->sockaddr` lies in nginx's configuration, and is taken from `pc` at the request's
+/// end, before its answer.
+#[inline(always)]
+fn keep_address(connection: &mut Connection, peer: u64) {
+    if connection.flags & FLAG_UNIX != 0 {
+        connection.flow.reserved[ADDRESS] = read::user(peer.wrapping_add(PC_SOCKADDR)).unwrap_or(0);
+        connection.flow.reserved[ADDRESS_LEN] =
+            u64::from(read::user::<u32>(peer.wrapping_add(PC_SOCKLEN)).unwrap_or(0));
+    }
+}
+
+/// In a unix connection's unused flow: its `pc->sockaddr` and `pc->socklen`.
+pub const ADDRESS: usize = 0;
+/// See [`ADDRESS`].
+pub const ADDRESS_LEN: usize = 1;
 
 /// `SO_PEERCRED` of a unix socket: who called `listen()`, host pid.
 #[inline(always)]
@@ -177,6 +194,7 @@ fn reused(pid: u32, worker: &Worker, peer: u64, sk: u64) {
     if connection.last_received != 0 {
         connection.idle = now.saturating_sub(connection.last_received);
     }
+    keep_address(connection, peer);
     connection.peer = peer;
     connection.begun = worker.begun;
     connection.tries = worker.tries;
@@ -234,11 +252,17 @@ fn failed(pid: u32, worker: &Worker, peer: u64, code: i32) {
 pub fn address(peer: u64, into: &mut [u8; SOCKADDR_LEN]) -> Option<u32> {
     let address: u64 = read::user(peer.wrapping_add(PC_SOCKADDR))?;
     let len: u32 = read::user(peer.wrapping_add(PC_SOCKLEN))?;
+    address_at(address, into)?;
+    Some(len)
+}
+
+/// Copies a sockaddr of nginx's.
+#[inline(always)]
+pub fn address_at(address: u64, into: &mut [u8; SOCKADDR_LEN]) -> Option<()> {
     // A sockaddr has room for its family only: a full sockaddr_un may cross into the next object, which the length
     // then hides.
     // SAFETY: the helper checks the address itself.
-    unsafe { bpf_probe_read_user_buf(address as *const u8, into) }.ok()?;
-    Some(len)
+    unsafe { bpf_probe_read_user_buf(address as *const u8, into) }.ok()
 }
 
 /// `pc->local->sockaddr`, if it looks like one (the member moves in builds without SSL).

@@ -142,11 +142,13 @@ pub fn write(sk: u64, connection: &mut Connection) {
         emit::record(connection, urgency);
         return;
     }
-    // The worker reads or answers: its peer object still says where the connection leads.
     emit::in_place(&UNIX_UNKNOWN, urgency, |record| {
         record.connection = *connection;
         record.connection.header.len = size_of::<UnixConnection>() as u16;
-        record.address_len = attempt::address(connection.peer, &mut record.address).unwrap_or(0);
+        let address = connection.flow.reserved[attempt::ADDRESS];
+        if attempt::address_at(address, &mut record.address).is_some() {
+            record.address_len = connection.flow.reserved[attempt::ADDRESS_LEN] as u32;
+        }
     });
 }
 

@@ -77,14 +77,22 @@ impl<'a> Scene<'a> {
         (told && !faulted).then_some(status)
     }
 
-    /// How the upstream's own end was closed, where that is on this host and came before what is seen at nginx's.
+    /// How the upstream's own end was reset, or went with its process, where that is on this host and came before what
+    /// is seen at nginx's.
     pub(super) fn peer_closed(&self) -> Option<&'a PeerClosed> {
         let c = self.connection()?;
         let seen = ending(c).map_or(c.closed, |ending| ending.reset_after.unwrap_or(ending.at));
         self.attempt?
             .peer_closed
             .as_ref()
-            .filter(|closed| closed.at <= seen)
+            .filter(|closed| closed.reset.is_some() || closed.death.is_some())
+            .filter(|closed| closed.at <= seen.plus(RST_TOLD))
+    }
+
+    /// Who closed the upstream's own end after nginx had given the connection up: it had accepted it.
+    pub(super) fn accepted_by(&self) -> Option<&'a PeerClosed> {
+        let closed = self.attempt?.peer_closed.as_ref()?;
+        (closed.reset.is_none() && closed.death.is_none()).then_some(closed)
     }
 
     /// The process at the other end of a TCP connection that was ending as it closed.
@@ -125,6 +133,9 @@ impl<'a> Scene<'a> {
 
 /// First byte of a TLS record that carries a handshake, or an alert.
 pub(super) const TLS_HANDSHAKE: u8 = 0x16;
+/// A RST is told just after it was sent (`tcp_send_active_reset`), and within one host received while it is sent
+/// (nanoseconds).
+const RST_TOLD: u64 = 5_000_000;
 /// See [`TLS_HANDSHAKE`].
 pub(super) const TLS_ALERT: u8 = 0x15;
 

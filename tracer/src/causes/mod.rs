@@ -42,7 +42,7 @@ mod wording;
 use self::{catalogue::Cause, finding::Finding, scene::Scene};
 use crate::{
     correlate::{Attempt, Case, Course},
-    event::{LogCall, Time},
+    event::{LogCall, Time, Upstream},
     verdict::{AttemptVerdict, Evidence, Request, Verdict},
 };
 
@@ -139,7 +139,10 @@ fn telling_attempt(case: &Case) -> Option<&Attempt> {
 /// nginx logs each failure before it closes the socket: a line between the attempts is of one whose record is lost. Where
 /// that came after the attempt told of, or no failed attempt is left, the cause may be its own.
 fn log_of_unseen<'a>(case: &'a Case, told: Option<&Attempt>) -> Option<&'a LogCall> {
-    let told = told?;
+    // Of a unix connection the record is written when its end is read, before nginx logs.
+    let told = told.filter(|told| {
+        !matches!(&told.course, Course::Connection(c) if matches!(c.remote, Upstream::Unix(_)))
+    })?;
     let next = case
         .attempts
         .iter()

@@ -111,7 +111,7 @@ fn slow(scene: &Scene<'_>) -> Option<Finding> {
         .as_ref()
         .filter(|view| view.found && view.accepted);
     let answering = response_began(c) && !scene.in_tls(c);
-    if view.is_none() && !answering && may_be_queued(scene, c) {
+    if view.is_none() && scene.accepted_by().is_none() && !answering && may_be_queued(scene, c) {
         return None;
     }
     let from = c.reused_at.or(c.last_sent).or(c.established);
@@ -131,10 +131,17 @@ fn slow(scene: &Scene<'_>) -> Option<Finding> {
             wording::duration(silence)
         ))
     };
-    let finding = match view {
-        Some(view) => accepted(finding, c, view, scene),
-        None if answering => finding,
-        None => finding.unless(
+    let finding = match (view, scene.accepted_by()) {
+        (Some(view), _) => accepted(finding, c, view, scene),
+        (None, Some(closed)) => finding.fact(
+            "peer",
+            format!(
+                "{} (pid {}) had accepted it, and closed it after nginx did",
+                closed.name, closed.pid
+            ),
+        ),
+        (None, None) if answering => finding,
+        (None, None) => finding.unless(
             false,
             "whether its program accepted the connection and read the request",
         ),

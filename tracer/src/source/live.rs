@@ -150,6 +150,19 @@ impl Live {
             let Some(record) = ring.next() else { break };
             match decode::record(&record, self.probes.reasons()) {
                 Ok(Event::Process(process)) => processes.push(process),
+                Ok(Event::PeerClosed(mut closed)) => {
+                    if let Some(death) = &mut closed.death {
+                        death.unit = crate::process::unit(death.pid);
+                    }
+                    events.push(Event::PeerClosed(closed));
+                    continue;
+                }
+                Ok(Event::Death(mut death)) => {
+                    // It may be a zombie already, which keeps its cgroup until it is reaped.
+                    death.unit = crate::process::unit(death.pid);
+                    events.push(Event::Death(death));
+                    continue;
+                }
                 Ok(event) => {
                     events.push(event);
                     continue;

@@ -64,8 +64,8 @@ impl Kind {
             Slow => "backend-slow",
             OutOfFiles => "fd-limit",
             Busy => "no-live-upstreams",
-            // The race on a kept-alive connection is told elsewhere.
-            Stale | Aborted | Served => "unexplained",
+            Stale => "keepalive-race",
+            Aborted | Served => "unexplained",
         }
     }
 

@@ -88,7 +88,7 @@ fn a_recycled_peer_is_seen_after_a_stale_connection_too() {
     assert_eq!(
         told,
         [
-            (Some(5), "unexplained", true, 3),
+            (Some(5), "keepalive-race", true, 3),
             (Some(6), "no-route", false, 1)
         ]
     );

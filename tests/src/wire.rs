@@ -1,7 +1,7 @@
 //! A cable between two namespaces that this program carries packet by packet, and can hold up: what
 //! passes on a real network between a SYN and the ACK after it happens here when a test says so.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
@@ -59,9 +59,9 @@ impl Wire {
         self.gate.closed.store(true, Ordering::Relaxed);
     }
 
-    /// Waits until at least so many packets wait.
+    /// Waits until packets of at least so many connections wait.
     pub fn holds(&self, count: usize) -> Result<()> {
-        until("packets on the wire", PATIENCE, || {
+        until("connections on the wire", PATIENCE, || {
             Ok((self.gate.held.load(Ordering::Relaxed) >= count).then_some(()))
         })
     }
@@ -93,7 +93,8 @@ fn carry(ends: &mut [File], gate: &Gate) {
                 drop(far.write(&packet));
             }
         }
-        gate.held.store(waiting.len(), Ordering::Relaxed);
+        let ports: BTreeSet<_> = waiting.iter().filter_map(|packet| source(packet)).collect();
+        gate.held.store(ports.len(), Ordering::Relaxed);
         let mut polls = [near.as_raw_fd(), far.as_raw_fd()].map(|fd| libc::pollfd {
             fd,
             events: libc::POLLIN,
@@ -113,6 +114,12 @@ fn carry(ends: &mut [File], gate: &Gate) {
             drop(near.write(&packet[..length]));
         }
     }
+}
+
+/// The source port of TCP over IPv4.
+fn source(packet: &[u8]) -> Option<[u8; 2]> {
+    let header = usize::from(packet.first()? & 0x0f) * 4;
+    packet.get(header..header + 2)?.try_into().ok()
 }
 
 /// Whether it is TCP over IPv4 without the SYN flag.

@@ -220,6 +220,7 @@ impl Session {
                 self.verdicts.take(&verdict)?;
             }
         }
+        self.verdicts.given_up(self.correlator.given_up());
         self.verdicts.finish()
     }
 }

@@ -140,6 +140,11 @@ impl Verdicts {
         self.summary.lost(events);
     }
 
+    /// Requests that were given up.
+    pub(super) fn given_up(&mut self, requests: u64) {
+        self.summary.given_up(requests);
+    }
+
     /// The end: what is folded, then the summary on stderr.
     pub(super) fn finish(&mut self) -> Result<()> {
         let folds = self.folder.finish();

@@ -5,7 +5,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::open::OpenCase;
-use crate::event::{LogLine, Time, fact::Worker};
+use crate::event::{LogLine, RequestHead, Time, fact::Worker};
 
 /// Lines unclaimed for so long (nanoseconds) belong to nothing that fails.
 const UNCLAIMED: u64 = 5_000_000_000;
@@ -52,7 +52,20 @@ impl Lines {
         } else {
             calls.min(lines.len())
         };
-        let taken: Vec<LogLine> = lines.drain(..wanted).collect();
+        let head = case.head();
+        let taken: Vec<LogLine> = match head {
+            // A masked request takes its lines later than the next on its connection does.
+            Some(head) if lines.iter().any(|line| is_of(line, head)) => {
+                let (mine, rest): (VecDeque<_>, VecDeque<_>) =
+                    lines.drain(..).partition(|line| is_of(line, head));
+                let mut mine = mine;
+                let taken = mine.drain(..wanted.min(mine.len())).collect();
+                mine.extend(rest);
+                *lines = mine;
+                taken
+            }
+            _ => lines.drain(..wanted).collect(),
+        };
         self.count -= taken.len();
         if lines.is_empty() {
             self.by_connection.remove(&(pid, connection));
@@ -72,4 +85,11 @@ impl Lines {
         });
         self.count = self.by_connection.values().map(VecDeque::len).sum();
     }
+}
+
+/// Is it about the request that begins so? Of a long request line only the beginning is known.
+fn is_of(line: &LogLine, head: &RequestHead) -> bool {
+    line.request
+        .as_deref()
+        .is_some_and(|request| request.starts_with(&head.line))
 }

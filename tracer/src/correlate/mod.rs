@@ -55,6 +55,7 @@ pub struct Correlator {
     around: Around,
     lines: Lines,
     lost: u64,
+    given_up: u64,
     swept: Time,
     absent_hooks: Vec<String>,
 }
@@ -114,11 +115,24 @@ impl Correlator {
         !self.open.is_empty()
     }
 
+    /// Requests that ended without an answer of nginx's after a failure: their clients had left (499), or a cache
+    /// answered. Counted at the latest by [`Self::finish`].
+    #[must_use]
+    pub fn given_up(&self) -> u64 {
+        self.given_up
+    }
+
     /// The end of the stream: what is still open is over now.
     pub fn finish(&mut self, now: Time) -> Vec<Case> {
         let mut out = Outcome::default();
         self.settle(now.plus(SETTLED), &mut out);
         self.close_cases(now.plus(PATIENCE + SETTLED), &mut out);
+        let left = self
+            .requests
+            .values()
+            .filter(|request| request.is_given_up());
+        self.given_up += left.count() as u64;
+        self.requests.clear();
         out.cases
     }
 
@@ -253,6 +267,7 @@ impl Correlator {
 
     /// A request that ended without an error answer of nginx's: most were served and leave nothing.
     fn over(&mut self, worker: u32, request: Request, now: Time, out: &mut Outcome) {
+        self.given_up += u64::from(request.is_given_up());
         if let Some(case) = OpenCase::unanswered(worker, request, now) {
             out.questions
                 .extend(self.host.ask(Question::Log { worker }, now));

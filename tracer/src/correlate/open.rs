@@ -5,7 +5,9 @@ use super::{
     host::{self, HostMemory},
     request::Request,
 };
-use crate::event::{Answer, Connection, Failure, FirstByte, LogLine, Question, Time, fact::Worker};
+use crate::event::{
+    Answer, Connection, Failure, FirstByte, LogLine, Question, RequestHead, Time, fact::Worker,
+};
 
 /// A case to be.
 #[derive(Debug)]
@@ -82,6 +84,15 @@ impl OpenCase {
         })
     }
 
+    /// What the client asked, as far as nginx's memory told.
+    pub(super) fn head(&self) -> Option<&RequestHead> {
+        match (&self.answer, &self.request.first_byte) {
+            (Some(answer), _) => answer.head.as_ref(),
+            (None, Some(first)) => first.head.as_ref(),
+            (None, None) => None,
+        }
+    }
+
     /// Did the host answer everything that this case asks?
     pub(super) fn is_answered(&self, host: &HostMemory) -> bool {
         let attempts = &self.request.attempts;
@@ -105,10 +116,10 @@ impl OpenCase {
         absent_hooks: &[String],
     ) -> Case {
         let connection = self.connection();
-        let (client, head) = match (&self.answer, &self.request.first_byte) {
-            (Some(answer), _) => (answer.client, answer.head.clone()),
-            (None, Some(first)) => (first.client, first.head.clone()),
-            (None, None) => (None, None),
+        let head = self.head().cloned();
+        let client = match (&self.answer, &self.request.first_byte) {
+            (Some(answer), _) => answer.client,
+            (None, first) => first.as_ref().and_then(|first| first.client),
         };
         Case {
             time: self.time,

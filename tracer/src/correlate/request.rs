@@ -7,6 +7,8 @@ use crate::event::{FirstByte, LogCall, Time, Upstream};
 const LOG_CALLS: usize = 32;
 /// Attempts kept a request; `proxy_next_upstream_tries` is rarely above a handful.
 const ATTEMPTS: usize = 64;
+/// Statuses that `proxy_next_upstream` can name.
+const RETRIED: [u16; 7] = [403, 404, 429, 500, 502, 503, 504];
 /// `NGX_BUSY`: nginx chose no peer, which uses up no try.
 const BUSY: i32 = -3;
 
@@ -37,7 +39,14 @@ impl Request {
             let is_later = attempt.is_some_and(|attempt| attempt.start > serving.end);
             return tries > last || is_later;
         }
-        let is_stale = self.attempts.last().is_some_and(|attempt| attempt.reused);
+        let last_attempt = self.attempts.last();
+        if last_attempt
+            .is_some_and(|last| last.is_final() && !(attempt.is_none() && last.is_unix()))
+            && !self.is_same(attempt)
+        {
+            return true;
+        }
+        let is_stale = last_attempt.is_some_and(|attempt| attempt.reused);
         let is_another = match attempt {
             Some(_) => !self.is_same(attempt),
             // nginx logs before it closes the socket, which is when a record is written; a unix socket's is written
@@ -55,9 +64,14 @@ impl Request {
 
     /// Did another client's connection log for it? 0 is no connection number.
     pub(super) fn is_of_another(&self, connection: u64) -> bool {
-        let mut logged = self.log_calls.iter().map(|call| call.connection);
+        let served = self.first_byte.as_ref().and_then(|first| first.connection);
+        let mut known = self
+            .log_calls
+            .iter()
+            .map(|call| call.connection)
+            .chain(served);
         connection != 0
-            && logged
+            && known
                 .find(|&number| number != 0)
                 .is_some_and(|number| number != connection)
     }
@@ -96,6 +110,15 @@ impl Request {
     pub(super) fn is_settled(&self) -> bool {
         let is_served = self.attempts.last().is_some_and(Attempt::has_response);
         !self.is_trying && (self.serving.is_some() || is_served || self.is_stream())
+    }
+
+    /// Did its last attempt fail, with neither another after it nor an error answer?
+    pub(super) fn is_given_up(&self) -> bool {
+        let failed = self
+            .attempts
+            .last()
+            .is_some_and(|attempt| !attempt.has_response());
+        failed && self.serving.is_none() && !self.is_trying && !self.is_stream()
     }
 
     /// Belongs it to a `stream {}` proxy, which makes no error answers?
@@ -157,6 +180,19 @@ impl Attempt {
                 Some((connection.socket, connection.start, self.start))
             }
             _ => None,
+        }
+    }
+
+    /// Did it get a response that no `proxy_next_upstream` takes for a failure? Then no other attempt follows.
+    fn is_final(&self) -> bool {
+        match &self.course {
+            Course::Connection(connection) if !connection.open => {
+                connection.first_byte.is_some()
+                    && connection
+                        .status
+                        .is_some_and(|status| !RETRIED.contains(&status))
+            }
+            _ => false,
         }
     }
 

@@ -41,6 +41,7 @@ pub struct Summary {
     failed: u64,
     masked: u64,
     lost: u64,
+    given_up: u64,
 }
 
 impl Summary {
@@ -77,6 +78,11 @@ impl Summary {
         row.last = row.last.max(time);
     }
 
+    /// Requests whose clients left before an answer.
+    pub fn given_up(&mut self, requests: u64) {
+        self.given_up = requests;
+    }
+
     /// Kernel records lost in the run so far.
     pub fn lost(&mut self, records: u64) {
         self.lost = self.lost.max(records);
@@ -104,6 +110,13 @@ impl Summary {
                     self.table(out, true, clock, style)?;
                 }
             }
+        }
+        if self.given_up > 0 {
+            writeln!(
+                out,
+                "{} ended without an answer of nginx's: the client had left (499), or a cache answered",
+                requests(self.given_up)
+            )?;
         }
         if self.lost > 0 {
             let records = if self.lost == 1 {

@@ -86,6 +86,7 @@ fn all_workers_of_a_prefork_server_are_busy() -> Result<()> {
 }
 
 #[test]
+#[ignore = "open: whether a unix connection was accepted is not seen"]
 fn on_unix_sockets() -> Result<()> {
     let folder = Folder::new()?;
     let at = |name: &str| format!("unix:{}", folder.join(name).display());

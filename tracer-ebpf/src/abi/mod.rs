@@ -83,7 +83,7 @@ const _: () = {
     assert!(size_of::<PeerClosed>() == 16 + 36 + 12 + 72);
     assert!(size_of::<Dns>() == 16 + 18 + 2 + 4 + 4 + 4 + 64);
     assert!(size_of::<Failure>().is_multiple_of(8));
-    assert!(size_of::<Client>() == 8 + 18 + 6 + HEAD_LEN);
+    assert!(size_of::<Client>() == 8 + 18 + 2 + 4 + HEAD_LEN);
     assert!(size_of::<Answer>() == 32 + size_of::<Client>());
     assert!(size_of::<FirstByte>() == 168 + size_of::<Client>());
     assert!(size_of::<LogCall>().is_multiple_of(8));

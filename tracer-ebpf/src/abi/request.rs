@@ -22,7 +22,9 @@ pub struct Client {
     /// The client's end; port 0 unknown.
     pub address: Endpoint,
     /// Zero.
-    pub padding: [u8; 6],
+    pub padding: [u8; 2],
+    /// Bytes of `r->header_in` that were parsed so far, from its beginning.
+    pub parsed: u32,
     /// What `r->header_in` begins with, zero unknown.
     pub head: [u8; HEAD_LEN],
 }
@@ -32,7 +34,8 @@ impl Client {
     pub const UNKNOWN: Self = Self {
         connection: 0,
         address: Endpoint::NONE,
-        padding: [0; 6],
+        padding: [0; 2],
+        parsed: 0,
         head: [0; HEAD_LEN],
     };
 }

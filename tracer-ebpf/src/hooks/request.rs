@@ -111,9 +111,15 @@ pub fn client(request: u64, client: &mut Client) {
             client.address = sock::remote(sk);
         }
     }
-    let head = read::user::<u64>(request.wrapping_add(REQUEST_HEADER_IN))
-        .and_then(|buffer| read::user::<u64>(buffer.wrapping_add(BUFFER_START)));
-    if let Some(start) = head {
+    let Some(buffer) = read::user::<u64>(request.wrapping_add(REQUEST_HEADER_IN)) else {
+        return;
+    };
+    // ngx_buf_t begins with pos.
+    if let (Some(position), Some(start)) = (
+        read::user::<u64>(buffer),
+        read::user::<u64>(buffer.wrapping_add(BUFFER_START)),
+    ) {
+        client.parsed = position.wrapping_sub(start) as u32;
         // SAFETY: the helper checks the address itself.
         let _ = unsafe { bpf_probe_read_user_buf(start as *const u8, &mut client.head) };
     }

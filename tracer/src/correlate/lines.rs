@@ -5,7 +5,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::open::OpenCase;
-use crate::event::{LogLine, RequestHead, Time, fact::Worker};
+use crate::event::{LogLine, Time, fact::Worker};
 
 /// Lines unclaimed for so long (nanoseconds) belong to nothing that fails.
 const UNCLAIMED: u64 = 5_000_000_000;
@@ -52,20 +52,12 @@ impl Lines {
         } else {
             calls.min(lines.len())
         };
-        let head = case.head();
-        let taken: Vec<LogLine> = match head {
-            // A masked request takes its lines later than the next on its connection does.
-            Some(head) if lines.iter().any(|line| is_of(line, head)) => {
-                let (mine, rest): (VecDeque<_>, VecDeque<_>) =
-                    lines.drain(..).partition(|line| is_of(line, head));
-                let mut mine = mine;
-                let taken = mine.drain(..wanted.min(mine.len())).collect();
-                mine.extend(rest);
-                *lines = mine;
-                taken
-            }
-            _ => lines.drain(..wanted).collect(),
-        };
+        // A masked request takes its lines later than the next on its connection does.
+        let (mut mine, rest): (VecDeque<_>, VecDeque<_>) =
+            lines.drain(..).partition(|line| is_of(line, case));
+        mine.extend(rest);
+        let taken: Vec<LogLine> = mine.drain(..wanted).collect();
+        *lines = mine;
         self.count -= taken.len();
         if lines.is_empty() {
             self.by_connection.remove(&(pid, connection));
@@ -87,9 +79,20 @@ impl Lines {
     }
 }
 
-/// Is it about the request that begins so? Of a long request line only the beginning is known.
-fn is_of(line: &LogLine, head: &RequestHead) -> bool {
-    line.request
-        .as_deref()
-        .is_some_and(|request| request.starts_with(&head.line))
+/// Does it look like the case's: its request line where that is known (of a long one the beginning), else one of its
+/// upstreams? Only names depend on it, where a client's connection carried several failures at once.
+fn is_of(line: &LogLine, case: &OpenCase) -> bool {
+    if let Some(head) = case.head() {
+        let request = line.request.as_deref();
+        return request.is_some_and(|request| request.starts_with(&head.line));
+    }
+    let Some(logged) = line.upstream.as_deref() else {
+        return false;
+    };
+    let mut upstreams = case
+        .request
+        .attempts
+        .iter()
+        .filter_map(|attempt| attempt.upstream.as_ref());
+    upstreams.any(|upstream| logged.contains(&upstream.to_string()))
 }

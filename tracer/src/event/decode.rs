@@ -279,8 +279,9 @@ fn first_byte(header: &Head, mut buf: &[u8]) -> FirstByte {
     buf.advance(SOCKADDR_LEN);
     let connection = buf.get_u64_ne();
     let client = endpoint(&mut buf);
-    buf.advance(6);
-    let head = request_head(&buf[..HEAD_LEN]);
+    buf.advance(2);
+    let parsed = buf.get_u32_ne() as usize;
+    let head = request_head(&buf[..HEAD_LEN], parsed);
     let status = (status != 0).then_some(status);
     FirstByte {
         at: header.at,
@@ -304,8 +305,9 @@ fn answer(header: &Head, mut buf: &[u8]) -> Answer {
     buf.advance(2);
     let connection = buf.get_u64_ne();
     let client = endpoint(&mut buf);
-    buf.advance(6);
-    let head = request_head(&buf[..HEAD_LEN]);
+    buf.advance(2);
+    let parsed = buf.get_u32_ne() as usize;
+    let head = request_head(&buf[..HEAD_LEN], parsed);
     Answer {
         at: header.at,
         worker: header.pid,
@@ -317,8 +319,13 @@ fn answer(header: &Head, mut buf: &[u8]) -> Answer {
     }
 }
 
-/// The request line, and the `Host`, from the beginning of an HTTP/1 request; `None` if that is not what it is.
-fn request_head(bytes: &[u8]) -> Option<RequestHead> {
+/// The request line, and the `Host`, from the beginning of an HTTP/1 request; `None` if that is not what it is, or if
+/// more than its header was parsed from there: then the buffer began with another request (pipelining), or a body.
+fn request_head(bytes: &[u8], parsed: usize) -> Option<RequestHead> {
+    let header = bytes.windows(4).position(|end| end == b"\r\n\r\n");
+    if header.is_some_and(|at| at + 4 != parsed) {
+        return None;
+    }
     let mut lines = bytes.split(|&byte| byte == b'\n');
     let line = lines.next()?;
     // A line longer than what was kept is shown as far as it goes.

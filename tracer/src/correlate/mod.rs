@@ -285,7 +285,7 @@ impl Correlator {
             let identity = self.workers.get(&open.worker).cloned();
             let lines = self.lines.take(identity.as_ref(), &open);
             for attempt in &mut open.request.attempts {
-                attempt.facts = self.host.facts(open.worker, attempt);
+                attempt.facts = self.host.facts(open.worker, attempt, &self.workers);
                 self.around.complete(attempt);
             }
             let mut case = open.close(identity, lines, self.lost, &self.absent_hooks);

@@ -1,11 +1,13 @@
 //! Names that nginx cannot resolve: what the DNS server says, its silence, its absence, over UDP and
-//! TCP. The server is real, see the program `backend`.
+//! TCP, IPv4 and IPv6. The server is real, see the program `backend`; healthy requests have names
+//! resolved too, over either.
 
 use anyhow::Result;
 use tests::client::Front;
 use tests::expected::Expected;
 use tests::service::Service;
 use tests::stage::{Fault, Load, Stage};
+use tests::tracer::Tracer;
 
 const TOGETHER: Load = Load {
     failing: 5,
@@ -14,16 +16,20 @@ const TOGETHER: Load = Load {
     front: Front::Http,
 };
 
+/// Has `name` resolved by `server`.
+fn resolved(name: &str, server: &str, options: &str) -> String {
+    format!(
+        "resolver {server} {options}; resolver_timeout 700ms; set $upstream {name}; \
+         proxy_pass http://$upstream:8000;"
+    )
+}
+
 /// A location that has `name` resolved by `server`; the verdict names both.
 fn lookup(name: &str, server: &str, options: &str, logged: &str) -> Fault {
     let expected = Expected::untried("dns-failed", logged)
         .says(name)
         .says(server);
-    let location = format!(
-        "resolver {server} {options}; resolver_timeout 700ms; set $upstream {name}; \
-         proxy_pass http://$upstream:8000;"
-    );
-    Fault::location(location, expected)
+    Fault::location(resolved(name, server, options), expected)
 }
 
 fn says(mut fault: Fault, text: &str) -> Fault {
@@ -31,13 +37,19 @@ fn says(mut fault: Fault, text: &str) -> Fault {
     fault
 }
 
-/// A DNS server in each of these modes, on 5301 and up, and nginx asking each.
-fn check(modes: &[(&str, &str, &str)], options: &str) -> Result<()> {
-    let stage = Stage::new()?;
-    let mut services = Vec::new();
+/// What a server does, what nginx logs after the name, what the verdict says.
+type Conduct = (&'static str, &'static str, &'static str);
+
+/// A DNS server on `host` for each of these conducts, and nginx asking each; the healthy names are
+/// resolved `over` UDP (`address`) or TCP (`address-over-tcp`).
+fn check(host: &str, conducts: &[Conduct], options: &str, over: &str) -> Result<()> {
+    let mut stage = Stage::new()?;
+    let good = format!("{host}:5300");
+    let mut services = vec![Service::start(&stage.netns, &[&good, "dns", over])?];
+    stage.healthy = resolved("healthy.test", &good, options);
     let mut faults = Vec::new();
-    for (index, (mode, logged, word)) in modes.iter().enumerate() {
-        let server = format!("127.0.0.1:{}", 5301 + index);
+    for (index, (mode, logged, word)) in conducts.iter().enumerate() {
+        let server = format!("{host}:{}", 5301 + index);
         services.push(Service::start(&stage.netns, &[&server, "dns", mode])?);
         let name = format!("app{index}.test");
         let logged = format!("{name} could not be resolved ({logged}");
@@ -46,53 +58,69 @@ fn check(modes: &[(&str, &str, &str)], options: &str) -> Result<()> {
     stage.check_with(faults, TOGETHER).map(drop)
 }
 
-const MODES: [(&str, &str, &str); 5] = [
-    ("nxdomain", "3: Host not found)", "NXDOMAIN"),
-    ("servfail", "2: Server failure)", "SERVFAIL"),
+const V4: &str = "127.0.0.1";
+const V6: &str = "[::1]";
+
+const NXDOMAIN: &str = "3: Host not found)";
+const SERVFAIL: &str = "2: Server failure)";
+const NOTIMP: &str = "4: Unimplemented)";
+const REFUSED: &str = "5: Operation refused)";
+const TIMEOUT: &str = "110: Operation timed out)";
+
+const ANSWERS: [Conduct; 7] = [
+    ("nxdomain", NXDOMAIN, "NXDOMAIN"),
+    ("servfail", SERVFAIL, "SERVFAIL"),
     // nginx asks on after this one, until its own timer.
-    ("formerr", "110: Operation timed out)", "FORMERR"),
-    ("notimp", "4: Unimplemented)", "NOTIMP"),
-    ("empty", "3: Host not found)", "address"),
+    ("formerr", TIMEOUT, "FORMERR"),
+    ("notimp", NOTIMP, "NOTIMP"),
+    ("refused", REFUSED, "REFUSED"),
+    ("empty", NXDOMAIN, "without an address"),
+    ("silence", TIMEOUT, "did not answer"),
+];
+
+const OVER_TCP: [Conduct; 7] = [
+    ("nxdomain-over-tcp", NXDOMAIN, "NXDOMAIN"),
+    ("servfail-over-tcp", SERVFAIL, "SERVFAIL"),
+    ("notimp-over-tcp", NOTIMP, "NOTIMP"),
+    ("refused-over-tcp", REFUSED, "REFUSED"),
+    ("empty-over-tcp", NXDOMAIN, "without an address"),
+    ("silence-over-tcp", TIMEOUT, "over TCP"),
+    ("closed-over-tcp", TIMEOUT, "over TCP was refused"),
 ];
 
 #[test]
-#[ignore = "open: FORMERR is told as silence"]
 fn the_server_says_no() -> Result<()> {
-    check(&MODES, "ipv6=off")
+    check(V4, &ANSWERS, "ipv6=off", "address")
 }
 
 #[test]
-#[ignore = "open: the words lack the server at times"]
 fn the_server_says_no_to_both_families() -> Result<()> {
-    check(&MODES, "")
+    check(V4, &ANSWERS, "", "address")
 }
 
 #[test]
-#[ignore = "open: DNS over TCP is not read"]
+fn the_server_says_no_over_ipv6() -> Result<()> {
+    check(V6, &ANSWERS, "ipv6=off", "address")
+}
+
+#[test]
 fn the_server_says_no_over_tcp() -> Result<()> {
-    check(
-        &[
-            ("nxdomain-over-tcp", "3: Host not found)", "NXDOMAIN"),
-            ("servfail-over-tcp", "2: Server failure)", "SERVFAIL"),
-        ],
-        "ipv6=off",
-    )
+    check(V4, &OVER_TCP, "ipv6=off", "address-over-tcp")
 }
 
 #[test]
-fn the_server_refuses_or_is_silent() -> Result<()> {
-    check(
-        &[
-            ("refused", "5: Operation refused)", "REFUSED"),
-            ("silence", "110: Operation timed out)", "answer"),
-        ],
-        "ipv6=off",
-    )
+fn the_server_says_no_over_tcp_to_both_families() -> Result<()> {
+    check(V4, &OVER_TCP, "", "address-over-tcp")
+}
+
+#[test]
+fn the_server_says_no_over_tcp_and_ipv6() -> Result<()> {
+    check(V6, &OVER_TCP, "ipv6=off", "address-over-tcp")
 }
 
 #[test]
 fn nobody_listens_where_the_server_should_be() -> Result<()> {
-    let logged = |name: &str| format!("{name} could not be resolved (110: Operation timed out)");
+    let logged = |name: &str| format!("{name} could not be resolved ({TIMEOUT}");
     let closed = |name: &str, server: &str| {
         let fault = lookup(name, server, "ipv6=off", &logged(name));
         says(fault, "ECONNREFUSED")
@@ -109,7 +137,6 @@ fn nobody_listens_where_the_server_should_be() -> Result<()> {
 }
 
 #[test]
-#[ignore = "open: the words lack the name"]
 fn no_resolver_is_configured() -> Result<()> {
     let fault = |name: &str| {
         let logged = format!("no resolver defined to resolve {name}");
@@ -122,4 +149,29 @@ fn no_resolver_is_configured() -> Result<()> {
     Stage::new()?
         .check(vec![fault("one.test"), fault("two.test")])
         .map(drop)
+}
+
+/// The name was resolved a moment before, and then is not: the new exchange counts, not the old.
+#[test]
+fn a_name_that_is_gone_a_moment_later() -> Result<()> {
+    let mut stage = Stage::new()?;
+    let server = "127.0.0.1:5301";
+    let names = Service::start(&stage.netns, &[server, "dns", "address"])?;
+    // Each location's resolver has a memory of its own.
+    stage.healthy = resolved("app.test", server, "ipv6=off valid=60s");
+    let logged = format!("app.test could not be resolved ({NXDOMAIN}");
+    let fault = says(lookup("app.test", server, "ipv6=off", &logged), "NXDOMAIN");
+    let site = stage.start(vec![fault])?;
+    let tracer = Tracer::follow(site.nginx.master)?;
+    let mut sent = site.send(Load {
+        failing: 0,
+        ..TOGETHER
+    })?;
+    drop(names);
+    let _names = Service::start(&site.netns, &[server, "dns", "nxdomain"])?;
+    sent.extend(site.send(Load {
+        healthy: 0,
+        ..TOGETHER
+    })?);
+    site.check(&sent, tracer).map(drop)
 }

@@ -87,8 +87,10 @@ pub struct Connection {
     pub first_sent: u8,
     /// First byte read, 0 unread.
     pub first_received: u8,
+    /// Bytes of a message that is not whole yet, of the resolver's own connections.
+    pub pending: u16,
     /// Zero.
-    pub padding2: [u8; 6],
+    pub padding2: [u8; 4],
     /// How often reused.
     pub reuses: u32,
     /// `FLAG_*`.
@@ -169,7 +171,8 @@ impl Connection {
         listener_pid: 0,
         first_sent: 0,
         first_received: 0,
-        padding2: [0; 6],
+        pending: 0,
+        padding2: [0; 4],
         reuses: 0,
         flags: 0,
         syn_retransmits: 0,

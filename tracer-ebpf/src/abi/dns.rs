@@ -1,4 +1,4 @@
-//! nginx's resolver on its UDP sockets (src/core/ngx_resolver.c).
+//! nginx's resolver on its sockets (src/core/ngx_resolver.c).
 
 use super::{Endpoint, Header};
 
@@ -11,8 +11,13 @@ pub const ANSWERED: u8 = 2;
 /// Sending or receiving failed.
 pub const FAILED: u8 = 3;
 
+/// In [`Dns::flags`]: it is an answer.
+pub const IS_ANSWER: u16 = 0x8000;
+/// In [`Dns::flags`]: it did not fit, and has to be asked for over TCP.
+pub const IS_TRUNCATED: u16 = 0x0200;
+
 /// Bytes of the question that are kept.
-pub const QUESTION_LEN: usize = 64;
+pub const QUESTION_LEN: usize = 132;
 
 /// A step of the resolver's.
 #[repr(C)]
@@ -26,14 +31,18 @@ pub struct Dns {
     pub id: u16,
     /// Positive.
     pub errno: u32,
-    /// `ASKED`, `ANSWERED` or `FAILED`.
-    pub step: u8,
-    /// Of the answer.
-    pub rcode: u8,
-    /// Answer records.
-    pub answers: u16,
     /// Bytes of `question` that count.
     pub question_len: u32,
+    /// As they stand in the header (RFC 1035 section 4.1.1): the rcode is in the low four bits.
+    pub flags: u16,
+    /// Answer records.
+    pub answers: u16,
+    /// `ASKED`, `ANSWERED` or `FAILED`.
+    pub step: u8,
+    /// 1: over TCP.
+    pub tcp: u8,
+    /// Zero.
+    pub padding: [u8; 2],
     /// The question section's beginning, in wire format.
     pub question: [u8; QUESTION_LEN],
 }
@@ -50,10 +59,12 @@ impl Dns {
         server: Endpoint::NONE,
         id: 0,
         errno: 0,
-        step: 0,
-        rcode: 0,
-        answers: 0,
         question_len: 0,
+        flags: 0,
+        answers: 0,
+        step: 0,
+        tcp: 0,
+        padding: [0; 2],
         question: [0; QUESTION_LEN],
     };
 }

@@ -20,7 +20,7 @@ pub use self::{
         UnixConnection,
     },
     death::{COMM_LEN, DEATH, Death, End, PEER_CLOSED, PeerClosed, Signal},
-    dns::{ANSWERED, ASKED, DNS, Dns, FAILED, QUESTION_LEN},
+    dns::{ANSWERED, ASKED, DNS, Dns, FAILED, IS_ANSWER, IS_TRUNCATED, QUESTION_LEN},
     flow::{DROP_SLOTS, DropSlot, FLOW_RESERVED, Flow, FlowKey},
     process::{EXECUTED, EXITED, FORKED, PROCESS, Process},
     request::{
@@ -81,7 +81,7 @@ const _: () = {
     assert!(size_of::<Connection>() == 240 + size_of::<Flow>());
     assert!(size_of::<End>() == 32 + 40);
     assert!(size_of::<PeerClosed>() == 16 + 36 + 12 + 72);
-    assert!(size_of::<Dns>() == 16 + 18 + 2 + 4 + 4 + 4 + 64);
+    assert!(size_of::<Dns>() == 16 + 18 + 2 + 4 + 4 + 4 + 4 + QUESTION_LEN);
     assert!(size_of::<Failure>().is_multiple_of(8));
     assert!(size_of::<Client>() == 8 + 18 + 2 + 4 + HEAD_LEN);
     assert!(size_of::<Answer>() == 32 + size_of::<Client>());

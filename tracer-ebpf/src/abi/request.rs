@@ -105,7 +105,7 @@ pub struct LogCall {
     pub text_len: u32,
     /// For a resolver's failure: its state.
     pub state: u32,
-    /// `%*s`: the text; `%V could not be resolved (%i: %s)`: the name.
+    /// `%*s`: the text; `%V could not be resolved (%i: %s)`, `no resolver defined to resolve %V`: the name.
     pub text: [u8; TEXT_LEN],
 }
 

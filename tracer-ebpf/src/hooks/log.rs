@@ -72,17 +72,16 @@ pub fn log_error(ctx: ProbeContext) -> u32 {
 static UNKNOWN: LogCall = LogCall::UNKNOWN;
 
 /// The text where the format is only a place for one: `%*s` of OpenSSL's errors (src/event/ngx_event_openssl.c), and
-/// the name of `%V could not be resolved (%i: %s)`.
+/// the name of `%V could not be resolved (%i: %s)` and of `no resolver defined to resolve %V`.
 #[inline(always)]
 fn text(record: &mut LogCall, argument: u64, second: u64) {
     let (text, len) = if record.format[..3] == *b"%*s" {
         (second, argument)
     } else if record.format[..12] == *b"%V could not" {
         record.state = second as u32;
-        (
-            read::user(argument.wrapping_add(8)).unwrap_or(0),
-            read::user(argument).unwrap_or(0),
-        )
+        string(argument)
+    } else if record.format[..11] == *b"no resolver" {
+        string(argument)
     } else {
         return;
     };
@@ -91,6 +90,15 @@ fn text(record: &mut LogCall, argument: u64, second: u64) {
     if read.is_ok() {
         record.text_len = len as u32;
     }
+}
+
+/// An `ngx_str_t` (src/core/ngx_string.h): its bytes and their number.
+#[inline(always)]
+fn string(at: u64) -> (u64, u64) {
+    (
+        read::user(at.wrapping_add(8)).unwrap_or(0),
+        read::user(at).unwrap_or(0),
+    )
 }
 
 /// The peer object of the request or session whose log it is, and [`LOG_CALL_STREAM`] for a session's.

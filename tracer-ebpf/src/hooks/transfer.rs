@@ -3,7 +3,7 @@
 //! and the order of a close and a write are not known, nor how unix connections end.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use tracer_ebpf::abi::{Connection, FIRST_BYTE, FLAG_RETRY, FLAG_UNIX, FirstByte};
+use tracer_ebpf::abi::{ANSWERED, ASKED, Connection, FIRST_BYTE, FLAG_RETRY, FLAG_UNIX, FirstByte};
 
 use crate::{
     emit::{self, Urgency},
@@ -20,11 +20,14 @@ const EAGAIN: i32 = -11;
 pub fn received(ctx: BtfTracePointContext) -> i32 {
     let (sk, length): (u64, i32) = (ctx.arg(0), ctx.arg(1));
     let Some(connection) = CONNECTIONS.get_ptr_mut(&sk) else {
-        resolver::received(sk, length);
+        resolver::over_udp(sk, length, ANSWERED);
         return 0;
     };
     // SAFETY: the entry lives as long as the program runs.
     let connection: &mut Connection = unsafe { &mut *connection };
+    if connection.peer == 0 {
+        resolver::over_tcp(sk, connection, length, ANSWERED);
+    }
     if length <= 0 {
         ended(sk, connection, length);
         return 0;
@@ -64,11 +67,14 @@ pub fn received(ctx: BtfTracePointContext) -> i32 {
 pub fn sent(ctx: BtfTracePointContext) -> i32 {
     let (sk, length): (u64, i32) = (ctx.arg(0), ctx.arg(1));
     let Some(connection) = CONNECTIONS.get_ptr_mut(&sk) else {
-        resolver::sent(sk, length);
+        resolver::over_udp(sk, length, ASKED);
         return 0;
     };
     // SAFETY: as above.
     let connection: &mut Connection = unsafe { &mut *connection };
+    if connection.peer == 0 {
+        resolver::over_tcp(sk, connection, length, ASKED);
+    }
     if length < 0 {
         failed(connection, length);
         return 0;

@@ -33,9 +33,10 @@ fn dns_failed(scene: &Scene<'_>) -> Option<Finding> {
     if scene.attempt.is_some() {
         return None;
     }
-    if scene.log_call("no resolver defined").is_some() {
+    if let Some(call) = scene.log_call("no resolver defined") {
+        let name = call.text.as_deref().unwrap_or("the upstream's name");
         return Some(
-            Finding::proven("nginx has no resolver to look the upstream's name up with; it says so itself")
+            Finding::proven(format!("nginx has no resolver to look {name} up with; it says so itself"))
                 .rests_on_complete_records(scene)
                 .advise("add a resolver directive (resolver 127.0.0.53 valid=10s;), or an upstream block with the name"),
         );

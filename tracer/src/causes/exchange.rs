@@ -16,6 +16,7 @@ use crate::{
 pub(super) struct Exchange<'a> {
     pub(super) name: String,
     pub(super) server: SocketAddr,
+    over_tcp: bool,
     steps: Vec<&'a Dns>,
     pub(super) outcome: Outcome,
 }
@@ -30,76 +31,88 @@ pub(super) enum Outcome {
 }
 
 impl<'a> Exchange<'a> {
-    /// The failing exchange about that name, or the last failing one; `None` if all was answered well, or nothing seen.
+    /// The last exchange about that name, or about the name asked last; `None` if it was answered well, or none was
+    /// seen.
     pub(super) fn of(steps: &'a [Dns], name: Option<&str>) -> Option<Self> {
-        let about = |step: &Dns, name: &str| same_name(&step.name, name);
-        let name = match name {
-            Some(name) => name.to_owned(),
-            None => steps
-                .iter()
-                .rev()
-                .find(|step| !step.name.is_empty())?
-                .name
-                .clone(),
+        let is_question = |step: &&Dns| {
+            step.step == DnsStep::Asked && name.is_none_or(|name| step.is_about(name))
         };
-        // A failed send or receive names nothing: it belongs to its server.
-        let servers: Vec<SocketAddr> = steps
+        let last = steps.iter().rposition(|step| is_question(&step))?;
+        let name = name.unwrap_or(&steps[last].name).to_owned();
+        let ids = both_families(steps[..=last].iter().filter(|step| step.is_about(&name)));
+        let of_name = |step: &Dns| {
+            (step.is_about(&name) || step.name.is_empty()) && ids.contains(&Some(step.id))
+        };
+        let first = steps
             .iter()
-            .filter(|step| about(step, &name))
+            .position(|step| is_question(&step) && of_name(step))?;
+        let servers: Vec<SocketAddr> = steps[first..]
+            .iter()
+            .filter(|step| of_name(step))
             .map(|step| step.server)
             .collect();
-        let mine: Vec<&Dns> = steps
+        let mine: Vec<&Dns> = steps[first..]
             .iter()
-            .filter(|step| {
-                about(step, &name)
-                    || (step.name.is_empty()
-                        && (servers.is_empty() || servers.contains(&step.server)))
+            .filter(|step| match step.step {
+                // It names neither id nor question: it belongs to its server.
+                DnsStep::Failed { .. } => servers.contains(&step.server),
+                _ => of_name(step),
             })
             .collect();
-        let good = |step: &&&Dns| matches!(step.step, DnsStep::Answered { rcode: 0, answers } if answers > 0);
-        if mine.iter().any(|step| good(&step)) {
+        let is_good = |step: &&Dns| matches!(step.step, DnsStep::Answered { rcode: 0, answers } if answers > 0);
+        if mine.iter().any(is_good) {
             return None;
         }
-        let outcome = |step: &&Dns| match step.step {
-            DnsStep::Answered { rcode: 0, .. } => Some(Outcome::Empty),
-            DnsStep::Answered { rcode, .. } => Some(Outcome::Answered(rcode)),
-            DnsStep::Failed { errno } => Some(Outcome::Failed(errno)),
-            DnsStep::Asked => None,
-        };
-        let told = mine
-            .iter()
-            .rev()
-            .find_map(|step| Some((step.server, outcome(step)?)));
-        let (server, outcome) = told.or_else(|| Some((mine.last()?.server, Outcome::Silence)))?;
+        let told = mine.iter().rev().find_map(|step| {
+            let outcome = match step.step {
+                DnsStep::Answered { rcode: 0, .. } => Outcome::Empty,
+                DnsStep::Answered { rcode, .. } => Outcome::Answered(rcode),
+                DnsStep::Failed { errno } => Outcome::Failed(errno),
+                DnsStep::Asked | DnsStep::Truncated => return None,
+            };
+            Some((*step, outcome))
+        });
+        let (step, outcome) = told.or_else(|| Some((*mine.last()?, Outcome::Silence)))?;
         Some(Self {
             name,
-            server,
+            server: step.server,
+            over_tcp: step.over_tcp
+                || (told.is_none() && mine.iter().any(|step| step.step == DnsStep::Truncated)),
             steps: mine,
             outcome,
         })
     }
 
     pub(super) fn tell(&self) -> Finding {
-        let (name, server) = (&self.name, self.server);
+        let Self { name, server, .. } = self;
+        let over = if self.over_tcp { " over TCP" } else { "" };
         match self.outcome {
             Outcome::Answered(rcode) => advise_on(
-                Finding::proven(format!("{server} answered {} for {name}", rcode_name(rcode))),
+                Finding::proven(format!("{server} answered {} for {name}{over}", rcode_name(rcode))),
                 rcode,
             ),
-            Outcome::Empty => Finding::proven(format!("{server} answered without an address for {name}")).advise(
+            Outcome::Empty => Finding::proven(format!("{server} answered without an address for {name}{over}")).advise(
                 "the name exists without an A (or AAAA) record: correct the zone; does resolver … ipv4=off or ipv6=off hide it?",
             ),
             Outcome::Failed(ECONNREFUSED) => {
-                Finding::proven(format!("nothing listens at the resolver {server}: nginx's query for {name} was refused (ECONNREFUSED)"))
-                    .advise("start the name server, or correct nginx's resolver directive")
+                Finding::proven(format!("nothing listens at the resolver {server}: nginx's query for {name}{over} was refused (ECONNREFUSED)"))
+                    .advise(if self.over_tcp {
+                        "the name server must answer over TCP too (port 53/tcp): its settings, a firewall"
+                    } else {
+                        "start the name server, or correct nginx's resolver directive"
+                    })
             }
             Outcome::Failed(e) => Finding::proven(format!(
-                "nginx could not reach its resolver {server} to ask for {name}: {}",
+                "nginx could not reach its resolver {server}{over} to ask for {name}: {}",
                 errno::name(e)
             ))
             .advise(format!("see: ip route get {}", server.ip())),
-            Outcome::Silence => Finding::proven(format!("the resolver {server} did not answer nginx's query for {name}"))
-                .advise(format!("is {server} up, and does a firewall drop UDP to it? nginx asks again every 5 s until resolver_timeout (30 s)")),
+            Outcome::Silence => Finding::proven(format!("the resolver {server} did not answer nginx's query for {name}{over}"))
+                .advise(if self.over_tcp {
+                    format!("its answer is too long for UDP: does {server} answer over TCP, and does a firewall drop it?")
+                } else {
+                    format!("is {server} up, and does a firewall drop UDP to it? nginx asks again every 5 s until resolver_timeout (30 s)")
+                }),
         }
     }
 
@@ -107,19 +120,24 @@ impl<'a> Exchange<'a> {
         let Self { name, steps, .. } = self;
         steps.iter().rev().take(6).rev().map(move |step| {
             let server = step.server;
+            let over = if step.over_tcp { " over TCP" } else { "" };
             let (event, text) = match step.step {
-                DnsStep::Asked => ("dns-asked", format!("nginx asks {server} for {name}")),
+                DnsStep::Asked => ("dns-asked", format!("nginx asks {server} for {name}{over}")),
+                DnsStep::Truncated => (
+                    "dns-answered",
+                    format!("{server} answers that its answer is too long for UDP"),
+                ),
                 DnsStep::Answered { rcode, answers } => (
                     "dns-answered",
                     format!(
-                        "{server} answers {}, {}",
+                        "{server} answers {}, {}{over}",
                         rcode_name(rcode),
                         wording::count(answers, "record")
                     ),
                 ),
                 DnsStep::Failed { errno } => (
                     "dns-failed",
-                    format!("the query to {server} fails: {}", errno::name(errno)),
+                    format!("the query to {server}{over} fails: {}", errno::name(errno)),
                 ),
             };
             Evidence {
@@ -131,16 +149,16 @@ impl<'a> Exchange<'a> {
     }
 }
 
-/// A step's name may be cut.
-fn same_name(step: &str, name: &str) -> bool {
-    let (step, name) = (step.trim_end_matches('.'), name.trim_end_matches('.'));
-    let cut = step.len() >= 55 && name.len() > step.len();
-    !step.is_empty()
-        && (step.eq_ignore_ascii_case(name)
-            || (cut
-                && name
-                    .get(..step.len())
-                    .is_some_and(|start| start.eq_ignore_ascii_case(step))))
+/// The ids of the last question and of the one beside it: nginx asks for both address families at once, each under an
+/// id that it keeps until it gives up.
+fn both_families<'a>(steps: impl DoubleEndedIterator<Item = &'a Dns>) -> [Option<u16>; 2] {
+    let mut steps = steps.rev();
+    let last = steps.next().map(|step| step.id);
+    let beside = steps
+        .next()
+        .filter(|step| step.step == DnsStep::Asked)
+        .map(|step| step.id);
+    [last, beside]
 }
 
 pub(super) fn rcode_name(rcode: u8) -> String {

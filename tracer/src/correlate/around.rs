@@ -1,7 +1,7 @@
 //! What happened around the requests: backends that died or reset connections, name lookups, earlier failures of the
 //! same worker. Remembered briefly, joined by socket, process or worker.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::{Attempt, Case, Course, open::OpenCase};
 use crate::event::{Death, Dns, PeerClosed, Time, Upstream};
@@ -12,8 +12,10 @@ const ENDINGS: usize = 1024;
 const EARLIER: usize = 8;
 const EARLIER_FOR: u64 = 60_000_000_000;
 /// Resolver steps remembered a worker, and for how long.
-const STEPS: usize = 16;
-const STEPS_FOR: u64 = 30_000_000_000;
+const STEPS: usize = 512;
+const STEPS_FOR: u64 = 60_000_000_000;
+/// Resolver steps given to a case.
+const STEPS_TOLD: usize = 32;
 /// A death this near (nanoseconds) to the end of a unix connection is its upstream's.
 const NEAR: u64 = 500_000_000;
 
@@ -31,6 +33,22 @@ fn push<T>(queue: &mut VecDeque<T>, value: T, limit: usize) {
         queue.pop_front();
     }
     queue.push_back(value);
+}
+
+/// The last steps about a name. A failure names nothing: it is of a server that was asked for the name.
+fn about<'a>(name: Option<&str>, steps: impl Iterator<Item = &'a Dns>) -> Vec<Dns> {
+    let mut servers = HashSet::new();
+    let matters = |step: &&Dns| match name {
+        Some(name) if step.is_about(name) => {
+            servers.insert(step.server);
+            true
+        }
+        Some(_) => step.name.is_empty() && servers.contains(&step.server),
+        None => true,
+    };
+    let steps: Vec<&Dns> = steps.filter(matters).collect();
+    let last = &steps[steps.len().saturating_sub(STEPS_TOLD)..];
+    last.iter().map(|step| (*step).clone()).collect()
 }
 
 impl Around {
@@ -117,11 +135,10 @@ impl Around {
                 .collect();
         }
         if let Some(steps) = self.dns.get(&case.worker) {
-            case.dns = steps
-                .iter()
-                .filter(|step| young(step.at, STEPS_FOR))
-                .cloned()
-                .collect();
+            let calls = case.log_calls.iter();
+            let name = calls.filter_map(|call| call.resolved.as_ref()).next();
+            let name = name.map(|(name, _)| name.as_str());
+            case.dns = about(name, steps.iter().filter(|step| young(step.at, STEPS_FOR)));
         }
     }
 

@@ -37,7 +37,8 @@ pub struct Case {
     /// Attempts of this worker that failed in the last minute before this request, oldest first, at most 8: what may
     /// have closed its peers to it. Only where nginx tried none.
     pub earlier: Vec<Attempt>,
-    /// What nginx's resolver did on this worker in the last 30 s, at most 16 steps. Only where nginx tried no peer.
+    /// What nginx's resolver did on this worker in the last minute, at most 32 steps; of the name that nginx says it
+    /// could not resolve, where it says so. Only where nginx tried no peer.
     pub dns: Vec<Dns>,
     /// The log's lines for this request (same worker, connection number; later matched to the request).
     pub log_lines: Vec<LogLine>,

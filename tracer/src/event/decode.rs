@@ -10,8 +10,8 @@ use thiserror::Error;
 use tracer_ebpf::abi::{
     ANSWER, ANSWERED, COMM_LEN, CONNECTION, DEATH, DNS, DROP_SLOTS, EXITED, FAILED, FAILURE,
     FIRST_BYTE, FLAG_OPEN, FLAG_RST_IN_SYN_SENT, FLAG_UNIX, FLOW_RESERVED, FORKED, FORMAT_LEN,
-    HEAD_LEN, LOG_CALL, LOG_CALL_STREAM, PEER_CLOSED, PROCESS, QUESTION_LEN, RETRANSMIT, RETRY,
-    SOCKADDR_LEN, TEXT_LEN,
+    HEAD_LEN, IS_TRUNCATED, LOG_CALL, LOG_CALL_STREAM, PEER_CLOSED, PROCESS, QUESTION_LEN,
+    RETRANSMIT, RETRY, SOCKADDR_LEN, TEXT_LEN,
 };
 
 use super::{
@@ -438,13 +438,19 @@ fn dns(header: &Head, mut buf: &[u8]) -> Dns {
     let server = endpoint(&mut buf);
     let id = buf.get_u16_ne();
     let errno = buf.get_u32_ne();
-    let step = buf.get_u8();
-    let rcode = buf.get_u8();
-    let answers = buf.get_u16_ne();
     let len = buf.get_u32_ne() as usize;
+    let flags = buf.get_u16_ne();
+    let answers = buf.get_u16_ne();
+    let step = buf.get_u8();
+    let over_tcp = buf.get_u8() != 0;
+    buf.advance(2);
     let name = question(&buf[..QUESTION_LEN.min(len)]);
     let step = match step {
-        ANSWERED => DnsStep::Answered { rcode, answers },
+        ANSWERED if flags & IS_TRUNCATED != 0 => DnsStep::Truncated,
+        ANSWERED => DnsStep::Answered {
+            rcode: (flags & 15) as u8,
+            answers,
+        },
         FAILED => DnsStep::Failed { errno },
         _ => DnsStep::Asked,
     };
@@ -452,6 +458,7 @@ fn dns(header: &Head, mut buf: &[u8]) -> Dns {
         at: header.at,
         worker: header.pid,
         server,
+        over_tcp,
         step,
         id,
         name,

@@ -205,7 +205,8 @@ pub struct LogCall {
     pub stream: bool,
     /// The format string, which names the place in nginx's source: `connect() failed`, `bind(%V) failed`.
     pub format: String,
-    /// The text that stands for the format where that is only `%*s` (OpenSSL's errors).
+    /// The text that stands for the format where that is only `%*s` (OpenSSL's errors); the name in `no resolver defined
+    /// to resolve %V`.
     pub text: Option<String>,
     /// For `%V could not be resolved (%i: %s)`: the name, and the resolver's state (an rcode, or 110).
     pub resolved: Option<(String, u32)>,
@@ -368,7 +369,7 @@ pub struct PeerClosed {
     pub death: Option<Death>,
 }
 
-/// A step of nginx's resolver on its UDP socket.
+/// A step of nginx's resolver.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dns {
     /// When.
@@ -377,12 +378,29 @@ pub struct Dns {
     pub worker: u32,
     /// The server.
     pub server: SocketAddr,
+    /// Over TCP; else UDP.
+    pub over_tcp: bool,
     /// What happened.
     pub step: DnsStep,
-    /// Query id.
+    /// Query id; nginx keeps it when it asks again, and over TCP.
     pub id: u16,
-    /// The name asked, in text, at most 63 bytes of it.
+    /// The name asked, in text, at most 131 bytes of it; empty where a failure or a short answer names none.
     pub name: String,
+}
+
+impl Dns {
+    /// Is it about that name, as far as it was kept?
+    #[must_use]
+    pub fn is_about(&self, name: &str) -> bool {
+        let (kept, name) = (self.name.trim_end_matches('.'), name.trim_end_matches('.'));
+        let is_cut = kept.len() >= 120 && name.len() > kept.len();
+        let wanted = if is_cut {
+            name.get(..kept.len())
+        } else {
+            Some(name)
+        };
+        !kept.is_empty() && wanted.is_some_and(|wanted| wanted.eq_ignore_ascii_case(kept))
+    }
 }
 
 /// What happened between nginx and a name server.
@@ -390,6 +408,8 @@ pub struct Dns {
 pub enum DnsStep {
     /// nginx asked.
     Asked,
+    /// The server answered that its answer is too long: nginx asks again over TCP.
+    Truncated,
     /// The server answered: rcode, and how many answer records.
     Answered {
         /// 0 NOERROR, 2 SERVFAIL, 3 NXDOMAIN, 5 REFUSED.

@@ -52,6 +52,7 @@ fn step(at: u64, step: DnsStep) -> Dns {
         at: after(at),
         worker: 1234,
         server: address("10.0.0.2:53"),
+        over_tcp: false,
         step,
         id: 7,
         name: if named { NAME } else { "" }.to_owned(),
@@ -144,6 +145,86 @@ fn a_name_that_does_not_resolve_is_told_by_the_exchange() {
         };
         assert_eq!(told(&unresolved(dns, None)), expected);
     }
+}
+
+#[test]
+fn what_is_too_long_for_udp_is_told_by_its_exchange_over_tcp() {
+    let over_tcp = |at, kind| Dns {
+        over_tcp: true,
+        ..step(at, kind)
+    };
+    let truncated = || vec![step(0, DnsStep::Asked), step(MS, DnsStep::Truncated)];
+    let silent = vec![over_tcp(2 * MS, DnsStep::Asked)];
+    let refused = vec![over_tcp(2 * MS, DnsStep::Failed { errno: 111 })];
+    let (rcode, answers) = (3, 0);
+    let answered = vec![
+        over_tcp(2 * MS, DnsStep::Asked),
+        over_tcp(3 * MS, DnsStep::Answered { rcode, answers }),
+    ];
+    for (then, state, summary) in [
+        (
+            vec![],
+            110,
+            "the resolver 10.0.0.2:53 did not answer nginx's query for backend.example over TCP",
+        ),
+        (
+            silent,
+            110,
+            "the resolver 10.0.0.2:53 did not answer nginx's query for backend.example over TCP",
+        ),
+        (
+            refused,
+            110,
+            "nothing listens at the resolver 10.0.0.2:53: nginx's query for backend.example over TCP was refused \
+             (ECONNREFUSED)",
+        ),
+        (
+            answered,
+            3,
+            "10.0.0.2:53 answered NXDOMAIN for backend.example over TCP",
+        ),
+    ] {
+        let dns = truncated().into_iter().chain(then).collect();
+        assert_eq!(verdict(&unresolved(dns, Some(state))).summary, summary);
+    }
+}
+
+#[test]
+fn the_last_exchange_about_a_name_counts() {
+    let later = |dns: Vec<Dns>| {
+        dns.into_iter().map(|step| Dns {
+            at: step.at.plus(SECOND),
+            id: 8,
+            ..step
+        })
+    };
+    let gone = answer(0, 2).into_iter().chain(later(answer(3, 0)));
+    assert_eq!(
+        verdict(&unresolved(gone.collect(), Some(3))).summary,
+        "10.0.0.2:53 answered NXDOMAIN for backend.example"
+    );
+    let silent = answer(3, 0)
+        .into_iter()
+        .chain(later(vec![step(0, DnsStep::Asked)]));
+    assert_eq!(
+        verdict(&unresolved(silent.collect(), Some(110))).summary,
+        "the resolver 10.0.0.2:53 did not answer nginx's query for backend.example"
+    );
+}
+
+#[test]
+fn an_answer_without_its_question_is_told_by_its_id() {
+    let mut bare = answer(1, 0);
+    bare[1].name = String::new();
+    assert_eq!(
+        verdict(&unresolved(bare.clone(), Some(110))).summary,
+        "10.0.0.2:53 answered FORMERR for backend.example"
+    );
+    bare[1].id = 9;
+    assert_eq!(
+        verdict(&unresolved(bare, Some(110))).summary,
+        "the resolver 10.0.0.2:53 did not answer nginx's query for backend.example"
+    );
 }
 
 #[test]

@@ -341,15 +341,18 @@ fn peer_socket() -> impl Strategy<Value = PeerSocketView> {
 fn a_dns_step() -> impl Strategy<Value = Dns> {
     let step = prop_oneof![
         Just(DnsStep::Asked),
+        Just(DnsStep::Truncated),
         (any::<u8>(), 0u16..3).prop_map(|(rcode, answers)| DnsStep::Answered { rcode, answers }),
         errno().prop_map(|errno| DnsStep::Failed { errno }),
     ];
-    (time(), remote(), step, ".{0,3}").prop_map(|(at, server, step, name)| Dns {
+    let asked = (any::<bool>(), 0u16..3, ".{0,3}");
+    (time(), remote(), step, asked).prop_map(|(at, server, step, (over_tcp, id, name))| Dns {
         at,
         worker: 7,
         server,
+        over_tcp,
         step,
-        id: 0,
+        id,
         name,
     })
 }

@@ -1,13 +1,15 @@
 //! TCP over IP as it stands in an skb without a socket, and whose flow it is.
 
-use tracer_ebpf::abi::{Endpoint, Flow, FlowKey};
+use tracer_ebpf::abi::{Flow, FlowKey};
 
 use crate::{
     maps::{FLOWS, OFFSETS, UPSTREAMS},
-    read::{kernel, kernel_at},
+    read::{kernel, kernel_at, kernel_into},
     sock::mapped,
 };
 
+/// `IPPROTO_TCP`
+const TCP: u8 = 6;
 /// `TCPHDR_SYN`
 pub const SYN: u8 = 0x02;
 /// `TCPHDR_ACK`
@@ -22,68 +24,50 @@ pub struct Packet {
 }
 
 /// The packet in `skb`, if it is TCP and goes to or comes from an upstream that a worker tried.
+///
+/// The ends are read to where they are looked up: kernels before 6.13 give all functions of a program 512 bytes of
+/// stack together.
 #[inline(always)]
 pub fn of_upstream(skb: u64) -> Option<Packet> {
     let head: u64 = kernel(skb, &OFFSETS.skb_head)?;
     let offset: u16 = kernel(skb, &OFFSETS.network_header)?;
     let ip = head.wrapping_add(u64::from(offset));
     let version: u8 = kernel_at(ip)?;
-    let (source, destination, tcp) = match version >> 4 {
+    let mut packet = Packet {
+        key: FlowKey::default(),
+        flags: 0,
+        from_upstream: false,
+    };
+    let FlowKey { local, remote } = &mut packet.key;
+    let tcp = match version >> 4 {
         4 => {
-            let protocol: u8 = kernel_at(ip.wrapping_add(9))?;
-            if protocol != 6 {
+            if kernel_at::<u8>(ip.wrapping_add(9))? != TCP {
                 return None;
             }
-            let source: [u8; 4] = kernel_at(ip.wrapping_add(12))?;
-            let destination: [u8; 4] = kernel_at(ip.wrapping_add(16))?;
-            (
-                mapped(source),
-                mapped(destination),
-                ip.wrapping_add(u64::from(version & 15) * 4),
-            )
+            local.address = mapped(kernel_at(ip.wrapping_add(12))?);
+            remote.address = mapped(kernel_at(ip.wrapping_add(16))?);
+            ip.wrapping_add(u64::from(version & 15) * 4)
         }
         6 => {
-            let next: u8 = kernel_at(ip.wrapping_add(6))?;
-            if next != 6 {
+            if kernel_at::<u8>(ip.wrapping_add(6))? != TCP {
                 return None;
             }
-            let source: [u8; 16] = kernel_at(ip.wrapping_add(8))?;
-            let destination: [u8; 16] = kernel_at(ip.wrapping_add(24))?;
-            (source, destination, ip.wrapping_add(40))
+            kernel_into(ip.wrapping_add(8), &mut local.address)?;
+            kernel_into(ip.wrapping_add(24), &mut remote.address)?;
+            ip.wrapping_add(40)
         }
         _ => return None,
     };
-    let ports: [[u8; 2]; 2] = kernel_at(tcp)?;
-    let flags: u8 = kernel_at(tcp.wrapping_add(13))?;
-    let source = Endpoint {
-        address: source,
-        port: u16::from_be_bytes(ports[0]),
-    };
-    let destination = Endpoint {
-        address: destination,
-        port: u16::from_be_bytes(ports[1]),
-    };
-    if UPSTREAMS.get_ptr(&destination).is_some() {
-        let key = FlowKey {
-            local: source,
-            remote: destination,
-        };
-        return Some(Packet {
-            key,
-            flags,
-            from_upstream: false,
-        });
+    local.port = u16::from_be(kernel_at(tcp)?);
+    remote.port = u16::from_be(kernel_at(tcp.wrapping_add(2))?);
+    packet.flags = kernel_at(tcp.wrapping_add(13))?;
+    if UPSTREAMS.get_ptr(&*remote).is_some() {
+        return Some(packet);
     }
-    if UPSTREAMS.get_ptr(&source).is_some() {
-        let key = FlowKey {
-            local: destination,
-            remote: source,
-        };
-        return Some(Packet {
-            key,
-            flags,
-            from_upstream: true,
-        });
+    if UPSTREAMS.get_ptr(&*local).is_some() {
+        core::mem::swap(local, remote);
+        packet.from_upstream = true;
+        return Some(packet);
     }
     None
 }

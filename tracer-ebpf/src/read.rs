@@ -1,6 +1,6 @@
 //! Reading kernel members and nginx's memory.
 
-use aya_ebpf::helpers::{bpf_probe_read_kernel, bpf_probe_read_user};
+use aya_ebpf::helpers::{bpf_probe_read_kernel, bpf_probe_read_kernel_buf, bpf_probe_read_user};
 
 use crate::maps::offset;
 
@@ -17,6 +17,13 @@ pub fn kernel<T>(base: u64, field: &'static u16) -> Option<T> {
 pub fn kernel_at<T>(address: u64) -> Option<T> {
     // SAFETY: probe_read_kernel checks the address itself.
     unsafe { bpf_probe_read_kernel(address as *const T) }.ok()
+}
+
+/// The kernel's bytes at an address, into their place.
+#[inline(always)]
+pub fn kernel_into(address: u64, into: &mut [u8]) -> Option<()> {
+    // SAFETY: probe_read_kernel checks the address itself.
+    unsafe { bpf_probe_read_kernel_buf(address as *const u8, into) }.ok()
 }
 
 /// The value at an address of the current process.

@@ -3,8 +3,8 @@
 use tracer_ebpf::abi::Endpoint;
 
 use crate::{
-    maps::OFFSETS,
-    read::{self, kernel},
+    maps::{OFFSETS, offset},
+    read::{self, kernel, kernel_into},
 };
 
 /// `AF_UNIX`
@@ -44,27 +44,40 @@ pub fn mapped(address: [u8; 4]) -> [u8; 16] {
 /// The peer's end.
 #[inline(always)]
 pub fn remote(sk: u64) -> Endpoint {
-    Endpoint {
-        address: address(sk, &OFFSETS.daddr, &OFFSETS.v6_daddr),
-        port: u16::from_be(kernel(sk, &OFFSETS.dport).unwrap_or(0)),
-    }
+    let mut end = Endpoint::NONE;
+    address(sk, &OFFSETS.daddr, &OFFSETS.v6_daddr, &mut end.address);
+    end.port = u16::from_be(kernel(sk, &OFFSETS.dport).unwrap_or(0));
+    end
 }
 
 /// The own end. The port is `inet_sport`: `skc_num` is zeroed before the last state change is told.
 #[inline(always)]
 pub fn local(sk: u64) -> Endpoint {
-    Endpoint {
-        address: address(sk, &OFFSETS.rcv_saddr, &OFFSETS.v6_rcv_saddr),
-        port: u16::from_be(kernel(sk, &OFFSETS.sport).unwrap_or(0)),
-    }
+    let mut end = Endpoint::NONE;
+    address(
+        sk,
+        &OFFSETS.rcv_saddr,
+        &OFFSETS.v6_rcv_saddr,
+        &mut end.address,
+    );
+    end.port = u16::from_be(kernel(sk, &OFFSETS.sport).unwrap_or(0));
+    end
 }
 
+/// Read in place: by value, each of the sixteen bytes takes a slot of the stack.
 #[inline(always)]
-fn address(sk: u64, v4: &'static u16, v6: &'static u16) -> [u8; 16] {
-    match family(sk) {
-        AF_INET => kernel(sk, v4).map_or([0; 16], mapped),
-        AF_INET6 => kernel(sk, v6).unwrap_or([0; 16]),
-        _ => [0; 16],
+fn address(sk: u64, v4: &'static u16, v6: &'static u16, into: &mut [u8; 16]) {
+    let (member, bytes) = match family(sk) {
+        AF_INET => {
+            into[10] = 0xff;
+            into[11] = 0xff;
+            (offset(v4), &mut into[12..])
+        }
+        AF_INET6 => (offset(v6), &mut into[..]),
+        _ => return,
+    };
+    if let Some(member) = member {
+        let _ = kernel_into(sk.wrapping_add(member as u64), bytes);
     }
 }
 

@@ -1,4 +1,4 @@
-//! The project's tasks, one file a task: `cargo xtask setup|build|test|demo|install`.
+//! The project's tasks, one file a task: `cargo xtask setup|build|test|demo|install|dist`.
 //!
 //! A task sets up what it needs and says so; nothing is installed on the host. Cargo runs as the
 //! user who called; only what must be root goes through one `sudo`.
@@ -6,6 +6,7 @@
 mod build;
 mod command;
 mod demo;
+mod dist;
 mod install;
 mod packages;
 mod privilege;
@@ -45,6 +46,7 @@ enum Task {
     Test(test::Arguments),
     Demo(demo::Arguments),
     Install(install::Arguments),
+    Dist(dist::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -65,5 +67,6 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Test(arguments) => test::run(&workspace, &arguments),
         Task::Demo(arguments) => demo::run(&workspace, &arguments),
         Task::Install(arguments) => install::run(&workspace, &arguments),
+        Task::Dist(arguments) => dist::run(&workspace, &arguments),
     }
 }

@@ -36,6 +36,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     let mut outcomes = Vec::new();
     if filter.is_none() {
         toolchain::ensure_checkers(workspace)?;
+        toolchain::ensure_target(workspace, checks::ARM)?;
         for (check, command) in checks::all(workspace)? {
             outcomes.push(attempt(check, || checks::passes(workspace, command)));
         }

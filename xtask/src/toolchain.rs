@@ -28,6 +28,32 @@ pub(crate) fn on_nightly(workspace: &Workspace, program: &str) -> Result<Command
     Ok(command)
 }
 
+/// The target of binaries without shared libraries, of the toolchain that `rust-toolchain.toml` names; gives its name.
+pub(crate) fn ensure_static(workspace: &Workspace) -> Result<String> {
+    let target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
+    ensure_target(workspace, &target)?;
+    Ok(target)
+}
+
+/// The standard library of another target.
+pub(crate) fn ensure_target(workspace: &Workspace, target: &str) -> Result<()> {
+    let installed = command::output(
+        Command::new("rustup")
+            .args(["target", "list", "--installed"])
+            .current_dir(workspace.root()),
+    )?;
+    if installed.lines().any(|line| line == target) {
+        return Ok(());
+    }
+    eprintln!("setup: rustup target {target}");
+    command::run(
+        Command::new("rustup")
+            .args(["target", "add", target])
+            .current_dir(workspace.root()),
+    )
+    .with_context(|| format!("fetching the standard library of {target}"))
+}
+
 /// rustfmt and clippy of the toolchain that `rust-toolchain.toml` names. A rustup that fetched that
 /// toolchain for another project has it without them.
 pub(crate) fn ensure_checkers(workspace: &Workspace) -> Result<()> {

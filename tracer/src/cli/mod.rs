@@ -2,13 +2,14 @@
 
 mod causes;
 mod doctor;
+mod generate;
 mod live;
 mod verdicts;
 
 use std::{ffi::OsString, io, process::ExitCode};
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::{probe::LoadError, source::StartError};
 
@@ -34,6 +35,9 @@ enum Command {
     Causes(causes::CausesArgs),
     /// Say what this kernel, host and nginx allow: each hook, what is lost without it, what to do
     Doctor(doctor::Args),
+    /// Write shell completions and manual pages, for packages
+    #[command(hide = true)]
+    Generate(generate::Args),
 }
 
 /// Runs the command line.
@@ -46,6 +50,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<()> {
         Command::Live(args) => live::run(args),
         Command::Causes(args) => causes::run(&args, &mut io::stdout().lock()),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Generate(args) => generate::run(&args, Cli::command()),
     }
 }
 

@@ -9,6 +9,9 @@ use super::tally::Tally;
 use crate::workspace::Workspace;
 use crate::{command, toolchain};
 
+/// tracer has to compile for it; nothing is linked.
+pub(super) const ARM: &str = "aarch64-unknown-linux-musl";
+
 /// The checks that are one command each, cheapest first.
 pub(super) fn all(workspace: &Workspace) -> Result<Vec<(&'static str, Command)>> {
     let mut format = Command::new("cargo");
@@ -23,11 +26,16 @@ pub(super) fn all(workspace: &Workspace) -> Result<Vec<(&'static str, Command)>>
     docs.arg("--document-private-items");
     docs.env("RUSTDOCFLAGS", "-D warnings");
 
+    // Both crates: the build script compiles the object for this architecture's registers.
+    let mut arm = Command::new("cargo");
+    arm.args(["check", "--quiet", "--package", "tracer", "--target", ARM]);
+
     Ok(vec![
         ("format", format),
         ("clippy, host", host),
         ("clippy, BPF", bpf_clippy(workspace)?),
         ("docs", docs),
+        ("check, aarch64", arm),
     ])
 }
 

@@ -1,0 +1,122 @@
+//! `cargo xtask dist`: what a release ships, in `target/shipped`: a static binary, a tarball and a .deb around it, their
+//! checksums. The binary has to run where no library is, and in the oldest and the newest Debian.
+
+mod package;
+mod smoke;
+
+use std::env::consts::ARCH;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::workspace::Workspace;
+use crate::{build, command, setup, toolchain};
+
+/// Build what a release ships, under target/shipped: a static binary, a tarball, a .deb, checksums
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  cargo xtask dist                build, pack, and try the binary in empty, Debian 11 and Debian 13 roots
+  cargo xtask dist --no-smoke     no trial, so no root")]
+pub(crate) struct Arguments {
+    /// Leave out the trial, which needs root
+    #[arg(long)]
+    no_smoke: bool,
+}
+
+/// Bytes that the binary may have.
+const LIMIT: u64 = 12_000_000;
+
+pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
+    setup::compiler(workspace)?;
+    let binary = binary(workspace)?;
+    let bytes = fs::metadata(&binary)
+        .with_context(|| format!("the size of {}", binary.display()))?
+        .len();
+    ensure!(
+        bytes <= LIMIT,
+        "the binary has {bytes} bytes, more than {LIMIT}"
+    );
+
+    let folder = workspace.target().join("shipped");
+    let stage = Stage::fill(workspace, &binary, &folder.join("stage"))?;
+    let made = package::all(&stage, &folder)?;
+    println!("{}: static, {}", stage.binary.display(), megabytes(bytes));
+    for file in made {
+        println!("{}", file.display());
+    }
+    if !arguments.no_smoke {
+        setup::everything(workspace)?;
+        smoke::run(workspace, &stage.binary)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{}.{} MB", bytes / 1_000_000, bytes % 1_000_000 / 100_000)
+}
+
+/// Builds tracer without any shared library; gives the binary's path.
+pub(crate) fn binary(workspace: &Workspace) -> Result<PathBuf> {
+    let target = toolchain::ensure_static(workspace)?;
+    eprintln!("building the static tracer (about a minute the first time)");
+    build::binary(
+        workspace,
+        &[
+            "--profile",
+            "dist",
+            "--package",
+            "tracer",
+            "--bin",
+            "tracer",
+            "--target",
+            &target,
+        ],
+    )
+}
+
+/// The files to pack.
+struct Stage {
+    folder: PathBuf,
+    binary: PathBuf,
+    version: String,
+}
+
+impl Stage {
+    fn fill(workspace: &Workspace, binary: &Path, folder: &Path) -> Result<Self> {
+        if folder.exists() {
+            fs::remove_dir_all(folder).with_context(|| format!("removing {}", folder.display()))?;
+        }
+        fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+        let own = folder.join("tracer");
+        fs::copy(binary, &own).with_context(|| format!("copying {}", binary.display()))?;
+        command::run(Command::new(&own).arg("generate").arg(folder))?;
+        for name in [
+            "README.md",
+            "CHANGELOG.md",
+            "LICENSE-MIT",
+            "LICENSE-APACHE",
+            "LICENSE-GPL2",
+        ] {
+            fs::copy(workspace.root().join(name), folder.join(name))
+                .with_context(|| format!("copying {name}"))?;
+        }
+        let said = command::output(Command::new(&own).arg("--version"))?;
+        let version = said.trim().rsplit(' ').next().unwrap_or_default();
+        Ok(Self {
+            folder: folder.to_owned(),
+            binary: own,
+            version: version.to_owned(),
+        })
+    }
+
+    /// Debian's word for this architecture.
+    fn architecture() -> &'static str {
+        match ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            other => other,
+        }
+    }
+}

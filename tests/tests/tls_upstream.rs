@@ -10,7 +10,7 @@ use tests::expected::Expected;
 use tests::netns::Netns;
 use tests::process;
 use tests::service::Service;
-use tests::stage::{Fault, Stage};
+use tests::stage::{Fault, Load, Stage};
 use tests::wait::{PATIENCE, until};
 
 fn failed(upstream: &str, logged: &str) -> Expected {
@@ -30,13 +30,22 @@ fn https(expected: Expected, directives: &str) -> Fault {
 struct Tls(Child);
 
 impl Tls {
+    /// Answers requests.
     fn start(netns: &Netns, port: u16, certificate: &Certificate, options: &str) -> Result<Self> {
+        Self::run(netns, port, certificate, &format!("-www {options}"))
+    }
+
+    /// Takes requests and says nothing.
+    fn silent(netns: &Netns, port: u16, certificate: &Certificate, options: &str) -> Result<Self> {
+        Self::run(netns, port, certificate, options)
+    }
+
+    fn run(netns: &Netns, port: u16, certificate: &Certificate, options: &str) -> Result<Self> {
         let mut command = netns.command("openssl")?;
         command
             .args([
                 "s_server",
                 "-quiet",
-                "-www",
                 "-accept",
                 &format!("127.0.0.1:{port}"),
             ])
@@ -45,7 +54,7 @@ impl Tls {
             .arg("-cert")
             .arg(certificate.file())
             .args(options.split_whitespace())
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         let mut tls = Self(command.spawn()?);
@@ -160,26 +169,131 @@ fn closed_in_the_handshake() -> Result<()> {
         .map(drop)
 }
 
+/// A handshake that nginx's timer ends.
+fn stalled(upstream: &str) -> Fault {
+    let logged = "upstream timed out (110: Connection timed out) while SSL handshaking";
+    let expected = failed(upstream, logged)
+        .status(504)
+        .or_errno(Some("ETIMEDOUT"));
+    // The connect timer is the handshake's too.
+    https(
+        expected,
+        "proxy_connect_timeout 400ms; proxy_read_timeout 400ms;",
+    )
+}
+
 #[test]
-#[ignore = "open: silence in a TLS handshake is told as backend-slow"]
 fn silent_in_the_handshake() -> Result<()> {
     let stage = Stage::new()?;
     let mut services = Vec::new();
     let mut faults = Vec::new();
-    for address in ["127.0.0.1:9001", "[::1]:9001"] {
+    for (address, mode, text, word) in [
         // It waits for an HTTP request that does not come.
-        services.push(Service::start(&stage.netns, &[address, "hold", ""])?);
-        let logged = "upstream timed out (110: Connection timed out) while SSL handshaking";
-        let expected = failed(address, logged)
-            .status(504)
-            .or_errno(Some("ETIMEDOUT"));
-        // nginx 1.22 takes the connect timer for the handshake.
-        faults.push(https(
-            expected,
-            "proxy_connect_timeout 400ms; proxy_read_timeout 400ms;",
-        ));
+        ("127.0.0.1:9001", "hold", "", "did not answer"),
+        ("[::1]:9001", "hold", "", "did not answer"),
+        // The first bytes of a ServerHello.
+        (
+            "127.0.0.1:9002",
+            "hello-hold",
+            "\u{16}\u{3}\u{3}\\0z",
+            "began",
+        ),
+    ] {
+        services.push(Service::start(&stage.netns, &[address, mode, text])?);
+        let mut fault = stalled(address);
+        fault.expected = fault.expected.says(word);
+        faults.push(fault);
     }
     stage.check(faults).map(drop)
+}
+
+/// The handshake was over, the request sent: that is no fault of TLS.
+#[test]
+fn silent_after_the_handshake() -> Result<()> {
+    let stage = Stage::new()?;
+    let certificate = Certificate::new(HOST)?;
+    let mut faults = Vec::new();
+    let mut servers = Vec::new();
+    for (port, options) in [(9001, "-tls1_3"), (9002, "-tls1_2")] {
+        servers.push(Tls::silent(&stage.netns, port, &certificate, options)?);
+        let logged = "upstream timed out (110: Connection timed out) while reading response header";
+        let upstream = format!("127.0.0.1:{port}");
+        let expected = Expected::connected("backend-slow", &upstream, logged)
+            .status(504)
+            .or_errno(Some("ETIMEDOUT"));
+        let protocols = "proxy_ssl_protocols TLSv1.2 TLSv1.3;";
+        faults.push(https(
+            expected,
+            &format!("proxy_read_timeout 400ms; {protocols}"),
+        ));
+    }
+    // s_server serves one connection at a time.
+    let load = Load {
+        concurrency: 1,
+        ..Load::default()
+    };
+    stage.check_with(faults, load).map(drop)
+}
+
+#[test]
+fn the_backend_refuses_the_name_or_wants_a_certificate() -> Result<()> {
+    let stage = Stage::new()?;
+    let certificate = Certificate::new(HOST)?;
+    let (key, file) = (certificate.key(), certificate.file());
+    let sni = format!(
+        "-servername {HOST} -servername_fatal -key2 {} -cert2 {}",
+        key.display(),
+        file.display()
+    );
+    let _name = Tls::start(&stage.netns, 9001, &certificate, &sni)?;
+    let _mutual = Tls::start(&stage.netns, 9002, &certificate, "-Verify 1 -tls1_2")?;
+    let _newer = Tls::start(&stage.netns, 9003, &certificate, "-Verify 1 -tls1_3")?;
+    let refused = |port: u16, logged: &str| failed(&format!("127.0.0.1:{port}"), logged);
+    stage
+        .check(vec![
+            https(
+                refused(9001, "SSL_do_handshake() failed").says("unrecognized name"),
+                "proxy_ssl_server_name on; proxy_ssl_name other.test;",
+            ),
+            https(
+                refused(9002, "SSL_do_handshake() failed").says("proxy_ssl"),
+                "",
+            ),
+            // In TLS 1.3 the backend's no comes after nginx has its handshake over.
+            https(
+                refused(9003, "SSL_read() failed").says("certificate required"),
+                "proxy_ssl_protocols TLSv1.3;",
+            ),
+        ])
+        .map(drop)
+}
+
+/// nginx logs nothing: what the backend's first bytes say is all there is.
+#[test]
+fn without_a_log_the_alert_has_its_name() -> Result<()> {
+    let mut stage = Stage::new()?;
+    stage.config.error_log = Some("stderr emerg".to_owned());
+    let certificate = Certificate::new(HOST)?;
+    let _new = Tls::start(&stage.netns, 9001, &certificate, "-tls1_3")?;
+    let _strict = Tls::start(
+        &stage.netns,
+        9002,
+        &certificate,
+        "-no_tls1_3 -cipher AES128-SHA256",
+    )?;
+    let alert = |port: u16| failed(&format!("127.0.0.1:{port}"), "").unlogged();
+    stage
+        .check(vec![
+            https(
+                alert(9001).says("protocol version (70)"),
+                "proxy_ssl_protocols TLSv1.2;",
+            ),
+            https(
+                alert(9002).says("handshake failure (40)"),
+                "proxy_ssl_ciphers AES256-GCM-SHA384; proxy_ssl_protocols TLSv1.2;",
+            ),
+        ])
+        .map(drop)
 }
 
 #[test]

@@ -14,6 +14,9 @@ pub const FLAG_UNIX: u16 = 4;
 /// The record was written while the connection was open.
 pub const FLAG_OPEN: u16 = 8;
 
+/// The worker wrote TLS application data: its handshake was over.
+pub const FLAG_TLS_DATA: u16 = 16;
+
 /// `TCP_SYN_SENT`, include/net/tcp_states.h.
 const TCP_SYN_SENT: u8 = 2;
 
@@ -89,8 +92,10 @@ pub struct Connection {
     pub first_received: u8,
     /// Bytes of a message that is not whole yet, of the resolver's own connections.
     pub pending: u16,
+    /// The TLS alert that came first (RFC 8446 section 6): 1 and its description; 0 none.
+    pub alert: u16,
     /// Zero.
-    pub padding2: [u8; 4],
+    pub padding2: [u8; 2],
     /// How often reused.
     pub reuses: u32,
     /// `FLAG_*`.
@@ -172,7 +177,8 @@ impl Connection {
         first_sent: 0,
         first_received: 0,
         pending: 0,
-        padding2: [0; 4],
+        alert: 0,
+        padding2: [0; 2],
         reuses: 0,
         flags: 0,
         syn_retransmits: 0,

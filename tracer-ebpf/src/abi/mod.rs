@@ -16,8 +16,8 @@ pub use self::{
     },
     config::{ABSENT, Offsets, WantedDrops},
     connection::{
-        CONNECTION, Connection, FLAG_OPEN, FLAG_RETRY, FLAG_RST_IN_SYN_SENT, FLAG_UNIX, Routes,
-        UnixConnection,
+        CONNECTION, Connection, FLAG_OPEN, FLAG_RETRY, FLAG_RST_IN_SYN_SENT, FLAG_TLS_DATA,
+        FLAG_UNIX, Routes, UnixConnection,
     },
     death::{COMM_LEN, DEATH, Death, End, PEER_CLOSED, PeerClosed, Signal},
     dns::{ANSWERED, ASKED, DNS, Dns, FAILED, IS_ANSWER, IS_TRUNCATED, QUESTION_LEN},

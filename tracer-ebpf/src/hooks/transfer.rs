@@ -3,7 +3,9 @@
 //! and the order of a close and a write are not known, nor how unix connections end.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use tracer_ebpf::abi::{ANSWERED, ASKED, Connection, FIRST_BYTE, FLAG_RETRY, FLAG_UNIX, FirstByte};
+use tracer_ebpf::abi::{
+    ANSWERED, ASKED, Connection, FIRST_BYTE, FLAG_RETRY, FLAG_TLS_DATA, FLAG_UNIX, FirstByte,
+};
 
 use crate::{
     emit::{self, Urgency},
@@ -12,6 +14,10 @@ use crate::{
     syscall, task,
 };
 
+/// First bytes of TLS records (RFC 8446 section 5.1). An alert's are 7, the last of them its description.
+const TLS_ALERT: u8 = 0x15;
+const TLS_HANDSHAKE: u8 = 0x16;
+const TLS_DATA: u8 = 0x17;
 const EINTR: i32 = -4;
 const EAGAIN: i32 = -11;
 
@@ -82,6 +88,11 @@ pub fn sent(ctx: BtfTracePointContext) -> i32 {
     connection.last_sent = task::now();
     if connection.first_sent == 0 {
         connection.first_sent = syscall::written::<u8>().unwrap_or(0);
+    } else if connection.first_sent == TLS_HANDSHAKE
+        && connection.flags & FLAG_TLS_DATA == 0
+        && syscall::written::<u8>() == Some(TLS_DATA)
+    {
+        connection.flags |= FLAG_TLS_DATA;
     }
     0
 }
@@ -120,6 +131,12 @@ fn head(connection: &mut Connection, length: i32) {
         return;
     };
     connection.first_received = first;
+    if first == TLS_ALERT
+        && length >= 7
+        && let Some(record) = syscall::read::<[u8; 7]>()
+    {
+        connection.alert = 0x100 | u16::from(record[6]);
+    }
     if length < 12 {
         return;
     }

@@ -129,6 +129,11 @@ impl<'a> Scene<'a> {
     pub(super) fn in_tls(&self, c: &Connection) -> bool {
         c.first_sent == Some(TLS_HANDSHAKE) && !is_reused(c)
     }
+
+    /// … and nginx never came to write what follows it.
+    pub(super) fn in_handshake(&self, c: &Connection) -> bool {
+        self.in_tls(c) && !c.tls_data
+    }
 }
 
 /// First byte of a TLS record that carries a handshake, or an alert.

@@ -153,6 +153,8 @@ fn of_connection(scene: &Scene<'_>, c: &Connection) -> Vec<Evidence> {
     if let Some(time) = c.last_sent {
         let what = if c.first_byte.is_some_and(|first| first <= time) {
             "nginx's last write"
+        } else if scene.in_handshake(c) {
+            "nginx begins the TLS handshake"
         } else {
             "nginx writes the request"
         };
@@ -164,10 +166,15 @@ fn of_connection(scene: &Scene<'_>, c: &Connection) -> Vec<Evidence> {
             .status
             .map(|status| format!(", status {status}"))
             .unwrap_or_default();
+        let what = if scene.in_tls(c) {
+            "TLS handshake"
+        } else {
+            "response"
+        };
         story.push(at(
             time,
             "first-byte",
-            format!("first byte of the response{status}"),
+            format!("first byte of the {what}{status}"),
         ));
     }
     if let Some(time) = c.fin_received {

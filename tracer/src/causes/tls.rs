@@ -6,6 +6,7 @@ use super::{
     finding::Finding,
     response,
     scene::Scene,
+    waiting, wording,
 };
 use crate::event::{Connection, Upstream};
 
@@ -13,14 +14,15 @@ pub(super) static TLS_HANDSHAKE_FAILED: Cause = Cause {
     id: "tls-handshake-failed",
     title: "the TLS handshake with the backend did not complete",
     split: "TCP was clean, nginx began a TLS handshake, and the connection ended in it: an alert, a plain answer, a \
-            close, or nginx's own refusal of the certificate.",
+            close, silence until nginx's timer, or nginx's own refusal of the certificate.",
     log_lines: &[
         "SSL_do_handshake() failed (SSL: error:0A00010B:SSL routines::wrong version number) while SSL handshaking to upstream",
         "peer closed connection in SSL handshake (104: Connection reset by peer) while SSL handshaking to upstream",
         "upstream SSL certificate verify error: (18:self-signed certificate) while SSL handshaking to upstream",
         "upstream SSL certificate does not match \"backend.example\" while SSL handshaking to upstream",
+        "upstream timed out (110: Connection timed out) while SSL handshaking to upstream",
     ],
-    client_gets: "502",
+    client_gets: "502, or 504 for silence",
     fix: "Check proxy_ssl_server_name, proxy_ssl_name, proxy_ssl_trusted_certificate, proxy_ssl_protocols; does the \
           port speak TLS? openssl s_client -connect ADDRESS -servername NAME.",
     matches: Some(handshake_failed),
@@ -71,8 +73,11 @@ fn handshake_failed(scene: &Scene<'_>) -> Option<Finding> {
     let c = scene.failed_before_body()?;
     let ended = ending(c);
     let died = ended.is_some_and(|ending| scene.has_death(ending.at));
-    if died || scene.timed_out_waiting() {
+    if died {
         return None;
+    }
+    if scene.timed_out_waiting() {
+        return silent(scene);
     }
     let said = said(scene);
     if said.is_none()
@@ -90,10 +95,7 @@ fn handshake_failed(scene: &Scene<'_>) -> Option<Finding> {
         ))
         .advise("nginx's *_pass says https:// (or grpcs://) to a plain port: drop the s, or point it at the TLS port"),
         (Some(said), _) => explained(Finding::proven(format!("the TLS handshake with {to} failed: {}", short(said))), said),
-        (None, Some(TLS_ALERT)) => explained(
-            Finding::proven(format!("{to} refused the TLS handshake with an alert")),
-            "alert",
-        ),
+        (None, Some(TLS_ALERT)) => by_alert(&to, c.tls_alert),
         (None, _) if ended.is_some() && !response_began(c) => {
             Finding::proven(format!("{to} ended the connection in the TLS handshake, without an answer to it"))
                 .advise("does that port speak TLS, and the versions and ciphers nginx offers? its own log says why it closed")
@@ -106,14 +108,100 @@ fn handshake_failed(scene: &Scene<'_>) -> Option<Finding> {
         .advise("is the certificate valid for proxy_ssl_name, and signed by proxy_ssl_trusted_certificate?"),
         _ => return None,
     };
-    let name = scene.server_name().unwrap_or("NAME");
-    let address = match c.remote {
-        Upstream::Inet(remote) => Some(format!(
-            "see: openssl s_client -connect {remote} -servername {name}"
-        )),
-        Upstream::Unix(_) => None,
+    Some(
+        finding
+            .advise_if(see(scene, c))
+            .rests_on_complete_records(scene),
+    )
+}
+
+/// The handshake stood still until nginx's timer.
+fn silent(scene: &Scene<'_>) -> Option<Finding> {
+    let c =
+        waiting::waited(scene).filter(|c| scene.in_handshake(c) && waiting::was_taken(scene, c))?;
+    let to = scene.to();
+    let silence = wording::duration(
+        c.closed
+            .since(c.last_received.or(c.last_sent).unwrap_or(c.start)),
+    );
+    let finding = if response_began(c) {
+        Finding::proven(format!("{to} began the TLS handshake and was silent then: nothing in {silence}, until nginx's timer"))
+            .advise("what holds the backend up within the handshake? its own log; is it out of CPU, or waits for a key or certificate?")
+    } else {
+        Finding::proven(format!("{to} did not answer nginx's TLS handshake: nothing in {silence}, until nginx's timer"))
+            .unless(waiting::is_accepted(scene, c), "whether its program accepted the connection")
+            .advise("does that port speak TLS? a plain server waits for a request that never comes: drop the s of https:// in *_pass, or point it at the TLS port")
     };
-    Some(finding.advise_if(address).rests_on_complete_records(scene))
+    let finding = match scene.accepted_by() {
+        Some(closed) => finding.fact(
+            "peer",
+            format!(
+                "{} (pid {}) had accepted it, and closed it after nginx did",
+                closed.name, closed.pid
+            ),
+        ),
+        None => finding,
+    };
+    Some(
+        finding
+            .advise("proxy_connect_timeout bounds the handshake; longer only if the backend's may take so long")
+            .advise_if(see(scene, c))
+            .rests_on_complete_records(scene),
+    )
+}
+
+fn see(scene: &Scene<'_>, c: &Connection) -> Option<String> {
+    let Upstream::Inet(remote) = c.remote else {
+        return None;
+    };
+    let name = scene.server_name().unwrap_or("NAME");
+    Some(format!(
+        "see: openssl s_client -connect {remote} -servername {name}"
+    ))
+}
+
+/// The backend's first word was an alert, and nginx logged nothing of it.
+fn by_alert(to: &str, alert: Option<u8>) -> Finding {
+    let Some(alert) = alert else {
+        return Finding::proven(format!("{to} refused the TLS handshake with an alert")).fact(
+            "unread",
+            "which alert it was is in nginx's error log at level error or crit",
+        );
+    };
+    let name = alert_name(alert);
+    let finding = Finding::proven(format!(
+        "{to} refused the TLS handshake with the alert {name} ({alert})"
+    ));
+    finding.advise(meaning(name))
+}
+
+/// RFC 8446 section 6, in OpenSSL's words.
+fn alert_name(alert: u8) -> &'static str {
+    match alert {
+        0 => "close notify",
+        10 => "unexpected message",
+        40 => "handshake failure",
+        42 => "bad certificate",
+        43 => "unsupported certificate",
+        44 => "certificate revoked",
+        45 => "certificate expired",
+        46 => "certificate unknown",
+        47 => "illegal parameter",
+        48 => "unknown ca",
+        49 => "access denied",
+        50 => "decode error",
+        51 => "decrypt error",
+        70 => "protocol version",
+        71 => "insufficient security",
+        80 => "internal error",
+        86 => "inappropriate fallback",
+        109 => "missing extension",
+        110 => "unsupported extension",
+        112 => "unrecognized name",
+        116 => "certificate required",
+        120 => "no application protocol",
+        _ => "of another kind",
+    }
 }
 
 /// OpenSSL's words without its numbers and routines: `wrong version number` of
@@ -129,11 +217,16 @@ fn short(said: &str) -> &str {
         .unwrap_or(words)
 }
 
-/// What the words mean and what they ask for.
+/// nginx's or OpenSSL's words, and what they ask for.
 fn explained(finding: Finding, said: &str) -> Finding {
+    finding
+        .fact("log", format!("nginx says: {said}"))
+        .advise(meaning(said))
+}
+
+fn meaning(said: &str) -> &'static str {
     let is = |words: &str| said.contains(words);
-    let advice = if is("wrong version number") || is("http request") || is("packet length too long")
-    {
+    if is("wrong version number") || is("http request") || is("packet length too long") {
         "the port does not speak TLS: drop the s of https:// in *_pass, or point it at the TLS port"
     } else if is("does not match") {
         "the certificate is for another name: set proxy_ssl_name to the name it has, or renew it"
@@ -151,14 +244,5 @@ fn explained(finding: Finding, said: &str) -> Finding {
         "the backend closed in the handshake: its own log; does it want SNI (proxy_ssl_server_name on;)?"
     } else {
         "check proxy_ssl_server_name, proxy_ssl_name, proxy_ssl_protocols against what the backend wants; its own log"
-    };
-    let finding = if said == "alert" {
-        finding.fact(
-            "unread",
-            "which alert it was is in nginx's error log at level error or crit",
-        )
-    } else {
-        finding.fact("log", format!("nginx says: {said}"))
-    };
-    finding.advise(advice)
+    }
 }

@@ -39,7 +39,7 @@ pub(super) static BACKEND_NOT_ACCEPTING: Cause = Cause {
 };
 
 /// A connection that stood until nginx's timer, with something sent, and which no drop explains.
-fn waited<'a>(scene: &Scene<'a>) -> Option<&'a Connection> {
+pub(super) fn waited<'a>(scene: &Scene<'a>) -> Option<&'a Connection> {
     let c = scene
         .failed_before_body()
         .filter(|_| scene.timed_out_waiting())?;
@@ -104,20 +104,23 @@ fn not_accepting(scene: &Scene<'_>) -> Option<Finding> {
 }
 
 fn slow(scene: &Scene<'_>) -> Option<Finding> {
-    let c = waited(scene).filter(|c| not_accepted(scene, c).is_none())?;
+    let c = waited(scene).filter(|c| was_taken(scene, c) && !scene.in_handshake(c))?;
     let view = scene
         .facts()
         .peer_socket
         .as_ref()
         .filter(|view| view.found && view.accepted);
     let answering = response_began(c) && !scene.in_tls(c);
-    if view.is_none() && scene.accepted_by().is_none() && !answering && may_be_queued(scene, c) {
-        return None;
-    }
-    let from = c.reused_at.or(c.last_sent).or(c.established);
+    // Over TLS nginx's last write is its goodbye, and what came was of the handshake.
+    let last = if scene.in_tls(c) {
+        c.last_received
+    } else {
+        None
+    };
+    let from = c.reused_at.or(last).or(c.last_sent).or(c.established);
     let silence = from.map_or(0, |at| c.closed.since(at));
     let to = scene.to();
-    let sent = match (is_reused(c), c.bytes_sent) {
+    let sent = match (is_reused(c) || scene.in_tls(c), c.bytes_sent) {
         (false, n) if n > 0 => format!("{n} request bytes"),
         _ => "the request".to_owned(),
     };
@@ -141,6 +144,10 @@ fn slow(scene: &Scene<'_>) -> Option<Finding> {
             ),
         ),
         (None, None) if answering => finding,
+        (None, None) if is_accepted(scene, c) => finding.fact(
+            "peer",
+            "a program had accepted it: it answered the TLS handshake",
+        ),
         (None, None) => finding.unless(
             false,
             "whether its program accepted the connection and read the request",
@@ -161,6 +168,19 @@ fn slow(scene: &Scene<'_>) -> Option<Finding> {
             }))
             .advise("proxy_read_timeout longer, only if such answers may take so long"),
     )
+}
+
+/// Some program has the connection, as far as can be known: it was not shown to wait in a queue, nor may it.
+pub(super) fn was_taken(scene: &Scene<'_>, c: &Connection) -> bool {
+    not_accepted(scene, c).is_none() && (is_accepted(scene, c) || !may_be_queued(scene, c))
+}
+
+/// A program of the upstream was seen to have the connection.
+pub(super) fn is_accepted(scene: &Scene<'_>, c: &Connection) -> bool {
+    let view = scene.facts().peer_socket.as_ref();
+    response_began(c)
+        || scene.accepted_by().is_some()
+        || view.is_some_and(|view| view.found && view.accepted)
 }
 
 /// Nobody has shown that it was accepted, and on this host it may wait in the listener's queue.

@@ -9,9 +9,9 @@ use bytes::Buf;
 use thiserror::Error;
 use tracer_ebpf::abi::{
     ANSWER, ANSWERED, COMM_LEN, CONNECTION, DEATH, DNS, DROP_SLOTS, EXITED, FAILED, FAILURE,
-    FIRST_BYTE, FLAG_OPEN, FLAG_RST_IN_SYN_SENT, FLAG_UNIX, FLOW_RESERVED, FORKED, FORMAT_LEN,
-    HEAD_LEN, IS_TRUNCATED, LOG_CALL, LOG_CALL_STREAM, PEER_CLOSED, PROCESS, QUESTION_LEN,
-    RETRANSMIT, RETRY, SOCKADDR_LEN, TEXT_LEN,
+    FIRST_BYTE, FLAG_OPEN, FLAG_RST_IN_SYN_SENT, FLAG_TLS_DATA, FLAG_UNIX, FLOW_RESERVED, FORKED,
+    FORMAT_LEN, HEAD_LEN, IS_TRUNCATED, LOG_CALL, LOG_CALL_STREAM, PEER_CLOSED, PROCESS,
+    QUESTION_LEN, RETRANSMIT, RETRY, SOCKADDR_LEN, TEXT_LEN,
 };
 
 use super::{
@@ -171,7 +171,10 @@ fn connection(header: &Head, mut buf: &[u8], reasons: &Reasons) -> Connection {
     let listener_pid = buf.get_u32_ne();
     let first_sent = buf.get_u8();
     let first_received = buf.get_u8();
-    buf.advance(6);
+    // What is pending is the kernel side's own.
+    buf.advance(2);
+    let alert = buf.get_u16_ne();
+    buf.advance(2);
     let reuses = buf.get_u32_ne();
     let flags = buf.get_u16_ne();
     let syn_retransmits = u32::from(buf.get_u16_ne());
@@ -223,6 +226,8 @@ fn connection(header: &Head, mut buf: &[u8], reasons: &Reasons) -> Connection {
         transfer_error: (transfer_error != 0).then_some((transfer_error, transfer_error_at)),
         first_sent: (first_sent != 0).then_some(first_sent),
         first_received: (first_received != 0).then_some(first_received),
+        tls_alert: (alert != 0).then_some((alert & 0xff) as u8),
+        tls_data: flags & FLAG_TLS_DATA != 0,
         listener_pid: (listener_pid != 0).then_some(listener_pid),
         open: flags & FLAG_OPEN != 0,
         reuses,

@@ -112,6 +112,10 @@ pub struct Connection {
     pub first_sent: Option<u8>,
     /// First byte of what came: 0x15 a TLS alert, 0x16 a TLS handshake, `H` of `HTTP/1`.
     pub first_received: Option<u8>,
+    /// The description of the TLS alert that came first (RFC 8446 section 6).
+    pub tls_alert: Option<u8>,
+    /// The worker wrote TLS application data: for it the handshake was over.
+    pub tls_data: bool,
     /// Unix sockets: who called `listen()` (`SO_PEERCRED`), host pid.
     pub listener_pid: Option<u32>,
     /// The connection was still open when this was written: the error answer came first, or it is kept alive.

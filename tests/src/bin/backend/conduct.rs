@@ -19,6 +19,8 @@ pub(crate) enum Mode {
     Hold(Vec<u8>),
     /// Reads whatever comes first, sends the text, closes by FIN.
     Hello(Vec<u8>),
+    /// Reads whatever comes first, sends the text, is silent until the client goes.
+    HelloHold(Vec<u8>),
     /// Reads whatever comes first, closes by RST.
     HelloReset,
     /// Closes as soon as there is something to read, without reading it.
@@ -49,6 +51,7 @@ impl Mode {
             "reset" => Self::Reset(text),
             "hold" => Self::Hold(text),
             "hello" => Self::Hello(text),
+            "hello-hold" => Self::HelloHold(text),
             "hello-reset" => Self::HelloReset,
             "unread" => Self::Unread,
             "stop-reading" => Self::StopReading,
@@ -74,6 +77,13 @@ impl Mode {
                 let read = stream.read(&mut [0u8; 4096]);
                 if read.is_ok() {
                     drop(stream.write_all(text));
+                }
+                return;
+            }
+            Self::HelloHold(text) => {
+                let read = stream.read(&mut [0u8; 4096]);
+                if read.is_ok() && stream.write_all(text).is_ok() {
+                    while matches!(stream.read(&mut [0u8; 64]), Ok(1..)) {}
                 }
                 return;
             }

@@ -79,6 +79,8 @@ fn handshake(remote: &str) -> Connection {
         transfer_error: None,
         first_sent: None,
         first_received: None,
+        tls_alert: None,
+        tls_data: false,
         listener_pid: None,
         open: false,
         reuses: 0,

@@ -118,11 +118,57 @@ fn a_fault_after_the_handshake_is_not_the_handshakes() {
     );
     assert_eq!(told(&died), ("backend-died", Proven));
     let slow = Connection {
+        tls_data: true,
         closed: after(60 * SECOND),
-        ..hello(connected(HERE))
+        ..answering(0x16, connected(HERE))
     };
     assert_eq!(
         told(&answered(504, slow, served())),
-        ("backend-slow", Inferred)
+        ("backend-slow", Proven)
+    );
+}
+
+#[test]
+fn silence_until_nginx_s_timer_is_the_handshakes_while_that_lasts() {
+    let silent = |c| Connection {
+        closed: after(60 * SECOND),
+        ..c
+    };
+    let case = |c| answered(504, silent(c), served());
+    let never = verdict(&case(hello(connected(HERE))));
+    assert_eq!((never.cause, never.confidence), (SELF, Inferred));
+    assert!(
+        never
+            .summary
+            .contains("did not answer nginx's TLS handshake"),
+        "{}",
+        never.summary
+    );
+    let begun = verdict(&case(answering(0x16, connected(HERE))));
+    assert_eq!((begun.cause, begun.confidence), (SELF, Proven));
+    assert!(
+        begun.summary.contains("began the TLS handshake"),
+        "{}",
+        begun.summary
+    );
+}
+
+#[test]
+fn an_alert_is_told_by_its_name() {
+    let refused = Connection {
+        tls_alert: Some(70),
+        ..answering(0x15, closed(HERE))
+    };
+    let v = verdict(&answered(502, refused, served()));
+    assert_eq!((v.cause, v.confidence), (SELF, Proven));
+    assert!(
+        v.summary.ends_with("with the alert protocol version (70)"),
+        "{}",
+        v.summary
+    );
+    assert!(
+        v.advice[0].contains("proxy_ssl_protocols"),
+        "{:?}",
+        v.advice
     );
 }

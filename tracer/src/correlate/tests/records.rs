@@ -148,6 +148,8 @@ fn plain(request: &Request, at: Time, remote: Upstream) -> Connection {
         transfer_error: None,
         first_sent: None,
         first_received: None,
+        tls_alert: None,
+        tls_data: false,
         listener_pid: None,
         open: false,
         reuses: 0,

@@ -5,8 +5,8 @@ use aya_ebpf::{
     maps::{HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use tracer_ebpf::abi::{
-    ABSENT, Connection, Endpoint, Flow, FlowKey, Master, Offsets, Signal, WantedDrops, Worker,
-    counter,
+    ABSENT, Connection, Endpoint, Flow, FlowKey, Master, Offsets, Signal, WantedDrops, Watched,
+    Worker, counter,
 };
 
 /// Where this kernel keeps its members.
@@ -48,6 +48,14 @@ pub static GIVEN_UP: LruHashMap<FlowKey, u8> = LruHashMap::with_max_entries(1024
 /// Requests under way, and their last attempt.
 #[map]
 pub static REQUESTS: LruHashMap<RequestKey, Attempted> = LruHashMap::with_max_entries(16384, 0);
+
+/// Requests that met a failure, by their client's socket, until they are answered: HTTP/2 has several on one.
+#[map]
+pub static CLIENTS: LruHashMap<u64, [Watched; WATCHED_REQUESTS]> =
+    LruHashMap::with_max_entries(2048, 0);
+
+/// Requests watched a client's socket; of more the answer is not seen.
+pub const WATCHED_REQUESTS: usize = 8;
 
 /// Who listens behind unix upstreams, by host pid: their and their children's ends are told.
 #[map]

@@ -60,7 +60,8 @@ pub struct Verdict {
     pub time: Time,
     /// What the client got.
     pub status: Option<u16>,
-    /// A retry hid the failure from the client.
+    /// The client got no server error: a retry, an error page, a fallback or a stale cache answered, or a part of the
+    /// response.
     pub masked: bool,
     /// Catalogue id.
     pub cause: &'static str,

@@ -7,6 +7,7 @@ mod death;
 mod dns;
 mod flow;
 mod process;
+mod reply;
 mod request;
 mod worker;
 
@@ -23,6 +24,7 @@ pub use self::{
     dns::{ANSWERED, ASKED, DNS, Dns, FAILED, IS_ANSWER, IS_TRUNCATED, QUESTION_LEN},
     flow::{DROP_SLOTS, DropSlot, FLOW_RESERVED, Flow, FlowKey},
     process::{EXECUTED, EXITED, FORKED, PROCESS, Process},
+    reply::{REPLY, Reply, WATCHED, Watched},
     request::{
         ANSWER, Answer, Client, FORMAT_LEN, HEAD_LEN, LOG_CALL, LOG_CALL_STREAM, LogCall, TEXT_LEN,
     },
@@ -83,8 +85,9 @@ const _: () = {
     assert!(size_of::<PeerClosed>() == 16 + 36 + 12 + 72);
     assert!(size_of::<Dns>() == 16 + 18 + 2 + 4 + 4 + 4 + 4 + QUESTION_LEN);
     assert!(size_of::<Failure>().is_multiple_of(8));
-    assert!(size_of::<Client>() == 8 + 18 + 2 + 4 + HEAD_LEN);
+    assert!(size_of::<Client>() == 8 + 8 + 18 + 2 + 4 + HEAD_LEN);
     assert!(size_of::<Answer>() == 32 + size_of::<Client>());
     assert!(size_of::<FirstByte>() == 168 + size_of::<Client>());
+    assert!(size_of::<Reply>() == 16 + 32);
     assert!(size_of::<LogCall>().is_multiple_of(8));
 };

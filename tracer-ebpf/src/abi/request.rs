@@ -17,6 +17,8 @@ pub const HEAD_LEN: usize = 256;
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Client {
+    /// `ngx_http_request_t *` of the client's own request, subrequests apart; 0 unknown.
+    pub request: u64,
     /// `r->connection->log->connection`, 0 unknown.
     pub connection: u64,
     /// The client's end; port 0 unknown.
@@ -32,6 +34,7 @@ pub struct Client {
 impl Client {
     /// Nothing is known yet.
     pub const UNKNOWN: Self = Self {
+        request: 0,
         connection: 0,
         address: Endpoint::NONE,
         padding: [0; 2],
@@ -52,8 +55,8 @@ pub struct Answer {
     pub begun: u32,
     /// The status.
     pub status: u16,
-    /// Zero.
-    pub padding: u16,
+    /// What the client got already; or [`WATCHED`](super::WATCHED); or 0: not known.
+    pub reply: u16,
     /// Whose request it is.
     pub client: Client,
 }
@@ -70,7 +73,7 @@ impl Answer {
         peer: 0,
         begun: 0,
         status: 0,
-        padding: 0,
+        reply: 0,
         client: Client::UNKNOWN,
     };
 }

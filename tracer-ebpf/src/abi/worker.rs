@@ -8,6 +8,10 @@ use super::Routes;
 pub struct Master {
     /// Where libc's `errno` lies from the thread pointer; 0 unknown. Its children share it.
     pub errno_offset: i64,
+    /// Where `headers_out.status` lies in an `ngx_http_request_t`; 0 unknown. Its children share it.
+    pub status_offset: u16,
+    /// Zero.
+    pub padding: [u16; 3],
 }
 
 /// A followed worker: value of the `WORKERS` map, keyed by host pid.
@@ -30,10 +34,13 @@ pub struct Worker {
     pub logged_errno: u32,
     /// 1: that call logged, be it without an errno.
     pub has_logged: u32,
-    /// 1: an attempt of the same request came before that call.
+    /// 1: an attempt of the same request came before that call; 2: of the same client's request, with another upstream
+    /// object (`error_page` led on to it).
     pub is_retry: u32,
-    /// Zero.
-    pub padding: u32,
+    /// See [`Master::status_offset`].
+    pub status_offset: u16,
+    /// How many of its requests are watched until they are answered.
+    pub watched: u16,
     /// Route lookups within that call.
     pub routes: Routes,
 }

@@ -13,7 +13,7 @@ use tracer_ebpf::abi::{
 
 use crate::{
     emit::{self, Urgency},
-    hooks::state,
+    hooks::{reply, state},
     maps::{Attempted, BACKENDS, CONNECTIONS, OFFSETS, REQUESTS, RequestKey},
     read, sock, task,
 };
@@ -31,8 +31,13 @@ const PC_SOCKLEN: u64 = 16;
 const PC_TRIES: u64 = 32;
 const PC_START_TIME: u64 = 40;
 const PC_LOCAL: u64 = 96;
+pub const PC_LOG: u64 = 112;
 /// ngx_connection_t.fd, src/core/ngx_connection.h.
 pub const CONNECTION_FD: u64 = 24;
+
+// See `Worker::is_retry`.
+const RETRIED: u32 = 1;
+const LED_ON: u32 = 2;
 
 /// The call begins.
 #[uprobe]
@@ -43,6 +48,9 @@ pub fn connect_peer(ctx: ProbeContext) -> u32 {
         worker.begun = begun(peer);
         worker.tries = tries(peer);
         worker.is_retry = is_retry(pid, worker, peer);
+        if worker.is_retry == 0 && worker.watched != 0 && reply::is_watched(peer) {
+            worker.is_retry = LED_ON;
+        }
         worker.socket = 0;
         worker.has_logged = 0;
         worker.logged_errno = 0;
@@ -73,7 +81,7 @@ pub fn connect_peer_return(ctx: RetProbeContext) -> u32 {
         reused: u32::from(code == NGX_DONE),
     };
     let _ = REQUESTS.insert(&RequestKey::new(pid, peer, worker.begun), &attempted, 0);
-    if worker.is_retry != 0 && socket != 0 {
+    if worker.is_retry == RETRIED && socket != 0 {
         let record = Retry {
             header: emit::header::<Retry>(RETRY, pid, worker.start),
             peer,
@@ -118,7 +126,8 @@ fn is_retry(pid: u32, worker: &Worker, peer: u64) -> u32 {
     };
     // SAFETY: the entry lives as long as the program runs.
     let last = unsafe { &*last };
-    u32::from(worker.tries < last.tries || (worker.tries == last.tries && last.reused != 0))
+    let is_retry = worker.tries < last.tries || (worker.tries == last.tries && last.reused != 0);
+    if is_retry { RETRIED } else { 0 }
 }
 
 /// TCP sockets were entered when they moved to `SYN_SENT`; a unix socket is entered here.
@@ -221,7 +230,8 @@ pub fn retry_flag(worker: &Worker) -> u16 {
 static UNKNOWN: Failure = Failure::UNKNOWN;
 
 #[inline(always)]
-fn failed(pid: u32, worker: &Worker, peer: u64, code: i32) {
+fn failed(pid: u32, worker: &mut Worker, peer: u64, code: i32) {
+    reply::watch_peer(pid, worker, peer, worker.begun);
     emit::in_place(&UNKNOWN, Urgency::Now, |record| {
         record.header = emit::header::<Failure>(FAILURE, pid, task::now());
         record.start = worker.start;

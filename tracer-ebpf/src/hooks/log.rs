@@ -12,7 +12,7 @@ use tracer_ebpf::abi::{LOG_CALL, LOG_CALL_STREAM, LogCall, Worker};
 use crate::{
     emit::{self, Urgency},
     hooks::{
-        attempt,
+        attempt, reply,
         request::{LOG_CONNECTION, LOG_DATA, peer_of, request_of},
     },
     maps::{REQUESTS, RequestKey},
@@ -50,13 +50,17 @@ pub fn log_error(ctx: ProbeContext) -> u32 {
     }
     let argument = ctx.arg::<u64>(4).unwrap_or(0);
     let second = ctx.arg::<u64>(5).unwrap_or(0);
+    let (peer, stream) = peer(worker, pid, log);
+    let begun = if peer == 0 { 0 } else { attempt::begun(peer) };
+    if peer != 0 && stream == 0 {
+        reply::watch_peer(pid, worker, peer, begun);
+    }
     emit::in_place(&UNKNOWN, Urgency::Whenever, |record| {
         record.header = emit::header::<LogCall>(LOG_CALL, pid, task::now());
-        let (peer, stream) = peer(worker, pid, log);
         record.peer = peer;
-        if record.peer != 0 {
-            record.begun = attempt::begun(record.peer);
-            record.tries = attempt::tries(record.peer);
+        if peer != 0 {
+            record.begun = begun;
+            record.tries = attempt::tries(peer);
         }
         record.connection = read::user(log.wrapping_add(LOG_CONNECTION)).unwrap_or(0);
         record.errno = errno;

@@ -6,6 +6,7 @@ mod drop;
 mod error;
 mod log;
 mod process;
+mod reply;
 mod request;
 mod reset;
 mod resolver;

@@ -25,13 +25,14 @@ pub fn fork(ctx: BtfTracePointContext) -> i32 {
     if parent == child {
         return 0;
     }
-    let Some(master) = MASTERS.get_ptr(&parent) else {
+    let Some(found) = MASTERS.get_ptr(&parent) else {
         return 0;
     };
     // SAFETY: the entry lives as long as the program runs.
-    let errno_offset = unsafe { (*master).errno_offset };
+    let master = unsafe { &*found };
     let worker = Worker {
-        errno_offset,
+        errno_offset: master.errno_offset,
+        status_offset: master.status_offset,
         ..Worker::default()
     };
     let _ = WORKERS.insert(&child, &worker, 0);

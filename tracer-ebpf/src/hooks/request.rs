@@ -9,16 +9,16 @@ use crate::{
     emit::{self, Urgency},
     hooks::{
         attempt::{self, CONNECTION_FD},
-        state,
+        reply, state,
     },
     maps::{CONNECTIONS, REQUESTS, RequestKey},
     read, sock, task,
 };
 
 /// `NGX_HTTP_MODULE`, the signature every `ngx_http_request_t` begins with.
-const HTTP: u32 = 0x5054_5448;
+pub const HTTP: u32 = 0x5054_5448;
 // ngx_http_request_t, src/http/ngx_http_request.h (upstream: builds with the cache, the default).
-const REQUEST_CONNECTION: u64 = 8;
+pub const REQUEST_CONNECTION: u64 = 8;
 const REQUEST_UPSTREAM: u64 = 72;
 const REQUEST_HEADER_IN: u64 = 96;
 /// ngx_buf_t.start, src/core/ngx_buf.h.
@@ -26,12 +26,12 @@ const BUFFER_START: u64 = 32;
 /// ngx_http_upstream_t.peer, src/http/ngx_http_upstream.h.
 const UPSTREAM_PEER: u64 = 16;
 /// ngx_connection_t.log, src/core/ngx_connection.h.
-const CONNECTION_LOG: u64 = 80;
+pub const CONNECTION_LOG: u64 = 80;
 /// ngx_log_t.connection and .data, src/core/ngx_log.h; of a request the latter is an ngx_http_log_ctx_t
 /// (src/http/ngx_http_request.h).
 pub const LOG_CONNECTION: u64 = 16;
 pub const LOG_DATA: u64 = 40;
-const CONTEXT_REQUEST: u64 = 8;
+pub const CONTEXT_REQUEST: u64 = 8;
 const CONTEXT_CURRENT: u64 = 16;
 
 /// `&r->upstream->peer`, 0 where `request` is no request or has no upstream.
@@ -78,7 +78,7 @@ pub fn special_response(ctx: ProbeContext) -> u32 {
     if !matches!(status, 500 | 502 | 504) {
         return 0;
     }
-    let (Some((pid, _)), Some(request)) = (task::worker(), ctx.arg::<u64>(0)) else {
+    let (Some((pid, worker)), Some(request)) = (task::worker(), ctx.arg::<u64>(0)) else {
         return 0;
     };
     let peer = peer_of(request);
@@ -86,11 +86,13 @@ pub fn special_response(ctx: ProbeContext) -> u32 {
     if peer != 0 {
         last_connection(pid, peer, begun);
     }
+    let reply = reply::watch_answer(pid, worker, request, peer, begun);
     emit::in_place(&UNKNOWN, Urgency::Now, |record| {
         record.header = emit::header::<Answer>(ANSWER, pid, task::now());
         record.peer = peer;
         record.begun = begun;
         record.status = status as u16;
+        record.reply = reply;
         client(request, &mut record.client);
     });
     0
@@ -102,6 +104,7 @@ static UNKNOWN: Answer = Answer::UNKNOWN;
 /// Whose request it is, and what it asks: `r->header_in` still holds an HTTP/1 request from its first byte on.
 #[inline(always)]
 pub fn client(request: u64, client: &mut Client) {
+    client.request = reply::main(request).0;
     if let Some(connection) = read::user::<u64>(request.wrapping_add(REQUEST_CONNECTION)) {
         if let Some(log) = read::user::<u64>(connection.wrapping_add(CONNECTION_LOG)) {
             client.connection = read::user(log.wrapping_add(LOG_CONNECTION)).unwrap_or(0);

@@ -6,7 +6,7 @@ use tracer_ebpf::abi::{Connection, FLAG_UNIX, FlowKey, UnixConnection, Worker};
 
 use crate::{
     emit::{self, Urgency},
-    hooks::{attempt, backend},
+    hooks::{attempt, backend, reply},
     maps::{CONNECTIONS, FLOWS, GIVEN_UP, OFFSETS, UPSTREAMS},
     read,
     sock::{self, state},
@@ -56,6 +56,8 @@ pub fn destroy(ctx: BtfTracePointContext) -> i32 {
     if let Some(connection) = CONNECTIONS.get_ptr_mut(&sk) {
         // SAFETY: as above.
         finish(sk, unsafe { &mut *connection });
+    } else {
+        reply::gone(sk);
     }
     0
 }
@@ -104,6 +106,12 @@ pub fn enter(sk: u64, pid: u32, worker: &Worker, peer: u64, start: u64, flags: u
 /// Writes the connection's record and forgets it.
 #[inline(always)]
 pub fn finish(sk: u64, connection: &mut Connection) {
+    if connection.first_byte == 0
+        && let Some((pid, worker)) = task::worker()
+        && pid == connection.header.pid
+    {
+        reply::watch_peer(pid, worker, connection.peer, connection.begun);
+    }
     write(sk, connection);
     let _ = CONNECTIONS.remove(&sk);
 }

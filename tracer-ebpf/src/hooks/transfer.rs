@@ -9,7 +9,7 @@ use tracer_ebpf::abi::{
 
 use crate::{
     emit::{self, Urgency},
-    hooks::{attempt, request, resolver, state},
+    hooks::{attempt, reply, request, resolver, state},
     maps::CONNECTIONS,
     syscall, task,
 };
@@ -46,6 +46,9 @@ pub fn received(ctx: BtfTracePointContext) -> i32 {
     head(connection, length);
     // A retry's success, and an answer that nginx passes on, have no other sign while the connection is kept alive.
     if connection.flags & FLAG_RETRY != 0 || matches!(connection.status, 502 | 504) {
+        if let Some((pid, worker)) = task::worker() {
+            reply::watch_peer(pid, worker, connection.peer, connection.begun);
+        }
         emit::in_place(&UNKNOWN, Urgency::Whenever, |record| {
             record.header =
                 emit::header::<FirstByte>(FIRST_BYTE, connection.header.pid, connection.first_byte);
@@ -73,7 +76,9 @@ pub fn received(ctx: BtfTracePointContext) -> i32 {
 pub fn sent(ctx: BtfTracePointContext) -> i32 {
     let (sk, length): (u64, i32) = (ctx.arg(0), ctx.arg(1));
     let Some(connection) = CONNECTIONS.get_ptr_mut(&sk) else {
-        resolver::over_udp(sk, length, ASKED);
+        if !reply::sent(sk) {
+            resolver::over_udp(sk, length, ASKED);
+        }
         return 0;
     };
     // SAFETY: as above.

@@ -44,7 +44,7 @@ impl<'a> Scene<'a> {
         Some((c, ending(c)?))
     }
 
-    /// nginx's timer ended the wait for a response: it says so, answered 504, or went on to the next upstream although
+    /// nginx's timer ended the wait for a response: it says so, answered 504, or went on to the next upstream or a cache although
     /// nothing had come and nothing had failed.
     pub(super) fn timed_out_waiting(&self) -> bool {
         let went_on = || {
@@ -53,7 +53,12 @@ impl<'a> Scene<'a> {
         };
         self.log_call("upstream timed out").is_some()
             || (self.is_last() && self.case.status == Some(504) && !self.case.masked)
-            || (!self.is_last() && went_on())
+            || ((!self.is_last() || self.is_replaced()) && went_on())
+    }
+
+    /// No error answer was made, and something else than this attempt's response was sent: from a cache.
+    fn is_replaced(&self) -> bool {
+        self.case.status.is_none() && self.case.client_status.is_some()
     }
 
     /// The status that the upstream itself answered with, where that is the failure: passed on to the client, or a

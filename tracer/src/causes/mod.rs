@@ -73,8 +73,8 @@ pub fn judge(case: &Case) -> Option<Verdict> {
     advice.truncate(ADVICE_LINES);
     Some(Verdict {
         time: case.time,
-        status: case.status,
-        masked: case.masked,
+        status: case.client_status.or(case.status),
+        masked: case.masked || is_hidden(case),
         cause: cause.id,
         confidence: finding.confidence,
         worker: case.worker,
@@ -96,6 +96,11 @@ pub fn judge(case: &Case) -> Option<Verdict> {
         advice,
         lost_events: case.lost_events,
     })
+}
+
+/// Did the client get something else than a server's error?
+fn is_hidden(case: &Case) -> bool {
+    case.client_status.is_some_and(|status| status < 500)
 }
 
 /// A 500 is an upstream's matter only where nginx failed on the way to it; a masked case needs a failure.

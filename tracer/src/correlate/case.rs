@@ -24,9 +24,12 @@ pub struct Case {
     pub client: Option<std::net::SocketAddr>,
     /// What the client asked, of an HTTP/1 request, from nginx's memory; the log's lines may say it too.
     pub head: Option<RequestHead>,
-    /// What the client got, where known.
+    /// nginx's error answer, or what the upstream answered, where known.
     pub status: Option<u16>,
-    /// A retry hid the failure.
+    /// What the client really got, where that was seen: an error page, a named location or a cache may have taken the
+    /// place of `status`.
+    pub client_status: Option<u16>,
+    /// A later attempt hid the failure, or a response broke off after it had begun.
     pub masked: bool,
     /// The request has an upstream (`false`: `return 502` and the like).
     pub has_upstream: bool,

@@ -9,6 +9,7 @@ pub mod case;
 mod host;
 mod lines;
 mod open;
+mod replies;
 mod request;
 #[cfg(test)]
 mod tests;
@@ -17,9 +18,12 @@ use std::collections::{HashMap, VecDeque};
 
 pub use case::{Attempt, Case, Course, Facts};
 
-use self::{around::Around, host::HostMemory, lines::Lines, open::OpenCase, request::Request};
+use self::{
+    around::Around, host::HostMemory, lines::Lines, open::OpenCase, replies::Replies,
+    request::Request,
+};
 use crate::event::{
-    Answer, Connection, Event, Failure, FirstByte, LogCall, Peer, Question, Retry, Time,
+    Answer, Connection, Event, Failure, FirstByte, LogCall, Peer, Question, Reply, Retry, Time,
     fact::Worker,
 };
 
@@ -51,6 +55,7 @@ pub struct Correlator {
     /// Requests that were served, or whose last attempt failed, in order of that time.
     settling: VecDeque<(Time, u32, Peer)>,
     open: VecDeque<OpenCase>,
+    replies: Replies,
     host: HostMemory,
     around: Around,
     lines: Lines,
@@ -83,6 +88,7 @@ impl Correlator {
             Event::Connection(connection) => self.connection(connection, &mut out),
             Event::FirstByte(first) => self.first_byte(&first, &mut out),
             Event::Answer(answer) => self.answer(&answer, &mut out),
+            Event::Reply(reply) => self.reply(&reply, &mut out),
             Event::LogCall(call) => self.log_call(call, &mut out),
             Event::Retry(retry) => self.retry(&retry, &mut out),
             Event::Retransmit(retransmit) => out.questions.extend(self.host.ask(
@@ -130,9 +136,10 @@ impl Correlator {
         let left = self
             .requests
             .values()
-            .filter(|request| request.is_given_up());
+            .filter(|request| request.is_given_up() && request.reply.is_none());
         self.given_up += left.count() as u64;
         self.requests.clear();
+        self.replies.finish(&mut out.cases);
         out.cases
     }
 
@@ -169,15 +176,23 @@ impl Correlator {
     fn first_byte(&mut self, first: &FirstByte, out: &mut Outcome) {
         let before = self.requests.get(&(first.worker, first.peer));
         let attempt = Attempt::succeeded(first, before.and_then(|request| request.attempts.last()));
-        self.request_tried(
+        let request = self.request_tried(
             first.worker,
             first.peer,
             first.at,
             first.tries,
             &attempt,
             out,
-        )
-        .serve(attempt, first);
+        );
+        request.serve(attempt, first);
+        if request.ticket.is_none()
+            && let Some(client_request) = first.request
+        {
+            let ticket = self
+                .replies
+                .expect_more(first.worker, client_request, first.at);
+            self.request(first.worker, first.peer, first.at).ticket = ticket;
+        }
         self.settling
             .push_back((first.at, first.worker, first.peer));
     }
@@ -216,7 +231,28 @@ impl Correlator {
         let worker = answer.worker;
         out.questions
             .extend(self.host.ask(Question::Log { worker }, answer.at));
+        if request.ticket.is_none()
+            && let Some(client_request) = answer.watched
+        {
+            request.ticket = Some(self.replies.expect(worker, client_request, answer.at));
+        }
         self.open(OpenCase::answered(answer, request));
+    }
+
+    /// Where no error answer was made, something else took the failure's place: a retry, the upstream's own answer, or
+    /// a cache.
+    fn reply(&mut self, reply: &Reply, out: &mut Outcome) {
+        let (worker, at) = (reply.worker, reply.at);
+        let is_known = self
+            .replies
+            .replied(worker, reply.request, reply.status, &mut out.cases);
+        let (false, Some(peer), Some(status)) = (is_known, reply.peer, reply.status) else {
+            return;
+        };
+        // From a cache it is sent before the connection that failed is closed.
+        self.request(worker, peer, at).reply = Some((status, at));
+        self.end_if(worker, peer, at, out, Request::is_given_up);
+        self.settling.push_back((at, worker, peer));
     }
 
     fn open(&mut self, case: OpenCase) {
@@ -243,6 +279,7 @@ impl Correlator {
             self.host.forget(now);
             self.around.forget(now);
             self.lines.forget(now);
+            self.replies.forget(now, &mut out.cases);
         }
     }
 
@@ -267,7 +304,7 @@ impl Correlator {
 
     /// A request that ended without an error answer of nginx's: most were served and leave nothing.
     fn over(&mut self, worker: u32, request: Request, now: Time, out: &mut Outcome) {
-        self.given_up += u64::from(request.is_given_up());
+        self.given_up += u64::from(request.is_given_up() && request.reply.is_none());
         if let Some(case) = OpenCase::unanswered(worker, request, now) {
             out.questions
                 .extend(self.host.ask(Question::Log { worker }, now));
@@ -288,9 +325,13 @@ impl Correlator {
                 attempt.facts = self.host.facts(open.worker, attempt, &self.workers);
                 self.around.complete(attempt);
             }
+            let ticket = open.request.ticket;
             let mut case = open.close(identity, lines, self.lost, &self.absent_hooks);
             self.around.add(&mut case);
-            out.cases.push(case);
+            match ticket {
+                Some(ticket) => self.replies.explained(ticket, case, &mut out.cases),
+                None => out.cases.push(case),
+            }
         }
         self.open = waiting;
     }

@@ -36,20 +36,28 @@ impl OpenCase {
         }
     }
 
-    /// A request that ended without an error answer of nginx's: one that failed first and was served then, one whose
-    /// response broke off or was the upstream's own 502 or 504, and one of a `stream {}` proxy that failed. `None`: it
-    /// was served and no more, or its client went away.
+    /// A request that ended without an error answer of nginx's: one that failed first and was served then, by another
+    /// attempt or from a cache, one whose response broke off or was the upstream's own 502 or 504, and one of a
+    /// `stream {}` proxy that failed. `None`: it was served and no more, or its client went away.
     pub(super) fn unanswered(worker: u32, mut request: Request, now: Time) -> Option<Self> {
-        let status = request.take_serving();
+        let is_replaced = request.is_replaced();
+        let status = request.take_serving().filter(|_| !is_replaced);
         let (last, before) = request.attempts.split_last()?;
         let (tried_before, end) = (!before.is_empty(), last.end);
         let served = last.has_response();
-        let broken = served && request.broke_off();
+        let broken = served && request.broke_off().is_some();
         let passed = served && matches!(status, Some(502 | 504));
-        if !served && !request.is_stream() || served && !tried_before && !broken && !passed {
+        let failed_before = tried_before || request.ticket.is_some();
+        let is_failure = if served {
+            failed_before || broken || passed
+        } else {
+            request.is_stream()
+        };
+        if !is_failure && !is_replaced {
             return None;
         }
         if served
+            && !is_replaced
             && !broken
             && !passed
             && let Some(last) = request.attempts.last_mut()
@@ -61,7 +69,7 @@ impl OpenCase {
             time: end,
             since: now,
             status,
-            masked: served && !passed,
+            masked: served && !is_replaced && !passed,
             request,
             answer: None,
         })
@@ -129,6 +137,11 @@ impl OpenCase {
             client,
             head,
             status: self.status,
+            client_status: self
+                .request
+                .reply
+                .map(|(status, _)| status)
+                .or_else(|| self.answer.as_ref().and_then(|answer| answer.client_status)),
             masked: self.masked,
             has_upstream: self
                 .answer

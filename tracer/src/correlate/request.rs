@@ -1,5 +1,6 @@
 //! A request under way: its attempts so far.
 
+use super::replies::Ticket;
 use super::{Attempt, Course};
 use crate::event::{FirstByte, LogCall, Time, Upstream};
 
@@ -25,6 +26,10 @@ pub(super) struct Request {
     pub(super) heard: Time,
     /// A further attempt has begun, and its record has not come.
     pub(super) is_trying: bool,
+    /// What its client got, and when that began: after a failure.
+    pub(super) reply: Option<(u16, Time)>,
+    /// Of its client's request, which is told once its client was answered.
+    pub(super) ticket: Option<Ticket>,
     /// `pc->tries` at the last attempt.
     tries: Option<u32>,
 }
@@ -105,14 +110,16 @@ impl Request {
         }
     }
 
-    /// Did its last attempt serve it, or is it a session that no further attempt followed? (After a failure of an HTTP
-    /// request an error answer comes, or another attempt; or its client is gone.)
+    /// Did its last attempt serve it, or something else although that failed, or is it a session that no further attempt
+    /// followed? (After a failure of an HTTP request an error answer comes, or another attempt; or its client is gone.)
     pub(super) fn is_settled(&self) -> bool {
         let is_served = self.attempts.last().is_some_and(Attempt::has_response);
-        !self.is_trying && (self.serving.is_some() || is_served || self.is_stream())
+        !self.is_trying
+            && (self.serving.is_some() || is_served || self.reply.is_some() || self.is_stream())
     }
 
-    /// Did its last attempt fail, with neither another after it nor an error answer?
+    /// Did its last attempt fail, with neither another after it nor an error answer? Its client left, or got a reply from
+    /// elsewhere.
     pub(super) fn is_given_up(&self) -> bool {
         let failed = self
             .attempts
@@ -126,27 +133,40 @@ impl Request {
         self.log_calls.iter().any(|call| call.stream)
     }
 
-    /// Did the response break off that the last attempt began? A RST or a failed read says so, or nginx itself: a FIN
+    /// When the response broke off that the last attempt began. A RST or a failed read says so, or nginx itself: a FIN
     /// alone may be the response's proper end.
-    pub(super) fn broke_off(&self) -> bool {
+    pub(super) fn broke_off(&self) -> Option<Time> {
         let by_socket = match self.attempts.last().map(|attempt| &attempt.course) {
             Some(Course::Connection(connection)) => {
-                connection
-                    .first_byte
-                    .is_some_and(|first| connection.rst_received.is_some_and(|rst| rst > first))
-                    || connection.transfer_error.is_some()
+                let reset = connection
+                    .rst_received
+                    .filter(|rst| connection.first_byte.is_some_and(|first| *rst > first));
+                reset.or(connection.transfer_error.map(|(_, at)| at))
             }
-            _ => false,
+            _ => None,
         };
+        by_socket.or_else(|| self.logged(tells_of_upstream))
+    }
+
+    /// Did something else take the place of what the last attempt gave: a cache?
+    pub(super) fn is_replaced(&self) -> bool {
+        let Some((_, replied)) = self.reply else {
+            return false;
+        };
+        let failed = !self.attempts.last().is_some_and(Attempt::has_response);
+        let ends = [self.broke_off(), self.logged(tells_of_refusal)];
+        self.serving.is_none() && (failed || ends.into_iter().flatten().any(|end| end < replied))
+    }
+
+    /// When nginx first logged such words in the last attempt.
+    fn logged(&self, words: fn(&str) -> bool) -> Option<Time> {
         let since = self
             .attempts
             .last()
             .map_or(Time(0), |attempt| attempt.start);
-        by_socket
-            || self
-                .log_calls
-                .iter()
-                .any(|call| call.at >= since && tells_of_upstream(&call.format))
+        let mut calls = self.log_calls.iter();
+        let call = calls.find(|call| call.at >= since && words(&call.format))?;
+        Some(call.at)
     }
 
     /// All attempts, with the status that the last got; `serving` joins them.
@@ -170,6 +190,11 @@ fn tells_of_upstream(format: &str) -> bool {
         || format.starts_with("upstream timed out")
         || format.starts_with("recv() failed")
         || format.starts_with("readv() failed")
+}
+
+/// nginx's words at level `error` for a response that it does not take; HTTP/0.9 it does.
+fn tells_of_refusal(format: &str) -> bool {
+    format.starts_with("upstream sent") && !format.contains("no valid HTTP/1.0 header")
 }
 
 impl Attempt {

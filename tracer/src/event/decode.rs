@@ -11,13 +11,13 @@ use tracer_ebpf::abi::{
     ANSWER, ANSWERED, COMM_LEN, CONNECTION, DEATH, DNS, DROP_SLOTS, EXITED, FAILED, FAILURE,
     FIRST_BYTE, FLAG_OPEN, FLAG_RST_IN_SYN_SENT, FLAG_TLS_DATA, FLAG_UNIX, FLOW_RESERVED, FORKED,
     FORMAT_LEN, HEAD_LEN, IS_TRUNCATED, LOG_CALL, LOG_CALL_STREAM, PEER_CLOSED, PROCESS,
-    QUESTION_LEN, RETRANSMIT, RETRY, SOCKADDR_LEN, TEXT_LEN,
+    QUESTION_LEN, REPLY, RETRANSMIT, RETRY, SOCKADDR_LEN, TEXT_LEN, WATCHED,
 };
 
 use super::{
-    Answer, Connection, Death, Dns, DnsStep, Drop, Event, Failure, FirstByte, LogCall, Peer,
-    PeerClosed, Process, ProcessKind, RequestHead, Retransmit, Retry, RouteLookup, RstSent, Signal,
-    Time, Upstream,
+    Answer, ClientRequest, Connection, Death, Dns, DnsStep, Drop, Event, Failure, FirstByte,
+    LogCall, Peer, PeerClosed, Process, ProcessKind, Reply, RequestHead, Retransmit, Retry,
+    RouteLookup, RstSent, Signal, Time, Upstream,
 };
 use crate::kernel::Reasons;
 
@@ -74,6 +74,7 @@ pub fn record(bytes: &[u8], reasons: &Reasons) -> Result<Event, DecodeError> {
         DEATH => size_of::<tracer_ebpf::abi::Death>(),
         DNS => size_of::<tracer_ebpf::abi::Dns>(),
         RETRY => size_of::<tracer_ebpf::abi::Retry>(),
+        REPLY => size_of::<tracer_ebpf::abi::Reply>(),
         unknown => return Err(DecodeError::Unknown(unknown)),
     };
     if bytes.len() < body || usize::from(header.len) < body {
@@ -92,6 +93,7 @@ pub fn record(bytes: &[u8], reasons: &Reasons) -> Result<Event, DecodeError> {
         PEER_CLOSED => Event::PeerClosed(Box::new(peer_closed(&header, buf, reasons))),
         DEATH => Event::Death(Box::new(end(&header, buf).0)),
         DNS => Event::Dns(dns(&header, buf)),
+        REPLY => Event::Reply(reply(&header, buf)),
         RETRY => Event::Retry(Retry {
             at: header.at,
             worker: header.pid,
@@ -282,6 +284,7 @@ fn first_byte(header: &Head, mut buf: &[u8]) -> FirstByte {
     let address_len = buf.get_u32_ne() as usize;
     let remote = sockaddr(&buf[..SOCKADDR_LEN.min(address_len)]);
     buf.advance(SOCKADDR_LEN);
+    let request = buf.get_u64_ne();
     let connection = buf.get_u64_ne();
     let client = endpoint(&mut buf);
     buf.advance(2);
@@ -300,6 +303,7 @@ fn first_byte(header: &Head, mut buf: &[u8]) -> FirstByte {
         connection: (connection != 0).then_some(connection),
         client: (client.port() != 0).then_some(client),
         head,
+        request: client_request(request, connection),
     }
 }
 
@@ -307,7 +311,8 @@ fn answer(header: &Head, mut buf: &[u8]) -> Answer {
     let address = buf.get_u64_ne();
     let peer = peer(address, buf.get_u32_ne());
     let status = buf.get_u16_ne();
-    buf.advance(2);
+    let reply = buf.get_u16_ne();
+    let request = buf.get_u64_ne();
     let connection = buf.get_u64_ne();
     let client = endpoint(&mut buf);
     buf.advance(2);
@@ -321,7 +326,33 @@ fn answer(header: &Head, mut buf: &[u8]) -> Answer {
         client: (client.port() != 0).then_some(client),
         connection: (connection != 0).then_some(connection),
         head,
+        client_status: (reply > WATCHED).then_some(reply),
+        watched: client_request(request, connection).filter(|_| reply == WATCHED),
     }
+}
+
+fn reply(header: &Head, mut buf: &[u8]) -> Reply {
+    let address = buf.get_u64_ne();
+    let connection = buf.get_u64_ne();
+    let peer = peer(buf.get_u64_ne(), buf.get_u32_ne());
+    let status = buf.get_u16_ne();
+    Reply {
+        at: header.at,
+        worker: header.pid,
+        request: ClientRequest {
+            address,
+            connection,
+        },
+        peer,
+        status: (status != 0).then_some(status),
+    }
+}
+
+fn client_request(address: u64, connection: u64) -> Option<ClientRequest> {
+    (address != 0).then_some(ClientRequest {
+        address,
+        connection,
+    })
 }
 
 /// The request line, and the `Host`, from the beginning of an HTTP/1 request; `None` if that is not what it is, or if

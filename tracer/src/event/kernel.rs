@@ -17,6 +17,30 @@ pub struct Peer {
     pub begun: u32,
 }
 
+/// What names a client's request within its worker, subrequests apart, while it lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ClientRequest {
+    /// The address of nginx's `ngx_http_request_t` in the worker; nginx recycles it.
+    pub address: u64,
+    /// nginx's number of the client's connection.
+    pub connection: u64,
+}
+
+/// What the client of a request that met a failure got in the end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reply {
+    /// When nginx wrote it, or the client's connection ended.
+    pub at: Time,
+    /// The worker.
+    pub worker: u32,
+    /// The request.
+    pub request: ClientRequest,
+    /// The peer object of its last failure; `None` where that has no upstream.
+    pub peer: Option<Peer>,
+    /// `r->headers_out.status`; `None`: the client was gone.
+    pub status: Option<u16>,
+}
+
 /// `ngx_event_connect_peer` failed at once (`src/event/ngx_event_connect.c`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
@@ -177,6 +201,10 @@ pub struct Answer {
     pub connection: Option<u64>,
     /// What was asked, of an HTTP/1 request, from nginx's memory.
     pub head: Option<RequestHead>,
+    /// What the client had got already, where this is a subrequest's.
+    pub client_status: Option<u16>,
+    /// The client's request, if a [`Reply`] will tell what it really got.
+    pub watched: Option<ClientRequest>,
 }
 
 /// What a client asked: the beginning of an HTTP/1 request.
@@ -244,7 +272,7 @@ pub struct Retransmit {
     pub count: u32,
 }
 
-/// The first byte of a response on a connection that serves a retry.
+/// The first byte of a response on a connection that serves a request which failed before, or of a 502 or 504.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FirstByte {
     /// When.
@@ -269,6 +297,8 @@ pub struct FirstByte {
     pub client: Option<SocketAddr>,
     /// What was asked.
     pub head: Option<RequestHead>,
+    /// The client's request, where known.
+    pub request: Option<ClientRequest>,
 }
 
 /// An nginx process came, changed or went.

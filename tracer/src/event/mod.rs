@@ -13,9 +13,9 @@ mod upstream;
 pub use self::{
     fact::{Fact, Question},
     kernel::{
-        Answer, Connection, Death, Dns, DnsStep, Drop, Failure, FirstByte, Icmp, LogCall, Peer,
-        PeerClosed, Process, ProcessKind, RequestHead, Retransmit, Retry, RouteLookup, RstSent,
-        Signal,
+        Answer, ClientRequest, Connection, Death, Dns, DnsStep, Drop, Failure, FirstByte, Icmp,
+        LogCall, Peer, PeerClosed, Process, ProcessKind, Reply, RequestHead, Retransmit, Retry,
+        RouteLookup, RstSent, Signal,
     },
     log::LogLine,
     time::{Clock, Time},
@@ -33,6 +33,8 @@ pub enum Event {
     Connection(Box<Connection>),
     /// nginx makes an error answer of its own for a client.
     Answer(Answer),
+    /// What the client of a request that met a failure got in the end.
+    Reply(Reply),
     /// nginx writes an error-log line (the call, whatever the destination).
     LogCall(LogCall),
     /// A further attempt of a request began.

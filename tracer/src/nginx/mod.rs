@@ -9,6 +9,7 @@ mod errno;
 mod log_file;
 pub mod log_line;
 mod logs;
+mod status;
 mod symbols;
 mod worker;
 
@@ -17,6 +18,7 @@ pub use self::{
     discover::{Kind, Master, Process, inspect, scan},
     errno::errno_offset,
     logs::{LogTail, appended},
+    status::status_offset,
     symbols::offsets,
     worker::identity,
 };

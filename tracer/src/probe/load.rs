@@ -210,31 +210,34 @@ impl Probes {
             .expect("HOOKS names programs of the object built beside it")
     }
 
-    /// Follows a master: its children are workers from their fork on. `errno_offset` as in [`abi::Master`].
+    /// Follows a master: its children are workers from their fork on.
     ///
     /// # Errors
     /// The map is full.
-    pub fn follow_master(&mut self, pid: u32, errno_offset: i64) -> Result<(), LoadError> {
+    pub fn follow_master(&mut self, pid: u32, layout: abi::Master) -> Result<(), LoadError> {
+        let layout = self.usable(layout);
         let mut map: BpfHashMap<_, u32, RawMaster> = BpfHashMap::try_from(
             self.ebpf
                 .map_mut("MASTERS")
                 .ok_or(LoadError::Map("MASTERS"))?,
         )?;
-        Ok(map.insert(pid, RawMaster(errno_offset), 0)?)
+        Ok(map.insert(pid, RawMaster(layout), 0)?)
     }
 
     /// Follows a worker that was there before its master was followed.
     ///
     /// # Errors
     /// The map is full.
-    pub fn follow_worker(&mut self, pid: u32, errno_offset: i64) -> Result<(), LoadError> {
+    pub fn follow_worker(&mut self, pid: u32, layout: abi::Master) -> Result<(), LoadError> {
+        let layout = self.usable(layout);
         let mut map: BpfHashMap<_, u32, RawWorker> = BpfHashMap::try_from(
             self.ebpf
                 .map_mut("WORKERS")
                 .ok_or(LoadError::Map("WORKERS"))?,
         )?;
         let worker = abi::Worker {
-            errno_offset,
+            errno_offset: layout.errno_offset,
+            status_offset: layout.status_offset,
             ..abi::Worker::default()
         };
         match map.insert(pid, RawWorker(worker), BPF_NOEXIST) {
@@ -245,6 +248,19 @@ impl Probes {
                 Ok(())
             }
             other => Ok(other?),
+        }
+    }
+
+    /// Without the hook that sees replies nobody may wait for one.
+    fn usable(&self, layout: abi::Master) -> abi::Master {
+        let status_offset = if self.stands("sent") {
+            layout.status_offset
+        } else {
+            0
+        };
+        abi::Master {
+            status_offset,
+            ..layout
         }
     }
 
@@ -365,7 +381,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 /// [`abi::Master`], in the loader's terms.
 #[repr(transparent)]
 #[derive(Clone, Copy)]
-struct RawMaster(i64);
+struct RawMaster(abi::Master);
 
 /// [`abi::Worker`], in the loader's terms.
 #[repr(transparent)]

@@ -182,7 +182,7 @@ pub const HOOKS: &[Hook] = &[
         "sock_send_length",
         2,
         "writes to upstreams",
-        "a keep-alive race is not proved, TLS to upstreams not seen",
+        "a keep-alive race is not proved, TLS to upstreams not seen, nor what clients get behind error_page or a cache",
     ),
     tracepoint(
         "signal",

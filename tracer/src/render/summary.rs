@@ -104,7 +104,7 @@ impl Summary {
                     let were = if masked == 1 { "was" } else { "were" };
                     writeln!(
                         out,
-                        "{} failed first and {were} hidden by a retry or a short answer",
+                        "{} failed first and {were} hidden by a retry, another page or a short answer",
                         requests(masked)
                     )?;
                     self.table(out, true, clock, style)?;
@@ -114,7 +114,7 @@ impl Summary {
         if self.given_up > 0 {
             writeln!(
                 out,
-                "{} ended without an answer of nginx's: the client had left (499), or a cache answered",
+                "{} ended without an answer of nginx's: the client had left (499)",
                 requests(self.given_up)
             )?;
         }

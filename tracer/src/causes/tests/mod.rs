@@ -217,6 +217,7 @@ fn request(status: u16, attempts: Vec<Attempt>) -> Case {
         client: Some(address("192.168.1.1:51000")),
         head: None,
         status: Some(status),
+        client_status: None,
         masked: false,
         has_upstream: true,
         attempts,

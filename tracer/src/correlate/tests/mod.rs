@@ -8,6 +8,7 @@ mod playing;
 mod properties;
 mod records;
 mod recycled;
+mod replies;
 mod requests;
 mod retries;
 mod scene;

@@ -4,7 +4,7 @@ use super::{
     kinds::Kind,
     scene::{Act, Request, Scene, attempt},
 };
-use crate::event::{Connection, Event, Time};
+use crate::event::{ClientRequest, Connection, Event, Time};
 
 /// A request of an example, played act by act, 30 µs each.
 pub(super) struct Playing<'a> {
@@ -21,6 +21,27 @@ impl<'a> Playing<'a> {
     pub(super) fn begun(mut self, begun: u32) -> Self {
         self.request.peer.begun = begun;
         self
+    }
+
+    /// Its client's reply will be told.
+    pub(super) fn watched(mut self) -> Self {
+        self.request.client = Some(ClientRequest {
+            address: 0xc11e,
+            connection: self.request.connection,
+        });
+        self
+    }
+
+    /// An error page led on from here, to another upstream object.
+    pub(super) fn led_on(mut self, address: u64) -> Self {
+        self.request.peer.address = address;
+        self.request.is_retry = true;
+        self
+    }
+
+    /// Nothing happens but that the client gets this.
+    pub(super) fn replies(self, status: u16) {
+        let _ = self.acts(&[Act::Reply(Some(status))]);
     }
 
     pub(super) fn tries(mut self, tries: u32) -> Self {

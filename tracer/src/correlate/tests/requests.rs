@@ -44,6 +44,8 @@ fn an_answer_without_upstream_is_a_case_of_its_own() {
         client: None,
         connection: Some(9),
         head: None,
+        client_status: None,
+        watched: None,
     }));
     let verdicts = scene.verdicts();
     assert_eq!(verdicts.len(), 1);

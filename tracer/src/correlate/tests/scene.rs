@@ -8,8 +8,8 @@ use crate::{
     causes,
     correlate::{Case, Correlator},
     event::{
-        Answer, Event, Fact, FirstByte, LogCall, LogLine, Peer, Question, Retransmit, Retry, Time,
-        Upstream,
+        Answer, ClientRequest, Event, Fact, FirstByte, LogCall, LogLine, Peer, Question, Reply,
+        Retransmit, Retry, Time, Upstream,
         fact::{DescriptorsView, Finding, PeerSocketView, Worker},
     },
     verdict::Verdict,
@@ -36,6 +36,8 @@ pub(super) struct Request {
     pub(super) is_retry: bool,
     /// What the log shows of it.
     pub(super) line: String,
+    /// What its client gets is told.
+    pub(super) client: Option<ClientRequest>,
 }
 
 /// What a worker does next for a request.
@@ -47,6 +49,8 @@ pub(super) enum Act {
     Record(Kind),
     FirstByte,
     Answer(u16),
+    /// What the client gets, if it is there still.
+    Reply(Option<u16>),
 }
 
 /// All that an attempt is, in a worker's own order.
@@ -178,6 +182,7 @@ impl Scene {
             first_byte: None,
             is_retry: false,
             line: format!("GET /{connection}"),
+            client: None,
         };
         Playing::new(self, request)
     }
@@ -264,6 +269,7 @@ impl Scene {
                         client: None,
                         head: None,
                         start: request.start,
+                        request: request.client,
                     }));
                 }
             }
@@ -275,6 +281,15 @@ impl Scene {
                 client: None,
                 connection: Some(request.connection),
                 head: None,
+                client_status: None,
+                watched: request.client,
+            })),
+            Act::Reply(status) => self.feed(Event::Reply(Reply {
+                at,
+                worker,
+                request: request.client.expect("a watched request"),
+                peer: Some(peer),
+                status,
             })),
         }
     }

@@ -75,6 +75,7 @@ impl Plan {
             first_byte: None,
             is_retry: false,
             line: String::new(),
+            client: None,
         }
     }
 }

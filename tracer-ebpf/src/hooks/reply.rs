@@ -1,0 +1,234 @@
+//! What the client of a request really gets, where an attempt of it failed: an error page, a named location, a cache
+//! or a retry may take the failure's place. `r->headers_out.status` is read when nginx next writes to that client, by
+//! `sock_send_length` (since 6.5): healthy requests are not watched. Without it the status is the one with which nginx
+//! began its error answer.
+//!
+//! A request's memory is recycled: a watched one is left if its client's connection or its peer object is another's.
+
+use tracer_ebpf::abi::{REPLY, Reply, WATCHED, Watched, Worker};
+
+use crate::{
+    emit::{self, Urgency},
+    hooks::{
+        attempt::{self, CONNECTION_FD, PC_LOG},
+        request::{
+            CONNECTION_LOG, CONTEXT_REQUEST, HTTP, LOG_CONNECTION, LOG_DATA, REQUEST_CONNECTION,
+            request_of,
+        },
+    },
+    maps::{CLIENTS, WATCHED_REQUESTS, WORKERS},
+    read, task,
+};
+
+/// An attempt failed: watches the request that its peer object belongs to, unless the client's answer has begun.
+#[inline(always)]
+pub fn watch_peer(pid: u32, worker: &mut Worker, peer: u64, begun: u32) {
+    let request = request_of_peer(peer);
+    if request != 0 {
+        watch(pid, worker, request, peer, begun, false);
+    }
+}
+
+/// nginx makes an error answer to a request or subrequest: watches the client's request that it belongs to. Gives its
+/// status if it was answered already, [`WATCHED`] if its answer will be told, or 0.
+#[inline(always)]
+pub fn watch_answer(pid: u32, worker: &mut Worker, request: u64, peer: u64, begun: u32) -> u16 {
+    watch(pid, worker, request, peer, begun, true)
+}
+
+#[inline(always)]
+fn watch(
+    pid: u32,
+    worker: &mut Worker,
+    request: u64,
+    peer: u64,
+    begun: u32,
+    is_answer: bool,
+) -> u16 {
+    if worker.status_offset == 0 {
+        return 0;
+    }
+    let (main, connection) = main(request);
+    let watched = Watched {
+        request: main,
+        connection,
+        peer,
+        begun,
+        worker: pid,
+    };
+    let status = status(worker, main);
+    if status != 0 && !(is_answer && main == request) {
+        return status;
+    }
+    let Some(sk) = client_socket(request) else {
+        return 0;
+    };
+    if CLIENTS.get_ptr(&sk).is_none() {
+        let _ = CLIENTS.insert(&sk, &NOBODY, 0);
+    }
+    let Some(client) = CLIENTS.get_ptr_mut(&sk) else {
+        return 0;
+    };
+    // SAFETY: the entry lives as long as the program runs.
+    let client = unsafe { &mut *client };
+    let mut free = WATCHED_REQUESTS;
+    for (index, slot) in client.iter().enumerate() {
+        if slot.request == main {
+            free = index;
+            break;
+        }
+        if slot.request == 0 {
+            free = index;
+        }
+    }
+    let Some(slot) = client.get_mut(free) else {
+        return 0;
+    };
+    if slot.request == 0 {
+        worker.watched = worker.watched.saturating_add(1);
+    }
+    *slot = watched;
+    WATCHED
+}
+
+/// A client with no watched request, in read-only data.
+static NOBODY: [Watched; WATCHED_REQUESTS] = [Watched::NONE; WATCHED_REQUESTS];
+
+/// Does the peer object belong to a client's request that is watched: after a failure with another one?
+#[inline(always)]
+pub fn is_watched(peer: u64) -> bool {
+    let request = request_of_peer(peer);
+    if request == 0 {
+        return false;
+    }
+    let (main, _) = main(request);
+    let Some(client) = client_socket(request).and_then(|sk| CLIENTS.get_ptr(&sk)) else {
+        return false;
+    };
+    // SAFETY: as above.
+    let client = unsafe { &*client };
+    client.iter().any(|slot| slot.request == main)
+}
+
+/// Some socket was written: is it a watched client's?
+#[inline(always)]
+pub fn sent(sk: u64) -> bool {
+    let Some(client) = CLIENTS.get_ptr_mut(&sk) else {
+        return false;
+    };
+    let Some((_, worker)) = task::worker() else {
+        return true;
+    };
+    // SAFETY: as above.
+    let client = unsafe { &mut *client };
+    let mut waiting = false;
+    for slot in client {
+        if slot.request == 0 {
+            continue;
+        }
+        let status = if is_recycled(slot) {
+            0
+        } else {
+            let status = status(worker, slot.request);
+            if status == 0 {
+                waiting = true;
+                continue;
+            }
+            status
+        };
+        tell(slot, status);
+        slot.request = 0;
+        worker.watched = worker.watched.saturating_sub(1);
+    }
+    if !waiting {
+        let _ = CLIENTS.remove(&sk);
+    }
+    true
+}
+
+/// A socket's last moment: a client that is watched gets nothing any more.
+#[inline(always)]
+pub fn gone(sk: u64) {
+    let Some(client) = CLIENTS.get_ptr_mut(&sk) else {
+        return;
+    };
+    // SAFETY: as above.
+    for slot in unsafe { &mut *client } {
+        if slot.request == 0 {
+            continue;
+        }
+        tell(slot, 0);
+        if let Some(worker) = WORKERS.get_ptr_mut(&slot.worker) {
+            // SAFETY: as above.
+            let worker = unsafe { &mut *worker };
+            worker.watched = worker.watched.saturating_sub(1);
+        }
+    }
+    let _ = CLIENTS.remove(&sk);
+}
+
+#[inline(always)]
+fn tell(watched: &Watched, status: u16) {
+    let record = Reply {
+        header: emit::header::<Reply>(REPLY, watched.worker, task::now()),
+        request: watched.request,
+        connection: watched.connection,
+        peer: watched.peer,
+        begun: watched.begun,
+        status,
+        padding: 0,
+    };
+    emit::record(&record, Urgency::Whenever);
+}
+
+/// `r->headers_out.status`, 0 before it has one.
+#[inline(always)]
+fn status(worker: &Worker, request: u64) -> u16 {
+    read::user::<u64>(request.wrapping_add(u64::from(worker.status_offset))).unwrap_or(0) as u16
+}
+
+#[inline(always)]
+fn is_recycled(watched: &Watched) -> bool {
+    if read::user::<u32>(watched.request) != Some(HTTP) {
+        return true;
+    }
+    let (_, connection) = main(watched.request);
+    connection != watched.connection
+        || (watched.peer != 0 && attempt::begun(watched.peer) != watched.begun)
+}
+
+/// The client's own request, and the number of its connection.
+#[inline(always)]
+pub fn main(request: u64) -> (u64, u64) {
+    let Some(log) = log(request) else {
+        return (request, 0);
+    };
+    let connection = read::user(log.wrapping_add(LOG_CONNECTION)).unwrap_or(0);
+    let main = read::user::<u64>(log.wrapping_add(LOG_DATA))
+        .and_then(|context| read::user::<u64>(context.wrapping_add(CONTEXT_REQUEST)));
+    match main {
+        Some(main) if main != 0 && read::user::<u32>(main) == Some(HTTP) => (main, connection),
+        _ => (request, connection),
+    }
+}
+
+/// `r->connection->log`
+#[inline(always)]
+fn log(request: u64) -> Option<u64> {
+    let connection: u64 = read::user(request.wrapping_add(REQUEST_CONNECTION))?;
+    read::user(connection.wrapping_add(CONNECTION_LOG))
+}
+
+#[inline(always)]
+fn request_of_peer(peer: u64) -> u64 {
+    match read::user::<u64>(peer.wrapping_add(PC_LOG)) {
+        Some(log) if log != 0 => request_of(log),
+        _ => 0,
+    }
+}
+
+#[inline(always)]
+fn client_socket(request: u64) -> Option<u64> {
+    let connection: u64 = read::user(request.wrapping_add(REQUEST_CONNECTION))?;
+    task::socket_of(read::user(connection.wrapping_add(CONNECTION_FD))?)
+}

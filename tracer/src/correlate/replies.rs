@@ -1,0 +1,168 @@
+//! What clients really got: a failed request is told once, when its answer was sent.
+//!
+//! An error answer of nginx's may lead on to another page, location or upstream (`error_page`), which may fail as
+//! well. All cases of one client's request are joined, and given away with the status of its reply. Where none comes
+//! the case is given away as it is.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::Case;
+use crate::event::{ClientRequest, Time};
+
+/// A reply that did not come for so long (nanoseconds) is not waited for any more.
+const OVERDUE: u64 = 600_000_000_000;
+/// Requests waited for; beyond, the oldest are given away.
+const WAITING: usize = 8192;
+
+/// A request that is waited for.
+pub(super) type Ticket = u64;
+
+/// Requests between their first error answer and their reply.
+#[derive(Debug, Default)]
+pub(super) struct Replies {
+    current: HashMap<(u32, ClientRequest), Ticket>,
+    waiting: BTreeMap<Ticket, Waiting>,
+    next: Ticket,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    key: (u32, ClientRequest),
+    since: Time,
+    /// Cases of it that are to come.
+    open: usize,
+    case: Option<Case>,
+    /// The client's status, once it was sent; `None` within: the client is gone.
+    reply: Option<Option<u16>>,
+}
+
+impl Replies {
+    /// The request's ticket, for a further case of it.
+    pub(super) fn expect(&mut self, worker: u32, request: ClientRequest, now: Time) -> Ticket {
+        let key = (worker, request);
+        let ticket = *self.current.entry(key).or_insert(self.next);
+        self.next = self.next.max(ticket + 1);
+        let waiting = self.waiting.entry(ticket).or_insert(Waiting {
+            key,
+            since: now,
+            open: 0,
+            case: None,
+            reply: None,
+        });
+        waiting.open += 1;
+        ticket
+    }
+
+    /// The same, if an error answer came before.
+    pub(super) fn expect_more(
+        &mut self,
+        worker: u32,
+        request: ClientRequest,
+        now: Time,
+    ) -> Option<Ticket> {
+        let is_waiting = self.current.contains_key(&(worker, request));
+        is_waiting.then(|| self.expect(worker, request, now))
+    }
+
+    /// The reply was sent; the memory of the request may be another's from now on. `false`: nobody waited for it.
+    pub(super) fn replied(
+        &mut self,
+        worker: u32,
+        request: ClientRequest,
+        status: Option<u16>,
+        cases: &mut Vec<Case>,
+    ) -> bool {
+        let Some(ticket) = self.current.remove(&(worker, request)) else {
+            return false;
+        };
+        if let Some(waiting) = self.waiting.get_mut(&ticket) {
+            waiting.reply = Some(status);
+        }
+        cases.extend(self.ready(ticket));
+        true
+    }
+
+    /// All is known of one of its cases.
+    pub(super) fn explained(&mut self, ticket: Ticket, case: Case, cases: &mut Vec<Case>) {
+        let Some(waiting) = self.waiting.get_mut(&ticket) else {
+            cases.push(case);
+            return;
+        };
+        waiting.open = waiting.open.saturating_sub(1);
+        waiting.case = Some(match waiting.case.take() {
+            Some(before) => before.led_on_to(case),
+            None => case,
+        });
+        cases.extend(self.ready(ticket));
+    }
+
+    /// Gives away what has waited too long.
+    pub(super) fn forget(&mut self, now: Time, cases: &mut Vec<Case>) {
+        while let Some((_, oldest)) = self.waiting.first_key_value()
+            && (now.since(oldest.since) >= OVERDUE || self.waiting.len() > WAITING)
+        {
+            self.give_oldest_away(cases);
+        }
+    }
+
+    /// The end of the stream.
+    pub(super) fn finish(&mut self, cases: &mut Vec<Case>) {
+        while !self.waiting.is_empty() {
+            self.give_oldest_away(cases);
+        }
+    }
+
+    fn give_oldest_away(&mut self, cases: &mut Vec<Case>) {
+        if let Some((ticket, waiting)) = self.waiting.pop_first() {
+            if self.current.get(&waiting.key) == Some(&ticket) {
+                self.current.remove(&waiting.key);
+            }
+            cases.extend(waiting.case);
+        }
+    }
+
+    fn ready(&mut self, ticket: Ticket) -> Option<Case> {
+        let waiting = self.waiting.get(&ticket)?;
+        if waiting.open > 0 || waiting.reply.is_none() {
+            return None;
+        }
+        let waiting = self.waiting.remove(&ticket)?;
+        let mut case = waiting.case?;
+        case.client_status = waiting.reply.flatten();
+        Some(case)
+    }
+}
+
+impl Case {
+    /// The one request, of which this was told first: `next` began where its error answer led on to.
+    fn led_on_to(self, next: Self) -> Self {
+        let is_tried = !next.attempts.is_empty();
+        let (status, masked) = if is_tried {
+            (next.status, next.masked)
+        } else {
+            (self.status, self.masked)
+        };
+        let (earlier, dns) = (
+            joined(self.earlier, next.earlier),
+            joined(self.dns, next.dns),
+        );
+        Self {
+            status,
+            masked,
+            has_upstream: self.has_upstream || next.has_upstream,
+            attempts: joined(self.attempts, next.attempts),
+            log_calls: joined(self.log_calls, next.log_calls),
+            log_lines: joined(self.log_lines, next.log_lines),
+            head: self.head.or(next.head),
+            client: self.client.or(next.client),
+            earlier,
+            dns,
+            ..next
+        }
+    }
+}
+
+fn joined<T>(mut first: Vec<T>, second: Vec<T>) -> Vec<T> {
+    first.extend(second);
+    first
+}

@@ -1,0 +1,130 @@
+//! What clients really got where an attempt failed.
+
+use super::*;
+
+fn told(scene: Scene) -> Vec<(&'static str, Option<u16>, bool, usize)> {
+    let verdicts = scene.verdicts();
+    let told = verdicts.iter().map(|verdict| {
+        let attempts = verdict.attempts.len();
+        (verdict.cause, verdict.status, verdict.masked, attempts)
+    });
+    told.collect()
+}
+
+#[test]
+fn an_error_page_of_another_status_hides_the_failure() {
+    for (status, masked) in [(200, true), (404, true), (502, false), (503, false)] {
+        let mut scene = Scene::new();
+        scene
+            .request(1, 0xa, 5)
+            .watched()
+            .fails(Refused)
+            .acts(&[Act::Answer(502)])
+            .replies(status);
+        let right = ("no-listener", Some(status), masked, 1);
+        assert_eq!(told(scene), [right]);
+    }
+}
+
+#[test]
+fn the_verdict_waits_for_the_reply_and_no_longer() {
+    let mut scene = Scene::new();
+    let request = scene
+        .request(1, 0xa, 5)
+        .watched()
+        .fails(Refused)
+        .acts(&[Act::Answer(502)])
+        .waits(20 * SECOND)
+        .under();
+    assert_eq!(scene.so_far(), [], "a slow page may still come");
+    scene.play(&mut { request }, Act::Reply(Some(200)));
+    assert_eq!(scene.so_far().len(), 1);
+    assert_eq!(scene.so_far()[0].client_status, Some(200));
+    assert!(
+        scene.so_far()[0].attempts[0].facts.listener.is_some(),
+        "the host was asked at the failure"
+    );
+}
+
+#[test]
+fn a_client_that_left_got_what_nginx_began_with() {
+    let mut scene = Scene::new();
+    let _ = scene
+        .request(1, 0xa, 5)
+        .watched()
+        .fails(Refused)
+        .acts(&[Act::Answer(502), Act::Reply(None)]);
+    assert_eq!(told(scene), [("no-listener", Some(502), false, 1)]);
+}
+
+#[test]
+fn a_reply_that_is_never_seen_costs_no_verdict() {
+    let mut scene = Scene::new();
+    scene
+        .request(1, 0xa, 5)
+        .watched()
+        .fails(Refused)
+        .answers(502);
+    assert_eq!(told(scene), [("no-listener", Some(502), false, 1)]);
+}
+
+#[test]
+fn a_fallback_that_answers_is_an_attempt_of_the_same_request() {
+    let mut scene = Scene::new();
+    scene
+        .request(1, 0xa, 5)
+        .watched()
+        .fails(Refused)
+        .acts(&[Act::Answer(502)])
+        .led_on(0xb)
+        .served()
+        .replies(200);
+    assert_eq!(told(scene), [("no-listener", Some(200), true, 2)]);
+}
+
+#[test]
+fn a_fallback_that_fails_too_makes_one_verdict() {
+    let mut scene = Scene::new();
+    scene
+        .request(1, 0xa, 5)
+        .watched()
+        .fails(Refused)
+        .acts(&[Act::Answer(502)])
+        .led_on(0xb)
+        .fails(ClosedEarly)
+        .acts(&[Act::Answer(502)])
+        .replies(502);
+    let right = ("backend-closed-early", Some(502), false, 2);
+    assert_eq!(told(scene), [right]);
+}
+
+#[test]
+fn requests_after_each_other_in_the_same_memory_are_two() {
+    let mut scene = Scene::new();
+    for _ in 0..2 {
+        scene
+            .request(1, 0xa, 5)
+            .watched()
+            .fails(Refused)
+            .acts(&[Act::Answer(502)])
+            .replies(502);
+    }
+    let right = ("no-listener", Some(502), false, 1);
+    assert_eq!(told(scene), [right, right]);
+}
+
+#[test]
+fn a_stale_answer_hides_the_failure_whichever_is_told_first() {
+    for acts in [
+        [Act::Record(Refused), Act::Reply(Some(200))],
+        [Act::Reply(Some(200)), Act::Record(Refused)],
+    ] {
+        let mut scene = Scene::new();
+        let _ = scene
+            .request(1, 0xa, 5)
+            .watched()
+            .acts(&[Act::Begin, Act::Log(Refused)])
+            .acts(&acts);
+        assert_eq!(told(scene), [("no-listener", Some(200), true, 1)]);
+    }
+}

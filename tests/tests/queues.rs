@@ -32,7 +32,10 @@ fn a_full_tcp_queue_until_nginx_gives_up() -> Result<()> {
     let stage = Stage::new()?;
     let _full = listeners::full(&stage.netns, "127.0.0.1:9001")?;
     // Long enough for the first retransmission, which is when the listener is asked.
-    let expected = Expected::timeout("accept-queue-full", "127.0.0.1:9001").inferred();
+    let expected = Expected::timeout("accept-queue-full", "127.0.0.1:9001")
+        .inferred()
+        .says(format!("pid {}", std::process::id()))
+        .says("1 wait in its accept queue, limit 0, net.core.somaxconn");
     let fault = Fault::proxy(expected, "proxy_connect_timeout 2s;");
     stage.check_with(vec![fault], TOGETHER).map(drop)
 }
@@ -100,7 +103,6 @@ fn a_tcp_queue_that_fills_between_syn_and_ack() -> Result<()> {
 }
 
 #[test]
-#[ignore = "open: a full queue behind a SYN cookie is told as backend-slow"]
 fn a_tcp_queue_that_fills_between_syn_cookie_and_ack() -> Result<()> {
     let expected = late(TIMED_OUT).status(504).or_errno(Some("ETIMEDOUT"));
     filled_between_syn_and_ack(&[("ipv4/tcp_syncookies", "2")], expected)

@@ -15,7 +15,10 @@ pub static OFFSETS: Offsets = Offsets::NONE;
 
 /// Which drops this kernel's numbers make worth keeping.
 #[unsafe(no_mangle)]
-pub static WANTED_DROPS: WantedDrops = WantedDrops { words: [0; 4] };
+pub static WANTED_DROPS: WantedDrops = WantedDrops {
+    any: [0; 4],
+    acks: [0; 4],
+};
 
 /// Records for the collector, in one order.
 #[map]
@@ -120,14 +123,24 @@ pub fn offset(field: &'static u16) -> Option<usize> {
     }
 }
 
-/// Is this drop reason one to keep?
+/// Is this drop reason one to keep, of whatever packet?
 #[inline(always)]
 pub fn is_wanted(reason: u32) -> bool {
+    is_in(&WANTED_DROPS.any, reason)
+}
+
+/// Is this drop reason one to keep, of an ACK that nginx sent?
+#[inline(always)]
+pub fn is_wanted_of_acks(reason: u32) -> bool {
+    is_in(&WANTED_DROPS.acks, reason)
+}
+
+#[inline(always)]
+fn is_in(words: &'static [u64; 4], reason: u32) -> bool {
     if reason >= 256 {
         return false;
     }
     // SAFETY: in bounds by the check above; volatile for the reason in `offset`.
-    let word =
-        unsafe { core::ptr::read_volatile(&raw const WANTED_DROPS.words[(reason / 64) as usize]) };
+    let word = unsafe { core::ptr::read_volatile(&raw const words[(reason / 64) as usize]) };
     word & (1 << (reason % 64)) != 0
 }

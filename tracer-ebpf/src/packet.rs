@@ -10,6 +10,10 @@ use crate::{
 
 /// `IPPROTO_TCP`
 const TCP: u8 = 6;
+/// `TCPHDR_FIN`
+pub const FIN: u8 = 0x01;
+/// `TCPHDR_RST`
+pub const RST: u8 = 0x04;
 /// `TCPHDR_SYN`
 pub const SYN: u8 = 0x02;
 /// `TCPHDR_ACK`

@@ -103,6 +103,8 @@ offsets! {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct WantedDrops {
-    /// Bit `n % 64` of word `n / 64`.
-    pub words: [u64; 4],
+    /// Of any packet: bit `n % 64` of word `n / 64`.
+    pub any: [u64; 4],
+    /// Of the ACKs alone that nginx sent.
+    pub acks: [u64; 4],
 }

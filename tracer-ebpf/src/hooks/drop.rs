@@ -4,18 +4,26 @@
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use tracer_ebpf::abi::DROP_SLOTS;
 
-use crate::{maps, packet, task};
+use crate::{
+    maps,
+    packet::{self, ACK, FIN, RST, SYN},
+    task,
+};
 
 /// A packet is dropped.
 #[btf_tracepoint(function = "kfree_skb")]
 pub fn drop_packet(ctx: BtfTracePointContext) -> i32 {
     let reason: u32 = ctx.arg(2);
-    if !maps::is_wanted(reason) {
+    let of_any = maps::is_wanted(reason);
+    if !of_any && !maps::is_wanted_of_acks(reason) {
         return 0;
     }
     let Some(packet) = packet::of_upstream(ctx.arg(0)) else {
         return 0;
     };
+    if !of_any && (packet.from_upstream || packet.flags & (SYN | FIN | RST | ACK) != ACK) {
+        return 0;
+    }
     let Some(flow) = packet::flow(&packet.key) else {
         return 0;
     };

@@ -5,11 +5,10 @@ use std::collections::HashMap;
 use super::Btf;
 
 /// Drops that tell nothing of a connection's failure: ends of normal life, or causes seen by other hooks.
-const ORDINARY: [&str; 17] = [
+const ORDINARY: [&str; 16] = [
     "NOT_DROPPED_YET",
     "CONSUMED",
     "NOT_SPECIFIED",
-    "NO_SOCKET",
     "SOCKET_CLOSE",
     "QUEUE_PURGE",
     "TCP_OFOMERGE",
@@ -24,6 +23,10 @@ const ORDINARY: [&str; 17] = [
     "TCP_INVALID_SEQUENCE",
     "OTHERHOST",
 ];
+
+/// Drops that tell something of an ACK alone: a SYN for which there is no socket is answered by a RST, which is seen;
+/// an ACK that is not answered is one for which a listener with SYN cookies had no room.
+const OF_ACKS: [&str; 1] = ["NO_SOCKET"];
 
 /// The kernel's names.
 #[derive(Debug, Clone, Default)]
@@ -66,13 +69,16 @@ impl Reasons {
         self.resets.get(&reason).cloned()
     }
 
-    /// One bit for each drop reason worth a record.
+    /// One bit for each drop reason worth a record, as `abi::WantedDrops` has them: of any packet, and of ACKs alone.
     #[must_use]
-    pub fn wanted_drops(&self) -> [u64; 4] {
-        let mut words = [0; 4];
-        for (&value, name) in &self.drops {
-            if value < 256 && !ORDINARY.contains(&name.as_str()) {
-                words[(value / 64) as usize] |= 1 << (value % 64);
+    pub fn wanted_drops(&self) -> [u64; 8] {
+        let mut words = [0; 8];
+        for (&value, name) in self.drops.iter().filter(|(value, _)| **value < 256) {
+            let (word, bit) = ((value / 64) as usize, 1 << (value % 64));
+            if OF_ACKS.contains(&name.as_str()) {
+                words[4 + word] |= bit;
+            } else if !ORDINARY.contains(&name.as_str()) {
+                words[word] |= bit;
             }
         }
         words

@@ -117,6 +117,16 @@ fn a_drop_that_shows_the_full_queue_wins() {
         told(&lossy(case("NO_SOCKET", 129))),
         ("accept-queue-full", Inferred)
     );
+    // The listener may be in another network namespace; where nobody listens there is no queue.
+    let seen = |local| listening(view(local));
+    assert_eq!(
+        told(&answered(504, late("NO_SOCKET"), seen(false))),
+        ("accept-queue-full", Inferred)
+    );
+    assert_ne!(
+        told(&answered(504, late("NO_SOCKET"), seen(true))).0,
+        "accept-queue-full"
+    );
 }
 
 #[test]

@@ -1,11 +1,14 @@
-//! The tracer under test, as a user runs it: `tracer live`, its output line by line.
+//! The tracer under test, as a user runs it, its output line by line. Where a test does not care it is `tracer record`,
+//! which gives verdicts as `live` does; at its end the capture is explained, and has to give the same, byte for byte.
 
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
 
+use crate::folder::Folder;
 pub use crate::lines::Line;
 use crate::lines::Lines;
 use crate::wait::{PATIENCE, until};
@@ -18,6 +21,8 @@ pub struct Tracer {
     stdout: Lines,
     stderr: Lines,
     started: Instant,
+    /// The folder with the capture, where one is recorded.
+    capture: Option<Folder>,
 }
 
 /// What a tracer left when it ended.
@@ -40,6 +45,26 @@ pub fn live(master: u32) -> Result<Command> {
     Ok(command)
 }
 
+/// The name of the capture in its folder.
+const CAPTURE: &str = "run.trc";
+
+/// A command for `tracer record` into `file`, otherwise as [`live`].
+pub fn record(master: u32, file: &Path) -> Result<Command> {
+    let mut command = Command::new(programs::tracer()?);
+    command.arg("record").arg("--output").arg(file);
+    command
+        .args(["--format", "json", "--master"])
+        .arg(master.to_string());
+    Ok(command)
+}
+
+/// A command for `tracer explain`, verdicts as JSON.
+pub fn explain(files: &[&Path]) -> Result<Command> {
+    let mut command = Command::new(programs::tracer()?);
+    command.args(["explain", "--format", "json"]).args(files);
+    Ok(command)
+}
+
 impl Tracer {
     /// Starts `command` with both outputs read.
     pub fn start(command: &mut Command) -> Result<Self> {
@@ -57,12 +82,15 @@ impl Tracer {
             stdout: Lines::of(stdout),
             stderr: Lines::of(stderr),
             started,
+            capture: None,
         })
     }
 
-    /// Starts `tracer live` for this master and waits until all its hooks stand.
+    /// Starts `tracer record` for this master and waits until all its hooks stand.
     pub fn follow(master: u32) -> Result<Self> {
-        let mut tracer = Self::start(&mut live(master)?)?;
+        let folder = Folder::new()?;
+        let mut tracer = Self::start(&mut record(master, &folder.join(CAPTURE))?)?;
+        tracer.capture = Some(folder);
         tracer.tracing()?;
         Ok(tracer)
     }
@@ -121,9 +149,14 @@ impl Tracer {
     /// Waits for the tracer's end and collects what is left.
     pub fn ended(&mut self) -> Result<Ended> {
         let status = process::ended(&mut self.child, PATIENCE)?;
-        let verdicts = self
-            .stdout
-            .finish()
+        let lines = self.stdout.finish();
+        let stderr = texts(&self.stderr.finish());
+        if let Some(folder) = self.capture.take()
+            && status.success()
+        {
+            same(&folder.join(CAPTURE), &lines, &stderr)?;
+        }
+        let verdicts = lines
             .iter()
             .map(|line| {
                 serde_json::from_str(&line.text).with_context(|| {
@@ -134,9 +167,42 @@ impl Tracer {
         Ok(Ended {
             status,
             verdicts,
-            stderr: texts(&self.stderr.finish()),
+            stderr,
         })
     }
+}
+
+/// Fails unless the capture explains to what was said live: each verdict, and the summary.
+fn same(capture: &Path, lines: &[Line], stderr: &str) -> Result<()> {
+    let explained = explain(&[capture])?.output().context("tracer explain")?;
+    let said = String::from_utf8_lossy(&explained.stderr);
+    ensure!(explained.status.success(), "explain ended with {said}");
+    let live: Vec<&[u8]> = lines.iter().map(|line| line.text.as_bytes()).collect();
+    let mut replayed: Vec<&[u8]> = explained.stdout.split(|&byte| byte == b'\n').collect();
+    ensure!(
+        replayed.pop().is_some_and(<[u8]>::is_empty),
+        "explain's last line has no end"
+    );
+    if let Some(at) =
+        (0..live.len().max(replayed.len())).find(|&at| live.get(at) != replayed.get(at))
+    {
+        let shown = |lines: &[&[u8]]| {
+            let line = lines.get(at).copied().unwrap_or(b"nothing");
+            String::from_utf8_lossy(line).into_owned()
+        };
+        anyhow::bail!(
+            "verdict {at} live and explained differ ({} and {} in all):\n{}\n{}",
+            live.len(),
+            replayed.len(),
+            shown(&live),
+            shown(&replayed)
+        );
+    }
+    ensure!(
+        stderr.trim_end().ends_with(said.trim_end()),
+        "the summaries differ:\n{stderr}\n{said}"
+    );
+    Ok(())
 }
 
 fn texts(lines: &[Line]) -> String {

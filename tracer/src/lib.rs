@@ -1,8 +1,10 @@
 //! tracer: one verdict per failed nginx request, from the kernel's own evidence.
 //!
 //! The folders are the data's way, in order: `kernel` and `probe` attach the hooks, `source` reads what they and the
-//! host say, `event` makes it a stream, `correlate` makes cases of it, `causes` verdicts, `render` words and files.
+//! host say, `event` makes it a stream, `correlate` makes cases of it, `causes` verdicts, `render` words and files;
+//! `capture` keeps the stream in a file and plays it again.
 
+pub mod capture;
 pub mod causes;
 pub mod cli;
 pub mod correlate;

@@ -10,6 +10,7 @@ fn main() -> ExitCode {
         Err(error) => match Exit::of(&error) {
             // The reader has gone: nothing is left to say, to nobody.
             Exit::ClosedPipe => ExitCode::SUCCESS,
+            exit @ Exit::Told => exit.code(),
             exit => {
                 eprintln!("tracer: {error:#}");
                 exit.code()

@@ -1,6 +1,6 @@
 //! What a verdict is: the contract of `--format json`, one object a failed request.
 
-use crate::event::Time;
+use crate::event::{Clock, Time};
 
 /// How sure a verdict is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,4 +89,22 @@ pub struct Verdict {
     pub advice: Vec<String>,
     /// Kernel records lost so far in this run that could touch this verdict.
     pub lost_events: u64,
+}
+
+impl Verdict {
+    /// The same with times of another host's clock: for verdicts of several hosts in one list.
+    #[must_use]
+    pub fn on_clock(mut self, own: Clock, other: Clock) -> Self {
+        let times = std::iter::once(&mut self.time)
+            .chain(
+                self.attempts
+                    .iter_mut()
+                    .flat_map(|attempt| [&mut attempt.start, &mut attempt.end]),
+            )
+            .chain(self.evidence.iter_mut().flat_map(|one| &mut one.time));
+        for time in times {
+            *time = own.translate(*time, other);
+        }
+        self
+    }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::live::Kernel;
+use super::session::Kernel;
 use crate::{
     kernel::Btf,
     nginx::{self, Binaries, Master},

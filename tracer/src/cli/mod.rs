@@ -2,8 +2,12 @@
 
 mod causes;
 mod doctor;
+mod explain;
 mod generate;
 mod live;
+mod record;
+mod recording;
+mod session;
 mod verdicts;
 
 use std::{ffi::OsString, io, process::ExitCode};
@@ -24,6 +28,8 @@ struct Cli {
 const EXAMPLES: &str = "Examples:
   sudo tracer live                  explain failures as they happen, until Ctrl-C
   sudo tracer live --format json    one JSON object a verdict, for machines
+  sudo tracer record -o FILE        the same, and keep every event in a capture
+  tracer explain FILE               the verdicts of a capture, as live gave them
   sudo tracer doctor                what this kernel, host and nginx allow
   tracer causes no-listener         what a verdict means, and the fix";
 
@@ -31,6 +37,10 @@ const EXAMPLES: &str = "Examples:
 enum Command {
     /// Follow nginx and print each verdict as it happens; a summary at the end
     Live(live::Args),
+    /// Follow nginx as live does, and keep every event in a capture file
+    Record(record::Args),
+    /// Play captures again: the same verdicts as live gave
+    Explain(explain::Args),
     /// List what each verdict means, the nginx log lines it explains, the fix
     Causes(causes::CausesArgs),
     /// Say what this kernel, host and nginx allow: each hook, what is lost without it, what to do
@@ -48,6 +58,8 @@ enum Command {
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<()> {
     match Cli::parse_from(arguments).command {
         Command::Live(args) => live::run(args),
+        Command::Record(args) => record::run(args),
+        Command::Explain(args) => explain::run(args),
         Command::Causes(args) => causes::run(&args, &mut io::stdout().lock()),
         Command::Doctor(args) => doctor::run(&args),
         Command::Generate(args) => generate::run(&args, Cli::command()),
@@ -63,6 +75,8 @@ pub enum Exit {
     Usage,
     /// Not permitted, or this kernel can not: 3.
     NotHere,
+    /// A failure of ours that was said when it happened: 1.
+    Told,
     /// The reader of stdout is gone, which is a normal end: 0.
     ClosedPipe,
 }
@@ -76,6 +90,9 @@ impl Exit {
                 && error.kind() == io::ErrorKind::BrokenPipe
             {
                 return Self::ClosedPipe;
+            }
+            if cause.is::<recording::EndedEarly>() {
+                return Self::Told;
             }
             if cause.is::<causes::UnknownCause>() {
                 return Self::Usage;
@@ -91,7 +108,7 @@ impl Exit {
     #[must_use]
     pub fn code(self) -> ExitCode {
         match self {
-            Self::Failure => ExitCode::from(1),
+            Self::Failure | Self::Told => ExitCode::from(1),
             Self::Usage => ExitCode::from(2),
             Self::NotHere => ExitCode::from(3),
             Self::ClosedPipe => ExitCode::SUCCESS,

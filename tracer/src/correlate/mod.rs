@@ -66,20 +66,6 @@ pub struct Correlator {
 }
 
 impl Correlator {
-    /// `absent_hooks` names the hooks that do not stand.
-    #[must_use]
-    pub fn new(absent_hooks: Vec<String>) -> Self {
-        Self {
-            absent_hooks,
-            ..Self::default()
-        }
-    }
-
-    /// Hooks changed: another nginx was attached.
-    pub fn set_absent_hooks(&mut self, absent_hooks: Vec<String>) {
-        self.absent_hooks = absent_hooks;
-    }
-
     /// Takes the next event of the stream.
     pub fn feed(&mut self, event: Event) -> Outcome {
         let mut out = Outcome::default();
@@ -109,7 +95,8 @@ impl Correlator {
             Event::Icmp(icmp) => self.host.icmp(icmp),
             Event::Fact(fact) => self.host.learn(*fact),
             Event::LogLine(line) => self.lines.add(line),
-            Event::Lost { events, .. } => self.lost += events,
+            Event::Lost(lost) => self.lost += lost.events,
+            Event::Hooks(hooks) => self.absent_hooks = hooks.absent,
             Event::Tick(now) => self.tick(now, &mut out),
         }
         out

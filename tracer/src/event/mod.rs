@@ -60,12 +60,54 @@ pub enum Event {
     /// A line of nginx's error log.
     LogLine(LogLine),
     /// Events that the kernel had to drop since the last such event.
-    Lost {
-        /// When the loss was read.
-        at: Time,
-        /// How many records.
-        events: u64,
-    },
+    Lost(Lost),
+    /// Which hooks stand changed: told at the beginning, and when another nginx was attached.
+    Hooks(Hooks),
     /// Nothing happened up to this time; deadlines may pass.
     Tick(Time),
+}
+
+/// Events that are missing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lost {
+    /// When the loss was read.
+    pub at: Time,
+    /// How many records.
+    pub events: u64,
+}
+
+/// Hooks that do not stand.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Hooks {
+    /// Since when.
+    pub at: Time,
+    /// Their names; each lowers what it touches.
+    pub absent: Vec<String>,
+}
+
+impl Event {
+    /// When it happened, or was learnt.
+    #[must_use]
+    pub fn at(&self) -> Time {
+        match self {
+            Self::Failure(one) => one.at,
+            Self::Connection(one) => one.closed,
+            Self::Answer(one) => one.at,
+            Self::LogCall(one) => one.at,
+            Self::Retry(one) => one.at,
+            Self::Retransmit(one) => one.at,
+            Self::FirstByte(one) => one.at,
+            Self::Process(one) => one.at,
+            Self::Worker(one) => one.at,
+            Self::PeerClosed(one) => one.at,
+            Self::Death(one) => one.at,
+            Self::Dns(one) => one.at,
+            Self::Icmp(one) => one.at,
+            Self::Fact(one) => one.at,
+            Self::LogLine(one) => one.at,
+            Self::Lost(one) => one.at,
+            Self::Hooks(one) => one.at,
+            Self::Tick(at) => *at,
+        }
+    }
 }

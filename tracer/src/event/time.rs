@@ -15,6 +15,12 @@ impl Time {
         self.0.saturating_sub(earlier.0)
     }
 
+    /// The whole millisecond before: fine enough for deadlines, and short to write down.
+    #[must_use]
+    pub fn whole_millisecond(self) -> Self {
+        Self(self.0 - self.0 % 1_000_000)
+    }
+
     /// `self` moved by `nanoseconds` into the future.
     #[must_use]
     pub fn plus(self, nanoseconds: u64) -> Self {
@@ -37,5 +43,13 @@ impl Clock {
     pub fn unix_nanos(self, time: Time) -> u64 {
         let offset = i128::from(self.wall) - i128::from(self.boot);
         u64::try_from(i128::from(time.0) + offset).unwrap_or(0)
+    }
+
+    /// The time of this clock's host as `other`'s would have shown it.
+    #[must_use]
+    pub fn translate(self, time: Time, other: Self) -> Time {
+        let shift = i128::from(other.wall) - i128::from(other.boot);
+        let time = i128::from(self.unix_nanos(time)) - shift;
+        Time(u64::try_from(time).unwrap_or(0))
     }
 }

@@ -17,7 +17,7 @@ use super::{
     questions::Questions,
 };
 use crate::{
-    event::{Event, Question, Time, decode},
+    event::{Event, Hooks, Lost, Question, Time, decode},
     probe::{LoadError, Probes},
 };
 
@@ -66,6 +66,8 @@ pub struct Live {
     lost: u64,
     undecoded: u64,
     ready: VecDeque<Event>,
+    /// Hooks that do not stand, as was told last.
+    absent: Option<Vec<String>>,
 }
 
 impl std::fmt::Debug for Live {
@@ -116,7 +118,10 @@ impl Live {
             lost: 0,
             undecoded: 0,
             ready: VecDeque::new(),
+            absent: None,
         };
+        let hooks = live.hooks(clock::now());
+        live.ready.extend(hooks);
         live.greet(events);
         Ok(live)
     }
@@ -183,17 +188,18 @@ impl Live {
         }
         let news = self.following.look(&mut self.probes, now);
         self.greet(news);
+        events.extend(self.hooks(now));
         events.extend(self.ready.drain(..));
         if let Ok(lost) = self.probes.lost()
             && lost + self.undecoded > self.lost
         {
-            events.push(Event::Lost {
+            events.push(Event::Lost(Lost {
                 at: now,
                 events: lost + self.undecoded - self.lost,
-            });
+            }));
             self.lost = lost + self.undecoded;
         }
-        events.push(Event::Tick(now));
+        events.push(Event::Tick(now.whole_millisecond()));
     }
 
     fn greet(&mut self, events: Vec<Event>) {
@@ -201,6 +207,21 @@ impl Live {
             meet(&self.questions, &mut self.icmp, &event);
             self.ready.push_back(event);
         }
+    }
+
+    /// Which hooks stand, if that changed.
+    fn hooks(&mut self, at: Time) -> Option<Event> {
+        let absent: Vec<String> = self
+            .probes
+            .absent()
+            .into_iter()
+            .map(ToOwned::to_owned)
+            .collect();
+        if self.absent.as_ref() == Some(&absent) {
+            return None;
+        }
+        self.absent = Some(absent.clone());
+        Some(Event::Hooks(Hooks { at, absent }))
     }
 
     /// Asks the host; the answers come as events.

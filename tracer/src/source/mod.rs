@@ -6,8 +6,10 @@ pub mod host;
 mod live;
 mod privileges;
 mod questions;
+pub mod system;
 
 pub use self::{
     following::{Following, Scope},
     live::{Live, Options, StartError},
+    privileges::keep_file_access_alone,
 };

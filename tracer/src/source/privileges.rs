@@ -14,6 +14,7 @@ const KEPT: [u32; 7] = [
     CAP_PERFMON,
     CAP_BPF,
 ];
+const CAP_DAC_OVERRIDE: u32 = 1;
 const CAP_DAC_READ_SEARCH: u32 = 2;
 const CAP_NET_ADMIN: u32 = 12;
 const CAP_NET_RAW: u32 = 13;
@@ -52,13 +53,24 @@ pub(super) fn may_trace() -> bool {
 /// # Errors
 /// The kernel refused; the caller goes on as it was.
 pub(super) fn reduce() -> io::Result<()> {
+    keep(&KEPT)
+}
+
+/// For a thread that only writes files: wherever the caller could write, it can still.
+pub fn keep_file_access_alone() {
+    // What can not be given away is kept: less safe, not less right.
+    let _ = keep(&[CAP_DAC_OVERRIDE]);
+}
+
+/// Of this thread; threads that it makes take over what it has.
+fn keep(kept: &[u32]) -> io::Result<()> {
     // SAFETY: plain flags, no pointers.
     if unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } != 0 {
         return Err(io::Error::last_os_error());
     }
     let mut data = get()?;
     for (word, data) in data.iter_mut().enumerate() {
-        let kept = KEPT
+        let kept = kept
             .iter()
             .filter(|&&capability| (capability / 32) as usize == word);
         let mask = kept.fold(0, |mask, capability| mask | 1 << (capability % 32));

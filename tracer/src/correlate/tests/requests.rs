@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::correlate::Course;
-use crate::event::{Answer, Event};
+use crate::event::{Answer, Event, Lost};
 
 #[test]
 fn a_refused_request_is_one_case_with_its_listener_and_its_log_line() {
@@ -148,8 +148,8 @@ fn lost_events_are_counted_in_every_later_case() {
     let at = scene.now;
     scene.request(1, 0xa, 5).fails(Refused).answers(502);
     scene.wait(SECOND);
-    scene.feed(Event::Lost { at, events: 3 });
-    scene.feed(Event::Lost { at, events: 4 });
+    scene.feed(Event::Lost(Lost { at, events: 3 }));
+    scene.feed(Event::Lost(Lost { at, events: 4 }));
     scene.request(1, 0xb, 6).fails(Refused).answers(502);
     let lost: Vec<u64> = scene.cases().iter().map(|case| case.lost_events).collect();
     assert_eq!(lost, [0, 7]);

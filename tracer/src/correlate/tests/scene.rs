@@ -87,7 +87,7 @@ pub(super) struct Scene {
 impl Scene {
     pub(super) fn new() -> Self {
         let mut scene = Self {
-            correlator: Correlator::new(Vec::new()),
+            correlator: Correlator::default(),
             now: Time(100 * SECOND),
             stream: Vec::new(),
             cases: Vec::new(),
@@ -336,7 +336,7 @@ impl Request {
 
 /// The verdicts on a stream, as from a capture.
 pub(super) fn replay(stream: impl IntoIterator<Item = (Time, Event)>) -> Vec<Verdict> {
-    let mut correlator = Correlator::new(Vec::new());
+    let mut correlator = Correlator::default();
     let mut cases = Vec::new();
     let mut now = Time(0);
     for (at, event) in stream {

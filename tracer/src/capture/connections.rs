@@ -1,0 +1,522 @@
+//! Connections in a page, column by column: most of a capture is healthy connections, which differ in little.
+//!
+//! A column is the cells of one field for all connections of the page. A field that no connection of the page has is
+//! left out. What does not fit the columns (drops, RSTs and ICMP errors of this host) is written as a row instead.
+//! The numbers of the columns and what their cells mean are in `docs/capture-format.md`; a number is never reused.
+
+use std::{collections::HashMap, net::SocketAddr};
+
+use super::cells::{apply, difference, put, take, take_piece};
+use crate::event::{Connection, Peer, RouteLookup, Time, Upstream};
+
+/// The columns, by their number in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Column {
+    Closed = 1,
+    Worker,
+    Socket,
+    PeerAddress,
+    Begun,
+    Tries,
+    Start,
+    LocalAddress,
+    LocalPort,
+    Remote,
+    Netns,
+    Established,
+    LastSent,
+    FirstByte,
+    LastReceived,
+    FinReceived,
+    EndRead,
+    RstReceived,
+    Status,
+    BytesReceived,
+    BytesSent,
+    State,
+    Flags,
+    SynRetransmits,
+    LastRetransmit,
+    ErrorNumber,
+    ErrorAt,
+    TransferErrorNumber,
+    TransferErrorAt,
+    FirstSentByte,
+    FirstReceivedByte,
+    ListenerPid,
+    Reuses,
+    ReusedAt,
+    Idle,
+    RouteLookups,
+    RouteError,
+    RouteKind,
+}
+
+/// One more than the last column's number.
+const COLUMNS: usize = Column::RouteKind as usize + 1;
+const FLAG_OPEN: u64 = 1;
+const FLAG_RST_IN_SYN_SENT: u64 = 2;
+/// Times and lengths beyond this (73 years) do not fit a cell that also says `none`.
+const LIMIT: u64 = 1 << 61;
+
+/// A set of values that repeat: a cell is the value's place in the order of first appearance; where it is a new one,
+/// its difference to the new one before follows.
+#[derive(Debug, Default)]
+struct Seen {
+    places: HashMap<u64, u64>,
+    last: u64,
+}
+
+impl Seen {
+    fn put(&mut self, out: &mut Vec<u8>, value: u64) {
+        let next = self.places.len() as u64;
+        match self.places.get(&value) {
+            Some(&place) => put(out, place),
+            None => {
+                put(out, next);
+                put(out, difference(value, self.last));
+                self.places.insert(value, next);
+                self.last = value;
+            }
+        }
+    }
+}
+
+/// Texts that repeat, in order of first appearance; a cell is 1 + the place, 0 for none.
+#[derive(Debug, Default)]
+struct Names {
+    upstreams: HashMap<Upstream, u64>,
+    addresses: HashMap<SocketAddr, u64>,
+    texts: Vec<String>,
+}
+
+/// Gathers connections.
+#[derive(Debug)]
+pub(super) struct Writer {
+    columns: [Vec<u8>; COLUMNS],
+    /// Any cell of the column that is not 0.
+    used: [bool; COLUMNS],
+    seen: [Seen; 4],
+    names: Names,
+    before: Before,
+    count: usize,
+    bytes: usize,
+}
+
+/// The connection before, as far as cells are relative to it.
+#[derive(Debug, Default, Clone, Copy)]
+struct Before {
+    closed: u64,
+    begun: u32,
+    port: u16,
+}
+
+impl Default for Writer {
+    fn default() -> Self {
+        Self {
+            columns: [const { Vec::new() }; COLUMNS],
+            used: [false; COLUMNS],
+            seen: Default::default(),
+            names: Names::default(),
+            before: Before::default(),
+            count: 0,
+            bytes: 0,
+        }
+    }
+}
+
+/// Can the columns say all of it?
+pub(super) fn fits(connection: &Connection) -> bool {
+    let flow = |address: &SocketAddr| matches!(address, SocketAddr::V6(v6) if v6.flowinfo() != 0);
+    let time = |time: Option<Time>| time.map_or(0, |time| time.0);
+    let times = connection.start.0
+        | connection.closed.0
+        | time(connection.established)
+        | time(connection.first_byte)
+        | time(connection.fin_received)
+        | time(connection.rst_received)
+        | time(connection.last_retransmit)
+        | time(connection.last_sent)
+        | time(connection.last_received)
+        | time(connection.end_read)
+        | time(connection.reused_at)
+        | connection.idle.unwrap_or(0)
+        | connection.error.map_or(0, |(_, at)| at.0)
+        | connection.transfer_error.map_or(0, |(_, at)| at.0);
+    connection.drops.is_empty()
+        && connection.rst_sent.is_none()
+        && connection.icmp_sent.is_none()
+        && connection.peer.is_none_or(|peer| peer.address != 0)
+        && !connection.local.as_ref().is_some_and(flow)
+        && !matches!(&connection.remote, Upstream::Inet(address) if flow(address))
+        && times < LIMIT
+}
+
+impl Writer {
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// About how many bytes [`Self::take`] would give.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Adds a connection that [`fits`].
+    pub(super) fn add(&mut self, connection: &Connection) {
+        let c = connection;
+        let closed = c.closed.0;
+        self.put(Column::Closed, difference(closed, self.before.closed));
+        self.before.closed = closed;
+        self.put_seen(0, Column::Worker, c.worker.into());
+        self.put_seen(1, Column::Socket, c.socket);
+        self.put_seen(
+            2,
+            Column::PeerAddress,
+            c.peer.map_or(0, |peer| peer.address),
+        );
+        self.put_seen(3, Column::Netns, c.netns.into());
+        let begun = c.peer.map_or(self.before.begun, |peer| peer.begun);
+        self.put(
+            Column::Begun,
+            difference(begun.into(), self.before.begun.into()),
+        );
+        self.before.begun = begun;
+        self.put(Column::Tries, c.tries.into());
+        self.put(Column::Start, difference(c.start.0, closed));
+        let local = c.local.map_or(0, |address| self.address(address));
+        self.put(Column::LocalAddress, local);
+        let port = c.local.map_or(self.before.port, |address| address.port());
+        self.put(
+            Column::LocalPort,
+            difference(port.into(), self.before.port.into()),
+        );
+        self.before.port = port;
+        let remote = self.upstream(&c.remote);
+        self.put(Column::Remote, remote);
+        // Each relative to the one before it that is there: they follow each other closely.
+        let mut base = c.start.0;
+        for (column, time) in [
+            (Column::Established, c.established),
+            (Column::LastSent, c.last_sent),
+            (Column::FirstByte, c.first_byte),
+            (Column::LastReceived, c.last_received),
+            (Column::FinReceived, c.fin_received),
+            (Column::EndRead, c.end_read),
+        ] {
+            self.put(column, maybe(time, base));
+            base = time.map_or(base, |time| time.0);
+        }
+        self.put(Column::RstReceived, maybe(c.rst_received, closed));
+        self.put(Column::Status, one_more(c.status.map(u64::from)));
+        self.put(Column::BytesReceived, c.bytes_received);
+        self.put(Column::BytesSent, c.bytes_sent);
+        self.put(Column::State, c.state.into());
+        let flags = if c.open { FLAG_OPEN } else { 0 }
+            | if c.rst_in_syn_sent {
+                FLAG_RST_IN_SYN_SENT
+            } else {
+                0
+            };
+        self.put(Column::Flags, flags);
+        self.put(Column::SynRetransmits, c.syn_retransmits.into());
+        self.put(Column::LastRetransmit, maybe(c.last_retransmit, closed));
+        self.put_error(Column::ErrorNumber, Column::ErrorAt, c.error, closed);
+        self.put_error(
+            Column::TransferErrorNumber,
+            Column::TransferErrorAt,
+            c.transfer_error,
+            closed,
+        );
+        self.put(Column::FirstSentByte, one_more(c.first_sent.map(u64::from)));
+        self.put(
+            Column::FirstReceivedByte,
+            one_more(c.first_received.map(u64::from)),
+        );
+        self.put(Column::ListenerPid, one_more(c.listener_pid.map(u64::from)));
+        self.put(Column::Reuses, c.reuses.into());
+        self.put(Column::ReusedAt, maybe(c.reused_at, closed));
+        self.put(Column::Idle, one_more(c.idle));
+        self.put(Column::RouteLookups, c.routes.lookups.into());
+        self.put(
+            Column::RouteError,
+            difference(i64::from(c.routes.error) as u64, 0),
+        );
+        self.put(Column::RouteKind, c.routes.kind.into());
+        self.count += 1;
+    }
+
+    fn put(&mut self, column: Column, cell: u64) {
+        let column = column as usize;
+        let before = self.columns[column].len();
+        put(&mut self.columns[column], cell);
+        self.used[column] |= cell != 0;
+        self.bytes += self.columns[column].len() - before;
+    }
+
+    fn put_seen(&mut self, set: usize, column: Column, value: u64) {
+        let column = column as usize;
+        let before = self.columns[column].len();
+        self.seen[set].put(&mut self.columns[column], value);
+        self.used[column] = true;
+        self.bytes += self.columns[column].len() - before;
+    }
+
+    fn put_error(&mut self, number: Column, at: Column, error: Option<(u32, Time)>, closed: u64) {
+        self.put(number, one_more(error.map(|(number, _)| number.into())));
+        self.put(at, error.map_or(0, |(_, at)| difference(at.0, closed)));
+    }
+
+    fn address(&mut self, address: SocketAddr) -> u64 {
+        let mut address = address;
+        address.set_port(0);
+        if let Some(&cell) = self.names.addresses.get(&address) {
+            return cell;
+        }
+        self.names.texts.push(address.to_string());
+        let cell = self.names.texts.len() as u64;
+        self.names.addresses.insert(address, cell);
+        cell
+    }
+
+    fn upstream(&mut self, upstream: &Upstream) -> u64 {
+        if let Some(&cell) = self.names.upstreams.get(upstream) {
+            return cell;
+        }
+        let text = upstream.to_string();
+        self.bytes += text.len();
+        self.names.texts.push(text);
+        let cell = self.names.texts.len() as u64;
+        self.names.upstreams.insert(upstream.clone(), cell);
+        cell
+    }
+
+    /// The section's bytes: the count, the texts, the columns; and begins anew.
+    pub(super) fn take(&mut self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.bytes + 256);
+        put(&mut out, self.count as u64);
+        put(&mut out, self.names.texts.len() as u64);
+        for text in &self.names.texts {
+            put(&mut out, text.len() as u64);
+            out.extend_from_slice(text.as_bytes());
+        }
+        for (number, column) in self.columns.iter().enumerate() {
+            if self.used[number] {
+                put(&mut out, number as u64);
+                put(&mut out, column.len() as u64);
+                out.extend_from_slice(column);
+            }
+        }
+        *self = Self::default();
+        out
+    }
+}
+
+fn one_more(value: Option<u64>) -> u64 {
+    value.map_or(0, |value| value + 1)
+}
+
+fn maybe(time: Option<Time>, base: u64) -> u64 {
+    one_more(time.map(|time| difference(time.0, base)))
+}
+
+/// Reads what [`Writer`] wrote, a connection at a time.
+#[derive(Debug)]
+pub(super) struct Reader {
+    left: u64,
+    /// Where the next cell of each column is, and where the column ends.
+    columns: [(usize, usize); COLUMNS],
+    seen: [Vec<u64>; 4],
+    upstreams: Vec<Option<Upstream>>,
+    before: Before,
+}
+
+impl Default for Reader {
+    fn default() -> Self {
+        Self {
+            left: 0,
+            columns: [(0, 0); COLUMNS],
+            seen: Default::default(),
+            upstreams: Vec::new(),
+            before: Before::default(),
+        }
+    }
+}
+
+impl Reader {
+    /// Begins to read a section that stands at `start` of its page. `None`: it is damaged.
+    pub(super) fn open(section: &[u8], start: usize) -> Option<Self> {
+        let mut at = 0;
+        let mut reader = Self {
+            left: take(section, &mut at)?,
+            ..Self::default()
+        };
+        for _ in 0..take(section, &mut at)? {
+            let text = std::str::from_utf8(take_piece(section, &mut at)?).ok()?;
+            reader.upstreams.push(upstream(text));
+        }
+        while at < section.len() {
+            let number = usize::try_from(take(section, &mut at)?).ok()?;
+            let column = take_piece(section, &mut at)?;
+            // A column of a later version is passed over.
+            if let Some(place) = reader.columns.get_mut(number) {
+                let end = start + at;
+                *place = (end - column.len(), end);
+            }
+        }
+        Some(reader)
+    }
+
+    /// The next connection; `None` where the columns end too early.
+    pub(super) fn next(&mut self, page: &[u8]) -> Option<Connection> {
+        self.left = self.left.checked_sub(1)?;
+        let closed = apply(self.before.closed, self.cell(page, Column::Closed)?);
+        self.before.closed = closed;
+        let worker = self.seen(page, 0, Column::Worker)? as u32;
+        let socket = self.seen(page, 1, Column::Socket)?;
+        let address = self.seen(page, 2, Column::PeerAddress)?;
+        let netns = self.seen(page, 3, Column::Netns)? as u32;
+        let begun = apply(self.before.begun.into(), self.cell(page, Column::Begun)?) as u32;
+        self.before.begun = begun;
+        let tries = self.cell(page, Column::Tries)? as u32;
+        let start = apply(closed, self.cell(page, Column::Start)?);
+        let local = self.cell(page, Column::LocalAddress)?;
+        let port = apply(self.before.port.into(), self.cell(page, Column::LocalPort)?) as u16;
+        self.before.port = port;
+        let local = match self.name(local) {
+            Some(Upstream::Inet(mut address)) => {
+                address.set_port(port);
+                Some(address)
+            }
+            _ => None,
+        };
+        let remote = self.cell(page, Column::Remote)?;
+        let remote = self.name(remote)?;
+        let mut base = start;
+        let mut follow = |cell: Option<u64>| {
+            let time = time(cell?, base);
+            base = time.map_or(base, |time| time.0);
+            Some(time)
+        };
+        let established = follow(self.cell(page, Column::Established))?;
+        let last_sent = follow(self.cell(page, Column::LastSent))?;
+        let first_byte = follow(self.cell(page, Column::FirstByte))?;
+        let last_received = follow(self.cell(page, Column::LastReceived))?;
+        let fin_received = follow(self.cell(page, Column::FinReceived))?;
+        let end_read = follow(self.cell(page, Column::EndRead))?;
+        let rst_received = time(self.cell(page, Column::RstReceived)?, closed);
+        let status = self.option(page, Column::Status)?.map(|value| value as u16);
+        let bytes_received = self.cell(page, Column::BytesReceived)?;
+        let bytes_sent = self.cell(page, Column::BytesSent)?;
+        let state = self.cell(page, Column::State)? as u8;
+        let flags = self.cell(page, Column::Flags)?;
+        Some(Connection {
+            socket,
+            worker,
+            peer: (address != 0).then_some(Peer { address, begun }),
+            tries,
+            start: Time(start),
+            closed: Time(closed),
+            local,
+            remote,
+            netns,
+            established,
+            first_byte,
+            status,
+            fin_received,
+            rst_received,
+            rst_in_syn_sent: flags & FLAG_RST_IN_SYN_SENT != 0,
+            error: self.error(page, Column::ErrorNumber, Column::ErrorAt)?,
+            state,
+            syn_retransmits: self.cell(page, Column::SynRetransmits)? as u32,
+            last_retransmit: time(self.cell(page, Column::LastRetransmit)?, closed),
+            bytes_received,
+            bytes_sent,
+            last_sent,
+            last_received,
+            end_read,
+            transfer_error: self.error(
+                page,
+                Column::TransferErrorNumber,
+                Column::TransferErrorAt,
+            )?,
+            first_sent: self
+                .option(page, Column::FirstSentByte)?
+                .map(|value| value as u8),
+            first_received: self
+                .option(page, Column::FirstReceivedByte)?
+                .map(|value| value as u8),
+            listener_pid: self
+                .option(page, Column::ListenerPid)?
+                .map(|value| value as u32),
+            open: flags & FLAG_OPEN != 0,
+            reuses: self.cell(page, Column::Reuses)? as u32,
+            reused_at: time(self.cell(page, Column::ReusedAt)?, closed),
+            idle: self.option(page, Column::Idle)?,
+            rst_sent: None,
+            drops: Vec::new(),
+            icmp_sent: None,
+            routes: RouteLookup {
+                lookups: self.cell(page, Column::RouteLookups)? as u32,
+                error: apply(0, self.cell(page, Column::RouteError)?) as i32,
+                kind: self.cell(page, Column::RouteKind)? as u8,
+            },
+        })
+    }
+
+    /// The column's next cell; 0 where the column was left out.
+    #[inline]
+    fn cell(&mut self, page: &[u8], column: Column) -> Option<u64> {
+        let (at, end) = &mut self.columns[column as usize];
+        if *end == 0 {
+            return Some(0);
+        }
+        take(&page[..*end], at)
+    }
+
+    #[inline]
+    fn option(&mut self, page: &[u8], column: Column) -> Option<Option<u64>> {
+        Some(self.cell(page, column)?.checked_sub(1))
+    }
+
+    #[inline]
+    fn seen(&mut self, page: &[u8], set: usize, column: Column) -> Option<u64> {
+        let place = usize::try_from(self.cell(page, column)?).ok()?;
+        let known = self.seen[set].len();
+        if place < known {
+            return Some(self.seen[set][place]);
+        }
+        if place > known || self.columns[column as usize].1 == 0 {
+            // A column that was left out says 0 for all.
+            return (place == 0).then_some(0);
+        }
+        let last = self.seen[set].last().copied().unwrap_or(0);
+        let value = apply(last, self.cell(page, column)?);
+        self.seen[set].push(value);
+        Some(value)
+    }
+
+    fn error(&mut self, page: &[u8], number: Column, at: Column) -> Option<Option<(u32, Time)>> {
+        let number = self.option(page, number)?;
+        let at = apply(self.before.closed, self.cell(page, at)?);
+        Some(number.map(|number| (number as u32, Time(at))))
+    }
+
+    fn name(&self, cell: u64) -> Option<Upstream> {
+        let place = usize::try_from(cell.checked_sub(1)?).ok()?;
+        self.upstreams.get(place)?.clone()
+    }
+}
+
+#[inline]
+fn time(cell: u64, base: u64) -> Option<Time> {
+    Some(Time(apply(base, cell.checked_sub(1)?)))
+}
+
+fn upstream(text: &str) -> Option<Upstream> {
+    match text.strip_prefix("unix:") {
+        Some(path) => Some(Upstream::Unix(path.to_owned())),
+        None => text.parse().ok().map(Upstream::Inet),
+    }
+}

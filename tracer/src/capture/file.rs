@@ -1,0 +1,151 @@
+//! One file of a run, written: header, frames, at the end how it ended and the index.
+
+use std::io::{self, Seek as _, SeekFrom, Write};
+
+use serde::{Deserialize, Serialize};
+
+use super::{frame, header::Header, page::Page};
+use crate::event::Time;
+
+/// The last bytes of a file that ended well; before them the place of its end frame, 8 bytes little-endian.
+pub(super) const TRAILER: [u8; 4] = *b"TREN";
+
+/// How a file ended, and where in it what is: the payload of its last frame.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(super) struct End {
+    /// When recording ended; `None`: the run goes on in its next file.
+    #[serde(default)]
+    pub(super) ended: Option<Time>,
+    /// Every frame of events.
+    #[serde(default)]
+    pub(super) index: Vec<Entry>,
+}
+
+/// One frame of events, in the index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Entry {
+    /// Where in the file.
+    pub(super) offset: u64,
+    /// Its first event's number in the run, and how many there are.
+    pub(super) sequence: u64,
+    pub(super) events: u32,
+    /// Earliest and latest time.
+    pub(super) from: Time,
+    pub(super) to: Time,
+}
+
+/// A page, numbered and compressed.
+#[derive(Debug)]
+pub(super) struct Framed {
+    pub(super) bytes: Vec<u8>,
+    /// Its place in the index is filled in when it is written. `None`: it is no frame of events.
+    pub(super) entry: Option<Entry>,
+}
+
+impl Framed {
+    pub(super) fn events(page: &Page, sequence: u64) -> io::Result<Self> {
+        Ok(Self {
+            bytes: frame::frame(
+                frame::EVENTS,
+                page.events,
+                sequence,
+                page.times,
+                &page.payload,
+            )?,
+            entry: Some(Entry {
+                offset: 0,
+                sequence,
+                events: page.events,
+                from: page.times.0,
+                to: page.times.1,
+            }),
+        })
+    }
+
+    /// What holds before the event number `sequence`.
+    pub(super) fn standing(page: &Page, sequence: u64) -> io::Result<Self> {
+        Ok(Self {
+            bytes: frame::frame(
+                frame::STANDING,
+                page.events,
+                sequence,
+                page.times,
+                &page.payload,
+            )?,
+            entry: None,
+        })
+    }
+}
+
+/// A file being written.
+#[derive(Debug)]
+pub(super) struct File<W> {
+    out: W,
+    written: u64,
+    /// Bytes of the header.
+    begun: u64,
+    index: Vec<Entry>,
+}
+
+impl File<std::fs::File> {
+    /// Takes back what was written of a frame that did not fit.
+    pub(super) fn cut(&mut self) -> io::Result<()> {
+        self.out.set_len(self.written)?;
+        self.out.seek(SeekFrom::Start(self.written)).map(drop)
+    }
+}
+
+impl<W: Write> File<W> {
+    pub(super) fn begin(mut out: W, header: &Header) -> io::Result<Self> {
+        let written = header.write(&mut out)?;
+        Ok(Self {
+            out,
+            written,
+            begun: written,
+            index: Vec::new(),
+        })
+    }
+
+    /// Bytes so far.
+    pub(super) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// No frame was written yet.
+    pub(super) fn is_new(&self) -> bool {
+        self.written == self.begun
+    }
+
+    pub(super) fn out(&self) -> &W {
+        &self.out
+    }
+
+    pub(super) fn write(&mut self, framed: &Framed) -> io::Result<()> {
+        self.out.write_all(&framed.bytes)?;
+        if let Some(entry) = framed.entry {
+            self.index.push(Entry {
+                offset: self.written,
+                ..entry
+            });
+        }
+        self.written += framed.bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Writes the end; `ended` as in [`End`].
+    pub(super) fn end(&mut self, ended: Option<Time>) -> io::Result<()> {
+        let end = End {
+            ended,
+            index: std::mem::take(&mut self.index),
+        };
+        let last = end.index.last();
+        let sequence = last.map_or(0, |entry| entry.sequence + u64::from(entry.events));
+        let at = ended.or(last.map(|entry| entry.to)).unwrap_or_default();
+        let payload = serde_json::to_vec(&end)?;
+        let mut bytes = frame::frame(frame::END, 0, sequence, (at, at), &payload)?;
+        bytes.extend_from_slice(&self.written.to_le_bytes());
+        bytes.extend_from_slice(&TRAILER);
+        self.out.write_all(&bytes)?;
+        self.out.flush()
+    }
+}

@@ -1,0 +1,28 @@
+//! The capture file: the stream of events, kept. `docs/capture-format.md` is its contract.
+//!
+//! Written by append alone, in frames that stand for themselves; so whatever was flushed before a crash, a full disk
+//! or a power cut is readable, and a reader says what is missing. A later version reads what this one writes.
+
+mod cells;
+mod connections;
+mod file;
+mod frame;
+mod header;
+mod page;
+mod reader;
+mod recorder;
+mod replay;
+mod rows;
+mod sink;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use self::{
+    header::{Header, HeaderError, HooksAtStart, Kernel, MAJOR, MINOR, Nginx},
+    reader::{Damage, Gap, Item, OpenError, Reader},
+    recorder::{CreateError, Recorder, Stopped},
+    replay::{Replay, Run, Told},
+    sink::Plan,
+    writer::Writer,
+};

@@ -1,0 +1,245 @@
+//! Recording beside a live run: events are gathered here, and written by a thread that may wait for the disk.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread,
+};
+
+use thiserror::Error;
+
+use super::{
+    header::Header,
+    sink::{self, Plan, Sink, Stop},
+    writer::{Numbered, Pages},
+};
+use crate::event::{Event, Time};
+
+/// What was gathered is handed on after this long (nanoseconds).
+const FLUSH: u64 = 1_000_000_000;
+/// Mere ticks may wait for so long.
+const FLUSH_TICKS: u64 = 60_000_000_000;
+/// Bytes that may wait for a slow disk; beyond, pages are left out, and the reader says so.
+const QUEUE: usize = 16 << 20;
+
+/// Why recording could not begin.
+#[derive(Debug, Error)]
+pub enum CreateError {
+    /// There is something of that name.
+    #[error("{0} exists: captures are not overwritten, choose another name or remove it")]
+    Exists(PathBuf),
+    /// It can not be created.
+    #[error("{path} can not be created")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The writing thread can not be started.
+    #[error("starting to record")]
+    Thread(#[source] io::Error),
+}
+
+/// How recording ended before its time. The words are one line.
+#[derive(Debug, Error)]
+pub enum Stopped {
+    /// The file is full, as was asked.
+    #[error("{0} is full (--max-size): recording ends, verdicts go on")]
+    Full(PathBuf),
+    /// It could not be written.
+    #[error("{path}: {error}: recording ends, what was written before is readable, verdicts go on")]
+    Failed {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+enum Job {
+    Begin(Box<Header>),
+    Page(Numbered),
+    Dump,
+    End(Time),
+}
+
+/// A recording under way.
+#[derive(Debug)]
+pub struct Recorder {
+    pages: Pages,
+    jobs: mpsc::Sender<Job>,
+    stopped: mpsc::Receiver<Stopped>,
+    thread: thread::JoinHandle<()>,
+    /// Bytes handed on and not written.
+    queued: Arc<AtomicUsize>,
+    flushed: Time,
+    left_out: u64,
+}
+
+impl Recorder {
+    /// Creates the file, readable by its owner alone, and the thread that writes to it. `confine` is the first thing
+    /// that the thread does: it may give away what writing does not need.
+    ///
+    /// # Errors
+    /// The file exists, or can not be created.
+    pub fn create(
+        plan: Plan,
+        confine: impl FnOnce() + Send + 'static,
+    ) -> Result<Self, CreateError> {
+        for age in 1..plan.files {
+            let older = sink::older(&plan.path, age);
+            if older.exists() {
+                return Err(CreateError::Exists(older));
+            }
+        }
+        let file = sink::create(&plan.path).map_err(|source| match source.kind() {
+            io::ErrorKind::AlreadyExists => CreateError::Exists(plan.path.clone()),
+            _ => CreateError::Io {
+                path: plan.path.clone(),
+                source,
+            },
+        })?;
+        let (jobs, todo) = mpsc::channel();
+        let (say, stopped) = mpsc::channel();
+        let queued = Arc::new(AtomicUsize::new(0));
+        let waiting = Arc::clone(&queued);
+        let thread = thread::Builder::new()
+            .name("recorder".to_owned())
+            .spawn(move || {
+                confine();
+                write(plan, file, &todo, &say, &waiting);
+            })
+            .map_err(CreateError::Thread)?;
+        Ok(Self {
+            pages: Pages::default(),
+            jobs,
+            stopped,
+            thread,
+            queued,
+            flushed: Time(0),
+            left_out: 0,
+        })
+    }
+
+    /// Recording begins.
+    pub fn begin(&mut self, header: Header) {
+        self.flushed = Time(header.clock.boot);
+        let _ = self.jobs.send(Job::Begin(Box::new(header)));
+    }
+
+    /// Adds the next event of the stream.
+    pub fn add(&mut self, event: &Event) {
+        self.pages.add(event);
+        let due = match event {
+            Event::Tick(now) => {
+                let wait = if self.pages.has_substance() {
+                    FLUSH
+                } else {
+                    FLUSH_TICKS
+                };
+                now.since(self.flushed) >= wait
+            }
+            _ => false,
+        };
+        if due || self.pages.is_full() {
+            self.flush(event.at());
+        }
+    }
+
+    fn flush(&mut self, now: Time) {
+        self.flushed = self.flushed.max(now);
+        let Some(one) = self.pages.take() else { return };
+        let size = one.page.payload.len();
+        if self.queued.load(Ordering::Relaxed) + size > QUEUE {
+            self.left_out += u64::from(one.page.events);
+            return;
+        }
+        self.queued.fetch_add(size, Ordering::Relaxed);
+        // Without a thread recording has ended, which was said.
+        let _ = self.jobs.send(Job::Page(one));
+    }
+
+    /// Writes out what the ring keeps.
+    pub fn dump(&mut self, now: Time) {
+        self.flush(now);
+        let _ = self.jobs.send(Job::Dump);
+    }
+
+    /// Did recording end? Told once.
+    pub fn stopped(&self) -> Option<Stopped> {
+        self.stopped.try_recv().ok()
+    }
+
+    /// Events left out because the disk was too slow.
+    #[must_use]
+    pub fn left_out(&self) -> u64 {
+        self.left_out
+    }
+
+    /// The stream ended: waits until all is written. Gives what was not told yet.
+    pub fn finish(mut self, at: Time) -> Option<Stopped> {
+        self.flush(at);
+        let _ = self.jobs.send(Job::End(at));
+        drop(self.jobs);
+        let _ = self.thread.join();
+        self.stopped.try_recv().ok()
+    }
+}
+
+/// The thread.
+fn write(
+    plan: Plan,
+    file: fs::File,
+    todo: &mpsc::Receiver<Job>,
+    say: &mpsc::Sender<Stopped>,
+    queued: &AtomicUsize,
+) {
+    let path = plan.path.clone();
+    let Ok(Job::Begin(header)) = todo.recv() else {
+        // Tracing never began: nothing is left behind.
+        let _ = fs::remove_file(&path);
+        return;
+    };
+    let mut sink = match Sink::begin(plan, *header, file) {
+        Ok(sink) => sink,
+        Err(error) => {
+            let _ = say.send(failed(&path, error));
+            return;
+        }
+    };
+    let mut now = Time(0);
+    while let Ok(job) = todo.recv() {
+        let done = match job {
+            Job::Page(one) => {
+                now = one.page.times.1;
+                queued.fetch_sub(one.page.payload.len(), Ordering::Relaxed);
+                sink.take(one)
+            }
+            Job::Dump => sink.dump(),
+            Job::End(at) => sink.end(at),
+            Job::Begin(_) => Ok(()),
+        };
+        if let Err(stop) = done {
+            sink.give_up(now);
+            let _ = say.send(match stop {
+                Stop::Full => Stopped::Full(path),
+                Stop::Failed(error) => failed(&path, error),
+            });
+            return;
+        }
+    }
+    // The run ended without a word: so does the file.
+}
+
+fn failed(path: &Path, error: io::Error) -> Stopped {
+    Stopped::Failed {
+        path: path.to_owned(),
+        error,
+    }
+}

@@ -1,0 +1,287 @@
+//! Captures played again: the correlator and the catalogue get the same events in the same order as they did live, and
+//! give the same verdicts.
+//!
+//! The files of one run (`--rotate`) are one stream, whatever order they are named in. Several runs (hosts, or one host
+//! at several times) have a correlator each and merge by time. Memory is bounded by what is open, not by the files.
+
+use std::{
+    collections::VecDeque,
+    fs::File,
+    io::BufReader,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result};
+
+use super::{
+    header::Header,
+    reader::{Damage, Item, OpenError, Reader},
+};
+use crate::{
+    causes,
+    correlate::{Case, Correlator},
+    event::{Event, Lost, Time},
+    verdict::Verdict,
+};
+
+/// What a replay tells, in order of time.
+#[derive(Debug)]
+pub enum Told<'a> {
+    /// An event, before the correlator takes it.
+    Event(&'a Event),
+    /// A verdict, and the case it is on.
+    Verdict(&'a Verdict, &'a Case),
+    /// Events are missing from here on: a file of the run is absent, or was not kept (`--ring`). What is open is over.
+    Cut,
+}
+
+/// One run of `tracer record`.
+#[derive(Debug)]
+pub struct Run {
+    header: Header,
+    files: VecDeque<(PathBuf, Reader<BufReader<File>>)>,
+    correlator: Correlator,
+    /// The time of the last event.
+    now: Time,
+    first: Option<Time>,
+    events: u64,
+    lost: u64,
+    given_up: u64,
+    damages: Vec<(PathBuf, Damage)>,
+    read: u64,
+    over: bool,
+}
+
+impl Run {
+    /// The header of its first file.
+    #[must_use]
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The first and the last event's time so far.
+    #[must_use]
+    pub fn span(&self) -> (Time, Time) {
+        (self.first.unwrap_or(self.now), self.now)
+    }
+
+    /// Events so far.
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// Records lost so far: those that the kernel dropped while recording, and those that the files lack.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// Requests that ended without an answer of nginx's, see [`Correlator::given_up`].
+    #[must_use]
+    pub fn given_up(&self) -> u64 {
+        self.given_up + self.correlator.given_up()
+    }
+
+    /// What was wrong with its files that were read so far.
+    #[must_use]
+    pub fn damages(&self) -> &[(PathBuf, Damage)] {
+        &self.damages
+    }
+
+    /// The moment up to which it was read, as Unix time in nanoseconds.
+    #[must_use]
+    pub fn unix_now(&self) -> u64 {
+        self.header.clock.unix_nanos(self.now)
+    }
+}
+
+/// Captures being played.
+#[derive(Debug)]
+pub struct Replay {
+    runs: Vec<Run>,
+    size: u64,
+}
+
+impl Replay {
+    /// Opens the files: their headers are read.
+    ///
+    /// # Errors
+    /// One of them is no capture, or can not be read; the error names it.
+    pub fn open<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> Result<Self, OpenError> {
+        let mut runs: Vec<Run> = Vec::new();
+        let mut size = 0;
+        let mut files = Vec::new();
+        for path in paths {
+            let reader = Reader::open(path.as_ref())?;
+            size += reader.progress().0;
+            files.push((path.as_ref().to_owned(), reader));
+        }
+        files.sort_by_key(|(_, reader)| reader.header().part);
+        for (path, reader) in files {
+            let header = reader.header();
+            if let Some(run) = runs.iter_mut().find(|run| run.header.run == header.run) {
+                run.files.push_back((path, reader));
+                continue;
+            }
+            runs.push(Run {
+                header: header.clone(),
+                now: Time(header.clock.boot),
+                files: VecDeque::from([(path, reader)]),
+                correlator: Correlator::default(),
+                first: None,
+                events: 0,
+                lost: 0,
+                given_up: 0,
+                damages: Vec::new(),
+                read: 0,
+                over: false,
+            });
+        }
+        // Equal times come in the order of the runs' beginnings.
+        runs.sort_by_key(|run| run.header.clock.wall);
+        Ok(Self { runs, size })
+    }
+
+    /// The runs, by their beginning.
+    #[must_use]
+    pub fn runs(&self) -> &[Run] {
+        &self.runs
+    }
+
+    /// Bytes of all files, and how many of them were read.
+    #[must_use]
+    pub fn progress(&self) -> (u64, u64) {
+        let read = self.runs.iter().map(|run| {
+            let open = run.files.front().map_or(0, |(_, file)| file.progress().1);
+            run.read + open
+        });
+        (self.size, read.sum())
+    }
+
+    /// Plays until the next tick of the run that is farthest behind. `false`: all is over.
+    ///
+    /// # Errors
+    /// A file can not be read any more, or `tell` fails.
+    pub fn step(&mut self, tell: impl FnMut(&Run, Told<'_>) -> Result<()>) -> Result<bool> {
+        let behind = self
+            .runs
+            .iter_mut()
+            .filter(|run| !run.over)
+            .min_by_key(|run| run.unix_now());
+        match behind {
+            Some(run) => run.step(tell).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// Plays all of it.
+    ///
+    /// # Errors
+    /// As [`Self::step`].
+    pub fn play(&mut self, mut tell: impl FnMut(&Run, Told<'_>) -> Result<()>) -> Result<()> {
+        while self.step(&mut tell)? {}
+        Ok(())
+    }
+}
+
+impl Run {
+    fn step(&mut self, mut tell: impl FnMut(&Self, Told<'_>) -> Result<()>) -> Result<()> {
+        loop {
+            let Some((path, reader)) = self.files.front_mut() else {
+                self.over = true;
+                let end = self.now;
+                return self.finish(end, &mut tell);
+            };
+            let item = reader
+                .next_item()
+                .with_context(|| format!("reading {}", path.display()))?;
+            match item {
+                Some(Item::Event(event)) => {
+                    let is_tick = matches!(event, Event::Tick(_));
+                    self.take(event, &mut tell)?;
+                    if is_tick {
+                        return Ok(());
+                    }
+                }
+                Some(Item::Gap(gap)) => {
+                    let at = gap.after.max(self.now);
+                    let events = gap.events;
+                    self.take(Event::Lost(Lost { at, events }), &mut tell)?;
+                }
+                Some(Item::Standing(events)) => {
+                    self.cut(&mut tell)?;
+                    for event in events {
+                        self.take(event, &mut tell)?;
+                    }
+                }
+                None => self.next_file(),
+            }
+        }
+    }
+
+    fn take(
+        &mut self,
+        event: Event,
+        tell: &mut impl FnMut(&Self, Told<'_>) -> Result<()>,
+    ) -> Result<()> {
+        self.events += 1;
+        self.now = self.now.max(event.at());
+        if let Event::Lost(lost) = &event {
+            self.lost += lost.events;
+        }
+        tell(self, Told::Event(&event))?;
+        let outcome = self.correlator.feed(event);
+        for case in &outcome.cases {
+            self.judge(case, tell)?;
+        }
+        Ok(())
+    }
+
+    fn judge(
+        &self,
+        case: &Case,
+        tell: &mut impl FnMut(&Self, Told<'_>) -> Result<()>,
+    ) -> Result<()> {
+        match causes::judge(case) {
+            Some(verdict) => tell(self, Told::Verdict(&verdict, case)),
+            None => Ok(()),
+        }
+    }
+
+    fn finish(
+        &mut self,
+        end: Time,
+        tell: &mut impl FnMut(&Self, Told<'_>) -> Result<()>,
+    ) -> Result<()> {
+        for case in self.correlator.finish(end) {
+            self.judge(&case, tell)?;
+        }
+        Ok(())
+    }
+
+    /// What came before does not lead on to what comes.
+    fn cut(&mut self, tell: &mut impl FnMut(&Self, Told<'_>) -> Result<()>) -> Result<()> {
+        if self.events == 0 {
+            return Ok(());
+        }
+        self.finish(self.now, tell)?;
+        self.given_up += self.correlator.given_up();
+        self.correlator = Correlator::default();
+        tell(self, Told::Cut)
+    }
+
+    fn next_file(&mut self) {
+        let Some((path, reader)) = self.files.pop_front() else {
+            return;
+        };
+        self.read += reader.progress().0;
+        self.now = self.now.max(reader.ended().unwrap_or_default());
+        if let Some((_, next)) = self.files.front_mut() {
+            next.follow(reader.sequence());
+        }
+        if !reader.damage().is_none() {
+            self.damages.push((path, reader.damage().clone()));
+        }
+    }
+}

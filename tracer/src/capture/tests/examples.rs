@@ -1,0 +1,425 @@
+//! One event of each kind, every member set.
+
+use crate::event::{
+    Answer, Connection, Death, Dns, DnsStep, Drop, Event, Fact, Failure, FirstByte, Hooks, Icmp,
+    LogCall, LogLine, Lost, Peer, PeerClosed, Process, ProcessKind, Question, RequestHead,
+    Retransmit, Retry, RouteLookup, RstSent, Signal, Time, Upstream,
+    fact::{
+        ConfinementView, DescriptorsView, Finding, Inode, Listener, ListenerView, Owner, PathKind,
+        PeerSocketView, PortsView, UnixPathView, Worker,
+    },
+};
+
+const PEER: Peer = Peer {
+    address: 0x5581_0001,
+    begun: 77,
+};
+const ROUTES: RouteLookup = RouteLookup {
+    lookups: 2,
+    error: -13,
+    kind: 8,
+};
+
+fn text(text: &str) -> Option<String> {
+    Some(text.to_owned())
+}
+
+fn head() -> Option<RequestHead> {
+    Some(RequestHead {
+        line: "GET /a HTTP/1.1".to_owned(),
+        host: text("shop.test"),
+    })
+}
+
+/// A connection that the columns can say.
+pub(super) fn healthy() -> Connection {
+    Connection {
+        socket: 0xffff_8881_0000_4c00,
+        worker: 7,
+        peer: Some(PEER),
+        tries: 1,
+        start: Time(5_000_000_100),
+        closed: Time(5_000_900_000),
+        local: Some("127.0.0.1:40000".parse().unwrap()),
+        remote: Upstream::Inet("127.0.0.1:8000".parse().unwrap()),
+        netns: 4_026_531_840,
+        established: Some(Time(5_000_040_000)),
+        first_byte: Some(Time(5_000_400_000)),
+        status: Some(200),
+        fin_received: Some(Time(5_000_500_000)),
+        rst_received: None,
+        rst_in_syn_sent: false,
+        error: None,
+        state: 8,
+        syn_retransmits: 0,
+        last_retransmit: None,
+        bytes_received: 613,
+        bytes_sent: 71,
+        last_sent: Some(Time(5_000_060_000)),
+        last_received: Some(Time(5_000_400_000)),
+        end_read: Some(Time(5_000_510_000)),
+        transfer_error: None,
+        first_sent: Some(b'G'),
+        first_received: Some(b'H'),
+        listener_pid: None,
+        open: false,
+        reuses: 0,
+        reused_at: None,
+        idle: None,
+        rst_sent: None,
+        drops: Vec::new(),
+        icmp_sent: None,
+        routes: RouteLookup {
+            lookups: 1,
+            error: 0,
+            kind: 1,
+        },
+    }
+}
+
+/// One that only a row can say.
+fn dropped() -> Connection {
+    Connection {
+        rst_received: Some(Time(6)),
+        rst_in_syn_sent: true,
+        error: Some((111, Time(7))),
+        last_retransmit: Some(Time(8)),
+        transfer_error: Some((104, Time(9))),
+        listener_pid: Some(3),
+        open: true,
+        reuses: 1,
+        reused_at: Some(Time(10)),
+        idle: Some(11),
+        rst_sent: Some(RstSent {
+            at: Time(12),
+            reason: text("NO_SOCKET"),
+        }),
+        drops: vec![Drop {
+            at: Time(13),
+            reason: "NETFILTER_DROP".to_owned(),
+            tcp_flags: 2,
+            from_upstream: false,
+            count: 3,
+        }],
+        icmp_sent: Some((3, 1, Time(14))),
+        routes: ROUTES,
+        ..healthy()
+    }
+}
+
+fn owner() -> Option<Owner> {
+    Some(Owner {
+        pid: 42,
+        name: "node".to_owned(),
+        since: Time(1),
+        unit: text("app.service"),
+    })
+}
+
+fn listener() -> Listener {
+    Listener {
+        address: Some("[::1]:3000".parse().unwrap()),
+        v6_only: true,
+        queue: 1,
+        limit: 2,
+        owner: owner(),
+    }
+}
+
+fn inode() -> Option<Inode> {
+    Some(Inode {
+        path: "/run/app.sock".to_owned(),
+        mode: 0o660,
+        uid: 0,
+        gid: 33,
+        user: text("root"),
+        group: text("www-data"),
+    })
+}
+
+fn death() -> Death {
+    Death {
+        at: Time(15),
+        pid: 9,
+        parent: 8,
+        name: "app".to_owned(),
+        unit: text("app.service"),
+        code: 9,
+        signal: Some(Signal {
+            number: 9,
+            code: 128,
+            sender: 1,
+            sender_name: "systemd".to_owned(),
+            at: Time(16),
+        }),
+        oom: true,
+    }
+}
+
+fn facts() -> Vec<Event> {
+    let (worker, remote) = (7, "127.0.0.1:3000".parse().unwrap());
+    let local = "127.0.0.1:40000".parse().unwrap();
+    let path = "/run/app.sock".to_owned();
+    let answers = [
+        (
+            Question::Listener {
+                worker,
+                address: remote,
+            },
+            Ok(Finding::Listener(ListenerView {
+                local: true,
+                exact: vec![listener()],
+                same_port: vec![listener()],
+                bound: owner().into_iter().collect(),
+                nearby: vec![listener()],
+                somaxconn: Some(4096),
+            })),
+        ),
+        (
+            Question::UnixPath { worker, path },
+            Ok(Finding::UnixPath(Box::new(UnixPathView {
+                kind: PathKind::Socket,
+                file: inode(),
+                missing: text("/run"),
+                blocked: inode(),
+                listener: Some(Listener {
+                    address: None,
+                    ..listener()
+                }),
+                worker_uid: 33,
+                worker_gid: 33,
+                worker_user: text("www-data"),
+                somaxconn: None,
+            }))),
+        ),
+        (
+            Question::PeerSocket {
+                worker,
+                local,
+                remote,
+            },
+            Ok(Finding::PeerSocket(PeerSocketView {
+                found: true,
+                accepted: false,
+                unread: 5,
+                owner: owner(),
+            })),
+        ),
+        (
+            Question::Ports { worker, remote },
+            Ok(Finding::Ports(PortsView {
+                range: (32768, 60999),
+                connected: 1,
+                time_wait: 2,
+                tw_reuse: Some(2),
+            })),
+        ),
+        (
+            Question::Descriptors { worker },
+            Ok(Finding::Descriptors(DescriptorsView {
+                open: 1,
+                soft_limit: 2,
+                hard_limit: 3,
+                host_open: 4,
+                host_limit: 5,
+            })),
+        ),
+        (
+            Question::Confinement { worker },
+            Ok(Finding::Confinement(ConfinementView {
+                modules: vec!["selinux".to_owned()],
+                label: text("httpd_t"),
+                enforcing: Some(true),
+                cgroup: text("/system.slice"),
+                cgroup_programs: Some(vec!["connect4 sd_fw_egress".to_owned()]),
+                seccomp: 2,
+                no_new_privs: true,
+            })),
+        ),
+        (Question::Log { worker }, Ok(Finding::Log)),
+        (Question::Log { worker }, Err("it vanished".to_owned())),
+    ];
+    answers
+        .into_iter()
+        .map(|(question, finding)| {
+            Event::Fact(Box::new(Fact {
+                at: Time(17),
+                question,
+                finding,
+            }))
+        })
+        .collect()
+}
+
+fn nginx() -> Vec<Event> {
+    let (at, worker, tries) = (Time(20), 7, 2);
+    vec![
+        Event::Failure(Failure {
+            start: Time(19),
+            at,
+            worker,
+            peer: PEER,
+            tries,
+            upstream: Some(Upstream::Unix("/run/app.sock".to_owned())),
+            source: Some("10.0.0.1:0".parse().unwrap()),
+            code: -5,
+            errno: 13,
+            syn_sent: true,
+            routes: ROUTES,
+        }),
+        Event::Answer(Answer {
+            at,
+            worker,
+            status: 502,
+            peer: Some(PEER),
+            client: Some("192.0.2.1:5000".parse().unwrap()),
+            connection: Some(4),
+            head: head(),
+        }),
+        Event::LogCall(LogCall {
+            at,
+            worker,
+            level: 4,
+            errno: 111,
+            connection: 4,
+            peer: Some(PEER),
+            tries,
+            stream: true,
+            format: "connect() failed".to_owned(),
+            text: text("SSL"),
+            resolved: Some(("db.test".to_owned(), 3)),
+        }),
+        Event::Retry(Retry {
+            at,
+            worker,
+            peer: PEER,
+            tries,
+        }),
+        Event::Retransmit(Retransmit {
+            at,
+            worker,
+            socket: 5,
+            remote: "127.0.0.1:3000".parse().unwrap(),
+            count: 1,
+        }),
+        Event::FirstByte(FirstByte {
+            at,
+            worker,
+            socket: 5,
+            peer: PEER,
+            tries,
+            remote: Some(Upstream::Inet("[fe80::1%2]:80".parse().unwrap())),
+            status: Some(200),
+            start: Time(18),
+            connection: Some(4),
+            client: Some("192.0.2.1:5000".parse().unwrap()),
+            head: head(),
+        }),
+        Event::LogLine(LogLine {
+            at,
+            pid: 3,
+            connection: 4,
+            message: "connect() failed (111: Connection refused)".to_owned(),
+            client: text("192.0.2.1"),
+            host: text("shop.test"),
+            request: text("GET /a HTTP/1.1"),
+            upstream: text("http://127.0.0.1:3000/a"),
+        }),
+        Event::Dns(Dns {
+            at,
+            worker,
+            server: "127.0.0.53:53".parse().unwrap(),
+            step: DnsStep::Answered {
+                rcode: 3,
+                answers: 0,
+            },
+            id: 1,
+            name: "db.test".to_owned(),
+        }),
+        Event::Dns(Dns {
+            at,
+            worker,
+            server: "127.0.0.53:53".parse().unwrap(),
+            step: DnsStep::Failed { errno: 111 },
+            id: 1,
+            name: "db.test".to_owned(),
+        }),
+        Event::Dns(Dns {
+            at,
+            worker,
+            server: "127.0.0.53:53".parse().unwrap(),
+            step: DnsStep::Asked,
+            id: 1,
+            name: "db.test".to_owned(),
+        }),
+    ]
+}
+
+fn host() -> Vec<Event> {
+    let (at, pid) = (Time(21), 7);
+    let process = |kind| Event::Process(Process { at, pid, kind });
+    vec![
+        Event::Worker(Worker {
+            at,
+            pid,
+            own_pid: 3,
+            master: 1,
+            uid: 33,
+            gid: 33,
+            netns: 1,
+            unit: text("nginx.service"),
+            version: text("nginx/1.22.1"),
+        }),
+        process(ProcessKind::Forked { master: 1 }),
+        process(ProcessKind::Executed),
+        process(ProcessKind::Exited { code: 11 }),
+        Event::PeerClosed(Box::new(PeerClosed {
+            at,
+            local: "127.0.0.1:40000".parse().unwrap(),
+            remote: "127.0.0.1:3000".parse().unwrap(),
+            pid: 9,
+            name: "app".to_owned(),
+            reset: text("TCP_STATE"),
+            death: Some(death()),
+        })),
+        Event::Death(Box::new(death())),
+        Event::Icmp(Icmp {
+            at,
+            netns: 1,
+            kind: 3,
+            code: 1,
+            sender: "192.0.2.9".parse().unwrap(),
+            source: "127.0.0.1:40000".parse().unwrap(),
+            destination: "127.0.0.1:3000".parse().unwrap(),
+        }),
+        Event::Lost(Lost { at, events: 3 }),
+        Event::Hooks(Hooks {
+            at,
+            absent: vec!["route".to_owned()],
+        }),
+        Event::Tick(Time(22)),
+    ]
+}
+
+/// All that are written as rows.
+pub(super) fn rows() -> Vec<Event> {
+    let mut events = nginx();
+    events.extend(facts());
+    events.extend(host());
+    events.push(Event::Connection(Box::new(dropped())));
+    events
+}
+
+/// All of them: rows, connections in columns, ticks.
+pub(super) fn all() -> Vec<Event> {
+    let mut events = rows();
+    let mut other = healthy();
+    other.remote = Upstream::Unix("/run/app.sock".to_owned());
+    other.local = None;
+    other.peer = None;
+    for (index, event) in [healthy(), other].into_iter().enumerate() {
+        events.push(Event::Connection(Box::new(event)));
+        events.push(Event::Tick(Time(5_020_000_000 + index as u64 * 20_000_000)));
+    }
+    events
+}

@@ -1,0 +1,74 @@
+//! `tracer record`: a flight recorder. It is `live`, and keeps every event in a file.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use super::{
+    recording::Recording,
+    session::{self, Following},
+};
+use crate::capture::Plan;
+
+/// Arguments of `tracer record`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// The capture to write, readable by its owner alone; it must not exist
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// A file grows no larger: 500K, 100M, 2G. Then recording ends, or goes on in another (--rotate)
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    max_size: Option<u64>,
+    /// Keep so many files: FILE is the newest, FILE.1 the one before
+    #[arg(long, value_name = "N", requires = "max_size", value_parser = clap::value_parser!(u16).range(2..))]
+    rotate: Option<u16>,
+    /// Keep only the last so much, in memory: written to FILE at the end, on SIGUSR1, and at the first burst of 502s
+    #[arg(long, value_name = "SIZE", value_parser = size, conflicts_with = "max_size")]
+    ring: Option<u64>,
+    #[command(flatten)]
+    following: Following,
+}
+
+const EXAMPLES: &str = "Examples:
+  sudo tracer record -o incident.trc
+  sudo tracer record -o incident.trc --duration 10m
+  sudo tracer record -o proxy.trc --max-size 200M --rotate 5     at most 1 GB, always the newest
+  sudo tracer record -o proxy.trc --ring 64M                     the last 64 MB before the first burst";
+
+/// The least that a file or a ring holds.
+const LEAST: u64 = 64 << 10;
+
+fn size(text: &str) -> Result<u64, String> {
+    let words = "a number and K, M or G, at least 64K, as in 500K, 100M, 2G";
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let factor: u64 = match &text[digits.len()..] {
+        "" => 1,
+        "K" | "k" => 1 << 10,
+        "M" | "m" => 1 << 20,
+        "G" | "g" => 1 << 30,
+        _ => return Err(words.to_owned()),
+    };
+    let number = digits.parse::<u64>().ok();
+    number
+        .and_then(|number| number.checked_mul(factor))
+        .filter(|&bytes| bytes >= LEAST)
+        .ok_or_else(|| words.to_owned())
+}
+
+/// Runs it.
+///
+/// # Errors
+/// As `live`; also: the file exists, can not be created, or could not be written to the end.
+pub(super) fn run(args: Args) -> Result<()> {
+    let recording = Recording::create(
+        Plan {
+            path: args.output,
+            max_size: args.max_size,
+            files: args.rotate.map_or(1, usize::from),
+            ring: args.ring,
+        },
+        args.following.kernel.btf.clone(),
+    )?;
+    session::run(args.following, Some(recording))
+}

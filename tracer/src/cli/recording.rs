@@ -1,0 +1,159 @@
+//! The recording beside a session: what goes into the header, when a ring is written out, what is said when it fails.
+
+use std::{collections::VecDeque, fmt, path::PathBuf};
+
+use anyhow::Result;
+
+use crate::{
+    capture::{Header, HooksAtStart, Nginx, Plan, Recorder, Stopped},
+    event::{Clock, Event, Time},
+    probe::{Attached, HOOKS},
+    source::{Live, keep_file_access_alone, system},
+    verdict::Verdict,
+};
+
+/// So many requests that got a 502 within so long (nanoseconds) are a burst.
+const BURST: usize = 10;
+const BURST_WITHIN: u64 = 10_000_000_000;
+
+/// A recording, from before the hooks are attached until the end.
+pub(super) struct Recording {
+    recorder: Recorder,
+    btf: PathBuf,
+    ring: Option<Ring>,
+    failed: bool,
+}
+
+/// A ring waiting for its first burst.
+#[derive(Default)]
+struct Ring {
+    failures: VecDeque<Time>,
+    met: bool,
+}
+
+/// Recording did not go to its end, which was said when it happened.
+#[derive(Debug)]
+pub(super) struct EndedEarly;
+
+impl fmt::Display for EndedEarly {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the capture could not be written to its end")
+    }
+}
+
+impl std::error::Error for EndedEarly {}
+
+impl Recording {
+    /// Creates the file, while this process still may.
+    pub(super) fn create(plan: Plan, btf: PathBuf) -> Result<Self> {
+        let ring = plan.ring.map(|_| Ring::default());
+        Ok(Self {
+            recorder: Recorder::create(plan, keep_file_access_alone)?,
+            btf,
+            ring,
+            failed: false,
+        })
+    }
+
+    /// The hooks stand.
+    pub(super) fn begin(&mut self, live: &Live, clock: Clock) {
+        let probes = live.probes();
+        let standing = HOOKS
+            .iter()
+            .filter(|hook| probes.outcome(hook.program) == Some(&Attached::Stands))
+            .map(|hook| hook.program.to_owned());
+        let absent = probes.absent().into_iter().map(ToOwned::to_owned);
+        let nginx = live.following().masters().into_iter().map(|master| Nginx {
+            master: master.pid,
+            version: master.version.clone(),
+            binary: master.exe.display().to_string(),
+            workers: master.workers.len(),
+        });
+        let arguments = std::env::args_os();
+        self.recorder.begin(Header {
+            run: system::random_name(),
+            part: 0,
+            clock,
+            utc_offset: system::utc_offset(),
+            host: system::host(),
+            boot_id: system::boot_id(),
+            kernel: system::kernel(&self.btf),
+            nginx: nginx.collect(),
+            hooks: HooksAtStart {
+                standing: standing.collect(),
+                absent: absent.collect(),
+            },
+            tracer: env!("CARGO_PKG_VERSION").to_owned(),
+            command: arguments
+                .map(|argument| argument.to_string_lossy().into_owned())
+                .collect(),
+            anonymized: false,
+        });
+    }
+
+    /// The next event.
+    pub(super) fn event(&mut self, event: &Event) {
+        self.recorder.add(event);
+        if let Event::Tick(_) = event
+            && let Some(stopped) = self.recorder.stopped()
+        {
+            self.tell(&stopped);
+        }
+    }
+
+    /// A verdict was given: is it a burst?
+    pub(super) fn verdict(&mut self, verdict: &Verdict) {
+        let Some(ring) = &mut self.ring else { return };
+        if ring.met || verdict.status != Some(502) || verdict.masked {
+            return;
+        }
+        ring.failures.push_back(verdict.time);
+        while ring
+            .failures
+            .front()
+            .is_some_and(|first| verdict.time.since(*first) > BURST_WITHIN)
+        {
+            ring.failures.pop_front();
+        }
+        if ring.failures.len() >= BURST {
+            ring.met = true;
+            ring.failures = VecDeque::new();
+            self.recorder.dump(verdict.time);
+        }
+    }
+
+    /// Writes out the ring.
+    pub(super) fn dump(&mut self, now: Time) {
+        self.recorder.dump(now);
+    }
+
+    /// The stream is over.
+    pub(super) fn finish(mut self, at: Time) -> Result<()> {
+        let left_out = self.recorder.left_out();
+        let recorder = self.recorder;
+        let stopped = recorder.finish(at);
+        if let Some(stopped) = stopped {
+            self.failed |= tell(&stopped);
+        }
+        if left_out > 0 {
+            eprintln!(
+                "tracer: {left_out} events were not recorded: the disk was too slow; the capture says where"
+            );
+            self.failed = true;
+        }
+        if self.failed {
+            return Err(EndedEarly.into());
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, stopped: &Stopped) {
+        self.failed |= tell(stopped);
+    }
+}
+
+/// Says why recording ended; is it a failure?
+fn tell(stopped: &Stopped) -> bool {
+    eprintln!("tracer: {stopped}");
+    matches!(stopped, Stopped::Failed { .. })
+}

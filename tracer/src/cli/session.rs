@@ -1,0 +1,257 @@
+//! A run on the living system: events in, verdicts out, and into a capture where one is recorded. Shared by `live` and
+//! `record`.
+
+use std::{path::PathBuf, pin::pin, time::Duration};
+
+use anyhow::{Context as _, Result};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::{Instant, sleep_until},
+};
+
+use super::{
+    recording::Recording,
+    verdicts::{Output, Verdicts},
+};
+use crate::{
+    causes,
+    correlate::{Case, Correlator},
+    event::Event,
+    source::{Live, Options, Scope, clock},
+};
+
+/// What is followed, for how long, and how its verdicts are shown.
+#[derive(Debug, clap::Args)]
+pub(super) struct Following {
+    #[command(flatten)]
+    pub(super) output: Output,
+    /// End after this time: 30s, 5m, 1h
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    duration: Option<Duration>,
+    /// Follow only this nginx master, by pid (may be repeated)
+    #[arg(long, value_name = "PID")]
+    master: Vec<u32>,
+    /// Follow only this nginx worker, by pid (may be repeated)
+    #[arg(long, value_name = "PID")]
+    pid: Vec<u32>,
+    /// Read this error log of nginx too, besides those that its workers hold open (may be repeated)
+    #[arg(long, value_name = "FILE")]
+    error_log: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(super) kernel: Kernel,
+}
+
+/// What is asked of the kernel; shared with `doctor`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Kernel {
+    /// The kernel's BTF
+    #[arg(
+        long,
+        hide = true,
+        env = "TRACER_BTF_PATH",
+        default_value = "/sys/kernel/btf/vmlinux"
+    )]
+    pub(super) btf: PathBuf,
+    /// Show the BPF programs' own diagnostics on stderr
+    #[arg(long, hide_short_help = true)]
+    pub(super) debug: bool,
+}
+
+/// aya-log's `Debug`.
+const DEBUG: u8 = 4;
+/// After Ctrl-C, what is under way is given this long to be answered by the host.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let (digits, unit) = text.split_at(
+        text.find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(text.len()),
+    );
+    let number: u64 = digits
+        .parse()
+        .map_err(|_| "a number and s, m or h, as in 30s, 5m, 1h".to_owned())?;
+    let seconds = match unit {
+        "s" | "" => number,
+        "m" => number * 60,
+        "h" => number * 3600,
+        _ => return Err("a number and s, m or h, as in 30s, 5m, 1h".to_owned()),
+    };
+    Ok(Duration::from_secs(seconds))
+}
+
+/// Runs until it is told to end; `recording` gets every event.
+///
+/// # Errors
+/// Not permitted, this kernel can not, or stdout can not be written.
+pub(super) fn run(following: Following, recording: Option<Recording>) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the event loop")?;
+    runtime.block_on(trace(following, recording))
+}
+
+async fn trace(following: Following, recording: Option<Recording>) -> Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("handling SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("handling SIGTERM")?;
+    let mut hangup = signal(SignalKind::hangup()).context("handling SIGHUP")?;
+    let mut dump = match &recording {
+        Some(_) => Some(signal(SignalKind::user_defined1()).context("handling SIGUSR1")?),
+        None => None,
+    };
+    let live = Live::start(Options {
+        scope: Scope {
+            masters: following.master,
+            workers: following.pid,
+        },
+        btf: following.kernel.btf.clone(),
+        error_logs: following.error_log,
+        log_level: if following.kernel.debug { DEBUG } else { 0 },
+    })?;
+    let mut session = Session::new(live, following.output, recording);
+    session.greet();
+    let far = Instant::now() + Duration::from_secs(86_400 * 365);
+    let end = following
+        .duration
+        .map_or(far, |duration| Instant::now() + duration);
+    let mut end = pin!(sleep_until(end));
+    loop {
+        tokio::select! {
+            biased;
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+            _ = hangup.recv() => break,
+            () = &mut end => break,
+            () = asked(&mut dump) => session.dump(),
+            events = session.live.next() => session.take(events.context("reading kernel events")?)?,
+        }
+    }
+    session.finish().await
+}
+
+/// The next signal of that kind; never, where none is waited for.
+async fn asked(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+struct Session {
+    live: Live,
+    correlator: Correlator,
+    verdicts: Verdicts,
+    recording: Option<Recording>,
+    masters: usize,
+    lost: u64,
+}
+
+impl Session {
+    fn new(live: Live, output: Output, mut recording: Option<Recording>) -> Self {
+        let clock = clock::reading();
+        if let Some(recording) = &mut recording {
+            recording.begin(&live, clock);
+        }
+        Self {
+            live,
+            correlator: Correlator::default(),
+            verdicts: Verdicts::new(output, clock),
+            recording,
+            masters: 0,
+            lost: 0,
+        }
+    }
+
+    fn dump(&mut self) {
+        if let Some(recording) = &mut self.recording {
+            recording.dump(self.live.now());
+        }
+    }
+
+    /// One line on stderr: all hooks stand.
+    fn greet(&mut self) {
+        let masters = self.live.following().masters();
+        let standing = self.live.probes().standing();
+        let absent = self.live.probes().absent().len();
+        let hooks = if absent == 0 {
+            format!("{standing} hooks")
+        } else {
+            format!("{standing} hooks, {absent} absent (`tracer doctor` says what that costs)")
+        };
+        if masters.is_empty() {
+            eprintln!("tracing: no nginx is running yet, waiting for one; {hooks}");
+        } else {
+            let workers = self.live.following().workers();
+            let who: Vec<String> = masters
+                .iter()
+                .map(|master| {
+                    let version = master
+                        .version
+                        .as_deref()
+                        .unwrap_or("nginx")
+                        .replace('/', " ");
+                    format!("{version} (master {})", master.pid)
+                })
+                .collect();
+            let s = if workers == 1 { "" } else { "s" };
+            eprintln!("tracing {workers} worker{s} of {}: {hooks}", who.join(", "));
+        }
+        self.masters = masters.len();
+    }
+
+    fn take(&mut self, events: Vec<Event>) -> Result<()> {
+        for event in events {
+            if let Event::Lost(lost) = &event {
+                self.lost += lost.events;
+                self.verdicts.lost(self.lost);
+            }
+            if let Some(recording) = &mut self.recording {
+                recording.event(&event);
+            }
+            let outcome = self.correlator.feed(event);
+            self.live.ask(outcome.questions);
+            for case in outcome.cases {
+                self.judge(&case)?;
+            }
+        }
+        self.verdicts.flush(self.live.now())?;
+        if self.live.following().masters().len() > self.masters {
+            self.greet();
+        }
+        self.masters = self.live.following().masters().len();
+        Ok(())
+    }
+
+    async fn finish(mut self) -> Result<()> {
+        let deadline = Instant::now() + LAST_WORDS;
+        while self.correlator.is_waiting() {
+            tokio::select! {
+                () = sleep_until(deadline) => break,
+                events = self.live.next() => self.take(events.context("reading kernel events")?)?,
+            }
+        }
+        let mut events = Vec::new();
+        self.live.collect(&mut events);
+        self.take(events)?;
+        let end = self.live.now();
+        for case in self.correlator.finish(end) {
+            self.judge(&case)?;
+        }
+        self.verdicts.given_up(self.correlator.given_up());
+        self.verdicts.finish()?;
+        self.recording
+            .map_or(Ok(()), |recording| recording.finish(end))
+    }
+
+    fn judge(&mut self, case: &Case) -> Result<()> {
+        let Some(verdict) = causes::judge(case) else {
+            return Ok(());
+        };
+        if let Some(recording) = &mut self.recording {
+            recording.verdict(&verdict);
+        }
+        self.verdicts.take(&verdict)
+    }
+}

@@ -51,15 +51,16 @@ pub(super) fn run(args: Args) -> Result<()> {
         bar.set_position(replay.progress().1);
     }
     bar.finish_and_clear();
+    let sum = |of: fn(&crate::capture::Run) -> u64| replay.runs().iter().map(of).sum();
+    verdicts.lost(sum(crate::capture::Run::lost));
+    verdicts.given_up(sum(crate::capture::Run::given_up));
+    verdicts.finish()?;
     for run in replay.runs() {
         for (path, damage) in run.damages() {
             eprintln!("tracer: {} {damage}", path.display());
         }
     }
-    let sum = |of: fn(&crate::capture::Run) -> u64| replay.runs().iter().map(of).sum();
-    verdicts.lost(sum(crate::capture::Run::lost));
-    verdicts.given_up(sum(crate::capture::Run::given_up));
-    verdicts.finish()
+    Ok(())
 }
 
 /// How far it is, for people who wait: on a terminal's stderr, none elsewhere.

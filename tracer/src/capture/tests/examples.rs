@@ -329,6 +329,7 @@ fn nginx() -> Vec<Event> {
             at,
             worker,
             server: "127.0.0.53:53".parse().unwrap(),
+            over_tcp: true,
             step: DnsStep::Answered {
                 rcode: 3,
                 answers: 0,
@@ -340,6 +341,7 @@ fn nginx() -> Vec<Event> {
             at,
             worker,
             server: "127.0.0.53:53".parse().unwrap(),
+            over_tcp: true,
             step: DnsStep::Failed { errno: 111 },
             id: 1,
             name: "db.test".to_owned(),
@@ -348,6 +350,7 @@ fn nginx() -> Vec<Event> {
             at,
             worker,
             server: "127.0.0.53:53".parse().unwrap(),
+            over_tcp: true,
             step: DnsStep::Asked,
             id: 1,
             name: "db.test".to_owned(),

@@ -51,12 +51,14 @@ enum Column {
     RouteLookups,
     RouteError,
     RouteKind,
+    TlsAlert,
 }
 
 /// One more than the last column's number.
-const COLUMNS: usize = Column::RouteKind as usize + 1;
+const COLUMNS: usize = Column::TlsAlert as usize + 1;
 const FLAG_OPEN: u64 = 1;
 const FLAG_RST_IN_SYN_SENT: u64 = 2;
+const FLAG_TLS_DATA: u64 = 4;
 /// Times and lengths beyond this (73 years) do not fit a cell that also says `none`.
 const LIMIT: u64 = 1 << 61;
 
@@ -126,31 +128,81 @@ impl Default for Writer {
     }
 }
 
-/// Can the columns say all of it?
+/// Can the columns say all of it? Every member is named here: a new one has to get its column.
 pub(super) fn fits(connection: &Connection) -> bool {
+    let Connection {
+        socket: _,
+        worker: _,
+        peer,
+        tries: _,
+        start,
+        closed,
+        local,
+        remote,
+        netns: _,
+        established,
+        first_byte,
+        status: _,
+        fin_received,
+        rst_received,
+        rst_in_syn_sent: _,
+        error,
+        state: _,
+        syn_retransmits: _,
+        last_retransmit,
+        bytes_received: _,
+        bytes_sent: _,
+        last_sent,
+        last_received,
+        end_read,
+        transfer_error,
+        first_sent: _,
+        first_received: _,
+        tls_alert: _,
+        tls_data: _,
+        listener_pid: _,
+        open: _,
+        reuses: _,
+        reused_at,
+        idle,
+        rst_sent,
+        drops,
+        icmp_sent,
+        routes:
+            RouteLookup {
+                lookups: _,
+                error: _,
+                kind: _,
+            },
+    } = connection;
     let flow = |address: &SocketAddr| matches!(address, SocketAddr::V6(v6) if v6.flowinfo() != 0);
-    let time = |time: Option<Time>| time.map_or(0, |time| time.0);
-    let times = connection.start.0
-        | connection.closed.0
-        | time(connection.established)
-        | time(connection.first_byte)
-        | time(connection.fin_received)
-        | time(connection.rst_received)
-        | time(connection.last_retransmit)
-        | time(connection.last_sent)
-        | time(connection.last_received)
-        | time(connection.end_read)
-        | time(connection.reused_at)
-        | connection.idle.unwrap_or(0)
-        | connection.error.map_or(0, |(_, at)| at.0)
-        | connection.transfer_error.map_or(0, |(_, at)| at.0);
-    connection.drops.is_empty()
-        && connection.rst_sent.is_none()
-        && connection.icmp_sent.is_none()
-        && connection.peer.is_none_or(|peer| peer.address != 0)
-        && !connection.local.as_ref().is_some_and(flow)
-        && !matches!(&connection.remote, Upstream::Inet(address) if flow(address))
-        && times < LIMIT
+    let maybe = |time: &Option<Time>| time.map_or(0, |time| time.0);
+    let times = [
+        established,
+        first_byte,
+        fin_received,
+        rst_received,
+        last_retransmit,
+        last_sent,
+        last_received,
+        end_read,
+        reused_at,
+    ];
+    let all = times.into_iter().fold(
+        start.0
+            | closed.0
+            | idle.unwrap_or(0)
+            | error.map_or(0, |(_, at)| at.0)
+            | transfer_error.map_or(0, |(_, at)| at.0),
+        |all, time| all | maybe(time),
+    );
+    drops.is_empty()
+        && rst_sent.is_none()
+        && icmp_sent.is_none()
+        && peer.is_none_or(|peer| peer.address != 0)
+        && !local.as_ref().is_some_and(flow)
+        && !matches!(remote, Upstream::Inet(address) if flow(address))
+        && all < LIMIT
 }
 
 impl Writer {
@@ -213,12 +265,10 @@ impl Writer {
         self.put(Column::BytesReceived, c.bytes_received);
         self.put(Column::BytesSent, c.bytes_sent);
         self.put(Column::State, c.state.into());
-        let flags = if c.open { FLAG_OPEN } else { 0 }
-            | if c.rst_in_syn_sent {
-                FLAG_RST_IN_SYN_SENT
-            } else {
-                0
-            };
+        let flag = |set: bool, flag: u64| if set { flag } else { 0 };
+        let flags = flag(c.open, FLAG_OPEN)
+            | flag(c.rst_in_syn_sent, FLAG_RST_IN_SYN_SENT)
+            | flag(c.tls_data, FLAG_TLS_DATA);
         self.put(Column::Flags, flags);
         self.put(Column::SynRetransmits, c.syn_retransmits.into());
         self.put(Column::LastRetransmit, maybe(c.last_retransmit, closed));
@@ -244,6 +294,7 @@ impl Writer {
             difference(i64::from(c.routes.error) as u64, 0),
         );
         self.put(Column::RouteKind, c.routes.kind.into());
+        self.put(Column::TlsAlert, one_more(c.tls_alert.map(u64::from)));
         self.count += 1;
     }
 
@@ -454,6 +505,10 @@ impl Reader {
             reuses: self.cell(page, Column::Reuses)? as u32,
             reused_at: time(self.cell(page, Column::ReusedAt)?, closed),
             idle: self.option(page, Column::Idle)?,
+            tls_alert: self
+                .option(page, Column::TlsAlert)?
+                .map(|value| value as u8),
+            tls_data: flags & FLAG_TLS_DATA != 0,
             rst_sent: None,
             drops: Vec::new(),
             icmp_sent: None,

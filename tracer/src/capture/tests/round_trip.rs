@@ -59,6 +59,8 @@ prop_compose! {
             first_received: bytes.3,
             listener_pid: local.map(|(ip, _)| ip),
             reuses: count,
+            tls_alert: bytes.2,
+            tls_data: rst_in_syn_sent,
             rst_sent: None,
             drops: Vec::new(),
             icmp_sent: None,

@@ -27,6 +27,7 @@ pub(super) mod kind {
     pub(in crate::capture) const LOST: u64 = 31;
     pub(in crate::capture) const HOOKS: u64 = 32;
     pub(in crate::capture) const TICK: u64 = 33;
+    pub(in crate::capture) const REPLY: u64 = 34;
 }
 
 /// Writes an event's row; gives its kind.
@@ -50,6 +51,7 @@ pub(super) fn write(event: &Event, out: &mut Vec<u8>) -> serde_json::Result<u64>
         Event::Lost(one) => row(kind::LOST, one, out),
         Event::Hooks(one) => row(kind::HOOKS, one, out),
         Event::Tick(one) => row(kind::TICK, one, out),
+        Event::Reply(one) => row(kind::REPLY, one, out),
     }
 }
 
@@ -87,6 +89,7 @@ pub(super) fn read(kind: u64, row: &[u8]) -> Result<Event, Unread> {
         kind::LOST => Event::Lost(value(row)?),
         kind::HOOKS => Event::Hooks(value(row)?),
         kind::TICK => Event::Tick(value(row)?),
+        kind::REPLY => Event::Reply(value(row)?),
         _ => return Err(Unread::Unknown),
     })
 }

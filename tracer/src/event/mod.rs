@@ -93,6 +93,7 @@ impl Event {
             Self::Failure(one) => one.at,
             Self::Connection(one) => one.closed,
             Self::Answer(one) => one.at,
+            Self::Reply(one) => one.at,
             Self::LogCall(one) => one.at,
             Self::Retry(one) => one.at,
             Self::Retransmit(one) => one.at,

@@ -1,9 +1,9 @@
 //! One event of each kind, every member set.
 
 use crate::event::{
-    Answer, Connection, Death, Dns, DnsStep, Drop, Event, Fact, Failure, FirstByte, Hooks, Icmp,
-    LogCall, LogLine, Lost, Peer, PeerClosed, Process, ProcessKind, Question, RequestHead,
-    Retransmit, Retry, RouteLookup, RstSent, Signal, Time, Upstream,
+    Answer, ClientRequest, Connection, Death, Dns, DnsStep, Drop, Event, Fact, Failure, FirstByte,
+    Hooks, Icmp, LogCall, LogLine, Lost, Peer, PeerClosed, Process, ProcessKind, Question, Reply,
+    RequestHead, Retransmit, Retry, RouteLookup, RstSent, Signal, Time, Upstream,
     fact::{
         ConfinementView, DescriptorsView, Finding, Inode, Listener, ListenerView, Owner, PathKind,
         PeerSocketView, PortsView, UnixPathView, Worker,
@@ -13,6 +13,10 @@ use crate::event::{
 const PEER: Peer = Peer {
     address: 0x5581_0001,
     begun: 77,
+};
+const REQUEST: ClientRequest = ClientRequest {
+    address: 0x5581_0100,
+    connection: 4,
 };
 const ROUTES: RouteLookup = RouteLookup {
     lookups: 2,
@@ -279,6 +283,15 @@ fn nginx() -> Vec<Event> {
             client: Some("192.0.2.1:5000".parse().unwrap()),
             connection: Some(4),
             head: head(),
+            client_status: Some(200),
+            watched: Some(REQUEST),
+        }),
+        Event::Reply(Reply {
+            at,
+            worker,
+            request: REQUEST,
+            peer: Some(PEER),
+            status: Some(200),
         }),
         Event::LogCall(LogCall {
             at,
@@ -318,6 +331,7 @@ fn nginx() -> Vec<Event> {
             connection: Some(4),
             client: Some("192.0.2.1:5000".parse().unwrap()),
             head: head(),
+            request: Some(REQUEST),
         }),
         Event::LogLine(LogLine {
             at,

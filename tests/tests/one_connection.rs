@@ -54,13 +54,11 @@ fn check(ask: impl FnOnce(&Site, usize) -> Result<Sent>) -> Result<()> {
 }
 
 #[test]
-#[ignore = "open: fifteen faults side by side: now and then one is missed or named less surely in one millisecond with another"]
 fn one_after_the_other() -> Result<()> {
     check(|site, faults| in_turn(site, faults, || Session::open(&site.netns)))
 }
 
 #[test]
-#[ignore = "open: fifteen faults side by side: now and then one is missed or named less surely in one millisecond with another"]
 fn one_after_the_other_over_tls() -> Result<()> {
     check(|site, faults| {
         site.netns
@@ -70,7 +68,6 @@ fn one_after_the_other_over_tls() -> Result<()> {
 
 /// All of them in one write: nginx answers one after the other.
 #[test]
-#[ignore = "open: pipelined requests can swap their names"]
 fn pipelined() -> Result<()> {
     check(|site, faults| {
         let mut session = Session::open(&site.netns)?;

@@ -45,38 +45,32 @@ fn through(front: Front, directives: &str) -> Result<()> {
 }
 
 #[test]
-#[ignore = "open: some are missed beside others in one millisecond"]
 fn over_plain_http() -> Result<()> {
     through(Front::Http, "")
 }
 
 #[test]
-#[ignore = "open: some are missed beside others in one millisecond"]
 fn over_tls() -> Result<()> {
     through(Front::Tls, "")
 }
 
 #[test]
-#[ignore = "open: some are missed beside others in one millisecond"]
 fn over_http2() -> Result<()> {
     through(Front::Http2, "")
 }
 
 #[test]
-#[ignore = "open: some are missed beside others in one millisecond"]
 fn over_http2_and_tls() -> Result<()> {
     through(Front::TlsHttp2, "")
 }
 
 #[test]
-#[ignore = "open: some are missed beside others in one millisecond"]
 fn unbuffered() -> Result<()> {
     through(Front::Http, "proxy_buffering off;")
 }
 
 /// The backend fails to answer one server's request and its own 502 comes from the next.
 #[test]
-#[ignore = "open: some are missed beside others in one millisecond"]
 fn after_a_failed_attempt() -> Result<()> {
     let stage = Stage::new()?;
     let _service = Service::start(&stage.netns, &["127.0.0.1:9002", "answer", &text(502)])?;
@@ -92,7 +86,6 @@ fn after_a_failed_attempt() -> Result<()> {
 
 /// Other errors of the backend's are answers like any other.
 #[test]
-#[ignore = "open: some are missed beside others in one millisecond"]
 fn its_500_and_503_are_none_of_ours() -> Result<()> {
     let stage = Stage::new()?;
     let mut services = Vec::new();

@@ -39,25 +39,21 @@ fn selection(test: &str, suite: &str) -> Result<()> {
 }
 
 #[test]
-#[ignore = "open: fifteen faults side by side: now and then one is missed or named less surely in one millisecond with another"]
 fn bullseye() -> Result<()> {
     selection("bullseye", "bullseye")
 }
 
 #[test]
-#[ignore = "open: fifteen faults side by side: now and then one is missed or named less surely in one millisecond with another"]
 fn bookworm() -> Result<()> {
     selection("bookworm", "bookworm")
 }
 
 #[test]
-#[ignore = "open: fifteen faults side by side: now and then one is missed or named less surely in one millisecond with another"]
 fn trixie() -> Result<()> {
     selection("trixie", "trixie")
 }
 
 #[test]
-#[ignore = "open: fifteen faults side by side: now and then one is missed or named less surely in one millisecond with another"]
 fn sid() -> Result<()> {
     selection("sid", "sid")
 }
@@ -79,20 +75,17 @@ fn two_lengths(test: &str, suite: &str) -> Result<()> {
 }
 
 #[test]
-#[ignore = "open: fifteen faults side by side: now and then one is missed or named less surely in one millisecond with another"]
 fn trixie_refuses_two_lengths() -> Result<()> {
     two_lengths("trixie_refuses_two_lengths", "trixie")
 }
 
 #[test]
-#[ignore = "open: fifteen faults side by side: now and then one is missed or named less surely in one millisecond with another"]
 fn sid_refuses_two_lengths() -> Result<()> {
     two_lengths("sid_refuses_two_lengths", "sid")
 }
 
 /// Since 1.29.7 nginx keeps the connections of a group alive without being told to: so it races, too.
 #[test]
-#[ignore = "open: fifteen faults side by side: now and then one is missed or named less surely in one millisecond with another"]
 fn sid_races_without_any_directive() -> Result<()> {
     let Some(mut stage) = stage("sid_races_without_any_directive", "sid")? else {
         return Ok(());

@@ -5,7 +5,7 @@ use aya_ebpf::{
     maps::{HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use tracer_ebpf::abi::{
-    ABSENT, Connection, Endpoint, Flow, FlowKey, Master, Offsets, Signal, WantedDrops, Watched,
+    ABSENT, Connection, Endpoint, Flow, FlowKey, Layout, Offsets, Signal, WantedDrops, Watched,
     Worker, counter,
 };
 
@@ -26,7 +26,7 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 
 /// Followed masters by host pid.
 #[map]
-pub static MASTERS: HashMap<u32, Master> = HashMap::with_max_entries(1024, 0);
+pub static MASTERS: HashMap<u32, Layout> = HashMap::with_max_entries(1024, 0);
 
 /// Followed workers by host pid.
 #[map]
@@ -48,9 +48,9 @@ pub static FLOWS: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entries(8192,
 #[map]
 pub static GIVEN_UP: LruHashMap<FlowKey, u8> = LruHashMap::with_max_entries(1024, 0);
 
-/// Requests under way, and their last attempt.
+/// What peer objects stand for.
 #[map]
-pub static REQUESTS: LruHashMap<RequestKey, Attempted> = LruHashMap::with_max_entries(16384, 0);
+pub static REQUESTS: LruHashMap<PeerKey, Request> = LruHashMap::with_max_entries(16384, 0);
 
 /// Requests that met a failure, by their client's socket, until they are answered: HTTP/2 has several on one.
 #[map]
@@ -76,39 +76,52 @@ pub static OOM_VICTIMS: LruHashMap<u32, u8> = LruHashMap::with_max_entries(256, 
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::SLOTS, 0);
 
-/// A request of a worker.
+/// A peer object of a worker.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct RequestKey {
+pub struct PeerKey {
     /// `ngx_peer_connection_t *`.
     peer: u64,
     /// Host pid.
-    worker: u32,
-    /// `pc->start_time`: peer objects are recycled.
-    begun: u32,
+    worker: u64,
 }
 
-impl RequestKey {
+impl PeerKey {
     #[inline(always)]
-    pub fn new(worker: u32, peer: u64, begun: u32) -> Self {
+    pub fn new(worker: u32, peer: u64) -> Self {
         Self {
             peer,
-            worker,
-            begun,
+            worker: worker.into(),
         }
     }
 }
 
-/// The last attempt of a request.
+/// The request that a peer object stands for, and its last attempt.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct Attempted {
-    /// `struct sock *`, 0 where there was none.
+pub struct Request {
+    /// See `Worker::request`.
+    pub id: u64,
+    /// What tells it from the object's earlier requests.
+    pub mark: Mark,
+    /// `struct sock *` of its last attempt, 0 where there was none.
     pub socket: u64,
-    /// `pc->tries` left at it.
+    /// `pc->tries` left at that.
     pub tries: u32,
-    /// 1: on a kept-alive connection, after which `tries` does not fall.
-    pub reused: u32,
+    /// 1: that took a kept-alive connection.
+    pub reused: u16,
+    /// 1: there was an attempt.
+    pub tried: u16,
+}
+
+/// What differs between two requests that use one peer object after each other.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// nginx's number of the client's connection.
+    pub connection: u64,
+    /// The how manieth request on that it is; where the build hides that, `pc->start_time`.
+    pub ordinal: u64,
 }
 
 /// The offset that the loader filled in, `None` where this kernel lacks the member.

@@ -40,7 +40,7 @@ pub fn connecting_worker() -> Option<&'static mut Worker> {
 /// The current thread's `errno`, positive; 0 if it can not be found.
 #[inline(always)]
 pub fn errno(worker: &Worker) -> u32 {
-    if worker.errno_offset == 0 {
+    if worker.layout.errno == 0 {
         return 0;
     }
     // SAFETY: a helper without arguments.
@@ -48,7 +48,7 @@ pub fn errno(worker: &Worker) -> u32 {
     let Some(base) = read::kernel::<u64>(task, &OFFSETS.fsbase) else {
         return 0;
     };
-    let value: i32 = read::user(base.wrapping_add(worker.errno_offset as u64)).unwrap_or(0);
+    let value: i32 = read::user(base.wrapping_add(worker.layout.errno as u64)).unwrap_or(0);
     if value > 0 { value as u32 } else { 0 }
 }
 

@@ -23,12 +23,8 @@ pub struct Failure {
     pub header: Header,
     /// When the call began.
     pub start: u64,
-    /// `ngx_peer_connection_t *`.
-    pub peer: u64,
-    /// `pc->start_time`: when the request turned to its upstream, in nginx's milliseconds.
-    pub begun: u32,
-    /// `pc->tries` left at the call.
-    pub tries: u32,
+    /// The request, see [`Worker::request`](super::Worker::request).
+    pub request: u64,
     /// `NGX_ERROR` −1, `NGX_BUSY` −3, `NGX_DECLINED` −5.
     pub code: i32,
     /// Positive; 0 none.
@@ -55,12 +51,8 @@ pub struct Failure {
 pub struct Retry {
     /// Tag [`RETRY`].
     pub header: Header,
-    /// `ngx_peer_connection_t *`.
-    pub peer: u64,
-    /// `pc->start_time`.
-    pub begun: u32,
-    /// `pc->tries` left at the call.
-    pub tries: u32,
+    /// The request, see [`Worker::request`](super::Worker::request).
+    pub request: u64,
 }
 
 /// A SYN of a worker's is sent again.
@@ -87,14 +79,10 @@ pub struct FirstByte {
     pub header: Header,
     /// `struct sock *`.
     pub socket: u64,
-    /// `ngx_peer_connection_t *`.
-    pub peer: u64,
+    /// The request, see [`Worker::request`](super::Worker::request).
+    pub request: u64,
     /// When `connect()` began.
     pub start: u64,
-    /// `pc->start_time`.
-    pub begun: u32,
-    /// `pc->tries` left at the call.
-    pub tries: u32,
     /// HTTP/1 status, 0 unread.
     pub status: u16,
     /// Zero.
@@ -117,10 +105,8 @@ impl FirstByte {
             at: 0,
         },
         socket: 0,
-        peer: 0,
+        request: 0,
         start: 0,
-        begun: 0,
-        tries: 0,
         status: 0,
         padding: 0,
         address_len: 0,
@@ -139,9 +125,7 @@ impl Failure {
             at: 0,
         },
         start: 0,
-        peer: 0,
-        begun: 0,
-        tries: 0,
+        request: 0,
         code: 0,
         errno: 0,
         routes: Routes::NONE,

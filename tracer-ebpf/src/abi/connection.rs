@@ -64,10 +64,8 @@ pub struct Connection {
     pub bytes_received: u64,
     /// `tcp_sock.bytes_sent`.
     pub bytes_sent: u64,
-    /// `pc->start_time` of the request it serves.
-    pub begun: u32,
-    /// `pc->tries` left at the call.
-    pub tries: u32,
+    /// The request it serves, see [`Worker::request`](super::Worker::request); 0 unknown.
+    pub request: u64,
     /// Positive errno, 0 none.
     pub error: u32,
     /// Network namespace (inode number).
@@ -163,8 +161,7 @@ impl Connection {
         reused_at: 0,
         bytes_received: 0,
         bytes_sent: 0,
-        begun: 0,
-        tries: 0,
+        request: 0,
         error: 0,
         netns: 0,
         last_sent: 0,

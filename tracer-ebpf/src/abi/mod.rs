@@ -26,9 +26,10 @@ pub use self::{
     process::{EXECUTED, EXITED, FORKED, PROCESS, Process},
     reply::{REPLY, Reply, WATCHED, Watched},
     request::{
-        ANSWER, Answer, Client, FORMAT_LEN, HEAD_LEN, LOG_CALL, LOG_CALL_STREAM, LogCall, TEXT_LEN,
+        ANSWER, Answer, Client, FORMAT_LEN, HEAD_LEN, HOST_LEN, LOG_CALL, LOG_CALL_STREAM, LogCall,
+        TAIL_LEN, TEXT_LEN,
     },
-    worker::{Master, Worker},
+    worker::{Layout, Worker},
 };
 
 /// Bumped when the meaning or the layout of a record changes.
@@ -79,15 +80,15 @@ const _: () = {
     assert!(size_of::<Endpoint>() == 18);
     assert!(size_of::<Flow>() == 104);
     assert!(size_of::<FlowKey>() == 36);
-    assert!(size_of::<Worker>() == 64);
+    assert!(size_of::<Worker>() == 80);
     assert!(size_of::<Connection>() == 240 + size_of::<Flow>());
     assert!(size_of::<End>() == 32 + 40);
     assert!(size_of::<PeerClosed>() == 16 + 36 + 12 + 72);
     assert!(size_of::<Dns>() == 16 + 18 + 2 + 4 + 4 + 4 + 4 + QUESTION_LEN);
     assert!(size_of::<Failure>().is_multiple_of(8));
-    assert!(size_of::<Client>() == 8 + 8 + 18 + 2 + 4 + HEAD_LEN);
+    assert!(size_of::<Client>() == 8 + 8 + 18 + 2 + 12 + HEAD_LEN + TAIL_LEN + HOST_LEN);
     assert!(size_of::<Answer>() == 32 + size_of::<Client>());
-    assert!(size_of::<FirstByte>() == 168 + size_of::<Client>());
+    assert!(size_of::<FirstByte>() == 160 + size_of::<Client>());
     assert!(size_of::<Reply>() == 16 + 32);
     assert!(size_of::<LogCall>().is_multiple_of(8));
 };

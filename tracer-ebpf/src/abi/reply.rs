@@ -18,14 +18,12 @@ pub struct Reply {
     pub request: u64,
     /// `log->connection`.
     pub connection: u64,
-    /// `ngx_peer_connection_t *` of the attempt that failed last, 0 without an upstream.
-    pub peer: u64,
-    /// `pc->start_time`.
-    pub begun: u32,
+    /// Of the attempt that failed last, see [`Worker::request`](super::Worker::request); 0 without an upstream.
+    pub failed: u64,
     /// `r->headers_out.status`; 0: the client is gone.
     pub status: u16,
     /// Zero.
-    pub padding: u16,
+    pub padding: [u16; 3],
 }
 
 /// A request whose answer is waited for.
@@ -36,12 +34,12 @@ pub struct Watched {
     pub request: u64,
     /// See [`Reply::connection`].
     pub connection: u64,
-    /// See [`Reply::peer`].
-    pub peer: u64,
-    /// See [`Reply::begun`].
-    pub begun: u32,
+    /// The how manieth on that connection it is, 0 unknown.
+    pub ordinal: u64,
+    /// See [`Reply::failed`].
+    pub failed: u64,
     /// Host pid.
-    pub worker: u32,
+    pub worker: u64,
 }
 
 impl Watched {
@@ -49,8 +47,8 @@ impl Watched {
     pub const NONE: Self = Self {
         request: 0,
         connection: 0,
-        peer: 0,
-        begun: 0,
+        ordinal: 0,
+        failed: 0,
         worker: 0,
     };
 }

@@ -12,6 +12,10 @@ pub const FORMAT_LEN: usize = 96;
 
 /// Bytes of a request's beginning that are kept.
 pub const HEAD_LEN: usize = 256;
+/// Bytes kept before the first header of a request that lies further in.
+pub const TAIL_LEN: usize = 128;
+/// Bytes of a `Host` that are kept.
+pub const HOST_LEN: usize = 96;
 
 /// Whose request it is, and what it asks.
 #[repr(C)]
@@ -27,8 +31,16 @@ pub struct Client {
     pub padding: [u8; 2],
     /// Bytes of `r->header_in` that were parsed so far, from its beginning.
     pub parsed: u32,
+    /// Where in `r->header_in` the first header of this request begins, 0 unknown.
+    pub line_end: u32,
+    /// The length of its `Host`, 0 none.
+    pub host_len: u32,
     /// What `r->header_in` begins with, zero unknown.
     pub head: [u8; HEAD_LEN],
+    /// What comes before the first header, where that lies beyond `head`.
+    pub tail: [u8; TAIL_LEN],
+    /// The value of `Host`.
+    pub host: [u8; HOST_LEN],
 }
 
 impl Client {
@@ -39,7 +51,11 @@ impl Client {
         address: Endpoint::NONE,
         padding: [0; 2],
         parsed: 0,
+        line_end: 0,
+        host_len: 0,
         head: [0; HEAD_LEN],
+        tail: [0; TAIL_LEN],
+        host: [0; HOST_LEN],
     };
 }
 
@@ -49,14 +65,14 @@ impl Client {
 pub struct Answer {
     /// Tag [`ANSWER`].
     pub header: Header,
-    /// `&r->upstream->peer`, 0 without an upstream.
-    pub peer: u64,
-    /// `pc->start_time`.
-    pub begun: u32,
+    /// See [`Worker::request`](super::Worker::request), 0 without an upstream.
+    pub request: u64,
     /// The status.
     pub status: u16,
     /// What the client got already; or [`WATCHED`](super::WATCHED); or 0: not known.
     pub reply: u16,
+    /// Zero.
+    pub padding: [u16; 2],
     /// Whose request it is.
     pub client: Client,
 }
@@ -70,10 +86,10 @@ impl Answer {
             pid: 0,
             at: 0,
         },
-        peer: 0,
-        begun: 0,
+        request: 0,
         status: 0,
         reply: 0,
+        padding: [0; 2],
         client: Client::UNKNOWN,
     };
 }
@@ -90,25 +106,23 @@ pub const TEXT_LEN: usize = 96;
 pub struct LogCall {
     /// Tag [`LOG_CALL`].
     pub header: Header,
-    /// `&r->upstream->peer` of the request whose log it is, 0 unknown.
-    pub peer: u64,
+    /// The request whose log it is, see [`Worker::request`](super::Worker::request); 0 unknown.
+    pub request: u64,
     /// `log->connection`.
     pub connection: u64,
-    /// `pc->start_time`.
-    pub begun: u32,
-    /// `pc->tries` left.
-    pub tries: u32,
     /// The errno given, 0 none.
     pub errno: u32,
     /// `NGX_LOG_*`, with [`LOG_CALL_STREAM`] for a `stream {}` session's.
     pub level: u32,
-    /// The format string, NUL-terminated unless longer.
+    /// The format string, NUL-terminated unless longer; empty if its page was not in memory yet.
     pub format: [u8; FORMAT_LEN],
+    /// Where it lies in the worker.
+    pub format_at: u64,
     /// Bytes of `text` that count.
     pub text_len: u32,
-    /// For a resolver's failure: its state.
+    /// The argument after a `%V`.
     pub state: u32,
-    /// `%*s`: the text; `%V could not be resolved (%i: %s)`, `no resolver defined to resolve %V`: the name.
+    /// The text of a `%*s` or `%V` that the format begins with.
     pub text: [u8; TEXT_LEN],
 }
 
@@ -121,13 +135,12 @@ impl LogCall {
             pid: 0,
             at: 0,
         },
-        peer: 0,
+        request: 0,
         connection: 0,
-        begun: 0,
-        tries: 0,
         errno: 0,
         level: 0,
         format: [0; FORMAT_LEN],
+        format_at: 0,
         text_len: 0,
         state: 0,
         text: [0; TEXT_LEN],

@@ -2,34 +2,32 @@
 
 use super::Routes;
 
-/// A followed master: value of the `MASTERS` map, keyed by host pid.
+/// What lies where in a master's processes: the value of the `MASTERS` map, keyed by host pid. Its children share it.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Master {
-    /// Where libc's `errno` lies from the thread pointer; 0 unknown. Its children share it.
-    pub errno_offset: i64,
-    /// Where `headers_out.status` lies in an `ngx_http_request_t`; 0 unknown. Its children share it.
-    pub status_offset: u16,
-    /// Zero.
-    pub padding: [u16; 3],
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Layout {
+    /// Where libc's `errno` lies from the thread pointer; 0 unknown.
+    pub errno: i64,
+    /// Where an `ngx_connection_t` counts its requests; 0 unknown.
+    pub requests: u64,
+    /// Where `headers_out.status` lies in an `ngx_http_request_t`; 0 unknown.
+    pub status: u64,
 }
 
 /// A followed worker: value of the `WORKERS` map, keyed by host pid.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Worker {
-    /// See [`Master::errno_offset`].
-    pub errno_offset: i64,
+    /// See [`Layout`].
+    pub layout: Layout,
     /// The `ngx_peer_connection_t *` of the `ngx_event_connect_peer` call under way, 0 none.
     pub peer: u64,
     /// When that call began.
     pub start: u64,
     /// The `struct sock *` that call moved to `SYN_SENT`, 0 none.
     pub socket: u64,
-    /// `pc->start_time` of that call.
-    pub begun: u32,
-    /// `pc->tries` of that call.
-    pub tries: u32,
+    /// The request of that call: a number that this worker gives to no other request.
+    pub request: u64,
     /// The errno that call logged.
     pub logged_errno: u32,
     /// 1: that call logged, be it without an errno.
@@ -37,10 +35,8 @@ pub struct Worker {
     /// 1: an attempt of the same request came before that call; 2: of the same client's request, with another upstream
     /// object (`error_page` led on to it).
     pub is_retry: u32,
-    /// See [`Master::status_offset`].
-    pub status_offset: u16,
     /// How many of its requests are watched until they are answered.
-    pub watched: u16,
+    pub watched: u32,
     /// Route lookups within that call.
     pub routes: Routes,
 }

@@ -14,7 +14,8 @@ use tracer_ebpf::abi::{
 use crate::{
     emit::{self, Urgency},
     hooks::{reply, state},
-    maps::{Attempted, BACKENDS, CONNECTIONS, OFFSETS, REQUESTS, RequestKey},
+    identity,
+    maps::{BACKENDS, CONNECTIONS, OFFSETS},
     read, sock, task,
 };
 
@@ -28,10 +29,7 @@ const NGX_DONE: i32 = -4;
 const PC_CONNECTION: u64 = 0;
 const PC_SOCKADDR: u64 = 8;
 const PC_SOCKLEN: u64 = 16;
-const PC_TRIES: u64 = 32;
-const PC_START_TIME: u64 = 40;
 const PC_LOCAL: u64 = 96;
-pub const PC_LOG: u64 = 112;
 /// ngx_connection_t.fd, src/core/ngx_connection.h.
 pub const CONNECTION_FD: u64 = 24;
 
@@ -45,12 +43,15 @@ pub fn connect_peer(ctx: ProbeContext) -> u32 {
     if let (Some((pid, worker)), Some(peer)) = (task::worker(), ctx.arg::<u64>(0)) {
         worker.peer = peer;
         worker.start = task::now();
-        worker.begun = begun(peer);
-        worker.tries = tries(peer);
-        worker.is_retry = is_retry(pid, worker, peer);
-        if worker.is_retry == 0 && worker.watched != 0 && reply::is_watched(peer) {
-            worker.is_retry = LED_ON;
-        }
+        let (request, is_retry) = identity::tried(pid, worker, peer);
+        worker.request = request;
+        worker.is_retry = if is_retry {
+            RETRIED
+        } else if worker.watched != 0 && reply::is_watched(peer) {
+            LED_ON
+        } else {
+            0
+        };
         worker.socket = 0;
         worker.has_logged = 0;
         worker.logged_errno = 0;
@@ -75,18 +76,14 @@ pub fn connect_peer_return(ctx: RetProbeContext) -> u32 {
         NGX_OK | NGX_AGAIN | NGX_DONE => socket(peer).unwrap_or(0),
         _ => 0,
     };
-    let attempted = Attempted {
-        socket,
-        tries: worker.tries,
-        reused: u32::from(code == NGX_DONE),
-    };
-    let _ = REQUESTS.insert(&RequestKey::new(pid, peer, worker.begun), &attempted, 0);
+    if let Some(request) = identity::known(pid, peer) {
+        request.socket = socket;
+        request.reused = u16::from(code == NGX_DONE);
+    }
     if worker.is_retry == RETRIED && socket != 0 {
         let record = Retry {
             header: emit::header::<Retry>(RETRY, pid, worker.start),
-            peer,
-            begun: worker.begun,
-            tries: worker.tries,
+            request: worker.request,
         };
         emit::record(&record, Urgency::Whenever);
     }
@@ -98,36 +95,11 @@ pub fn connect_peer_return(ctx: RetProbeContext) -> u32 {
     0
 }
 
-/// `pc->start_time`, the low half: with the peer object it names a request.
-#[inline(always)]
-pub fn begun(peer: u64) -> u32 {
-    read::user::<u64>(peer.wrapping_add(PC_START_TIME)).unwrap_or(0) as u32
-}
-
-/// `pc->tries`: how many are left.
-#[inline(always)]
-pub fn tries(peer: u64) -> u32 {
-    read::user::<u64>(peer.wrapping_add(PC_TRIES)).unwrap_or(0) as u32
-}
-
 /// The socket behind `pc->connection`.
 #[inline(always)]
 fn socket(peer: u64) -> Option<u64> {
     let connection: u64 = read::user(peer.wrapping_add(PC_CONNECTION))?;
     task::socket_of(read::user(connection.wrapping_add(CONNECTION_FD))?)
-}
-
-/// Did an attempt of the same request come before? Its `tries` fall from attempt to attempt, or stay after a stale
-/// kept-alive connection; else a recycled peer object serves another request in the same millisecond.
-#[inline(always)]
-fn is_retry(pid: u32, worker: &Worker, peer: u64) -> u32 {
-    let Some(last) = REQUESTS.get_ptr(&RequestKey::new(pid, peer, worker.begun)) else {
-        return 0;
-    };
-    // SAFETY: the entry lives as long as the program runs.
-    let last = unsafe { &*last };
-    let is_retry = worker.tries < last.tries || (worker.tries == last.tries && last.reused != 0);
-    if is_retry { RETRIED } else { 0 }
 }
 
 /// TCP sockets were entered when they moved to `SYN_SENT`; a unix socket is entered here.
@@ -205,8 +177,7 @@ fn reused(pid: u32, worker: &Worker, peer: u64, sk: u64) {
     }
     keep_address(connection, peer);
     connection.peer = peer;
-    connection.begun = worker.begun;
-    connection.tries = worker.tries;
+    connection.request = worker.request;
     connection.reuses += 1;
     connection.reused_at = now;
     connection.first_byte = 0;
@@ -231,13 +202,12 @@ static UNKNOWN: Failure = Failure::UNKNOWN;
 
 #[inline(always)]
 fn failed(pid: u32, worker: &mut Worker, peer: u64, code: i32) {
-    reply::watch_peer(pid, worker, peer, worker.begun);
+    let request = worker.request;
+    reply::watch_peer(pid, worker, peer, request);
     emit::in_place(&UNKNOWN, Urgency::Now, |record| {
         record.header = emit::header::<Failure>(FAILURE, pid, task::now());
         record.start = worker.start;
-        record.peer = peer;
-        record.begun = worker.begun;
-        record.tries = worker.tries;
+        record.request = worker.request;
         record.code = code;
         record.errno = match (code, worker.has_logged) {
             // No system call failed: the thread's errno is an older one's.

@@ -12,19 +12,20 @@ use tracer_ebpf::abi::{LOG_CALL, LOG_CALL_STREAM, LogCall, Worker};
 use crate::{
     emit::{self, Urgency},
     hooks::{
-        attempt, reply,
-        request::{LOG_CONNECTION, LOG_DATA, peer_of, request_of},
+        reply,
+        request::{peer_of, request_of},
     },
-    maps::{REQUESTS, RequestKey},
+    identity::{self, LOG_CONNECTION, LOG_DATA, STREAM},
     read, task,
 };
 
 /// `NGX_LOG_ERR`
 const ERROR: u64 = 4;
-/// `NGX_STREAM_MODULE`, the signature every `ngx_stream_session_t` begins with (src/stream/ngx_stream.h).
-const STREAM: u32 = 0x4d52_5453;
 /// `s->upstream`: before 1.25.5, and since.
 const SESSION_UPSTREAM: [u64; 2] = [72, 80];
+
+/// Longer than any text that nginx logs (`NGX_MAX_ERROR_STR` is 2048), lower than any address.
+const LONGEST_TEXT: u64 = 4096;
 
 /// nginx logs.
 #[uprobe]
@@ -51,20 +52,22 @@ pub fn log_error(ctx: ProbeContext) -> u32 {
     let argument = ctx.arg::<u64>(4).unwrap_or(0);
     let second = ctx.arg::<u64>(5).unwrap_or(0);
     let (peer, stream) = peer(worker, pid, log);
-    let begun = if peer == 0 { 0 } else { attempt::begun(peer) };
-    if peer != 0 && stream == 0 {
-        reply::watch_peer(pid, worker, peer, begun);
+    let mut id = 0;
+    if peer != 0
+        && let Some(request) = identity::of(pid, worker, peer)
+    {
+        id = request.id;
+        if stream == 0 {
+            reply::watch_peer(pid, worker, peer, id);
+        }
     }
     emit::in_place(&UNKNOWN, Urgency::Whenever, |record| {
         record.header = emit::header::<LogCall>(LOG_CALL, pid, task::now());
-        record.peer = peer;
-        if peer != 0 {
-            record.begun = begun;
-            record.tries = attempt::tries(peer);
-        }
+        record.request = id;
         record.connection = read::user(log.wrapping_add(LOG_CONNECTION)).unwrap_or(0);
         record.errno = errno;
         record.level = level as u32 | stream;
+        record.format_at = format;
         // SAFETY: the helper checks the address itself.
         let _ = unsafe { bpf_probe_read_user_str_bytes(format as *const u8, &mut record.format) };
         text(record, argument, second);
@@ -75,19 +78,15 @@ pub fn log_error(ctx: ProbeContext) -> u32 {
 /// A call of which nothing is known yet, in read-only data.
 static UNKNOWN: LogCall = LogCall::UNKNOWN;
 
-/// The text where the format is only a place for one: `%*s` of OpenSSL's errors (src/event/ngx_event_openssl.c), and
-/// the name of `%V could not be resolved (%i: %s)` and of `no resolver defined to resolve %V`.
+/// The arguments as a text: `%*s` is given a length and a place, `%V` an ngx_str_t (src/core/ngx_string.h). Which of
+/// them it is the format says, which may not be readable here.
 #[inline(always)]
 fn text(record: &mut LogCall, argument: u64, second: u64) {
-    let (text, len) = if record.format[..3] == *b"%*s" {
+    let (text, len) = if argument < LONGEST_TEXT {
         (second, argument)
-    } else if record.format[..12] == *b"%V could not" {
+    } else {
         record.state = second as u32;
         string(argument)
-    } else if record.format[..11] == *b"no resolver" {
-        string(argument)
-    } else {
-        return;
     };
     // SAFETY: the helper checks the address itself.
     let read = unsafe { bpf_probe_read_user_buf(text as *const u8, &mut record.text) };
@@ -129,8 +128,7 @@ fn session_peer(worker: &Worker, pid: u32, session: u64) -> u64 {
         if peer == 0 {
             continue;
         }
-        let key = RequestKey::new(pid, peer, attempt::begun(peer));
-        if peer == worker.peer || REQUESTS.get_ptr(&key).is_some() {
+        if peer == worker.peer || identity::known(pid, peer).is_some() {
             return peer;
         }
     }

@@ -29,10 +29,9 @@ pub fn fork(ctx: BtfTracePointContext) -> i32 {
         return 0;
     };
     // SAFETY: the entry lives as long as the program runs.
-    let master = unsafe { &*found };
+    let layout = unsafe { *found };
     let worker = Worker {
-        errno_offset: master.errno_offset,
-        status_offset: master.status_offset,
+        layout,
         ..Worker::default()
     };
     let _ = WORKERS.insert(&child, &worker, 0);

@@ -3,58 +3,49 @@
 //! `sock_send_length` (since 6.5): healthy requests are not watched. Without it the status is the one with which nginx
 //! began its error answer.
 //!
-//! A request's memory is recycled: a watched one is left if its client's connection or its peer object is another's.
+//! A request's memory is recycled: a watched one is left if it is another one of its client's connection, or another's.
 
 use tracer_ebpf::abi::{REPLY, Reply, WATCHED, Watched, Worker};
 
 use crate::{
     emit::{self, Urgency},
     hooks::{
-        attempt::{self, CONNECTION_FD, PC_LOG},
-        request::{
-            CONNECTION_LOG, CONTEXT_REQUEST, HTTP, LOG_CONNECTION, LOG_DATA, REQUEST_CONNECTION,
-            request_of,
-        },
+        attempt::CONNECTION_FD,
+        request::{CONNECTION_LOG, CONTEXT_REQUEST, HTTP, REQUEST_CONNECTION, request_of},
     },
+    identity::{self, LOG_CONNECTION, LOG_DATA, PC_LOG},
     maps::{CLIENTS, WATCHED_REQUESTS, WORKERS},
     read, task,
 };
 
 /// An attempt failed: watches the request that its peer object belongs to, unless the client's answer has begun.
 #[inline(always)]
-pub fn watch_peer(pid: u32, worker: &mut Worker, peer: u64, begun: u32) {
+pub fn watch_peer(pid: u32, worker: &mut Worker, peer: u64, failed: u64) {
     let request = request_of_peer(peer);
     if request != 0 {
-        watch(pid, worker, request, peer, begun, false);
+        watch(pid, worker, request, failed, false);
     }
 }
 
 /// nginx makes an error answer to a request or subrequest: watches the client's request that it belongs to. Gives its
 /// status if it was answered already, [`WATCHED`] if its answer will be told, or 0.
 #[inline(always)]
-pub fn watch_answer(pid: u32, worker: &mut Worker, request: u64, peer: u64, begun: u32) -> u16 {
-    watch(pid, worker, request, peer, begun, true)
+pub fn watch_answer(pid: u32, worker: &mut Worker, request: u64, failed: u64) -> u16 {
+    watch(pid, worker, request, failed, true)
 }
 
 #[inline(always)]
-fn watch(
-    pid: u32,
-    worker: &mut Worker,
-    request: u64,
-    peer: u64,
-    begun: u32,
-    is_answer: bool,
-) -> u16 {
-    if worker.status_offset == 0 {
+fn watch(pid: u32, worker: &mut Worker, request: u64, failed: u64, is_answer: bool) -> u16 {
+    if worker.layout.status == 0 {
         return 0;
     }
     let (main, connection) = main(request);
     let watched = Watched {
         request: main,
         connection,
-        peer,
-        begun,
-        worker: pid,
+        ordinal: ordinal(worker, main),
+        failed,
+        worker: pid.into(),
     };
     let status = status(worker, main);
     if status != 0 && !(is_answer && main == request) {
@@ -126,7 +117,7 @@ pub fn sent(sk: u64) -> bool {
         if slot.request == 0 {
             continue;
         }
-        let status = if is_recycled(slot) {
+        let status = if is_recycled(worker, slot) {
             0
         } else {
             let status = status(worker, slot.request);
@@ -158,7 +149,7 @@ pub fn gone(sk: u64) {
             continue;
         }
         tell(slot, 0);
-        if let Some(worker) = WORKERS.get_ptr_mut(&slot.worker) {
+        if let Some(worker) = WORKERS.get_ptr_mut(&(slot.worker as u32)) {
             // SAFETY: as above.
             let worker = unsafe { &mut *worker };
             worker.watched = worker.watched.saturating_sub(1);
@@ -170,13 +161,12 @@ pub fn gone(sk: u64) {
 #[inline(always)]
 fn tell(watched: &Watched, status: u16) {
     let record = Reply {
-        header: emit::header::<Reply>(REPLY, watched.worker, task::now()),
+        header: emit::header::<Reply>(REPLY, watched.worker as u32, task::now()),
         request: watched.request,
         connection: watched.connection,
-        peer: watched.peer,
-        begun: watched.begun,
+        failed: watched.failed,
         status,
-        padding: 0,
+        padding: [0; 3],
     };
     emit::record(&record, Urgency::Whenever);
 }
@@ -184,17 +174,24 @@ fn tell(watched: &Watched, status: u16) {
 /// `r->headers_out.status`, 0 before it has one.
 #[inline(always)]
 fn status(worker: &Worker, request: u64) -> u16 {
-    read::user::<u64>(request.wrapping_add(u64::from(worker.status_offset))).unwrap_or(0) as u16
+    read::user::<u64>(request.wrapping_add(worker.layout.status)).unwrap_or(0) as u16
 }
 
 #[inline(always)]
-fn is_recycled(watched: &Watched) -> bool {
+fn is_recycled(worker: &Worker, watched: &Watched) -> bool {
     if read::user::<u32>(watched.request) != Some(HTTP) {
         return true;
     }
     let (_, connection) = main(watched.request);
-    connection != watched.connection
-        || (watched.peer != 0 && attempt::begun(watched.peer) != watched.begun)
+    connection != watched.connection || ordinal(worker, watched.request) != watched.ordinal
+}
+
+/// The how manieth request on its client's connection it is, 0 unknown.
+#[inline(always)]
+fn ordinal(worker: &Worker, request: u64) -> u64 {
+    log(request)
+        .and_then(|log| identity::requests(worker, log))
+        .unwrap_or(0)
 }
 
 /// The client's own request, and the number of its connection.

@@ -3,15 +3,13 @@
 //! are known only by their connections, without a status.
 
 use aya_ebpf::{helpers::bpf_probe_read_user_buf, macros::uprobe, programs::ProbeContext};
-use tracer_ebpf::abi::{ANSWER, Answer, Client, Connection, FLAG_OPEN};
+use tracer_ebpf::abi::{ANSWER, Answer, Client, Connection, FLAG_OPEN, HEAD_LEN, TAIL_LEN};
 
 use crate::{
     emit::{self, Urgency},
-    hooks::{
-        attempt::{self, CONNECTION_FD},
-        reply, state,
-    },
-    maps::{CONNECTIONS, REQUESTS, RequestKey},
+    hooks::{attempt::CONNECTION_FD, reply, state},
+    identity::{self, LOG_CONNECTION, LOG_DATA},
+    maps::{CONNECTIONS, Request},
     read, sock, task,
 };
 
@@ -21,16 +19,19 @@ pub const HTTP: u32 = 0x5054_5448;
 pub const REQUEST_CONNECTION: u64 = 8;
 const REQUEST_UPSTREAM: u64 = 72;
 const REQUEST_HEADER_IN: u64 = 96;
+/// `r->headers_in.headers.part`, and `r->headers_in.host`.
+const REQUEST_HEADERS: u64 = 112;
+const REQUEST_HOST: u64 = 160;
+// ngx_table_elt_t, src/core/ngx_hash.h.
+const HEADER_KEY: u64 = 16;
+const HEADER_VALUE: u64 = 24;
 /// ngx_buf_t.start, src/core/ngx_buf.h.
 const BUFFER_START: u64 = 32;
 /// ngx_http_upstream_t.peer, src/http/ngx_http_upstream.h.
 const UPSTREAM_PEER: u64 = 16;
 /// ngx_connection_t.log, src/core/ngx_connection.h.
 pub const CONNECTION_LOG: u64 = 80;
-/// ngx_log_t.connection and .data, src/core/ngx_log.h; of a request the latter is an ngx_http_log_ctx_t
-/// (src/http/ngx_http_request.h).
-pub const LOG_CONNECTION: u64 = 16;
-pub const LOG_DATA: u64 = 40;
+// ngx_http_log_ctx_t, src/http/ngx_http_request.h: a request's `log->data`.
 pub const CONTEXT_REQUEST: u64 = 8;
 const CONTEXT_CURRENT: u64 = 16;
 
@@ -49,20 +50,14 @@ pub fn peer_of(request: u64) -> u64 {
 /// Writes the record of the request's last connection before its answer's, if none was written yet: it is a unix
 /// socket's, or nginx keeps it alive.
 #[inline(always)]
-fn last_connection(pid: u32, peer: u64, begun: u32) {
-    let key = RequestKey::new(pid, peer, begun);
-    let Some(last) = REQUESTS.get_ptr(&key) else {
-        return;
-    };
-    // SAFETY: the entry lives as long as the program runs.
-    let sk = unsafe { (*last).socket };
-    let _ = REQUESTS.remove(&key);
+fn last_connection(request: &Request) {
+    let sk = request.socket;
     let Some(connection) = CONNECTIONS.get_ptr_mut(&sk) else {
         return;
     };
-    // SAFETY: as above.
+    // SAFETY: the entry lives as long as the program runs.
     let connection: &mut Connection = unsafe { &mut *connection };
-    if connection.peer == peer && connection.begun == begun {
+    if connection.request == request.id {
         connection.flags |= FLAG_OPEN;
         state::write(sk, connection);
         connection.flags &= !FLAG_OPEN;
@@ -82,15 +77,17 @@ pub fn special_response(ctx: ProbeContext) -> u32 {
         return 0;
     };
     let peer = peer_of(request);
-    let begun = if peer == 0 { 0 } else { attempt::begun(peer) };
-    if peer != 0 {
-        last_connection(pid, peer, begun);
+    let mut id = 0;
+    if peer != 0
+        && let Some(request) = identity::of(pid, worker, peer)
+    {
+        id = request.id;
+        last_connection(request);
     }
-    let reply = reply::watch_answer(pid, worker, request, peer, begun);
+    let reply = reply::watch_answer(pid, worker, request, id);
     emit::in_place(&UNKNOWN, Urgency::Now, |record| {
         record.header = emit::header::<Answer>(ANSWER, pid, task::now());
-        record.peer = peer;
-        record.begun = begun;
+        record.request = id;
         record.status = status as u16;
         record.reply = reply;
         client(request, &mut record.client);
@@ -114,6 +111,7 @@ pub fn client(request: u64, client: &mut Client) {
             client.address = sock::remote(sk);
         }
     }
+    host(request, client);
     let Some(buffer) = read::user::<u64>(request.wrapping_add(REQUEST_HEADER_IN)) else {
         return;
     };
@@ -125,6 +123,43 @@ pub fn client(request: u64, client: &mut Client) {
         client.parsed = position.wrapping_sub(start) as u32;
         // SAFETY: the helper checks the address itself.
         let _ = unsafe { bpf_probe_read_user_buf(start as *const u8, &mut client.head) };
+        first_header(request, start, client);
+    }
+}
+
+/// Before its first header is the request's line; pipelined requests share the buffer.
+#[inline(always)]
+fn first_header(request: u64, start: u64, client: &mut Client) {
+    let headers: u64 = read::user(request.wrapping_add(REQUEST_HEADERS)).unwrap_or(0);
+    let first: u64 = read::user(headers.wrapping_add(HEADER_KEY)).unwrap_or(0);
+    let line_end = first.wrapping_sub(start);
+    if headers == 0 || line_end > u64::from(client.parsed) {
+        return;
+    }
+    client.line_end = line_end as u32;
+    if line_end > HEAD_LEN as u64 {
+        let tail = first.wrapping_sub(TAIL_LEN as u64);
+        // SAFETY: the helper checks the address itself.
+        let _ = unsafe { bpf_probe_read_user_buf(tail as *const u8, &mut client.tail) };
+    }
+}
+
+#[inline(always)]
+fn host(request: u64, client: &mut Client) {
+    let Some(header) = read::user::<u64>(request.wrapping_add(REQUEST_HOST)) else {
+        return;
+    };
+    let value = header.wrapping_add(HEADER_VALUE);
+    if header == 0 {
+        return;
+    }
+    if let (Some(len), Some(text)) = (
+        read::user::<u64>(value),
+        read::user::<u64>(value.wrapping_add(8)),
+    ) {
+        client.host_len = len as u32;
+        // SAFETY: the helper checks the address itself.
+        let _ = unsafe { bpf_probe_read_user_buf(text as *const u8, &mut client.host) };
     }
 }
 

@@ -94,8 +94,7 @@ pub fn enter(sk: u64, pid: u32, worker: &Worker, peer: u64, start: u64, flags: u
     connection.socket = sk;
     connection.peer = peer;
     connection.start = start;
-    connection.begun = worker.begun;
-    connection.tries = worker.tries;
+    connection.request = worker.request;
     connection.netns = sock::netns(sk);
     connection.flags = flags | attempt::retry_flag(worker);
     if flags & FLAG_UNIX == 0 {
@@ -110,7 +109,7 @@ pub fn finish(sk: u64, connection: &mut Connection) {
         && let Some((pid, worker)) = task::worker()
         && pid == connection.header.pid
     {
-        reply::watch_peer(pid, worker, connection.peer, connection.begun);
+        reply::watch_peer(pid, worker, connection.peer, connection.request);
     }
     write(sk, connection);
     let _ = CONNECTIONS.remove(&sk);

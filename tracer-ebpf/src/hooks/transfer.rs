@@ -47,16 +47,14 @@ pub fn received(ctx: BtfTracePointContext) -> i32 {
     // A retry's success, and an answer that nginx passes on, have no other sign while the connection is kept alive.
     if connection.flags & FLAG_RETRY != 0 || matches!(connection.status, 502 | 504) {
         if let Some((pid, worker)) = task::worker() {
-            reply::watch_peer(pid, worker, connection.peer, connection.begun);
+            reply::watch_peer(pid, worker, connection.peer, connection.request);
         }
         emit::in_place(&UNKNOWN, Urgency::Whenever, |record| {
             record.header =
                 emit::header::<FirstByte>(FIRST_BYTE, connection.header.pid, connection.first_byte);
             record.socket = sk;
-            record.peer = connection.peer;
+            record.request = connection.request;
             record.start = connection.start;
-            record.begun = connection.begun;
-            record.tries = connection.tries;
             record.status = connection.status;
             record.address_len =
                 attempt::address(connection.peer, &mut record.address).unwrap_or(0);

@@ -7,7 +7,7 @@
 use std::{collections::HashMap, net::SocketAddr};
 
 use super::cells::{apply, difference, put, take, take_piece};
-use crate::event::{Connection, Peer, RouteLookup, Time, Upstream};
+use crate::event::{Connection, RequestId, RouteLookup, Time, Upstream};
 
 /// The columns, by their number in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,10 +16,8 @@ enum Column {
     Closed = 1,
     Worker,
     Socket,
-    PeerAddress,
-    Begun,
-    Tries,
     Start,
+    Request,
     LocalAddress,
     LocalPort,
     Remote,
@@ -99,7 +97,7 @@ pub(super) struct Writer {
     columns: [Vec<u8>; COLUMNS],
     /// Any cell of the column that is not 0.
     used: [bool; COLUMNS],
-    seen: [Seen; 4],
+    seen: [Seen; 3],
     names: Names,
     before: Before,
     count: usize,
@@ -110,7 +108,6 @@ pub(super) struct Writer {
 #[derive(Debug, Default, Clone, Copy)]
 struct Before {
     closed: u64,
-    begun: u32,
     port: u16,
 }
 
@@ -133,8 +130,7 @@ pub(super) fn fits(connection: &Connection) -> bool {
     let Connection {
         socket: _,
         worker: _,
-        peer,
-        tries: _,
+        request,
         start,
         closed,
         local,
@@ -191,6 +187,7 @@ pub(super) fn fits(connection: &Connection) -> bool {
     let all = times.into_iter().fold(
         start.0
             | closed.0
+            | request.map_or(0, |request| request.0)
             | idle.unwrap_or(0)
             | error.map_or(0, |(_, at)| at.0)
             | transfer_error.map_or(0, |(_, at)| at.0),
@@ -199,7 +196,6 @@ pub(super) fn fits(connection: &Connection) -> bool {
     drops.is_empty()
         && rst_sent.is_none()
         && icmp_sent.is_none()
-        && peer.is_none_or(|peer| peer.address != 0)
         && !local.as_ref().is_some_and(flow)
         && !matches!(remote, Upstream::Inet(address) if flow(address))
         && all < LIMIT
@@ -223,20 +219,11 @@ impl Writer {
         self.before.closed = closed;
         self.put_seen(0, Column::Worker, c.worker.into());
         self.put_seen(1, Column::Socket, c.socket);
-        self.put_seen(
-            2,
-            Column::PeerAddress,
-            c.peer.map_or(0, |peer| peer.address),
-        );
-        self.put_seen(3, Column::Netns, c.netns.into());
-        let begun = c.peer.map_or(self.before.begun, |peer| peer.begun);
-        self.put(
-            Column::Begun,
-            difference(begun.into(), self.before.begun.into()),
-        );
-        self.before.begun = begun;
-        self.put(Column::Tries, c.tries.into());
+        self.put_seen(2, Column::Netns, c.netns.into());
         self.put(Column::Start, difference(c.start.0, closed));
+        // A request's number is the time at which it was first met.
+        let request = c.request.map(|request| Time(request.0));
+        self.put(Column::Request, maybe(request, c.start.0));
         let local = c.local.map_or(0, |address| self.address(address));
         self.put(Column::LocalAddress, local);
         let port = c.local.map_or(self.before.port, |address| address.port());
@@ -378,7 +365,7 @@ pub(super) struct Reader {
     left: u64,
     /// Where the next cell of each column is, and where the column ends.
     columns: [(usize, usize); COLUMNS],
-    seen: [Vec<u64>; 4],
+    seen: [Vec<u64>; 3],
     upstreams: Vec<Option<Upstream>>,
     before: Before,
 }
@@ -426,12 +413,9 @@ impl Reader {
         self.before.closed = closed;
         let worker = self.seen(page, 0, Column::Worker)? as u32;
         let socket = self.seen(page, 1, Column::Socket)?;
-        let address = self.seen(page, 2, Column::PeerAddress)?;
-        let netns = self.seen(page, 3, Column::Netns)? as u32;
-        let begun = apply(self.before.begun.into(), self.cell(page, Column::Begun)?) as u32;
-        self.before.begun = begun;
-        let tries = self.cell(page, Column::Tries)? as u32;
+        let netns = self.seen(page, 2, Column::Netns)? as u32;
         let start = apply(closed, self.cell(page, Column::Start)?);
+        let request = time(self.cell(page, Column::Request)?, start);
         let local = self.cell(page, Column::LocalAddress)?;
         let port = apply(self.before.port.into(), self.cell(page, Column::LocalPort)?) as u16;
         self.before.port = port;
@@ -465,8 +449,7 @@ impl Reader {
         Some(Connection {
             socket,
             worker,
-            peer: (address != 0).then_some(Peer { address, begun }),
-            tries,
+            request: request.map(|request| RequestId(request.0)),
             start: Time(start),
             closed: Time(closed),
             local,

@@ -191,7 +191,7 @@ fn summary_of(case: &Case, attempt: &Attempt) -> AttemptVerdict {
         case,
         attempt: Some(attempt),
     };
-    let succeeded = matches!(attempt.course, Course::Succeeded);
+    let succeeded = case.masked && matches!(attempt.course, Course::Succeeded);
     AttemptVerdict {
         upstream: scene.upstream(),
         cause: (!succeeded).then(|| diagnose(&scene).0.id),

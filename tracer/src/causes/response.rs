@@ -151,10 +151,7 @@ fn by_rule(scene: &Scene<'_>, c: &Connection, format: &str, finding: Finding) ->
             .advise(format!("error_log at level error says which rule; the usual one is a header longer than {pass}_buffer_size (4k or 8k)")),
         _ => finding.advise("the backend's response header breaks the protocol: its code, or what it puts into headers"),
     };
-    finding.advise(format!(
-        "see the header: curl -sv -o /dev/null http://{}/",
-        to.trim_start_matches("unix:")
-    ))
+    finding.advise(format!("see the header: {}", wording::fetch(&to)))
 }
 
 fn truncated(scene: &Scene<'_>) -> Option<Finding> {
@@ -244,6 +241,6 @@ fn passed_through(scene: &Scene<'_>) -> Option<Finding> {
             .rests_on_complete_records(scene)
             .fact("beyond", "what the backend met is beyond this host's nginx")
             .advise(format!("look at {to}: it is a proxy itself, or says {status} for an error of its own; its log says why"))
-            .advise(format!("see: curl -sv -o /dev/null http://{}/", to.trim_start_matches("unix:"))),
+            .advise(format!("see: {}", wording::fetch(&to))),
     )
 }

@@ -22,6 +22,14 @@ pub(super) fn duration(nanoseconds: u64) -> String {
     }
 }
 
+/// The command that asks an upstream as nginx does.
+pub(super) fn fetch(upstream: &str) -> String {
+    match upstream.strip_prefix("unix:") {
+        Some(path) => format!("curl -sv -o /dev/null --unix-socket {path} http://localhost/"),
+        None => format!("curl -sv -o /dev/null http://{upstream}/"),
+    }
+}
+
 /// `1 SYN`, `3 SYNs`.
 pub(super) fn count(number: impl Into<u64>, one: &str) -> String {
     let number = number.into();

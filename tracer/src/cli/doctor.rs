@@ -122,6 +122,12 @@ fn describe(out: &mut impl Write, master: &Master) -> Result<()> {
             "    errno can not be found in its libc: connect() failures need error_log at `error`"
         )?;
     }
+    if nginx::requests_offset(&master.exe_access).is_none() {
+        writeln!(
+            out,
+            "    where it counts requests can not be found: those of one client within one millisecond may be taken for one"
+        )?;
+    }
     let logs: Vec<String> = master
         .workers
         .first()

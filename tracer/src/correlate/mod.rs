@@ -1,7 +1,7 @@
 //! From the stream of events to cases. Pure: no clock, no I/O; the same events give the same cases.
 //!
-//! A request is what one `ngx_peer_connection_t` served: its attempts are joined by that object and by socket, never
-//! by address or time. The error answer, made on the same thread after the last attempt was closed, ends it; without
+//! A request has a number, which the kernel side gives it (tracer-ebpf, `identity.rs`): what belongs to it is joined by
+//! that, never by address or time. The error answer, made on the same thread after the last attempt was closed, ends it; without
 //! one it ends when its last attempt has served it for a moment.
 
 mod around;
@@ -23,8 +23,8 @@ use self::{
     request::Request,
 };
 use crate::event::{
-    Answer, Connection, Event, Failure, FirstByte, LogCall, Peer, Question, Reply, Retry, Time,
-    fact::Worker,
+    Answer, Connection, Event, Failure, FirstByte, LogCall, Question, Reply, RequestId, Retry,
+    Time, fact::Worker,
 };
 
 /// A case waits no longer than this for the host's answers (nanoseconds).
@@ -51,9 +51,9 @@ pub struct Outcome {
 #[derive(Debug, Default)]
 pub struct Correlator {
     workers: HashMap<u32, Worker>,
-    requests: HashMap<(u32, Peer), Request>,
+    requests: HashMap<(u32, RequestId), Request>,
     /// Requests that were served, or whose last attempt failed, in order of that time.
-    settling: VecDeque<(Time, u32, Peer)>,
+    settling: VecDeque<(Time, u32, RequestId)>,
     open: VecDeque<OpenCase>,
     replies: Replies,
     host: HostMemory,
@@ -72,11 +72,11 @@ impl Correlator {
         match event {
             Event::Failure(failure) => self.failure(failure, &mut out),
             Event::Connection(connection) => self.connection(connection, &mut out),
-            Event::FirstByte(first) => self.first_byte(&first, &mut out),
+            Event::FirstByte(first) => self.first_byte(&first),
             Event::Answer(answer) => self.answer(&answer, &mut out),
             Event::Reply(reply) => self.reply(&reply, &mut out),
-            Event::LogCall(call) => self.log_call(call, &mut out),
-            Event::Retry(retry) => self.retry(&retry, &mut out),
+            Event::LogCall(call) => self.log_call(call),
+            Event::Retry(retry) => self.retry(&retry),
             Event::Retransmit(retransmit) => out.questions.extend(self.host.ask(
                 host::listener(retransmit.worker, retransmit.remote),
                 retransmit.at,
@@ -131,22 +131,23 @@ impl Correlator {
     }
 
     fn failure(&mut self, failure: Failure, out: &mut Outcome) {
-        let (worker, peer, at, tries) = (failure.worker, failure.peer, failure.at, failure.tries);
+        let (worker, request, at) = (failure.worker, failure.request, failure.at);
         for question in host::about_failure(&failure) {
             out.questions.extend(self.host.ask(question, at));
         }
         out.questions
             .extend(self.host.ask(Question::Log { worker }, at));
         let attempt = Attempt::failed_at_once(failure);
-        self.request_tried(worker, peer, at, tries, &attempt, out)
-            .add(attempt, tries);
-        self.settling.push_back((at, worker, peer));
+        self.request(worker, request, at).add(attempt);
+        self.settling.push_back((at, worker, request));
     }
 
     fn connection(&mut self, connection: Box<Connection>, out: &mut Outcome) {
         // Opened before attaching and not used since, or of another kind than an upstream's.
-        let Some(peer) = connection.peer else { return };
-        let (worker, at, tries) = (connection.worker, connection.closed, connection.tries);
+        let Some(request) = connection.request else {
+            return;
+        };
+        let (worker, at) = (connection.worker, connection.closed);
         if connection.first_byte.is_none() {
             for question in host::about_connection(&connection) {
                 out.questions.extend(self.host.ask(question, at));
@@ -155,61 +156,40 @@ impl Correlator {
                 .extend(self.host.ask(Question::Log { worker }, at));
         }
         let attempt = Attempt::connection(connection);
-        self.request_tried(worker, peer, at, tries, &attempt, out)
-            .add(attempt, tries);
-        self.settling.push_back((at, worker, peer));
+        self.request(worker, request, at).add(attempt);
+        self.settling.push_back((at, worker, request));
     }
 
-    fn first_byte(&mut self, first: &FirstByte, out: &mut Outcome) {
-        let before = self.requests.get(&(first.worker, first.peer));
-        let attempt = Attempt::succeeded(first, before.and_then(|request| request.attempts.last()));
-        let request = self.request_tried(
-            first.worker,
-            first.peer,
-            first.at,
-            first.tries,
-            &attempt,
-            out,
-        );
+    fn first_byte(&mut self, first: &FirstByte) {
+        let (worker, at) = (first.worker, first.at);
+        let request = self.request(worker, first.request, at);
+        let attempt = Attempt::succeeded(first, request.attempts.last());
         request.serve(attempt, first);
         if request.ticket.is_none()
-            && let Some(client_request) = first.request
+            && let Some(client_request) = first.client_request
         {
-            let ticket = self
-                .replies
-                .expect_more(first.worker, client_request, first.at);
-            self.request(first.worker, first.peer, first.at).ticket = ticket;
+            let ticket = self.replies.expect_more(worker, client_request, at);
+            self.request(worker, first.request, at).ticket = ticket;
         }
-        self.settling
-            .push_back((first.at, first.worker, first.peer));
+        self.settling.push_back((at, worker, first.request));
     }
 
-    fn retry(&mut self, retry: &Retry, out: &mut Outcome) {
-        let is_over = |request: &Request| request.is_over(retry.tries, None);
-        self.end_if(retry.worker, retry.peer, retry.at, out, is_over);
-        self.request(retry.worker, retry.peer, retry.at).is_trying = true;
+    fn retry(&mut self, retry: &Retry) {
+        self.request(retry.worker, retry.request, retry.at)
+            .is_trying = true;
     }
 
-    fn log_call(&mut self, call: LogCall, out: &mut Outcome) {
-        let Some(peer) = call.peer else { return };
-        let is_over = |request: &Request| {
-            request.is_of_another(call.connection) || request.is_over(call.tries, None)
-        };
-        self.end_if(call.worker, peer, call.at, out, is_over);
-        self.request(call.worker, peer, call.at).log(call);
+    fn log_call(&mut self, call: LogCall) {
+        if let Some(request) = call.request {
+            self.request(call.worker, request, call.at).log(call);
+        }
     }
 
     fn answer(&mut self, answer: &Answer, out: &mut Outcome) {
-        let mut request = Request::default();
-        if let Some(peer) = answer.peer {
-            let connection = answer.connection.unwrap_or(0);
-            let is_over = |request: &Request| request.is_of_another(connection);
-            self.end_if(answer.worker, peer, answer.at, out, is_over);
-            request = self
-                .requests
-                .remove(&(answer.worker, peer))
-                .unwrap_or_default();
-        }
+        let mut request = answer
+            .request
+            .and_then(|request| self.requests.remove(&(answer.worker, request)))
+            .unwrap_or_default();
         if answer.status == 500 && request.attempts.is_empty() {
             let worker = answer.worker;
             out.questions
@@ -230,16 +210,21 @@ impl Correlator {
     /// a cache.
     fn reply(&mut self, reply: &Reply, out: &mut Outcome) {
         let (worker, at) = (reply.worker, reply.at);
-        let is_known = self
-            .replies
-            .replied(worker, reply.request, reply.status, &mut out.cases);
-        let (false, Some(peer), Some(status)) = (is_known, reply.peer, reply.status) else {
+        let is_known =
+            self.replies
+                .replied(worker, reply.client_request, reply.status, &mut out.cases);
+        let (false, Some(request), Some(status)) = (is_known, reply.request, reply.status) else {
             return;
         };
         // From a cache it is sent before the connection that failed is closed.
-        self.request(worker, peer, at).reply = Some((status, at));
-        self.end_if(worker, peer, at, out, Request::is_given_up);
-        self.settling.push_back((at, worker, peer));
+        self.request(worker, request, at).reply = Some((status, at));
+        let key = (worker, request);
+        if self.requests.get(&key).is_some_and(Request::is_given_up)
+            && let Some(over) = self.requests.remove(&key)
+        {
+            self.over(worker, over, at, out);
+        }
+        self.settling.push_back((at, worker, request));
     }
 
     fn open(&mut self, case: OpenCase) {
@@ -272,18 +257,18 @@ impl Correlator {
 
     /// Requests that were served some time ago, and sessions of `stream {}` whose last attempt failed then.
     fn settle(&mut self, now: Time, out: &mut Outcome) {
-        while let Some(&(at, worker, peer)) = self.settling.front() {
+        while let Some(&(at, worker, id)) = self.settling.front() {
             if now.since(at) < SETTLED {
                 break;
             }
             self.settling.pop_front();
-            let Some(request) = self.requests.get(&(worker, peer)) else {
+            let Some(request) = self.requests.get(&(worker, id)) else {
                 continue;
             };
             if request.heard > at || !request.is_settled() {
                 continue;
             }
-            if let Some(request) = self.requests.remove(&(worker, peer)) {
+            if let Some(request) = self.requests.remove(&(worker, id)) {
                 self.over(worker, request, now, out);
             }
         }
@@ -323,42 +308,9 @@ impl Correlator {
         self.open = waiting;
     }
 
-    /// The request.
-    fn request(&mut self, worker: u32, peer: Peer, at: Time) -> &mut Request {
-        let request = self.requests.entry((worker, peer)).or_default();
+    fn request(&mut self, worker: u32, request: RequestId, at: Time) -> &mut Request {
+        let request = self.requests.entry((worker, request)).or_default();
         request.heard = at;
         request
-    }
-
-    /// The request of an attempt; a new one if the peer object was recycled, which ends the old one.
-    fn request_tried(
-        &mut self,
-        worker: u32,
-        peer: Peer,
-        at: Time,
-        tries: u32,
-        attempt: &Attempt,
-        out: &mut Outcome,
-    ) -> &mut Request {
-        let is_over = |request: &Request| request.is_over(tries, Some(attempt));
-        self.end_if(worker, peer, at, out, is_over);
-        self.request(worker, peer, at)
-    }
-
-    /// Ends what the peer object stood for, if it was recycled since.
-    fn end_if(
-        &mut self,
-        worker: u32,
-        peer: Peer,
-        at: Time,
-        out: &mut Outcome,
-        is_over: impl FnOnce(&Request) -> bool,
-    ) {
-        let key = (worker, peer);
-        if self.requests.get(&key).is_some_and(is_over)
-            && let Some(over) = self.requests.remove(&key)
-        {
-            self.over(worker, over, at, out);
-        }
     }
 }

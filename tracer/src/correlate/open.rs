@@ -146,7 +146,7 @@ impl OpenCase {
             has_upstream: self
                 .answer
                 .as_ref()
-                .is_none_or(|answer| answer.peer.is_some()),
+                .is_none_or(|answer| answer.request.is_some()),
             attempts: self.request.attempts,
             log_calls: self.request.log_calls,
             earlier: Vec::new(),

@@ -1,17 +1,12 @@
 //! A request under way: its attempts so far.
 
-use super::replies::Ticket;
-use super::{Attempt, Course};
-use crate::event::{FirstByte, LogCall, Time, Upstream};
+use super::{Attempt, Course, replies::Ticket};
+use crate::event::{FirstByte, LogCall, Time};
 
 /// Log calls kept a request.
 const LOG_CALLS: usize = 32;
 /// Attempts kept a request; `proxy_next_upstream_tries` is rarely above a handful.
 const ATTEMPTS: usize = 64;
-/// Statuses that `proxy_next_upstream` can name.
-const RETRIED: [u16; 7] = [403, 404, 429, 500, 502, 503, 504];
-/// `NGX_BUSY`: nginx chose no peer, which uses up no try.
-const BUSY: i32 = -3;
 
 /// What is known of a request before it is over.
 #[derive(Debug, Default)]
@@ -30,65 +25,19 @@ pub(super) struct Request {
     pub(super) reply: Option<(u16, Time)>,
     /// Of its client's request, which is told once its client was answered.
     pub(super) ticket: Option<Ticket>,
-    /// `pc->tries` at the last attempt.
-    tries: Option<u32>,
 }
 
 impl Request {
-    /// Does what happens with so many tries left belong to another request, which in the same millisecond uses the
-    /// same recycled peer object? Within one request the tries fall, or stay after a stale kept-alive connection; and
-    /// while a connection serves it no other attempt begins.
-    pub(super) fn is_over(&self, tries: u32, attempt: Option<&Attempt>) -> bool {
-        let Some(last) = self.tries else { return false };
-        if let Some((serving, _)) = &self.serving {
-            let is_later = attempt.is_some_and(|attempt| attempt.start > serving.end);
-            return tries > last || is_later;
-        }
-        let last_attempt = self.attempts.last();
-        if last_attempt
-            .is_some_and(|last| last.is_final() && !(attempt.is_none() && last.is_unix()))
-            && !self.is_same(attempt)
-        {
-            return true;
-        }
-        let is_stale = last_attempt.is_some_and(|attempt| attempt.reused);
-        let is_another = match attempt {
-            Some(_) => !self.is_same(attempt),
-            // nginx logs before it closes the socket, which is when a record is written; a unix socket's is written
-            // when its end is read.
-            None => !self.attempts.last().is_some_and(Attempt::is_unix),
-        };
-        tries > last || (tries == last && !is_stale && is_another)
-    }
-
     /// A record written while a connection was open, and the one at its end, are of one attempt.
-    fn is_same(&self, attempt: Option<&Attempt>) -> bool {
+    fn is_same(&self, attempt: &Attempt) -> bool {
         let last = self.attempts.last().and_then(Attempt::socket);
-        last.is_some() && attempt.and_then(Attempt::socket) == last
+        last.is_some() && attempt.socket() == last
     }
 
-    /// Did another client's connection log for it? 0 is no connection number.
-    pub(super) fn is_of_another(&self, connection: u64) -> bool {
-        let served = self.first_byte.as_ref().and_then(|first| first.connection);
-        let mut known = self
-            .log_calls
-            .iter()
-            .map(|call| call.connection)
-            .chain(served);
-        connection != 0
-            && known
-                .find(|&number| number != 0)
-                .is_some_and(|number| number != connection)
-    }
-
-    pub(super) fn add(&mut self, attempt: Attempt, tries: u32) {
-        let busy = matches!(&attempt.course, Course::FailedAtOnce(failure) if failure.code == BUSY);
-        if !busy {
-            self.tries = Some(tries);
-        }
+    pub(super) fn add(&mut self, attempt: Attempt) {
         self.serving = None;
         self.is_trying = false;
-        if self.is_same(Some(&attempt)) {
+        if self.is_same(&attempt) {
             self.attempts.pop();
         }
         if self.attempts.len() < ATTEMPTS {
@@ -98,7 +47,6 @@ impl Request {
 
     /// A response begins.
     pub(super) fn serve(&mut self, attempt: Attempt, first: &FirstByte) {
-        self.tries = Some(first.tries);
         self.is_trying = false;
         self.serving = Some((attempt, first.status));
         self.first_byte = Some(first.clone());
@@ -206,23 +154,6 @@ impl Attempt {
             }
             _ => None,
         }
-    }
-
-    /// Did it get a response that no `proxy_next_upstream` takes for a failure? Then no other attempt follows.
-    fn is_final(&self) -> bool {
-        match &self.course {
-            Course::Connection(connection) if !connection.open => {
-                connection.first_byte.is_some()
-                    && connection
-                        .status
-                        .is_some_and(|status| !RETRIED.contains(&status))
-            }
-            _ => false,
-        }
-    }
-
-    fn is_unix(&self) -> bool {
-        matches!(&self.course, Course::Connection(connection) if matches!(connection.remote, Upstream::Unix(_)))
     }
 
     /// Did a response begin?

@@ -10,14 +10,15 @@ use thiserror::Error;
 use tracer_ebpf::abi::{
     ANSWER, ANSWERED, COMM_LEN, CONNECTION, DEATH, DNS, DROP_SLOTS, EXITED, FAILED, FAILURE,
     FIRST_BYTE, FLAG_OPEN, FLAG_RST_IN_SYN_SENT, FLAG_TLS_DATA, FLAG_UNIX, FLOW_RESERVED, FORKED,
-    FORMAT_LEN, HEAD_LEN, IS_TRUNCATED, LOG_CALL, LOG_CALL_STREAM, PEER_CLOSED, PROCESS,
-    QUESTION_LEN, REPLY, RETRANSMIT, RETRY, SOCKADDR_LEN, TEXT_LEN, WATCHED,
+    FORMAT_LEN, HEAD_LEN, HOST_LEN, IS_TRUNCATED, LOG_CALL, LOG_CALL_STREAM, PEER_CLOSED, PROCESS,
+    QUESTION_LEN, REPLY, RETRANSMIT, RETRY, SOCKADDR_LEN, TAIL_LEN, TEXT_LEN, WATCHED,
 };
 
+use super::head::Pieces;
 use super::{
     Answer, ClientRequest, Connection, Death, Dns, DnsStep, Drop, Event, Failure, FirstByte,
-    LogCall, Peer, PeerClosed, Process, ProcessKind, Reply, RequestHead, Retransmit, Retry,
-    RouteLookup, RstSent, Signal, Time, Upstream,
+    LogCall, PeerClosed, Process, ProcessKind, Reply, RequestHead, RequestId, Retransmit, Retry,
+    RouteLookup, RstSent, Signal, Time, Unread, Upstream,
 };
 use crate::kernel::Reasons;
 
@@ -97,8 +98,7 @@ pub fn record(bytes: &[u8], reasons: &Reasons) -> Result<Event, DecodeError> {
         RETRY => Event::Retry(Retry {
             at: header.at,
             worker: header.pid,
-            peer: peer(buf.get_u64_ne(), buf.get_u32_ne()).unwrap_or_default(),
-            tries: buf.get_u32_ne(),
+            request: RequestId(buf.get_u64_ne()),
         }),
         _ => Event::Process(process(&header, buf)),
     })
@@ -113,8 +113,7 @@ struct Head {
 
 fn failure(header: &Head, mut buf: &[u8]) -> Failure {
     let start = Time(buf.get_u64_ne());
-    let peer = peer(buf.get_u64_ne(), buf.get_u32_ne()).unwrap_or_default();
-    let tries = buf.get_u32_ne();
+    let request = RequestId(buf.get_u64_ne());
     let code = buf.get_i32_ne();
     let errno = buf.get_u32_ne();
     let routes = routes(&mut buf);
@@ -128,8 +127,7 @@ fn failure(header: &Head, mut buf: &[u8]) -> Failure {
         start,
         at: header.at,
         worker: header.pid,
-        peer,
-        tries,
+        request,
         // Where nginx chose no peer, the address is that of an earlier attempt.
         upstream: if has_address && code != NGX_BUSY {
             sockaddr(address)
@@ -149,7 +147,7 @@ fn failure(header: &Head, mut buf: &[u8]) -> Failure {
 
 fn connection(header: &Head, mut buf: &[u8], reasons: &Reasons) -> Connection {
     let socket = buf.get_u64_ne();
-    let peer_address = buf.get_u64_ne();
+    buf.advance(size_of::<u64>()); // the peer object
     let start = Time(buf.get_u64_ne());
     let established = some(buf.get_u64_ne());
     let first_byte = some(buf.get_u64_ne());
@@ -160,8 +158,7 @@ fn connection(header: &Head, mut buf: &[u8], reasons: &Reasons) -> Connection {
     let reused_at = some(buf.get_u64_ne());
     let bytes_received = buf.get_u64_ne();
     let bytes_sent = buf.get_u64_ne();
-    let peer = peer(peer_address, buf.get_u32_ne());
-    let tries = buf.get_u32_ne();
+    let request = request(buf.get_u64_ne());
     let error = buf.get_u32_ne();
     let netns = buf.get_u32_ne();
     let last_sent = some(buf.get_u64_ne());
@@ -199,8 +196,7 @@ fn connection(header: &Head, mut buf: &[u8], reasons: &Reasons) -> Connection {
     Connection {
         socket,
         worker: header.pid,
-        peer,
-        tries,
+        request,
         start,
         closed: header.at,
         local: (local.port() != 0).then_some(local),
@@ -275,143 +271,138 @@ fn retransmit(header: &Head, mut buf: &[u8]) -> Retransmit {
 
 fn first_byte(header: &Head, mut buf: &[u8]) -> FirstByte {
     let socket = buf.get_u64_ne();
-    let address = buf.get_u64_ne();
+    let request = RequestId(buf.get_u64_ne());
     let start = Time(buf.get_u64_ne());
-    let peer = peer(address, buf.get_u32_ne()).unwrap_or_default();
-    let tries = buf.get_u32_ne();
     let status = buf.get_u16_ne();
     buf.advance(2);
     let address_len = buf.get_u32_ne() as usize;
     let remote = sockaddr(&buf[..SOCKADDR_LEN.min(address_len)]);
     buf.advance(SOCKADDR_LEN);
-    let request = buf.get_u64_ne();
-    let connection = buf.get_u64_ne();
-    let client = endpoint(&mut buf);
-    buf.advance(2);
-    let parsed = buf.get_u32_ne() as usize;
-    let head = request_head(&buf[..HEAD_LEN], parsed);
+    let client = client(buf);
     let status = (status != 0).then_some(status);
     FirstByte {
         at: header.at,
         worker: header.pid,
         socket,
-        peer,
-        tries,
+        request,
         remote,
         status,
         start,
-        connection: (connection != 0).then_some(connection),
-        client: (client.port() != 0).then_some(client),
-        head,
-        request: client_request(request, connection),
+        connection: client.connection,
+        client: client.address,
+        head: client.head,
+        client_request: client.request,
     }
 }
 
 fn answer(header: &Head, mut buf: &[u8]) -> Answer {
-    let address = buf.get_u64_ne();
-    let peer = peer(address, buf.get_u32_ne());
+    let request = request(buf.get_u64_ne());
     let status = buf.get_u16_ne();
     let reply = buf.get_u16_ne();
-    let request = buf.get_u64_ne();
-    let connection = buf.get_u64_ne();
-    let client = endpoint(&mut buf);
-    buf.advance(2);
-    let parsed = buf.get_u32_ne() as usize;
-    let head = request_head(&buf[..HEAD_LEN], parsed);
+    buf.advance(4);
+    let client = client(buf);
     Answer {
         at: header.at,
         worker: header.pid,
         status,
-        peer,
-        client: (client.port() != 0).then_some(client),
-        connection: (connection != 0).then_some(connection),
-        head,
+        request,
+        client: client.address,
+        connection: client.connection,
+        head: client.head,
         client_status: (reply > WATCHED).then_some(reply),
-        watched: client_request(request, connection).filter(|_| reply == WATCHED),
+        watched: client.request.filter(|_| reply == WATCHED),
     }
 }
 
 fn reply(header: &Head, mut buf: &[u8]) -> Reply {
     let address = buf.get_u64_ne();
     let connection = buf.get_u64_ne();
-    let peer = peer(buf.get_u64_ne(), buf.get_u32_ne());
+    let request = request(buf.get_u64_ne());
     let status = buf.get_u16_ne();
     Reply {
         at: header.at,
         worker: header.pid,
-        request: ClientRequest {
+        client_request: ClientRequest {
             address,
             connection,
         },
-        peer,
+        request,
         status: (status != 0).then_some(status),
     }
 }
 
-fn client_request(address: u64, connection: u64) -> Option<ClientRequest> {
-    (address != 0).then_some(ClientRequest {
-        address,
-        connection,
-    })
+/// An `abi::Client`: whose request it is and what it asks.
+struct Client {
+    request: Option<ClientRequest>,
+    /// nginx's number of its connection.
+    connection: Option<u64>,
+    address: Option<SocketAddr>,
+    head: Option<RequestHead>,
 }
 
-/// The request line, and the `Host`, from the beginning of an HTTP/1 request; `None` if that is not what it is, or if
-/// more than its header was parsed from there: then the buffer began with another request (pipelining), or a body.
-fn request_head(bytes: &[u8], parsed: usize) -> Option<RequestHead> {
-    let header = bytes.windows(4).position(|end| end == b"\r\n\r\n");
-    if header.is_some_and(|at| at + 4 != parsed) {
-        return None;
+fn client(mut buf: &[u8]) -> Client {
+    let request = buf.get_u64_ne();
+    let connection = buf.get_u64_ne();
+    let address = endpoint(&mut buf);
+    buf.advance(2);
+    let parsed = buf.get_u32_ne() as usize;
+    let line_end = buf.get_u32_ne() as usize;
+    let host_len = buf.get_u32_ne() as usize;
+    let (head, buf) = buf.split_at(HEAD_LEN);
+    let (tail, buf) = buf.split_at(TAIL_LEN);
+    let pieces = Pieces {
+        head,
+        parsed,
+        line_end,
+        tail,
+        host: (&buf[..HOST_LEN], host_len),
+    };
+    Client {
+        request: (request != 0).then_some(ClientRequest {
+            address: request,
+            connection,
+        }),
+        connection: (connection != 0).then_some(connection),
+        address: (address.port() != 0).then_some(address),
+        head: pieces.request(),
     }
-    let mut lines = bytes.split(|&byte| byte == b'\n');
-    let line = lines.next()?;
-    // A line longer than what was kept is shown as far as it goes.
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let method = line.split(|&byte| byte == b' ').next()?;
-    let is_method =
-        !method.is_empty() && method.len() <= 20 && method.iter().all(u8::is_ascii_uppercase);
-    if !is_method || line.len() <= method.len() {
-        return None;
-    }
-    let host = lines.find_map(|line| {
-        let (name, value) = line.split_at_checked(5)?;
-        let is_host = name.eq_ignore_ascii_case(b"host:") && value.ends_with(b"\r");
-        is_host.then(|| lossy(value.trim_ascii()))
-    });
-    Some(RequestHead {
-        line: lossy(line),
-        host,
-    })
 }
 
 fn log_call(header: &Head, mut buf: &[u8]) -> LogCall {
-    let address = buf.get_u64_ne();
+    let request = request(buf.get_u64_ne());
     let connection = buf.get_u64_ne();
-    let peer = peer(address, buf.get_u32_ne());
-    let tries = buf.get_u32_ne();
     let errno = buf.get_u32_ne();
     let level = buf.get_u32_ne();
     let format = until_nul(&buf[..FORMAT_LEN]);
     buf.advance(FORMAT_LEN);
+    let format_at = buf.get_u64_ne();
     let text_len = buf.get_u32_ne() as usize;
     let state = buf.get_u32_ne();
     let text = (text_len != 0).then(|| lossy(&buf[..TEXT_LEN.min(text_len)]));
-    let is_resolver = format.starts_with("%V could not");
-    LogCall {
+    let mut call = LogCall {
         at: header.at,
         worker: header.pid,
         level: (level & 0xff) as u8,
         errno,
         connection,
-        peer,
-        tries,
+        request,
         stream: level & LOG_CALL_STREAM != 0,
-        resolved: text
-            .clone()
-            .filter(|_| is_resolver)
-            .map(|name| (name, state)),
-        text: text.filter(|_| !is_resolver),
-        format,
+        format: String::new(),
+        text: None,
+        resolved: None,
+        unread: None,
+    };
+    let unread = Unread {
+        address: format_at,
+        text,
+        state,
+    };
+    if format.is_empty() {
+        call.unread = Some(unread);
+    } else {
+        call.read(format, unread);
     }
+    call
 }
 
 fn peer_closed(header: &Head, mut buf: &[u8], reasons: &Reasons) -> PeerClosed {
@@ -519,7 +510,7 @@ fn until_nul(bytes: &[u8]) -> String {
     lossy(bytes.split(|&byte| byte == 0).next().unwrap_or_default())
 }
 
-fn lossy(bytes: &[u8]) -> String {
+pub(super) fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
@@ -539,8 +530,8 @@ fn process(header: &Head, mut buf: &[u8]) -> Process {
     }
 }
 
-fn peer(address: u64, begun: u32) -> Option<Peer> {
-    (address != 0).then_some(Peer { address, begun })
+fn request(id: u64) -> Option<RequestId> {
+    (id != 0).then_some(RequestId(id))
 }
 
 fn some(time: u64) -> Option<Time> {

@@ -6,16 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{Time, Upstream};
 
-/// What names a request within its worker: all tries of one request share it.
+/// What names a request within its worker, from its turn to its upstream on: no other request of that worker has it.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
-pub struct Peer {
-    /// The address of nginx's `ngx_peer_connection_t` in the worker; nginx recycles it.
-    pub address: u64,
-    /// `pc->start_time`: when the request turned to its upstream, in nginx's own milliseconds (low half).
-    pub begun: u32,
-}
+pub struct RequestId(pub u64);
 
 /// What names a client's request within its worker, subrequests apart, while it lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -33,10 +28,10 @@ pub struct Reply {
     pub at: Time,
     /// The worker.
     pub worker: u32,
-    /// The request.
-    pub request: ClientRequest,
-    /// The peer object of its last failure; `None` where that has no upstream.
-    pub peer: Option<Peer>,
+    /// The client's request.
+    pub client_request: ClientRequest,
+    /// The one whose attempt failed last; `None` where that has no upstream.
+    pub request: Option<RequestId>,
     /// `r->headers_out.status`; `None`: the client was gone.
     pub status: Option<u16>,
 }
@@ -50,10 +45,8 @@ pub struct Failure {
     pub at: Time,
     /// The worker.
     pub worker: u32,
-    /// The request's peer object.
-    pub peer: Peer,
-    /// `pc->tries` left at the call: falls from try to try, but stays after a stale kept-alive connection.
-    pub tries: u32,
+    /// The request.
+    pub request: RequestId,
     /// Where to; `None` if nginx chose no peer (`no live upstreams`).
     pub upstream: Option<Upstream>,
     /// The source address from `proxy_bind`, if one was set.
@@ -87,9 +80,7 @@ pub struct Connection {
     /// The worker.
     pub worker: u32,
     /// The request it served last; `None` unknown (opened before attaching, not used since).
-    pub peer: Option<Peer>,
-    /// `pc->tries` left at the call, see [`Failure::tries`].
-    pub tries: u32,
+    pub request: Option<RequestId>,
     /// `connect()` began; 0 if that was before attaching.
     pub start: Time,
     /// When the worker closed it.
@@ -193,8 +184,8 @@ pub struct Answer {
     pub worker: u32,
     /// The status.
     pub status: u16,
-    /// The request's peer object; `None` where the request has no upstream (`return 502`).
-    pub peer: Option<Peer>,
+    /// The request; `None` where it has no upstream (`return 502`).
+    pub request: Option<RequestId>,
     /// The client's address, from its socket.
     pub client: Option<SocketAddr>,
     /// nginx's connection number.
@@ -229,19 +220,43 @@ pub struct LogCall {
     pub errno: u32,
     /// nginx's connection number, 0 for none.
     pub connection: u64,
-    /// The request's peer object, where the call belongs to a request with an upstream.
-    pub peer: Option<Peer>,
-    /// `pc->tries` left, see [`Failure::tries`].
-    pub tries: u32,
+    /// The request, where the call belongs to one with an upstream.
+    pub request: Option<RequestId>,
     /// It belongs to a `stream {}` session, not to an HTTP request.
     pub stream: bool,
     /// The format string, which names the place in nginx's source: `connect() failed`, `bind(%V) failed`.
     pub format: String,
+    /// Where the format string lies in the worker, if the kernel side could not read it: nobody had used its page yet.
+    #[serde(skip)]
+    pub unread: Option<Unread>,
     /// The text that stands for the format where that is only `%*s` (OpenSSL's errors); the name in `no resolver defined
     /// to resolve %V`.
     pub text: Option<String>,
     /// For `%V could not be resolved (%i: %s)`: the name, and the resolver's state (an rcode, or 110).
     pub resolved: Option<(String, u32)>,
+}
+
+/// Of a log call whose format is not read yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unread {
+    /// Where the format lies in the worker.
+    pub address: u64,
+    /// What the first arguments are, read as a text.
+    pub text: Option<String>,
+    /// The second argument.
+    pub state: u32,
+}
+
+impl LogCall {
+    /// Takes the format, which says what the arguments mean.
+    pub fn read(&mut self, format: String, arguments: Unread) {
+        if format.starts_with("%*s") || format.starts_with("no resolver defined") {
+            self.text = arguments.text;
+        } else if format.starts_with("%V could not be resolved") {
+            self.resolved = arguments.text.map(|name| (name, arguments.state));
+        }
+        self.format = format;
+    }
 }
 
 /// A further attempt of a request began; its own record comes at its end.
@@ -251,10 +266,8 @@ pub struct Retry {
     pub at: Time,
     /// The worker.
     pub worker: u32,
-    /// The request's peer object.
-    pub peer: Peer,
-    /// `pc->tries` left at the call, see [`Failure::tries`].
-    pub tries: u32,
+    /// The request.
+    pub request: RequestId,
 }
 
 /// `tcp:tcp_retransmit_skb` in `SYN_SENT`.
@@ -281,10 +294,8 @@ pub struct FirstByte {
     pub worker: u32,
     /// The socket.
     pub socket: u64,
-    /// The request's peer object.
-    pub peer: Peer,
-    /// `pc->tries` left at the call, see [`Failure::tries`].
-    pub tries: u32,
+    /// The request.
+    pub request: RequestId,
     /// The upstream, where nginx's memory told it.
     pub remote: Option<Upstream>,
     /// The HTTP/1 status, where it could be read.
@@ -298,7 +309,7 @@ pub struct FirstByte {
     /// What was asked.
     pub head: Option<RequestHead>,
     /// The client's request, where known.
-    pub request: Option<ClientRequest>,
+    pub client_request: Option<ClientRequest>,
 }
 
 /// An nginx process came, changed or went.

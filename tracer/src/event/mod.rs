@@ -5,6 +5,7 @@
 
 pub mod decode;
 pub mod fact;
+mod head;
 pub mod kernel;
 pub mod log;
 mod time;
@@ -14,8 +15,8 @@ pub use self::{
     fact::{Fact, Question},
     kernel::{
         Answer, ClientRequest, Connection, Death, Dns, DnsStep, Drop, Failure, FirstByte, Icmp,
-        LogCall, Peer, PeerClosed, Process, ProcessKind, Reply, RequestHead, Retransmit, Retry,
-        RouteLookup, RstSent, Signal,
+        LogCall, PeerClosed, Process, ProcessKind, Reply, RequestHead, RequestId, Retransmit,
+        Retry, RouteLookup, RstSent, Signal, Unread,
     },
     log::LogLine,
     time::{Clock, Time},

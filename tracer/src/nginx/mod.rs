@@ -6,6 +6,7 @@
 mod binary;
 mod discover;
 mod errno;
+mod layout;
 mod log_file;
 pub mod log_line;
 mod logs;
@@ -17,8 +18,8 @@ pub use self::{
     binary::{Binaries, Binary, ExeId},
     discover::{Kind, Master, Process, inspect, scan},
     errno::errno_offset,
+    layout::{layout, requests_offset},
     logs::{LogTail, appended},
-    status::status_offset,
     symbols::offsets,
     worker::identity,
 };

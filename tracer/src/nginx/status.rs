@@ -17,7 +17,7 @@ const LIMIT: u16 = 4096;
 
 /// The offset of `headers_out.status` in the requests of the nginx at a path; `None` where it cannot be told.
 #[must_use]
-pub fn status_offset(exe: &Path) -> Option<u16> {
+pub(super) fn status_offset(exe: &Path) -> Option<u16> {
     if !cfg!(target_arch = "x86_64") {
         return None;
     }

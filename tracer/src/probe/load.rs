@@ -214,21 +214,21 @@ impl Probes {
     ///
     /// # Errors
     /// The map is full.
-    pub fn follow_master(&mut self, pid: u32, layout: abi::Master) -> Result<(), LoadError> {
+    pub fn follow_master(&mut self, pid: u32, layout: abi::Layout) -> Result<(), LoadError> {
         let layout = self.usable(layout);
-        let mut map: BpfHashMap<_, u32, RawMaster> = BpfHashMap::try_from(
+        let mut map: BpfHashMap<_, u32, RawLayout> = BpfHashMap::try_from(
             self.ebpf
                 .map_mut("MASTERS")
                 .ok_or(LoadError::Map("MASTERS"))?,
         )?;
-        Ok(map.insert(pid, RawMaster(layout), 0)?)
+        Ok(map.insert(pid, RawLayout(layout), 0)?)
     }
 
     /// Follows a worker that was there before its master was followed.
     ///
     /// # Errors
     /// The map is full.
-    pub fn follow_worker(&mut self, pid: u32, layout: abi::Master) -> Result<(), LoadError> {
+    pub fn follow_worker(&mut self, pid: u32, layout: abi::Layout) -> Result<(), LoadError> {
         let layout = self.usable(layout);
         let mut map: BpfHashMap<_, u32, RawWorker> = BpfHashMap::try_from(
             self.ebpf
@@ -236,8 +236,7 @@ impl Probes {
                 .ok_or(LoadError::Map("WORKERS"))?,
         )?;
         let worker = abi::Worker {
-            errno_offset: layout.errno_offset,
-            status_offset: layout.status_offset,
+            layout,
             ..abi::Worker::default()
         };
         match map.insert(pid, RawWorker(worker), BPF_NOEXIST) {
@@ -252,16 +251,13 @@ impl Probes {
     }
 
     /// Without the hook that sees replies nobody may wait for one.
-    fn usable(&self, layout: abi::Master) -> abi::Master {
-        let status_offset = if self.stands("sent") {
-            layout.status_offset
+    fn usable(&self, layout: abi::Layout) -> abi::Layout {
+        let status = if self.stands("sent") {
+            layout.status
         } else {
             0
         };
-        abi::Master {
-            status_offset,
-            ..layout
-        }
+        abi::Layout { status, ..layout }
     }
 
     /// Follows a process no more.
@@ -378,10 +374,10 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// [`abi::Master`], in the loader's terms.
+/// [`abi::Layout`], in the loader's terms.
 #[repr(transparent)]
 #[derive(Clone, Copy)]
-struct RawMaster(abi::Master);
+struct RawLayout(abi::Layout);
 
 /// [`abi::Worker`], in the loader's terms.
 #[repr(transparent)]
@@ -389,6 +385,6 @@ struct RawMaster(abi::Master);
 struct RawWorker(abi::Worker);
 
 // SAFETY: repr(transparent) over repr(C) integers, without implicit padding (asserted in tracer-ebpf).
-unsafe impl aya::Pod for RawMaster {}
+unsafe impl aya::Pod for RawLayout {}
 // SAFETY: as above.
 unsafe impl aya::Pod for RawWorker {}

@@ -2,8 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 
-use tracer_ebpf::abi;
-
 use crate::{
     event::{Event, Process, ProcessKind, Time},
     nginx::{self, Binaries, Kind, Master},
@@ -68,9 +66,8 @@ impl Following {
                     continue;
                 }
                 self.attach(probes, &master);
-                let status_offset = nginx::status_offset(&master.exe_access);
                 for &worker in &master.workers {
-                    self.follow_worker(probes, worker, status_offset, at, &mut events);
+                    self.follow_worker(probes, worker, at, &mut events);
                 }
                 self.masters.insert(master.pid, master);
                 continue;
@@ -168,9 +165,8 @@ impl Following {
     ) {
         // First the master: a worker that it forks from now on is followed by the kernel side.
         self.attach(probes, &master);
-        let status_offset = nginx::status_offset(&master.exe_access);
         if master.pid != 0 {
-            let layout = layout(master.pid, status_offset);
+            let layout = nginx::layout(master.pid);
             if probes.follow_master(master.pid, layout).is_err() {
                 return;
             }
@@ -184,20 +180,13 @@ impl Following {
             master = again;
         }
         for &worker in &master.workers {
-            self.follow_worker(probes, worker, status_offset, at, events);
+            self.follow_worker(probes, worker, at, events);
         }
         self.masters.insert(master.pid, master);
     }
 
-    fn follow_worker(
-        &mut self,
-        probes: &mut Probes,
-        pid: u32,
-        status_offset: Option<u16>,
-        at: Time,
-        events: &mut Vec<Event>,
-    ) {
-        let layout = layout(pid, status_offset);
+    fn follow_worker(&mut self, probes: &mut Probes, pid: u32, at: Time, events: &mut Vec<Event>) {
+        let layout = nginx::layout(pid);
         if probes.follow_worker(pid, layout).is_err() || !self.workers.insert(pid) {
             return;
         }
@@ -230,14 +219,5 @@ impl Following {
     #[must_use]
     pub fn workers(&self) -> usize {
         self.workers.len()
-    }
-}
-
-/// Where a process keeps what the hooks read of it.
-fn layout(pid: u32, status_offset: Option<u16>) -> abi::Master {
-    abi::Master {
-        errno_offset: nginx::errno_offset(pid).unwrap_or(0),
-        status_offset: status_offset.unwrap_or(0),
-        padding: [0; 3],
     }
 }

@@ -8,6 +8,7 @@ use tokio::{
     io::{Interest, unix::AsyncFd},
     time::{Interval, MissedTickBehavior, interval},
 };
+use tracer_ebpf::abi::FORMAT_LEN;
 
 use super::{
     clock,
@@ -19,6 +20,7 @@ use super::{
 use crate::{
     event::{Event, Hooks, Lost, Question, Time, decode},
     probe::{LoadError, Probes},
+    process,
 };
 
 /// How often the ring is looked at when nothing wakes us: healthy connections wake nobody.
@@ -155,20 +157,8 @@ impl Live {
             let Some(record) = ring.next() else { break };
             match decode::record(&record, self.probes.reasons()) {
                 Ok(Event::Process(process)) => processes.push(process),
-                Ok(Event::PeerClosed(mut closed)) => {
-                    if let Some(death) = &mut closed.death {
-                        death.unit = crate::process::unit(death.pid);
-                    }
-                    events.push(Event::PeerClosed(closed));
-                    continue;
-                }
-                Ok(Event::Death(mut death)) => {
-                    // It may be a zombie already, which keeps its cgroup until it is reaped.
-                    death.unit = crate::process::unit(death.pid);
-                    events.push(Event::Death(death));
-                    continue;
-                }
-                Ok(event) => {
+                Ok(mut event) => {
+                    complete(&mut event);
                     events.push(event);
                     continue;
                 }
@@ -247,6 +237,27 @@ impl Live {
     #[must_use]
     pub fn now(&self) -> Time {
         clock::now()
+    }
+}
+
+/// What the kernel side cannot tell, or could not read in its moment.
+fn complete(event: &mut Event) {
+    match event {
+        Event::PeerClosed(closed) => {
+            if let Some(death) = &mut closed.death {
+                death.unit = process::unit(death.pid);
+            }
+        }
+        // It may be a zombie already, which keeps its cgroup until it is reaped.
+        Event::Death(death) => death.unit = process::unit(death.pid),
+        Event::LogCall(call) => {
+            if let Some(unread) = call.unread.take()
+                && let Ok(format) = process::text_at(call.worker, unread.address, FORMAT_LEN)
+            {
+                call.read(format, unread);
+            }
+        }
+        _ => {}
     }
 }
 

@@ -2,19 +2,16 @@
 
 use crate::event::{
     Answer, ClientRequest, Connection, Death, Dns, DnsStep, Drop, Event, Fact, Failure, FirstByte,
-    Hooks, Icmp, LogCall, LogLine, Lost, Peer, PeerClosed, Process, ProcessKind, Question, Reply,
-    RequestHead, Retransmit, Retry, RouteLookup, RstSent, Signal, Time, Upstream,
+    Hooks, Icmp, LogCall, LogLine, Lost, PeerClosed, Process, ProcessKind, Question, Reply,
+    RequestHead, RequestId, Retransmit, Retry, RouteLookup, RstSent, Signal, Time, Upstream,
     fact::{
         ConfinementView, DescriptorsView, Finding, Inode, Listener, ListenerView, Owner, PathKind,
         PeerSocketView, PortsView, UnixPathView, Worker,
     },
 };
 
-const PEER: Peer = Peer {
-    address: 0x5581_0001,
-    begun: 77,
-};
-const REQUEST: ClientRequest = ClientRequest {
+const REQUEST: RequestId = RequestId(5_000_000_900);
+const CLIENTS: ClientRequest = ClientRequest {
     address: 0x5581_0100,
     connection: 4,
 };
@@ -40,8 +37,7 @@ pub(super) fn healthy() -> Connection {
     Connection {
         socket: 0xffff_8881_0000_4c00,
         worker: 7,
-        peer: Some(PEER),
-        tries: 1,
+        request: Some(REQUEST),
         start: Time(5_000_000_100),
         closed: Time(5_000_900_000),
         local: Some("127.0.0.1:40000".parse().unwrap()),
@@ -260,14 +256,13 @@ fn facts() -> Vec<Event> {
 }
 
 fn nginx() -> Vec<Event> {
-    let (at, worker, tries) = (Time(20), 7, 2);
+    let (at, worker) = (Time(20), 7);
     vec![
         Event::Failure(Failure {
             start: Time(19),
             at,
             worker,
-            peer: PEER,
-            tries,
+            request: REQUEST,
             upstream: Some(Upstream::Unix("/run/app.sock".to_owned())),
             source: Some("10.0.0.1:0".parse().unwrap()),
             code: -5,
@@ -279,18 +274,18 @@ fn nginx() -> Vec<Event> {
             at,
             worker,
             status: 502,
-            peer: Some(PEER),
+            request: Some(REQUEST),
             client: Some("192.0.2.1:5000".parse().unwrap()),
             connection: Some(4),
             head: head(),
             client_status: Some(200),
-            watched: Some(REQUEST),
+            watched: Some(CLIENTS),
         }),
         Event::Reply(Reply {
             at,
             worker,
-            request: REQUEST,
-            peer: Some(PEER),
+            client_request: CLIENTS,
+            request: Some(REQUEST),
             status: Some(200),
         }),
         Event::LogCall(LogCall {
@@ -299,18 +294,17 @@ fn nginx() -> Vec<Event> {
             level: 4,
             errno: 111,
             connection: 4,
-            peer: Some(PEER),
-            tries,
+            request: Some(REQUEST),
             stream: true,
             format: "connect() failed".to_owned(),
+            unread: None,
             text: text("SSL"),
             resolved: Some(("db.test".to_owned(), 3)),
         }),
         Event::Retry(Retry {
             at,
             worker,
-            peer: PEER,
-            tries,
+            request: REQUEST,
         }),
         Event::Retransmit(Retransmit {
             at,
@@ -323,15 +317,14 @@ fn nginx() -> Vec<Event> {
             at,
             worker,
             socket: 5,
-            peer: PEER,
-            tries,
+            request: REQUEST,
             remote: Some(Upstream::Inet("[fe80::1%2]:80".parse().unwrap())),
             status: Some(200),
             start: Time(18),
             connection: Some(4),
             client: Some("192.0.2.1:5000".parse().unwrap()),
             head: head(),
-            request: Some(REQUEST),
+            client_request: Some(CLIENTS),
         }),
         Event::LogLine(LogLine {
             at,
@@ -437,7 +430,7 @@ pub(super) fn all() -> Vec<Event> {
     let mut other = healthy();
     other.remote = Upstream::Unix("/run/app.sock".to_owned());
     other.local = None;
-    other.peer = None;
+    other.request = None;
     for (index, event) in [healthy(), other].into_iter().enumerate() {
         events.push(Event::Connection(Box::new(event)));
         events.push(Event::Tick(Time(5_020_000_000 + index as u64 * 20_000_000)));

@@ -3,7 +3,7 @@
 use proptest::{option, prelude::*};
 
 use super::{examples, file, read};
-use crate::event::{Connection, Event, Peer, RouteLookup, Time, Upstream};
+use crate::event::{Connection, Event, RequestId, RouteLookup, Time, Upstream};
 
 #[test]
 fn every_kind_of_event_comes_back() {
@@ -32,7 +32,7 @@ fn remote() -> impl Strategy<Value = Upstream> {
 
 prop_compose! {
     fn connection()(
-        ids in (any::<u64>(), 0..3u32, option::of((any::<u64>(), any::<u32>())), any::<u32>()),
+        ids in (any::<u64>(), 0..3u32, option::of(time()), any::<u32>()),
         ends in (time(), time(), option::of(any::<(u32, u16)>()), remote()),
         times in prop::array::uniform9(option::of(time())),
         errors in prop::array::uniform2(option::of((any::<u32>(), time()))),
@@ -40,15 +40,14 @@ prop_compose! {
         rest in (option::of(any::<u16>()), any::<u8>(), any::<bool>(), any::<bool>(), any::<u32>(),
                  option::of(any::<u64>()), any::<(u32, i32, u8)>()),
     ) -> Connection {
-        let (socket, worker, peer, netns) = ids;
+        let (socket, worker, request, netns) = ids;
         let (start, closed, local, remote) = ends;
         let [established, first_byte, fin_received, rst_received, last_retransmit, last_sent, last_received, end_read, reused_at] = times;
         let (status, state, open, rst_in_syn_sent, count, idle, (lookups, error, kind)) = rest;
         Connection {
             socket, worker, netns, start, closed, remote, established, first_byte, fin_received, rst_received,
             last_retransmit, last_sent, last_received, end_read, reused_at, status, state, open, rst_in_syn_sent, idle,
-            peer: peer.map(|(address, begun)| Peer { address, begun }),
-            tries: count,
+            request: request.map(|at| RequestId(at.0)),
             local: local.map(|(ip, port)| (ip.to_be_bytes(), port).into()),
             error: errors[0],
             transfer_error: errors[1],

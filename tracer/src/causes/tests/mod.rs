@@ -24,7 +24,7 @@ use super::judge;
 use crate::{
     correlate::{Attempt, Case, Course, Facts},
     event::{
-        Connection, Drop, Failure, LogCall, Peer, RouteLookup, RstSent, Time, Upstream,
+        Connection, Drop, Failure, LogCall, RequestId, RouteLookup, RstSent, Time, Upstream,
         fact::{Listener, ListenerView, Owner},
     },
     verdict::{
@@ -51,11 +51,7 @@ fn handshake(remote: &str) -> Connection {
     Connection {
         socket: 0xffff_8880_0000_0001,
         worker: 1234,
-        peer: Some(Peer {
-            address: 0x5555,
-            begun: 7,
-        }),
-        tries: 1,
+        request: Some(RequestId(7)),
         start: START,
         closed: after(80_000),
         local: Some(address("10.0.0.1:40000")),
@@ -147,11 +143,7 @@ fn declined(upstream: Upstream, errno: u32, routes: RouteLookup) -> Failure {
         start: START,
         at: after(30_000),
         worker: 1234,
-        peer: Peer {
-            address: 0x5555,
-            begun: 7,
-        },
-        tries: 1,
+        request: RequestId(7),
         upstream: Some(upstream),
         source: None,
         code: -5,
@@ -244,10 +236,10 @@ fn log_call(format: &str, errno: u32) -> LogCall {
         level: 4,
         errno,
         connection: 67890,
-        peer: None,
-        tries: 1,
+        request: None,
         stream: false,
         format: format.to_owned(),
+        unread: None,
         text: None,
         resolved: None,
     }

@@ -9,9 +9,14 @@ use crate::{
 #[test]
 fn requests_without_an_end_are_forgotten_oldest_first() {
     let mut scene = Scene::new();
+    let mut latest = None;
     for number in 0..100_000u32 {
-        let request = scene.request(1, 0xa, number.into()).begun(number);
-        drop(request.acts(&[Act::Begin, Act::Record(ClosedEarly)]));
+        let request = scene.request(1, number.into());
+        latest = Some(
+            request
+                .acts(&[Act::Begin, Act::Record(ClosedEarly)])
+                .under(),
+        );
         scene.stream.clear();
     }
     let correlator = scene.correlator();
@@ -19,7 +24,7 @@ fn requests_without_an_end_are_forgotten_oldest_first() {
     assert!(correlator.requests.len() <= REQUESTS + 1000);
     assert!(correlator.open.is_empty());
     // The latest is still there.
-    scene.request(1, 0xa, 99_999).begun(99_999).answers(502);
+    scene.play(&mut latest.unwrap(), Act::Answer(502));
     assert_eq!(scene.verdicts()[0].cause, "backend-closed-early");
 }
 
@@ -27,7 +32,7 @@ fn requests_without_an_end_are_forgotten_oldest_first() {
 fn what_settled_leaves_nothing_behind() {
     let mut scene = Scene::new();
     for number in 0..1000u32 {
-        let request = scene.request(1, 0xa, number.into()).begun(number);
+        let request = scene.request(1, number.into());
         drop(request.fails(NoRoute).served());
     }
     scene.wait(SECOND);
@@ -41,7 +46,7 @@ fn what_settled_leaves_nothing_behind() {
 fn healthy_connections_are_remembered_briefly() {
     let mut scene = Scene::new();
     for number in 0..10_000u32 {
-        let request = scene.request(1, 0xa, number.into()).begun(number);
+        let request = scene.request(1, number.into());
         drop(request.served_and_closed());
     }
     scene.wait(SECOND);

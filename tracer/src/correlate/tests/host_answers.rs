@@ -9,7 +9,7 @@ const TOO_LATE: u64 = 400 * MS;
 fn a_late_answer_within_patience_is_used() {
     let mut scene = Scene::new();
     scene.delay = 200 * MS;
-    scene.request(1, 0xa, 5).fails(RefusedByPeer).answers(502);
+    scene.request(1, 5).fails(RefusedByPeer).answers(502);
     let cases = scene.cases();
     assert_eq!(cases.len(), 1);
     assert!(cases[0].attempts[0].facts.listener.is_some());
@@ -19,7 +19,7 @@ fn a_late_answer_within_patience_is_used() {
 fn after_patience_a_case_closes_without_the_answer() {
     let mut scene = Scene::new();
     scene.delay = TOO_LATE;
-    scene.request(1, 0xa, 5).fails(RefusedByPeer).answers(502);
+    scene.request(1, 5).fails(RefusedByPeer).answers(502);
     scene.wait(300 * MS);
     let [case] = scene.so_far() else {
         panic!("{:#?}", scene.so_far());
@@ -33,7 +33,7 @@ fn after_patience_a_case_closes_without_the_answer() {
 fn a_case_closes_with_the_batch_that_answers_it() {
     let mut scene = Scene::new();
     scene.delay = MS;
-    scene.request(1, 0xa, 5).fails(RefusedByPeer).answers(502);
+    scene.request(1, 5).fails(RefusedByPeer).answers(502);
     // Each batch of events ends in a tick; here one comes every 20 ms.
     scene.wait(21 * MS);
     assert_eq!(scene.so_far().len(), 1);
@@ -44,7 +44,7 @@ fn the_same_failure_just_after_asks_no_more_and_has_the_answer() {
     let mut scene = Scene::new();
     for connection in 5..15 {
         scene
-            .request(1, connection, connection)
+            .request(1, connection)
             .fails(RefusedByPeer)
             .answers(502);
         scene.wait(10 * MS);
@@ -62,7 +62,7 @@ fn the_same_failure_just_after_asks_no_more_and_has_the_answer() {
 #[test]
 fn a_retransmit_asks_for_the_queue_and_the_fullest_view_counts() {
     let mut scene = Scene::new();
-    let begun = scene.request(1, 0xa, 5).acts(&[Act::Begin]);
+    let begun = scene.request(1, 5).acts(&[Act::Begin]);
     let start = begun.under();
     for queue in [3, 129, 7] {
         scene.wait(SECOND);
@@ -90,7 +90,7 @@ fn a_retransmit_asks_for_the_queue_and_the_fullest_view_counts() {
 fn an_own_address_is_known_without_the_host() {
     let mut scene = Scene::new();
     scene.delay = TOO_LATE;
-    scene.request(1, 0xa, 5).fails(QueueFull).answers(504);
+    scene.request(1, 5).fails(QueueFull).answers(504);
     let verdicts = scene.verdicts();
     assert_eq!(
         verdicts[0].cause, "unexplained",

@@ -21,7 +21,7 @@ fn requests_of_a_kept_alive_client_have_their_own_lines_in_order() {
     let mut scene = Scene::new();
     for name in ["GET /a", "GET /b", "GET /c"] {
         scene
-            .request(1, 0xa, 5)
+            .request(1, 5)
             .line(name)
             .fails(Refused)
             .fails(NoRoute)
@@ -35,12 +35,12 @@ fn requests_of_a_kept_alive_client_have_their_own_lines_in_order() {
 fn workers_with_the_same_connection_number_have_their_own_lines() {
     let mut scene = Scene::new();
     scene
-        .request(1, 0xa, 5)
+        .request(1, 5)
         .line("GET /a")
         .fails(Refused)
         .answers(502);
     scene
-        .request(2, 0xa, 5)
+        .request(2, 5)
         .line("GET /b")
         .fails(Refused)
         .answers(502);
@@ -51,7 +51,7 @@ fn workers_with_the_same_connection_number_have_their_own_lines() {
 #[test]
 fn a_masked_failure_has_its_line() {
     let mut scene = Scene::new();
-    let served = scene.request(1, 0xa, 5).fails(Refused).served();
+    let served = scene.request(1, 5).fails(Refused).served();
     drop(served);
     assert_eq!(lines(scene), [(Some(5), vec!["GET /5".to_owned()])]);
 }

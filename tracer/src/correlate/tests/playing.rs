@@ -1,4 +1,4 @@
-//! A request of an example, told as a chain: `scene.request(1, 0xa, 5).fails(Refused).answers(502)`.
+//! A request of an example, told as a chain: `scene.request(1, 5).fails(Refused).answers(502)`.
 
 use super::{
     kinds::Kind,
@@ -17,12 +17,6 @@ impl<'a> Playing<'a> {
         Self { scene, request }
     }
 
-    /// Another request than any before in its peer object, by nginx's milliseconds.
-    pub(super) fn begun(mut self, begun: u32) -> Self {
-        self.request.peer.begun = begun;
-        self
-    }
-
     /// Its client's reply will be told.
     pub(super) fn watched(mut self) -> Self {
         self.request.client = Some(ClientRequest {
@@ -33,8 +27,8 @@ impl<'a> Playing<'a> {
     }
 
     /// An error page led on from here, to another upstream object.
-    pub(super) fn led_on(mut self, address: u64) -> Self {
-        self.request.peer.address = address;
+    pub(super) fn led_on(mut self) -> Self {
+        self.request.request = self.scene.next_request();
         self.request.is_retry = true;
         self
     }
@@ -42,11 +36,6 @@ impl<'a> Playing<'a> {
     /// Nothing happens but that the client gets this.
     pub(super) fn replies(self, status: u16) {
         let _ = self.acts(&[Act::Reply(Some(status))]);
-    }
-
-    pub(super) fn tries(mut self, tries: u32) -> Self {
-        self.request.tries = tries;
-        self
     }
 
     pub(super) fn line(mut self, line: &str) -> Self {

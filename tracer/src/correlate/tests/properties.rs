@@ -107,7 +107,7 @@ proptest! {
 fn each_kind_of_failure_alone_has_its_cause() {
     for kind in FAILING.into_iter().chain(FINAL) {
         let mut scene = super::Scene::new();
-        scene.request(1, 0xa, 5).fails(kind).answers(kind.status());
+        scene.request(1, 5).fails(kind).answers(kind.status());
         let verdicts = scene.verdicts();
         let [verdict] = &verdicts[..] else {
             panic!("{kind:?}: {verdicts:#?}");

@@ -16,7 +16,7 @@ fn an_error_page_of_another_status_hides_the_failure() {
     for (status, masked) in [(200, true), (404, true), (502, false), (503, false)] {
         let mut scene = Scene::new();
         scene
-            .request(1, 0xa, 5)
+            .request(1, 5)
             .watched()
             .fails(Refused)
             .acts(&[Act::Answer(502)])
@@ -30,7 +30,7 @@ fn an_error_page_of_another_status_hides_the_failure() {
 fn the_verdict_waits_for_the_reply_and_no_longer() {
     let mut scene = Scene::new();
     let request = scene
-        .request(1, 0xa, 5)
+        .request(1, 5)
         .watched()
         .fails(Refused)
         .acts(&[Act::Answer(502)])
@@ -50,7 +50,7 @@ fn the_verdict_waits_for_the_reply_and_no_longer() {
 fn a_client_that_left_got_what_nginx_began_with() {
     let mut scene = Scene::new();
     let _ = scene
-        .request(1, 0xa, 5)
+        .request(1, 5)
         .watched()
         .fails(Refused)
         .acts(&[Act::Answer(502), Act::Reply(None)]);
@@ -60,11 +60,7 @@ fn a_client_that_left_got_what_nginx_began_with() {
 #[test]
 fn a_reply_that_is_never_seen_costs_no_verdict() {
     let mut scene = Scene::new();
-    scene
-        .request(1, 0xa, 5)
-        .watched()
-        .fails(Refused)
-        .answers(502);
+    scene.request(1, 5).watched().fails(Refused).answers(502);
     assert_eq!(told(scene), [("no-listener", Some(502), false, 1)]);
 }
 
@@ -72,11 +68,11 @@ fn a_reply_that_is_never_seen_costs_no_verdict() {
 fn a_fallback_that_answers_is_an_attempt_of_the_same_request() {
     let mut scene = Scene::new();
     scene
-        .request(1, 0xa, 5)
+        .request(1, 5)
         .watched()
         .fails(Refused)
         .acts(&[Act::Answer(502)])
-        .led_on(0xb)
+        .led_on()
         .served()
         .replies(200);
     assert_eq!(told(scene), [("no-listener", Some(200), true, 2)]);
@@ -86,11 +82,11 @@ fn a_fallback_that_answers_is_an_attempt_of_the_same_request() {
 fn a_fallback_that_fails_too_makes_one_verdict() {
     let mut scene = Scene::new();
     scene
-        .request(1, 0xa, 5)
+        .request(1, 5)
         .watched()
         .fails(Refused)
         .acts(&[Act::Answer(502)])
-        .led_on(0xb)
+        .led_on()
         .fails(ClosedEarly)
         .acts(&[Act::Answer(502)])
         .replies(502);
@@ -103,7 +99,7 @@ fn requests_after_each_other_in_the_same_memory_are_two() {
     let mut scene = Scene::new();
     for _ in 0..2 {
         scene
-            .request(1, 0xa, 5)
+            .request(1, 5)
             .watched()
             .fails(Refused)
             .acts(&[Act::Answer(502)])
@@ -121,7 +117,7 @@ fn a_stale_answer_hides_the_failure_whichever_is_told_first() {
     ] {
         let mut scene = Scene::new();
         let _ = scene
-            .request(1, 0xa, 5)
+            .request(1, 5)
             .watched()
             .acts(&[Act::Begin, Act::Log(Refused)])
             .acts(&acts);

@@ -7,7 +7,7 @@ use crate::event::{Answer, Event, Lost};
 #[test]
 fn a_refused_request_is_one_case_with_its_listener_and_its_log_line() {
     let mut scene = Scene::new();
-    scene.request(1, 0xa, 5).fails(Refused).answers(502);
+    scene.request(1, 5).fails(Refused).answers(502);
     let cases = scene.cases();
     let [case] = &cases[..] else {
         panic!("{cases:#?}");
@@ -40,7 +40,7 @@ fn an_answer_without_upstream_is_a_case_of_its_own() {
         at,
         worker: 1,
         status: 502,
-        peer: None,
+        request: None,
         client: None,
         connection: Some(9),
         head: None,
@@ -64,7 +64,7 @@ fn a_failure_at_once_is_explained_with_what_the_host_says() {
         (OutOfFiles, "fd-limit", "10.0.0.13:80"),
     ] {
         let mut scene = Scene::new();
-        scene.request(1, 0xa, 5).fails(kind).answers(kind.status());
+        scene.request(1, 5).fails(kind).answers(kind.status());
         let verdicts = scene.verdicts();
         assert_eq!(verdicts.len(), 1);
         assert_eq!(verdicts[0].cause, cause);
@@ -73,12 +73,13 @@ fn a_failure_at_once_is_explained_with_what_the_host_says() {
 }
 
 #[test]
-fn workers_with_equal_peer_addresses_are_not_mixed() {
+fn equal_numbers_of_two_workers_are_not_mixed() {
     let mut scene = Scene::new();
-    let begin = scene.request(1, 0xa, 5).fails(Refused);
-    drop(begin);
-    scene.request(2, 0xa, 6).fails(NoRoute).answers(502);
-    scene.request(1, 0xa, 5).answers(502);
+    // Each worker numbers its own.
+    let mut first = scene.request(1, 5).fails(Refused).under();
+    scene.renumber();
+    scene.request(2, 6).fails(NoRoute).answers(502);
+    scene.play(&mut first, Act::Answer(502));
     let verdicts = scene.verdicts();
     let mut told: Vec<_> = verdicts
         .iter()
@@ -92,16 +93,15 @@ fn workers_with_equal_peer_addresses_are_not_mixed() {
 }
 
 #[test]
-fn requests_of_one_http2_connection_are_told_apart_by_peer() {
+fn requests_of_one_http2_connection_are_told_apart() {
     let mut scene = Scene::new();
-    let begun = scene.request(1, 0xa, 5).line("GET /a").fails(Refused);
-    drop(begun);
+    let mut begun = scene.request(1, 5).line("GET /a").fails(Refused).under();
     scene
-        .request(1, 0xb, 5)
+        .request(1, 5)
         .line("GET /b")
         .fails(NoRoute)
         .answers(502);
-    scene.request(1, 0xa, 5).answers(502);
+    scene.play(&mut begun, Act::Answer(502));
     let verdicts = scene.verdicts();
     let told: Vec<_> = verdicts
         .iter()
@@ -116,7 +116,7 @@ fn requests_of_one_http2_connection_are_told_apart_by_peer() {
 #[test]
 fn a_client_that_goes_away_leaves_nothing() {
     let mut scene = Scene::new();
-    let aborted = scene.request(1, 0xa, 5).fails(Refused).fails(Aborted);
+    let aborted = scene.request(1, 5).fails(Refused).fails(Aborted);
     drop(aborted);
     assert_eq!(scene.cases(), []);
 }
@@ -124,7 +124,7 @@ fn a_client_that_goes_away_leaves_nothing() {
 #[test]
 fn a_healthy_request_makes_nothing_and_asks_nothing() {
     let mut scene = Scene::new();
-    let served = scene.request(1, 0xa, 5).served_and_closed();
+    let served = scene.request(1, 5).served_and_closed();
     drop(served);
     assert_eq!(scene.asked, []);
     assert_eq!(scene.cases(), []);
@@ -134,7 +134,7 @@ fn a_healthy_request_makes_nothing_and_asks_nothing() {
 fn an_answer_of_the_backend_itself_is_found_in_its_connection() {
     let mut scene = Scene::new();
     scene
-        .request(1, 0xa, 5)
+        .request(1, 5)
         .closes(Served, |connection| connection.status = Some(502))
         .answers(502);
     let verdicts = scene.verdicts();
@@ -146,11 +146,11 @@ fn an_answer_of_the_backend_itself_is_found_in_its_connection() {
 fn lost_events_are_counted_in_every_later_case() {
     let mut scene = Scene::new();
     let at = scene.now;
-    scene.request(1, 0xa, 5).fails(Refused).answers(502);
+    scene.request(1, 5).fails(Refused).answers(502);
     scene.wait(SECOND);
     scene.feed(Event::Lost(Lost { at, events: 3 }));
     scene.feed(Event::Lost(Lost { at, events: 4 }));
-    scene.request(1, 0xb, 6).fails(Refused).answers(502);
+    scene.request(1, 6).fails(Refused).answers(502);
     let lost: Vec<u64> = scene.cases().iter().map(|case| case.lost_events).collect();
     assert_eq!(lost, [0, 7]);
 }

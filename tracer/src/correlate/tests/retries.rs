@@ -7,7 +7,7 @@ use crate::correlate::Course;
 fn retries_are_attempts_in_order_and_the_last_speaks() {
     let mut scene = Scene::new();
     scene
-        .request(1, 0xa, 5)
+        .request(1, 5)
         .fails(Refused)
         .fails(NoRoute)
         .fails(ClosedEarly)
@@ -29,11 +29,7 @@ fn retries_are_attempts_in_order_and_the_last_speaks() {
 #[test]
 fn out_of_peers_after_a_failure_is_that_failures() {
     let mut scene = Scene::new();
-    scene
-        .request(1, 0xa, 5)
-        .fails(Refused)
-        .fails(Busy)
-        .answers(502);
+    scene.request(1, 5).fails(Refused).fails(Busy).answers(502);
     let verdicts = scene.verdicts();
     assert_eq!(verdicts[0].cause, "no-listener");
     assert_eq!(verdicts[0].attempts[1].cause, Some("no-live-upstreams"));
@@ -42,7 +38,7 @@ fn out_of_peers_after_a_failure_is_that_failures() {
 #[test]
 fn a_retry_whose_connection_closes_masks_the_failure() {
     let mut scene = Scene::new();
-    let served = scene.request(1, 0xa, 5).fails(Refused).served_and_closed();
+    let served = scene.request(1, 5).fails(Refused).served_and_closed();
     drop(served);
     let verdicts = scene.verdicts();
     assert_eq!(verdicts.len(), 1);
@@ -59,7 +55,7 @@ fn a_retry_whose_connection_closes_masks_the_failure() {
 #[test]
 fn a_retry_on_a_connection_that_is_kept_alive_masks_by_its_first_byte() {
     let mut scene = Scene::new();
-    let served = scene.request(1, 0xa, 5).fails(Refused).served();
+    let served = scene.request(1, 5).fails(Refused).served();
     drop(served);
     scene.wait(90 * MS);
     assert_eq!(scene.so_far(), [], "an error answer may still come");
@@ -80,7 +76,7 @@ fn a_retry_on_a_connection_opened_before_comes_after_what_failed() {
     let mut scene = Scene::new();
     let early = scene.now;
     let served = scene
-        .request(1, 0xa, 5)
+        .request(1, 5)
         .waits(SECOND)
         .fails(Refused)
         .acts(&[Act::Begin]);
@@ -98,7 +94,7 @@ fn a_retry_on_a_connection_opened_before_comes_after_what_failed() {
 fn an_error_answer_soon_after_the_first_byte_is_no_masked_failure() {
     let mut scene = Scene::new();
     scene
-        .request(1, 0xa, 5)
+        .request(1, 5)
         .fails(Refused)
         .served()
         .waits(50 * MS)
@@ -112,7 +108,7 @@ fn an_error_answer_soon_after_the_first_byte_is_no_masked_failure() {
 fn an_attempt_without_a_record_leaves_the_request_unexplained() {
     let mut scene = Scene::new();
     scene
-        .request(1, 0xa, 5)
+        .request(1, 5)
         .fails(Refused)
         .acts(&[Act::Begin, Act::Log(Slow)])
         .answers(504);

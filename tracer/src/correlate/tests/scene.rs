@@ -8,8 +8,8 @@ use crate::{
     causes,
     correlate::{Case, Correlator},
     event::{
-        Answer, ClientRequest, Event, Fact, FirstByte, LogCall, LogLine, Peer, Question, Reply,
-        Retransmit, Retry, Time, Upstream,
+        Answer, ClientRequest, Event, Fact, FirstByte, LogCall, LogLine, Question, Reply,
+        RequestId, Retransmit, Retry, Time, Upstream,
         fact::{DescriptorsView, Finding, PeerSocketView, Worker},
     },
     verdict::Verdict,
@@ -25,10 +25,8 @@ const OWN_PID: u32 = 10_000;
 #[derive(Debug, Clone)]
 pub(super) struct Request {
     pub(super) worker: u32,
-    pub(super) peer: Peer,
+    pub(super) request: RequestId,
     pub(super) connection: u64,
-    /// `pc->tries` of the attempt under way.
-    pub(super) tries: u32,
     /// When that attempt began.
     pub(super) start: Time,
     pub(super) first_byte: Option<Time>,
@@ -75,6 +73,7 @@ pub(super) struct Scene {
     pub(super) now: Time,
     pub(super) stream: Vec<(Time, Event)>,
     cases: Vec<Case>,
+    requests: u64,
     pub(super) asked: Vec<Question>,
     /// How long the host takes to answer.
     pub(super) delay: u64,
@@ -91,6 +90,7 @@ impl Scene {
             now: Time(100 * SECOND),
             stream: Vec::new(),
             cases: Vec::new(),
+            requests: 0,
             asked: Vec::new(),
             delay: MS,
             queue: 129,
@@ -171,13 +171,24 @@ impl Scene {
         })));
     }
 
-    /// A request turns to its upstream, with three tries.
-    pub(super) fn request(&mut self, worker: u32, address: u64, connection: u64) -> Playing<'_> {
+    /// From now on requests are numbered as from the beginning.
+    pub(super) fn renumber(&mut self) {
+        self.requests = 0;
+    }
+
+    /// The number of the next.
+    pub(super) fn next_request(&mut self) -> RequestId {
+        self.requests += 1;
+        RequestId(self.requests)
+    }
+
+    /// A request turns to its upstream.
+    pub(super) fn request(&mut self, worker: u32, connection: u64) -> Playing<'_> {
+        let id = self.next_request();
         let request = Request {
             worker,
-            peer: Peer { address, begun: 7 },
+            request: id,
             connection,
-            tries: 3,
             start: self.now,
             first_byte: None,
             is_retry: false,
@@ -189,18 +200,16 @@ impl Scene {
 
     /// One act of a request, now.
     pub(super) fn play(&mut self, request: &mut Request, act: Act) {
-        let (at, worker, peer) = (self.now, request.worker, request.peer);
+        let (at, worker, id) = (self.now, request.worker, request.request);
         match act {
             Act::Begin => {
                 request.start = at;
                 request.first_byte = None;
                 if request.is_retry {
-                    let tries = request.tries;
                     self.feed(Event::Retry(Retry {
                         at,
                         worker,
-                        peer,
-                        tries,
+                        request: id,
                     }));
                 }
             }
@@ -235,23 +244,23 @@ impl Scene {
                     level: 4,
                     errno,
                     connection: request.connection,
-                    peer: Some(peer),
-                    tries: request.tries,
+                    request: Some(id),
                     stream: false,
                     format: format.to_owned(),
+                    unread: None,
                     text: None,
                     resolved: None,
                 }));
             }
             Act::Record(kind) if kind.is_at_once() => {
                 self.feed(Event::Failure(kind.failure(request, at)));
-                request.failed(kind);
+                request.is_retry = true;
             }
             Act::Record(kind) => {
                 let connection = kind.connection(request, at);
                 self.feed(Event::Connection(Box::new(connection)));
                 if kind != Kind::Served {
-                    request.failed(kind);
+                    request.is_retry = true;
                 }
             }
             Act::FirstByte => {
@@ -261,15 +270,14 @@ impl Scene {
                         at,
                         worker,
                         socket: 2,
-                        peer,
+                        request: id,
                         remote: Kind::Served.upstream(),
-                        tries: request.tries,
                         status: Some(200),
                         connection: None,
                         client: None,
                         head: None,
                         start: request.start,
-                        request: request.client,
+                        client_request: request.client,
                     }));
                 }
             }
@@ -277,7 +285,7 @@ impl Scene {
                 at,
                 worker,
                 status,
-                peer: Some(peer),
+                request: Some(id),
                 client: None,
                 connection: Some(request.connection),
                 head: None,
@@ -287,8 +295,8 @@ impl Scene {
             Act::Reply(status) => self.feed(Event::Reply(Reply {
                 at,
                 worker,
-                request: request.client.expect("a watched request"),
-                peer: Some(peer),
+                client_request: request.client.expect("a watched request"),
+                request: Some(id),
                 status,
             })),
         }
@@ -321,16 +329,6 @@ impl Scene {
             _ => None,
         };
         self.asked.iter().filter_map(listener).collect()
-    }
-}
-
-impl Request {
-    fn failed(&mut self, kind: Kind) {
-        self.is_retry = true;
-        // A kept-alive connection that was stale costs no try.
-        if kind != Kind::Stale {
-            self.tries = self.tries.saturating_sub(1);
-        }
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
     scene::{Act, MS, Request, Scene, attempt},
 };
 use crate::{
-    event::{Peer, Time},
+    event::{RequestId, Time},
     verdict::{Confidence, Verdict},
 };
 
@@ -58,9 +58,8 @@ enum End {
 #[derive(Debug, Clone)]
 struct Plan {
     worker: u32,
-    peer: Peer,
+    request: RequestId,
     connection: u64,
-    tries: u32,
     acts: Vec<Act>,
 }
 
@@ -68,9 +67,8 @@ impl Plan {
     fn request(&self) -> Request {
         Request {
             worker: self.worker,
-            peer: self.peer,
+            request: self.request,
             connection: self.connection,
-            tries: self.tries,
             start: Time(0),
             first_byte: None,
             is_retry: false,
@@ -187,33 +185,30 @@ fn end() -> impl Strategy<Value = End> {
     ]
 }
 
-/// One after the other in one peer object, some in the same millisecond; the tries of its upstream block.
-type Slot = (u32, Vec<(Vec<Kind>, End, bool)>);
+/// One after the other; the tries of their upstream block.
+type Slot = (u32, Vec<(Vec<Kind>, End)>);
 
 fn slot() -> impl Strategy<Value = Slot> {
     let kinds = vec(prop::sample::select(FAILING.to_vec()), 0..=3);
-    (1u32..=3, vec((kinds, end(), any::<bool>()), 1..=3))
+    (1u32..=3, vec((kinds, end()), 1..=3))
 }
 
-/// One to three workers; up to two peer objects each are in use at once.
+/// One to three workers; up to two requests each at once.
 pub(super) fn script() -> impl Strategy<Value = Script> {
     vec((vec(slot(), 1..=2), vec(any::<u16>(), 16)), 1..=3).prop_map(|workers| {
         let mut plans = Vec::new();
         let mut threads = Vec::new();
         for (worker, (slots, order)) in (1..).zip(workers) {
             let mut lists = Vec::new();
-            for (address, (tries, requests)) in (0x1000..).zip(slots) {
+            for (tries, requests) in slots {
                 let mut list = Vec::new();
-                let mut begun = 7;
-                for (kinds, end, in_same_millisecond) in requests {
-                    begun += u32::from(!in_same_millisecond);
+                for (kinds, end) in requests {
                     let acts = acts(tries, &kinds, end);
                     list.extend(acts.iter().map(|&act| (plans.len(), act)));
                     plans.push(Plan {
                         worker,
-                        peer: Peer { address, begun },
+                        request: RequestId(plans.len() as u64),
                         connection: 100 + plans.len() as u64,
-                        tries,
                         acts,
                     });
                 }

@@ -1,0 +1,92 @@
+//! What lies where in an nginx process, beyond what nginx's ABI fixes.
+//!
+//! Each place is read off a few instructions of a function whose source is known; an unknown encoding gives none, never
+//! a guess.
+
+use std::path::Path;
+
+use object::{Object as _, ObjectSegment as _};
+use tracer_ebpf::abi::Layout;
+
+use super::{errno::errno_offset, status::status_offset, symbols};
+
+/// The function that counts a connection's requests (src/http/ngx_http_request.c), and how much of it is read.
+const COUNTS: (&str, u64) = ("ngx_http_create_request", 96);
+/// Where `ngx_connection_t.requests` can lie.
+const PLAUSIBLE: std::ops::Range<u64> = 0x80..0x200;
+
+/// The layout of a process; what cannot be told is 0.
+#[must_use]
+pub fn layout(pid: u32) -> Layout {
+    let exe = format!("/proc/{pid}/exe");
+    let exe = Path::new(&exe);
+    Layout {
+        errno: errno_offset(pid).unwrap_or(0),
+        requests: requests_offset(exe).unwrap_or(0),
+        status: status_offset(exe).unwrap_or(0).into(),
+    }
+}
+
+/// Where an `ngx_connection_t` of this binary counts its requests; `None` where that cannot be told: then a request is
+/// known by nginx's milliseconds and its tries.
+#[must_use]
+pub fn requests_offset(binary: &Path) -> Option<u64> {
+    let cache = symbols::open(binary).ok()?;
+    let elf = symbols::parse(&cache, binary).ok()?;
+    let function = symbols::address(&elf, COUNTS.0)?;
+    let code = elf
+        .segments()
+        .find_map(|segment| segment.data_range(function, COUNTS.1).ok().flatten())?;
+    counted(code)
+}
+
+/// The one place that is counted up by `c->requests++`: `add qword [reg + disp32], 1` or `inc qword [reg + disp32]`.
+fn counted(code: &[u8]) -> Option<u64> {
+    if cfg!(not(target_arch = "x86_64")) {
+        return None;
+    }
+    let mut places = code.windows(8).filter_map(|bytes| {
+        // REX.W or REX.WB; mod = 10, /0, no SIB byte.
+        let [
+            0x48 | 0x49,
+            opcode,
+            register @ 0x80..=0x87,
+            place @ ..,
+            last,
+        ] = bytes
+        else {
+            return None;
+        };
+        let adds_one = (*opcode == 0x83 && *last == 1) || *opcode == 0xff;
+        let place = u64::from(u32::from_le_bytes(place.try_into().ok()?));
+        (adds_one && register & 7 != 4 && PLAUSIBLE.contains(&place)).then_some(place)
+    });
+    let place = places.next()?;
+    places.all(|other| other == place).then_some(place)
+}
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_count_is_found_in_either_encoding() {
+        let add = [0x90, 0x48, 0x83, 0x83, 0xd8, 0, 0, 0, 0x01, 0x90];
+        assert_eq!(counted(&add), Some(0xd8));
+        let inc = [0x49, 0xff, 0x87, 0xe0, 0, 0, 0, 0x90];
+        assert_eq!(counted(&inc), Some(0xe0));
+    }
+
+    #[test]
+    fn anything_else_is_no_guess() {
+        let two = [
+            0x48, 0x83, 0x83, 0xd8, 0, 0, 0, 0x01, 0x48, 0x83, 0x83, 0xe0, 0, 0, 0, 0x01,
+        ];
+        assert_eq!(counted(&two), None);
+        let adds_two = [0x48, 0x83, 0x83, 0xd8, 0, 0, 0, 0x02];
+        assert_eq!(counted(&adds_two), None);
+        let implausible = [0x48, 0x83, 0x83, 0x08, 0, 0, 0, 0x01];
+        assert_eq!(counted(&implausible), None);
+        assert_eq!(counted(&[]), None);
+    }
+}

@@ -138,7 +138,6 @@ impl Builder {
 
 /// What stands next in a page.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "one at a time, never stored")]
 pub(super) enum Next {
     Event(Event),
     /// An event of a kind that this version does not know.

@@ -415,7 +415,6 @@ impl<R: Read + Seek> Reader<R> {
 /// Workers and hooks of one host are fewer.
 const STANDING_LIMIT: usize = 65_536;
 
-#[expect(clippy::large_enum_variant, reason = "one at a time, never stored")]
 enum Step {
     Item(Item),
     Again,

@@ -34,7 +34,6 @@ fn reset(upstream: &str) -> Expected {
 }
 
 #[test]
-#[ignore = "open: a FIN within the header is told as inferred where its listener is not found"]
 fn a_fin_before_and_in_the_header() -> Result<()> {
     check(&[
         ("answer", "", closed_early("127.0.0.1:9001")),

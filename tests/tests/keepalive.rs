@@ -43,15 +43,12 @@ fn by_reset() -> Expected {
     }
 }
 
+const HTTP: &str = "proxy_http_version 1.1; proxy_set_header Connection ''; proxy_pass http://";
+const FASTCGI: &str = "fastcgi_keep_conn on; fastcgi_pass ";
+
 /// A group of its own for each request, so that as many connections are kept.
-fn kept(index: usize, expected: Expected) -> Fault {
-    Fault::location(
-        format!(
-            "proxy_http_version 1.1; proxy_set_header Connection ''; proxy_pass http://kept{index};"
-        ),
-        expected,
-    )
-    .with(format!(
+fn kept(pass: &str, index: usize, expected: Expected) -> Fault {
+    Fault::location(format!("{pass}kept{index};"), expected).with(format!(
         "upstream kept{index} {{ server {BACKEND}; keepalive 8; }}\n"
     ))
 }
@@ -106,10 +103,20 @@ fn warm(site: &Site) -> Result<Vec<Session>> {
 }
 
 fn forced(method: &'static str, word: &str, expected: Expected, attached_late: bool) -> Result<()> {
+    forced_by(HTTP, method, word, expected, attached_late)
+}
+
+fn forced_by(
+    pass: &str,
+    method: &'static str,
+    word: &str,
+    expected: Expected,
+    attached_late: bool,
+) -> Result<()> {
     let mut stage = Stage::new()?;
     stage.config.workers = 1;
     let mut service = Service::start(&stage.netns, &[BACKEND, "keepalive", "60000"])?;
-    let faults = (0..AT_ONCE).map(|index| kept(index, expected.clone()));
+    let faults = (0..AT_ONCE).map(|index| kept(pass, index, expected.clone()));
     let site = stage.start(faults.collect())?;
     let before = attached_late.then(|| warm(&site)).transpose()?;
     let tracer = Tracer::follow(site.nginx.master)?;
@@ -156,11 +163,28 @@ fn a_get_on_a_connection_older_than_the_tracer() -> Result<()> {
     forced("GET", "close", by_fin().masked_by(BACKEND), true)
 }
 
+#[test]
+fn a_fastcgi_post_that_meets_a_fin() -> Result<()> {
+    forced_by(FASTCGI, "POST", "close", by_fin(), false)
+}
+
+#[test]
+fn a_fastcgi_get_that_meets_a_fin_is_retried() -> Result<()> {
+    let expected = by_fin().masked_by(BACKEND);
+    forced_by(FASTCGI, "GET", "close", expected, false)
+}
+
+#[test]
+fn a_fastcgi_get_that_meets_a_reset_is_retried() -> Result<()> {
+    let expected = by_reset().masked_by(BACKEND);
+    forced_by(FASTCGI, "GET", "reset", expected, false)
+}
+
 fn natural(method: &'static str, expected: Expected) -> Result<()> {
     let mut stage = Stage::new()?;
     stage.config.workers = 1;
     let _service = spacing::impatient(&stage.netns, BACKEND)?;
-    let site = stage.start(vec![kept(0, expected)])?;
+    let site = stage.start(vec![kept(HTTP, 0, expected)])?;
     let tracer = Tracer::follow(site.nginx.master)?;
     let sent = spacing::around_the_idle_timeout(&site, method, 500)?;
     site.check(&sent, tracer).map(drop)

@@ -22,8 +22,10 @@ pub struct Reply {
     pub failed: u64,
     /// `r->headers_out.status`; 0: the client is gone.
     pub status: u16,
+    /// 1: its answer had begun before that attempt failed.
+    pub is_earlier: u16,
     /// Zero.
-    pub padding: [u16; 3],
+    pub padding: [u16; 2],
 }
 
 /// A request whose answer is waited for.

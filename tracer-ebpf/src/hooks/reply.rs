@@ -18,7 +18,7 @@ use crate::{
     read, task,
 };
 
-/// An attempt failed: watches the request that its peer object belongs to, unless the client's answer has begun.
+/// An attempt failed: watches the request that its peer object belongs to. An answer that has begun is told at once.
 #[inline(always)]
 pub fn watch_peer(pid: u32, worker: &mut Worker, peer: u64, failed: u64) {
     let request = request_of_peer(peer);
@@ -49,6 +49,9 @@ fn watch(pid: u32, worker: &mut Worker, request: u64, failed: u64, is_answer: bo
     };
     let status = status(worker, main);
     if status != 0 && !(is_answer && main == request) {
+        if !is_answer {
+            tell(&watched, status, 1);
+        }
         return status;
     }
     let Some(sk) = client_socket(request) else {
@@ -127,7 +130,7 @@ pub fn sent(sk: u64) -> bool {
             }
             status
         };
-        tell(slot, status);
+        tell(slot, status, 0);
         slot.request = 0;
         worker.watched = worker.watched.saturating_sub(1);
     }
@@ -148,7 +151,7 @@ pub fn gone(sk: u64) {
         if slot.request == 0 {
             continue;
         }
-        tell(slot, 0);
+        tell(slot, 0, 0);
         if let Some(worker) = WORKERS.get_ptr_mut(&(slot.worker as u32)) {
             // SAFETY: as above.
             let worker = unsafe { &mut *worker };
@@ -159,14 +162,15 @@ pub fn gone(sk: u64) {
 }
 
 #[inline(always)]
-fn tell(watched: &Watched, status: u16) {
+fn tell(watched: &Watched, status: u16, is_earlier: u16) {
     let record = Reply {
         header: emit::header::<Reply>(REPLY, watched.worker as u32, task::now()),
         request: watched.request,
         connection: watched.connection,
         failed: watched.failed,
         status,
-        padding: [0; 3],
+        is_earlier,
+        padding: [0; 2],
     };
     emit::record(&record, Urgency::Whenever);
 }

@@ -127,7 +127,7 @@ fn failed(connection: &mut Connection, length: i32) {
     }
 }
 
-/// The first byte of a response, and the status in `HTTP/1.x NNN`.
+/// The first byte of a response, the alert of a TLS record, and the status.
 #[inline(always)]
 fn head(connection: &mut Connection, length: i32) {
     let Some(first) = syscall::read::<u8>() else {
@@ -140,21 +140,41 @@ fn head(connection: &mut Connection, length: i32) {
     {
         connection.alert = 0x100 | u16::from(record[6]);
     }
+    connection.status = status(length).unwrap_or(0);
+}
+
+/// The status in `HTTP/1.x NNN`, and in the `Status: NNN` of SCGI, uwsgi and FastCGI (after a record's header: version 1,
+/// type 6), where nginx's read begins with it.
+#[inline(always)]
+fn status(length: i32) -> Option<u16> {
     if length < 12 {
-        return;
+        return None;
     }
-    let Some(head) = syscall::read::<[u8; 12]>() else {
-        return;
-    };
-    if head[..7] != *b"HTTP/1." {
-        return;
+    let start = syscall::read::<[u8; 12]>()?;
+    if start[..7] == *b"HTTP/1." {
+        return number([start[9], start[10], start[11]]);
     }
-    let mut status = 0;
-    for digit in &head[9..12] {
+    if start[..8] == *b"Status: " {
+        return number([start[8], start[9], start[10]]);
+    }
+    if length < 19 || start[..2] != [1, 6] {
+        return None;
+    }
+    let record = syscall::read::<[u8; 19]>()?;
+    if record[8..16] != *b"Status: " {
+        return None;
+    }
+    number([record[16], record[17], record[18]])
+}
+
+#[inline(always)]
+fn number(digits: [u8; 3]) -> Option<u16> {
+    let mut number = 0;
+    for digit in digits {
         if !digit.is_ascii_digit() {
-            return;
+            return None;
         }
-        status = status * 10 + u16::from(digit - b'0');
+        number = number * 10 + u16::from(digit - b'0');
     }
-    connection.status = status;
+    Some(number)
 }

@@ -5,7 +5,7 @@ use super::{
     drops::netfilter_drop,
     ending::{Ending, is_reused, received, response_began},
     finding::Finding,
-    hook, keepalive,
+    hook, keepalive, response,
     scene::Scene,
     wording,
 };
@@ -50,8 +50,7 @@ fn ended_alive<'a>(scene: &Scene<'a>) -> Option<(&'a Connection, Ending)> {
     let elsewhere = scene.has_death(ending.at)
         || keepalive::may_be_race(c, &ending)
         || super::tls::broke_in_handshake(scene)
-        || scene.log_call("upstream sent").is_some()
-        || scene.log_call("upstream rejected").is_some();
+        || response::rule(scene).is_some();
     (!elsewhere).then_some((c, ending))
 }
 

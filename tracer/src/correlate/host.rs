@@ -79,12 +79,10 @@ pub(super) fn about_connection(connection: &Connection) -> Vec<Question> {
     let Upstream::Inet(remote) = connection.remote else {
         return Vec::new();
     };
-    if connection.first_byte.is_some() {
-        return Vec::new();
-    }
     let mut questions = vec![listener(worker, remote)];
     if let Some(local) = connection.local
         && connection.established.is_some()
+        && connection.first_byte.is_none()
     {
         questions.push(Question::PeerSocket {
             worker,
@@ -95,15 +93,15 @@ pub(super) fn about_connection(connection: &Connection) -> Vec<Question> {
     questions
 }
 
-/// What an attempt makes one ask.
-pub(super) fn about(worker: u32, attempt: &Attempt) -> Vec<Question> {
+/// What an attempt makes one ask. One whose response began has failed only if nginx itself answered its request.
+pub(super) fn about(worker: u32, attempt: &Attempt, is_answered: bool) -> Vec<Question> {
     match &attempt.course {
         Course::FailedAtOnce(failure) => about_failure(failure),
-        Course::Connection(connection) => {
+        Course::Connection(connection) if connection.first_byte.is_none() || is_answered => {
             debug_assert_eq!(connection.worker, worker);
             about_connection(connection)
         }
-        Course::Succeeded => Vec::new(),
+        Course::Connection(_) | Course::Succeeded => Vec::new(),
     }
 }
 
@@ -179,10 +177,11 @@ impl HostMemory {
         &self,
         worker: u32,
         attempt: &Attempt,
+        is_answered: bool,
         workers: &HashMap<u32, Worker>,
     ) -> Facts {
         let mut facts = Facts::default();
-        for question in about(worker, attempt) {
+        for question in about(worker, attempt, is_answered) {
             let Some(fact) = self
                 .facts
                 .get(&question)

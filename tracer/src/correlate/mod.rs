@@ -190,6 +190,12 @@ impl Correlator {
             .request
             .and_then(|request| self.requests.remove(&(answer.worker, request)))
             .unwrap_or_default();
+        // One whose response began was not asked about at its end.
+        for attempt in request.attempts.iter().filter(|one| one.has_response()) {
+            for question in host::about(answer.worker, attempt, true) {
+                out.questions.extend(self.host.ask(question, answer.at));
+            }
+        }
         if answer.status == 500 && request.attempts.is_empty() {
             let worker = answer.worker;
             out.questions
@@ -210,16 +216,19 @@ impl Correlator {
     /// a cache.
     fn reply(&mut self, reply: &Reply, out: &mut Outcome) {
         let (worker, at) = (reply.worker, reply.at);
-        let is_known =
-            self.replies
+        let is_known = !reply.is_earlier
+            && self
+                .replies
                 .replied(worker, reply.client_request, reply.status, &mut out.cases);
         let (false, Some(request), Some(status)) = (is_known, reply.request, reply.status) else {
             return;
         };
+        let began = if reply.is_earlier { Time(0) } else { at };
         // From a cache it is sent before the connection that failed is closed.
-        self.request(worker, request, at).reply = Some((status, at));
+        self.request(worker, request, at).reply = Some((status, began));
         let key = (worker, request);
-        if self.requests.get(&key).is_some_and(Request::is_given_up)
+        if !reply.is_earlier
+            && self.requests.get(&key).is_some_and(Request::is_given_up)
             && let Some(over) = self.requests.remove(&key)
         {
             self.over(worker, over, at, out);
@@ -293,8 +302,11 @@ impl Correlator {
             }
             let identity = self.workers.get(&open.worker).cloned();
             let lines = self.lines.take(identity.as_ref(), &open);
+            let is_answered = open.is_answered_by_nginx();
             for attempt in &mut open.request.attempts {
-                attempt.facts = self.host.facts(open.worker, attempt, &self.workers);
+                attempt.facts = self
+                    .host
+                    .facts(open.worker, attempt, is_answered, &self.workers);
                 self.around.complete(attempt);
             }
             let ticket = open.request.ticket;

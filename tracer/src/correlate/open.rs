@@ -101,6 +101,11 @@ impl OpenCase {
         }
     }
 
+    /// Did nginx make an error answer?
+    pub(super) fn is_answered_by_nginx(&self) -> bool {
+        self.answer.is_some()
+    }
+
     /// Did the host answer everything that this case asks?
     pub(super) fn is_answered(&self, host: &HostMemory) -> bool {
         let attempts = &self.request.attempts;
@@ -110,7 +115,7 @@ impl OpenCase {
             },
             self.since,
         ) && attempts.iter().all(|attempt| {
-            host::about(self.worker, attempt)
+            host::about(self.worker, attempt, self.is_answered_by_nginx())
                 .iter()
                 .all(|question| host.knows_nearly(question, attempt.end))
         })

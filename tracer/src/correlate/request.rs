@@ -21,7 +21,7 @@ pub(super) struct Request {
     pub(super) heard: Time,
     /// A further attempt has begun, and its record has not come.
     pub(super) is_trying: bool,
-    /// What its client got, and when that began: after a failure.
+    /// What its client got, and when that began, 0 before the last failure.
     pub(super) reply: Option<(u16, Time)>,
     /// Of its client's request, which is told once its client was answered.
     pub(super) ticket: Option<Ticket>,

@@ -319,6 +319,7 @@ fn reply(header: &Head, mut buf: &[u8]) -> Reply {
     let connection = buf.get_u64_ne();
     let request = request(buf.get_u64_ne());
     let status = buf.get_u16_ne();
+    let is_earlier = buf.get_u16_ne() != 0;
     Reply {
         at: header.at,
         worker: header.pid,
@@ -328,6 +329,7 @@ fn reply(header: &Head, mut buf: &[u8]) -> Reply {
         },
         request,
         status: (status != 0).then_some(status),
+        is_earlier,
     }
 }
 

@@ -34,6 +34,9 @@ pub struct Reply {
     pub request: Option<RequestId>,
     /// `r->headers_out.status`; `None`: the client was gone.
     pub status: Option<u16>,
+    /// Its answer had begun before that failure.
+    #[serde(default)]
+    pub is_earlier: bool,
 }
 
 /// `ngx_event_connect_peer` failed at once (`src/event/ngx_event_connect.c`).

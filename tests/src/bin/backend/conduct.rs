@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 use crate::listener::{readable, request, reset};
 
-/// A way to serve; a text is raw bytes, `\0` in it a NUL.
+/// A way to serve; a text is raw bytes, `\0` in it a NUL, `\xHH` any byte.
 #[derive(Clone)]
 pub(crate) enum Mode {
     /// Reads the request, sends the text, closes by FIN.
@@ -45,7 +45,7 @@ pub(crate) enum Mode {
 
 impl Mode {
     pub(crate) fn parse(mode: &str, text: &str) -> Result<Self> {
-        let text = text.replace("\\0", "\0").into_bytes();
+        let text = bytes(text);
         Ok(match mode {
             "answer" => Self::Answer(text),
             "reset" => Self::Reset(text),
@@ -129,6 +129,18 @@ impl Mode {
             _ => {}
         }
     }
+}
+
+fn bytes(text: &str) -> Vec<u8> {
+    let text = text.replace("\\0", "\0");
+    let mut parts = text.split("\\x");
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        let (digits, rest) = part.split_at_checked(2).unwrap_or((part, ""));
+        bytes.extend(u8::from_str_radix(digits, 16));
+        bytes.extend(rest.bytes());
+    }
+    bytes
 }
 
 /// Until a signal ends the process.

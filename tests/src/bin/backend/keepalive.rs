@@ -1,4 +1,4 @@
-//! HTTP with kept-alive connections, each a thread, closed when idle for long enough, or at the
+//! HTTP or FastCGI with kept-alive connections, each a thread, closed when idle for long enough, or at the
 //! word `close` (by FIN) or `reset` (by RST) on stdin; each connection closed by a word prints
 //! `closed`.
 //!
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::listener::{Listener, request, reset};
+use crate::protocol::answer;
 
 /// How often each word was said.
 static CLOSE: AtomicU32 = AtomicU32::new(0);
@@ -57,12 +58,11 @@ fn converse(mut stream: File, idle: Duration) {
                 return;
             }
         }
-        if request(&mut stream).is_none() {
+        let Some(request) = request(&mut stream) else {
             return;
-        }
-        let answer =
-            format!("HTTP/1.1 200 OK\r\nX-Served: {served}\r\nContent-Length: 2\r\n\r\nok");
-        if stream.write_all(answer.as_bytes()).is_err() {
+        };
+        let answer = answer(&request, &format!("X-Served: {served}\r\n"));
+        if stream.write_all(&answer).is_err() {
             return;
         }
     }

@@ -9,6 +9,8 @@ use std::os::unix::net::UnixListener;
 
 use anyhow::{Context, Result};
 
+use crate::protocol::is_complete;
+
 pub(crate) enum Listener {
     Tcp(TcpListener),
     Unix(UnixListener),
@@ -50,29 +52,17 @@ pub(crate) fn readable(stream: &File, milliseconds: i32) -> bool {
     unsafe { libc::poll(&mut poll, 1, milliseconds) > 0 }
 }
 
-/// Reads one HTTP request with its body; `None` when the client has gone.
+/// Reads one request with its body; `None` when the client has gone.
 pub(crate) fn request(stream: &mut File) -> Option<Vec<u8>> {
     let mut request = Vec::new();
     let mut buffer = [0u8; 4096];
-    while !complete(&request) {
+    while !is_complete(&request) {
         match stream.read(&mut buffer) {
             Ok(0) | Err(_) => return None,
             Ok(length) => request.extend(&buffer[..length]),
         }
     }
     Some(request)
-}
-
-fn complete(request: &[u8]) -> bool {
-    let Some(end) = request.windows(4).position(|end| end == b"\r\n\r\n") else {
-        return false;
-    };
-    let head = String::from_utf8_lossy(&request[..end]).to_ascii_lowercase();
-    let body = head
-        .lines()
-        .find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok())
-        .unwrap_or(0);
-    request.len() >= end + 4 + body
 }
 
 /// Closes by RST.

@@ -10,6 +10,7 @@ mod dns;
 mod keepalive;
 mod listener;
 mod prefork;
+mod protocol;
 
 use std::process::ExitCode;
 use std::time::Duration;

@@ -287,6 +287,7 @@ fn nginx() -> Vec<Event> {
             client_request: CLIENTS,
             request: Some(REQUEST),
             status: Some(200),
+            is_earlier: false,
         }),
         Event::LogCall(LogCall {
             at,

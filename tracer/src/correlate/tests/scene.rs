@@ -298,6 +298,7 @@ impl Scene {
                 client_request: request.client.expect("a watched request"),
                 request: Some(id),
                 status,
+                is_earlier: false,
             })),
         }
     }

@@ -14,5 +14,6 @@ pub mod nginx;
 pub mod probe;
 pub mod process;
 pub mod render;
+pub mod series;
 pub mod source;
 pub mod verdict;

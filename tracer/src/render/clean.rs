@@ -5,12 +5,13 @@ use std::fmt::Write as _;
 /// No string of others is shown longer (characters).
 const LONGEST: usize = 512;
 
-/// A character that a terminal obeys or that hides or reorders others: controls, directions, zero widths, tags.
+/// A character that a terminal obeys or that hides or reorders others: controls, directions, zero widths, tags;
+/// and what XML does not take.
 fn is_harmful(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{fffe}' | '\u{ffff}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// For a terminal: harmful characters as `\x1b` or `\u{202e}`, cut with an ellipsis.

@@ -18,6 +18,7 @@ mod judgement;
 mod lines;
 pub mod netns;
 pub mod nginx;
+pub mod presented;
 pub mod process;
 pub mod programs;
 pub mod schema;

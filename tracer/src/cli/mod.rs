@@ -1,14 +1,18 @@
 //! The commands, one file each.
 
 mod causes;
+mod chart;
 mod doctor;
 mod explain;
 mod generate;
 mod live;
+mod playing;
 mod record;
 mod recording;
+mod report;
 mod session;
 mod verdicts;
+mod written;
 
 use std::{ffi::OsString, io, process::ExitCode};
 
@@ -30,6 +34,8 @@ const EXAMPLES: &str = "Examples:
   sudo tracer live --format json    one JSON object a verdict, for machines
   sudo tracer record -o FILE        the same, and keep every event in a capture
   tracer explain FILE               the verdicts of a capture, as live gave them
+  tracer report FILE -o DIR         a postmortem of it, one HTML file
+  tracer chart FILE -o DIR          its charts, SVG or PNG
   sudo tracer doctor                what this kernel, host and nginx allow
   tracer causes no-listener         what a verdict means, and the fix";
 
@@ -41,6 +47,10 @@ enum Command {
     Record(record::Args),
     /// Play captures again: the same verdicts as live gave
     Explain(explain::Args),
+    /// Draw the charts of captures: failures, latencies, queues, by time and upstream
+    Chart(chart::Args),
+    /// Write a postmortem of captures: one HTML file with summary, causes, charts, requests
+    Report(report::Args),
     /// List what each verdict means, the nginx log lines it explains, the fix
     Causes(causes::CausesArgs),
     /// Say what this kernel, host and nginx allow: each hook, what is lost without it, what to do
@@ -60,6 +70,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<()> {
         Command::Live(args) => live::run(args),
         Command::Record(args) => record::run(args),
         Command::Explain(args) => explain::run(args),
+        Command::Chart(args) => chart::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Causes(args) => causes::run(&args, &mut io::stdout().lock()),
         Command::Doctor(args) => doctor::run(&args),
         Command::Generate(args) => generate::run(&args, Cli::command()),

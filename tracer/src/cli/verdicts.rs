@@ -165,7 +165,7 @@ impl Verdicts {
     }
 }
 
-fn zone(utc: bool) -> TimeZone {
+pub(super) fn zone(utc: bool) -> TimeZone {
     if utc {
         TimeZone::UTC
     } else {

@@ -3,9 +3,11 @@
 //! Whatever came from the network or a process (names, paths, request lines) is shown with its control and direction
 //! characters escaped, and no longer than a person reads.
 
+pub mod chart;
 mod clean;
 mod fold;
 pub mod json;
+pub mod report;
 mod summary;
 #[cfg(test)]
 mod tests;

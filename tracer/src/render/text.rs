@@ -126,18 +126,8 @@ fn head(out: &mut impl Write, v: &Verdict, clock: &Clock, style: &Style) -> io::
         style.time(clock, v.time),
         style.ink(ink, &status(v.status, v.masked)),
     ];
+    words.push(clean::text(&asked(v)));
     let request = v.request.as_ref();
-    match request.and_then(|request| request.line.as_deref()) {
-        Some(line) => words.push(clean::text(method_and_path(line))),
-        None => words.push(
-            match request.and_then(|request| request.client.as_deref()) {
-                // Only a stream {} proxy fails without a status.
-                _ if v.status.is_none() && !v.masked => "a connection of stream {}".to_owned(),
-                Some(client) => format!("a request of {}", clean::text(client)),
-                None => format!("a request in worker {}", v.worker),
-            },
-        ),
-    }
     words.extend(
         request
             .and_then(|request| request.host.as_deref())
@@ -151,6 +141,19 @@ fn head(out: &mut impl Write, v: &Verdict, clock: &Clock, style: &Style) -> io::
         words.push(style.ink(Ink::Faint, &format!("[{}]", clean::text(unit))));
     }
     writeln!(out, "{}", words.join("  "))
+}
+
+/// What was asked, as far as it is known; not cleaned yet.
+pub(super) fn asked(v: &Verdict) -> String {
+    let request = v.request.as_ref();
+    let client = request.and_then(|request| request.client.as_deref());
+    match (request.and_then(|request| request.line.as_deref()), client) {
+        (Some(line), _) => method_and_path(line).to_owned(),
+        // Only a stream {} proxy fails without a status.
+        _ if v.status.is_none() && !v.masked => "a connection of stream {}".to_owned(),
+        (None, Some(client)) => format!("a request of {client}"),
+        (None, None) => format!("a request in worker {}", v.worker),
+    }
 }
 
 /// A service or a container's id tells which nginx it is; the name of some cgroup does not.

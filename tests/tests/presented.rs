@@ -1,0 +1,162 @@
+//! What is made of a capture: charts, a postmortem. Real failures, recorded, then shown to people who were not there.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+use tests::expected::Expected;
+use tests::folder::Folder;
+use tests::presented::{files, paths, record, run};
+use tests::programs;
+use tests::stage::{Fault, Load, Stage};
+use tests::tracer::{self, Tracer};
+
+const CAPTURE: &str = "run.trc";
+
+#[test]
+fn a_recorded_burst_is_charted_and_reported() -> Result<()> {
+    let stage = Stage::new()?;
+    stage.netns.ip("route add prohibit 10.66.1.0/24")?;
+    let faults = vec![
+        Fault::proxy(
+            Expected::new("no-listener", "127.0.0.1:9001", "ECONNREFUSED"),
+            "",
+        ),
+        Fault::proxy(
+            Expected::new("route-prohibit", "10.66.1.1:80", "EACCES"),
+            "",
+        ),
+    ];
+    let folder = Folder::new()?;
+    let load = Load {
+        failing: 40,
+        healthy: 40,
+        concurrency: 4,
+        ..Load::default()
+    };
+    let verdicts = record(stage.start(faults)?, &folder.join(CAPTURE), |site| {
+        site.send(load)
+    })?;
+    assert_eq!(verdicts, 80);
+
+    let (out, capture) = paths(&folder, CAPTURE);
+    for format in ["svg", "png"] {
+        run(&["chart", &capture, "-o", &out, "--format", format])?;
+    }
+    let charts = files(&folder.join("out"))?;
+    assert_eq!(charts.len(), 32, "{charts:?}");
+    let failures = fs::read_to_string(folder.join("out/failures.svg"))?;
+    for said in [
+        "80 failed requests",
+        "no-listener (40)",
+        "route-prohibit (40)",
+    ] {
+        assert!(failures.contains(said), "{said}: {failures}");
+    }
+
+    // The second takes the first one's place.
+    for _ in 0..2 {
+        run(&["report", &capture, "-o", &out, "--utc"])?;
+    }
+    assert_eq!(files(&folder.join("out"))?.len(), 33);
+    let page = fs::read_to_string(folder.join("out/report.html"))?;
+    for said in [
+        "<h1>80 failed requests</h1>",
+        "80 requests failed on ",
+        "<code>no-listener</code>",
+        "127.0.0.1:9001",
+        "<svg",
+    ] {
+        assert!(page.contains(said), "{said}: {page}");
+    }
+    assert_eq!(page.matches("<section class=\"cause\">").count(), 2);
+    Ok(())
+}
+
+/// Bytes that nginx takes, and each place where they are shown has to make harmless.
+fn hostile_line() -> Vec<u8> {
+    let mut line =
+        b"GET /fail0/<script>alert(1)</script>'\"&\xff\xfe\xc2\x9b2J\xe2\x80\xae".to_vec();
+    line.resize(65_536, b'x');
+    line.extend_from_slice(b" HTTP/1.1\r\nHost: shop.test\r\nConnection: close\r\n\r\n");
+    line
+}
+
+#[test]
+fn a_hostile_request_line_is_shown_harmlessly_everywhere() -> Result<()> {
+    let mut stage = Stage::new()?;
+    stage
+        .config
+        .http
+        .push_str("large_client_header_buffers 4 128k;\n");
+    let fault = Fault::proxy(
+        Expected::new("no-listener", "127.0.0.1:9001", "ECONNREFUSED"),
+        "",
+    );
+    let site = stage.start(vec![fault])?;
+    let folder = Folder::new()?;
+    let file = folder.join(CAPTURE);
+    let mut tracer = Tracer::start(&mut tracer::record(site.nginx.master, &file)?)?;
+    tracer.tracing()?;
+    let mut answer = String::new();
+    site.netns.enter(|| -> Result<()> {
+        let mut stream = TcpStream::connect("127.0.0.1:80").context("nginx")?;
+        stream.write_all(&hostile_line())?;
+        stream.read_to_string(&mut answer)?;
+        Ok(())
+    })?;
+    assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
+    tracer.verdict_lines(1)?;
+    let ended = tracer.stop(libc::SIGTERM)?;
+    assert_eq!(ended.verdicts.len(), 1, "{ended:?}");
+
+    let (out, capture) = paths(&folder, CAPTURE);
+    run(&["chart", &capture, "-o", &out])?;
+    run(&["report", &capture, "-o", &out])?;
+    let mut shown: Vec<(String, Vec<u8>)> = Vec::new();
+    for path in files(&folder.join("out"))? {
+        shown.push((path.display().to_string(), fs::read(path)?));
+    }
+    let explained = Command::new(programs::tracer()?)
+        .args(["explain", &capture])
+        .output()?;
+    shown.push(("text".to_owned(), explained.stdout));
+    for (place, bytes) in shown {
+        let text = String::from_utf8(bytes).with_context(|| format!("{place} is no UTF-8"))?;
+        let harmful = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
+        assert!(!text.contains(harmful), "{place}");
+        assert!(place == "text" || !text.contains("<script"), "{place}");
+        let shows_requests = place == "text" || place.ends_with(".html");
+        assert!(
+            !shows_requests || text.contains("alert(1)"),
+            "{place}: {text}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn a_command_that_can_not_present_says_why_in_one_line() -> Result<()> {
+    let folder = Folder::new()?;
+    fs::write(folder.join("notes.txt"), "not a capture")?;
+    let (out, text) = paths(&folder, "notes.txt");
+    let said = |arguments: &[&str]| -> Result<(Option<i32>, String)> {
+        let output = Command::new(programs::tracer()?).args(arguments).output()?;
+        Ok((output.status.code(), String::from_utf8(output.stderr)?))
+    };
+    for command in ["chart", "report"] {
+        assert_eq!(
+            said(&[command, &text, "-o", &out])?,
+            (
+                Some(1),
+                format!("tracer: {text} is not a capture of `tracer record`\n")
+            )
+        );
+        assert!(!folder.join("out").exists(), "{command} left a folder");
+        let (code, line) = said(&[command, "-o", &out])?;
+        assert_eq!((code, line.contains("<FILE>")), (Some(2), true), "{line}");
+    }
+    Ok(())
+}

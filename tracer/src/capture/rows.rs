@@ -28,6 +28,7 @@ pub(super) mod kind {
     pub(in crate::capture) const HOOKS: u64 = 32;
     pub(in crate::capture) const TICK: u64 = 33;
     pub(in crate::capture) const REPLY: u64 = 34;
+    pub(in crate::capture) const NOTICE: u64 = 35;
 }
 
 /// Writes an event's row; gives its kind.
@@ -52,6 +53,7 @@ pub(super) fn write(event: &Event, out: &mut Vec<u8>) -> serde_json::Result<u64>
         Event::Hooks(one) => row(kind::HOOKS, one, out),
         Event::Tick(one) => row(kind::TICK, one, out),
         Event::Reply(one) => row(kind::REPLY, one, out),
+        Event::Notice(one) => row(kind::NOTICE, one, out),
     }
 }
 
@@ -90,6 +92,7 @@ pub(super) fn read(kind: u64, row: &[u8]) -> Result<Event, Unread> {
         kind::HOOKS => Event::Hooks(value(row)?),
         kind::TICK => Event::Tick(value(row)?),
         kind::REPLY => Event::Reply(value(row)?),
+        kind::NOTICE => Event::Notice(value(row)?),
         _ => return Err(Unread::Unknown),
     })
 }

@@ -44,7 +44,12 @@ pub(super) fn run(args: Args) -> Result<()> {
                 verdicts.take(&verdict.clone().on_clock(own, clock))
             }
         }
-        Told::Event(_) | Told::Cut => Ok(()),
+        Told::Event(event) => {
+            let own = run.header().clock;
+            verdicts.notice(event, own.translate(event.at(), clock));
+            Ok(())
+        }
+        Told::Cut => Ok(()),
     })?;
     let sum = |of: fn(&crate::capture::Run) -> u64| replay.runs().iter().map(of).sum();
     verdicts.lost(sum(crate::capture::Run::lost));

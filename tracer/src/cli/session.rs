@@ -207,6 +207,7 @@ impl Session {
                 self.lost += lost.events;
                 self.verdicts.lost(self.lost);
             }
+            self.verdicts.notice(&event, event.at());
             if let Some(recording) = &mut self.recording {
                 recording.event(&event);
             }

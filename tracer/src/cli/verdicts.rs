@@ -11,8 +11,8 @@ use jiff::tz::TimeZone;
 
 use crate::{
     causes::catalogue,
-    event::{Clock, Time},
-    render::{Folder, Summary, json, text},
+    event::{Clock, Event, Notice, Time},
+    render::{Folder, Summary, json, notice, text},
     verdict::Verdict,
 };
 
@@ -67,7 +67,12 @@ pub(super) struct Verdicts {
     folder: Folder,
     summary: Summary,
     out: BufWriter<io::Stdout>,
+    /// When a loss of records was last said.
+    lost_at: Option<Time>,
 }
+
+/// A loss of kernel records is said again after this (nanoseconds).
+const LOST_AGAIN: u64 = 10_000_000_000;
 
 impl Verdicts {
     pub(super) fn new(output: Output, clock: Clock) -> Self {
@@ -92,6 +97,7 @@ impl Verdicts {
             folder: Folder::default(),
             summary: Summary::default(),
             out: BufWriter::new(stdout),
+            lost_at: None,
         }
     }
 
@@ -135,6 +141,34 @@ impl Verdicts {
             .context("writing to stdout")
     }
 
+    /// Says on stderr what is no failed request and yet explains an incident; `at` is the event's time on this clock.
+    pub(super) fn notice(&mut self, event: &Event, at: Time) {
+        let style = self.style_of_stderr();
+        // A closed stderr hides it, no more.
+        match event {
+            Event::Notice(one) => {
+                let one = Notice { at, ..one.clone() };
+                let _ = notice::notice(&mut io::stderr().lock(), &one, &self.clock, &style);
+                self.summary.notice(one);
+            }
+            Event::Lost(lost) => {
+                let said = self.lost_at.replace(at);
+                if said.is_none_or(|said| at.since(said) >= LOST_AGAIN) {
+                    let (clock, events) = (&self.clock, lost.events);
+                    let _ = notice::lost(&mut io::stderr().lock(), at, events, clock, &style);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn style_of_stderr(&self) -> text::Style {
+        text::Style {
+            color: self.style.color && io::stderr().is_terminal(),
+            ..self.style.clone()
+        }
+    }
+
     /// Records were lost.
     pub(super) fn lost(&mut self, events: u64) {
         self.summary.lost(events);
@@ -153,10 +187,7 @@ impl Verdicts {
             .try_for_each(|fold| text::fold(&mut self.out, fold, &self.clock, &self.style))
             .and_then(|()| self.out.flush())
             .context("writing to stdout")?;
-        let style = text::Style {
-            color: self.style.color && io::stderr().is_terminal(),
-            ..self.style.clone()
-        };
+        let style = self.style_of_stderr();
         // A closed stderr hides the summary, no more.
         let _ = self
             .summary

@@ -97,6 +97,8 @@ impl Correlator {
             Event::LogLine(line) => self.lines.add(line),
             Event::Lost(lost) => self.lost += lost.events,
             Event::Hooks(hooks) => self.absent_hooks = hooks.absent,
+            // It concerns no request.
+            Event::Notice(_) => {}
             Event::Tick(now) => self.tick(now, &mut out),
         }
         out

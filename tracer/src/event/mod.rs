@@ -8,6 +8,7 @@ pub mod fact;
 mod head;
 pub mod kernel;
 pub mod log;
+pub mod notice;
 mod time;
 mod upstream;
 
@@ -19,6 +20,7 @@ pub use self::{
         Retry, RouteLookup, RstSent, Signal, Unread,
     },
     log::LogLine,
+    notice::{Notice, Strain},
     time::{Clock, Time},
     upstream::Upstream,
 };
@@ -64,6 +66,8 @@ pub enum Event {
     Lost(Lost),
     /// Which hooks stand changed: told at the beginning, and when another nginx was attached.
     Hooks(Hooks),
+    /// Something of nginx's own runs short, or does no more.
+    Notice(Notice),
     /// Nothing happened up to this time; deadlines may pass.
     Tick(Time),
 }
@@ -109,6 +113,7 @@ impl Event {
             Self::LogLine(one) => one.at,
             Self::Lost(one) => one.at,
             Self::Hooks(one) => one.at,
+            Self::Notice(one) => one.at,
             Self::Tick(at) => *at,
         }
     }

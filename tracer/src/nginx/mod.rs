@@ -4,6 +4,7 @@
 //! builds, in any container. Nothing is asked of nginx itself and nothing of it is changed.
 
 mod binary;
+mod cycle;
 mod discover;
 mod errno;
 mod layout;
@@ -16,6 +17,7 @@ mod worker;
 
 pub use self::{
     binary::{Binaries, Binary, ExeId},
+    cycle::{Connections, connections, cycle_at},
     discover::{Kind, Master, Process, inspect, scan},
     errno::errno_offset,
     layout::{layout, requests_offset},

@@ -7,6 +7,7 @@ pub mod chart;
 mod clean;
 mod fold;
 pub mod json;
+pub mod notice;
 pub mod report;
 mod summary;
 #[cfg(test)]

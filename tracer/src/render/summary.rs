@@ -6,11 +6,11 @@ use std::{
 };
 
 use super::{
-    clean,
+    clean, notice,
     text::{Ink, Style, status},
 };
 use crate::{
-    event::{Clock, Time},
+    event::{Clock, Notice, Time},
     verdict::Verdict,
 };
 
@@ -42,7 +42,11 @@ pub struct Summary {
     masked: u64,
     lost: u64,
     given_up: u64,
+    notices: Vec<Notice>,
 }
+
+/// Notices kept for the table; a run with more has said them as they came.
+const NOTICES: usize = 100;
 
 impl Summary {
     /// Counts a verdict.
@@ -83,6 +87,13 @@ impl Summary {
         self.given_up = requests;
     }
 
+    /// Something of nginx's own ran short, or does no more.
+    pub fn notice(&mut self, notice: Notice) {
+        if self.notices.len() < NOTICES {
+            self.notices.push(notice);
+        }
+    }
+
     /// Kernel records lost in the run so far.
     pub fn lost(&mut self, records: u64) {
         self.lost = self.lost.max(records);
@@ -117,6 +128,9 @@ impl Summary {
                 "{} ended without an answer of nginx's: the client had left (499)",
                 requests(self.given_up)
             )?;
+        }
+        for one in &self.notices {
+            notice::notice(out, one, clock, style)?;
         }
         if self.lost > 0 {
             let records = if self.lost == 1 {

@@ -1,6 +1,10 @@
 //! The observer's thread: it may block on a slow host while the ring is still drained.
 
-use std::{sync::mpsc, thread};
+use std::{
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::mpsc as asynchronous;
 
@@ -24,14 +28,31 @@ pub(super) struct Questions {
 /// Questions under way at once; the correlator asks the same thing no more than five times a second.
 const JOBS: usize = 4096;
 
+/// How often nginx's own limits are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
 impl Questions {
     pub(super) fn start(mut observer: Observer) -> std::io::Result<Self> {
         let (jobs, todo) = mpsc::sync_channel(JOBS);
         let (done, answers) = asynchronous::unbounded_channel();
+        // What was dropped before is not told; and what is short already is told at once.
+        let _ = done.send(observer.look(clock::now()));
         thread::Builder::new()
             .name("observer".to_owned())
             .spawn(move || {
-                while let Ok(job) = todo.recv() {
+                let mut looked = Instant::now();
+                loop {
+                    if looked.elapsed() >= LOOK {
+                        looked = Instant::now();
+                        if done.send(observer.look(clock::now())).is_err() {
+                            return;
+                        }
+                    }
+                    let job = match todo.recv_timeout(LOOK.saturating_sub(looked.elapsed())) {
+                        Ok(job) => job,
+                        Err(RecvTimeoutError::Timeout) => continue,
+                        Err(RecvTimeoutError::Disconnected) => return,
+                    };
                     match job {
                         Job::Ask(question) => {
                             if done.send(observer.answer(&question, clock::now())).is_err() {

@@ -2,8 +2,9 @@
 
 use crate::event::{
     Answer, ClientRequest, Connection, Death, Dns, DnsStep, Drop, Event, Fact, Failure, FirstByte,
-    Hooks, Icmp, LogCall, LogLine, Lost, PeerClosed, Process, ProcessKind, Question, Reply,
-    RequestHead, RequestId, Retransmit, Retry, RouteLookup, RstSent, Signal, Time, Upstream,
+    Hooks, Icmp, LogCall, LogLine, Lost, Notice, PeerClosed, Process, ProcessKind, Question, Reply,
+    RequestHead, RequestId, Retransmit, Retry, RouteLookup, RstSent, Signal, Strain, Time,
+    Upstream,
     fact::{
         ConfinementView, DescriptorsView, Finding, Inode, Listener, ListenerView, Owner, PathKind,
         PeerSocketView, PortsView, UnixPathView, Worker,
@@ -288,6 +289,18 @@ fn nginx() -> Vec<Event> {
             request: Some(REQUEST),
             status: Some(200),
             is_earlier: false,
+        }),
+        Event::Notice(Notice {
+            at,
+            pid: worker,
+            strain: Strain::ListenQueue {
+                address: "127.0.0.1:80".parse().unwrap(),
+                queue: 512,
+                limit: 511,
+                somaxconn: Some(4096),
+                dropped: 3,
+            },
+            is_over: true,
         }),
         Event::LogCall(LogCall {
             at,

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::{
-    event::{Clock, Event, ProcessKind, Time},
+    event::{Clock, Event, Notice, ProcessKind, Time},
     render::{Fold, Folder},
     verdict::{Confidence, Verdict},
 };
@@ -113,6 +113,8 @@ pub struct Incident {
     /// What verdicts needed and was not to be seen, and for how many of them.
     pub(super) unseen: Vec<(String, u64)>,
     pub(super) crashes: Vec<Crash>,
+    /// What of nginx's own ran short.
+    pub(super) notices: Vec<Notice>,
     folder: Folder,
 }
 
@@ -129,6 +131,7 @@ impl Incident {
             left_out: 0,
             unseen: Vec::new(),
             crashes: Vec::new(),
+            notices: Vec::new(),
             folder: Folder::default(),
         }
     }
@@ -161,6 +164,11 @@ impl Incident {
 
     /// Takes an event, `at` on the incident's own clock.
     pub fn event(&mut self, event: &Event, at: Time) {
+        if let Event::Notice(one) = event
+            && self.notices.len() < NAMED
+        {
+            self.notices.push(Notice { at, ..one.clone() });
+        }
         if let Event::Process(process) = event
             && let ProcessKind::Exited { code } = process.kind
             && code & 0x7f != 0

@@ -4,7 +4,10 @@ use super::{
     Report, Source, html,
     words::{Words, counted, length},
 };
-use crate::{render::chart::number, verdict::Confidence};
+use crate::{
+    render::{chart::number, notice::sentence},
+    verdict::Confidence,
+};
 
 pub(super) fn section(report: &Report<'_>, words: &Words) -> String {
     let titled = |title: &str, items: Vec<String>| match items.is_empty() {
@@ -22,13 +25,13 @@ pub(super) fn section(report: &Report<'_>, words: &Words) -> String {
         .collect();
     format!(
         "{}{}<h2>Environment</h2>\n{environment}",
-        titled("Notices", notices(report)),
+        titled("Notices", notices(report, words)),
         titled("What was lost or not knowable", unknown),
     )
 }
 
 /// States that are no failed request, but explain one.
-fn notices(report: &Report<'_>) -> Vec<String> {
+fn notices(report: &Report<'_>, words: &Words) -> Vec<String> {
     let (queues, _) = report.series.queues.ranked(usize::MAX);
     let full = queues.iter().filter_map(|(name, depths)| {
         let full = depths
@@ -50,7 +53,9 @@ fn notices(report: &Report<'_>) -> Vec<String> {
             crash.pid, crash.signal
         )
     });
-    full.take(20).chain(crashes).collect()
+    let own = report.incident.notices.iter();
+    let own = own.map(|one| format!("{}: {}", words.time(one.at), html::text(&sentence(one))));
+    own.chain(full.take(20)).chain(crashes).collect()
 }
 
 fn unknown(report: &Report<'_>) -> Vec<String> {

@@ -8,6 +8,7 @@ mod accounts;
 mod cgroup_programs;
 mod confinement;
 mod descriptors;
+mod gauge;
 mod icmp;
 mod listener;
 mod netlink;
@@ -17,6 +18,7 @@ mod peer_socket;
 mod ports;
 mod route;
 mod sock_diag;
+mod strain;
 mod unix_path;
 mod viewer;
 
@@ -26,7 +28,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use self::{owner::Owners, viewer::Viewers};
+use self::{owner::Owners, strain::Strains, viewer::Viewers};
 use crate::{
     event::{Event, Fact, Question, Time, fact::Finding},
     nginx::LogTail,
@@ -38,6 +40,7 @@ pub struct Observer {
     owners: Owners,
     logs: LogTail,
     viewers: Viewers,
+    strains: Strains,
 }
 
 impl Observer {
@@ -48,6 +51,7 @@ impl Observer {
             owners: Owners::default(),
             logs: LogTail::new(error_logs),
             viewers: Viewers::default(),
+            strains: Strains::default(),
         }
     }
 
@@ -55,6 +59,7 @@ impl Observer {
     /// as can be: what was logged before is not read.
     pub fn follow(&mut self, worker: u32) {
         self.logs.follow(worker);
+        self.strains.follow(worker);
         // Remembered for when it has ended; if it has already, there is nothing to remember.
         if let Ok(viewer) = self.viewers.of(worker) {
             self.logs.follow(viewer.status.parent);
@@ -64,6 +69,13 @@ impl Observer {
     /// The worker ended.
     pub fn forget(&mut self, worker: u32) {
         self.logs.forget(worker);
+        self.strains.forget(worker);
+    }
+
+    /// Looks at what of nginx's own may run short; gives what changed.
+    pub fn look(&mut self, now: Time) -> Vec<Event> {
+        let notices = self.strains.look(now);
+        notices.into_iter().map(Event::Notice).collect()
     }
 
     /// Bytes of error logs skipped so far because more was logged than may be read.

@@ -19,6 +19,11 @@ pub(super) const CONNECTED: u32 = !(LISTENING | BOUND | 1 << 7);
 /// `TCP_TIME_WAIT`.
 pub(super) const TIME_WAIT: u8 = 6;
 
+/// An attribute: `SK_MEMINFO_*` numbers (include/uapi/linux/sock_diag.h).
+const INET_DIAG_SKMEMINFO: u16 = 7;
+/// Its place for `SK_MEMINFO_DROPS`.
+const DROPS: usize = 8 * 4;
+
 /// Which TCP sockets to list.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Query {
@@ -47,6 +52,8 @@ pub(super) struct TcpSocket {
     /// The interface it is bound to; 0 none.
     pub interface: u32,
     pub v6_only: bool,
+    /// Of a listener: connections that the kernel dropped at it (`sk_drops`).
+    pub drops: u32,
 }
 
 impl TcpSocket {
@@ -63,6 +70,7 @@ pub(super) fn tcp(query: Query, mut each: impl FnMut(TcpSocket)) -> io::Result<E
     let mut payload = [0; 56];
     payload[0] = query.family as u8;
     payload[1] = libc::IPPROTO_TCP as u8;
+    payload[2] = 1 << (INET_DIAG_SKMEMINFO - 1);
     payload[4..8].copy_from_slice(&query.states.to_ne_bytes());
     payload[10..12].copy_from_slice(&query.remote_port.to_be_bytes());
     // INET_DIAG_NOCOOKIE
@@ -105,6 +113,10 @@ fn tcp_socket(message: &[u8]) -> Option<TcpSocket> {
         interface: number_at(message, 40)?,
         v6_only: attributes(message, LENGTH)
             .any(|(kind, value)| kind == INET_DIAG_SKV6ONLY && value.first() == Some(&1)),
+        drops: attributes(message, LENGTH)
+            .find(|(kind, _)| *kind == INET_DIAG_SKMEMINFO)
+            .and_then(|(_, value)| number_at(value, DROPS))
+            .unwrap_or(0),
     })
 }
 

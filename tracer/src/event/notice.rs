@@ -1,0 +1,52 @@
+//! A state of nginx's that is no failed request and yet explains an incident.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::Time;
+
+/// Such a state began, or is over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    /// When it was seen.
+    pub at: Time,
+    /// Whose: the master of a listener, else the worker; pid on the host.
+    pub pid: u32,
+    /// What is short.
+    pub strain: Strain,
+    /// It is over.
+    pub is_over: bool,
+}
+
+/// What is short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Strain {
+    /// nginx's own accept queue: clients cannot get in.
+    ListenQueue {
+        /// Where nginx listens.
+        address: SocketAddr,
+        /// Connections waiting (`sk_ack_backlog`).
+        queue: u32,
+        /// `sk_max_ack_backlog`: the smaller of what `listen()` asked and somaxconn.
+        limit: u32,
+        /// `net.core.somaxconn`.
+        somaxconn: Option<u32>,
+        /// Connections that the kernel dropped at this listener since the look before.
+        dropped: u32,
+    },
+    /// A worker's descriptors (`worker_rlimit_nofile`).
+    Descriptors {
+        /// How many it holds.
+        open: u64,
+        /// `RLIMIT_NOFILE`, soft.
+        limit: u64,
+    },
+    /// A worker's connections (`worker_connections`).
+    Connections {
+        /// In use; idle ones that nginx would give up are not counted.
+        used: u64,
+        /// All it has.
+        limit: u64,
+    },
+}

@@ -1,0 +1,252 @@
+//! What of nginx's own runs short: looked at once a second, told when it begins and when it is over.
+//!
+//! A worker or listener that cannot be looked at is passed over.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+    net::SocketAddr,
+};
+
+use anyhow::Result;
+
+use super::{
+    descriptors,
+    gauge::{Change, Gauge},
+    sock_diag::{self, Query, TcpSocket},
+};
+use crate::{
+    event::{
+        Time,
+        notice::{Notice, Strain},
+    },
+    nginx,
+    process::{
+        self,
+        netns::{self, Netns},
+    },
+};
+
+/// Listening sockets looked at a namespace.
+const LISTENERS: usize = 4096;
+/// Descriptors of a master looked at: its listeners are among the first.
+const DESCRIPTORS: usize = 4096;
+
+/// What is known of the workers and listeners so far.
+#[derive(Debug, Default)]
+pub(super) struct Strains {
+    workers: HashMap<u32, Worker>,
+    listeners: HashMap<(u32, SocketAddr, u32), Listener>,
+}
+
+#[derive(Debug)]
+struct Worker {
+    master: u32,
+    /// See [`nginx::cycle_at`].
+    cycle_at: Option<u64>,
+    descriptors: Gauge,
+    connections: Gauge,
+}
+
+#[derive(Debug)]
+struct Listener {
+    gauge: Gauge,
+    dropped: u32,
+    /// `ListenOverflows` of its namespace.
+    overflows: u64,
+}
+
+/// A listener of nginx's as it is now.
+struct Seen {
+    socket: TcpSocket,
+    somaxconn: Option<u32>,
+    overflows: u64,
+}
+
+impl Strains {
+    pub(super) fn follow(&mut self, worker: u32) {
+        let master = process::status(worker).map_or(worker, |status| status.parent);
+        self.workers.entry(worker).or_insert_with(|| Worker {
+            master,
+            cycle_at: nginx::cycle_at(worker),
+            descriptors: Gauge::default(),
+            connections: Gauge::default(),
+        });
+    }
+
+    pub(super) fn forget(&mut self, worker: u32) {
+        self.workers.remove(&worker);
+    }
+
+    /// Looks at all of them.
+    pub(super) fn look(&mut self, now: Time) -> Vec<Notice> {
+        let mut notices = Vec::new();
+        for (&pid, worker) in &mut self.workers {
+            notices.extend(worker.look(pid, now));
+        }
+        let masters: HashMap<u32, u32> = self
+            .workers
+            .iter()
+            .map(|(&pid, worker)| (worker.master, pid))
+            .collect();
+        let mut present = HashSet::new();
+        for (master, worker) in masters {
+            // The listeners are the master's; of workers without one they are their own.
+            let holder = if sockets(master).is_empty() {
+                worker
+            } else {
+                master
+            };
+            for seen in listeners(holder, worker).unwrap_or_default() {
+                let key = (master, seen.socket.local, seen.socket.inode);
+                present.insert(key);
+                notices.extend(self.listener(key, &seen, now));
+            }
+        }
+        self.listeners.retain(|key, _| present.contains(key));
+        notices
+    }
+
+    fn listener(&mut self, key: (u32, SocketAddr, u32), seen: &Seen, now: Time) -> Option<Notice> {
+        let socket = &seen.socket;
+        let listener = self.listeners.entry(key).or_insert(Listener {
+            gauge: Gauge::default(),
+            dropped: socket.drops,
+            overflows: seen.overflows,
+        });
+        let dropped = socket.drops.wrapping_sub(listener.dropped);
+        let overflowed = seen.overflows > listener.overflows;
+        (listener.dropped, listener.overflows) = (socket.drops, seen.overflows);
+        let is_full = socket.receive_queue > socket.send_queue;
+        let change = listener.gauge.sample(
+            now,
+            dropped > 0 && (overflowed || is_full),
+            dropped == 0 && !is_full,
+        )?;
+        Some(Notice {
+            at: now,
+            pid: key.0,
+            strain: Strain::ListenQueue {
+                address: socket.local,
+                queue: socket.receive_queue,
+                limit: socket.send_queue,
+                somaxconn: seen.somaxconn,
+                dropped,
+            },
+            is_over: change == Change::Ends,
+        })
+    }
+}
+
+impl Worker {
+    fn look(&mut self, pid: u32, now: Time) -> Vec<Notice> {
+        let mut notices = Vec::new();
+        let mut tell = |change: Option<Change>, strain: Strain| {
+            notices.extend(change.map(|change| Notice {
+                at: now,
+                pid,
+                strain,
+                is_over: change == Change::Ends,
+            }));
+        };
+        if let Ok(view) = descriptors::view(pid) {
+            let (open, limit) = (view.open, view.soft_limit);
+            let change = self.descriptors.share(now, open, limit);
+            tell(change, Strain::Descriptors { open, limit });
+        }
+        if let Some(connections) = self.cycle_at.and_then(|at| nginx::connections(pid, at)) {
+            let (used, limit) = (connections.used, connections.limit);
+            let change = self.connections.share(now, used, limit);
+            tell(change, Strain::Connections { used, limit });
+        }
+        notices
+    }
+}
+
+/// The TCP listeners that a process of nginx's holds, in a worker's network namespace.
+fn listeners(holder: u32, worker: u32) -> Result<Vec<Seen>> {
+    let inodes = sockets(holder);
+    let overflows = listen_overflows(worker).unwrap_or(0);
+    let (sockets, somaxconn) = Netns::of(worker)?.within(|| {
+        let mut sockets = Vec::new();
+        for family in [libc::AF_INET, libc::AF_INET6] {
+            let query = Query {
+                family,
+                states: sock_diag::LISTENING,
+                remote_port: 0,
+                limit: LISTENERS,
+            };
+            // A kernel without IPv6 has no v6 listeners.
+            let _ = sock_diag::tcp(query, |socket| sockets.push(socket));
+        }
+        Ok((sockets, netns::sysctl("core/somaxconn")))
+    })?;
+    let own = sockets
+        .into_iter()
+        .filter(|socket| inodes.contains(&socket.inode));
+    Ok(own
+        .map(|socket| Seen {
+            socket,
+            somaxconn,
+            overflows,
+        })
+        .collect())
+}
+
+/// Inodes of a process's sockets.
+fn sockets(pid: u32) -> HashSet<u32> {
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else {
+        return HashSet::new();
+    };
+    let inode = |entry: std::io::Result<fs::DirEntry>| {
+        let target = fs::read_link(entry.ok()?.path()).ok()?;
+        let number = target.to_str()?.strip_prefix("socket:[")?;
+        number.strip_suffix(']')?.parse().ok()
+    };
+    entries.take(DESCRIPTORS).filter_map(inode).collect()
+}
+
+/// `ListenOverflows` of a process's network namespace.
+fn listen_overflows(pid: u32) -> Option<u64> {
+    let text = process::read_start(format!("/proc/{pid}/net/netstat"), 64 * 1024).ok()?;
+    overflows(&String::from_utf8_lossy(&text))
+}
+
+/// A line of names, then one of numbers.
+fn overflows(netstat: &str) -> Option<u64> {
+    let mut lines = netstat.lines().filter(|line| line.starts_with("TcpExt:"));
+    let (names, numbers) = (lines.next()?, lines.next()?);
+    let at = names
+        .split_ascii_whitespace()
+        .position(|name| name == "ListenOverflows")?;
+    numbers.split_ascii_whitespace().nth(at)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overflows_are_found_by_their_name() {
+        let text = "TcpExt: SyncookiesSent ListenOverflows ListenDrops\nTcpExt: 1 22 333\nIpExt: A\nIpExt: 0\n";
+        assert_eq!(overflows(text), Some(22));
+        assert_eq!(overflows(""), None);
+    }
+
+    #[test]
+    fn this_process_s_listener_is_found_and_healthy() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let pid = std::process::id();
+        let seen = listeners(pid, pid).unwrap();
+        let address = listener.local_addr().unwrap();
+        let own: Vec<_> = seen
+            .iter()
+            .filter(|seen| seen.socket.local == address)
+            .collect();
+        assert_eq!(own.len(), 1);
+        assert_eq!(own[0].socket.drops, 0);
+        let mut strains = Strains::default();
+        strains.follow(pid);
+        assert_eq!(strains.look(Time(1)), []);
+    }
+}

@@ -8,6 +8,7 @@
 pub mod backend;
 pub mod certificate;
 pub mod client;
+pub mod counters;
 mod differences;
 pub mod error_log;
 pub mod expected;

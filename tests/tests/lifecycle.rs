@@ -1,7 +1,6 @@
 //! How the tracer starts, ends and fails: one clear line, the right exit status, no hook left behind,
 //! and nginx none the worse.
 
-use std::collections::BTreeSet;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -10,6 +9,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use tests::backend::listen;
 use tests::client::{Front, dial};
+use tests::counters::{all_programs, programs_of};
 use tests::expected::Expected;
 use tests::folder::Folder;
 use tests::stage::{Fault, Load, Stage};
@@ -150,24 +150,6 @@ fn on_sigterm_it_prints_its_summary_and_ends_with_0() -> Result<()> {
         ended.stderr
     );
     Ok(())
-}
-
-/// The ids of the BPF programs that a process holds, itself or through a link.
-fn programs_of(pid: u32) -> Result<BTreeSet<u64>> {
-    let mut ids = BTreeSet::new();
-    for entry in std::fs::read_dir(format!("/proc/{pid}/fdinfo"))? {
-        let text = std::fs::read_to_string(entry?.path()).unwrap_or_default();
-        let id = text.lines().find_map(|line| line.strip_prefix("prog_id:"));
-        ids.extend(id.and_then(|id| id.trim().parse::<u64>().ok()));
-    }
-    Ok(ids)
-}
-
-/// The ids of all BPF programs in the kernel.
-fn all_programs() -> Result<BTreeSet<u64>> {
-    let text = programs::output(programs::command("bpftool")?.args(["-j", "prog", "show"]))?;
-    let list: Vec<serde_json::Value> = serde_json::from_str(&text)?;
-    Ok(list.iter().filter_map(|one| one["id"].as_u64()).collect())
 }
 
 fn leaves_no_hook(signal: i32) -> Result<()> {

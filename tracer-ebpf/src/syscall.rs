@@ -3,10 +3,13 @@
 
 use aya_ebpf::{
     bindings::pt_regs,
-    helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs},
+    helpers::generated::{bpf_get_current_task, bpf_get_current_task_btf, bpf_task_pt_regs},
 };
 
-use crate::read;
+use crate::{
+    maps::{self, OFFSETS, STACK_REGISTERS},
+    read,
+};
 
 #[cfg(bpf_target_arch = "x86_64")]
 const WRITEV: u64 = 20;
@@ -31,6 +34,14 @@ pub fn written<T>() -> Option<T> {
 
 #[inline(always)]
 fn registers() -> Option<*const pt_regs> {
+    let on_stack = maps::number(&STACK_REGISTERS);
+    if on_stack != 0 {
+        // SAFETY: a helper without arguments.
+        let task = unsafe { bpf_get_current_task() };
+        let stack: u64 = read::kernel(task, &OFFSETS.stack)?;
+        return Some(stack.wrapping_add(u64::from(on_stack)) as *const pt_regs);
+    }
+    // Since 5.15. Where they are absent the verifier does not come here: the number is a constant to it.
     // SAFETY: both helpers take the current task; the registers are those of its system call.
     let registers = unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) } as *const pt_regs;
     if registers.is_null() {

@@ -52,3 +52,23 @@ pub(crate) const LEFT_OUT: [&str; 7] = [
 /// Debian's suites whose nginx is tested too; each is unpacked under `target/nginx` with all that it
 /// depends on, also libc, and runs in a mount namespace of its own.
 pub(crate) const SUITES: [&str; 4] = ["bullseye", "bookworm", "trixie", "sid"];
+
+/// The suite whose programs run in the guests of `cargo xtask test --vm`, and whose qemu runs them.
+pub(crate) const GUEST_SUITE: &str = "bookworm";
+
+/// What a guest has, besides its kernel and what is tested.
+pub(crate) const GUEST: [&str; 10] = [
+    "busybox",
+    "dash",
+    "kmod",
+    "util-linux",
+    "nginx",
+    "libnginx-mod-stream",
+    "nftables",
+    "iproute2",
+    "openssl",
+    "bpftool",
+];
+
+/// What runs the guests.
+pub(crate) const EMULATOR: [&str; 1] = ["qemu-system-x86"];

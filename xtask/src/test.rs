@@ -4,6 +4,7 @@
 mod checks;
 mod kernel;
 mod tally;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -18,10 +19,15 @@ use tally::Tally;
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   cargo xtask test            everything; the last line is the count
-  cargo xtask test refused    only the tests whose name contains `refused`")]
+  cargo xtask test refused    only the tests whose name contains `refused`
+  cargo xtask test --vm       the real-kernel tests on Debian's kernels from 5.10 on, in guests
+  cargo xtask test refused --vm 5.10 6.1")]
 pub(crate) struct Arguments {
     /// Run only the tests whose name contains this, and no other check
     filter: Option<String>,
+    /// Run the real-kernel tests in guests with these kernels (all if none is named), and nothing else
+    #[arg(long, value_name = "KERNEL", num_args = 0..)]
+    vm: Option<Vec<String>>,
 }
 
 /// A check and whether it passed.
@@ -31,8 +37,11 @@ struct Outcome {
 }
 
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
-    setup::everything(workspace)?;
     let filter = arguments.filter.as_deref();
+    if let Some(kernels) = &arguments.vm {
+        return vm::run(workspace, kernels, filter);
+    }
+    setup::everything(workspace)?;
     let mut outcomes = Vec::new();
     if filter.is_none() {
         toolchain::ensure_checkers(workspace)?;

@@ -4,7 +4,7 @@
 //! missing package shows on every machine. A program of the tree needs the tree's library folders
 //! in `LD_LIBRARY_PATH`. The tree appears whole or not at all.
 
-mod apt;
+pub(crate) mod apt;
 mod links;
 pub(crate) mod suites;
 
@@ -49,7 +49,7 @@ pub(crate) fn ensure(workspace: &Workspace) -> Result<()> {
     apt.forget()
 }
 
-fn unpack(files: &[PathBuf], fresh: &Path) -> Result<()> {
+pub(crate) fn unpack(files: &[PathBuf], fresh: &Path) -> Result<()> {
     empty(fresh)?;
     for file in files {
         command::run(Command::new("dpkg-deb").arg("-x").arg(file).arg(fresh))
@@ -58,7 +58,7 @@ fn unpack(files: &[PathBuf], fresh: &Path) -> Result<()> {
     Ok(())
 }
 
-fn replace(tree: &Path, fresh: &Path) -> Result<()> {
+pub(crate) fn replace(tree: &Path, fresh: &Path) -> Result<()> {
     if tree.exists() {
         fs::remove_dir_all(tree).with_context(|| format!("removing {}", tree.display()))?;
     }

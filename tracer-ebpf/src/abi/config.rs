@@ -51,6 +51,10 @@ offsets! {
     net: "sock_common"."skc_net.net",
     /// `sock.sk_protocol`
     protocol: "sock"."sk_protocol",
+    /// `sock.sk_ack_backlog`: of a listener, how many wait to be accepted
+    ack_backlog: "sock"."sk_ack_backlog",
+    /// `sock.sk_max_ack_backlog`: of a listener, how many may
+    max_ack_backlog: "sock"."sk_max_ack_backlog",
     /// `sock.sk_err`
     err: "sock"."sk_err",
     /// `sock.sk_err_soft`
@@ -79,6 +83,8 @@ offsets! {
     task_flags: "task_struct"."flags",
     /// `task_struct.real_parent`
     real_parent: "task_struct"."real_parent",
+    /// `task_struct.stack`
+    stack: "task_struct"."stack",
     /// `task_struct.files`
     files: "task_struct"."files",
     /// `task_struct.thread.fsbase` (x86-64)
@@ -99,12 +105,39 @@ offsets! {
     socket_sk: "socket"."sk",
 }
 
+/// Reasons of drops that tracer itself names, where this kernel has no number for them: beyond all of its own.
+pub mod own_reason {
+    /// The listener's accept queue was full: seen in `tcp_conn_request` and `tcp_v4_syn_recv_sock`.
+    pub const LISTEN_OVERFLOW: u32 = 1 << 16;
+    /// netfilter dropped the packet: freed in `nf_hook_slow`.
+    pub const NETFILTER_DROP: u32 = LISTEN_OVERFLOW + 1;
+    /// The neighbour did not answer: freed in `arp_error_report` or `ndisc_error_report`.
+    pub const NEIGH_FAILED: u32 = NETFILTER_DROP + 1;
+}
+
+/// A kernel function in which packets are dropped for one reason.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DropSite {
+    /// Its first address; 0: none.
+    pub start: u64,
+    /// The first address after it.
+    pub end: u64,
+    /// [`own_reason`].
+    pub reason: u32,
+    /// Zero.
+    pub padding: u32,
+}
+
+/// How many sites there are at most.
+pub const DROP_SITES: usize = 3;
+
 /// Which `enum skb_drop_reason` numbers are worth keeping: one bit each.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct WantedDrops {
     /// Of any packet: bit `n % 64` of word `n / 64`.
     pub any: [u64; 4],
-    /// Of the ACKs alone that nginx sent.
-    pub acks: [u64; 4],
+    /// Of those alone with which nginx opens a connection: its SYNs and ACKs.
+    pub opening: [u64; 4],
 }

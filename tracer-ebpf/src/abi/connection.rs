@@ -28,8 +28,8 @@ pub struct Routes {
     pub lookups: u16,
     /// IPv6: the last one's route type.
     pub kind: u8,
-    /// Zero.
-    pub padding: u8,
+    /// The errno with which a security module denied the call before, 0: none was seen to.
+    pub security: u8,
     /// IPv4: the last one's error (negative errno).
     pub error: i32,
 }
@@ -194,7 +194,7 @@ impl Routes {
     pub const NONE: Self = Self {
         lookups: 0,
         kind: 0,
-        padding: 0,
+        security: 0,
         error: 0,
     };
 }

@@ -16,7 +16,7 @@ pub struct FlowKey {
 pub const DROP_SLOTS: usize = 3;
 
 /// Words kept free in a flow.
-pub const FLOW_RESERVED: usize = 4;
+pub const FLOW_RESERVED: usize = 3;
 
 /// Packets dropped for one reason.
 #[repr(C)]
@@ -52,6 +52,10 @@ pub struct Flow {
     pub padding: [u8; 2],
     /// Drops, a slot a reason.
     pub drops: [DropSlot; DROP_SLOTS],
+    /// How many waited in the listener's accept queue as it took no more.
+    pub queue: u32,
+    /// How many may; 0 with `queue` 0: it was not seen.
+    pub queue_limit: u32,
     /// Zero.
     pub reserved: [u64; FLOW_RESERVED],
 }
@@ -72,6 +76,8 @@ impl Flow {
             tcp_flags: 0,
             from_upstream: 0,
         }; DROP_SLOTS],
+        queue: 0,
+        queue_limit: 0,
         reserved: [0; FLOW_RESERVED],
     };
 }

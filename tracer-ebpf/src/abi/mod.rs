@@ -15,7 +15,7 @@ pub use self::{
     attempt::{
         FAILURE, FIRST_BYTE, Failure, FirstByte, RETRANSMIT, RETRY, Retransmit, Retry, SOCKADDR_LEN,
     },
-    config::{ABSENT, Offsets, WantedDrops},
+    config::{ABSENT, DROP_SITES, DropSite, Offsets, WantedDrops, own_reason},
     connection::{
         CONNECTION, Connection, FLAG_OPEN, FLAG_RETRY, FLAG_RST_IN_SYN_SENT, FLAG_TLS_DATA,
         FLAG_UNIX, Routes, UnixConnection,

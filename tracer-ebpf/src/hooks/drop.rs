@@ -1,31 +1,55 @@
 //! `kfree_skb(struct sk_buff *skb, void *location, enum skb_drop_reason reason)`, the reason since 5.17, a fourth
-//! argument since 6.11. Without the reason a drop by this host's netfilter looks like silence.
+//! argument since 6.11. Before 5.17 the reason is told by the function that frees the packet. Without either a drop by
+//! this host's netfilter looks like silence.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use tracer_ebpf::abi::DROP_SLOTS;
 
 use crate::{
     maps,
-    packet::{self, ACK, FIN, RST, SYN},
+    packet::{self, ACK, FIN, Packet, RST, SYN},
     task,
 };
 
-/// A packet is dropped.
+/// A packet is dropped; kernels from 5.17 on say why.
 #[btf_tracepoint(function = "kfree_skb")]
 pub fn drop_packet(ctx: BtfTracePointContext) -> i32 {
     let reason: u32 = ctx.arg(2);
     let of_any = maps::is_wanted(reason);
-    if !of_any && !maps::is_wanted_of_acks(reason) {
+    if !of_any && !maps::is_wanted_of_opening(reason) {
         return 0;
     }
-    let Some(packet) = packet::of_upstream(ctx.arg(0)) else {
-        return 0;
-    };
-    if !of_any && (packet.from_upstream || packet.flags & (SYN | FIN | RST | ACK) != ACK) {
-        return 0;
+    if let Some(packet) = packet::of_upstream(ctx.arg(0))
+        && (of_any || is_opening(&packet))
+    {
+        note(&packet, reason);
     }
+    0
+}
+
+/// What nginx sends to open a connection: its SYN, and the ACK after it (which others look like).
+#[inline(always)]
+fn is_opening(packet: &Packet) -> bool {
+    let flags = packet.flags & (SYN | FIN | RST | ACK);
+    !packet.from_upstream && (flags == SYN || flags == ACK)
+}
+
+/// A packet is dropped; kernels before 5.17 say where.
+#[btf_tracepoint(function = "kfree_skb")]
+pub fn drop_packet_site(ctx: BtfTracePointContext) -> i32 {
+    if let Some(reason) = maps::reason_at(ctx.arg(1))
+        && let Some(packet) = packet::of_upstream(ctx.arg(0))
+    {
+        note(&packet, reason);
+    }
+    0
+}
+
+/// Counts a drop in the packet's flow.
+#[inline(always)]
+pub fn note(packet: &Packet, reason: u32) {
     let Some(flow) = packet::flow(&packet.key) else {
-        return 0;
+        return;
     };
     for slot in 0..DROP_SLOTS {
         let slot = &mut flow.drops[slot];
@@ -37,8 +61,7 @@ pub fn drop_packet(ctx: BtfTracePointContext) -> i32 {
         }
         if slot.reason == reason && slot.from_upstream == u8::from(packet.from_upstream) {
             slot.count = slot.count.saturating_add(1);
-            return 0;
+            return;
         }
     }
-    0
 }

@@ -1,8 +1,14 @@
 //! `inet_sk_error_report(const struct sock *sk)`, since 5.14, and `icmp_send(const struct sk_buff *skb, int type, int
 //! code)`, since 6.11. Without the first, asynchronous errors are known only as nginx logs them; without the second,
 //! which ICMP error this host made is not known.
+//!
+//! Before those: `sock_def_error_report(struct sock *sk)`, which each TCP socket's report goes through, and
+//! `__icmp_send(struct sk_buff *skb_in, int type, int code, …)`.
 
-use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_ebpf::{
+    macros::{btf_tracepoint, fentry, kprobe},
+    programs::{BtfTracePointContext, FEntryContext, ProbeContext},
+};
 use tracer_ebpf::abi::Connection;
 
 use crate::{maps::CONNECTIONS, packet, sock, task};
@@ -10,7 +16,23 @@ use crate::{maps::CONNECTIONS, packet, sock, task};
 /// A socket reports an error to its owner.
 #[btf_tracepoint(function = "inet_sk_error_report")]
 pub fn error_report(ctx: BtfTracePointContext) -> i32 {
-    let sk: u64 = ctx.arg(0);
+    reported(ctx.arg(0))
+}
+
+/// The same, before 5.14.
+#[fentry]
+pub fn error_report_entry(ctx: FEntryContext) -> i32 {
+    reported(ctx.arg(0))
+}
+
+/// The same.
+#[kprobe]
+pub fn error_report_probe(ctx: ProbeContext) -> i32 {
+    reported(ctx.arg(0).unwrap_or(0))
+}
+
+#[inline(always)]
+fn reported(sk: u64) -> i32 {
     let Some(connection) = CONNECTIONS.get_ptr_mut(&sk) else {
         return 0;
     };
@@ -27,7 +49,26 @@ pub fn error_report(ctx: BtfTracePointContext) -> i32 {
 /// This host answers a packet with an ICMP error.
 #[btf_tracepoint(function = "icmp_send")]
 pub fn icmp_send(ctx: BtfTracePointContext) -> i32 {
-    let (skb, kind, code): (u64, u32, u32) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
+    refused(ctx.arg(0), ctx.arg(1), ctx.arg(2))
+}
+
+/// The same, before 6.11.
+#[fentry]
+pub fn icmp_send_entry(ctx: FEntryContext) -> i32 {
+    refused(ctx.arg(0), ctx.arg(1), ctx.arg(2))
+}
+
+/// The same.
+#[kprobe]
+pub fn icmp_send_probe(ctx: ProbeContext) -> i32 {
+    match (ctx.arg(0), ctx.arg(1), ctx.arg(2)) {
+        (Some(skb), Some(kind), Some(code)) => refused(skb, kind, code),
+        _ => 0,
+    }
+}
+
+#[inline(always)]
+fn refused(skb: u64, kind: u32, code: u32) -> i32 {
     let Some(packet) = packet::of_upstream(skb) else {
         return 0;
     };

@@ -1,8 +1,14 @@
 //! `tcp_receive_reset(struct sock *sk)`, since 4.15, and `tcp_send_reset(const struct sock *sk, const struct sk_buff
 //! *skb, const enum sk_rst_reason reason)`, the reason since 6.10. Received and not sent by this host: the RST came
 //! from elsewhere. Without the second, no-listener and firewall-reject can not be told apart by the kernel's word.
+//!
+//! Before 6.10 a RST for want of a socket is not told: there the function that sends it is watched,
+//! `tcp_v4_send_reset(const struct sock *sk, struct sk_buff *skb)`, and `tcp_v6_send_reset` alike.
 
-use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_ebpf::{
+    macros::{btf_tracepoint, fentry, kprobe},
+    programs::{BtfTracePointContext, FEntryContext, ProbeContext},
+};
 use tracer_ebpf::abi::{Connection, FLAG_RST_IN_SYN_SENT};
 
 use crate::{
@@ -39,6 +45,36 @@ pub fn send_reset_reason(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "tcp_send_reset")]
 pub fn send_reset_plain(ctx: BtfTracePointContext) -> i32 {
     send_reset(ctx.arg(0), ctx.arg(1), 0)
+}
+
+/// A RST answers a packet over IPv4.
+#[fentry]
+pub fn reset_answer(ctx: FEntryContext) -> i32 {
+    answered(ctx.arg(0), ctx.arg(1))
+}
+
+/// The same.
+#[kprobe]
+pub fn reset_answer_probe(ctx: ProbeContext) -> i32 {
+    answered(ctx.arg(0).unwrap_or(0), ctx.arg(1).unwrap_or(0))
+}
+
+/// A RST answers a packet over IPv6.
+#[fentry]
+pub fn reset_answer6(ctx: FEntryContext) -> i32 {
+    answered(ctx.arg(0), ctx.arg(1))
+}
+
+/// The same.
+#[kprobe]
+pub fn reset_answer6_probe(ctx: ProbeContext) -> i32 {
+    answered(ctx.arg(0).unwrap_or(0), ctx.arg(1).unwrap_or(0))
+}
+
+/// With a socket, the tracepoint tells it.
+#[inline(always)]
+fn answered(sk: u64, skb: u64) -> i32 {
+    if sk == 0 { send_reset(0, skb, 0) } else { 0 }
 }
 
 /// The answer to a SYN for which there is no socket, or a backend's own deliberate RST.

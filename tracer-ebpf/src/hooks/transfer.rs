@@ -1,8 +1,14 @@
 //! `sock_recv_length(struct sock *sk, int ret, int flags)` and `sock_send_length(…)`, since 6.5: what the worker read
 //! from and wrote to an upstream, TCP and unix alike. Without them the first byte's time, the upstream's own status,
 //! and the order of a close and a write are not known, nor how unix connections end.
+//!
+//! Before 6.5: `int sock_recvmsg(struct socket *sock, struct msghdr *msg, int flags)` and `int sock_sendmsg(struct socket
+//! *sock, struct msghdr *msg)`, when they return.
 
-use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_ebpf::{
+    macros::{btf_tracepoint, fexit},
+    programs::{BtfTracePointContext, FExitContext},
+};
 use tracer_ebpf::abi::{
     ANSWERED, ASKED, Connection, FIRST_BYTE, FLAG_RETRY, FLAG_TLS_DATA, FLAG_UNIX, FirstByte,
 };
@@ -10,8 +16,8 @@ use tracer_ebpf::abi::{
 use crate::{
     emit::{self, Urgency},
     hooks::{attempt, reply, request, resolver, state},
-    maps::CONNECTIONS,
-    syscall, task,
+    maps::{CONNECTIONS, OFFSETS},
+    read, syscall, task,
 };
 
 /// First bytes of TLS records (RFC 8446 section 5.1). An alert's are 7, the last of them its description.
@@ -21,10 +27,27 @@ const TLS_DATA: u8 = 0x17;
 const EINTR: i32 = -4;
 const EAGAIN: i32 = -11;
 
+/// The parameters of `sock_recvmsg` and `sock_sendmsg`: what they returned stands after them.
+const RECVMSG_PARAMETERS: usize = 3;
+const SENDMSG_PARAMETERS: usize = 2;
+
 /// A socket was read.
 #[btf_tracepoint(function = "sock_recv_length")]
 pub fn received(ctx: BtfTracePointContext) -> i32 {
-    let (sk, length): (u64, i32) = (ctx.arg(0), ctx.arg(1));
+    was_read(ctx.arg(0), ctx.arg(1))
+}
+
+/// The same.
+#[fexit]
+pub fn received_exit(ctx: FExitContext) -> i32 {
+    match read::kernel(ctx.arg(0), &OFFSETS.socket_sk) {
+        Some(sk) => was_read(sk, ctx.arg(RECVMSG_PARAMETERS)),
+        None => 0,
+    }
+}
+
+#[inline(always)]
+fn was_read(sk: u64, length: i32) -> i32 {
     let Some(connection) = CONNECTIONS.get_ptr_mut(&sk) else {
         resolver::over_udp(sk, length, ANSWERED);
         return 0;
@@ -72,7 +95,20 @@ pub fn received(ctx: BtfTracePointContext) -> i32 {
 /// A socket was written.
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn sent(ctx: BtfTracePointContext) -> i32 {
-    let (sk, length): (u64, i32) = (ctx.arg(0), ctx.arg(1));
+    was_written(ctx.arg(0), ctx.arg(1))
+}
+
+/// The same.
+#[fexit]
+pub fn sent_exit(ctx: FExitContext) -> i32 {
+    match read::kernel(ctx.arg(0), &OFFSETS.socket_sk) {
+        Some(sk) => was_written(sk, ctx.arg(SENDMSG_PARAMETERS)),
+        None => 0,
+    }
+}
+
+#[inline(always)]
+fn was_written(sk: u64, length: i32) -> i32 {
     let Some(connection) = CONNECTIONS.get_ptr_mut(&sk) else {
         if !reply::sent(sk) {
             resolver::over_udp(sk, length, ASKED);

@@ -164,11 +164,13 @@ pub(super) fn fits(connection: &Connection) -> bool {
         rst_sent,
         drops,
         icmp_sent,
+        full_queue,
         routes:
             RouteLookup {
                 lookups: _,
                 error: _,
                 kind: _,
+                security,
             },
     } = connection;
     let flow = |address: &SocketAddr| matches!(address, SocketAddr::V6(v6) if v6.flowinfo() != 0);
@@ -196,6 +198,8 @@ pub(super) fn fits(connection: &Connection) -> bool {
     drops.is_empty()
         && rst_sent.is_none()
         && icmp_sent.is_none()
+        && full_queue.is_none()
+        && security.is_none()
         && !local.as_ref().is_some_and(flow)
         && !matches!(remote, Upstream::Inet(address) if flow(address))
         && all < LIMIT
@@ -495,10 +499,12 @@ impl Reader {
             rst_sent: None,
             drops: Vec::new(),
             icmp_sent: None,
+            full_queue: None,
             routes: RouteLookup {
                 lookups: self.cell(page, Column::RouteLookups)? as u32,
                 error: apply(0, self.cell(page, Column::RouteError)?) as i32,
                 kind: self.cell(page, Column::RouteKind)? as u8,
+                security: None,
             },
         })
     }

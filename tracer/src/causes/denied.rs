@@ -1,7 +1,7 @@
 //! Refused before routing or beside it: `lsm-denied` (a security module), `cgroup-denied` (a cgroup's BPF program).
 //!
-//! Nothing in sight tells who returned an errno before the first route lookup, so these are inferred, and only where
-//! one of the two is possible.
+//! Where the security hook's own return is seen, it proves a denial. Else nothing tells who returned an errno before the
+//! first route lookup, so these are inferred, and only where one of the two is possible.
 
 use std::net::SocketAddr;
 
@@ -19,7 +19,8 @@ use crate::event::{Failure, fact::ConfinementView};
 pub(super) static LSM_DENIED: Cause = Cause {
     id: "lsm-denied",
     title: "a security module (SELinux, AppArmor, Landlock, BPF LSM) forbids the worker to connect",
-    split: "connect() fails with EACCES or EPERM before any route lookup (a prohibit route needs one), or for a unix \
+    split: "The security hook of connect() returns EACCES or EPERM. Where that is not seen: connect() fails so before \
+            any route lookup (a prohibit route needs one), or for a unix \
             path whose modes let the worker through, and an enforcing module confines the worker.",
     log_lines: &[
         "connect() to 10.0.0.5:3000 failed (13: Permission denied)",
@@ -120,6 +121,9 @@ fn lsm_denied(scene: &Scene<'_>) -> Option<Finding> {
     lsm_on_unix(scene).or_else(|| {
         let (f, remote) =
             before_routing(scene).filter(|(f, _)| matches!(f.errno, EACCES | EPERM))?;
+        if f.routes.security == Some(f.errno) {
+            return Some(by_the_hook(scene, f.errno, remote));
+        }
         let view = scene.facts().confinement.as_ref();
         let programs = view.and_then(|view| connect_programs(view, remote));
         // EPERM is what a cgroup's program gives; only their known absence leaves the modules alone.
@@ -144,6 +148,29 @@ fn lsm_denied(scene: &Scene<'_>) -> Option<Finding> {
     })
 }
 
+/// The kernel's call of all modules returned that errno.
+fn by_the_hook(scene: &Scene<'_>, errno: u32, remote: SocketAddr) -> Finding {
+    let (name, view) = (errno::name(errno), scene.facts().confinement.as_ref());
+    let suspects = view.map_or_else(Vec::new, |view| suspects(view, errno));
+    let finding = Finding::proven(format!(
+        "{} forbids nginx to connect to {remote} ({name})",
+        who(&suspects)
+    ))
+    .fact(
+        "security",
+        format!("security_socket_connect, which asks all modules, returned {name}"),
+    );
+    advised(finding, &suspects)
+}
+
+/// The module, where there is but one.
+fn who(suspects: &[String]) -> String {
+    match suspects {
+        [only] => only.clone(),
+        _ => "a security module".to_owned(),
+    }
+}
+
 /// A path whose modes let the worker through: what refused was no file mode.
 fn lsm_on_unix(scene: &Scene<'_>) -> Option<Finding> {
     let (f, path) = scene
@@ -159,15 +186,15 @@ fn lsm_on_unix(scene: &Scene<'_>) -> Option<Finding> {
 fn of_module(scene: &Scene<'_>, errno: u32, target: &str) -> Option<Finding> {
     let view = scene.facts().confinement.as_ref()?;
     let suspects = suspects(view, errno);
-    let first = suspects.first()?;
+    if suspects.is_empty() {
+        return None;
+    }
     let name = errno::name(errno);
-    let who = if suspects.len() == 1 {
-        first.clone()
-    } else {
-        "a security module".to_owned()
-    };
     let mut finding = Finding::inferred(
-        format!("{who} forbids nginx to connect to {target} ({name})"),
+        format!(
+            "{} forbids nginx to connect to {target} ({name})",
+            who(&suspects)
+        ),
         format!(
             "who returned {name}: it came before any route lookup or file check; possible: {}",
             suspects.join(", ")
@@ -179,6 +206,11 @@ fn of_module(scene: &Scene<'_>, errno: u32, target: &str) -> Option<Finding> {
             "a seccomp filter is also set; one that forbids connect() would forbid all of them",
         );
     }
+    Some(advised(finding, &suspects))
+}
+
+/// What to do about each module that may have denied.
+fn advised(mut finding: Finding, suspects: &[String]) -> Finding {
     let has = |word: &str| suspects.iter().any(|suspect| suspect.starts_with(word));
     if has("SELinux") {
         finding = finding
@@ -198,7 +230,7 @@ fn of_module(scene: &Scene<'_>, errno: u32, target: &str) -> Option<Finding> {
     if has("a BPF LSM") {
         finding = finding.advise("see: bpftool prog show type lsm; bpftool link show");
     }
-    Some(finding)
+    finding
 }
 
 fn cgroup_denied(scene: &Scene<'_>) -> Option<Finding> {

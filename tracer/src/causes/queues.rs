@@ -62,7 +62,7 @@ fn on_handshake(scene: &Scene<'_>) -> Option<Finding> {
             "the accept queue of {remote} was full: this host dropped the {}",
             super::story::packet(overflow)
         ));
-        return Some(with_listener(scene, finding, c.closed, remote.port()));
+        return Some(with_listener(scene, finding, c, remote.port()));
     }
     scene.full_listener()?;
     if netfilter_drop(c).is_some() || telling_drops(c).next().is_some() {
@@ -72,7 +72,7 @@ fn on_handshake(scene: &Scene<'_>) -> Option<Finding> {
         format!("the accept queue of {remote} was full and its SYNs were ignored"),
         "the drop of the SYN: the kernel makes it without an event on this path; the queue was over its limit",
     );
-    Some(with_listener(scene, finding, c.closed, remote.port()))
+    Some(with_listener(scene, finding, c, remote.port()))
 }
 
 /// The queue filled between the SYN and the ACK: nginx is connected, the backend never is.
@@ -117,7 +117,7 @@ fn on_last_ack(scene: &Scene<'_>) -> Option<Finding> {
     } else {
         return None;
     };
-    Some(with_listener(scene, finding, c.closed, remote.port()))
+    Some(with_listener(scene, finding, c, remote.port()))
 }
 
 fn overflow(c: &Connection) -> Option<&Drop> {
@@ -136,7 +136,15 @@ fn lost_cookie(c: &Connection) -> bool {
     })
 }
 
-fn with_listener(scene: &Scene<'_>, finding: Finding, now: Time, port: u16) -> Finding {
+fn with_listener(scene: &Scene<'_>, finding: Finding, c: &Connection, port: u16) -> Finding {
+    let now = c.closed;
+    let finding = match c.full_queue {
+        Some((waiting, limit)) => finding.fact(
+            "queue",
+            format!("as it took no more: {waiting} waited in the accept queue of port {port}, limit {limit}"),
+        ),
+        None => finding,
+    };
     let finding = match scene.full_listener() {
         Some((listener, somaxconn)) => of_listener(finding, listener, somaxconn, now),
         None => finding.advise(

@@ -99,7 +99,7 @@ fn of_connection(scene: &Scene<'_>, c: &Connection) -> Vec<Evidence> {
             format!("worker {} connects to {}", c.worker, scene.to()),
         ));
     }
-    for drop in &c.drops {
+    for drop in c.drops.iter().filter(|drop| !told_by_rst(c, drop)) {
         story.push(at(drop.at, "drop", dropped(drop)));
     }
     if let (Some(last), true) = (c.last_retransmit, c.syn_retransmits > 0) {
@@ -261,6 +261,11 @@ fn of_upstream_end(scene: &Scene<'_>) -> Vec<Evidence> {
         }
     }
     story
+}
+
+/// The RST that answers a SYN for want of a socket tells it already.
+fn told_by_rst(c: &Connection, drop: &Drop) -> bool {
+    c.rst_sent.is_some() && drop.reason == "NO_SOCKET"
 }
 
 fn dropped(drop: &Drop) -> String {

@@ -12,7 +12,7 @@ use super::session::Kernel;
 use crate::{
     kernel::Btf,
     nginx::{self, Binaries, Master},
-    probe::{Attached, HOOKS, LoadError, Place, Probes},
+    probe::{self, Attached, LoadError, Probes, SIGHTS, Sight, Way},
 };
 
 /// Arguments of `tracer doctor`.
@@ -46,40 +46,14 @@ pub(super) fn run(args: &Args) -> Result<()> {
     }
     let mut binaries = Binaries::default();
     let masters = nginx::scan(&mut binaries);
-    let mut probes = Probes::load(&args.kernel.btf, 0).context("attaching the hooks")?;
+    let mut probes =
+        Probes::load(&args.kernel.btf, 0, &args.kernel.without).context("attaching the hooks")?;
     for master in &masters {
         probes.attach_nginx(&master.exe_access, master.exe_id, &symbols(master));
     }
     writeln!(out, "\nhooks")?;
-    for hook in HOOKS {
-        let place = match hook.place {
-            Place::Tracepoint { name, .. } => format!("tracepoint {name}"),
-            Place::Entry(name) => format!("{name}()"),
-            Place::Return(name) => format!("{name}() return"),
-        };
-        match probes.outcome(hook.program) {
-            Some(Attached::Stands) => writeln!(
-                out,
-                "  attached  {:<20} {place}: {}",
-                hook.program, hook.gives
-            )?,
-            Some(Attached::Absent(why)) if probes.absent().contains(&hook.program) => {
-                writeln!(out, "  ABSENT    {:<20} {place}: {why}", hook.program)?;
-                writeln!(out, "            lost: {}", hook.without)?;
-            }
-            Some(Attached::Absent(why)) => {
-                writeln!(
-                    out,
-                    "  variant   {:<20} {place}: not needed here, {why}",
-                    hook.program
-                )?;
-            }
-            None => writeln!(
-                out,
-                "  waiting   {:<20} {place}: for an nginx",
-                hook.program
-            )?,
-        }
+    for sight in SIGHTS {
+        tell(&mut out, &probes, sight)?;
     }
     for member in probes.missing_members() {
         writeln!(out, "  note      this kernel has no {member}")?;
@@ -94,6 +68,49 @@ pub(super) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// By which way something is seen, and why not by a better one.
+fn tell(out: &mut impl Write, probes: &Probes, sight: &Sight) -> Result<()> {
+    let (word, way) = match probes.way(sight) {
+        Some(0) => ("attached", sight.ways[0]),
+        Some(way) => ("fallback", sight.ways[way]),
+        None if probes.absent().contains(&sight.name) => ("ABSENT", sight.ways[0]),
+        None => ("waiting", sight.ways[0]),
+    };
+    let text = match word {
+        "waiting" => "for an nginx",
+        _ => sight.gives,
+    };
+    writeln!(
+        out,
+        "  {word:<8}  {:<16} {}: {text}",
+        sight.name,
+        place(way)
+    )?;
+    for way in sight.ways {
+        let why = way
+            .iter()
+            .find_map(|hook| match probes.outcome(hook.program) {
+                Some(Attached::Absent(why)) => Some(why),
+                _ => None,
+            });
+        if let Some(why) = why {
+            writeln!(out, "              not by {}: {why}", place(way))?;
+        }
+    }
+    if word == "ABSENT" {
+        writeln!(out, "            lost: {}", sight.without)?;
+    }
+    Ok(())
+}
+
+/// `fentry tcp_v4_send_reset, tcp_v6_send_reset`.
+fn place(way: Way) -> String {
+    let kind = way.first().map_or("", |hook| hook.place.kind());
+    let mut names: Vec<&str> = way.iter().map(|hook| hook.place.name()).collect();
+    names.dedup();
+    format!("{kind} {}", names.join(", "))
+}
+
 fn describe(out: &mut impl Write, master: &Master) -> Result<()> {
     let version = master.version.as_deref().unwrap_or("unknown version");
     writeln!(
@@ -104,11 +121,13 @@ fn describe(out: &mut impl Write, master: &Master) -> Result<()> {
         master.exe.display()
     )?;
     let found = symbols(master);
-    for hook in HOOKS {
-        if let Place::Entry(function) = hook.place
-            && !found.contains_key(function)
+    for sight in SIGHTS {
+        let mut hooks = sight.ways.iter().copied().flatten();
+        if let Some(missing) =
+            hooks.find(|hook| hook.place.is_nginx() && !found.contains_key(hook.place.name()))
         {
-            writeln!(out, "    {function} is not exported: {}", hook.without)?;
+            let function = missing.place.name();
+            writeln!(out, "    {function} is not exported: {}", sight.without)?;
         }
     }
     let errno = master
@@ -150,12 +169,5 @@ fn describe(out: &mut impl Write, master: &Master) -> Result<()> {
 }
 
 fn symbols(master: &Master) -> BTreeMap<String, u64> {
-    let functions: Vec<&str> = HOOKS
-        .iter()
-        .filter_map(|hook| match hook.place {
-            Place::Entry(function) | Place::Return(function) => Some(function),
-            Place::Tracepoint { .. } => None,
-        })
-        .collect();
-    nginx::offsets(&master.exe_access, &functions).unwrap_or_default()
+    nginx::offsets(&master.exe_access, &probe::nginx_functions()).unwrap_or_default()
 }

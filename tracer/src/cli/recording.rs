@@ -1,13 +1,17 @@
 //! The recording beside a session: what goes into the header, when a ring is written out, what is said when it fails.
 
-use std::{collections::VecDeque, fmt, path::PathBuf};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    fmt,
+    path::PathBuf,
+};
 
 use anyhow::Result;
 
 use crate::{
     capture::{Header, HooksAtStart, Nginx, Plan, Recorder, Stopped},
     event::{Clock, Event, Time},
-    probe::{Attached, HOOKS},
+    probe::{self, Attached},
     source::{Live, keep_file_access_alone, system},
     verdict::Verdict,
 };
@@ -58,10 +62,11 @@ impl Recording {
     /// The hooks stand.
     pub(super) fn begin(&mut self, live: &Live, clock: Clock) {
         let probes = live.probes();
-        let standing = HOOKS
-            .iter()
+        // A program may see two things.
+        let standing: BTreeSet<String> = probe::hooks()
             .filter(|hook| probes.outcome(hook.program) == Some(&Attached::Stands))
-            .map(|hook| hook.program.to_owned());
+            .map(|hook| hook.program.to_owned())
+            .collect();
         let absent = probes.absent().into_iter().map(ToOwned::to_owned);
         let nginx = live.following().masters().into_iter().map(|master| Nginx {
             master: master.pid,
@@ -80,7 +85,7 @@ impl Recording {
             kernel: system::kernel(&self.btf),
             nginx: nginx.collect(),
             hooks: HooksAtStart {
-                standing: standing.collect(),
+                standing: standing.into_iter().collect(),
                 absent: absent.collect(),
             },
             tracer: env!("CARGO_PKG_VERSION").to_owned(),

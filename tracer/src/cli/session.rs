@@ -17,6 +17,7 @@ use crate::{
     causes,
     correlate::{Case, Correlator},
     event::Event,
+    probe,
     source::{Live, Options, Scope, clock},
 };
 
@@ -52,6 +53,9 @@ pub(super) struct Kernel {
         default_value = "/sys/kernel/btf/vmlinux"
     )]
     pub(super) btf: PathBuf,
+    /// Do without this kind of place (fentry, kprobe, tracepoint …) or this BPF program: tests force each fallback
+    #[arg(long, hide = true, value_name = "KIND|PROGRAM", value_parser = known)]
+    pub(super) without: Vec<String>,
     /// Show the BPF programs' own diagnostics on stderr
     #[arg(long, hide_short_help = true)]
     pub(super) debug: bool,
@@ -61,6 +65,14 @@ pub(super) struct Kernel {
 const DEBUG: u8 = 4;
 /// After Ctrl-C, what is under way is given this long to be answered by the host.
 const LAST_WORDS: Duration = Duration::from_millis(200);
+
+fn known(word: &str) -> Result<String, String> {
+    if probe::is_known(word) {
+        Ok(word.to_owned())
+    } else {
+        Err("neither a kind of place nor a BPF program of tracer's".to_owned())
+    }
+}
 
 fn duration(text: &str) -> Result<Duration, String> {
     let (digits, unit) = text.split_at(
@@ -105,6 +117,7 @@ async fn trace(following: Following, recording: Option<Recording>) -> Result<()>
             workers: following.pid,
         },
         btf: following.kernel.btf.clone(),
+        without: following.kernel.without,
         error_logs: following.error_log,
         log_level: if following.kernel.debug { DEBUG } else { 0 },
     })?;
@@ -173,13 +186,17 @@ impl Session {
     /// One line on stderr: all hooks stand.
     fn greet(&mut self) {
         let masters = self.live.following().masters();
-        let standing = self.live.probes().standing();
-        let absent = self.live.probes().absent().len();
-        let hooks = if absent == 0 {
-            format!("{standing} hooks")
-        } else {
-            format!("{standing} hooks, {absent} absent (`tracer doctor` says what that costs)")
-        };
+        let (seen, by_fallback) = self.live.probes().seen();
+        let mut hooks = format!("{seen} hooks");
+        if by_fallback > 0 {
+            hooks = format!("{hooks}, {by_fallback} by fallback");
+        }
+        match self.live.probes().absent().len() {
+            0 => {}
+            absent => {
+                hooks = format!("{hooks}, {absent} absent (`tracer doctor` says what that costs)");
+            }
+        }
         if masters.is_empty() {
             eprintln!("tracing: no nginx is running yet, waiting for one; {hooks}");
         } else {

@@ -192,6 +192,7 @@ fn connection(header: &Head, mut buf: &[u8], reasons: &Reasons) -> Connection {
     let drops = (0..DROP_SLOTS)
         .filter_map(|_| drop_slot(&mut buf, reasons))
         .collect();
+    let (queue, queue_limit) = (buf.get_u32_ne(), buf.get_u32_ne());
     buf.advance(size_of::<u64>() * FLOW_RESERVED);
     Connection {
         socket,
@@ -237,6 +238,7 @@ fn connection(header: &Head, mut buf: &[u8], reasons: &Reasons) -> Connection {
         }),
         drops,
         icmp_sent: icmp_at.map(|at| (icmp_kind, icmp_code, at)),
+        full_queue: (queue != 0).then_some((queue, queue_limit)),
         routes,
     }
 }
@@ -543,11 +545,12 @@ fn some(time: u64) -> Option<Time> {
 fn routes(buf: &mut &[u8]) -> RouteLookup {
     let lookups = u32::from(buf.get_u16_ne());
     let kind = buf.get_u8();
-    buf.advance(1);
+    let security = u32::from(buf.get_u8());
     RouteLookup {
         lookups,
         error: buf.get_i32_ne(),
         kind,
+        security: (security != 0).then_some(security),
     }
 }
 

@@ -73,6 +73,10 @@ pub struct RouteLookup {
     pub error: i32,
     /// IPv6: the last one's route type (`RTN_UNICAST` 1, `RTN_BLACKHOLE` 6, `RTN_UNREACHABLE` 7, `RTN_PROHIBIT` 8), 0 if unseen.
     pub kind: u8,
+    /// The errno (positive) with which the security modules denied the call before any lookup
+    /// (`security_socket_connect`); `None` also where that hook is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub security: Option<u32>,
 }
 
 /// An upstream connection's life, written by the kernel side when the worker closed it.
@@ -150,6 +154,9 @@ pub struct Connection {
     pub drops: Vec<Drop>,
     /// An ICMP error that this host (any namespace of it) made about a packet of this connection: type, code, when.
     pub icmp_sent: Option<(u8, u8, Time)>,
+    /// How many waited in the listener's accept queue as it refused a packet of ours, and how many may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub full_queue: Option<(u32, u32)>,
     /// Route lookups within `connect()`.
     pub routes: RouteLookup,
 }

@@ -27,6 +27,7 @@ const ARRAY: u32 = 3;
 const STRUCT: u32 = 4;
 const UNION: u32 = 5;
 const ENUM: u32 = 6;
+const FUNC: u32 = 12;
 const FUNC_PROTO: u32 = 13;
 const VAR: u32 = 14;
 const DATASEC: u32 = 15;
@@ -164,6 +165,35 @@ impl Btf {
         count.checked_sub(1)
     }
 
+    /// How many parameters a function of the kernel has, `None` if there is no such function (any more: it may be inlined
+    /// everywhere).
+    #[must_use]
+    pub fn function_parameters(&self, name: &str) -> Option<usize> {
+        let at = self.named(name, &[FUNC])?;
+        let prototype = self.position(word(&self.bytes, at + 8).ok()?)?;
+        let (FUNC_PROTO, count) = self.kind(prototype).ok()? else {
+            return None;
+        };
+        Some(count)
+    }
+
+    /// Bytes of a structure or union.
+    #[must_use]
+    pub fn size(&self, name: &str) -> Option<u32> {
+        let at = self.named(name, &[STRUCT, UNION])?;
+        word(&self.bytes, at + 8).ok()
+    }
+
+    /// Where the first type of that name and of one of these kinds is.
+    fn named(&self, name: &str, kinds: &[u32]) -> Option<usize> {
+        self.types.iter().copied().find(|&at| {
+            self.kind(at).is_ok_and(|(kind, _)| kinds.contains(&kind))
+                && word(&self.bytes, at)
+                    .and_then(|offset| string(&self.bytes, self.strings, offset))
+                    .is_ok_and(|found| found == name)
+        })
+    }
+
     fn find(&self, id: u32, name: &str, depth: u32) -> Option<(u32, u32)> {
         let at = self.position(id)?;
         let (kind, count) = self.kind(at).ok()?;
@@ -256,6 +286,14 @@ mod tests {
         let btf = running_kernel();
         assert_eq!(btf.tracepoint_arguments("inet_sock_set_state"), Some(3));
         assert_eq!(btf.tracepoint_arguments("no_such_tracepoint"), None);
+    }
+
+    #[test]
+    fn functions_tell_their_parameters() {
+        let btf = running_kernel();
+        assert_eq!(btf.function_parameters("security_socket_connect"), Some(3));
+        assert_eq!(btf.function_parameters("no_such_function"), None);
+        assert!(btf.size("pt_regs").is_some_and(|bytes| bytes > 0));
     }
 
     #[test]

@@ -22,3 +22,21 @@ pub fn offsets(btf: &Btf) -> (Vec<u16>, Vec<String>) {
         .collect();
     (values, missing)
 }
+
+/// Bytes from a task's stack to the registers of its system call, where this kernel has no helper that finds them (before
+/// 5.15); 0 where it has, or where they can not be found.
+#[must_use]
+pub fn stack_registers(btf: &Btf) -> u32 {
+    let has_helper = btf
+        .enumerators("bpf_func_id")
+        .iter()
+        .any(|(_, name)| name == "BPF_FUNC_task_pt_regs");
+    if has_helper {
+        return 0;
+    }
+    // The registers are pushed first: they lie at the stack's end.
+    match (btf.size("thread_union"), btf.size("pt_regs")) {
+        (Some(stack), Some(registers)) => stack.saturating_sub(registers),
+        _ => 0,
+    }
+}

@@ -3,9 +3,11 @@
 mod btf;
 mod layout;
 mod reasons;
+mod sites;
 
 pub use self::{
     btf::{Btf, BtfError},
-    layout::offsets,
+    layout::{offsets, stack_registers},
     reasons::Reasons,
+    sites::drop_sites,
 };

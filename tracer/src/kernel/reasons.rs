@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use tracer_ebpf::abi::own_reason;
+
 use super::Btf;
 
 /// Drops that tell nothing of a connection's failure: ends of normal life, or causes seen by other hooks.
@@ -24,9 +26,19 @@ const ORDINARY: [&str; 16] = [
     "OTHERHOST",
 ];
 
-/// Drops that tell something of an ACK alone: a SYN for which there is no socket is answered by a RST, which is seen;
-/// an ACK that is not answered is one for which a listener with SYN cookies had no room.
-const OF_ACKS: [&str; 1] = ["NO_SOCKET"];
+/// Drops that tell something of a SYN of nginx's or the ACK after it alone: there is no socket for the one, which is
+/// known by its RST where that is traced (6.10), or a listener with SYN cookies had no room for the other.
+const OF_OPENING: [&str; 1] = ["NO_SOCKET"];
+
+/// The names of the reasons that tracer itself gives.
+fn own(reason: u32) -> Option<&'static str> {
+    match reason {
+        own_reason::LISTEN_OVERFLOW => Some("LISTEN_OVERFLOW"),
+        own_reason::NETFILTER_DROP => Some("NETFILTER_DROP"),
+        own_reason::NEIGH_FAILED => Some("NEIGH_FAILED"),
+        _ => None,
+    }
+}
 
 /// The kernel's names.
 #[derive(Debug, Clone, Default)]
@@ -60,6 +72,7 @@ impl Reasons {
         self.drops
             .get(&reason)
             .cloned()
+            .or_else(|| own(reason).map(str::to_owned))
             .unwrap_or_else(|| format!("reason {reason}"))
     }
 
@@ -69,13 +82,13 @@ impl Reasons {
         self.resets.get(&reason).cloned()
     }
 
-    /// One bit for each drop reason worth a record, as `abi::WantedDrops` has them: of any packet, and of ACKs alone.
+    /// One bit for each drop reason worth a record, as `abi::WantedDrops` has them: of any packet, and of those that open a connection alone.
     #[must_use]
     pub fn wanted_drops(&self) -> [u64; 8] {
         let mut words = [0; 8];
         for (&value, name) in self.drops.iter().filter(|(value, _)| **value < 256) {
             let (word, bit) = ((value / 64) as usize, 1 << (value % 64));
-            if OF_ACKS.contains(&name.as_str()) {
+            if OF_OPENING.contains(&name.as_str()) {
                 words[4 + word] |= bit;
             } else if !ORDINARY.contains(&name.as_str()) {
                 words[word] |= bit;

@@ -1,24 +1,24 @@
-//! Loading the BPF object and attaching its programs. A hook that does not attach costs its evidence, not the run.
+//! Loading the BPF object, and what is told to it and read from it while it runs.
 //!
 //! All links are file descriptors of this process: whatever ends it, SIGKILL included, takes every hook away.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     path::Path,
 };
 
 use aya::{
     Ebpf, EbpfLoader,
     maps::{HashMap as BpfHashMap, MapData, PerCpuArray, RingBuf},
-    programs::{BtfTracePoint, Program, UProbe, uprobe::UProbeAttachLocation, uprobe::UProbeScope},
+    programs::Program,
 };
 use aya_log::EbpfLogger;
 use thiserror::Error;
 use tracer_ebpf::abi::{self, counter};
 
 use super::{
+    attach::{Attached, Kernel},
     diagnostics::{self, Stderr},
-    table::{HOOKS, Hook, Place},
 };
 use crate::kernel::{self, Btf, BtfError, Reasons};
 
@@ -36,13 +36,13 @@ pub enum LoadError {
     /// The object did not load: not permitted, locked down, or this kernel can not.
     #[error("loading the BPF programs")]
     Load(#[from] aya::EbpfError),
-    /// A hook without which there is nothing to say.
-    #[error("attaching {hook}")]
+    /// A sight without which there is nothing to say.
+    #[error("attaching {sight}: {why}")]
     Required {
         /// Its name.
-        hook: &'static str,
+        sight: &'static str,
         /// Why.
-        source: aya::programs::ProgramError,
+        why: String,
     },
     /// A map is missing or of another kind: the object is not ours.
     #[error("the BPF object lacks the map {0}")]
@@ -52,24 +52,15 @@ pub enum LoadError {
     MapUse(#[from] aya::maps::MapError),
 }
 
-/// How a hook came out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Attached {
-    /// It stands.
-    Stands,
-    /// This kernel has none such, or another variant serves.
-    Absent(String),
-}
-
 /// The loaded object and its links.
 pub struct Probes {
     ebpf: Ebpf,
     ring: Option<RingBuf<MapData>>,
     log: Option<EbpfLogger<Stderr>>,
-    /// How each hook of [`HOOKS`] came out, nginx's once one nginx was attached.
-    outcome: HashMap<&'static str, Attached>,
+    /// How each program came out, nginx's once one nginx was attached.
+    pub(super) outcome: HashMap<&'static str, Attached>,
     /// Executables whose functions are hooked: device and inode.
-    binaries: HashSet<(u64, u64)>,
+    pub(super) binaries: HashSet<(u64, u64)>,
     reasons: Reasons,
     missing_members: Vec<String>,
 }
@@ -83,20 +74,25 @@ impl std::fmt::Debug for Probes {
 }
 
 impl Probes {
-    /// Loads the object, fills in what this kernel's BTF says, and attaches all kernel hooks.
+    /// Loads the object, fills in what this kernel's BTF says, and attaches the kernel's hooks by the best way that is
+    /// there, `without` these kinds of places and programs.
     ///
     /// # Errors
-    /// No BTF, no permission, or a required hook does not stand.
-    pub fn load(btf_path: &Path, log_level: u8) -> Result<Self, LoadError> {
+    /// No BTF, no permission, or a required sight has no way left.
+    pub fn load(btf_path: &Path, log_level: u8, without: &[String]) -> Result<Self, LoadError> {
         let own = Btf::read(btf_path).map_err(LoadError::NoBtf)?;
         let btf = aya::Btf::parse_file(btf_path, aya::Endianness::default())?;
         let (offsets, missing_members) = kernel::offsets(&own);
         let reasons = Reasons::new(&own);
         let wanted = reasons.wanted_drops();
+        let sites = kernel::drop_sites(&own).map(RawSite);
+        let stack_registers = kernel::stack_registers(&own);
         let mut ebpf = EbpfLoader::new()
             .btf(Some(&btf))
             .override_global("OFFSETS", offsets.as_slice(), true)
             .override_global("WANTED_DROPS", wanted.as_slice(), true)
+            .override_global("SITES", sites.as_slice(), true)
+            .override_global("STACK_REGISTERS", &stack_registers, true)
             .override_global(aya_log::LEVEL, &log_level, false)
             .load(aya::include_bytes_aligned!(concat!(
                 env!("OUT_DIR"),
@@ -115,99 +111,18 @@ impl Probes {
             reasons,
             missing_members,
         };
-        for hook in HOOKS {
-            if let Place::Tracepoint {
-                name,
-                at_least,
-                below,
-            } = hook.place
-            {
-                let arguments = own.tracepoint_arguments(name);
-                let outcome = match arguments {
-                    None => Attached::Absent("this kernel has no such tracepoint".to_owned()),
-                    Some(count) if count < at_least || count >= below => {
-                        Attached::Absent(format!("this kernel's has {count} arguments"))
-                    }
-                    Some(_) => match probes.attach_tracepoint(hook.program, name, &btf) {
-                        Ok(()) => Attached::Stands,
-                        Err(source) if hook.required => {
-                            return Err(LoadError::Required {
-                                hook: hook.program,
-                                source,
-                            });
-                        }
-                        Err(error) => Attached::Absent(chain(&error)),
-                    },
-                };
-                probes.outcome.insert(hook.program, outcome);
-            }
-        }
+        probes.attach_kernel(&Kernel {
+            own: &own,
+            aya: &btf,
+            without,
+        })?;
         Ok(probes)
     }
 
-    fn attach_tracepoint(
-        &mut self,
-        program: &'static str,
-        name: &str,
-        btf: &aya::Btf,
-    ) -> Result<(), aya::programs::ProgramError> {
-        let program: &mut BtfTracePoint = self.program(program).try_into()?;
-        program.load(name, btf)?;
-        program.attach()?;
-        Ok(())
-    }
-
-    /// Hooks the functions of one nginx executable, once however often it is called.
-    ///
-    /// `path` must open the executable from here (`/proc/PID/exe`); `symbols` gives file offsets by function name.
-    pub fn attach_nginx(&mut self, path: &Path, id: (u64, u64), symbols: &BTreeMap<String, u64>) {
-        if !self.binaries.insert(id) {
-            return;
-        }
-        for hook in HOOKS {
-            let (Place::Entry(function) | Place::Return(function)) = hook.place else {
-                continue;
-            };
-            let outcome = match symbols.get(function) {
-                None => Attached::Absent(format!("this nginx does not export {function}")),
-                Some(&offset) => match self.attach_function(hook, path, offset) {
-                    Ok(()) => Attached::Stands,
-                    Err(error) => Attached::Absent(chain(&error)),
-                },
-            };
-            // One nginx without the function must stay visible beside another that has it.
-            let entry = self
-                .outcome
-                .entry(hook.program)
-                .or_insert_with(|| outcome.clone());
-            if outcome != Attached::Stands {
-                *entry = outcome;
-            }
-        }
-    }
-
-    fn attach_function(
-        &mut self,
-        hook: &Hook,
-        path: &Path,
-        offset: u64,
-    ) -> Result<(), aya::programs::ProgramError> {
-        let program: &mut UProbe = self.program(hook.program).try_into()?;
-        if program.fd().is_err() {
-            program.load()?;
-        }
-        program.attach(
-            UProbeAttachLocation::AbsoluteOffset(offset),
-            path,
-            UProbeScope::AllProcesses,
-        )?;
-        Ok(())
-    }
-
-    fn program(&mut self, name: &'static str) -> &mut Program {
+    pub(super) fn program(&mut self, name: &'static str) -> &mut Program {
         self.ebpf
             .program_mut(name)
-            .expect("HOOKS names programs of the object built beside it")
+            .expect("the table names programs of the object built beside it")
     }
 
     /// Follows a master: its children are workers from their fork on.
@@ -252,11 +167,7 @@ impl Probes {
 
     /// Without the hook that sees replies nobody may wait for one.
     fn usable(&self, layout: abi::Layout) -> abi::Layout {
-        let status = if self.stands("sent") {
-            layout.status
-        } else {
-            0
-        };
+        let status = if self.sees("sent") { layout.status } else { 0 };
         abi::Layout { status, ..layout }
     }
 
@@ -300,40 +211,6 @@ impl Probes {
         Ok(map.get(&counter::LOST, 0)?.iter().sum())
     }
 
-    /// How a hook came out; `None` before an nginx was attached, for nginx's own.
-    #[must_use]
-    pub fn outcome(&self, hook: &str) -> Option<&Attached> {
-        self.outcome.get(hook)
-    }
-
-    /// Names of the hooks that do not stand and for which no variant does.
-    #[must_use]
-    pub fn absent(&self) -> Vec<&'static str> {
-        HOOKS
-            .iter()
-            .filter(|hook| matches!(self.outcome(hook.program), Some(Attached::Absent(_))))
-            .filter(|hook| {
-                !HOOKS
-                    .iter()
-                    .any(|other| is_variant(hook, other) && self.stands(other.program))
-            })
-            .map(|hook| hook.program)
-            .collect()
-    }
-
-    /// How many hooks stand.
-    #[must_use]
-    pub fn standing(&self) -> usize {
-        HOOKS
-            .iter()
-            .filter(|hook| self.stands(hook.program))
-            .count()
-    }
-
-    fn stands(&self, hook: &str) -> bool {
-        self.outcome(hook) == Some(&Attached::Stands)
-    }
-
     /// This kernel's names of reasons.
     #[must_use]
     pub fn reasons(&self) -> &Reasons {
@@ -350,30 +227,6 @@ impl Probes {
 /// `bpf(2)`: create only.
 const BPF_NOEXIST: u64 = 1;
 
-fn is_variant(one: &Hook, other: &Hook) -> bool {
-    match (one.place, other.place) {
-        (Place::Tracepoint { name: a, .. }, Place::Tracepoint { name: b, .. }) => {
-            a == b && one.program != other.program
-        }
-        _ => false,
-    }
-}
-
-/// An error with its causes, in one line, without the verifier's listing.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    if let Some(at) = text.find("Verifier output") {
-        text.truncate(at);
-        text = text.trim_end_matches([' ', '.', '\n']).to_owned();
-    }
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
-}
-
 /// [`abi::Layout`], in the loader's terms.
 #[repr(transparent)]
 #[derive(Clone, Copy)]
@@ -384,7 +237,14 @@ struct RawLayout(abi::Layout);
 #[derive(Clone, Copy)]
 struct RawWorker(abi::Worker);
 
+/// [`abi::DropSite`], in the loader's terms.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+struct RawSite(abi::DropSite);
+
 // SAFETY: repr(transparent) over repr(C) integers, without implicit padding (asserted in tracer-ebpf).
 unsafe impl aya::Pod for RawLayout {}
 // SAFETY: as above.
 unsafe impl aya::Pod for RawWorker {}
+// SAFETY: as above.
+unsafe impl aya::Pod for RawSite {}

@@ -1,10 +1,12 @@
-//! The hooks: what each gives, what is lost without it, loading and attaching them.
+//! The hooks: the table of what each gives and what is lost without it, loading and attaching them.
 
+mod attach;
 mod diagnostics;
 mod load;
 mod table;
 
 pub use self::{
-    load::{Attached, LoadError, Probes},
-    table::{HOOKS, Hook, Place},
+    attach::Attached,
+    load::{LoadError, Probes},
+    table::{Hook, Place, SIGHTS, Sight, Way, hooks, is_known, nginx_functions},
 };

@@ -1,6 +1,9 @@
-//! The table of hooks.
+//! The probe table: for each thing that verdicts rest on, the ways to see it, best first.
+//!
+//! Which way is taken is decided when tracer starts, by what the kernel's BTF says and by what attaches; never by a
+//! version number. Where no way is left, its evidence is lost, and the verdicts that it touches say so.
 
-/// Where a hook stands.
+/// Where a program stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     /// A BTF tracepoint, with at least so many arguments (and, for a variant, fewer than so many).
@@ -12,249 +15,380 @@ pub enum Place {
         /// This variant is for tracepoints with fewer arguments than this.
         below: usize,
     },
+    /// The entry of a kernel function, by a trampoline: it costs some nanoseconds.
+    Fentry(&'static str),
+    /// The return of a kernel function, by a trampoline.
+    Fexit {
+        /// Its name.
+        function: &'static str,
+        /// How many parameters it must have: what it returned stands after them.
+        parameters: usize,
+    },
+    /// The entry of a kernel function, by a breakpoint: it costs some hundred nanoseconds.
+    Kprobe(&'static str),
+    /// The return of a kernel function, by a breakpoint.
+    Kretprobe(&'static str),
     /// The entry of a function that nginx exports.
     Entry(&'static str),
     /// The return of a function that nginx exports.
     Return(&'static str),
 }
 
-/// One hook.
+impl Place {
+    /// The kind, as `--without` and `tracer doctor` name it.
+    #[must_use]
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::Tracepoint { .. } => "tracepoint",
+            Self::Fentry(_) => "fentry",
+            Self::Fexit { .. } => "fexit",
+            Self::Kprobe(_) => "kprobe",
+            Self::Kretprobe(_) => "kretprobe",
+            Self::Entry(_) => "uprobe",
+            Self::Return(_) => "uretprobe",
+        }
+    }
+
+    /// The tracepoint or function.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tracepoint { name, .. } => name,
+            Self::Fexit { function, .. } => function,
+            Self::Fentry(name)
+            | Self::Kprobe(name)
+            | Self::Kretprobe(name)
+            | Self::Entry(name)
+            | Self::Return(name) => name,
+        }
+    }
+
+    /// Whether it stands in nginx, not in the kernel.
+    #[must_use]
+    pub fn is_nginx(self) -> bool {
+        matches!(self, Self::Entry(_) | Self::Return(_))
+    }
+}
+
+/// A program and its place.
 #[derive(Debug, Clone, Copy)]
 pub struct Hook {
-    /// The BPF program, and the name a user sees.
+    /// The BPF program.
     pub program: &'static str,
     /// Where it stands.
     pub place: Place,
+}
+
+/// The hooks that see one thing together.
+pub type Way = &'static [Hook];
+
+/// Something that verdicts rest on.
+#[derive(Debug, Clone, Copy)]
+pub struct Sight {
+    /// What a user sees, and verdicts name where it is lost.
+    pub name: &'static str,
     /// What it shows.
     pub gives: &'static str,
     /// What is lost without it.
     pub without: &'static str,
+    /// The ways to see it, best first.
+    pub ways: &'static [Way],
     /// tracer can not do its work without it.
     pub required: bool,
 }
 
 const ANY: usize = usize::MAX;
 
-const fn tracepoint(
-    program: &'static str,
-    name: &'static str,
-    at_least: usize,
-    gives: &'static str,
-    without: &'static str,
-) -> Hook {
+const fn tracepoint(program: &'static str, name: &'static str, at_least: usize) -> Hook {
+    below(program, name, at_least, ANY)
+}
+
+const fn below(program: &'static str, name: &'static str, at_least: usize, below: usize) -> Hook {
     Hook {
         program,
         place: Place::Tracepoint {
             name,
             at_least,
-            below: ANY,
+            below,
         },
-        gives,
-        without,
-        required: false,
     }
 }
 
-const fn required(hook: Hook) -> Hook {
-    Hook {
-        required: true,
-        ..hook
-    }
-}
-
-const fn nginx(
-    program: &'static str,
-    place: Place,
-    gives: &'static str,
-    without: &'static str,
-) -> Hook {
+const fn fentry(program: &'static str, function: &'static str) -> Hook {
     Hook {
         program,
-        place,
+        place: Place::Fentry(function),
+    }
+}
+
+const fn fexit(program: &'static str, function: &'static str, parameters: usize) -> Hook {
+    Hook {
+        program,
+        place: Place::Fexit {
+            function,
+            parameters,
+        },
+    }
+}
+
+const fn kprobe(program: &'static str, function: &'static str) -> Hook {
+    Hook {
+        program,
+        place: Place::Kprobe(function),
+    }
+}
+
+const fn kretprobe(program: &'static str, function: &'static str) -> Hook {
+    Hook {
+        program,
+        place: Place::Kretprobe(function),
+    }
+}
+
+const fn nginx(program: &'static str, place: Place) -> Hook {
+    Hook { program, place }
+}
+
+const fn sight(
+    name: &'static str,
+    gives: &'static str,
+    without: &'static str,
+    ways: &'static [Way],
+) -> Sight {
+    Sight {
+        name,
         gives,
         without,
+        ways,
         required: false,
     }
 }
 
-/// All hooks, in the order in which they are attached.
-pub const HOOKS: &[Hook] = &[
-    required(tracepoint(
+const fn required(sight: Sight) -> Sight {
+    Sight {
+        required: true,
+        ..sight
+    }
+}
+
+/// All of them, in the order in which they are attached.
+pub const SIGHTS: &[Sight] = &[
+    required(sight(
         "set_state",
-        "inet_sock_set_state",
-        3,
         "connections of the workers, their states",
         "no connection is seen",
+        &[&[tracepoint("set_state", "inet_sock_set_state", 3)]],
     )),
-    required(tracepoint(
+    required(sight(
         "destroy",
-        "tcp_destroy_sock",
-        1,
         "their end",
         "failed handshakes are not seen",
+        &[&[tracepoint("destroy", "tcp_destroy_sock", 1)]],
     )),
-    tracepoint(
+    sight(
         "receive_reset",
-        "tcp_receive_reset",
-        1,
         "RSTs received",
         "refusals are known by errno alone",
+        &[&[tracepoint("receive_reset", "tcp_receive_reset", 1)]],
     ),
-    Hook {
-        place: Place::Tracepoint {
-            name: "tcp_send_reset",
-            at_least: 3,
-            below: ANY,
-        },
-        ..tracepoint(
-            "send_reset_reason",
-            "tcp_send_reset",
-            3,
-            "RSTs that this host sends, and why",
-            "no-listener and firewall-reject are inferred from the listeners alone",
-        )
-    },
-    Hook {
-        place: Place::Tracepoint {
-            name: "tcp_send_reset",
-            at_least: 2,
-            below: 3,
-        },
-        ..tracepoint(
-            "send_reset_plain",
-            "tcp_send_reset",
-            2,
-            "RSTs that this host sends",
-            "no-listener and firewall-reject are inferred from the listeners alone",
-        )
-    },
-    tracepoint(
+    sight(
+        "send_reset",
+        "RSTs that this host sends for want of a socket",
+        "no-listener and firewall-reject are inferred from the listeners alone",
+        &[
+            &[tracepoint("send_reset_reason", "tcp_send_reset", 3)],
+            &[
+                fentry("reset_answer", "tcp_v4_send_reset"),
+                fentry("reset_answer6", "tcp_v6_send_reset"),
+            ],
+            &[
+                kprobe("reset_answer_probe", "tcp_v4_send_reset"),
+                kprobe("reset_answer6_probe", "tcp_v6_send_reset"),
+            ],
+        ],
+    ),
+    sight(
+        "own_reset",
+        "RSTs that a backend of this host sends",
+        "whether a backend reset a connection deliberately is not known",
+        &[
+            &[tracepoint("send_reset_reason", "tcp_send_reset", 3)],
+            &[below("send_reset_plain", "tcp_send_reset", 2, 3)],
+        ],
+    ),
+    sight(
         "error_report",
-        "inet_sk_error_report",
-        1,
         "errors that sockets report",
         "asynchronous errors are known only as nginx logs them",
+        &[
+            &[tracepoint("error_report", "inet_sk_error_report", 1)],
+            &[fentry("error_report_entry", "sock_def_error_report")],
+            &[kprobe("error_report_probe", "sock_def_error_report")],
+        ],
     ),
-    tracepoint(
+    sight(
         "icmp_send",
-        "icmp_send",
-        3,
         "ICMP errors that this host makes",
         "a REJECT by ICMP is inferred from the drop and the error",
+        &[
+            &[tracepoint("icmp_send", "icmp_send", 3)],
+            &[fentry("icmp_send_entry", "__icmp_send")],
+            &[kprobe("icmp_send_probe", "__icmp_send")],
+        ],
     ),
-    tracepoint(
+    sight(
         "drop_packet",
-        "kfree_skb",
-        3,
         "packets dropped, and why",
         "a drop by this host's firewall looks like silence",
+        &[
+            &[tracepoint("drop_packet", "kfree_skb", 3)],
+            &[below("drop_packet_site", "kfree_skb", 2, 3)],
+        ],
     ),
-    tracepoint(
+    sight(
+        "overflow",
+        "SYNs and ACKs that a full accept queue refuses",
+        "a full accept queue is inferred from the listener's queue",
+        &[
+            &[
+                fentry("overflow_syn", "tcp_conn_request"),
+                fentry("overflow_ack", "tcp_v4_syn_recv_sock"),
+                fentry("overflow_ack6", "tcp_v6_syn_recv_sock"),
+            ],
+            &[
+                kprobe("overflow_syn_probe", "tcp_conn_request"),
+                kprobe("overflow_ack_probe", "tcp_v4_syn_recv_sock"),
+                kprobe("overflow_ack6_probe", "tcp_v6_syn_recv_sock"),
+            ],
+        ],
+    ),
+    sight(
+        "security",
+        "what the security modules say to connect()",
+        "lsm-denied is inferred from the absence of route lookups",
+        &[
+            &[fexit("security", "security_socket_connect", 3)],
+            &[kretprobe("security_probe", "security_socket_connect")],
+        ],
+    ),
+    sight(
         "retransmit",
-        "tcp_retransmit_skb",
-        2,
         "SYNs sent again",
         "a listener's full queue is asked for only after the failure",
+        &[&[tracepoint("retransmit", "tcp_retransmit_skb", 2)]],
     ),
-    tracepoint(
+    sight(
         "route_lookup",
-        "fib_table_lookup",
-        4,
         "IPv4 route lookups",
         "routes and security hooks with equal errnos are not told apart (IPv4)",
+        &[&[tracepoint("route_lookup", "fib_table_lookup", 4)]],
     ),
-    tracepoint(
+    sight(
         "route_lookup6",
-        "fib6_table_lookup",
-        2,
         "IPv6 route lookups",
         "routes and security hooks with equal errnos are not told apart (IPv6)",
+        &[&[tracepoint("route_lookup6", "fib6_table_lookup", 2)]],
     ),
-    tracepoint(
+    sight(
         "received",
-        "sock_recv_length",
-        2,
         "first response bytes, the upstream's own status",
         "masked failures have no status",
+        &[
+            &[tracepoint("received", "sock_recv_length", 2)],
+            &[fexit("received_exit", "sock_recvmsg", 3)],
+        ],
     ),
-    tracepoint(
+    sight(
         "sent",
-        "sock_send_length",
-        2,
         "writes to upstreams",
         "a keep-alive race is not proved, TLS to upstreams not seen, nor what clients get behind error_page or a cache",
+        &[
+            &[tracepoint("sent", "sock_send_length", 2)],
+            &[fexit("sent_exit", "sock_sendmsg", 2)],
+        ],
     ),
-    tracepoint(
+    sight(
         "signal",
-        "signal_generate",
-        3,
         "who sends fatal signals",
         "who killed a backend is not known",
+        &[&[tracepoint("signal", "signal_generate", 3)]],
     ),
-    tracepoint(
+    sight(
         "oom_victim",
-        "mark_victim",
-        2,
         "the OOM killer's choice",
         "an OOM kill looks like any SIGKILL",
+        &[
+            &[tracepoint("oom_victim", "mark_victim", 2)],
+            &[below("oom_victim_pid", "mark_victim", 1, 2)],
+        ],
     ),
-    Hook {
-        place: Place::Tracepoint {
-            name: "mark_victim",
-            at_least: 1,
-            below: 2,
-        },
-        ..tracepoint(
-            "oom_victim_pid",
-            "mark_victim",
-            1,
-            "the OOM killer's choice",
-            "an OOM kill looks like any SIGKILL",
-        )
-    },
-    required(tracepoint(
+    required(sight(
         "fork",
-        "sched_process_fork",
-        2,
         "new workers",
         "new workers are not followed",
+        &[&[tracepoint("fork", "sched_process_fork", 2)]],
     )),
-    tracepoint(
+    sight(
         "exec",
-        "sched_process_exec",
-        1,
         "nginx started later",
         "nginx started later is found late",
+        &[&[tracepoint("exec", "sched_process_exec", 1)]],
     ),
-    tracepoint(
+    sight(
         "exit",
-        "sched_process_exit",
-        1,
         "workers that end",
         "workers that end are found late",
+        &[&[tracepoint("exit", "sched_process_exit", 1)]],
     ),
-    nginx(
+    sight(
         "connect_peer",
-        Place::Entry("ngx_event_connect_peer"),
         "attempts of requests",
         "failures of connect() itself (unix sockets, routes, security) are not seen",
+        &[&[
+            nginx("connect_peer", Place::Entry("ngx_event_connect_peer")),
+            nginx(
+                "connect_peer_return",
+                Place::Return("ngx_event_connect_peer"),
+            ),
+        ]],
     ),
-    nginx(
-        "connect_peer_return",
-        Place::Return("ngx_event_connect_peer"),
-        "how attempts began",
-        "failures of connect() itself (unix sockets, routes, security) are not seen",
-    ),
-    nginx(
+    sight(
         "special_response",
-        Place::Entry("ngx_http_special_response_handler"),
         "nginx's own error answers",
         "no verdict can be given: which requests failed is not known",
+        &[&[nginx(
+            "special_response",
+            Place::Entry("ngx_http_special_response_handler"),
+        )]],
     ),
-    nginx(
+    sight(
         "log_error",
-        Place::Entry("ngx_log_error_core"),
         "nginx's own error-log calls",
         "connection numbers of failed attempts are not known",
+        &[&[nginx("log_error", Place::Entry("ngx_log_error_core"))]],
     ),
 ];
+
+/// The hooks of all ways.
+pub fn hooks() -> impl Iterator<Item = Hook> {
+    SIGHTS
+        .iter()
+        .flat_map(|sight| sight.ways.iter().copied().flatten().copied())
+}
+
+/// The functions of nginx's that hooks stand in.
+#[must_use]
+pub fn nginx_functions() -> Vec<&'static str> {
+    let mut names: Vec<&str> = hooks()
+        .filter(|hook| hook.place.is_nginx())
+        .map(|hook| hook.place.name())
+        .collect();
+    names.dedup();
+    names
+}
+
+/// Whether `--without` may say this: a kind of place, or a program.
+#[must_use]
+pub fn is_known(word: &str) -> bool {
+    hooks().any(|hook| hook.program == word || hook.place.kind() == word)
+}

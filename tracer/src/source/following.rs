@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use crate::{
     event::{Event, Process, ProcessKind, Time},
     nginx::{self, Binaries, Kind, Master},
-    probe::{HOOKS, Place, Probes},
+    probe::{self, Probes},
 };
 
 /// Which nginx to follow.
@@ -196,14 +196,8 @@ impl Following {
     }
 
     fn attach(&mut self, probes: &mut Probes, master: &Master) {
-        let functions: Vec<&str> = HOOKS
-            .iter()
-            .filter_map(|hook| match hook.place {
-                Place::Entry(function) | Place::Return(function) => Some(function),
-                Place::Tracepoint { .. } => None,
-            })
-            .collect();
-        let symbols = nginx::offsets(&master.exe_access, &functions).unwrap_or_default();
+        let symbols =
+            nginx::offsets(&master.exe_access, &probe::nginx_functions()).unwrap_or_default();
         probes.attach_nginx(&master.exe_access, master.exe_id, &symbols);
     }
 

@@ -35,6 +35,8 @@ pub struct Options {
     pub scope: Scope,
     /// The kernel's BTF.
     pub btf: PathBuf,
+    /// Kinds of places and BPF programs to do without.
+    pub without: Vec<String>,
     /// Error logs to read besides those that the workers hold open.
     pub error_logs: Vec<PathBuf>,
     /// aya-log's level for the BPF side: 0 none, 4 debug.
@@ -90,7 +92,7 @@ impl Live {
         if !privileges::may_trace() {
             return Err(StartError::NotPermitted);
         }
-        let mut probes = Probes::load(&options.btf, options.log_level)?;
+        let mut probes = Probes::load(&options.btf, options.log_level, &options.without)?;
         let ring = probes.take_ring().ok_or(LoadError::Map("EVENTS"))?;
         // SAFETY: the ring owns its descriptor and keeps it for its life; it is only read through `get_mut`.
         let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }

@@ -59,7 +59,8 @@ impl Tally {
             .map(String::as_str)
     }
 
-    fn read(&mut self, line: &str) {
+    /// Takes a line of a test program's output.
+    pub(crate) fn read(&mut self, line: &str) {
         if let Some(result) = line.strip_prefix("test result: ") {
             self.reported_ok += count(result, "passed");
             self.failed += count(result, "failed");

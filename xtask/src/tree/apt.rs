@@ -11,6 +11,8 @@ use crate::command;
 use crate::workspace::Workspace;
 
 const DEBIAN: &str = "http://deb.debian.org/debian";
+/// Of suites whose name ends in `-security`.
+const SECURITY: &str = "http://deb.debian.org/debian-security";
 /// Of the package debian-archive-keyring, which Debian's own releases have.
 const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
@@ -29,19 +31,19 @@ pub(crate) struct Archive {
 impl Apt {
     /// With the host's sources.
     pub(crate) fn new(workspace: &Workspace) -> Result<Self> {
-        Self::at(workspace.target().join("apt"), None)
+        Self::at(workspace.target().join("apt"), &[])
     }
 
-    /// With one of Debian's suites as the only source, whatever the host is.
-    pub(crate) fn of_debian(workspace: &Workspace, suite: &str) -> Result<Self> {
+    /// With these of Debian's suites as the only sources, whatever the host is.
+    pub(crate) fn of_debian(workspace: &Workspace, suites: &[&str]) -> Result<Self> {
         ensure!(
             Path::new(KEYS).is_file(),
             "this host has no Debian keys at {KEYS}"
         );
-        Self::at(workspace.target().join("apt"), Some(suite))
+        Self::at(workspace.target().join("apt"), suites)
     }
 
-    fn at(folder: PathBuf, suite: Option<&str>) -> Result<Self> {
+    fn at(folder: PathBuf, suites: &[&str]) -> Result<Self> {
         // What an interrupted setup left would be counted among the downloads.
         if folder.exists() {
             fs::remove_dir_all(&folder)
@@ -54,9 +56,19 @@ impl Apt {
         let apt = Self { folder };
         apt.write("status", "")?;
         let mut configuration = configuration(&apt.folder);
-        if let Some(suite) = suite {
-            let source = format!("deb [signed-by={KEYS}] {DEBIAN} {suite} main\n");
-            apt.write("sources.list", &source)?;
+        if !suites.is_empty() {
+            let sources: String = suites
+                .iter()
+                .map(|suite| {
+                    let archive = if suite.ends_with("-security") {
+                        SECURITY
+                    } else {
+                        DEBIAN
+                    };
+                    format!("deb [signed-by={KEYS}] {archive} {suite} main\n")
+                })
+                .collect();
+            apt.write("sources.list", &sources)?;
             configuration += &format!(
                 "Dir::Etc::sourcelist \"{}/sources.list\";\nDir::Etc::sourceparts \"-\";\n",
                 apt.folder.display()
@@ -76,6 +88,12 @@ impl Apt {
     pub(crate) fn has(&self, package: &str) -> Result<bool> {
         let found = command::output(self.command("apt-cache").args(["madison", package]))?;
         Ok(!found.trim().is_empty())
+    }
+
+    /// The names of all packages that begin so.
+    pub(crate) fn names(&self, prefix: &str) -> Result<Vec<String>> {
+        let found = command::output(self.command("apt-cache").args(["pkgnames", prefix]))?;
+        Ok(found.lines().map(str::to_owned).collect())
     }
 
     /// The packages with all that they depend on.

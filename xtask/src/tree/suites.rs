@@ -39,7 +39,7 @@ pub(crate) fn ensure(workspace: &Workspace) {
 }
 
 fn unpack(workspace: &Workspace, suite: &str, tree: &Path) -> Result<()> {
-    let apt = Apt::of_debian(workspace, suite)?;
+    let apt = Apt::of_debian(workspace, &[suite])?;
     apt.update()?;
     let archives = apt.resolve(&["nginx"])?;
     eprintln!(
@@ -49,12 +49,13 @@ fn unpack(workspace: &Workspace, suite: &str, tree: &Path) -> Result<()> {
     let files = apt.download(&archives)?;
     let fresh = tree.with_extension("new");
     super::unpack(&files, &fresh)?;
-    arrange(&fresh)?;
+    arrange(&fresh, &MOUNTS)?;
     super::replace(tree, &fresh)?;
     apt.forget()
 }
 
-fn arrange(tree: &Path) -> Result<()> {
+/// Makes the tree a root that programs can run in; `mounts` are the folders where something will be mounted.
+pub(crate) fn arrange(tree: &Path, mounts: &[&str]) -> Result<()> {
     for name in LINKS {
         let link = tree.join(name);
         if !link.exists() {
@@ -66,7 +67,7 @@ fn arrange(tree: &Path) -> Result<()> {
         let file = tree.join(name);
         fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
     }
-    for name in MOUNTS {
+    for name in mounts {
         let folder = tree.join(name);
         fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     }

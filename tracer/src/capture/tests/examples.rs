@@ -20,6 +20,7 @@ const ROUTES: RouteLookup = RouteLookup {
     lookups: 2,
     error: -13,
     kind: 8,
+    security: None,
 };
 
 fn text(text: &str) -> Option<String> {
@@ -72,10 +73,12 @@ pub(super) fn healthy() -> Connection {
         rst_sent: None,
         drops: Vec::new(),
         icmp_sent: None,
+        full_queue: None,
         routes: RouteLookup {
             lookups: 1,
             error: 0,
             kind: 1,
+            security: None,
         },
     }
 }
@@ -107,6 +110,7 @@ fn dropped() -> Connection {
             count: 3,
         }],
         icmp_sent: Some((3, 1, Time(14))),
+        full_queue: None,
         routes: ROUTES,
         ..healthy()
     }

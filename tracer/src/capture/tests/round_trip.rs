@@ -63,7 +63,8 @@ prop_compose! {
             rst_sent: None,
             drops: Vec::new(),
             icmp_sent: None,
-            routes: RouteLookup { lookups, error, kind },
+            full_queue: None,
+            routes: RouteLookup { lookups, error, kind, security: None },
         }
     }
 }

@@ -85,10 +85,12 @@ fn handshake(remote: &str) -> Connection {
         rst_sent: None,
         drops: Vec::new(),
         icmp_sent: None,
+        full_queue: None,
         routes: RouteLookup {
             lookups: 1,
             error: 0,
             kind: 0,
+            security: None,
         },
     }
 }
@@ -162,6 +164,7 @@ fn routes(lookups: u32, error: i32, kind: u8) -> RouteLookup {
         lookups,
         error,
         kind,
+        security: None,
     }
 }
 

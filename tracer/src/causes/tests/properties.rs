@@ -79,6 +79,7 @@ fn lookups() -> impl Strategy<Value = RouteLookup> {
         lookups,
         error,
         kind,
+        security: None,
     })
 }
 

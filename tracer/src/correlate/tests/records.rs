@@ -33,6 +33,7 @@ impl Kind {
                 lookups,
                 error,
                 kind: 0,
+                security: None,
             },
         }
     }
@@ -156,6 +157,7 @@ fn plain(request: &Request, at: Time, remote: Upstream) -> Connection {
         rst_sent: None,
         drops: Vec::new(),
         icmp_sent: None,
+        full_queue: None,
         routes: RouteLookup::default(),
     }
 }

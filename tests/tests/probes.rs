@@ -1,0 +1,209 @@
+//! The probe table: each program that stands runs when what it watches happens, and each way to see a thing gives the
+//! verdicts that the best one gives, or says less surely what the table says is lost.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use tests::counters::Counters;
+use tests::expected::Expected;
+use tests::faults::{firewall, listeners};
+use tests::process;
+use tests::programs;
+use tests::service::Service;
+use tests::stage::{Fault, Load, Stage};
+use tests::tracer::{self, Tracer};
+
+/// Causes whose proof needs hooks that some kernels lack.
+fn faults() -> Vec<Fault> {
+    let no_listener =
+        |upstream| Fault::proxy(Expected::new("no-listener", upstream, "ECONNREFUSED"), "");
+    let reject = |upstream| {
+        Fault::proxy(
+            Expected::new("firewall-reject", upstream, "ECONNREFUSED"),
+            "",
+        )
+    };
+    let full = Expected::timeout("accept-queue-full", "127.0.0.1:9004").inferred();
+    let unread = Expected::reset("backend-reset", "127.0.0.1:9005").inferred();
+    vec![
+        no_listener("127.0.0.1:9001"),
+        no_listener("[::1]:9001"),
+        reject("127.0.0.1:9002"),
+        reject("127.0.0.1:9003"),
+        // Long enough for the first retransmission.
+        Fault::proxy(full, "proxy_connect_timeout 2s;"),
+        Fault::proxy(unread, ""),
+    ]
+}
+
+const LOAD: Load = Load {
+    failing: 5,
+    healthy: 5,
+    concurrency: 10,
+    front: tests::client::Front::Http,
+};
+
+struct Arranged {
+    stage: Stage,
+    _full: listeners::Full,
+    _unread: Service,
+}
+
+fn arranged() -> Result<Arranged> {
+    let stage = Stage::new()?;
+    firewall::rule(&stage.netns, "output", "tcp dport 9002 reject")?;
+    let reset = "tcp dport 9003 reject with tcp reset";
+    firewall::rule(&stage.netns, "output", reset)?;
+    Ok(Arranged {
+        _full: listeners::full(&stage.netns, "127.0.0.1:9004")?,
+        _unread: Service::start(&stage.netns, &["127.0.0.1:9005", "unread"])?,
+        stage,
+    })
+}
+
+/// Started by other tests' faults alone: the OOM killer.
+const NOT_DRIVEN: [&str; 1] = ["oom_victim"];
+
+#[test]
+fn each_program_runs_when_what_it_watches_happens() -> Result<()> {
+    let Arranged {
+        stage,
+        _full,
+        _unread,
+    } = arranged()?;
+    let site = stage.start(faults())?;
+    let counters = Counters::new()?;
+    let tracer = Tracer::follow(site.nginx.master)?;
+    let sent = site.send(LOAD)?;
+    site.verdict_lines(&sent, &tracer)?;
+    site.nginx.reload()?;
+    // A program, a fatal signal, an end.
+    let mut victim = Command::new("sleep").arg("60").spawn()?;
+    process::signal(victim.id(), libc::SIGTERM);
+    victim.wait()?;
+
+    let runs = counters.of(tracer.pid())?;
+    println!("{runs:?}");
+    ensure!(runs.len() > 15, "only {} programs: {runs:?}", runs.len());
+    let silent: Vec<&String> = runs
+        .iter()
+        .filter(|(name, runs)| **runs == 0 && !NOT_DRIVEN.iter().any(|one| name.starts_with(one)))
+        .map(|(name, _)| name)
+        .collect();
+    ensure!(silent.is_empty(), "{silent:?} never ran: {runs:?}");
+    let of = |program: &str| {
+        let found = runs
+            .iter()
+            .find(|(name, _)| program.starts_with(name.as_str()));
+        found
+            .map(|(_, runs)| *runs)
+            .with_context(|| format!("no program {program}: {runs:?}"))
+    };
+    let failed = (LOAD.failing * faults().len()) as u64;
+    ensure!(of("special_response")? == failed, "{runs:?}");
+    ensure!(
+        of("connect_peer")? == failed + LOAD.healthy as u64,
+        "{runs:?}"
+    );
+    Ok(())
+}
+
+/// What `tracer doctor` says is lost without these kinds of places or programs.
+fn lost(without: &[&str]) -> Result<Vec<String>> {
+    let mut doctor = Command::new(programs::tracer()?);
+    doctor.arg("doctor");
+    for word in without {
+        doctor.args(["--without", word]);
+    }
+    let said = programs::output(&mut doctor)?;
+    let absent = said
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("ABSENT"));
+    Ok(absent
+        .filter_map(|line| line.split_whitespace().next())
+        .map(str::to_owned)
+        .collect())
+}
+
+/// The same causes, whatever they are seen by. Proven by all ways that the table has; less where it says that all are
+/// lost.
+fn told_without(without: &[&str]) -> Result<()> {
+    let Arranged {
+        stage,
+        _full,
+        _unread,
+    } = arranged()?;
+    let lost = lost(without)?;
+    let lost = |sight: &str| lost.iter().any(|name| name == sight);
+    let faults = faults()
+        .into_iter()
+        .map(|mut fault| {
+            let weak = match fault.expected.cause {
+                // A drop of the SYN for want of a socket proves as much as the RST.
+                "no-listener" => lost("send_reset"),
+                "firewall-reject" => lost("drop_packet") || lost("icmp_send"),
+                _ => true,
+            };
+            if weak {
+                fault.expected = fault.expected.inferred();
+            } else {
+                fault.expected.confidence = &["proven"];
+            }
+            fault
+        })
+        .collect();
+    let site = stage.start(faults)?;
+    let mut live = tracer::live(site.nginx.master)?;
+    for word in without {
+        live.args(["--without", word]);
+    }
+    let mut tracer = Tracer::start(&mut live)?;
+    tracer.tracing()?;
+    let sent = site.send(LOAD)?;
+    site.check(&sent, tracer).map(drop)
+}
+
+/// The tracepoints that kernels after 5.10 brought.
+const NEWER: [&str; 5] = [
+    "send_reset_reason",
+    "error_report",
+    "icmp_send",
+    "received",
+    "sent",
+];
+
+#[test]
+fn without_the_newer_tracepoints_functions_tell_the_same() -> Result<()> {
+    told_without(&NEWER)
+}
+
+#[test]
+fn without_trampolines_breakpoints_tell_the_same() -> Result<()> {
+    told_without(&[NEWER.as_slice(), &["fentry", "fexit"]].concat())
+}
+
+#[test]
+fn without_functions_the_tracepoints_tell() -> Result<()> {
+    told_without(&["fentry", "fexit", "kprobe", "kretprobe"])
+}
+
+#[test]
+fn with_the_oldest_tracepoints_alone_nothing_is_told_wrongly() -> Result<()> {
+    told_without(
+        &[
+            NEWER.as_slice(),
+            &["fentry", "fexit", "kprobe", "kretprobe"],
+        ]
+        .concat(),
+    )
+}
+
+/// A program that the table does not know is a usage error, not silently nothing.
+#[test]
+fn an_unknown_word_is_refused() -> Result<()> {
+    let ended = Command::new(programs::tracer()?)
+        .args(["doctor", "--without", "nothing-such"])
+        .output()?;
+    ensure!(ended.status.code() == Some(2), "{ended:?}");
+    Ok(())
+}

@@ -1,0 +1,260 @@
+//! Attaching what the table asks for: for each sight the best way that stands. A hook that does not attach costs its
+//! evidence, not the run.
+
+use std::{collections::BTreeMap, path::Path};
+
+use aya::programs::{
+    BtfTracePoint, FEntry, FExit, KProbe, ProgramError, UProbe, uprobe::UProbeAttachLocation,
+    uprobe::UProbeScope,
+};
+
+use super::{
+    load::{LoadError, Probes},
+    table::{Hook, Place, SIGHTS, Sight},
+};
+use crate::kernel::Btf;
+
+/// How a hook came out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Attached {
+    /// It stands.
+    Stands,
+    /// It does not, and why.
+    Absent(String),
+    /// A better way stands.
+    Spare,
+}
+
+/// What the running kernel has, in both readers' terms.
+pub(super) struct Kernel<'a> {
+    pub(super) own: &'a Btf,
+    pub(super) aya: &'a aya::Btf,
+    /// Kinds of places and programs that are not to be used.
+    pub(super) without: &'a [String],
+}
+
+impl Probes {
+    /// Attaches the kernel's hooks.
+    ///
+    /// # Errors
+    /// A sight without which there is nothing to say has no way left.
+    pub(super) fn attach_kernel(&mut self, kernel: &Kernel<'_>) -> Result<(), LoadError> {
+        for sight in SIGHTS {
+            let mut served = false;
+            for way in sight.ways {
+                for hook in *way {
+                    if hook.place.is_nginx() || self.stands(hook.program) {
+                        continue;
+                    }
+                    let outcome = if served {
+                        Attached::Spare
+                    } else {
+                        self.try_hook(hook, kernel)
+                    };
+                    self.outcome.insert(hook.program, outcome);
+                }
+                served |= way.iter().all(|hook| self.stands(hook.program));
+            }
+            if let (true, Some(Attached::Absent(why))) = (
+                sight.required && !served,
+                self.outcome(sight.ways[0][0].program),
+            ) {
+                return Err(LoadError::Required {
+                    sight: sight.name,
+                    why: why.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn try_hook(&mut self, hook: &Hook, kernel: &Kernel<'_>) -> Attached {
+        let kind = hook.place.kind();
+        if let Some(word) = kernel
+            .without
+            .iter()
+            .find(|word| *word == kind || *word == hook.program)
+        {
+            return Attached::Absent(format!("left out by --without {word}"));
+        }
+        if let Err(why) = fits(hook.place, kernel.own) {
+            return Attached::Absent(why);
+        }
+        match self.attach_hook(hook, kernel.aya) {
+            Ok(()) => Attached::Stands,
+            Err(error) => Attached::Absent(chain(&error)),
+        }
+    }
+
+    fn attach_hook(&mut self, hook: &Hook, btf: &aya::Btf) -> Result<(), ProgramError> {
+        let program = self.program(hook.program);
+        match hook.place {
+            Place::Tracepoint { name, .. } => {
+                let program: &mut BtfTracePoint = program.try_into()?;
+                program.load(name, btf)?;
+                program.attach()?;
+            }
+            Place::Fentry(function) => {
+                let program: &mut FEntry = program.try_into()?;
+                program.load(function, btf)?;
+                program.attach()?;
+            }
+            Place::Fexit { function, .. } => {
+                let program: &mut FExit = program.try_into()?;
+                program.load(function, btf)?;
+                program.attach()?;
+            }
+            Place::Kprobe(function) | Place::Kretprobe(function) => {
+                let program: &mut KProbe = program.try_into()?;
+                program.load()?;
+                program.attach(function, 0)?;
+            }
+            Place::Entry(_) | Place::Return(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Hooks the functions of one nginx executable, once however often it is called.
+    ///
+    /// `path` must open the executable from here (`/proc/PID/exe`); `symbols` gives file offsets by function name.
+    pub fn attach_nginx(&mut self, path: &Path, id: (u64, u64), symbols: &BTreeMap<String, u64>) {
+        if !self.binaries.insert(id) {
+            return;
+        }
+        for hook in super::table::hooks().filter(|hook| hook.place.is_nginx()) {
+            let function = hook.place.name();
+            let outcome = match symbols.get(function) {
+                None => Attached::Absent(format!("this nginx does not export {function}")),
+                Some(&offset) => match self.attach_function(&hook, path, offset) {
+                    Ok(()) => Attached::Stands,
+                    Err(error) => Attached::Absent(chain(&error)),
+                },
+            };
+            // One nginx without the function must stay visible beside another that has it.
+            let entry = self
+                .outcome
+                .entry(hook.program)
+                .or_insert_with(|| outcome.clone());
+            if outcome != Attached::Stands {
+                *entry = outcome;
+            }
+        }
+    }
+
+    fn attach_function(
+        &mut self,
+        hook: &Hook,
+        path: &Path,
+        offset: u64,
+    ) -> Result<(), ProgramError> {
+        let program: &mut UProbe = self.program(hook.program).try_into()?;
+        if program.fd().is_err() {
+            program.load()?;
+        }
+        program.attach(
+            UProbeAttachLocation::AbsoluteOffset(offset),
+            path,
+            UProbeScope::AllProcesses,
+        )?;
+        Ok(())
+    }
+
+    /// How a program came out; `None` before an nginx was attached, for nginx's own.
+    #[must_use]
+    pub fn outcome(&self, program: &str) -> Option<&Attached> {
+        self.outcome.get(program)
+    }
+
+    fn stands(&self, program: &str) -> bool {
+        self.outcome(program) == Some(&Attached::Stands)
+    }
+
+    /// By which of its ways a sight is seen, the best being 0; `None` if by none.
+    #[must_use]
+    pub fn way(&self, sight: &Sight) -> Option<usize> {
+        sight
+            .ways
+            .iter()
+            .position(|way| way.iter().all(|hook| self.stands(hook.program)))
+    }
+
+    /// Whether something is seen, in any way.
+    #[must_use]
+    pub fn sees(&self, name: &str) -> bool {
+        SIGHTS
+            .iter()
+            .any(|sight| sight.name == name && self.way(sight).is_some())
+    }
+
+    /// The names of the sights that are lost.
+    #[must_use]
+    pub fn absent(&self) -> Vec<&'static str> {
+        SIGHTS
+            .iter()
+            .filter(|sight| self.way(sight).is_none() && self.was_tried(sight))
+            .map(|sight| sight.name)
+            .collect()
+    }
+
+    /// Nginx's own are not, before there is one.
+    fn was_tried(&self, sight: &Sight) -> bool {
+        let mut hooks = sight.ways.iter().copied().flatten();
+        hooks.any(|hook| self.outcome(hook.program).is_some())
+    }
+
+    /// How many sights are seen, and how many of them not by their best way.
+    #[must_use]
+    pub fn seen(&self) -> (usize, usize) {
+        let ways: Vec<usize> = SIGHTS.iter().filter_map(|sight| self.way(sight)).collect();
+        (ways.len(), ways.iter().filter(|way| **way > 0).count())
+    }
+}
+
+/// Whether this kernel has the place, as the program takes it for.
+fn fits(place: Place, btf: &Btf) -> Result<(), String> {
+    match place {
+        Place::Tracepoint {
+            name,
+            at_least,
+            below,
+        } => match btf.tracepoint_arguments(name) {
+            None => Err("this kernel has no such tracepoint".to_owned()),
+            Some(count) if count < at_least || count >= below => {
+                Err(format!("this kernel's has {count} arguments"))
+            }
+            Some(_) => Ok(()),
+        },
+        Place::Fexit {
+            function,
+            parameters,
+        } => match btf.function_parameters(function) {
+            None => Err("this kernel has no such function".to_owned()),
+            Some(count) if count != parameters => {
+                Err(format!("this kernel's has {count} parameters"))
+            }
+            Some(_) => Ok(()),
+        },
+        Place::Fentry(function) | Place::Kprobe(function) | Place::Kretprobe(function) => {
+            match btf.function_parameters(function) {
+                None => Err("this kernel has no such function".to_owned()),
+                Some(_) => Ok(()),
+            }
+        }
+        Place::Entry(_) | Place::Return(_) => Ok(()),
+    }
+}
+
+/// An error with its causes, in one line, without the verifier's listing.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    if let Some(at) = text.find("Verifier output") {
+        text.truncate(at);
+        text = text.trim_end_matches([' ', '.', '\n']).to_owned();
+    }
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// Long enough for a loaded two-core machine, short enough that a hang is noticed.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+/// Long enough for a loaded machine that is itself emulated, short enough that a hang is noticed.
+pub const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Asks until `ask` gives `Some`, at most for `limit`; `what` names the condition in the error.
 pub fn until<T>(

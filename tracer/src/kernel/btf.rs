@@ -186,11 +186,14 @@ impl Btf {
 
     /// Where the first type of that name and of one of these kinds is.
     fn named(&self, name: &str, kinds: &[u32]) -> Option<usize> {
+        let is_name = |offset: u32| {
+            let tail = self.bytes.get(self.strings + offset as usize..);
+            tail.and_then(|tail| tail.strip_prefix(name.as_bytes()))
+                .is_some_and(|rest| rest.first() == Some(&0))
+        };
         self.types.iter().copied().find(|&at| {
             self.kind(at).is_ok_and(|(kind, _)| kinds.contains(&kind))
-                && word(&self.bytes, at)
-                    .and_then(|offset| string(&self.bytes, self.strings, offset))
-                    .is_ok_and(|found| found == name)
+                && word(&self.bytes, at).is_ok_and(is_name)
         })
     }
 

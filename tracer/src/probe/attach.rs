@@ -82,7 +82,11 @@ impl Probes {
         }
         match self.attach_hook(hook, kernel.aya) {
             Ok(()) => Attached::Stands,
-            Err(error) => Attached::Absent(chain(&error)),
+            Err(error) => {
+                // One that was loaded and found no place to stand in.
+                let _ = self.program(hook.program).unload();
+                Attached::Absent(chain(&error))
+            }
         }
     }
 

@@ -4,8 +4,8 @@
 use std::{collections::BTreeMap, path::Path};
 
 use aya::programs::{
-    BtfTracePoint, FEntry, FExit, KProbe, ProgramError, UProbe, uprobe::UProbeAttachLocation,
-    uprobe::UProbeScope,
+    BtfTracePoint, FEntry, FExit, KProbe, Program, ProgramError, UProbe,
+    uprobe::UProbeAttachLocation, uprobe::UProbeScope,
 };
 
 use super::{
@@ -83,8 +83,13 @@ impl Probes {
         match self.attach_hook(hook, kernel.aya) {
             Ok(()) => Attached::Stands,
             Err(error) => {
-                // One that was loaded and found no place to stand in.
-                let _ = self.program(hook.program).unload();
+                // One that was loaded and found no place to stand in; whether it was, does not matter.
+                let _ = match self.program(hook.program) {
+                    Program::FEntry(program) => program.unload(),
+                    Program::FExit(program) => program.unload(),
+                    Program::KProbe(program) => program.unload(),
+                    _ => Ok(()),
+                };
                 Attached::Absent(chain(&error))
             }
         }

@@ -159,6 +159,7 @@ fn blank(remote: Upstream) -> Connection {
         rst_sent: None,
         drops: vec![],
         icmp_sent: None,
+        full_queue: None,
         routes: crate::event::RouteLookup::default(),
     }
 }

@@ -65,6 +65,11 @@ pub fn explain(files: &[&Path]) -> Result<Command> {
     Ok(command)
 }
 
+/// Explains captures to the end, whatever comes of it.
+pub fn explained(files: &[&Path]) -> Result<Ended> {
+    Tracer::start(&mut explain(files)?)?.ended()
+}
+
 impl Tracer {
     /// Starts `command` with both outputs read.
     pub fn start(command: &mut Command) -> Result<Self> {

@@ -3,6 +3,7 @@
 //! Written by append alone, in frames that stand for themselves; so whatever was flushed before a crash, a full disk
 //! or a power cut is readable, and a reader says what is missing. A later version reads what this one writes.
 
+mod anonymize;
 mod cells;
 mod connections;
 mod file;
@@ -19,6 +20,7 @@ mod tests;
 mod writer;
 
 pub use self::{
+    anonymize::Anonymizer,
     header::{Header, HeaderError, HooksAtStart, Kernel, MAJOR, MINOR, Nginx},
     reader::{Damage, Gap, Item, OpenError, Reader},
     recorder::{CreateError, Recorder, Stopped},

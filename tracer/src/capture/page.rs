@@ -22,9 +22,9 @@ const KINDS: usize = 128;
 const MILLISECOND: u64 = 1_000_000;
 
 /// A page that is full should be taken at this size (bytes before compression).
-const FULL: usize = 512 << 10;
+const FULL: usize = 256 << 10;
 /// Or with so many events.
-const EVENTS: u32 = 16_384;
+const EVENTS: usize = 16_384;
 
 /// Gathers events.
 #[derive(Debug, Default)]
@@ -102,8 +102,19 @@ impl Builder {
         }
     }
 
+    /// It should be taken at the next tick: what one moment brought stays together.
     pub(super) fn is_full(&self) -> bool {
-        self.events >= EVENTS || self.row_bytes + self.connections.bytes() >= FULL
+        self.is_times_full(1)
+    }
+
+    /// It should be taken at once, tick or not.
+    pub(super) fn is_overfull(&self) -> bool {
+        self.is_times_full(8)
+    }
+
+    fn is_times_full(&self, times: usize) -> bool {
+        self.events as usize >= EVENTS * times
+            || self.row_bytes + self.connections.bytes() >= FULL * times
     }
 
     /// What was gathered; `None` if nothing was. Begins anew.

@@ -143,11 +143,11 @@ impl Recorder {
                 } else {
                     FLUSH_TICKS
                 };
-                now.since(self.flushed) >= wait
+                self.pages.is_full() || now.since(self.flushed) >= wait
             }
-            _ => false,
+            _ => self.pages.is_overfull(),
         };
-        if due || self.pages.is_full() {
+        if due {
             self.flush(event.at());
         }
     }

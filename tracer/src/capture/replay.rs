@@ -14,6 +14,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use super::{
+    anonymize::Anonymizer,
     header::Header,
     reader::{Damage, Item, OpenError, Reader},
 };
@@ -41,6 +42,7 @@ pub struct Run {
     header: Header,
     files: VecDeque<(PathBuf, Reader<BufReader<File>>)>,
     correlator: Correlator,
+    anonymizer: Option<Anonymizer>,
     /// The time of the last event.
     now: Time,
     first: Option<Time>,
@@ -101,6 +103,7 @@ impl Run {
 pub struct Replay {
     runs: Vec<Run>,
     size: u64,
+    last: u64,
 }
 
 impl Replay {
@@ -129,6 +132,7 @@ impl Replay {
                 now: Time(header.clock.boot),
                 files: VecDeque::from([(path, reader)]),
                 correlator: Correlator::default(),
+                anonymizer: None,
                 first: None,
                 events: 0,
                 lost: 0,
@@ -140,7 +144,23 @@ impl Replay {
         }
         // Equal times come in the order of the runs' beginnings.
         runs.sort_by_key(|run| run.header.clock.wall);
-        Ok(Self { runs, size })
+        Ok(Self {
+            runs,
+            size,
+            last: u64::MAX,
+        })
+    }
+
+    /// From now on client addresses and request lines are replaced, before anyone sees them.
+    pub fn anonymize(&mut self, anonymizer: &Anonymizer) {
+        for run in &mut self.runs {
+            run.anonymizer = Some(anonymizer.clone());
+        }
+    }
+
+    /// What is later than this Unix time (nanoseconds) is not played.
+    pub fn stop_after(&mut self, unix: u64) {
+        self.last = unix;
     }
 
     /// The runs, by their beginning.
@@ -167,7 +187,7 @@ impl Replay {
         let behind = self
             .runs
             .iter_mut()
-            .filter(|run| !run.over)
+            .filter(|run| !run.over && run.unix_now() <= self.last)
             .min_by_key(|run| run.unix_now());
         match behind {
             Some(run) => run.step(tell).map(|()| true),
@@ -225,6 +245,10 @@ impl Run {
         event: Event,
         tell: &mut impl FnMut(&Self, Told<'_>) -> Result<()>,
     ) -> Result<()> {
+        let event = match &self.anonymizer {
+            Some(anonymizer) => anonymizer.event(&event).into_owned(),
+            None => event,
+        };
         self.events += 1;
         self.now = self.now.max(event.at());
         if let Event::Lost(lost) = &event {

@@ -118,7 +118,9 @@ impl Sink {
         };
         self.ring_bytes += kept.framed.bytes.len() as u64;
         self.ring.push_back(kept);
+        // The newest page stays, however small the ring.
         while self.ring_bytes > limit
+            && self.ring.len() > 1
             && let Some(oldest) = self.ring.pop_front()
         {
             self.ring_bytes -= oldest.framed.bytes.len() as u64;

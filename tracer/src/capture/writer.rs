@@ -94,6 +94,11 @@ impl Pages {
         self.builder.is_full()
     }
 
+    /// It can not wait for the next tick.
+    pub(super) fn is_overfull(&self) -> bool {
+        self.builder.is_overfull()
+    }
+
     /// Is there anything in it but ticks?
     pub(super) fn has_substance(&self) -> bool {
         self.substance

@@ -3,10 +3,14 @@
 use anyhow::Result;
 
 use super::{
+    moment::{self, Moment},
     playing::{self, Captures},
-    verdicts::{Output, Verdicts},
+    verdicts::{self, Output, Verdicts},
 };
-use crate::capture::Told;
+use crate::{
+    capture::{Run, Told},
+    verdict::Verdict,
+};
 
 /// Arguments of `tracer explain`.
 #[derive(Debug, clap::Args)]
@@ -14,6 +18,13 @@ use crate::capture::Told;
 pub(super) struct Args {
     #[command(flatten)]
     captures: Captures,
+    /// Only verdicts from this moment on: 10:15, 10:15:23, 2026-11-20T10:15, 2026-11-20T10:15:23Z. A time alone is one
+    /// of the day when the first capture begins; local time, or UTC with --utc
+    #[arg(long, value_name = "TIME", value_parser = moment::parse)]
+    since: Option<Moment>,
+    /// Only verdicts up to this moment
+    #[arg(long, value_name = "TIME", value_parser = moment::parse)]
+    until: Option<Moment>,
     #[command(flatten)]
     output: Output,
 }
@@ -23,6 +34,11 @@ const EXAMPLES: &str = "Examples:
   tracer explain --format json incident.trc > verdicts.jsonl
   tracer explain web1.trc web2.trc web3.trc
   tracer explain --cause keepalive-race --since 10:15 --until 10:20 incident.trc";
+
+/// A verdict comes no later after its own time (nanoseconds) than this: the correlator forgets what is older.
+const AFTERTHOUGHT: u64 = 600_000_000_000;
+/// Most come within this, so verdicts of several runs that wait for so long come in order.
+const LATE: u64 = 2_000_000_000;
 
 /// Runs it.
 ///
@@ -34,27 +50,66 @@ pub(super) fn run(args: Args) -> Result<()> {
         return Ok(());
     };
     let clock = first.header().clock;
+    let several = replay.runs().len() > 1;
+    let zone = verdicts::zone(args.output.utc);
+    let unix = |moment: Option<Moment>| -> Result<Option<u64>> {
+        moment
+            .map(|moment| moment.unix_nanos(clock.wall, &zone))
+            .transpose()
+    };
+    let since = unix(args.since)?.unwrap_or(0);
+    let until = unix(args.until)?.unwrap_or(u64::MAX);
+    replay.stop_after(until.saturating_add(AFTERTHOUGHT));
     let mut verdicts = Verdicts::new(args.output, clock);
-    playing::play(&mut replay, |run, told| match told {
-        Told::Verdict(verdict, _) => {
-            let own = run.header().clock;
-            if own == clock {
-                verdicts.take(verdict)
-            } else {
-                verdicts.take(&verdict.clone().on_clock(own, clock))
+    let mut waiting = Waiting::default();
+    playing::play(&mut replay, |run, told| {
+        let own = run.header().clock;
+        let verdict = match told {
+            Told::Verdict(verdict, _) => verdict,
+            Told::Event(event) => {
+                verdicts.notice(event, own.translate(event.at(), clock));
+                return Ok(());
             }
+            Told::Cut => return Ok(()),
+        };
+        if !(since..=until).contains(&own.unix_nanos(verdict.time)) {
+            return Ok(());
         }
-        Told::Event(event) => {
-            let own = run.header().clock;
-            verdicts.notice(event, own.translate(event.at(), clock));
-            Ok(())
+        // One run's verdicts come as they came live.
+        if !several {
+            return verdicts.take(verdict);
         }
-        Told::Cut => Ok(()),
+        waiting.add(verdict.clone().on_clock(own, clock));
+        for verdict in waiting.until(clock.boot_time(run.unix_now().saturating_sub(LATE))) {
+            verdicts.take(&verdict)?;
+        }
+        Ok(())
     })?;
-    let sum = |of: fn(&crate::capture::Run) -> u64| replay.runs().iter().map(of).sum();
-    verdicts.lost(sum(crate::capture::Run::lost));
-    verdicts.given_up(sum(crate::capture::Run::given_up));
+    for verdict in waiting.until(u64::MAX) {
+        verdicts.take(&verdict)?;
+    }
+    let sum = |of: fn(&Run) -> u64| replay.runs().iter().map(of).sum();
+    verdicts.lost(sum(Run::lost));
+    verdicts.given_up(sum(Run::given_up));
     verdicts.finish()?;
     playing::tell_damages(&replay);
     Ok(())
+}
+
+/// Verdicts of several runs, on one clock, until none that is earlier can come.
+#[derive(Default)]
+struct Waiting(Vec<Verdict>);
+
+impl Waiting {
+    fn add(&mut self, verdict: Verdict) {
+        let at = self.0.partition_point(|other| other.time <= verdict.time);
+        self.0.insert(at, verdict);
+    }
+
+    /// Those up to this boot time, in order.
+    fn until(&mut self, time: u64) -> std::vec::IntoIter<Verdict> {
+        let count = self.0.partition_point(|verdict| verdict.time.0 <= time);
+        let rest = self.0.split_off(count);
+        std::mem::replace(&mut self.0, rest).into_iter()
+    }
 }

@@ -6,6 +6,7 @@ mod doctor;
 mod explain;
 mod generate;
 mod live;
+mod moment;
 mod playing;
 mod record;
 mod recording;

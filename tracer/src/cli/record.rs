@@ -26,6 +26,9 @@ pub(super) struct Args {
     /// Keep only the last so much, in memory: written to FILE at the end, on SIGUSR1, and at the first burst of 502s
     #[arg(long, value_name = "SIZE", value_parser = size, conflicts_with = "max_size")]
     ring: Option<u64>,
+    /// Replace client addresses and request lines in the capture, the same by the same; live verdicts show them
+    #[arg(long)]
+    anonymize: bool,
     #[command(flatten)]
     following: Following,
 }
@@ -36,11 +39,11 @@ const EXAMPLES: &str = "Examples:
   sudo tracer record -o proxy.trc --max-size 200M --rotate 5     at most 1 GB, always the newest
   sudo tracer record -o proxy.trc --ring 64M                     the last 64 MB before the first burst";
 
-/// The least that a file or a ring holds.
-const LEAST: u64 = 64 << 10;
+/// The least that a file or a ring holds: several pages.
+const LEAST: u64 = 256 << 10;
 
 fn size(text: &str) -> Result<u64, String> {
-    let words = "a number and K, M or G, at least 64K, as in 500K, 100M, 2G";
+    let words = "a number and K, M or G, at least 256K, as in 500K, 100M, 2G";
     let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
     let factor: u64 = match &text[digits.len()..] {
         "" => 1,
@@ -69,6 +72,7 @@ pub(super) fn run(args: Args) -> Result<()> {
             ring: args.ring,
         },
         args.following.kernel.btf.clone(),
+        args.anonymize,
     )?;
     session::run(args.following, Some(recording))
 }

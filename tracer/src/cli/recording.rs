@@ -9,7 +9,7 @@ use std::{
 use anyhow::Result;
 
 use crate::{
-    capture::{Header, HooksAtStart, Nginx, Plan, Recorder, Stopped},
+    capture::{Anonymizer, Header, HooksAtStart, Nginx, Plan, Recorder, Stopped},
     event::{Clock, Event, Time},
     probe::{self, Attached},
     source::{Live, keep_file_access_alone, system},
@@ -25,6 +25,7 @@ pub(super) struct Recording {
     recorder: Recorder,
     btf: PathBuf,
     ring: Option<Ring>,
+    anonymizer: Option<Anonymizer>,
     failed: bool,
 }
 
@@ -49,12 +50,13 @@ impl std::error::Error for EndedEarly {}
 
 impl Recording {
     /// Creates the file, while this process still may.
-    pub(super) fn create(plan: Plan, btf: PathBuf) -> Result<Self> {
+    pub(super) fn create(plan: Plan, btf: PathBuf, anonymize: bool) -> Result<Self> {
         let ring = plan.ring.map(|_| Ring::default());
         Ok(Self {
             recorder: Recorder::create(plan, keep_file_access_alone)?,
             btf,
             ring,
+            anonymizer: anonymize.then(|| Anonymizer::new(&system::random())),
             failed: false,
         })
     }
@@ -92,13 +94,16 @@ impl Recording {
             command: arguments
                 .map(|argument| argument.to_string_lossy().into_owned())
                 .collect(),
-            anonymized: false,
+            anonymized: self.anonymizer.is_some(),
         });
     }
 
     /// The next event.
     pub(super) fn event(&mut self, event: &Event) {
-        self.recorder.add(event);
+        match &self.anonymizer {
+            Some(anonymizer) => self.recorder.add(&anonymizer.event(event)),
+            None => self.recorder.add(event),
+        }
         if let Event::Tick(_) = event
             && let Some(stopped) = self.recorder.stopped()
         {

@@ -28,9 +28,12 @@ pub(super) struct Output {
     /// Only verdicts of this cause, see `tracer causes` (may be repeated)
     #[arg(long, value_name = "ID", value_parser = known_cause)]
     cause: Vec<String>,
+    /// Only verdicts on requests whose client got this status (may be repeated)
+    #[arg(long, value_name = "STATUS")]
+    status: Vec<u16>,
     /// Times in UTC instead of the local zone (JSON is always UTC)
     #[arg(long)]
-    utc: bool,
+    pub(super) utc: bool,
     /// Colours: on a terminal, always, never (NO_COLOR is honoured)
     #[arg(long, value_enum, default_value = "auto", value_name = "WHEN")]
     color: When,
@@ -108,6 +111,10 @@ impl Verdicts {
         };
         if !wanted(&self.output.cause, Some(verdict.cause))
             || !wanted(&self.output.upstream, verdict.upstream.as_deref())
+            || !(self.output.status.is_empty()
+                || verdict
+                    .status
+                    .is_some_and(|status| self.output.status.contains(&status)))
         {
             return Ok(());
         }

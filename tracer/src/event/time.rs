@@ -45,11 +45,16 @@ impl Clock {
         u64::try_from(i128::from(time.0) + offset).unwrap_or(0)
     }
 
+    /// Boot time in nanoseconds of a Unix time in nanoseconds.
+    #[must_use]
+    pub fn boot_time(self, unix: u64) -> u64 {
+        let offset = i128::from(self.wall) - i128::from(self.boot);
+        u64::try_from(i128::from(unix) - offset).unwrap_or(0)
+    }
+
     /// The time of this clock's host as `other`'s would have shown it.
     #[must_use]
     pub fn translate(self, time: Time, other: Self) -> Time {
-        let shift = i128::from(other.wall) - i128::from(other.boot);
-        let time = i128::from(self.unix_nanos(time)) - shift;
-        Time(u64::try_from(time).unwrap_or(0))
+        Time(other.boot_time(self.unix_nanos(time)))
     }
 }

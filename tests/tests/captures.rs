@@ -1,0 +1,465 @@
+//! Captures: what was recorded is explained, whatever ended the recording. That a whole capture gives the very verdicts
+//! of the live run is checked by every test that follows nginx, see `tests::tracer`.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use tests::expected::Expected;
+use tests::folder::Folder;
+use tests::site::{Sent, Site};
+use tests::stage::{Fault, Load, Stage};
+use tests::tracer::{Ended, Tracer, explain, explained, record};
+use tests::wait::{PATIENCE, until};
+use tests::{process, programs};
+
+fn refused() -> Result<Site> {
+    let expected = Expected::new("no-listener", "127.0.0.1:9001", "ECONNREFUSED");
+    Stage::new()?.start(vec![Fault::proxy(expected, "")])
+}
+
+fn failing(count: usize) -> Load {
+    Load {
+        failing: count,
+        healthy: count / 2,
+        concurrency: 8,
+        ..Load::default()
+    }
+}
+
+/// Records with these further arguments until all hooks stand.
+fn recording(site: &Site, file: &Path, arguments: &[&str]) -> Result<Tracer> {
+    let mut command = record(site.nginx.master, file)?;
+    let mut tracer = Tracer::start(command.args(arguments))?;
+    tracer.tracing()?;
+    Ok(tracer)
+}
+
+fn ended_well(ended: Ended) -> Result<Ended> {
+    ensure!(ended.status.success(), "{}: {}", ended.status, ended.stderr);
+    Ok(ended)
+}
+
+/// What tracer itself said, apart from the summary.
+fn said(ended: &Ended) -> Vec<&str> {
+    let lines = ended.stderr.lines();
+    lines.filter(|line| line.starts_with("tracer: ")).collect()
+}
+
+fn lines(verdicts: &[Value]) -> BTreeSet<&str> {
+    verdicts
+        .iter()
+        .filter_map(|verdict| verdict["request"]["line"].as_str())
+        .collect()
+}
+
+/// What a verdict says that does not wait for the host's answers.
+fn core(verdict: &Value) -> [&Value; 6] {
+    ["time", "cause", "status", "request", "upstream", "attempts"].map(|name| &verdict[name])
+}
+
+/// Nanoseconds since midnight of a verdict.
+fn nanoseconds(verdict: &Value) -> Result<u64> {
+    let time = verdict["time"].as_str().unwrap_or_default();
+    let time = time.get(11..29).context("no time")?;
+    let [hour, minute, second] = [&time[..2], &time[3..5], &time[6..8]].map(str::parse::<u64>);
+    Ok(((hour? * 60 + minute?) * 60 + second?) * 1_000_000_000 + time[9..].parse::<u64>()?)
+}
+
+/// The time that a case waits for the host's answers, and more.
+const PATIENT: u64 = 400_000_000;
+
+/// Fails unless the explained verdicts are the first of the live ones; the host's answers to the very last may not have
+/// been recorded any more.
+fn begins_like(explained: &[Value], live: &[Value]) -> Result<()> {
+    let Some(last) = explained.last() else {
+        return Ok(());
+    };
+    ensure!(explained.len() <= live.len());
+    let last = nanoseconds(last)?;
+    for (one, other) in explained.iter().zip(live) {
+        let is_closed = nanoseconds(one)? + PATIENT < last;
+        ensure!(
+            core(one) == core(other) && (!is_closed || one == other),
+            "of {}:\n{one}\n{other}",
+            explained.len()
+        );
+    }
+    Ok(())
+}
+
+/// Numbers that differ from run to run; a failure names the first.
+struct Chance(u64);
+
+impl Chance {
+    fn new() -> Result<Self> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+        Ok(Self(now.as_nanos() as u64 | 1))
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        // xorshift64
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}
+
+#[test]
+fn a_capture_is_its_owners_alone_and_never_overwritten() -> Result<()> {
+    let (site, folder) = (refused()?, Folder::new()?);
+    let file = folder.join("one.trc");
+    let tracer = recording(&site, &file, &[])?;
+    let mode = fs::metadata(&file)?.permissions().mode();
+    ensure!(mode & 0o777 == 0o600, "mode {mode:o}");
+    ended_well(tracer.stop(libc::SIGTERM)?)?;
+    let before = fs::read(&file)?;
+    let again = Tracer::start(&mut record(site.nginx.master, &file)?)?.ended()?;
+    ensure!(again.status.code() == Some(1), "{}", again.status);
+    ensure!(
+        again.stderr.lines().count() == 1 && again.stderr.contains("exists"),
+        "{}",
+        again.stderr
+    );
+    ensure!(fs::read(&file)? == before);
+    Ok(())
+}
+
+#[test]
+fn killed_at_any_moment_it_loses_no_more_than_a_second() -> Result<()> {
+    let (site, folder) = (refused()?, Folder::new()?);
+    let mut chance = Chance::new()?;
+    for round in 0..20 {
+        let file = folder.join(&format!("{round}.trc"));
+        let tracer = recording(&site, &file, &[])?;
+        let life = Duration::from_millis(100 + chance.below(2400));
+        let (is_over, end) = (AtomicBool::new(false), Instant::now() + life);
+        let sent = std::thread::scope(|scope| {
+            let load = scope.spawn(|| -> Result<Sent> {
+                let mut all = Sent::default();
+                while !is_over.load(Ordering::Relaxed) {
+                    all.extend(site.send(failing(20))?);
+                }
+                Ok(all)
+            });
+            let waited = until("the moment", life + PATIENCE, || {
+                Ok((Instant::now() >= end).then_some(()))
+            });
+            process::signal(tracer.pid(), libc::SIGKILL);
+            is_over.store(true, Ordering::Relaxed);
+            waited?;
+            load.join().expect("the load does not panic")
+        })?;
+        drop(tracer);
+        let explained = ended_well(explained(&[&file])?)?;
+        // Flushed each second, at the tick after it is over.
+        let flushed = end - Duration::from_millis(1100).min(life);
+        let due = sent.failed().filter(|answer| answer.asked < flushed);
+        let (found, mut missing) = (lines(&explained.verdicts), Vec::new());
+        for answer in due {
+            let line = format!("GET {} HTTP/1.1", answer.path);
+            if !found.contains(line.as_str()) {
+                missing.push(line);
+            }
+        }
+        ensure!(
+            missing.is_empty(),
+            "killed after {life:?}: {} verdicts, missing {missing:?}; {}",
+            explained.verdicts.len(),
+            explained.stderr
+        );
+        let told = said(&explained);
+        ensure!(
+            told.len() == 1 && told[0].contains("has no end"),
+            "{told:?}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn cut_off_anywhere_a_large_capture_gives_what_is_whole() -> Result<()> {
+    let (site, folder) = (refused()?, Folder::new()?);
+    let file = folder.join("whole.trc");
+    let tracer = recording(&site, &file, &[])?;
+    for _ in 0..5 {
+        let sent = site.send(failing(200))?;
+        site.verdict_lines(&sent, &tracer)?;
+    }
+    let live = ended_well(tracer.stop(libc::SIGINT)?)?;
+    let (bytes, mut chance) = (fs::read(&file)?, Chance::new()?);
+    let cut = folder.join("cut.trc");
+    for _ in 0..200 {
+        let length = chance.below(bytes.len() as u64) as usize;
+        fs::write(&cut, &bytes[..length])?;
+        let explained = explained(&[&cut])?;
+        let told = said(&explained);
+        ensure!(told.len() == 1, "cut off at {length}: {}", explained.stderr);
+        if explained.status.success() {
+            begins_like(&explained.verdicts, &live.verdicts)
+                .with_context(|| format!("cut off at {length}"))?;
+        } else {
+            ensure!(length < 4096, "cut off at {length}: {}", explained.stderr);
+        }
+    }
+    Ok(())
+}
+
+/// A file system in memory, mounted on a folder of the test's.
+struct Small(PathBuf);
+
+impl Small {
+    fn mount(folder: &Folder, size: &str) -> Result<Self> {
+        let path = folder.join("small");
+        fs::create_dir(&path)?;
+        let options = format!("size={size}");
+        programs::output(
+            Command::new("mount")
+                .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
+                .arg(&path),
+        )?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        drop(Command::new("umount").arg("-l").arg(&self.0).status());
+    }
+}
+
+#[test]
+fn a_full_disk_ends_the_recording_and_not_the_verdicts() -> Result<()> {
+    let (site, folder) = (refused()?, Folder::new()?);
+    let small = Small::mount(&folder, "64k")?;
+    let file = small.0.join("one.trc");
+    let mut tracer = recording(&site, &file, &[])?;
+    let mut sent = Sent::default();
+    // Several times what fits.
+    for _ in 0..10 {
+        sent.extend(site.send(failing(200))?);
+    }
+    tracer.says("recording ends")?;
+    sent.extend(site.send(failing(20))?);
+    site.verdict_lines(&sent, &tracer)?;
+    let live = tracer.stop(libc::SIGINT)?;
+    ensure!(live.status.code() == Some(1), "{}", live.status);
+    let told = said(&live);
+    ensure!(
+        told.len() == 1 && told[0].contains("No space left"),
+        "{told:?}"
+    );
+    ensure!(live.verdicts.len() == sent.failed().count());
+    let explained = ended_well(explained(&[&file])?)?;
+    ensure!(explained.verdicts.len() > 100, "{}", explained.stderr);
+    begins_like(&explained.verdicts, &live.verdicts)?;
+    Ok(())
+}
+
+#[test]
+fn a_ring_is_written_when_asked_at_a_burst_and_at_the_end() -> Result<()> {
+    let (site, folder) = (refused()?, Folder::new()?);
+    let file = folder.join("ring.trc");
+    let tracer = recording(&site, &file, &["--ring", "256K"])?;
+    let size = || fs::metadata(&file).map_or(0, |file| file.len());
+    let empty = size();
+    let grown = |than: u64| {
+        until("more in the file", PATIENCE, || {
+            Ok(Some(size()).filter(|size| *size > than))
+        })
+    };
+    let mut sent = site.send(failing(5))?;
+    site.verdict_lines(&sent, &tracer)?;
+    ensure!(size() == empty, "written without being asked");
+    process::signal(tracer.pid(), libc::SIGUSR1);
+    let asked = grown(empty)?;
+    ensure!(explained(&[&file])?.verdicts.len() == 5);
+    sent.extend(site.send(failing(20))?);
+    grown(asked)?;
+    site.verdict_lines(&sent, &tracer)?;
+    let live = ended_well(tracer.stop(libc::SIGINT)?)?;
+    let explained = ended_well(explained(&[&file])?)?;
+    ensure!(explained.verdicts == live.verdicts);
+    ensure!(said(&explained).is_empty(), "{}", explained.stderr);
+    Ok(())
+}
+
+#[test]
+fn a_ring_that_ran_over_keeps_the_newest() -> Result<()> {
+    let (site, folder) = (refused()?, Folder::new()?);
+    let file = folder.join("ring.trc");
+    let tracer = recording(&site, &file, &["--ring", "256K"])?;
+    // The first burst is written out; what comes after it runs over.
+    let mut sent = site.send(failing(20))?;
+    for _ in 0..15 {
+        sent.extend(site.send(failing(300))?);
+        site.verdict_lines(&sent, &tracer)?;
+    }
+    let live = ended_well(tracer.stop(libc::SIGINT)?)?;
+    let explained = ended_well(explained(&[&file])?)?;
+    ensure!(explained.verdicts.len() < live.verdicts.len());
+    let last = explained.verdicts.last().context("no verdict")?;
+    let newest = live.verdicts.last().context("no verdict")?;
+    ensure!(core(last) == core(newest), "{last}\n{newest}");
+    let right = lines(&live.verdicts);
+    for verdict in &explained.verdicts {
+        ensure!(verdict["cause"] == "no-listener", "{verdict}");
+        let line = verdict["request"]["line"].as_str().unwrap_or_default();
+        ensure!(right.contains(line), "{verdict}");
+    }
+    Ok(())
+}
+
+#[test]
+fn files_of_a_rotation_are_one_run_in_any_order() -> Result<()> {
+    let (site, folder) = (refused()?, Folder::new()?);
+    let file = folder.join("run.trc");
+    let tracer = recording(&site, &file, &["--max-size", "256K", "--rotate", "50"])?;
+    let mut sent = Sent::default();
+    let third = folder.join("run.trc.2");
+    until("three files", Duration::from_secs(60), || {
+        sent.extend(site.send(failing(300))?);
+        site.verdict_lines(&sent, &tracer)?;
+        Ok(third.exists().then_some(()))
+    })?;
+    let live = ended_well(tracer.stop(libc::SIGINT)?)?;
+    let mut files: Vec<PathBuf> = fs::read_dir(folder.path())?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<_>>()?;
+    for file in &files {
+        let size = fs::metadata(file)?.len();
+        ensure!(size <= (256 << 10) + 4096, "{} has {size}", file.display());
+    }
+    files.sort();
+    let mut all: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
+    for _ in 0..2 {
+        let explained = ended_well(explained(&all)?)?;
+        ensure!(explained.verdicts == live.verdicts);
+        ensure!(said(&explained).is_empty(), "{}", explained.stderr);
+        all.reverse();
+    }
+    // Without the oldest: it begins later, and knows its workers all the same.
+    let newest: Vec<&Path> = vec![&file];
+    let explained = ended_well(explained(&newest)?)?;
+    ensure!(explained.verdicts.len() < live.verdicts.len());
+    if let (Some(one), Some(other)) = (explained.verdicts.last(), live.verdicts.last()) {
+        ensure!(core(one) == core(other), "{one}\n{other}");
+    }
+    Ok(())
+}
+
+#[test]
+fn captures_of_two_runs_merge_by_time_and_filters_choose() -> Result<()> {
+    let (site, other, folder) = (refused()?, refused()?, Folder::new()?);
+    let (a, b) = (folder.join("a.trc"), folder.join("b.trc"));
+    let (one, two) = (recording(&site, &a, &[])?, recording(&other, &b, &[])?);
+    for _ in 0..3 {
+        site.verdict_lines(&site.send(failing(3))?, &one)?;
+        other.verdict_lines(&other.send(failing(3))?, &two)?;
+    }
+    let one = ended_well(one.stop(libc::SIGINT)?)?;
+    let two = ended_well(two.stop(libc::SIGINT)?)?;
+    let merged = ended_well(explained(&[&b, &a])?)?;
+    let text = |verdicts: &[Value]| -> Vec<String> {
+        verdicts
+            .iter()
+            .map(|one| one["time"].as_str().unwrap_or_default().to_owned())
+            .collect()
+    };
+    let times = text(&merged.verdicts);
+    ensure!(times.is_sorted(), "{times:?}");
+    let mut all = [one.verdicts.as_slice(), &two.verdicts].concat();
+    all.sort_by_key(|verdict| verdict["time"].to_string());
+    ensure!(merged.verdicts == all);
+
+    let filtered = |arguments: &[&str]| -> Result<usize> {
+        let mut command = explain(&[&a])?;
+        let ended = ended_well(Tracer::start(command.args(arguments))?.ended()?)?;
+        Ok(ended.verdicts.len())
+    };
+    let count = one.verdicts.len();
+    ensure!(count == 9);
+    ensure!(filtered(&["--cause", "no-listener"])? == count);
+    ensure!(filtered(&["--cause", "syn-timeout"])? == 0);
+    ensure!(filtered(&["--status", "502", "--upstream", "127.0.0.1:9001"])? == count);
+    ensure!(filtered(&["--status", "504"])? == 0);
+    let times = text(&one.verdicts);
+    ensure!(filtered(&["--since", &times[3]])? == count - 3);
+    ensure!(filtered(&["--until", &times[3]])? == 4);
+    Ok(())
+}
+
+#[test]
+fn an_anonymized_capture_tells_of_no_client() -> Result<()> {
+    let (site, folder) = (refused()?, Folder::new()?);
+    let file = folder.join("one.trc");
+    let tracer = recording(&site, &file, &["--anonymize"])?;
+    let sent = site.send(failing(5))?;
+    site.verdict_lines(&sent, &tracer)?;
+    let live = ended_well(tracer.stop(libc::SIGINT)?)?;
+    ensure!(live.stderr.lines().count() > 1);
+    let explained = ended_well(explained(&[&file])?)?;
+    ensure!(explained.verdicts.len() == live.verdicts.len());
+    for (hidden, open) in explained.verdicts.iter().zip(&live.verdicts) {
+        let text = hidden.to_string();
+        ensure!(!text.contains("/fail0/"), "{text}");
+        let line = hidden["request"]["line"].as_str().unwrap_or_default();
+        ensure!(
+            line.starts_with("GET /anon-") && line.ends_with(" HTTP/1.1"),
+            "{text}"
+        );
+        ensure!(
+            hidden["request"]["client"] != open["request"]["client"],
+            "{text}"
+        );
+        for same in [
+            "cause",
+            "upstream",
+            "time",
+            "connection",
+            "evidence",
+            "attempts",
+        ] {
+            ensure!(hidden[same] == open[same], "{same}: {text}");
+        }
+    }
+    ensure!(lines(&explained.verdicts).len() == live.verdicts.len());
+    Ok(())
+}
+
+#[test]
+fn what_is_no_capture_gets_one_clear_line() -> Result<()> {
+    let folder = Folder::new()?;
+    let cases: [(&str, &[u8], &str); 3] = [
+        ("empty", b"", "is empty"),
+        ("elf", b"\x7fELF\x02\x01\x01 and so on", "is not a capture"),
+        (
+            "next",
+            b"\x93TRACE\r\n\x02\0\0\0\0\0\0\0\0\0\0\0",
+            "format 2",
+        ),
+    ];
+    for (name, bytes, words) in cases {
+        let file = folder.join(name);
+        fs::write(&file, bytes)?;
+        let ended = explained(&[&file])?;
+        ensure!(ended.status.code() == Some(1), "{name}: {}", ended.status);
+        ensure!(
+            ended.stderr.lines().count() == 1
+                && ended.stderr.contains(words)
+                && ended.stderr.contains(name),
+            "{name}: {}",
+            ended.stderr
+        );
+    }
+    let missing = explained(&[&folder.join("missing")])?;
+    ensure!(missing.status.code() == Some(1) && missing.stderr.contains("No such file"));
+    Ok(())
+}

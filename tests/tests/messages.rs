@@ -124,6 +124,51 @@ const MET: &[(&str, &str, &[&str])] = &[
         &["upstream sent unsupported FastCGI protocol version"],
     ),
     (
+        "upstream sent invalid FastCGI record type",
+        PROTOCOLS,
+        &["upstream sent invalid FastCGI record type: 9"],
+    ),
+    (
+        "upstream prematurely closed FastCGI stdout",
+        PROTOCOLS,
+        &["upstream prematurely closed FastCGI stdout"],
+    ),
+    (
+        "FastCGI sent in stderr, which is no failure",
+        PROTOCOLS,
+        &["FastCGI sent in stderr", "Expected::silence(200"],
+    ),
+    (
+        "upstream sent too large http2 frame",
+        PROTOCOLS,
+        &["upstream sent too large http2 frame"],
+    ),
+    (
+        "upstream sent invalid http2 table index",
+        PROTOCOLS,
+        &["upstream sent invalid http2 table index"],
+    ),
+    (
+        "upstream rejected request with error",
+        PROTOCOLS,
+        &["upstream rejected request with error 11"],
+    ),
+    (
+        "upstream sent goaway with error",
+        PROTOCOLS,
+        &["upstream sent goaway with error 2"],
+    ),
+    (
+        "no line at all: the upstream's own 502 or 504",
+        PROTOCOLS,
+        &["\"passed-through\"", ".unlogged()"],
+    ),
+    (
+        "auth request unexpected status",
+        MASKED,
+        &["auth request unexpected status: 502"],
+    ),
+    (
         "Content-Length and Transfer-Encoding at the same time",
         VERSIONS,
         &["\\\"Content-Length\\\" and \\\"Transfer-Encoding\\\" headers at the same time"],
@@ -158,6 +203,12 @@ const MET: &[(&str, &str, &[&str])] = &[
         TLS,
         &["upstream SSL certificate does not match"],
     ),
+    // nginx asks on after a FORMERR until its own timer: (1 is never logged for one.
+    (
+        "could not be resolved (1, which is 110",
+        NAMES,
+        &["(\"formerr\", TIMEOUT, \"FORMERR\")"],
+    ),
     ("could not be resolved (2", NAMES, &["2: Server failure)"]),
     ("could not be resolved (3", NAMES, &["3: Host not found)"]),
     ("could not be resolved (4", NAMES, &["4: Unimplemented)"]),
@@ -188,8 +239,10 @@ const CLOSES: &str = include_str!("backend_closes.rs");
 const CONNECT_REFUSED: &str = include_str!("connect_refused.rs");
 const KEEPALIVE: &str = include_str!("keepalive.rs");
 const LIMITS: &str = include_str!("limits.rs");
+const MASKED: &str = include_str!("masked.rs");
 const NAMES: &str = include_str!("names.rs");
 const NO_LIVE: &str = include_str!("no_live_upstreams.rs");
+const PROTOCOLS: &str = include_str!("protocols.rs");
 const QUEUES: &str = include_str!("queues.rs");
 const RESPONSES: &str = include_str!("responses.rs");
 const ROUTES: &str = include_str!("routes.rs");

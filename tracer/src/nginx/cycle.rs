@@ -9,14 +9,35 @@ use object::{Object as _, ObjectSegment as _};
 use super::symbols;
 use crate::process;
 
-// ngx_cycle_t, the same since 1.9.11.
-const FREE_CONNECTIONS: usize = 120;
-const FREE_CONNECTION_N: usize = 128;
-const REUSABLE_CONNECTIONS_N: usize = 176;
-/// `connection_n`: before 1.19.7 or so, and since. It is followed by `files_n` and the array itself.
-const CONNECTION_N: [usize; 2] = [480, 488];
-const CONNECTIONS: usize = 16;
-const LENGTH: usize = 512;
+/// Where an `ngx_cycle_t` has its members.
+struct Layout {
+    /// `free_connections`, followed by `free_connection_n`.
+    free: usize,
+    /// `reusable_connections_n`
+    reusable: usize,
+    /// `connection_n`, followed by `files_n` and the array itself.
+    all: usize,
+}
+
+/// Since 1.9.11, since 1.19.7 or so, and with the larger `ngx_log_t` of 1.30.
+const LAYOUTS: [Layout; 3] = [
+    Layout {
+        free: 120,
+        reusable: 176,
+        all: 480,
+    },
+    Layout {
+        free: 120,
+        reusable: 176,
+        all: 488,
+    },
+    Layout {
+        free: 160,
+        reusable: 216,
+        all: 528,
+    },
+];
+const LENGTH: usize = 560;
 /// `sizeof(ngx_connection_t)` is less.
 const CONNECTION_SIZE: u64 = 1024;
 /// More than any worker has.
@@ -70,20 +91,19 @@ pub fn connections(pid: u32, cycle_at: u64) -> Option<Connections> {
 }
 
 fn parse(cycle: &[u8; LENGTH]) -> Option<Connections> {
-    let number = |at: usize| Some(u64::from_ne_bytes(*cycle.get(at..)?.first_chunk()?));
-    let next_free = number(FREE_CONNECTIONS)?;
-    let (free, reusable) = (number(FREE_CONNECTION_N)?, number(REUSABLE_CONNECTIONS_N)?);
-    let fits = |at: &usize| {
-        let (limit, array) = (number(*at)?, number(at + CONNECTIONS)?);
-        let within = array..array.saturating_add(limit * CONNECTION_SIZE);
+    LAYOUTS.iter().find_map(|layout| {
+        let number = |at: usize| Some(u64::from_ne_bytes(*cycle.get(at..)?.first_chunk()?));
+        let (next_free, free) = (number(layout.free)?, number(layout.free + 8)?);
+        let (limit, array) = (number(layout.all)?, number(layout.all + 16)?);
+        let reusable = number(layout.reusable)?;
+        let unused = free.checked_add(reusable)?;
+        let within = array..array.saturating_add(limit.saturating_mul(CONNECTION_SIZE));
         let is_element = (free == 0 && next_free == 0) || within.contains(&next_free);
-        (limit > 0 && limit <= MOST && array != 0 && free + reusable <= limit && is_element)
-            .then_some(limit)
-    };
-    let limit = CONNECTION_N.iter().find_map(fits)?;
-    Some(Connections {
-        used: limit - free - reusable,
-        limit,
+        let fits = limit > 0 && limit <= MOST && array != 0 && unused <= limit && is_element;
+        fits.then_some(Connections {
+            used: limit.saturating_sub(unused),
+            limit,
+        })
     })
 }
 
@@ -91,25 +111,25 @@ fn parse(cycle: &[u8; LENGTH]) -> Option<Connections> {
 mod tests {
     use super::*;
 
-    fn cycle(members: &[(usize, u64)]) -> [u8; LENGTH] {
+    fn cycle(layout: &Layout, next_free: u64) -> [u8; LENGTH] {
         let mut bytes = [0; LENGTH];
-        for (at, value) in members {
-            bytes[*at..at + 8].copy_from_slice(&value.to_ne_bytes());
+        for (at, value) in [
+            (layout.free, next_free),
+            (layout.free + 8, 100),
+            (layout.reusable, 12),
+            (layout.all, 512),
+            (layout.all + 16, 0x5000_0000),
+        ] {
+            bytes[at..at + 8].copy_from_slice(&u64::to_ne_bytes(value));
         }
         bytes
     }
 
     #[test]
-    fn both_layouts_are_read() {
-        for at in CONNECTION_N {
-            let cycle = cycle(&[
-                (FREE_CONNECTIONS, 0x5000_0000 + 232),
-                (FREE_CONNECTION_N, 100),
-                (REUSABLE_CONNECTIONS_N, 12),
-                (at, 512),
-                (at + CONNECTIONS, 0x5000_0000),
-            ]);
-            let (used, limit) = (400, 512);
+    fn each_layout_is_read() {
+        let (used, limit) = (400, 512);
+        for layout in &LAYOUTS {
+            let cycle = cycle(layout, 0x5000_0000 + 232);
             assert_eq!(parse(&cycle), Some(Connections { used, limit }));
         }
     }
@@ -117,12 +137,8 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_no_answer() {
         assert_eq!(parse(&[0; LENGTH]), None);
-        let elsewhere = cycle(&[
-            (FREE_CONNECTIONS, 0x9000_0000),
-            (FREE_CONNECTION_N, 100),
-            (CONNECTION_N[0], 512),
-            (CONNECTION_N[0] + CONNECTIONS, 0x5000_0000),
-        ]);
-        assert_eq!(parse(&elsewhere), None);
+        for layout in &LAYOUTS {
+            assert_eq!(parse(&cycle(layout, 0x9000_0000)), None);
+        }
     }
 }

@@ -103,6 +103,8 @@ offsets! {
     pid_numbers: "pid"."numbers",
     /// `socket.sk`
     socket_sk: "socket"."sk",
+    /// `unix_sock.peer`
+    unix_peer: "unix_sock"."peer",
 }
 
 /// Reasons of drops that tracer itself names, where this kernel has no number for them: beyond all of its own.

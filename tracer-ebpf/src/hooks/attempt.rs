@@ -122,7 +122,7 @@ fn connected(pid: u32, worker: &Worker, peer: u64, sk: u64) {
         let connection: &mut Connection = unsafe { &mut *connection };
         connection.established = task::now();
         connection.listener_pid = listener;
-        keep_address(connection, peer);
+        keep_ends(connection, sk, peer);
         let _ = BACKENDS.insert(&listener, &1, 0);
     }
 }
@@ -130,8 +130,9 @@ fn connected(pid: u32, worker: &Worker, peer: u64, sk: u64) {
 /// Where a unix connection leads: `pc->sockaddr` lies in nginx's configuration, and is taken from `pc` at the request's
 /// end, before its answer.
 #[inline(always)]
-fn keep_address(connection: &mut Connection, peer: u64) {
+fn keep_ends(connection: &mut Connection, sk: u64, peer: u64) {
     if connection.flags & FLAG_UNIX != 0 {
+        connection.flow.reserved[OTHER_END] = other_end(sk);
         connection.flow.reserved[ADDRESS] = read::user(peer.wrapping_add(PC_SOCKADDR)).unwrap_or(0);
         connection.flow.reserved[ADDRESS_LEN] =
             u64::from(read::user::<u32>(peer.wrapping_add(PC_SOCKLEN)).unwrap_or(0));
@@ -142,6 +143,19 @@ fn keep_address(connection: &mut Connection, peer: u64) {
 pub const ADDRESS: usize = 0;
 /// See [`ADDRESS`].
 pub const ADDRESS_LEN: usize = 1;
+/// In a unix connection's unused flow: the other end's socket.
+const OTHER_END: usize = 2;
+
+/// Is the unix socket the one that was entered: the worker's, with the same other end?
+#[inline(always)]
+pub fn is_still(sk: u64, connection: &Connection) -> bool {
+    task::pid() == connection.header.pid && other_end(sk) == connection.flow.reserved[OTHER_END]
+}
+
+#[inline(always)]
+fn other_end(sk: u64) -> u64 {
+    read::kernel(sk, &OFFSETS.unix_peer).unwrap_or(0)
+}
 
 /// `SO_PEERCRED` of a unix socket: who called `listen()`, host pid.
 #[inline(always)]
@@ -159,7 +173,12 @@ fn reused(pid: u32, worker: &Worker, peer: u64, sk: u64) {
         return;
     }
     let now = task::now();
-    if CONNECTIONS.get_ptr(&sk).is_none() {
+    let is_known = CONNECTIONS.get_ptr(&sk).is_some_and(|connection| {
+        // SAFETY: the entry lives as long as the program runs.
+        let connection = unsafe { &*connection };
+        connection.flags & FLAG_UNIX == 0 || is_still(sk, connection)
+    });
+    if !is_known {
         let flag = if sock::family(sk) == sock::AF_UNIX {
             FLAG_UNIX
         } else {
@@ -175,7 +194,7 @@ fn reused(pid: u32, worker: &Worker, peer: u64, sk: u64) {
     if connection.last_received != 0 {
         connection.idle = now.saturating_sub(connection.last_received);
     }
-    keep_address(connection, peer);
+    keep_ends(connection, sk, peer);
     connection.peer = peer;
     connection.request = worker.request;
     connection.reuses += 1;

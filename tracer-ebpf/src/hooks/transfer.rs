@@ -48,12 +48,10 @@ pub fn received_exit(ctx: FExitContext) -> i32 {
 
 #[inline(always)]
 fn was_read(sk: u64, length: i32) -> i32 {
-    let Some(connection) = CONNECTIONS.get_ptr_mut(&sk) else {
+    let Some(connection) = connection(sk) else {
         resolver::over_udp(sk, length, ANSWERED);
         return 0;
     };
-    // SAFETY: the entry lives as long as the program runs.
-    let connection: &mut Connection = unsafe { &mut *connection };
     if connection.peer == 0 {
         resolver::over_tcp(sk, connection, length, ANSWERED);
     }
@@ -109,14 +107,12 @@ pub fn sent_exit(ctx: FExitContext) -> i32 {
 
 #[inline(always)]
 fn was_written(sk: u64, length: i32) -> i32 {
-    let Some(connection) = CONNECTIONS.get_ptr_mut(&sk) else {
+    let Some(connection) = connection(sk) else {
         if !reply::sent(sk) {
             resolver::over_udp(sk, length, ASKED);
         }
         return 0;
     };
-    // SAFETY: as above.
-    let connection: &mut Connection = unsafe { &mut *connection };
     if connection.peer == 0 {
         resolver::over_tcp(sk, connection, length, ASKED);
     }
@@ -134,6 +130,19 @@ fn was_written(sk: u64, length: i32) -> i32 {
         connection.flags |= FLAG_TLS_DATA;
     }
     0
+}
+
+/// The upstream connection that the socket is. That a unix socket was closed is told nowhere: another may have its place.
+#[inline(always)]
+fn connection(sk: u64) -> Option<&'static mut Connection> {
+    let connection = CONNECTIONS.get_ptr_mut(&sk)?;
+    // SAFETY: the entry lives as long as the program runs.
+    let connection: &mut Connection = unsafe { &mut *connection };
+    if connection.flags & FLAG_UNIX != 0 && !attempt::is_still(sk, connection) {
+        let _ = CONNECTIONS.remove(&sk);
+        return None;
+    }
+    Some(connection)
 }
 
 /// A first byte of which nothing is known yet, in read-only data.

@@ -17,6 +17,9 @@ pub const FLAG_OPEN: u16 = 8;
 /// The worker wrote TLS application data: its handshake was over.
 pub const FLAG_TLS_DATA: u16 = 16;
 
+/// The worker read the end although the response's header had announced another: it broke off.
+pub const FLAG_BROKE_OFF: u16 = 32;
+
 /// `TCP_SYN_SENT`, include/net/tcp_states.h.
 const TCP_SYN_SENT: u8 = 2;
 
@@ -94,6 +97,10 @@ pub struct Connection {
     pub alert: u16,
     /// Zero.
     pub padding2: [u8; 2],
+    /// Where the worker read the first byte to.
+    pub head_at: u64,
+    /// Bytes of the response so far.
+    pub response: u64,
     /// How often reused.
     pub reuses: u32,
     /// `FLAG_*`.
@@ -176,6 +183,8 @@ impl Connection {
         pending: 0,
         alert: 0,
         padding2: [0; 2],
+        head_at: 0,
+        response: 0,
         reuses: 0,
         flags: 0,
         syn_retransmits: 0,

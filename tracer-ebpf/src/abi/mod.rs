@@ -17,8 +17,8 @@ pub use self::{
     },
     config::{ABSENT, DROP_SITES, DropSite, Offsets, WantedDrops, own_reason},
     connection::{
-        CONNECTION, Connection, FLAG_OPEN, FLAG_RETRY, FLAG_RST_IN_SYN_SENT, FLAG_TLS_DATA,
-        FLAG_UNIX, Routes, UnixConnection,
+        CONNECTION, Connection, FLAG_BROKE_OFF, FLAG_OPEN, FLAG_RETRY, FLAG_RST_IN_SYN_SENT,
+        FLAG_TLS_DATA, FLAG_UNIX, Routes, UnixConnection,
     },
     death::{COMM_LEN, DEATH, Death, End, PEER_CLOSED, PeerClosed, Signal},
     dns::{ANSWERED, ASKED, DNS, Dns, FAILED, IS_ANSWER, IS_TRUNCATED, QUESTION_LEN},
@@ -81,7 +81,7 @@ const _: () = {
     assert!(size_of::<Flow>() == 104);
     assert!(size_of::<FlowKey>() == 36);
     assert!(size_of::<Worker>() == 80);
-    assert!(size_of::<Connection>() == 240 + size_of::<Flow>());
+    assert!(size_of::<Connection>() == 256 + size_of::<Flow>());
     assert!(size_of::<End>() == 32 + 40);
     assert!(size_of::<PeerClosed>() == 16 + 36 + 12 + 72);
     assert!(size_of::<Dns>() == 16 + 18 + 2 + 4 + 4 + 4 + 4 + QUESTION_LEN);

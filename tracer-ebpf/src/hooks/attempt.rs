@@ -8,7 +8,8 @@ use aya_ebpf::{
     programs::{ProbeContext, RetProbeContext},
 };
 use tracer_ebpf::abi::{
-    Connection, FAILURE, FLAG_RETRY, FLAG_UNIX, Failure, RETRY, Retry, Routes, SOCKADDR_LEN, Worker,
+    Connection, FAILURE, FLAG_BROKE_OFF, FLAG_RETRY, FLAG_UNIX, Failure, RETRY, Retry, Routes,
+    SOCKADDR_LEN, Worker,
 };
 
 use crate::{
@@ -206,7 +207,7 @@ fn reused(pid: u32, worker: &Worker, peer: u64, sk: u64) {
     connection.transfer_error = 0;
     connection.transfer_error_at = 0;
     connection.status = 0;
-    connection.flags &= !FLAG_RETRY;
+    connection.flags &= !(FLAG_RETRY | FLAG_BROKE_OFF);
     connection.flags |= retry_flag(worker);
 }
 

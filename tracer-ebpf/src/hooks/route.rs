@@ -4,13 +4,20 @@
 //! them routes and security hooks with equal errnos can not be told apart.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use tracer_ebpf::abi::Worker;
 
 use crate::{maps::OFFSETS, read, task};
+
+/// The worker, if it is inside connect(): once that failed it logs, perhaps to a syslog server, which is routed as well.
+#[inline(always)]
+fn connecting() -> Option<&'static mut Worker> {
+    task::connecting_worker().filter(|worker| worker.has_logged == 0)
+}
 
 /// An IPv4 table was searched.
 #[btf_tracepoint(function = "fib_table_lookup")]
 pub fn route_lookup(ctx: BtfTracePointContext) -> i32 {
-    if let Some(worker) = task::connecting_worker() {
+    if let Some(worker) = connecting() {
         worker.routes.lookups = worker.routes.lookups.saturating_add(1);
         worker.routes.error = ctx.arg(3);
     }
@@ -20,7 +27,7 @@ pub fn route_lookup(ctx: BtfTracePointContext) -> i32 {
 /// An IPv6 table was searched.
 #[btf_tracepoint(function = "fib6_table_lookup")]
 pub fn route_lookup6(ctx: BtfTracePointContext) -> i32 {
-    if let Some(worker) = task::connecting_worker() {
+    if let Some(worker) = connecting() {
         worker.routes.lookups = worker.routes.lookups.saturating_add(1);
         worker.routes.kind = read::kernel(ctx.arg(1), &OFFSETS.fib6_type).unwrap_or(0);
     }

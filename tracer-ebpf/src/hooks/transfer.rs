@@ -10,11 +10,13 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, FExitContext},
 };
 use tracer_ebpf::abi::{
-    ANSWERED, ASKED, Connection, FIRST_BYTE, FLAG_RETRY, FLAG_TLS_DATA, FLAG_UNIX, FirstByte,
+    ANSWERED, ASKED, Connection, FIRST_BYTE, FLAG_BROKE_OFF, FLAG_RETRY, FLAG_TLS_DATA, FLAG_UNIX,
+    FirstByte,
 };
 
 use crate::{
     emit::{self, Urgency},
+    framing,
     hooks::{attempt, reply, request, resolver, state},
     maps::{CONNECTIONS, OFFSETS},
     read, syscall, task,
@@ -24,6 +26,7 @@ use crate::{
 const TLS_ALERT: u8 = 0x15;
 const TLS_HANDSHAKE: u8 = 0x16;
 const TLS_DATA: u8 = 0x17;
+const MSG_PEEK: i32 = 2;
 const EINTR: i32 = -4;
 const EAGAIN: i32 = -11;
 
@@ -34,20 +37,20 @@ const SENDMSG_PARAMETERS: usize = 2;
 /// A socket was read.
 #[btf_tracepoint(function = "sock_recv_length")]
 pub fn received(ctx: BtfTracePointContext) -> i32 {
-    was_read(ctx.arg(0), ctx.arg(1))
+    was_read(ctx.arg(0), ctx.arg(1), ctx.arg(2))
 }
 
 /// The same.
 #[fexit]
 pub fn received_exit(ctx: FExitContext) -> i32 {
     match read::kernel(ctx.arg(0), &OFFSETS.socket_sk) {
-        Some(sk) => was_read(sk, ctx.arg(RECVMSG_PARAMETERS)),
+        Some(sk) => was_read(sk, ctx.arg(RECVMSG_PARAMETERS), ctx.arg(2)),
         None => 0,
     }
 }
 
 #[inline(always)]
-fn was_read(sk: u64, length: i32) -> i32 {
+fn was_read(sk: u64, length: i32, flags: i32) -> i32 {
     let Some(connection) = connection(sk) else {
         resolver::over_udp(sk, length, ANSWERED);
         return 0;
@@ -56,13 +59,15 @@ fn was_read(sk: u64, length: i32) -> i32 {
         resolver::over_tcp(sk, connection, length, ANSWERED);
     }
     if length <= 0 {
-        ended(sk, connection, length);
+        ended(sk, connection, length, flags);
         return 0;
     }
     connection.last_received = task::now();
     if connection.first_byte != 0 {
+        connection.response += length as u64;
         return 0;
     }
+    connection.response = length as u64;
     connection.first_byte = connection.last_received;
     head(connection, length);
     // A retry's success, and an answer that nginx passes on, have no other sign while the connection is kept alive.
@@ -150,12 +155,19 @@ static UNKNOWN: FirstByte = FirstByte::UNKNOWN;
 
 /// `recv()` gave 0 or an error. A unix socket has no later moment that is told.
 #[inline(always)]
-fn ended(sk: u64, connection: &mut Connection, length: i32) {
+fn ended(sk: u64, connection: &mut Connection, length: i32, flags: i32) {
     if length == EAGAIN || length == EINTR {
         return;
     }
     if length == 0 {
         connection.end_read = task::now();
+        // A look at an idle kept-alive connection is after the response.
+        if flags & MSG_PEEK == 0
+            && connection.status != 0
+            && framing::is_short(connection.head_at, connection.response)
+        {
+            connection.flags |= FLAG_BROKE_OFF;
+        }
     } else {
         failed(connection, length);
     }
@@ -179,6 +191,7 @@ fn head(connection: &mut Connection, length: i32) {
         return;
     };
     connection.first_received = first;
+    connection.head_at = syscall::buffer().unwrap_or(0);
     if first == TLS_ALERT
         && length >= 7
         && let Some(record) = syscall::read::<[u8; 7]>()

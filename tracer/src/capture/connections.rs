@@ -57,6 +57,7 @@ const COLUMNS: usize = Column::TlsAlert as usize + 1;
 const FLAG_OPEN: u64 = 1;
 const FLAG_RST_IN_SYN_SENT: u64 = 2;
 const FLAG_TLS_DATA: u64 = 4;
+const FLAG_BROKE_OFF: u64 = 8;
 /// Times and lengths beyond this (73 years) do not fit a cell that also says `none`.
 const LIMIT: u64 = 1 << 61;
 
@@ -156,6 +157,7 @@ pub(super) fn fits(connection: &Connection) -> bool {
         first_received: _,
         tls_alert: _,
         tls_data: _,
+        broke_off: _,
         listener_pid: _,
         open: _,
         reuses: _,
@@ -259,7 +261,8 @@ impl Writer {
         let flag = |set: bool, flag: u64| if set { flag } else { 0 };
         let flags = flag(c.open, FLAG_OPEN)
             | flag(c.rst_in_syn_sent, FLAG_RST_IN_SYN_SENT)
-            | flag(c.tls_data, FLAG_TLS_DATA);
+            | flag(c.tls_data, FLAG_TLS_DATA)
+            | flag(c.broke_off, FLAG_BROKE_OFF);
         self.put(Column::Flags, flags);
         self.put(Column::SynRetransmits, c.syn_retransmits.into());
         self.put(Column::LastRetransmit, maybe(c.last_retransmit, closed));
@@ -496,6 +499,7 @@ impl Reader {
                 .option(page, Column::TlsAlert)?
                 .map(|value| value as u8),
             tls_data: flags & FLAG_TLS_DATA != 0,
+            broke_off: flags & FLAG_BROKE_OFF != 0,
             rst_sent: None,
             drops: Vec::new(),
             icmp_sent: None,

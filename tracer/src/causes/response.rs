@@ -159,19 +159,14 @@ fn truncated(scene: &Scene<'_>) -> Option<Finding> {
     let seen = ending(c);
     let died = scene.peer_closed().and_then(|closed| closed.death.as_ref());
     let timed_out = scene.log_call("upstream timed out").is_some();
+    let announced = c.broke_off || scene.log_call("prematurely closed").is_some();
     let to = scene.to();
     let (how, shown) = match seen {
         _ if died.is_some() => (String::new(), true),
         _ if timed_out => ("sent nothing more until nginx's timer".to_owned(), true),
         Some(ending) if ending.reset => ("reset the connection".to_owned(), true),
-        Some(_) => (
-            "closed the connection".to_owned(),
-            scene.log_call("prematurely closed").is_some(),
-        ),
-        None => (
-            "broke off".to_owned(),
-            scene.log_call("prematurely closed").is_some(),
-        ),
+        Some(_) => ("closed the connection".to_owned(), announced),
+        None => ("broke off".to_owned(), announced),
     };
     let what = match died {
         Some(death) => format!(

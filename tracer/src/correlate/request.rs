@@ -89,7 +89,9 @@ impl Request {
                 let reset = connection
                     .rst_received
                     .filter(|rst| connection.first_byte.is_some_and(|first| *rst > first));
-                reset.or(connection.transfer_error.map(|(_, at)| at))
+                reset
+                    .or(connection.end_read.filter(|_| connection.broke_off))
+                    .or(connection.transfer_error.map(|(_, at)| at))
             }
             _ => None,
         };

@@ -9,9 +9,10 @@ use bytes::Buf;
 use thiserror::Error;
 use tracer_ebpf::abi::{
     ANSWER, ANSWERED, COMM_LEN, CONNECTION, DEATH, DNS, DROP_SLOTS, EXITED, FAILED, FAILURE,
-    FIRST_BYTE, FLAG_OPEN, FLAG_RST_IN_SYN_SENT, FLAG_TLS_DATA, FLAG_UNIX, FLOW_RESERVED, FORKED,
-    FORMAT_LEN, HEAD_LEN, HOST_LEN, IS_TRUNCATED, LOG_CALL, LOG_CALL_STREAM, PEER_CLOSED, PROCESS,
-    QUESTION_LEN, REPLY, RETRANSMIT, RETRY, SOCKADDR_LEN, TAIL_LEN, TEXT_LEN, WATCHED,
+    FIRST_BYTE, FLAG_BROKE_OFF, FLAG_OPEN, FLAG_RST_IN_SYN_SENT, FLAG_TLS_DATA, FLAG_UNIX,
+    FLOW_RESERVED, FORKED, FORMAT_LEN, HEAD_LEN, HOST_LEN, IS_TRUNCATED, LOG_CALL, LOG_CALL_STREAM,
+    PEER_CLOSED, PROCESS, QUESTION_LEN, REPLY, RETRANSMIT, RETRY, SOCKADDR_LEN, TAIL_LEN, TEXT_LEN,
+    WATCHED,
 };
 
 use super::head::Pieces;
@@ -173,7 +174,7 @@ fn connection(header: &Head, mut buf: &[u8], reasons: &Reasons) -> Connection {
     // What is pending is the kernel side's own.
     buf.advance(2);
     let alert = buf.get_u16_ne();
-    buf.advance(2);
+    buf.advance(2 + 2 * size_of::<u64>()); // zero; the response so far is the kernel side's own
     let reuses = buf.get_u32_ne();
     let flags = buf.get_u16_ne();
     let syn_retransmits = u32::from(buf.get_u16_ne());
@@ -227,6 +228,7 @@ fn connection(header: &Head, mut buf: &[u8], reasons: &Reasons) -> Connection {
         first_received: (first_received != 0).then_some(first_received),
         tls_alert: (alert != 0).then_some((alert & 0xff) as u8),
         tls_data: flags & FLAG_TLS_DATA != 0,
+        broke_off: flags & FLAG_BROKE_OFF != 0,
         listener_pid: (listener_pid != 0).then_some(listener_pid),
         open: flags & FLAG_OPEN != 0,
         reuses,

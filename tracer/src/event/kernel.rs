@@ -138,6 +138,9 @@ pub struct Connection {
     pub tls_alert: Option<u8>,
     /// The worker wrote TLS application data: for it the handshake was over.
     pub tls_data: bool,
+    /// The upstream ended the response before the end that its header had announced.
+    #[serde(default)]
+    pub broke_off: bool,
     /// Unix sockets: who called `listen()` (`SO_PEERCRED`), host pid.
     pub listener_pid: Option<u32>,
     /// The connection was still open when this was written: the error answer came first, or it is kept alive.

@@ -60,6 +60,7 @@ prop_compose! {
             reuses: count,
             tls_alert: bytes.2,
             tls_data: rst_in_syn_sent,
+            broke_off: open,
             rst_sent: None,
             drops: Vec::new(),
             icmp_sent: None,

@@ -77,6 +77,7 @@ fn handshake(remote: &str) -> Connection {
         first_received: None,
         tls_alert: None,
         tls_data: false,
+        broke_off: false,
         listener_pid: None,
         open: false,
         reuses: 0,

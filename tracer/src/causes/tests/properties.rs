@@ -154,6 +154,7 @@ fn connection() -> BoxedStrategy<Connection> {
         first_sent: transfers.3,
         first_received: transfers.4,
         tls_data: transfers.0.is_some_and(|at| at.0 % 2 == 0),
+        broke_off: false,
         reused_at: transfers.5,
         idle: transfers.6,
         listener_pid: Some(4242),

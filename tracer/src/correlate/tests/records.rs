@@ -149,6 +149,7 @@ fn plain(request: &Request, at: Time, remote: Upstream) -> Connection {
         first_received: None,
         tls_alert: None,
         tls_data: false,
+        broke_off: false,
         listener_pid: None,
         open: false,
         reuses: 0,

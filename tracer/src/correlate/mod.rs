@@ -28,7 +28,7 @@ use crate::event::{
 };
 
 /// A case waits no longer than this for the host's answers (nanoseconds).
-const PATIENCE: u64 = 250_000_000;
+const PATIENCE: u64 = 1_000_000_000;
 /// A request that got its first byte, and no error answer within this, was served.
 const SETTLED: u64 = 100_000_000;
 /// A request of which nothing was heard for so long was given up by its client.

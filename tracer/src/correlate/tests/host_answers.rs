@@ -1,9 +1,10 @@
 //! What the host is asked, and how long a case waits for it.
 
 use super::*;
+use crate::correlate::PATIENCE;
 
 /// Longer than a case waits.
-const TOO_LATE: u64 = 400 * MS;
+const TOO_LATE: u64 = 2 * PATIENCE;
 
 #[test]
 fn a_late_answer_within_patience_is_used() {
@@ -20,7 +21,7 @@ fn after_patience_a_case_closes_without_the_answer() {
     let mut scene = Scene::new();
     scene.delay = TOO_LATE;
     scene.request(1, 5).fails(RefusedByPeer).answers(502);
-    scene.wait(300 * MS);
+    scene.wait(PATIENCE + 50 * MS);
     let [case] = scene.so_far() else {
         panic!("{:#?}", scene.so_far());
     };

@@ -151,6 +151,7 @@ fn blank(remote: Upstream) -> Connection {
         first_received: None,
         tls_alert: None,
         tls_data: false,
+        broke_off: false,
         listener_pid: None,
         open: false,
         reuses: 0,

@@ -22,6 +22,7 @@ pub mod nginx;
 pub mod presented;
 pub mod process;
 pub mod programs;
+pub mod readers;
 pub mod schema;
 pub mod selection;
 mod sent;

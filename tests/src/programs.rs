@@ -11,7 +11,8 @@ use anyhow::{Context, Result, bail};
 
 const FOLDERS: [&str; 4] = ["usr/sbin", "usr/bin", "sbin", "bin"];
 
-fn workspace() -> PathBuf {
+/// The folder of the workspace.
+pub fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 

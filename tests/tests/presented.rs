@@ -9,9 +9,9 @@ use anyhow::{Context as _, Result};
 use tests::expected::Expected;
 use tests::folder::Folder;
 use tests::presented::{files, paths, record, run};
-use tests::programs;
 use tests::stage::{Fault, Load, Stage};
 use tests::tracer::{self, Tracer};
+use tests::{programs, readers};
 
 const CAPTURE: &str = "run.trc";
 
@@ -123,12 +123,28 @@ fn a_hostile_request_line_is_shown_harmlessly_everywhere() -> Result<()> {
         .args(["explain", &capture])
         .output()?;
     shown.push(("text".to_owned(), explained.stdout));
+    let trace = folder.join("trace.json");
+    let tables = folder.join("tables");
+    for (option, path) in [("--perfetto", &trace), ("--parquet", &tables)] {
+        run(&["export", &capture, option, &path.display().to_string()])?;
+    }
+    shown.push(("trace".to_owned(), fs::read(trace)?));
+    if readers::python().is_some() {
+        let query = format!(
+            "SELECT request_line FROM read_parquet('{}/verdicts/*/*/*.parquet')",
+            tables.display()
+        );
+        let rows = readers::ask("duckdb", &query)?;
+        let line = rows[0][0].as_str().context("a request line")?.to_owned();
+        shown.push(("parquet".to_owned(), line.into_bytes()));
+    }
     for (place, bytes) in shown {
         let text = String::from_utf8(bytes).with_context(|| format!("{place} is no UTF-8"))?;
         let harmful = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
         assert!(!text.contains(harmful), "{place}");
-        assert!(place == "text" || !text.contains("<script"), "{place}");
-        let shows_requests = place == "text" || place.ends_with(".html");
+        let is_markup = place.contains('.');
+        assert!(!is_markup || !text.contains("<script"), "{place}");
+        let shows_requests = !is_markup || place.ends_with(".html");
         assert!(
             !shows_requests || text.contains("alert(1)"),
             "{place}: {text}"

@@ -10,6 +10,7 @@ mod dist;
 mod install;
 mod packages;
 mod privilege;
+mod readers;
 mod setup;
 mod test;
 mod toolchain;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 
 use crate::workspace::Workspace;
-use crate::{toolchain, tree};
+use crate::{readers, toolchain, tree};
 
 /// Set up all that building, the demo and the tests need, under target/ (and rustup's own nightly)
 #[derive(clap::Args)]
@@ -25,6 +25,7 @@ pub(crate) fn everything(workspace: &Workspace) -> Result<()> {
     let _lock = lock(workspace)?;
     tree::ensure(workspace)?;
     tree::suites::ensure(workspace);
+    readers::ensure(workspace);
     Ok(())
 }
 

@@ -4,6 +4,7 @@ mod causes;
 mod chart;
 mod doctor;
 mod explain;
+mod export;
 mod generate;
 mod live;
 mod moment;
@@ -37,6 +38,7 @@ const EXAMPLES: &str = "Examples:
   tracer explain FILE               the verdicts of a capture, as live gave them
   tracer report FILE -o DIR         a postmortem of it, one HTML file
   tracer chart FILE -o DIR          its charts, SVG or PNG
+  tracer export FILE --parquet DIR  its tables, for questions about a fleet
   sudo tracer doctor                what this kernel, host and nginx allow
   tracer causes no-listener         what a verdict means, and the fix";
 
@@ -52,6 +54,8 @@ enum Command {
     Chart(chart::Args),
     /// Write a postmortem of captures: one HTML file with summary, causes, charts, requests
     Report(report::Args),
+    /// Give captures to other programs: Parquet tables, a trace for Perfetto
+    Export(export::Args),
     /// List what each verdict means, the nginx log lines it explains, the fix
     Causes(causes::CausesArgs),
     /// Say what this kernel, host and nginx allow: each hook, what is lost without it, what to do
@@ -73,6 +77,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<()> {
         Command::Explain(args) => explain::run(args),
         Command::Chart(args) => chart::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Causes(args) => causes::run(&args, &mut io::stdout().lock()),
         Command::Doctor(args) => doctor::run(&args),
         Command::Generate(args) => generate::run(&args, Cli::command()),

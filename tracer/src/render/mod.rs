@@ -8,6 +8,9 @@ mod clean;
 mod fold;
 pub mod json;
 pub mod notice;
+#[cfg(feature = "parquet")]
+pub mod parquet;
+pub mod perfetto;
 pub mod report;
 mod summary;
 #[cfg(test)]

@@ -38,7 +38,21 @@ impl Outcome {
         Self::NotConnected,
     ];
 
-    pub(super) fn of(c: &Connection) -> Self {
+    /// Its name in tables.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::NotConnected => "not-connected",
+            Self::NoReply => "no-reply",
+            Self::BrokenOff => "broken-off",
+            Self::Unanswered => "unanswered",
+        }
+    }
+
+    /// How a connection's last request went.
+    #[must_use]
+    pub fn of(c: &Connection) -> Self {
         let is_ended = c.fin_received.or(c.rst_received).or(c.end_read).is_some();
         if c.first_byte.is_some() {
             Self::Answered

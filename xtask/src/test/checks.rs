@@ -21,6 +21,10 @@ pub(super) fn all(workspace: &Workspace) -> Result<Vec<(&'static str, Command)>>
     host.args(["clippy", "--workspace", "--all-targets"]);
     host.args(["--", "-D", "warnings"]);
 
+    let mut lean = Command::new("cargo");
+    lean.args(["clippy", "--package", "tracer", "--no-default-features"]);
+    lean.args(["--", "-D", "warnings"]);
+
     let mut docs = Command::new("cargo");
     docs.args(["doc", "--workspace", "--no-deps"]);
     docs.arg("--document-private-items");
@@ -35,6 +39,7 @@ pub(super) fn all(workspace: &Workspace) -> Result<Vec<(&'static str, Command)>>
         ("clippy, host", host),
         ("clippy, BPF", bpf_clippy(workspace)?),
         ("docs", docs),
+        ("clippy, without Parquet", lean),
         ("check, aarch64", arm),
     ])
 }

@@ -138,8 +138,9 @@ impl Site {
             }
             // A container's nginx logs its own numbering of processes, we want the host's.
             _ => {
-                let workers = self.nginx.worker_pids();
-                let known = workers.iter().any(|pid| verdict["worker"] == *pid);
+                let known = verdict["worker"]
+                    .as_u64()
+                    .is_some_and(|pid| self.nginx.had_worker(pid));
                 same("worker is the host's", true.into(), &known.into());
             }
         }

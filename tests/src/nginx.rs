@@ -5,9 +5,11 @@
 
 mod command;
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -59,6 +61,8 @@ pub struct Nginx {
     /// The master's pid, as the host counts.
     pub master: u32,
     workers: u32,
+    /// The pids of all workers that were ever seen.
+    seen: Mutex<BTreeSet<u32>>,
     folder: Folder,
     netns: Netns,
 }
@@ -159,6 +163,7 @@ impl Nginx {
             child,
             master,
             workers: config.workers,
+            seen: Mutex::default(),
             folder,
             netns: netns.clone(),
         };
@@ -180,7 +185,19 @@ impl Nginx {
 
     /// The pids of the workers of now, also those that are shutting down.
     pub fn worker_pids(&self) -> Vec<u32> {
-        process::children(self.master)
+        let workers = process::children(self.master);
+        self.seen().extend(&workers);
+        workers
+    }
+
+    /// Was it one of its workers?
+    pub fn had_worker(&self, pid: u64) -> bool {
+        self.worker_pids();
+        u32::try_from(pid).is_ok_and(|pid| self.seen().contains(&pid))
+    }
+
+    fn seen(&self) -> MutexGuard<'_, BTreeSet<u32>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reloads the configuration and waits for the new workers; the old ones may still be ending.

@@ -32,8 +32,13 @@ impl Lines {
             .push_back(line);
     }
 
-    /// The lines of a case.
-    pub(super) fn take(&mut self, identity: Option<&Worker>, case: &OpenCase) -> Vec<LogLine> {
+    /// The lines of a case: as many as it made calls, if those are seen.
+    pub(super) fn take(
+        &mut self,
+        identity: Option<&Worker>,
+        case: &OpenCase,
+        is_call_seen: bool,
+    ) -> Vec<LogLine> {
         let pid = identity.map_or(case.worker, |worker| worker.own_pid);
         let Some(connection) = case.connection() else {
             return Vec::new();
@@ -47,16 +52,15 @@ impl Lines {
             .iter()
             .filter(|call| call.connection == connection)
             .count();
-        let wanted = if calls == 0 {
-            lines.len()
-        } else {
-            calls.min(lines.len())
-        };
         // A masked request takes its lines later than the next on its connection does.
-        let (mut mine, rest): (VecDeque<_>, VecDeque<_>) =
+        let (mut mine, mut rest): (VecDeque<_>, VecDeque<_>) =
             lines.drain(..).partition(|line| is_of(line, case));
-        mine.extend(rest);
-        let taken: Vec<LogLine> = mine.drain(..wanted).collect();
+        if case.head().is_none() {
+            mine.append(&mut rest);
+        }
+        let wanted = if is_call_seen { calls } else { mine.len() };
+        let taken: Vec<LogLine> = mine.drain(..wanted.min(mine.len())).collect();
+        mine.append(&mut rest);
         *lines = mine;
         self.count -= taken.len();
         if lines.is_empty() {

@@ -29,6 +29,8 @@ use crate::event::{
 
 /// A case waits no longer than this for the host's answers (nanoseconds).
 const PATIENCE: u64 = 1_000_000_000;
+/// What sees nginx's log calls; its name among the absent hooks.
+const LOG_HOOK: &str = "log_error";
 /// A request that got its first byte, and no error answer within this, was served.
 const SETTLED: u64 = 100_000_000;
 /// A request of which nothing was heard for so long was given up by its client.
@@ -296,6 +298,7 @@ impl Correlator {
     }
 
     fn close_cases(&mut self, now: Time, out: &mut Outcome) {
+        let is_call_seen = self.lost == 0 && !self.absent_hooks.iter().any(|hook| hook == LOG_HOOK);
         let mut waiting = VecDeque::new();
         while let Some(mut open) = self.open.pop_front() {
             if now.since(open.since) < PATIENCE && !open.is_answered(&self.host) {
@@ -303,7 +306,7 @@ impl Correlator {
                 continue;
             }
             let identity = self.workers.get(&open.worker).cloned();
-            let lines = self.lines.take(identity.as_ref(), &open);
+            let lines = self.lines.take(identity.as_ref(), &open, is_call_seen);
             let is_answered = open.is_answered_by_nginx();
             for attempt in &mut open.request.attempts {
                 attempt.facts = self

@@ -5,6 +5,7 @@ use super::{
     dying::{how, killed_by},
     ending::response_began,
     finding::Finding,
+    programs,
     scene::Scene,
     wording,
 };
@@ -200,8 +201,8 @@ fn advise(scene: &Scene<'_>, death: &Death, finding: Finding) -> Finding {
             death.name, death.pid
         )),
         Some(_) if by_parent => finding.advise(format!(
-            "its own parent killed it: a worker timeout (gunicorn --timeout, php-fpm request_terminate_timeout, puma \
-             worker_timeout); what kept {} busy?",
+            "its own parent killed it, as at a worker timeout{}; what kept {} busy?",
+            programs::aside(Some(&death.name), |it| it.limit),
             death.name
         )),
         Some(_) | None if sender.is_some() => finding.advise(format!(

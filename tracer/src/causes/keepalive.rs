@@ -4,7 +4,7 @@ use super::{
     catalogue::Cause,
     ending::{Ending, is_reused, response_began},
     finding::Finding,
-    hook,
+    hook, programs,
     scene::Scene,
     wording,
 };
@@ -173,7 +173,7 @@ fn advise(scene: &Scene<'_>, c: &Connection, ending: &Ending, finding: Finding) 
         None => "keepalive_timeout below the backend's own".to_owned(),
     };
     let finding = finding.advise(format!("in nginx's upstream block: {below}"));
-    let finding = finding.advise_if(scene.backend_name().and_then(setting).map(|setting| {
+    let finding = finding.advise_if(keep_alive(scene).map(|setting| {
         format!("or let the backend keep idle connections longer than nginx (60 s by default): {setting}")
     }));
     if scene.is_last() && !scene.case.masked {
@@ -185,37 +185,8 @@ fn advise(scene: &Scene<'_>, c: &Connection, ending: &Ending, finding: Finding) 
     }
 }
 
-/// The setting of a program that is known by its name.
-fn setting(program: &str) -> Option<&'static str> {
-    let known = [
-        (
-            "gunicorn",
-            "gunicorn --keep-alive 75 (sync workers keep none)",
-        ),
-        ("uvicorn", "uvicorn --timeout-keep-alive 75"),
-        ("hypercorn", "hypercorn --keep-alive 75"),
-        (
-            "python",
-            "gunicorn --keep-alive 75, uvicorn --timeout-keep-alive 75",
-        ),
-        (
-            "node",
-            "server.keepAliveTimeout = 75000 (and headersTimeout above it)",
-        ),
-        ("puma", "persistent_timeout 75 in puma.rb"),
-        ("ruby", "persistent_timeout 75 in puma.rb"),
-        (
-            "java",
-            "Tomcat: keepAliveTimeout=\"75000\" in its Connector; Jetty: idleTimeout",
-        ),
-        ("apache2", "KeepAliveTimeout 75"),
-        ("httpd", "KeepAliveTimeout 75"),
-        ("nginx", "keepalive_timeout 75s; there"),
-        ("haproxy", "timeout http-keep-alive 75s"),
-        ("caddy", "servers { timeouts { idle 75s } }"),
-    ];
-    known
-        .iter()
-        .find(|(name, _)| program.starts_with(name))
-        .map(|(_, setting)| *setting)
+/// The backend's own setting, where it is known which program it is.
+fn keep_alive(scene: &Scene<'_>) -> Option<&'static str> {
+    let setting = programs::known(scene.backend_name()?)?.keep_alive;
+    (!setting.is_empty()).then_some(setting)
 }

@@ -23,6 +23,7 @@ mod keepalive;
 mod limits;
 mod names;
 mod no_live;
+mod programs;
 mod queues;
 mod refused;
 mod response;

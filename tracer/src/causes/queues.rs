@@ -6,6 +6,7 @@ use super::{
     ending::{ending, is_reused, response_began},
     errno::EAGAIN,
     finding::Finding,
+    programs,
     scene::Scene,
     wording,
 };
@@ -172,20 +173,23 @@ fn of_listener(
         ),
     );
     let name = wording::holder_name(listener).to_owned();
+    let program = listener.owner.as_ref().map(|owner| owner.name.as_str());
+    let workers = programs::aside(program, |it| it.workers);
+    let backlog = programs::aside(program, |it| it.backlog);
     let finding = finding.advise(format!(
-        "{name} does not accept fast enough: more workers, or find what blocks it"
+        "{name} does not accept fast enough: more workers{workers}, or find what blocks it"
     ));
     let longer = match somaxconn {
         Some(host) if listener.limit >= host => format!(
-            "a longer queue buys time: the limit {} is net.core.somaxconn ({host}); raise it, then restart {name}",
+            "a longer queue buys time: the limit {} is net.core.somaxconn ({host}); raise it and the backlog{backlog}, then restart {name}",
             listener.limit
         ),
         Some(host) => format!(
-            "a longer queue buys time: {name} asked listen() for {}; up to {host} need no sysctl",
+            "a longer queue buys time: {name} asked listen() for {}; up to {host} need no sysctl{backlog}",
             listener.limit
         ),
         None => format!(
-            "a longer queue buys time: the limit is {name}'s listen() backlog, capped by net.core.somaxconn"
+            "a longer queue buys time: the limit is {name}'s listen() backlog{backlog}, capped by net.core.somaxconn"
         ),
     };
     finding.advise(longer)

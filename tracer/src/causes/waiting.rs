@@ -5,6 +5,7 @@ use super::{
     drops::telling_drops,
     ending::{ending, is_reused, response_began},
     finding::Finding,
+    programs,
     scene::Scene,
     wording,
 };
@@ -90,6 +91,8 @@ fn not_accepting(scene: &Scene<'_>) -> Option<Finding> {
             )
         });
     }
+    let owner = listener.and_then(|listener| listener.owner.as_ref());
+    let workers = programs::aside(owner.map(|owner| owner.name.as_str()), |it| it.workers);
     let name = listener.map_or("the backend", wording::holder_name);
     let port = match c.remote {
         Upstream::Inet(remote) => Some(remote.port()),
@@ -97,7 +100,7 @@ fn not_accepting(scene: &Scene<'_>) -> Option<Finding> {
     };
     Some(
         finding
-            .advise(format!("{name} does not accept: all its workers busy, blocked, or stopped; more workers, or find what holds them"))
+            .advise(format!("{name} does not accept: all its workers busy, blocked, or stopped; more workers{workers}, or find what holds them"))
             .advise_if(see)
             .advise_if(port.map(|port| format!("see: ss -ltn 'sport = :{port}'  (Recv-Q waits to be accepted)"))),
     )
@@ -154,6 +157,7 @@ fn slow(scene: &Scene<'_>) -> Option<Finding> {
         ),
     };
     let holder = view.and_then(|view| view.owner.as_ref());
+    let limit = programs::aside(scene.backend_name(), |it| it.limit);
     Some(
         finding
             .rests_on_complete_records(scene)
@@ -166,7 +170,10 @@ fn slow(scene: &Scene<'_>) -> Option<Finding> {
                     owner.name, owner.pid, owner.pid
                 )
             }))
-            .advise("proxy_read_timeout longer, only if such answers may take so long"),
+            .advise(format!(
+                "{}_read_timeout longer, only if such answers may take so long{limit}",
+                scene.scheme().unwrap_or("proxy")
+            )),
     )
 }
 

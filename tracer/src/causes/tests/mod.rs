@@ -11,6 +11,7 @@ mod handshakes;
 mod keepalive;
 mod limits;
 mod no_connect;
+mod programs;
 mod properties;
 mod requests;
 mod responses;

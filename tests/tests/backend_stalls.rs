@@ -86,16 +86,44 @@ fn all_workers_of_a_prefork_server_are_busy() -> Result<()> {
 }
 
 #[test]
-#[ignore = "open: whether a unix connection was accepted is not seen"]
+fn all_workers_behind_a_unix_socket_are_busy() -> Result<()> {
+    let folder = Folder::new()?;
+    let path = folder.join("busy.sock");
+    let upstream = format!("unix:{}", path.display());
+    let stage = Stage::new()?;
+    let words = [upstream.as_str(), "wait", "--prefork", "1"];
+    let mut service = Service::start(&stage.netns, &words)?;
+    let mut busy = std::os::unix::net::UnixStream::connect(&path)?;
+    std::io::Write::write_all(&mut busy, b"GET / HTTP/1.0\r\n\r\n")?;
+    service.says("serving", 1)?;
+    let expected =
+        stalled("backend-not-accepting", &upstream).says("5 connections in its accept queue");
+    let location = format!("proxy_pass http://{upstream}:/; {TIMER}");
+    stage
+        .check_with(vec![Fault::location(location, expected)], TOGETHER)
+        .map(drop)
+}
+
+#[test]
 fn on_unix_sockets() -> Result<()> {
     let folder = Folder::new()?;
     let at = |name: &str| format!("unix:{}", folder.join(name).display());
     check(&[
-        ("hold", "", stalled("backend-slow", &at("slow.sock"))),
+        (
+            "hold",
+            "",
+            stalled("backend-slow", &at("slow.sock")).says("had accepted it and read from it"),
+        ),
         (
             "never-accept",
             "",
-            stalled("backend-not-accepting", &at("never.sock")),
+            stalled("backend-not-accepting", &at("never.sock")).says("backend"),
+        ),
+        // Accepted by a program that reads nothing.
+        (
+            "accept",
+            "",
+            stalled("backend-slow", &at("accepted.sock")).says("has not read from it"),
         ),
     ])
 }

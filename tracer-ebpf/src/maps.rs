@@ -5,8 +5,8 @@ use aya_ebpf::{
     maps::{HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use tracer_ebpf::abi::{
-    ABSENT, Connection, DROP_SITES, DropSite, Endpoint, Flow, FlowKey, Layout, Offsets, Signal,
-    WantedDrops, Watched, Worker, counter,
+    ABSENT, Connection, DROP_SITES, DropSite, Endpoint, Flow, FlowKey, Holder, Layout, MemoryLimit,
+    Offsets, Signal, WantedDrops, Watched, Worker, counter,
 };
 
 /// Where this kernel keeps its members.
@@ -77,13 +77,17 @@ pub const WATCHED_REQUESTS: usize = 8;
 #[map]
 pub static BACKENDS: LruHashMap<u32, u8> = LruHashMap::with_max_entries(1024, 0);
 
+/// The upstream's ends of unix connections, by socket: who uses them.
+#[map]
+pub static UNIX_ENDS: LruHashMap<u64, Holder> = LruHashMap::with_max_entries(16384, 0);
+
 /// Fatal signals of late, by the host pid they were sent to.
 #[map]
 pub static SIGNALS: LruHashMap<u32, Signal> = LruHashMap::with_max_entries(1024, 0);
 
-/// Processes that the OOM killer chose.
+/// Processes that the OOM killer chose, and the nearest limit on their memory then.
 #[map]
-pub static OOM_VICTIMS: LruHashMap<u32, u8> = LruHashMap::with_max_entries(256, 0);
+pub static OOM_VICTIMS: LruHashMap<u32, MemoryLimit> = LruHashMap::with_max_entries(256, 0);
 
 /// Loss, by `counter`.
 #[map]

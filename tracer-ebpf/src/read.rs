@@ -12,6 +12,12 @@ pub fn kernel<T>(base: u64, field: &'static u16) -> Option<T> {
     unsafe { bpf_probe_read_kernel(at as *const T) }.ok()
 }
 
+/// The member's offset as an address counts it, `None` if absent.
+#[inline(always)]
+pub fn offset_of(field: &'static u16) -> Option<u64> {
+    offset(field).map(|offset| offset as u64)
+}
+
 /// The kernel value at an address.
 #[inline(always)]
 pub fn kernel_at<T>(address: u64) -> Option<T> {

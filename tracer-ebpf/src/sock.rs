@@ -9,6 +9,11 @@ use crate::{
 
 /// `AF_UNIX`
 pub const AF_UNIX: u16 = 1;
+/// `sk_protocol` of a unix socket.
+pub const UNIX: u16 = 0;
+const TCP: u16 = 6;
+/// `IPPROTO_UDP`
+pub const UDP: u16 = 17;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 
@@ -25,7 +30,13 @@ pub mod state {
 /// Is it TCP? (`inet_sock_set_state` fires for SCTP and DCCP too, and newer kernels show MPTCP as 262.)
 #[inline(always)]
 pub fn is_tcp(sk: u64) -> bool {
-    kernel::<u16>(sk, &OFFSETS.protocol).is_some_and(|protocol| protocol & 0xff == 6)
+    protocol(sk) == Some(TCP)
+}
+
+/// The protocol; unix sockets have none.
+#[inline(always)]
+pub fn protocol(sk: u64) -> Option<u16> {
+    Some(kernel::<u16>(sk, &OFFSETS.protocol)? & 0xff)
 }
 
 /// Address family.

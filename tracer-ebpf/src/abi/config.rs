@@ -16,7 +16,8 @@ macro_rules! offsets {
             /// All members absent.
             pub const NONE: Self = Self { $($name: ABSENT,)* };
 
-            /// Field, structure and member path (`a.b` for a nested member), in the order of the fields.
+            /// Field, structure and member path, in the order of the fields: `a.b` is a nested member, `a[e.n]` the
+            /// element of an array of pointers that the enumerator `n` of `enum e` names, `a|b` the one that there is.
             pub const MEMBERS: &'static [(&'static str, &'static str, &'static str)] =
                 &[$((stringify!($name), $structure, $member),)*];
 
@@ -103,6 +104,28 @@ offsets! {
     pid_numbers: "pid"."numbers",
     /// `socket.sk`
     socket_sk: "socket"."sk",
+    /// `sock.sk_socket`
+    sk_socket: "sock"."sk_socket",
+    /// `task_struct.cgroups`
+    task_cgroups: "task_struct"."cgroups",
+    /// `css_set.subsys[memory_cgrp_id]`
+    css_set_memory: "css_set"."subsys[cgroup_subsys_id.memory_cgrp_id]",
+    /// `cgroup_subsys_state.cgroup`
+    css_cgroup: "cgroup_subsys_state"."cgroup",
+    /// `cgroup.kn`
+    cgroup_node: "cgroup"."kn",
+    /// `kernfs_node.name`
+    node_name: "kernfs_node"."name",
+    /// `kernfs_node.__parent`, before 6.15 `parent`
+    node_parent: "kernfs_node"."__parent|parent",
+    /// `mem_cgroup.memory`
+    memcg_memory: "mem_cgroup"."memory",
+    /// `page_counter.usage`
+    counter_usage: "page_counter"."usage",
+    /// `page_counter.max`
+    counter_max: "page_counter"."max",
+    /// `page_counter.parent`
+    counter_parent: "page_counter"."parent",
     /// `unix_sock.peer`
     unix_peer: "unix_sock"."peer",
 }

@@ -1,6 +1,6 @@
 //! The life of an upstream connection: kept in a kernel map, written once, at its end.
 
-use super::{Endpoint, Flow, Header, SOCKADDR_LEN};
+use super::{COMM_LEN, Endpoint, Flow, Header, SOCKADDR_LEN};
 
 /// Tag of [`Connection`].
 pub const CONNECTION: u16 = 2;
@@ -123,7 +123,30 @@ pub struct Connection {
     pub flow: Flow,
 }
 
-/// A unix connection: the same, with where to.
+/// In [`UnixConnection::accepted`]: it waits for `accept()`.
+pub const QUEUED: u32 = 1;
+/// In [`UnixConnection::accepted`]: a process has it.
+pub const ACCEPTED: u32 = 2;
+
+/// The process that last read from or wrote to the upstream's end.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Holder {
+    /// Host pid, 0: none yet.
+    pub pid: u32,
+    /// Its `comm`.
+    pub name: [u8; COMM_LEN],
+}
+
+impl Holder {
+    /// Nobody has used it.
+    pub const NOBODY: Self = Self {
+        pid: 0,
+        name: [0; COMM_LEN],
+    };
+}
+
+/// A unix connection: the same, with where to, and what is known of the upstream's end.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct UnixConnection {
@@ -131,6 +154,10 @@ pub struct UnixConnection {
     pub connection: Connection,
     /// `pc->socklen`, 0 unknown.
     pub address_len: u32,
+    /// `QUEUED`, `ACCEPTED`; 0 unknown.
+    pub accepted: u32,
+    /// Who uses the upstream's end.
+    pub holder: Holder,
     /// Zero.
     pub padding: u32,
     /// `pc->sockaddr`, up to its length.
@@ -142,6 +169,8 @@ impl UnixConnection {
     pub const UNKNOWN: Self = Self {
         connection: Connection::UNKNOWN,
         address_len: 0,
+        accepted: 0,
+        holder: Holder::NOBODY,
         padding: 0,
         address: [0; SOCKADDR_LEN],
     };

@@ -28,9 +28,43 @@ pub struct Signal {
     pub sender_name: [u8; COMM_LEN],
 }
 
+/// Components of a cgroup's path that are kept, and bytes of each: a container's id has 64, a prefix and a suffix.
+pub const COMPONENTS: usize = 6;
+/// See [`COMPONENTS`].
+pub const COMPONENT_LEN: usize = 96;
+
+/// The memory cgroup of a process.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Cgroup {
+    /// The last component of its path first, NUL-terminated; the root is empty.
+    pub components: [[u8; COMPONENT_LEN]; COMPONENTS],
+}
+
+/// A limit on the memory of a process.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct MemoryLimit {
+    /// Pages, 0: none known.
+    pub pages: u64,
+    /// Pages in use.
+    pub used: u64,
+    /// The last component of the path of the cgroup that has it.
+    pub cgroup: [u8; COMPONENT_LEN],
+}
+
+impl MemoryLimit {
+    /// Nothing is known.
+    pub const UNKNOWN: Self = Self {
+        pages: 0,
+        used: 0,
+        cgroup: [0; COMPONENT_LEN],
+    };
+}
+
 /// How a process ended.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct End {
     /// `task_struct.exit_code`.
     pub code: u32,
@@ -44,6 +78,10 @@ pub struct End {
     pub name: [u8; COMM_LEN],
     /// What was sent to it.
     pub signal: Signal,
+    /// Of a victim of the OOM killer: the nearest limit as it was chosen.
+    pub limit: MemoryLimit,
+    /// Where it ran.
+    pub cgroup: Cgroup,
 }
 
 /// `header.pid`, at the upstream's end of a connection, dies or resets it.
@@ -91,6 +129,10 @@ impl End {
             number: 0,
             padding: 0,
             sender_name: [0; COMM_LEN],
+        },
+        limit: MemoryLimit::UNKNOWN,
+        cgroup: Cgroup {
+            components: [[0; COMPONENT_LEN]; COMPONENTS],
         },
     };
 }

@@ -17,10 +17,13 @@ pub use self::{
     },
     config::{ABSENT, DROP_SITES, DropSite, Offsets, WantedDrops, own_reason},
     connection::{
-        CONNECTION, Connection, FLAG_BROKE_OFF, FLAG_OPEN, FLAG_RETRY, FLAG_RST_IN_SYN_SENT,
-        FLAG_TLS_DATA, FLAG_UNIX, Routes, UnixConnection,
+        ACCEPTED, CONNECTION, Connection, FLAG_BROKE_OFF, FLAG_OPEN, FLAG_RETRY,
+        FLAG_RST_IN_SYN_SENT, FLAG_TLS_DATA, FLAG_UNIX, Holder, QUEUED, Routes, UnixConnection,
     },
-    death::{COMM_LEN, DEATH, Death, End, PEER_CLOSED, PeerClosed, Signal},
+    death::{
+        COMM_LEN, COMPONENT_LEN, COMPONENTS, Cgroup, DEATH, Death, End, MemoryLimit, PEER_CLOSED,
+        PeerClosed, Signal,
+    },
     dns::{ANSWERED, ASKED, DNS, Dns, FAILED, IS_ANSWER, IS_TRUNCATED, QUESTION_LEN},
     flow::{DROP_SLOTS, DropSlot, FLOW_RESERVED, Flow, FlowKey},
     process::{EXECUTED, EXITED, FORKED, PROCESS, Process},
@@ -82,8 +85,10 @@ const _: () = {
     assert!(size_of::<FlowKey>() == 36);
     assert!(size_of::<Worker>() == 80);
     assert!(size_of::<Connection>() == 256 + size_of::<Flow>());
-    assert!(size_of::<End>() == 32 + 40);
-    assert!(size_of::<PeerClosed>() == 16 + 36 + 12 + 72);
+    assert!(size_of::<UnixConnection>().is_multiple_of(8));
+    assert!(size_of::<MemoryLimit>() == 16 + COMPONENT_LEN);
+    assert!(size_of::<End>() == 32 + 40 + size_of::<MemoryLimit>() + COMPONENTS * COMPONENT_LEN);
+    assert!(size_of::<PeerClosed>() == 16 + 36 + 12 + size_of::<End>());
     assert!(size_of::<Dns>() == 16 + 18 + 2 + 4 + 4 + 4 + 4 + QUESTION_LEN);
     assert!(size_of::<Failure>().is_multiple_of(8));
     assert!(size_of::<Client>() == 8 + 8 + 18 + 2 + 12 + HEAD_LEN + TAIL_LEN + HOST_LEN);

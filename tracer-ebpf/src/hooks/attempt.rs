@@ -14,7 +14,7 @@ use tracer_ebpf::abi::{
 
 use crate::{
     emit::{self, Urgency},
-    hooks::{reply, state},
+    hooks::{reply, state, unix_end},
     identity,
     maps::{BACKENDS, CONNECTIONS, OFFSETS},
     read, sock, task,
@@ -117,6 +117,7 @@ fn connected(pid: u32, worker: &Worker, peer: u64, sk: u64) {
         return;
     }
     state::enter(sk, pid, worker, peer, worker.start, FLAG_UNIX);
+    unix_end::watch(sk);
     if let Some(connection) = CONNECTIONS.get_ptr_mut(&sk) {
         let listener = listener_pid(sk);
         // SAFETY: as above.
@@ -145,7 +146,7 @@ pub const ADDRESS: usize = 0;
 /// See [`ADDRESS`].
 pub const ADDRESS_LEN: usize = 1;
 /// In a unix connection's unused flow: the other end's socket.
-const OTHER_END: usize = 2;
+pub const OTHER_END: usize = 2;
 
 /// Is the unix socket the one that was entered: the worker's, with the same other end?
 #[inline(always)]
@@ -154,7 +155,7 @@ pub fn is_still(sk: u64, connection: &Connection) -> bool {
 }
 
 #[inline(always)]
-fn other_end(sk: u64) -> u64 {
+pub fn other_end(sk: u64) -> u64 {
     read::kernel(sk, &OFFSETS.unix_peer).unwrap_or(0)
 }
 
@@ -186,6 +187,9 @@ fn reused(pid: u32, worker: &Worker, peer: u64, sk: u64) {
             0
         };
         state::enter(sk, pid, worker, peer, 0, flag);
+        if flag == FLAG_UNIX {
+            unix_end::watch(sk);
+        }
     }
     let Some(connection) = CONNECTIONS.get_ptr_mut(&sk) else {
         return;

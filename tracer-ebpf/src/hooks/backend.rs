@@ -9,10 +9,13 @@ use aya_ebpf::{
     macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };
-use tracer_ebpf::abi::{COMM_LEN, DEATH, Death, End, FlowKey, PEER_CLOSED, PeerClosed, Signal};
+use tracer_ebpf::abi::{
+    COMM_LEN, DEATH, Death, End, FlowKey, MemoryLimit, PEER_CLOSED, PeerClosed, Signal,
+};
 
 use crate::{
     emit::{self, Urgency},
+    hooks::cgroup,
     maps::{BACKENDS, GIVEN_UP, OFFSETS, OOM_VICTIMS, SIGNALS, UPSTREAMS},
     read, sock, task,
 };
@@ -81,6 +84,7 @@ fn tell(sk: u64, reset: Option<u32>) {
 /// Records of which nothing is known yet, in read-only data.
 static PEER_UNKNOWN: PeerClosed = PeerClosed::UNKNOWN;
 static DEATH_UNKNOWN: Death = Death::UNKNOWN;
+static NO_LIMIT: MemoryLimit = MemoryLimit::UNKNOWN;
 
 #[inline(always)]
 fn is_dying() -> bool {
@@ -96,7 +100,12 @@ fn end(pid: u32, end: &mut End) {
     let task = unsafe { bpf_get_current_task() };
     end.code = read::kernel(task, &OFFSETS.exit_code).unwrap_or(0);
     end.parent = parent();
-    end.oom = u32::from(OOM_VICTIMS.get_ptr(&pid).is_some());
+    if let Some(limit) = OOM_VICTIMS.get_ptr(&pid) {
+        end.oom = 1;
+        // SAFETY: the entry lives as long as the program runs.
+        end.limit = unsafe { *limit };
+    }
+    cgroup::of_current(&mut end.cgroup);
     end.dying = u32::from(is_dying());
     if let Ok(name) = bpf_get_current_comm() {
         end.name = name;
@@ -159,8 +168,14 @@ pub fn signal(ctx: BtfTracePointContext) -> i32 {
 /// The OOM killer chose a process; kernels from 6.8 on pass the task.
 #[btf_tracepoint(function = "mark_victim")]
 pub fn oom_victim(ctx: BtfTracePointContext) -> i32 {
-    if let Some(pid) = read::kernel::<u32>(ctx.arg(0), &OFFSETS.tgid) {
-        let _ = OOM_VICTIMS.insert(&pid, &1, 0);
+    let task: u64 = ctx.arg(0);
+    let Some(pid) = read::kernel::<u32>(task, &OFFSETS.tgid) else {
+        return 0;
+    };
+    let _ = OOM_VICTIMS.insert(&pid, &NO_LIMIT, 0);
+    if let Some(limit) = OOM_VICTIMS.get_ptr_mut(&pid) {
+        // SAFETY: the entry lives as long as the program runs.
+        cgroup::limit(task, unsafe { &mut *limit });
     }
     0
 }
@@ -169,6 +184,6 @@ pub fn oom_victim(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "mark_victim")]
 pub fn oom_victim_pid(ctx: BtfTracePointContext) -> i32 {
     let pid: u32 = ctx.arg(0);
-    let _ = OOM_VICTIMS.insert(&pid, &1, 0);
+    let _ = OOM_VICTIMS.insert(&pid, &NO_LIMIT, 0);
     0
 }

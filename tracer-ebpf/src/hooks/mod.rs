@@ -2,6 +2,7 @@
 
 mod attempt;
 mod backend;
+mod cgroup;
 mod drop;
 mod error;
 mod log;
@@ -16,3 +17,4 @@ mod route;
 mod security;
 mod state;
 mod transfer;
+mod unix_end;

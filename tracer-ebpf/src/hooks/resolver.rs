@@ -6,11 +6,9 @@ use tracer_ebpf::abi::{ANSWERED, Connection, DNS, Dns, FAILED, IS_ANSWER};
 
 use crate::{
     emit::{self, Urgency},
-    maps::OFFSETS,
     read, sock, syscall, task,
 };
 
-const UDP: u16 = 17;
 const EINTR: i32 = -4;
 const EAGAIN: i32 = -11;
 /// Of a DNS message, RFC 1035 section 4.1.1.
@@ -23,13 +21,9 @@ const MESSAGES: u32 = 8;
 /// A step of which nothing is known yet, in read-only data.
 static UNKNOWN: Dns = Dns::UNKNOWN;
 
-/// Some socket that is no upstream's was read from or written to.
+/// Some UDP socket was read from or written to.
 #[inline(always)]
 pub fn over_udp(sk: u64, length: i32, step: u8) {
-    let protocol = read::kernel::<u16>(sk, &OFFSETS.protocol);
-    if protocol.is_none_or(|protocol| protocol & 0xff != UDP) {
-        return;
-    }
     let Some((pid, _)) = task::worker() else {
         return;
     };

@@ -6,7 +6,7 @@ use tracer_ebpf::abi::{Connection, FLAG_UNIX, FlowKey, UnixConnection, Worker};
 
 use crate::{
     emit::{self, Urgency},
-    hooks::{attempt, backend, reply},
+    hooks::{attempt, backend, reply, unix_end},
     maps::{CONNECTIONS, FLOWS, GIVEN_UP, OFFSETS, UPSTREAMS},
     read,
     sock::{self, state},
@@ -94,9 +94,13 @@ pub fn enter(sk: u64, pid: u32, worker: &Worker, peer: u64, start: u64, flags: u
     connection.socket = sk;
     connection.peer = peer;
     connection.start = start;
-    connection.request = worker.request;
     connection.netns = sock::netns(sk);
-    connection.flags = flags | attempt::retry_flag(worker);
+    connection.flags = flags;
+    // The resolver's own connections serve no request.
+    if peer != 0 {
+        connection.request = worker.request;
+        connection.flags |= attempt::retry_flag(worker);
+    }
     if flags & FLAG_UNIX == 0 {
         connection.remote = sock::remote(sk);
     }
@@ -112,6 +116,9 @@ pub fn finish(sk: u64, connection: &mut Connection) {
         reply::watch_peer(pid, worker, connection.peer, connection.request);
     }
     write(sk, connection);
+    if connection.flags & FLAG_UNIX != 0 {
+        unix_end::forget(connection);
+    }
     let _ = CONNECTIONS.remove(&sk);
 }
 
@@ -156,6 +163,7 @@ pub fn write(sk: u64, connection: &mut Connection) {
         if attempt::address_at(address, &mut record.address).is_some() {
             record.address_len = connection.flow.reserved[attempt::ADDRESS_LEN] as u32;
         }
+        unix_end::tell(connection, record);
     });
 }
 

@@ -17,9 +17,9 @@ use tracer_ebpf::abi::{
 use crate::{
     emit::{self, Urgency},
     framing,
-    hooks::{attempt, reply, request, resolver, state},
+    hooks::{attempt, reply, request, resolver, state, unix_end},
     maps::{CONNECTIONS, OFFSETS},
-    read, syscall, task,
+    read, sock, syscall, task,
 };
 
 /// First bytes of TLS records (RFC 8446 section 5.1). An alert's are 7, the last of them its description.
@@ -52,7 +52,7 @@ pub fn received_exit(ctx: FExitContext) -> i32 {
 #[inline(always)]
 fn was_read(sk: u64, length: i32, flags: i32) -> i32 {
     let Some(connection) = connection(sk) else {
-        resolver::over_udp(sk, length, ANSWERED);
+        of_another(sk, length, ANSWERED);
         return 0;
     };
     if connection.peer == 0 {
@@ -114,7 +114,7 @@ pub fn sent_exit(ctx: FExitContext) -> i32 {
 fn was_written(sk: u64, length: i32) -> i32 {
     let Some(connection) = connection(sk) else {
         if !reply::sent(sk) {
-            resolver::over_udp(sk, length, ASKED);
+            of_another(sk, length, ASKED);
         }
         return 0;
     };
@@ -148,6 +148,16 @@ fn connection(sk: u64) -> Option<&'static mut Connection> {
         return None;
     }
     Some(connection)
+}
+
+/// Some socket that is no end of nginx's of a connection to an upstream: of any process.
+#[inline(always)]
+fn of_another(sk: u64, length: i32, step: u8) {
+    match sock::protocol(sk) {
+        Some(sock::UDP) => resolver::over_udp(sk, length, step),
+        Some(sock::UNIX) => unix_end::used(sk),
+        _ => {}
+    }
 }
 
 /// A first byte of which nothing is known yet, in read-only data.

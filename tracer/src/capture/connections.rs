@@ -7,7 +7,7 @@
 use std::{collections::HashMap, net::SocketAddr};
 
 use super::cells::{apply, difference, put, take, take_piece};
-use crate::event::{Connection, RequestId, RouteLookup, Time, Upstream};
+use crate::event::{Connection, Holder, RequestId, RouteLookup, Time, Upstream};
 
 /// The columns, by their number in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,14 +50,18 @@ enum Column {
     RouteError = 35,
     RouteKind = 36,
     TlsAlert = 37,
+    HolderPid = 38,
+    HolderName = 39,
 }
 
 /// One more than the last column's number.
-const COLUMNS: usize = Column::TlsAlert as usize + 1;
+const COLUMNS: usize = Column::HolderName as usize + 1;
 const FLAG_OPEN: u64 = 1;
 const FLAG_RST_IN_SYN_SENT: u64 = 2;
 const FLAG_TLS_DATA: u64 = 4;
 const FLAG_BROKE_OFF: u64 = 8;
+const FLAG_ACCEPTED: u64 = 16;
+const FLAG_QUEUED: u64 = 32;
 /// Times and lengths beyond this (73 years) do not fit a cell that also says `none`.
 const LIMIT: u64 = 1 << 61;
 
@@ -89,6 +93,7 @@ impl Seen {
 struct Names {
     upstreams: HashMap<Upstream, u64>,
     addresses: HashMap<SocketAddr, u64>,
+    programs: HashMap<String, u64>,
     texts: Vec<String>,
 }
 
@@ -159,6 +164,8 @@ pub(super) fn fits(connection: &Connection) -> bool {
         tls_data: _,
         broke_off: _,
         listener_pid: _,
+        accepted: _,
+        holder: _,
         open: _,
         reuses: _,
         reused_at,
@@ -262,7 +269,9 @@ impl Writer {
         let flags = flag(c.open, FLAG_OPEN)
             | flag(c.rst_in_syn_sent, FLAG_RST_IN_SYN_SENT)
             | flag(c.tls_data, FLAG_TLS_DATA)
-            | flag(c.broke_off, FLAG_BROKE_OFF);
+            | flag(c.broke_off, FLAG_BROKE_OFF)
+            | flag(c.accepted == Some(true), FLAG_ACCEPTED)
+            | flag(c.accepted == Some(false), FLAG_QUEUED);
         self.put(Column::Flags, flags);
         self.put(Column::SynRetransmits, c.syn_retransmits.into());
         self.put(Column::LastRetransmit, maybe(c.last_retransmit, closed));
@@ -289,6 +298,13 @@ impl Writer {
         );
         self.put(Column::RouteKind, c.routes.kind.into());
         self.put(Column::TlsAlert, one_more(c.tls_alert.map(u64::from)));
+        let pid = c.holder.as_ref().map(|holder| holder.pid.into());
+        self.put(Column::HolderPid, one_more(pid));
+        let name = c
+            .holder
+            .as_ref()
+            .map_or(0, |holder| self.program(&holder.name));
+        self.put(Column::HolderName, name);
         self.count += 1;
     }
 
@@ -322,6 +338,17 @@ impl Writer {
         self.names.texts.push(address.to_string());
         let cell = self.names.texts.len() as u64;
         self.names.addresses.insert(address, cell);
+        cell
+    }
+
+    fn program(&mut self, name: &str) -> u64 {
+        if let Some(&cell) = self.names.programs.get(name) {
+            return cell;
+        }
+        self.bytes += name.len();
+        self.names.texts.push(name.to_owned());
+        let cell = self.names.texts.len() as u64;
+        self.names.programs.insert(name.to_owned(), cell);
         cell
     }
 
@@ -373,6 +400,7 @@ pub(super) struct Reader {
     /// Where the next cell of each column is, and where the column ends.
     columns: [(usize, usize); COLUMNS],
     seen: [Vec<u64>; 3],
+    texts: Vec<String>,
     upstreams: Vec<Option<Upstream>>,
     before: Before,
 }
@@ -383,6 +411,7 @@ impl Default for Reader {
             left: 0,
             columns: [(0, 0); COLUMNS],
             seen: Default::default(),
+            texts: Vec::new(),
             upstreams: Vec::new(),
             before: Before::default(),
         }
@@ -400,6 +429,7 @@ impl Reader {
         for _ in 0..take(section, &mut at)? {
             let text = std::str::from_utf8(take_piece(section, &mut at)?).ok()?;
             reader.upstreams.push(upstream(text));
+            reader.texts.push(text.to_owned());
         }
         while at < section.len() {
             let number = usize::try_from(take(section, &mut at)?).ok()?;
@@ -500,6 +530,12 @@ impl Reader {
                 .map(|value| value as u8),
             tls_data: flags & FLAG_TLS_DATA != 0,
             broke_off: flags & FLAG_BROKE_OFF != 0,
+            accepted: match (flags & FLAG_ACCEPTED != 0, flags & FLAG_QUEUED != 0) {
+                (true, _) => Some(true),
+                (_, true) => Some(false),
+                _ => None,
+            },
+            holder: self.holder(page)?,
             rst_sent: None,
             drops: Vec::new(),
             icmp_sent: None,
@@ -549,6 +585,16 @@ impl Reader {
         let number = self.option(page, number)?;
         let at = apply(self.before.closed, self.cell(page, at)?);
         Some(number.map(|number| (number as u32, Time(at))))
+    }
+
+    fn holder(&mut self, page: &[u8]) -> Option<Option<Holder>> {
+        let pid = self.option(page, Column::HolderPid)?;
+        let name = self.option(page, Column::HolderName)?;
+        let name = name.and_then(|place| self.texts.get(usize::try_from(place).ok()?));
+        Some(pid.map(|pid| Holder {
+            pid: pid as u32,
+            name: name.cloned().unwrap_or_default(),
+        }))
     }
 
     fn name(&self, cell: u64) -> Option<Upstream> {

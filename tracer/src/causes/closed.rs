@@ -161,6 +161,15 @@ fn reset(scene: &Scene<'_>) -> Option<Finding> {
 /// A FIN says that the backend closed, not that its process lives: on this host that must be seen.
 fn is_alive(scene: &Scene<'_>, c: &Connection, ending: &Ending, finding: Finding) -> Finding {
     if matches!(c.remote, Upstream::Unix(_)) {
+        if let Some(holder) = &c.holder {
+            return finding.fact(
+                "peer",
+                format!(
+                    "{} (pid {}) had the connection; it was not ending as that closed",
+                    holder.name, holder.pid
+                ),
+            );
+        }
         return match c.listener_pid {
             Some(pid) => finding.fact(
                 "peer",

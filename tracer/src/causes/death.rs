@@ -47,8 +47,9 @@ fn died(scene: &Scene<'_>) -> Option<Finding> {
 
 fn oom_killed(scene: &Scene<'_>) -> Option<Finding> {
     let (c, death, finding) = found(scene, |death| death.oom)?;
-    let finding = scope(scene, c, death, finding);
-    let limit = match death.unit.as_deref() {
+    let finding = of_limit(death, scope(scene, c, death, finding));
+    let limited = || death.limit.as_ref().map(|limit| limit.cgroup.as_str());
+    let limit = match death.unit.as_deref().or_else(limited) {
         Some(unit) if unit.ends_with(".service") => {
             let unit = wording::quoted(unit);
             format!(
@@ -62,6 +63,27 @@ fn oom_killed(scene: &Scene<'_>) -> Option<Finding> {
         finding
             .advise(limit)
             .advise("see: journalctl -k --grep 'oom-kill|Killed process'  (constraint=CONSTRAINT_MEMCG: its cgroup's limit; NONE: the host's)"),
+    )
+}
+
+/// The nearest limit on its memory, and whether it was reached.
+fn of_limit(death: &Death, finding: Finding) -> Finding {
+    let Some(limit) = &death.limit else {
+        return finding;
+    };
+    let reached = if limit.used >= limit.bytes / 20 * 19 {
+        ""
+    } else {
+        ": not reached, so the host itself or a cgroup above ran out of memory"
+    };
+    finding.fact(
+        "limit",
+        format!(
+            "the cgroup {} held {} of the {} that it may{reached}",
+            limit.cgroup,
+            wording::bytes(limit.used),
+            wording::bytes(limit.bytes)
+        ),
     )
 }
 
@@ -88,21 +110,27 @@ fn found<'a>(
         .max_by_key(|death| death.at)
         .unwrap_or(first);
     let alone = deaths.next().is_none();
-    let its_own = Some(death.pid) == c.listener_pid || killed_by(death).is_some();
+    let used_it = c
+        .holder
+        .as_ref()
+        .is_some_and(|holder| holder.pid == death.pid);
+    let its_own =
+        Some(death.pid) == c.listener_pid && alone && ending.at.since(death.at) <= JUST_BEFORE;
+    let role = if used_it {
+        "which served"
+    } else {
+        "which listened on or served"
+    };
     let finding = Finding::proven(format!(
-        "{}, which listened on {} or served it, {}{}",
+        "{}, {role} {}, {}{}",
         process(death),
         scene.to(),
         how(death),
         when(c)
     ))
     .unless(
-        alone,
-        "which of the processes that died held the connection: a unix socket does not tell",
-    )
-    .unless(
-        its_own && ending.at.since(death.at) <= JUST_BEFORE,
-        "whether this process held the connection: a unix socket does not tell, and it may have been a helper",
+        used_it || its_own,
+        "which process held the connection: none was seen to read from it",
     );
     wanted(death).then(|| (c, death, finding.rests_on_complete_records(scene)))
 }

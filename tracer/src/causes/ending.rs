@@ -105,15 +105,17 @@ impl<'a> Scene<'a> {
         self.peer_closed()?.death.as_ref()
     }
 
-    /// Processes of a unix upstream that died before its stream ended, and whose death may explain that: a child that
-    /// exits with success is a helper, or a worker that is done.
+    /// Processes of a unix upstream that died before its stream ended, and whose death may explain that: the one that
+    /// used it; where none was seen to, a child that exits with success is a helper, or a worker that is done.
     pub(super) fn deaths_before(&self, end: Time) -> impl Iterator<Item = &'a Death> {
-        let listener = self.connection().and_then(|c| c.listener_pid);
+        let c = self.connection();
+        let listener = c.and_then(|c| c.listener_pid);
+        let is_known = c.is_some_and(|c| c.holder.is_some());
         self.attempt
             .map_or(&[][..], |attempt| &attempt.deaths)
             .iter()
             .filter(move |death| {
-                death.at <= end && (death.code != 0 || Some(death.pid) == listener)
+                death.at <= end && (is_known || death.code != 0 || Some(death.pid) == listener)
             })
     }
 

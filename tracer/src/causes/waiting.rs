@@ -50,19 +50,17 @@ pub(super) fn waited<'a>(scene: &Scene<'a>) -> Option<&'a Connection> {
     (sent && open && telling_drops(c).next().is_none()).then_some(c)
 }
 
-fn not_accepted<'a>(scene: &Scene<'a>, c: &Connection) -> Option<&'a PeerSocketView> {
+/// It was shown to wait in the accept queue.
+fn is_queued(scene: &Scene<'_>, c: &Connection) -> bool {
     // Its end is without a process also after close().
     let closed = ending(c).is_some() || is_reused(c) || response_began(c);
-    scene
-        .facts()
-        .peer_socket
-        .as_ref()
-        .filter(|view| view.found && !view.accepted && !closed)
+    let view = scene.facts().peer_socket.as_ref();
+    let seen = view.is_some_and(|view| view.found && !view.accepted);
+    (seen || c.accepted == Some(false)) && !closed
 }
 
 fn not_accepting(scene: &Scene<'_>) -> Option<Finding> {
-    let c = waited(scene)?;
-    not_accepted(scene, c)?;
+    let c = waited(scene).filter(|c| is_queued(scene, c))?;
     let queued = c
         .established
         .map(|at| format!(" for {}", wording::duration(c.closed.since(at))))
@@ -72,7 +70,12 @@ fn not_accepting(scene: &Scene<'_>) -> Option<Finding> {
         scene.to()
     ))
     .rests_on_complete_records(scene);
-    let listener = scene.listener_views().flat_map(|view| &view.exact).next();
+    let on_path = || scene.facts().unix_path.as_ref()?.listener.as_ref();
+    let listener = scene
+        .listener_views()
+        .flat_map(|view| &view.exact)
+        .next()
+        .or_else(on_path);
     let mut see = None;
     if let Some(listener) = listener {
         finding = finding.fact(
@@ -94,15 +97,15 @@ fn not_accepting(scene: &Scene<'_>) -> Option<Finding> {
     let owner = listener.and_then(|listener| listener.owner.as_ref());
     let workers = programs::aside(owner.map(|owner| owner.name.as_str()), |it| it.workers);
     let name = listener.map_or("the backend", wording::holder_name);
-    let port = match c.remote {
-        Upstream::Inet(remote) => Some(remote.port()),
-        Upstream::Unix(_) => None,
+    let queue = match &c.remote {
+        Upstream::Inet(remote) => format!("see: ss -ltn 'sport = :{}'", remote.port()),
+        Upstream::Unix(path) => format!("see: ss -lx src {}", wording::quoted(path)),
     };
     Some(
         finding
             .advise(format!("{name} does not accept: all its workers busy, blocked, or stopped; more workers{workers}, or find what holds them"))
             .advise_if(see)
-            .advise_if(port.map(|port| format!("see: ss -ltn 'sport = :{port}'  (Recv-Q waits to be accepted)"))),
+            .advise(format!("{queue}  (Recv-Q waits to be accepted)")),
     )
 }
 
@@ -147,7 +150,8 @@ fn slow(scene: &Scene<'_>) -> Option<Finding> {
             ),
         ),
         (None, None) if answering => finding,
-        (None, None) if is_accepted(scene, c) => finding.fact(
+        (None, None) if c.accepted == Some(true) => finding.fact("peer", had_accepted(c)),
+        (None, None) if response_began(c) => finding.fact(
             "peer",
             "a program had accepted it: it answered the TLS handshake",
         ),
@@ -179,15 +183,27 @@ fn slow(scene: &Scene<'_>) -> Option<Finding> {
 
 /// Some program has the connection, as far as can be known: it was not shown to wait in a queue, nor may it.
 pub(super) fn was_taken(scene: &Scene<'_>, c: &Connection) -> bool {
-    not_accepted(scene, c).is_none() && (is_accepted(scene, c) || !may_be_queued(scene, c))
+    !is_queued(scene, c) && (is_accepted(scene, c) || !may_be_queued(scene, c))
 }
 
 /// A program of the upstream was seen to have the connection.
 pub(super) fn is_accepted(scene: &Scene<'_>, c: &Connection) -> bool {
     let view = scene.facts().peer_socket.as_ref();
     response_began(c)
+        || c.accepted == Some(true)
         || scene.accepted_by().is_some()
         || view.is_some_and(|view| view.found && view.accepted)
+}
+
+/// Who has a unix connection, as far as it was seen.
+fn had_accepted(c: &Connection) -> String {
+    match &c.holder {
+        Some(holder) => format!(
+            "{} (pid {}) had accepted it and read from it",
+            holder.name, holder.pid
+        ),
+        None => "a program had accepted it and has not read from it".to_owned(),
+    }
 }
 
 /// Nobody has shown that it was accepted, and on this host it may wait in the listener's queue.

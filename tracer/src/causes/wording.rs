@@ -30,6 +30,17 @@ pub(super) fn fetch(upstream: &str) -> String {
     }
 }
 
+/// Memory as a person says it: `4096 bytes`, `48.0 MiB`, `1.5 GiB`.
+pub(super) fn bytes(number: u64) -> String {
+    const MIB: f64 = 1_048_576.0;
+    let mib = number as f64 / MIB;
+    match number {
+        0..1_048_576 => count(number, "byte"),
+        1_048_576..1_073_741_824 => format!("{mib:.1} MiB"),
+        _ => format!("{:.1} GiB", mib / 1024.0),
+    }
+}
+
 /// `1 SYN`, `3 SYNs`.
 pub(super) fn count(number: impl Into<u64>, one: &str) -> String {
     let number = number.into();

@@ -102,13 +102,17 @@ impl Around {
                     .cloned();
             }
             (Upstream::Unix(_), _) => {
-                let Some(listener) = connection.listener_pid else {
-                    return;
+                let holder = connection.holder.as_ref().map(|holder| holder.pid);
+                let listener = connection.listener_pid;
+                let is_its_own = |death: &&Death| match (holder, listener) {
+                    (Some(holder), _) => death.pid == holder,
+                    (None, Some(listener)) => death.pid == listener || death.parent == listener,
+                    (None, None) => false,
                 };
                 attempt.deaths = self
                     .deaths
                     .iter()
-                    .filter(|death| death.pid == listener || death.parent == listener)
+                    .filter(is_its_own)
                     .filter(|death| death.at >= attempt.start && death.at <= attempt.end.plus(NEAR))
                     .cloned()
                     .collect();

@@ -66,7 +66,8 @@ pub struct Attempt {
     pub course: Course,
     /// How the upstream's own end went away, where that was on this host and no plain `close()`.
     pub peer_closed: Option<PeerClosed>,
-    /// Processes of the upstream that died around its end: of a unix socket the listener's owner and its children.
+    /// Processes of the upstream that died around its end: of a unix socket the one that used it; where none was seen
+    /// to, the listener's owner and its children.
     pub deaths: Vec<Death>,
     /// What the host said of it.
     pub facts: Facts,

@@ -76,10 +76,18 @@ pub(super) fn about_failure(failure: &Failure) -> Vec<Question> {
 /// What a connection that failed makes one ask.
 pub(super) fn about_connection(connection: &Connection) -> Vec<Question> {
     let worker = connection.worker;
-    let Upstream::Inet(remote) = connection.remote else {
-        return Vec::new();
+    let remote = match &connection.remote {
+        Upstream::Inet(remote) => *remote,
+        Upstream::Unix(path) if path.is_empty() => return Vec::new(),
+        Upstream::Unix(path) => {
+            return vec![Question::UnixPath {
+                worker,
+                path: path.clone(),
+            }];
+        }
     };
     let mut questions = vec![listener(worker, remote)];
+    // Of an end that answered no more can be told than that.
     if let Some(local) = connection.local
         && connection.established.is_some()
         && connection.first_byte.is_none()

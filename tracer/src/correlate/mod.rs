@@ -27,7 +27,8 @@ use crate::event::{
     Time, fact::Worker,
 };
 
-/// A case waits no longer than this for the host's answers (nanoseconds).
+/// A case waits no longer than this for the host's answers (nanoseconds): they come within milliseconds, but a host in
+/// an incident is a busy one, and a late answer proves what would be inferred without it.
 const PATIENCE: u64 = 1_000_000_000;
 /// What sees nginx's log calls; its name among the absent hooks.
 const LOG_HOOK: &str = "log_error";

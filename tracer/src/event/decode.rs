@@ -8,18 +8,18 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use bytes::Buf;
 use thiserror::Error;
 use tracer_ebpf::abi::{
-    ANSWER, ANSWERED, COMM_LEN, CONNECTION, DEATH, DNS, DROP_SLOTS, EXITED, FAILED, FAILURE,
-    FIRST_BYTE, FLAG_BROKE_OFF, FLAG_OPEN, FLAG_RST_IN_SYN_SENT, FLAG_TLS_DATA, FLAG_UNIX,
-    FLOW_RESERVED, FORKED, FORMAT_LEN, HEAD_LEN, HOST_LEN, IS_TRUNCATED, LOG_CALL, LOG_CALL_STREAM,
-    PEER_CLOSED, PROCESS, QUESTION_LEN, REPLY, RETRANSMIT, RETRY, SOCKADDR_LEN, TAIL_LEN, TEXT_LEN,
-    WATCHED,
+    ACCEPTED, ANSWER, ANSWERED, COMM_LEN, COMPONENT_LEN, COMPONENTS, CONNECTION, DEATH, DNS,
+    DROP_SLOTS, EXITED, FAILED, FAILURE, FIRST_BYTE, FLAG_BROKE_OFF, FLAG_OPEN,
+    FLAG_RST_IN_SYN_SENT, FLAG_TLS_DATA, FLAG_UNIX, FLOW_RESERVED, FORKED, FORMAT_LEN, HEAD_LEN,
+    HOST_LEN, IS_TRUNCATED, LOG_CALL, LOG_CALL_STREAM, PEER_CLOSED, PROCESS, QUESTION_LEN, QUEUED,
+    REPLY, RETRANSMIT, RETRY, SOCKADDR_LEN, TAIL_LEN, TEXT_LEN, WATCHED,
 };
 
 use super::head::Pieces;
 use super::{
     Answer, ClientRequest, Connection, Death, Dns, DnsStep, Drop, Event, Failure, FirstByte,
-    LogCall, PeerClosed, Process, ProcessKind, Reply, RequestHead, RequestId, Retransmit, Retry,
-    RouteLookup, RstSent, Signal, Time, Unread, Upstream,
+    Holder, LogCall, MemoryLimit, PeerClosed, Process, ProcessKind, Reply, RequestHead, RequestId,
+    Retransmit, Retry, RouteLookup, RstSent, Signal, Time, Unread, Upstream,
 };
 use crate::kernel::Reasons;
 
@@ -195,6 +195,7 @@ fn connection(header: &Head, mut buf: &[u8], reasons: &Reasons) -> Connection {
         .collect();
     let (queue, queue_limit) = (buf.get_u32_ne(), buf.get_u32_ne());
     buf.advance(size_of::<u64>() * FLOW_RESERVED);
+    let unix = unix_end(header, buf);
     Connection {
         socket,
         worker: header.pid,
@@ -205,8 +206,10 @@ fn connection(header: &Head, mut buf: &[u8], reasons: &Reasons) -> Connection {
         remote: if flags & FLAG_UNIX == 0 {
             Upstream::Inet(remote)
         } else {
-            unix_remote(header, buf)
+            unix.remote
         },
+        accepted: unix.accepted,
+        holder: unix.holder,
         netns,
         established,
         first_byte,
@@ -447,6 +450,17 @@ fn end(header: &Head, mut buf: &[u8]) -> (Death, bool) {
     let number = u8::try_from(buf.get_u32_ne()).unwrap_or(0);
     buf.advance(4);
     let sender_name = until_nul(&buf[..COMM_LEN]);
+    buf.advance(COMM_LEN);
+    let pages = buf.get_u64_ne();
+    let used = buf.get_u64_ne();
+    let limited = until_nul(&buf[..COMPONENT_LEN]);
+    buf.advance(COMPONENT_LEN);
+    let mut components: Vec<String> = buf[..COMPONENTS * COMPONENT_LEN]
+        .chunks(COMPONENT_LEN)
+        .map(until_nul)
+        .filter(|component| !component.is_empty())
+        .collect();
+    components.reverse();
     let signal = at.map(|at| Signal {
         number,
         code: si_code,
@@ -460,11 +474,23 @@ fn end(header: &Head, mut buf: &[u8]) -> (Death, bool) {
         parent,
         name,
         unit: None,
+        cgroup: format!("/{}", components.join("/")),
         code,
         signal,
         oom,
+        limit: (pages != 0).then(|| MemoryLimit {
+            cgroup: limited,
+            bytes: pages.saturating_mul(page_size()),
+            used: used.saturating_mul(page_size()),
+        }),
     };
     (death, dying)
+}
+
+fn page_size() -> u64 {
+    // SAFETY: no memory is passed.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    u64::try_from(size).unwrap_or(4096)
 }
 
 fn dns(header: &Head, mut buf: &[u8]) -> Dns {
@@ -571,14 +597,39 @@ fn canonical(address: Ipv6Addr) -> IpAddr {
 }
 
 /// Where a unix connection leads: what follows its record.
-fn unix_remote(header: &Head, mut buf: &[u8]) -> Upstream {
+fn unix_end(header: &Head, mut buf: &[u8]) -> UnixEnd {
+    let mut end = UnixEnd {
+        remote: Upstream::Unix(String::new()),
+        accepted: None,
+        holder: None,
+    };
     let whole = size_of::<tracer_ebpf::abi::UnixConnection>();
-    if usize::from(header.len) < whole || buf.len() < SOCKADDR_LEN + 8 {
-        return Upstream::Unix(String::new());
+    if usize::from(header.len) < whole || buf.len() < SOCKADDR_LEN + COMM_LEN + 16 {
+        return end;
     }
     let len = buf.get_u32_ne() as usize;
-    buf.advance(4);
-    sockaddr(&buf[..SOCKADDR_LEN.min(len)]).unwrap_or_else(|| Upstream::Unix(String::new()))
+    end.accepted = match buf.get_u32_ne() {
+        QUEUED => Some(false),
+        ACCEPTED => Some(true),
+        _ => None,
+    };
+    let pid = buf.get_u32_ne();
+    end.holder = (pid != 0).then(|| Holder {
+        pid,
+        name: until_nul(&buf[..COMM_LEN]),
+    });
+    buf.advance(COMM_LEN + 4);
+    if let Some(remote) = sockaddr(&buf[..SOCKADDR_LEN.min(len)]) {
+        end.remote = remote;
+    }
+    end
+}
+
+/// What a unix connection's record has beside.
+struct UnixEnd {
+    remote: Upstream,
+    accepted: Option<bool>,
+    holder: Option<Holder>,
 }
 
 /// A `struct sockaddr` as nginx holds it.

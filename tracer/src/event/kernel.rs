@@ -143,6 +143,10 @@ pub struct Connection {
     pub broke_off: bool,
     /// Unix sockets: who called `listen()` (`SO_PEERCRED`), host pid.
     pub listener_pid: Option<u32>,
+    /// Unix sockets, while both ends are open: whether `accept()` had taken the upstream's when this was written.
+    pub accepted: Option<bool>,
+    /// Unix sockets: the process that last read from or wrote to the upstream's end.
+    pub holder: Option<Holder>,
     /// The connection was still open when this was written: the error answer came first, or it is kept alive.
     pub open: bool,
     /// How often nginx took it out of its keep-alive cache.
@@ -162,6 +166,15 @@ pub struct Connection {
     pub full_queue: Option<(u32, u32)>,
     /// Route lookups within `connect()`.
     pub routes: RouteLookup,
+}
+
+/// A process that uses an upstream's end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// Host pid.
+    pub pid: u32,
+    /// Its `comm`.
+    pub name: String,
 }
 
 /// `tcp:tcp_send_reset` without a socket.
@@ -398,14 +411,30 @@ pub struct Death {
     pub parent: u32,
     /// Its `comm`.
     pub name: String,
-    /// Container or unit, where its cgroup could still be read.
+    /// Container, unit or cgroup that it ran in, where one is named.
     pub unit: Option<String>,
+    /// The path of its memory cgroup, at most its last 6 components; `/` where none is known.
+    #[serde(default)]
+    pub cgroup: String,
     /// `task_struct.exit_code`: the signal in the low 7 bits, the exit code above 8.
     pub code: u32,
     /// The last fatal signal sent to it.
     pub signal: Option<Signal>,
     /// The OOM killer chose it.
     pub oom: bool,
+    /// … when this limit was the nearest on its memory.
+    pub limit: Option<MemoryLimit>,
+}
+
+/// A limit on the memory of a cgroup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryLimit {
+    /// The last component of the cgroup's path.
+    pub cgroup: String,
+    /// How many bytes it may hold.
+    pub bytes: u64,
+    /// How many it held.
+    pub used: u64,
 }
 
 /// A local backend's end of a connection went away otherwise than by a plain `close()`.

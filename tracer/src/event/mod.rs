@@ -15,9 +15,9 @@ mod upstream;
 pub use self::{
     fact::{Fact, Question},
     kernel::{
-        Answer, ClientRequest, Connection, Death, Dns, DnsStep, Drop, Failure, FirstByte, Icmp,
-        LogCall, PeerClosed, Process, ProcessKind, Reply, RequestHead, RequestId, Retransmit,
-        Retry, RouteLookup, RstSent, Signal, Unread,
+        Answer, ClientRequest, Connection, Death, Dns, DnsStep, Drop, Failure, FirstByte, Holder,
+        Icmp, LogCall, MemoryLimit, PeerClosed, Process, ProcessKind, Reply, RequestHead,
+        RequestId, Retransmit, Retry, RouteLookup, RstSent, Signal, Unread,
     },
     log::LogLine,
     notice::{Notice, Strain},

@@ -11,8 +11,9 @@ pub fn offsets(btf: &Btf) -> (Vec<u16>, Vec<String>) {
     let values = Offsets::MEMBERS
         .iter()
         .map(|&(_, structure, path)| {
-            let found = btf
-                .member(structure, path)
+            let found = path
+                .split('|')
+                .find_map(|path| offset(btf, structure, path))
                 .and_then(|offset| u16::try_from(offset).ok());
             found.unwrap_or_else(|| {
                 missing.push(format!("{structure}.{path}"));
@@ -39,4 +40,14 @@ pub fn stack_registers(btf: &Btf) -> u32 {
         (Some(stack), Some(registers)) => stack.saturating_sub(registers),
         _ => 0,
     }
+}
+
+fn offset(btf: &Btf, structure: &str, path: &str) -> Option<u32> {
+    let Some((array, index)) = path.split_once('[') else {
+        return btf.member(structure, path);
+    };
+    let (enumeration, name) = index.trim_end_matches(']').split_once('.')?;
+    let named = btf.enumerators(enumeration).into_iter();
+    let (index, _) = named.into_iter().find(|(_, known)| known == name)?;
+    Some(btf.member(structure, array)? + index * size_of::<u64>() as u32)
 }

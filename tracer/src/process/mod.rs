@@ -10,7 +10,7 @@ mod unit;
 pub use self::{
     netns::Netns,
     status::{Status, name, start_time, status},
-    unit::{unified_path, unit},
+    unit::{unified_path, unit, unit_of},
 };
 
 use std::{

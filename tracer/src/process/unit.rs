@@ -12,6 +12,12 @@ pub fn unit(pid: u32) -> Option<String> {
     named(&cgroups(pid)?)
 }
 
+/// The same by the path of a cgroup: for a process that is gone.
+#[must_use]
+pub fn unit_of(path: &str) -> Option<String> {
+    named(&format!("0::{path}"))
+}
+
 /// The process's cgroup v2 path (`0::/…`), relative to the root of tracer's cgroup namespace.
 #[must_use]
 pub fn unified_path(pid: u32) -> Option<String> {

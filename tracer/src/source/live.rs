@@ -18,7 +18,7 @@ use super::{
     questions::Questions,
 };
 use crate::{
-    event::{Event, Hooks, Lost, Question, Time, decode},
+    event::{Death, Event, Hooks, Lost, Question, Time, decode},
     probe::{LoadError, Probes},
     process,
 };
@@ -247,11 +247,10 @@ fn complete(event: &mut Event) {
     match event {
         Event::PeerClosed(closed) => {
             if let Some(death) = &mut closed.death {
-                death.unit = process::unit(death.pid);
+                name_unit(death);
             }
         }
-        // It may be a zombie already, which keeps its cgroup until it is reaped.
-        Event::Death(death) => death.unit = process::unit(death.pid),
+        Event::Death(death) => name_unit(death),
         Event::LogCall(call) => {
             if let Some(unread) = call.unread.take()
                 && let Ok(format) = process::text_at(call.worker, unread.address, FORMAT_LEN)
@@ -261,6 +260,11 @@ fn complete(event: &mut Event) {
         }
         _ => {}
     }
+}
+
+/// Who runs a process that died: it keeps its cgroup until it is reaped; then what the kernel side read of it is left.
+fn name_unit(death: &mut Death) {
+    death.unit = process::unit(death.pid).or_else(|| process::unit_of(&death.cgroup));
 }
 
 /// A worker came: its logs and its namespace's ICMP errors are read from now on.

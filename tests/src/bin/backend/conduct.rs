@@ -27,6 +27,8 @@ pub(crate) enum Mode {
     Unread,
     /// Reads whatever comes first and no more, and waits.
     StopReading,
+    /// Accepts, reads nothing and waits.
+    Accept,
     /// Closes at once.
     Close,
     /// Reads the request and exits with 1.
@@ -55,6 +57,7 @@ impl Mode {
             "hello-reset" => Self::HelloReset,
             "unread" => Self::Unread,
             "stop-reading" => Self::StopReading,
+            "accept" => Self::Accept,
             "close" => Self::Close,
             "exit" => Self::Exit,
             "abort" => Self::Abort,
@@ -69,6 +72,7 @@ impl Mode {
     pub(crate) fn conduct(&self, mut stream: File) {
         match self {
             Self::Close | Self::NeverAccept => return,
+            Self::Accept => sleep_forever(),
             Self::Unread => {
                 readable(&stream, -1);
                 return;

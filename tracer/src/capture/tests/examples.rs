@@ -2,9 +2,9 @@
 
 use crate::event::{
     Answer, ClientRequest, Connection, Death, Dns, DnsStep, Drop, Event, Fact, Failure, FirstByte,
-    Hooks, Icmp, LogCall, LogLine, Lost, Notice, PeerClosed, Process, ProcessKind, Question, Reply,
-    RequestHead, RequestId, Retransmit, Retry, RouteLookup, RstSent, Signal, Strain, Time,
-    Upstream,
+    Holder, Hooks, Icmp, LogCall, LogLine, Lost, MemoryLimit, Notice, PeerClosed, Process,
+    ProcessKind, Question, Reply, RequestHead, RequestId, Retransmit, Retry, RouteLookup, RstSent,
+    Signal, Strain, Time, Upstream,
     fact::{
         ConfinementView, DescriptorsView, Finding, Inode, Listener, ListenerView, Owner, PathKind,
         PeerSocketView, PortsView, UnixPathView, Worker,
@@ -66,6 +66,8 @@ pub(super) fn healthy() -> Connection {
         tls_alert: None,
         tls_data: false,
         broke_off: false,
+        accepted: None,
+        holder: None,
         listener_pid: None,
         open: false,
         reuses: 0,
@@ -95,6 +97,11 @@ fn dropped() -> Connection {
         tls_alert: Some(40),
         tls_data: true,
         broke_off: false,
+        accepted: Some(true),
+        holder: Some(Holder {
+            pid: 4,
+            name: "gunicorn".to_owned(),
+        }),
         listener_pid: Some(3),
         open: true,
         reuses: 1,
@@ -164,6 +171,12 @@ fn death() -> Death {
             at: Time(16),
         }),
         oom: true,
+        cgroup: "/system.slice/app.service".to_owned(),
+        limit: Some(MemoryLimit {
+            cgroup: "app.service".to_owned(),
+            bytes: 1 << 26,
+            used: (1 << 26) - 4096,
+        }),
     }
 }
 

@@ -3,7 +3,7 @@
 use proptest::{option, prelude::*};
 
 use super::{examples, file, read};
-use crate::event::{Connection, Event, RequestId, RouteLookup, Time, Upstream};
+use crate::event::{Connection, Event, Holder, RequestId, RouteLookup, Time, Upstream};
 
 #[test]
 fn every_kind_of_event_comes_back() {
@@ -61,6 +61,8 @@ prop_compose! {
             tls_alert: bytes.2,
             tls_data: rst_in_syn_sent,
             broke_off: open,
+            accepted: (count % 3 != 0).then_some(open),
+            holder: local.map(|(ip, port)| Holder { pid: ip, name: format!("app-{}", port % 3) }),
             rst_sent: None,
             drops: Vec::new(),
             icmp_sent: None,

@@ -91,6 +91,8 @@ pub(super) fn death(code: u32) -> Death {
         code,
         signal: None,
         oom: false,
+        cgroup: "/".to_owned(),
+        limit: None,
     }
 }
 

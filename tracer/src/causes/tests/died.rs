@@ -1,7 +1,7 @@
 //! The backend's process ended under the connection.
 
 use super::{connected::*, *};
-use crate::event::Death;
+use crate::event::{Death, Holder, MemoryLimit};
 
 fn case(death: Death) -> Case {
     with_peer(
@@ -73,6 +73,26 @@ fn the_oom_killers_victim_is_told_apart() {
         "{:?}",
         v.advice
     );
+    const MIB: u64 = 1 << 20;
+    let limited = |used| {
+        verdict(&case(Death {
+            oom: true,
+            limit: Some(MemoryLimit {
+                cgroup: "app.service".to_owned(),
+                bytes: 48 * MIB,
+                used,
+            }),
+            ..death(9)
+        }))
+    };
+    assert_eq!(
+        fact(&limited(48 * MIB - 4096), "limit"),
+        "the cgroup app.service held 48.0 MiB of the 48.0 MiB that it may"
+    );
+    assert!(
+        fact(&limited(MIB), "limit")
+            .ends_with("not reached, so the host itself or a cgroup above ran out of memory")
+    );
 }
 
 #[test]
@@ -107,7 +127,7 @@ fn a_death_after_nginx_had_closed_explains_nothing() {
 }
 
 #[test]
-fn on_a_unix_socket_the_only_death_just_before_is_proof() {
+fn on_a_unix_socket_the_listener_s_death_just_before_is_proof() {
     let c = Connection {
         end_read: Some(after(49 * MS)),
         ..unix_stream()
@@ -129,11 +149,20 @@ fn on_a_unix_socket_the_only_death_just_before_is_proof() {
         at: after(60 * MS),
         ..death(9)
     };
-    assert_eq!(told(&case(vec![death(9)])), ("backend-died", Proven));
+    let listener = Death {
+        pid: c.listener_pid.expect("who listens"),
+        ..death(9)
+    };
     assert_eq!(
-        told(&case(vec![death(9), other])),
+        told(&case(vec![listener.clone()])),
+        ("backend-died", Proven)
+    );
+    assert_eq!(
+        told(&case(vec![listener, other])),
         ("backend-died", Inferred)
     );
+    // A child may have been a helper.
+    assert_eq!(told(&case(vec![death(9)])), ("backend-died", Inferred));
     assert_eq!(told(&case(vec![long_before])), ("backend-died", Inferred));
     // A helper that is done, and a death that came later, leave the close as it is.
     assert_eq!(
@@ -141,4 +170,33 @@ fn on_a_unix_socket_the_only_death_just_before_is_proof() {
         ("backend-closed-early", Proven)
     );
     assert_eq!(told(&case(vec![later])), ("backend-closed-early", Proven));
+}
+
+#[test]
+fn the_process_that_used_a_unix_connection_is_the_one_whose_death_counts() {
+    let c = Connection {
+        holder: Some(Holder {
+            pid: 4300,
+            name: "gunicorn".to_owned(),
+        }),
+        end_read: Some(after(49 * MS)),
+        ..unix_stream()
+    };
+    let case = |deaths: Vec<Death>| {
+        let mut case = answered(502, c.clone(), Facts::default());
+        case.attempts[0].deaths = deaths;
+        case
+    };
+    let died = Death {
+        pid: 4300,
+        ..death(1 << 8)
+    };
+    let v = verdict(&case(vec![died]));
+    assert_eq!((v.cause, v.confidence), ("backend-died", Proven));
+    assert!(
+        v.summary.contains("which served unix:/run/app.sock"),
+        "{}",
+        v.summary
+    );
+    assert_eq!(told(&case(vec![])), ("backend-closed-early", Proven));
 }

@@ -80,6 +80,8 @@ fn handshake(remote: &str) -> Connection {
         tls_data: false,
         broke_off: false,
         listener_pid: None,
+        accepted: None,
+        holder: None,
         open: false,
         reuses: 0,
         reused_at: None,

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     causes::catalogue,
     event::{
-        Death, Dns, DnsStep, Icmp, PeerClosed, Signal,
+        Death, Dns, DnsStep, Holder, Icmp, PeerClosed, Signal,
         fact::{ConfinementView, Inode, PathKind, PeerSocketView, UnixPathView},
     },
 };
@@ -158,6 +158,11 @@ fn connection() -> BoxedStrategy<Connection> {
         reused_at: transfers.5,
         idle: transfers.6,
         listener_pid: Some(4242),
+        accepted: transfers.1.map(|at| at.0 % 2 == 0),
+        holder: transfers.5.map(|at| Holder {
+            pid: 4242 + (at.0 % 2) as u32,
+            name: "node".to_owned(),
+        }),
         start: ends.0,
         closed: ends.1,
         remote: ends.2,
@@ -313,6 +318,8 @@ fn a_death() -> impl Strategy<Value = Death> {
             code,
             signal,
             oom,
+            cgroup: "/".to_owned(),
+            limit: None,
         })
 }
 

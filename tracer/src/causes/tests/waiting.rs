@@ -86,14 +86,26 @@ fn a_header_that_is_not_ended_is_slow() {
 }
 
 #[test]
-fn a_unix_stream_does_not_tell_who_accepted() {
+fn a_unix_stream_tells_whether_it_was_accepted_where_that_was_read() {
     let c = Connection {
         closed: after(60 * SECOND),
         ..unix_stream()
     };
     assert_eq!(
-        told(&answered(504, c, Facts::default())),
+        told(&answered(504, c.clone(), Facts::default())),
         ("backend-slow", Inferred)
+    );
+    let accepted = |accepted| Connection {
+        accepted: Some(accepted),
+        ..c.clone()
+    };
+    assert_eq!(
+        told(&answered(504, accepted(true), Facts::default())),
+        ("backend-slow", Proven)
+    );
+    assert_eq!(
+        told(&answered(504, accepted(false), Facts::default())),
+        ("backend-not-accepting", Proven)
     );
 }
 

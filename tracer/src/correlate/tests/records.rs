@@ -151,6 +151,8 @@ fn plain(request: &Request, at: Time, remote: Upstream) -> Connection {
         tls_data: false,
         broke_off: false,
         listener_pid: None,
+        accepted: None,
+        holder: None,
         open: false,
         reuses: 0,
         reused_at: None,

@@ -150,6 +150,8 @@ fn blank(remote: Upstream) -> Connection {
         first_sent: None,
         first_received: None,
         tls_alert: None,
+        accepted: None,
+        holder: None,
         tls_data: false,
         broke_off: false,
         listener_pid: None,

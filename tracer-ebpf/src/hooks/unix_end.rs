@@ -1,0 +1,62 @@
+//! The upstream's end of a unix connection, which `connect()` makes at once: whether `accept()` took it, and which
+//! process reads or writes it, seen through `sock_recv_length` and `sock_send_length`. Without them a unix socket
+//! tells who listens, not who serves.
+
+use aya_ebpf::helpers::bpf_get_current_comm;
+use tracer_ebpf::abi::{ACCEPTED, Connection, Holder, QUEUED, UnixConnection};
+
+use crate::{
+    hooks::attempt::{OTHER_END, other_end},
+    maps::{BACKENDS, OFFSETS, UNIX_ENDS},
+    read, task,
+};
+
+/// nginx connected, or uses a connection of which nothing was known: who uses the other end is seen from now on.
+#[inline(always)]
+pub fn watch(sk: u64) {
+    let _ = UNIX_ENDS.insert(&other_end(sk), &Holder::NOBODY, 0);
+}
+
+/// The current process read from or wrote to some unix socket.
+#[inline(always)]
+pub fn used(sk: u64) {
+    let Some(holder) = UNIX_ENDS.get_ptr_mut(&sk) else {
+        return;
+    };
+    // SAFETY: the entry lives as long as the program runs.
+    let holder: &mut Holder = unsafe { &mut *holder };
+    let pid = task::pid();
+    if holder.pid == pid {
+        return;
+    }
+    holder.pid = pid;
+    if let Ok(name) = bpf_get_current_comm() {
+        holder.name = name;
+    }
+    // Its end is told.
+    let _ = BACKENDS.insert(&pid, &1, 0);
+}
+
+/// What is known of the upstream's end of `connection`, whose own socket nginx may have closed by now.
+#[inline(always)]
+pub fn tell(connection: &Connection, record: &mut UnixConnection) {
+    let end = connection.flow.reserved[OTHER_END];
+    if let Some(holder) = UNIX_ENDS.get_ptr(&end) {
+        // SAFETY: as above.
+        record.holder = unsafe { *holder };
+    }
+    // While it is open it points at nginx's end; a socket that no accept() has taken has no file.
+    let is_open = other_end(end) == connection.socket;
+    record.accepted = match read::kernel::<u64>(end, &OFFSETS.sk_socket) {
+        _ if record.holder.pid != 0 => ACCEPTED,
+        Some(0) if is_open => QUEUED,
+        Some(_) if is_open => ACCEPTED,
+        _ => 0,
+    };
+}
+
+/// The connection is over for nginx.
+#[inline(always)]
+pub fn forget(connection: &Connection) {
+    let _ = UNIX_ENDS.remove(&connection.flow.reserved[OTHER_END]);
+}

@@ -154,6 +154,48 @@ fn a_hostile_request_line_is_shown_harmlessly_everywhere() -> Result<()> {
 }
 
 #[test]
+fn what_is_anonymized_names_neither_client_nor_path() -> Result<()> {
+    let stage = Stage::new()?;
+    let fault = Fault::proxy(
+        Expected::new("no-listener", "127.0.0.1:9001", "ECONNREFUSED"),
+        "",
+    );
+    let folder = Folder::new()?;
+    record(stage.start(vec![fault])?, &folder.join(CAPTURE), |site| {
+        site.send(Load::default())
+    })?;
+    let (out, capture) = paths(&folder, CAPTURE);
+    let trace = folder.join("trace.json").display().to_string();
+    let shown = |options: &[&str]| -> Result<String> {
+        run(&[&["report", &capture, "-o", &out], options].concat())?;
+        run(&[&["export", &capture, "--perfetto", &trace], options].concat())?;
+        let page = fs::read_to_string(folder.join("out/report.html"))?;
+        Ok(page + &fs::read_to_string(&trace)?)
+    };
+    assert!(shown(&[])?.contains("/fail0/"));
+    let anonymized = shown(&["--anonymize"])?;
+    assert!(!anonymized.contains("/fail0/"), "{anonymized}");
+    assert!(anonymized.contains("client addresses and request lines were replaced"));
+    if readers::python().is_some() {
+        run(&["export", &capture, "--parquet", &out, "--anonymize"])?;
+        let query = format!(
+            "SELECT client, request_line FROM read_parquet('{out}/verdicts/*/*/*.parquet')"
+        );
+        let rows = readers::ask("duckdb", &query)?;
+        assert_eq!(rows.len(), 5);
+        for row in rows {
+            let text = |index: usize| row[index].as_str().unwrap_or_default();
+            assert!(
+                text(0).starts_with("24") && text(1).starts_with("GET "),
+                "{row:?}"
+            );
+            assert!(!text(1).contains("/fail0/"), "{row:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn a_command_that_can_not_present_says_why_in_one_line() -> Result<()> {
     let folder = Folder::new()?;
     fs::write(folder.join("notes.txt"), "not a capture")?;

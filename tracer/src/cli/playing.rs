@@ -6,8 +6,9 @@ use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
-    capture::{Replay, Run, Told},
+    capture::{Anonymizer, Replay, Run, Told},
     series::Series,
+    source::system,
 };
 
 /// Which captures.
@@ -16,6 +17,28 @@ pub(super) struct Captures {
     /// Captures of `tracer record`; several merge by time
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
+}
+
+/// What of captures is not to be passed on.
+#[derive(Debug, clap::Args)]
+pub(super) struct Privacy {
+    /// Replace client addresses and request lines, the same by the same
+    #[arg(long)]
+    anonymize: bool,
+}
+
+impl Privacy {
+    /// Has the captures played so. The key is random and kept nowhere.
+    pub(super) fn apply(&self, replay: &mut Replay) {
+        if self.anonymize {
+            replay.anonymize(&Anonymizer::new(&system::random()));
+        }
+    }
+
+    /// Is anything replaced?
+    pub(super) fn is_on(&self) -> bool {
+        self.anonymize
+    }
 }
 
 impl Captures {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 
 use super::{
-    playing::{self, Captures},
+    playing::{self, Captures, Privacy},
     verdicts, written,
 };
 use crate::{
@@ -26,6 +26,8 @@ pub(super) struct Args {
     /// Times in UTC instead of the local zone
     #[arg(long)]
     utc: bool,
+    #[command(flatten)]
+    privacy: Privacy,
 }
 
 const EXAMPLES: &str =
@@ -33,7 +35,8 @@ const EXAMPLES: &str =
 
 Examples:
   tracer report incident.trc -o postmortem
-  tracer report --utc web1.trc web2.trc -o postmortem     several hosts as one";
+  tracer report --utc web1.trc web2.trc -o postmortem     several hosts as one
+  tracer report --anonymize incident.trc -o shared";
 
 /// Runs it.
 ///
@@ -41,6 +44,7 @@ Examples:
 /// A capture can not be read, or the file not be written.
 pub(super) fn run(args: &Args) -> Result<()> {
     let mut replay = args.captures.open()?;
+    args.privacy.apply(&mut replay);
     let Some(first) = replay.runs().first() else {
         return Ok(());
     };
@@ -59,7 +63,11 @@ pub(super) fn run(args: &Args) -> Result<()> {
     })?;
     incident.finish();
     let report = Report {
-        sources: replay.runs().iter().map(source).collect(),
+        sources: replay
+            .runs()
+            .iter()
+            .map(|run| source(run, args.privacy.is_on()))
+            .collect(),
         series: &series,
         incident: &incident,
         files: args.captures.names(),
@@ -73,7 +81,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     written::file(&path, page.as_bytes())
 }
 
-fn source(run: &Run) -> Source {
+fn source(run: &Run, anonymized: bool) -> Source {
     let header = run.header();
     let nginx = |one: &crate::capture::Nginx| {
         let version = one.version.as_deref().unwrap_or("nginx").replace('/', " ");
@@ -100,6 +108,6 @@ fn source(run: &Run) -> Source {
             .iter()
             .map(|(path, damage)| format!("{} {damage}", path.display()))
             .collect(),
-        anonymized: header.anonymized,
+        anonymized: anonymized || header.anonymized,
     }
 }

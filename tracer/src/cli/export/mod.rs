@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 
 use super::{
-    playing::{self, Captures},
+    playing::{self, Captures, Privacy},
     written::Written,
 };
 use crate::{
@@ -29,6 +29,8 @@ pub(super) struct Args {
     /// A trace for ui.perfetto.dev: a track for each connection and each failed request
     #[arg(long, value_name = "FILE", group = "formats")]
     perfetto: Option<PathBuf>,
+    #[command(flatten)]
+    privacy: Privacy,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -49,6 +51,7 @@ trait Sink {
 /// A capture can not be read, or a file not be written.
 pub(super) fn run(args: &Args) -> Result<()> {
     let mut replay = args.captures.open()?;
+    args.privacy.apply(&mut replay);
     let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
     if let Some(path) = &args.perfetto {
         sinks.push(Box::new(Tracing::new(path.clone(), &replay)?));

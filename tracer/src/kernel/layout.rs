@@ -35,11 +35,10 @@ pub fn stack_registers(btf: &Btf) -> u32 {
     if has_helper {
         return 0;
     }
-    // The registers are pushed first: they lie at the stack's end.
-    match (btf.size("thread_union"), btf.size("pt_regs")) {
-        (Some(stack), Some(registers)) => stack.saturating_sub(registers),
-        _ => 0,
-    }
+    // The registers are pushed first: they lie at the stack's end. BTF leaves its type out where nothing uses it.
+    let stack = btf.size("thread_union").unwrap_or(STACK);
+    btf.size("pt_regs")
+        .map_or(0, |registers| stack.saturating_sub(registers))
 }
 
 fn offset(btf: &Btf, structure: &str, path: &str) -> Option<u32> {
@@ -51,3 +50,6 @@ fn offset(btf: &Btf, structure: &str, path: &str) -> Option<u32> {
     let (index, _) = named.into_iter().find(|(_, known)| known == name)?;
     Some(btf.member(structure, array)? + index * size_of::<u64>() as u32)
 }
+
+/// `THREAD_SIZE` of x86-64, and of aarch64 with pages of 4 KiB.
+const STACK: u32 = 16 << 10;

@@ -115,7 +115,7 @@ fn start(emulator: &Path, kernel: &Path, initramfs: &Path) -> Result<Child> {
         .arg("-initrd")
         .arg(initramfs)
         .arg("-append")
-        .arg("console=ttyS0 loglevel=1 panic=-1 mitigations=off lsm=landlock,bpf")
+        .arg("console=ttyS0 loglevel=1 panic=-1 mitigations=off no_timer_check lsm=landlock,bpf")
         // Its path is the loader's, so it does not find them by itself.
         .env(
             "QEMU_MODULE_DIR",

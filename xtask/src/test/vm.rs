@@ -21,7 +21,7 @@ use table::Table;
 
 /// The test programs whose outcome depends on the kernel. The others (logs, nginx's versions, TLS, names, long runs …)
 /// run on the host's kernel only: a guest under emulation is some twenty times slower.
-const PROGRAMS: [&str; 13] = [
+const PROGRAMS: [&str; 14] = [
     "backend_closes",
     "backend_dies",
     "backend_stalls",
@@ -30,6 +30,7 @@ const PROGRAMS: [&str; 13] = [
     "keepalive",
     "limits",
     "passed_through",
+    "probes",
     "queues",
     "routes",
     "timeouts",
@@ -111,7 +112,11 @@ fn payload(workspace: &Workspace) -> Result<Payload> {
     let mut cargo = Command::new("cargo");
     cargo
         .args(["test", "--package", "tests", "--no-run", "--quiet"])
-        .args(["--profile", "dist", "--target", &target]);
+        .args(["--target", &target, "--bin", "backend"])
+        .args(PROGRAMS.iter().flat_map(|name| ["--test", name]))
+        // The guests hold them in memory.
+        .env("CARGO_PROFILE_DEV_DEBUG", "0")
+        .env("CARGO_PROFILE_DEV_STRIP", "debuginfo");
     let mut payload = Payload {
         programs: vec![("tracer".to_owned(), tracer)],
         tests: Vec::new(),

@@ -73,7 +73,7 @@ fn nanoseconds(verdict: &Value) -> Result<u64> {
 }
 
 /// The time that a case waits for the host's answers, and more.
-const PATIENT: u64 = 400_000_000;
+const PATIENT: u64 = 1_400_000_000;
 
 /// Fails unless the explained verdicts are the first of the live ones; the host's answers to the very last may not have
 /// been recorded any more.

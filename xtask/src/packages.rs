@@ -20,7 +20,7 @@ const fn required(name: &'static str, purpose: &'static str) -> Package {
 }
 
 /// What is unpacked, first to last.
-pub(crate) const PACKAGES: [Package; 6] = [
+pub(crate) const PACKAGES: [Package; 7] = [
     required("nginx", "the server under test"),
     required("libnginx-mod-stream", "nginx's TCP and UDP proxy"),
     required("nftables", "firewall faults"),
@@ -30,6 +30,11 @@ pub(crate) const PACKAGES: [Package; 6] = [
         name: "bpftool",
         purpose: "faults made by BPF programs",
         // Ubuntu before 24.10 has it only as a part of each kernel's own tools.
+        optional: true,
+    },
+    Package {
+        name: "tcpdump",
+        purpose: "what `cargo xtask bench` compares captures with",
         optional: true,
     },
 ];

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     capture::{Run, Told},
+    event::Event,
     verdict::Verdict,
 };
 
@@ -66,11 +67,11 @@ pub(super) fn run(args: Args) -> Result<()> {
         let own = run.header().clock;
         let verdict = match told {
             Told::Verdict(verdict, _) => verdict,
-            Told::Event(event) => {
+            Told::Event(event @ (Event::Notice(_) | Event::Lost(_))) => {
                 verdicts.notice(event, own.translate(event.at(), clock));
                 return Ok(());
             }
-            Told::Cut => return Ok(()),
+            Told::Event(_) | Told::Cut => return Ok(()),
         };
         if !(since..=until).contains(&own.unix_nanos(verdict.time)) {
             return Ok(());

@@ -8,16 +8,16 @@ const LOG_CALLS: usize = 32;
 /// Attempts kept a request; `proxy_next_upstream_tries` is rarely above a handful.
 const ATTEMPTS: usize = 64;
 
-/// What is known of a request before it is over.
+/// What is known of a request before it is over. Small: most were served at once, and there are many.
 #[derive(Debug, Default)]
 pub(super) struct Request {
     pub(super) attempts: Vec<Attempt>,
     pub(super) log_calls: Vec<LogCall>,
     /// The attempt that serves it, until its connection's record comes (a kept-alive one may stay open for long), and
     /// the status it got.
-    serving: Option<(Attempt, Option<u16>)>,
+    serving: Option<Box<(Attempt, Option<u16>)>>,
     /// The latest first byte: it names the client.
-    pub(super) first_byte: Option<FirstByte>,
+    pub(super) first_byte: Option<Box<FirstByte>>,
     pub(super) heard: Time,
     /// A further attempt has begun, and its record has not come.
     pub(super) is_trying: bool,
@@ -41,6 +41,10 @@ impl Request {
             self.attempts.pop();
         }
         if self.attempts.len() < ATTEMPTS {
+            // Most requests have one attempt, and one is large.
+            if self.attempts.is_empty() {
+                self.attempts.reserve_exact(1);
+            }
             self.attempts.push(attempt);
         }
     }
@@ -48,8 +52,8 @@ impl Request {
     /// A response begins.
     pub(super) fn serve(&mut self, attempt: Attempt, first: &FirstByte) {
         self.is_trying = false;
-        self.serving = Some((attempt, first.status));
-        self.first_byte = Some(first.clone());
+        self.serving = Some(Box::new((attempt, first.status)));
+        self.first_byte = Some(Box::new(first.clone()));
     }
 
     pub(super) fn log(&mut self, call: LogCall) {
@@ -122,7 +126,8 @@ impl Request {
     /// All attempts, with the status that the last got; `serving` joins them.
     pub(super) fn take_serving(&mut self) -> Option<u16> {
         match self.serving.take() {
-            Some((attempt, status)) => {
+            Some(serving) => {
+                let (attempt, status) = *serving;
                 self.attempts.push(attempt);
                 status
             }

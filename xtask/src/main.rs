@@ -1,12 +1,14 @@
-//! The project's tasks, one file a task: `cargo xtask setup|build|test|demo|install|dist`.
+//! The project's tasks, one file a task: `cargo xtask setup|build|test|demo|install|dist|bench|fuzz`.
 //!
 //! A task sets up what it needs and says so; nothing is installed on the host. Cargo runs as the
 //! user who called; only what must be root goes through one `sudo`.
 
+mod bench;
 mod build;
 mod command;
 mod demo;
 mod dist;
+mod fuzz;
 mod install;
 mod packages;
 mod privilege;
@@ -48,6 +50,8 @@ enum Task {
     Demo(demo::Arguments),
     Install(install::Arguments),
     Dist(dist::Arguments),
+    Bench(bench::Arguments),
+    Fuzz(fuzz::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -69,5 +73,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Demo(arguments) => demo::run(&workspace, &arguments),
         Task::Install(arguments) => install::run(&workspace, &arguments),
         Task::Dist(arguments) => dist::run(&workspace, &arguments),
+        Task::Bench(arguments) => bench::run(&workspace, &arguments),
+        Task::Fuzz(arguments) => fuzz::run(&workspace, &arguments),
     }
 }

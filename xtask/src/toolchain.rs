@@ -1,6 +1,7 @@
 //! The compiler side: stable Rust's own checks, the nightly of the BPF object, bpf-linker.
 
 mod bpf_linker;
+mod cargo_fuzz;
 mod nightly;
 
 use std::process::Command;
@@ -9,6 +10,7 @@ use anyhow::{Context as _, Result};
 
 use crate::command;
 use crate::workspace::Workspace;
+pub(crate) use cargo_fuzz::{ensure as ensure_cargo_fuzz, path as path_with_tools};
 
 /// What a build and the checks need; nothing happens when it stands.
 pub(crate) fn ensure(workspace: &Workspace) -> Result<()> {

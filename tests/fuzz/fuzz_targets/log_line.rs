@@ -1,0 +1,11 @@
+//! A line of an error log, whatever it is.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use tracer::{event::Time, nginx::log_line};
+
+fuzz_target!(|line: &[u8]| {
+    if let Some(parsed) = log_line::parse(line, Time(0)) {
+        assert!(parsed.message.len() <= 3 * line.len(), "more than there was");
+    }
+});

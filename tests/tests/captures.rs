@@ -1,7 +1,7 @@
 //! Captures: what was recorded is explained, whatever ended the recording. That a whole capture gives the very verdicts
 //! of the live run is checked by every test that follows nginx, see `tests::tracer`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -72,24 +72,29 @@ fn nanoseconds(verdict: &Value) -> Result<u64> {
     Ok(((hour? * 60 + minute?) * 60 + second?) * 1_000_000_000 + time[9..].parse::<u64>()?)
 }
 
-/// The time that a case waits for the host's answers, and more.
+/// A case waits a second at most for the host's answers (`PATIENCE` in `tracer/src/correlate`), until the next tick of a
+/// loaded host.
 const PATIENT: u64 = 1_400_000_000;
 
-/// Fails unless the explained verdicts are the first of the live ones; the host's answers to the very last may not have
-/// been recorded any more.
+/// Fails unless the explained verdicts are the first of the live ones. Those still open where the capture ends come in
+/// the order in which they failed, not in that of the host's answers, and without the answers that were not recorded.
 fn begins_like(explained: &[Value], live: &[Value]) -> Result<()> {
-    let Some(last) = explained.last() else {
-        return Ok(());
-    };
-    ensure!(explained.len() <= live.len());
-    let last = nanoseconds(last)?;
-    for (one, other) in explained.iter().zip(live) {
-        let is_closed = nanoseconds(one)? + PATIENT < last;
+    let times: Vec<u64> = explained.iter().map(nanoseconds).collect::<Result<_>>()?;
+    let newest = times.iter().max().copied().unwrap_or_default();
+    let name = |one: &Value| ["time", "worker", "connection"].map(|name| one[name].to_string());
+    let pairs = explained.iter().zip(live);
+    let same = pairs.take_while(|(one, other)| one == other).count();
+    let mut later: HashMap<_, _> = live[same..].iter().map(|one| (name(one), one)).collect();
+    for (one, time) in explained.iter().zip(&times).skip(same) {
         ensure!(
-            core(one) == core(other) && (!is_closed || one == other),
-            "of {}:\n{one}\n{other}",
-            explained.len()
+            time + PATIENT >= newest,
+            "{same} are the same, then comes, long closed:\n{one}\n{:?}",
+            live.get(same)
         );
+        let other = later
+            .remove(&name(one))
+            .with_context(|| format!("not live, or twice: {one}"))?;
+        ensure!(core(one) == core(other), "{one}\n{other}");
     }
     Ok(())
 }
@@ -132,55 +137,99 @@ fn a_capture_is_its_owners_alone_and_never_overwritten() -> Result<()> {
     Ok(())
 }
 
+/// A recorder and the moment when it is killed.
+struct Doomed {
+    file: PathBuf,
+    tracer: Tracer,
+    life: Duration,
+}
+
+/// Kills each at its moment, under load; gives what was sent, and when the load began.
+fn kill_under_load(site: &Site, doomed: &[Doomed]) -> Result<(Sent, Instant)> {
+    let (is_over, start) = (AtomicBool::new(false), Instant::now());
+    let sent = std::thread::scope(|scope| {
+        let load = scope.spawn(|| -> Result<Sent> {
+            let mut all = Sent::default();
+            while !is_over.load(Ordering::Relaxed) {
+                all.extend(site.send(failing(20))?);
+            }
+            Ok(all)
+        });
+        let killed = doomed.iter().try_for_each(|one| {
+            let end = start + one.life;
+            let waited = until("the moment", one.life + PATIENCE, || {
+                Ok((Instant::now() >= end).then_some(()))
+            });
+            process::signal(one.tracer.pid(), libc::SIGKILL);
+            waited
+        });
+        is_over.store(true, Ordering::Relaxed);
+        killed?;
+        load.join().expect("the load does not panic")
+    })?;
+    Ok((sent, start))
+}
+
+/// All that was flushed is in the file, and nothing else is said of it than that it has no end.
+fn lost_a_second(file: &Path, sent: &Sent, end: Instant) -> Result<()> {
+    let explained = ended_well(explained(&[file])?)?;
+    // Flushed each second, at the tick after it is over.
+    let flushed = end.checked_sub(Duration::from_millis(1100));
+    let due = sent.failed().filter(|one| Some(one.asked) < flushed);
+    let found = lines(&explained.verdicts);
+    let missing: Vec<String> = due
+        .map(|answer| format!("GET {} HTTP/1.1", answer.path))
+        .filter(|line| !found.contains(line.as_str()))
+        .collect();
+    ensure!(
+        missing.is_empty(),
+        "{} verdicts, missing {missing:?}; {}",
+        explained.verdicts.len(),
+        explained.stderr
+    );
+    let told = said(&explained);
+    ensure!(
+        told.len() == 1 && told[0].contains("has no end"),
+        "{told:?}"
+    );
+    Ok(())
+}
+
 #[test]
 fn killed_at_any_moment_it_loses_no_more_than_a_second() -> Result<()> {
     let (site, folder) = (refused()?, Folder::new()?);
     let mut chance = Chance::new()?;
-    for round in 0..20 {
-        let file = folder.join(&format!("{round}.trc"));
-        let tracer = recording(&site, &file, &[])?;
-        let life = Duration::from_millis(100 + chance.below(2400));
-        let (is_over, end) = (AtomicBool::new(false), Instant::now() + life);
-        let sent = std::thread::scope(|scope| {
-            let load = scope.spawn(|| -> Result<Sent> {
-                let mut all = Sent::default();
-                while !is_over.load(Ordering::Relaxed) {
-                    all.extend(site.send(failing(20))?);
-                }
-                Ok(all)
-            });
-            let waited = until("the moment", life + PATIENCE, || {
-                Ok((Instant::now() >= end).then_some(()))
-            });
-            process::signal(tracer.pid(), libc::SIGKILL);
-            is_over.store(true, Ordering::Relaxed);
-            waited?;
-            load.join().expect("the load does not panic")
-        })?;
-        drop(tracer);
-        let explained = ended_well(explained(&[&file])?)?;
-        // Flushed each second, at the tick after it is over.
-        let flushed = end - Duration::from_millis(1100).min(life);
-        let due = sent.failed().filter(|answer| answer.asked < flushed);
-        let (found, mut missing) = (lines(&explained.verdicts), Vec::new());
-        for answer in due {
-            let line = format!("GET {} HTTP/1.1", answer.path);
-            if !found.contains(line.as_str()) {
-                missing.push(line);
-            }
+    for round in 0..5 {
+        let mut doomed = (0..4)
+            .map(|index| {
+                let file = folder.join(&format!("{round}-{index}.trc"));
+                Ok(Doomed {
+                    tracer: recording(&site, &file, &[])?,
+                    file,
+                    life: Duration::from_millis(100 + chance.below(2400)),
+                })
+            })
+            .collect::<Result<Vec<Doomed>>>()?;
+        doomed.sort_by_key(|one| one.life);
+        let (sent, start) = kill_under_load(&site, &doomed)?;
+        for one in doomed {
+            lost_a_second(&one.file, &sent, start + one.life)
+                .with_context(|| format!("killed after {:?}", one.life))?;
         }
-        ensure!(
-            missing.is_empty(),
-            "killed after {life:?}: {} verdicts, missing {missing:?}; {}",
-            explained.verdicts.len(),
-            explained.stderr
-        );
-        let told = said(&explained);
-        ensure!(
-            told.len() == 1 && told[0].contains("has no end"),
-            "{told:?}"
-        );
     }
+    Ok(())
+}
+
+/// Fails unless the first `length` bytes of a capture give the first of its verdicts, and one line about the rest.
+fn tells_what_is_whole(cut: &Path, whole: &[u8], length: usize, live: &[Value]) -> Result<()> {
+    fs::write(cut, &whole[..length])?;
+    let explained = explained(&[cut])?;
+    let told = said(&explained);
+    ensure!(told.len() == 1, "{}", explained.stderr);
+    if explained.status.success() {
+        return begins_like(&explained.verdicts, live);
+    }
+    ensure!(length < 4096, "{}", explained.stderr);
     Ok(())
 }
 
@@ -193,23 +242,30 @@ fn cut_off_anywhere_a_large_capture_gives_what_is_whole() -> Result<()> {
         let sent = site.send(failing(200))?;
         site.verdict_lines(&sent, &tracer)?;
     }
-    let live = ended_well(tracer.stop(libc::SIGINT)?)?;
+    let live = ended_well(tracer.stop(libc::SIGINT)?)?.verdicts;
     let (bytes, mut chance) = (fs::read(&file)?, Chance::new()?);
-    let cut = folder.join("cut.trc");
-    for _ in 0..200 {
-        let length = chance.below(bytes.len() as u64) as usize;
-        fs::write(&cut, &bytes[..length])?;
-        let explained = explained(&[&cut])?;
-        let told = said(&explained);
-        ensure!(told.len() == 1, "cut off at {length}: {}", explained.stderr);
-        if explained.status.success() {
-            begins_like(&explained.verdicts, &live.verdicts)
-                .with_context(|| format!("cut off at {length}"))?;
-        } else {
-            ensure!(length < 4096, "cut off at {length}: {}", explained.stderr);
-        }
-    }
-    Ok(())
+    let lengths: Vec<usize> = (0..200)
+        .map(|_| chance.below(bytes.len() as u64) as usize)
+        .collect();
+    let (bytes, live, folder) = (&bytes, &live, &folder);
+    std::thread::scope(|scope| {
+        let halves: Vec<_> = lengths
+            .chunks(lengths.len() / 2)
+            .enumerate()
+            .map(|(index, half)| {
+                let cut = folder.join(&format!("cut-{index}.trc"));
+                scope.spawn(move || {
+                    half.iter().try_for_each(|&length| {
+                        tells_what_is_whole(&cut, bytes, length, live)
+                            .with_context(|| format!("cut off at {length}"))
+                    })
+                })
+            })
+            .collect();
+        halves
+            .into_iter()
+            .try_for_each(|half| half.join().expect("cutting does not panic"))
+    })
 }
 
 /// A file system in memory, mounted on a folder of the test's.

@@ -43,7 +43,17 @@ pub fn tracer() -> Result<PathBuf> {
 
 /// A command for `name`: the tree's program with the tree's libraries, or else PATH's.
 pub fn command(name: &str) -> Result<Command> {
-    let root = root();
+    in_tree(&root(), name)
+}
+
+/// A command for a program that only the benchmarks run, from a tree of its own.
+pub fn alternative(name: &str) -> Result<Command> {
+    let tree = std::env::var_os("TRACER_BENCH_ROOT")
+        .map_or_else(|| workspace().join("target/alternatives"), PathBuf::from);
+    in_tree(&tree, name)
+}
+
+fn in_tree(root: &Path, name: &str) -> Result<Command> {
     for folder in FOLDERS {
         let program = root.join(folder).join(name);
         if program.is_file() {

@@ -1,52 +1,134 @@
 //! `cargo xtask bench`: figures with their targets, from real nginx and real captures. A figure that misses its target
 //! fails the task.
 
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use clap::ValueEnum as _;
 
 use crate::workspace::Workspace;
-use crate::{build, command, privilege, setup, test};
+use crate::{build, command, privilege, setup, test, tree};
 
 /// Measure: each figure is printed beside its target
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
-  cargo xtask bench capture     bytes a connection on disk, speed and memory of tracer explain")]
+  cargo xtask bench                     all of them, about an hour
+  cargo xtask bench --quick             shorter and coarser, about ten minutes
+  cargo xtask bench fresh keepalive     only these
+  cargo xtask bench capture             bytes a connection on disk, speed and memory of tracer explain")]
 pub(crate) struct Arguments {
-    #[command(subcommand)]
-    what: What,
+    /// Only these
+    #[arg(value_enum)]
+    what: Vec<What>,
+    /// Fewer and shorter repetitions: coarse, for a first look
+    #[arg(long)]
+    quick: bool,
+    /// Compare with the sham only, not with bpftrace, tcplife, tcpdump, strace and nginx's debug log
+    #[arg(long)]
+    alone: bool,
 }
 
-#[derive(clap::Subcommand)]
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum What {
+    /// Throughput and CPU per request, a new upstream connection each
+    Fresh,
+    /// The same with kept-alive upstream connections
+    Keepalive,
+    /// The same with every request failing
+    Failing,
+    /// What each hook costs, as the kernel counts it (bpf_stats)
+    Hooks,
+    /// p99 at 70 % of the peak rate
+    Latency,
+    /// Another server's connections, and system calls
+    Unrelated,
+    /// exec to `tracing`, a 502 to its verdict, Ctrl-C to the end
+    Waiting,
+    /// Memory with 10,000 upstream connections open
+    Memory,
+    /// Every request fails for a minute
+    Flood,
+    /// Ten minutes of `record` at saturation
+    Soak,
     /// Bytes a healthy connection takes in a capture; speed and memory of `tracer explain`
     Capture,
 }
 
-pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
-    setup::everything(workspace)?;
-    match arguments.what {
-        What::Capture => capture(workspace),
+impl What {
+    /// What the tests crate's `bench` program knows it by; `None` for a program of its own.
+    fn name(self) -> Option<String> {
+        let value = self.to_possible_value()?;
+        (self != Self::Capture).then(|| value.get_name().to_owned())
     }
 }
 
-fn capture(workspace: &Workspace) -> Result<ExitCode> {
+pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
+    setup::everything(workspace)?;
     let tracer = build::release(workspace)?;
+    let chosen: &[What] = match &arguments.what[..] {
+        [] => What::value_variants(),
+        chosen => chosen,
+    };
+    let names: Vec<String> = chosen.iter().filter_map(|what| what.name()).collect();
+    let mut met = true;
+    if !names.is_empty() {
+        met &= running(workspace, &tracer, &names, arguments)?;
+    }
+    if chosen.contains(&What::Capture) {
+        met &= capture(workspace, &tracer)?;
+    }
+    Ok(if met {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// What is measured on the running system.
+fn running(
+    workspace: &Workspace,
+    tracer: &Path,
+    names: &[String],
+    arguments: &Arguments,
+) -> Result<bool> {
+    let alternatives = tree::alternatives::ensure(workspace)?;
+    let bench = build::binary(
+        workspace,
+        &["--release", "--package", "tests", "--bin", "bench"],
+    )?;
+    let mut command = privilege::as_root("env", "attach to the kernel and load nginx")?;
+    command
+        .args(test::environment(workspace, tracer)?)
+        .arg(assignment("TRACER_BENCH_ROOT", &alternatives))
+        .arg(bench)
+        .args(names);
+    for (option, is_set) in [("--quick", arguments.quick), ("--alone", arguments.alone)] {
+        if is_set {
+            command.arg(option);
+        }
+    }
+    command::succeeds(&mut command)
+}
+
+fn capture(workspace: &Workspace, tracer: &Path) -> Result<bool> {
     let multiply = build::binary(
         workspace,
         &["--release", "--package", "tracer", "--example", "multiply"],
     )?;
     let bench = build::binary(workspace, &["--package", "tests", "--bin", "bench_capture"])?;
     let mut command = privilege::as_root("env", "attach to the kernel and dump packets")?;
-    let mut program = std::ffi::OsString::from("MULTIPLY=");
-    program.push(multiply);
     command
-        .args(test::environment(workspace, &tracer)?)
-        .arg(program)
+        .args(test::environment(workspace, tracer)?)
+        .arg(assignment("MULTIPLY", &multiply))
         .arg(bench);
-    Ok(if command::succeeds(&mut command)? {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    command::succeeds(&mut command)
+}
+
+fn assignment(name: &str, value: &Path) -> OsString {
+    let mut assignment = OsString::from(name);
+    assignment.push("=");
+    assignment.push(value);
+    assignment
 }

@@ -39,6 +39,10 @@ pub(crate) const PACKAGES: [Package; 7] = [
     },
 ];
 
+/// What `cargo xtask bench` loads nginx with, and what an operator would take instead of tracer; unpacked under
+/// `target/alternatives` when the first benchmark runs. What a release does not have is left out of the table.
+pub(crate) const ALTERNATIVES: [&str; 5] = ["wrk", "bpftrace", "libbpf-tools", "strace", "tcpdump"];
+
 /// Dependencies that are left out of the tree.
 ///
 /// libc6 belongs to the host's loader: another libc beside it breaks every program that the tree's

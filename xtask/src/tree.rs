@@ -4,6 +4,7 @@
 //! missing package shows on every machine. A program of the tree needs the tree's library folders
 //! in `LD_LIBRARY_PATH`. The tree appears whole or not at all.
 
+pub(crate) mod alternatives;
 pub(crate) mod apt;
 mod links;
 pub(crate) mod suites;

@@ -1,0 +1,316 @@
+//! The collector itself: how soon it sees, how soon a verdict is read, how soon it ends, and what it holds.
+
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use tests::client;
+use tests::folder::Folder;
+use tests::tracer::{self, Tracer};
+
+use crate::Length;
+use crate::figures::{Target, median, quantile, told};
+use crate::load;
+use crate::scene::{Kind, Scene, aside};
+use crate::throughput::lost;
+use crate::{cpu, scene};
+
+/// Requests that fail while others are served.
+const FAILING: usize = 200;
+/// Open upstream connections.
+const OPEN: usize = 10_000;
+
+/// exec to `tracing`, the 502 to its verdict, Ctrl-C to the end: while the proxy is under load.
+pub(crate) fn waiting(length: &Length) -> Result<()> {
+    println!(
+        "\nwhat a user waits for, the proxy under load; {} CPUs",
+        scene::cpus()
+    );
+    let scene = Scene::new(Kind::Fresh, None)?;
+    let (mut starts, mut ends, mut verdicts) = (vec![], vec![], vec![]);
+    for _ in 0..length.repetitions {
+        std::thread::scope(|scope| -> Result<()> {
+            let load = scope.spawn(|| load::wrk(&scene, 6, &[]));
+            let mut command = tracer::live(scene.proxy.master)?;
+            aside(&mut command);
+            let mut tracer = Tracer::start(&mut command)?;
+            starts.push(tracer.tracing()?.as_secs_f64() * 1e3);
+            verdicts.extend(delays(&scene, &tracer)?);
+            let asked = Instant::now();
+            let ended = tracer.stop(libc::SIGINT)?;
+            ends.push(asked.elapsed().as_secs_f64() * 1e3);
+            ensure!(ended.status.success(), "tracer: {}", ended.stderr);
+            load.join()
+                .map_err(|_| anyhow::anyhow!("wrk's thread panicked"))??;
+            Ok(())
+        })?;
+    }
+    told(
+        "exec to tracing, median",
+        median(starts),
+        "ms",
+        Target::AtMost(300.0),
+    );
+    told(
+        "502 to verdict, median",
+        median(verdicts.iter().copied()),
+        "ms",
+        Target::None,
+    );
+    told(
+        "502 to verdict, p99",
+        quantile(verdicts, 0.99),
+        "ms",
+        Target::AtMost(50.0),
+    );
+    told(
+        "Ctrl-C to the end, median",
+        median(ends),
+        "ms",
+        Target::AtMost(300.0),
+    );
+    Ok(())
+}
+
+/// Milliseconds from each failed request's answer to its verdict's line.
+fn delays(scene: &Scene, tracer: &Tracer) -> Result<Vec<f64>> {
+    let answered = scene.netns.enter(|| {
+        (0..FAILING / 10)
+            .map(|number| {
+                let status = client::get(&format!("/fail/{number}"))?;
+                ensure!(status == 502, "a request was answered {status}");
+                Ok(Instant::now())
+            })
+            .collect::<Result<Vec<_>>>()
+    })?;
+    let lines = tracer.verdict_lines(answered.len())?;
+    answered
+        .iter()
+        .enumerate()
+        .map(|(number, at)| {
+            let path = format!("/fail/{number} HTTP");
+            let line = lines.iter().find(|line| line.text.contains(&path));
+            let line = line.with_context(|| format!("no verdict on {path}"))?;
+            Ok(line.at.saturating_duration_since(*at).as_secs_f64() * 1e3)
+        })
+        .collect()
+}
+
+/// Memory while ten thousand upstream connections are open and many more come and go; nothing may be lost.
+pub(crate) fn memory(length: &Length) -> Result<()> {
+    println!("\nmemory of the collector, {OPEN} upstream connections open");
+    raise_descriptors()?;
+    for record in [false, true] {
+        let scene = Scene::new(Kind::Held, None)?;
+        let listener = scene
+            .netns
+            .enter(|| Ok(TcpListener::bind("127.0.0.1:8001")?))?;
+        let folder = Folder::new()?;
+        let (name, mut command) = if record {
+            (
+                "record",
+                tracer::record(scene.proxy.master, &folder.join("run.trc"))?,
+            )
+        } else {
+            ("live", tracer::live(scene.proxy.master)?)
+        };
+        aside(&mut command);
+        let mut tracer = Tracer::start(&mut command)?;
+        tracer.tracing()?;
+        let accepted = std::thread::spawn(move || {
+            let held: Vec<TcpStream> = listener.incoming().flatten().take(OPEN).collect();
+            held
+        });
+        let clients = scene.netns.enter(|| {
+            (0..OPEN)
+                .map(|_| {
+                    let mut client = TcpStream::connect("127.0.0.1:80")?;
+                    client.write_all(b"GET /bench/ HTTP/1.1\r\nHost: bench\r\n\r\n")?;
+                    Ok(client)
+                })
+                .collect::<Result<Vec<_>>>()
+        })?;
+        let held = accepted
+            .join()
+            .map_err(|_| anyhow::anyhow!("the server panicked"))?;
+        let open = cpu::resident(tracer.pid()) as f64 / 1024.0;
+        // As many events as an hour of a busy host has: other requests fail meanwhile, and are given up.
+        let start = Instant::now();
+        let mut samples = vec![open];
+        while start.elapsed() < Duration::from_secs(length.seconds * 6) {
+            load::failing(&scene, length.seconds)?;
+            samples.push(cpu::resident(tracer.pid()) as f64 / 1024.0);
+        }
+        drop(clients);
+        drop(held);
+        let most = samples.iter().copied().fold(0.0, f64::max);
+        let half = samples[samples.len() / 2];
+        let last = samples.last().copied().unwrap_or(0.0);
+        let ended = tracer.stop(libc::SIGINT)?;
+        ensure!(ended.status.success(), "tracer: {}", ended.stderr);
+        told(&format!("{name}: with all open"), open, "MiB", Target::None);
+        told(
+            &format!("{name}: most, under load as well"),
+            most,
+            "MiB",
+            Target::AtMost(24.0),
+        );
+        told(
+            &format!("{name}: end against half time"),
+            last / half,
+            "",
+            Target::AtMost(1.05),
+        );
+        told(
+            &format!("{name}: kernel records lost"),
+            lost(&ended.stderr),
+            "",
+            Target::AtMost(0.0),
+        );
+    }
+    Ok(())
+}
+
+/// Ten minutes (less with `--quick`) of `record` while the proxy is saturated.
+pub(crate) fn soak(length: &Length) -> Result<()> {
+    let seconds = if length.repetitions > 5 { 600 } else { 60 };
+    println!("\nrecord while the proxy is saturated, {seconds} s");
+    let scene = Scene::new(Kind::Fresh, None)?;
+    let folder = Folder::new()?;
+    let mut command = tracer::record(scene.proxy.master, &folder.join("run.trc"))?;
+    aside(&mut command);
+    let mut tracer = Tracer::start(&mut command)?;
+    tracer.tracing()?;
+    let pid = tracer.pid();
+    let mut samples = Vec::new();
+    let mut requests = 0.0;
+    let before = cpu::of(pid);
+    for _ in 0..seconds / 10 {
+        requests += load::wrk(&scene, 10, &[])?.requests;
+        samples.push(cpu::resident(pid) as f64 / 1024.0);
+    }
+    let used = (cpu::of(pid) - before) as f64;
+    let ended = tracer.stop(libc::SIGINT)?;
+    ensure!(ended.status.success(), "tracer: {}", ended.stderr);
+    let log = scene.proxy.log()?;
+    let half = samples[samples.len() / 2];
+    let last = samples.last().copied().unwrap_or(0.0);
+    told("requests", requests, "", Target::None);
+    told(
+        "collector's CPU a connection",
+        used / requests / 1e3,
+        "us",
+        Target::AtMost(4.0),
+    );
+    told("memory at the end", last, "MiB", Target::AtMost(24.0));
+    told(
+        "memory, end against half time",
+        last / half,
+        "",
+        Target::AtMost(1.05),
+    );
+    told(
+        "kernel records lost",
+        lost(&ended.stderr),
+        "",
+        Target::AtMost(0.0),
+    );
+    told(
+        "lines in nginx's error log",
+        log.len() as f64,
+        "",
+        Target::AtMost(0.0),
+    );
+    Ok(())
+}
+
+/// Every request fails at saturation for a minute: all are counted, and nothing grows.
+pub(crate) fn flood(length: &Length) -> Result<()> {
+    let seconds = if length.repetitions > 5 { 60 } else { 15 };
+    println!("\nevery request fails, {seconds} s at saturation");
+    let scene = Scene::new(Kind::Failing, None)?;
+    let mut command = tracer::live(scene.proxy.master)?;
+    aside(&mut command);
+    let mut tracer = Tracer::start(&mut command)?;
+    tracer.tracing()?;
+    let pid = tracer.pid();
+    let before = cpu::of(pid);
+    let sampler = std::thread::spawn(move || {
+        let mut most = 0;
+        while tests::process::alive(pid) {
+            most = most.max(cpu::resident(pid));
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        most as f64 / 1024.0
+    });
+    let stretch = load::wrk(&scene, seconds, &[pid])?;
+    let used = (cpu::of(pid) - before) as f64;
+    let ended = tracer.stop(libc::SIGINT)?;
+    let most = sampler
+        .join()
+        .map_err(|_| anyhow::anyhow!("the sampler panicked"))?;
+    ensure!(ended.status.success(), "tracer: {}", ended.stderr);
+    let counted: f64 = number_before(&ended.stderr, "request").unwrap_or(0.0);
+    told("requests that failed", stretch.failed, "", Target::None);
+    told("requests/s", stretch.rate, "", Target::None);
+    told(
+        "verdicts counted in the summary",
+        counted,
+        "",
+        Target::AtLeast(stretch.failed),
+    );
+    told(
+        "verdicts written as JSON",
+        ended.verdicts.len() as f64,
+        "",
+        Target::None,
+    );
+    told(
+        "kernel records lost",
+        lost(&ended.stderr),
+        "",
+        Target::AtMost(0.0),
+    );
+    told(
+        "collector's CPU",
+        used / seconds as f64 / 1e7,
+        "% of a CPU",
+        Target::None,
+    );
+    told(
+        "collector's memory, most",
+        most,
+        "MiB",
+        Target::AtMost(64.0),
+    );
+    Ok(())
+}
+
+/// The number at the beginning of the first line that goes on with `word`.
+fn number_before(text: &str, word: &str) -> Option<f64> {
+    text.lines().find_map(|line| {
+        let (number, rest) = line.split_once(' ')?;
+        let number = number.replace(',', "").parse().ok()?;
+        rest.starts_with(word).then_some(number)
+    })
+}
+
+/// Both ends of ten thousand connections are this process's.
+fn raise_descriptors() -> Result<()> {
+    // SAFETY: plain integers that the kernel fills in and reads.
+    let (limit, done) = unsafe {
+        let mut limit: libc::rlimit = std::mem::zeroed();
+        let got = libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
+        limit.rlim_cur = limit.rlim_max;
+        (limit, got == 0 && libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) == 0)
+    };
+    ensure!(done, "setrlimit: {}", std::io::Error::last_os_error());
+    ensure!(
+        limit.rlim_cur > 2 * OPEN as u64 + 100,
+        "this takes {} descriptors a process, and {} are allowed: ulimit -Hn",
+        2 * OPEN + 100,
+        limit.rlim_cur
+    );
+    Ok(())
+}

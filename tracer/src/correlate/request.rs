@@ -28,10 +28,14 @@ pub(super) struct Request {
 }
 
 impl Request {
-    /// A record written while a connection was open, and the one at its end, are of one attempt.
+    /// A record written while a connection was open, and the one at its end, are of one attempt; so are those of a socket
+    /// that connect() opened and of connect() failing at once.
     fn is_same(&self, attempt: &Attempt) -> bool {
-        let last = self.attempts.last().and_then(Attempt::socket);
-        last.is_some() && attempt.socket() == last
+        self.attempts.last().is_some_and(|last| {
+            let is_socket = last.socket().is_some() && attempt.socket() == last.socket();
+            let is_failed_at_once = matches!(attempt.course, Course::FailedAtOnce(_));
+            is_socket || is_failed_at_once && attempt.start == last.start
+        })
     }
 
     pub(super) fn add(&mut self, attempt: Attempt) {

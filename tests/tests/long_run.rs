@@ -161,7 +161,6 @@ fn matrix(site: &Site, sent: &Sent, verdicts: &[Value]) -> String {
 }
 
 #[test]
-#[ignore = "open: the mixed run of all causes is not all right yet"]
 fn twenty_thousand_requests_through_reloads_and_a_crash() -> Result<()> {
     let mut stage = Stage::new()?;
     let certificate = Certificate::new(HOST)?;

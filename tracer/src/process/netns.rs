@@ -1,8 +1,8 @@
 //! Work done in another process's network namespace.
 //!
 //! A socket belongs to the namespace of the thread that opened it, and `/proc/sys/net` shows that of the thread that
-//! reads it. So the work runs on a short-lived thread of its own that enters the namespace; nothing is kept open
-//! afterwards, as an open socket would keep a dead container's namespace alive.
+//! reads it. So the calling thread enters the namespace and comes back; nothing is kept open afterwards, as an open
+//! socket would keep a dead container's namespace alive.
 
 use std::{
     collections::HashSet,
@@ -12,7 +12,7 @@ use std::{
     time::Instant,
 };
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 
 /// A process's network namespace, held open.
 #[derive(Debug)]
@@ -48,26 +48,19 @@ impl Netns {
         self.id
     }
 
-    /// Runs `work` inside: here if it is the caller's namespace, else on a thread of its own.
+    /// Runs `work` inside, on the calling thread, which is back in its own namespace afterwards.
     ///
     /// # Errors
     /// The namespace cannot be entered (needs `CAP_SYS_ADMIN`), or `work` fails.
-    pub fn within<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-        if Self::own().is_ok_and(|own| own.id == self.id) {
+    pub fn within<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let home = Self::own().context("this thread's network namespace")?;
+        if home.id == self.id {
             return work();
         }
-        std::thread::scope(|scope| {
-            std::thread::Builder::new()
-                .name("netns".to_owned())
-                .spawn_scoped(scope, || {
-                    self.enter()
-                        .with_context(|| format!("enter network namespace {}", self.id))?;
-                    work()
-                })
-                .context("start a thread")?
-                .join()
-                .map_err(|_| anyhow!("the thread in network namespace {} panicked", self.id))?
-        })
+        self.enter()
+            .with_context(|| format!("enter network namespace {}", self.id))?;
+        let _back = Home(home);
+        work()
     }
 
     fn enter(&self) -> io::Result<()> {
@@ -76,6 +69,16 @@ impl Netns {
             return Err(io::Error::last_os_error());
         }
         Ok(())
+    }
+}
+
+/// Enters the thread's own namespace again when it goes, also where the work panicked.
+struct Home(Netns);
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        // The namespace is held open, and whoever could leave it may enter it.
+        let _ = self.0.enter();
     }
 }
 

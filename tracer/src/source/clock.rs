@@ -1,4 +1,4 @@
-//! The two clocks, read.
+//! The clocks, read.
 
 use crate::event::{Clock, Time};
 
@@ -17,12 +17,18 @@ pub fn reading() -> Clock {
     }
 }
 
+/// Nanoseconds that this thread has had of a CPU.
+#[must_use]
+pub fn thread_cpu() -> u64 {
+    read(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
 fn read(clock: libc::clockid_t) -> u64 {
     let mut time = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: `time` is valid for writes; both clocks exist on every kernel with BPF ring buffers.
+    // SAFETY: `time` is valid for writes; all of them exist on every kernel with BPF ring buffers.
     unsafe { libc::clock_gettime(clock, &raw mut time) };
     u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000
         + u64::try_from(time.tv_nsec).unwrap_or(0)

@@ -1,6 +1,8 @@
 //! The observer's thread: it may block on a slow host while the ring is still drained.
 
 use std::{
+    collections::HashSet,
+    iter,
     sync::mpsc::{self, RecvTimeoutError},
     thread,
     time::{Duration, Instant},
@@ -53,14 +55,25 @@ impl Questions {
                         Err(RecvTimeoutError::Timeout) => continue,
                         Err(RecvTimeoutError::Disconnected) => return,
                     };
-                    match job {
-                        Job::Ask(question) => {
-                            if done.send(observer.answer(&question, clock::now())).is_err() {
-                                return;
+                    // Whoever asked the same while the host was slow is answered at once.
+                    let mut answered = HashSet::new();
+                    let waiting: Vec<Job> =
+                        iter::once(job).chain(todo.try_iter().take(JOBS)).collect();
+                    for job in waiting {
+                        match job {
+                            Job::Ask(question) => {
+                                if answered.contains(&question) {
+                                    continue;
+                                }
+                                let events = observer.answer(&question, clock::now());
+                                if done.send(events).is_err() {
+                                    return;
+                                }
+                                answered.insert(question);
                             }
+                            Job::Follow(worker) => observer.follow(worker),
+                            Job::Forget(worker) => observer.forget(worker),
                         }
-                        Job::Follow(worker) => observer.follow(worker),
-                        Job::Forget(worker) => observer.forget(worker),
                     }
                 }
             })?;

@@ -67,11 +67,27 @@ struct Scene {
 }
 
 fn look(target: SocketAddr) -> Result<Scene> {
+    let mut sockets = list(sock_diag::LISTENING)?;
+    let is_taken = sockets
+        .iter()
+        .any(|socket| socket.local.port() == target.port() && takes(socket, target.ip()));
+    if !is_taken {
+        // The kernel looks through all its bound ports for these.
+        sockets.extend(list(sock_diag::BOUND)?);
+    }
+    Ok(Scene {
+        local: route::is_local(target.ip()).context("ask the routing table")?,
+        sockets,
+        somaxconn: netns::sysctl("core/somaxconn"),
+    })
+}
+
+fn list(states: u32) -> Result<Vec<TcpSocket>> {
     let mut sockets = Vec::new();
     for family in [libc::AF_INET, libc::AF_INET6] {
         let query = Query {
             family,
-            states: sock_diag::LISTENING | sock_diag::BOUND,
+            states,
             remote_port: 0,
             limit: SOCKETS,
         };
@@ -83,11 +99,7 @@ fn look(target: SocketAddr) -> Result<Scene> {
             return Err(error).context("list TCP listeners by sock_diag");
         }
     }
-    Ok(Scene {
-        local: route::is_local(target.ip()).context("ask the routing table")?,
-        sockets,
-        somaxconn: netns::sysctl("core/somaxconn"),
-    })
+    Ok(sockets)
 }
 
 /// The address that a `connect()` to `address` reaches: the wildcard stands for the loopback.

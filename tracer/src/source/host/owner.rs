@@ -1,8 +1,9 @@
 //! Which process holds a socket: the kernel does not say, so `/proc/*/fd` is searched.
 //!
-//! Bounded: one search looks for all the sockets of a question at once, for at most 50 ms, first among the processes
-//! of the network namespace in question. What it found is remembered and verified before it is used again; what it
-//! did not find is not searched again for ten seconds (a kernel's own listener has no holder at all).
+//! Bounded: one search looks for all the sockets of a question at once, for at most 50 ms of CPU and 500 ms by the clock
+//! (a host in an incident gives little CPU), first among the processes of the network namespace in question. What it
+//! found is remembered and verified before it is used again; what it did not find is not searched again for ten seconds
+//! (a kernel's own listener has no holder at all), or for one if it could not look everywhere.
 
 use std::{
     collections::HashMap,
@@ -14,10 +15,14 @@ use std::{
 use crate::{
     event::{Time, fact::Owner},
     process,
+    source::clock,
 };
 
-const SEARCH: Duration = Duration::from_millis(50);
+const SEARCH: Duration = Duration::from_millis(500);
+/// Nanoseconds, as the next two.
+const SEARCH_CPU: u64 = 50_000_000;
 const MISSED_FOR: u64 = 10_000_000_000;
+const UNSEARCHED_FOR: u64 = 1_000_000_000;
 const REMEMBERED: usize = 4096;
 
 /// Remembers who holds which socket.
@@ -29,7 +34,27 @@ pub(super) struct Owners {
 #[derive(Debug, Clone, Copy)]
 enum Entry {
     Held { pid: u32, fd: u32 },
-    Missed { at: Time },
+    Missed { until: Time },
+}
+
+/// How long a search may take.
+#[derive(Debug, Clone, Copy)]
+struct Budget {
+    until: Instant,
+    cpu: u64,
+}
+
+impl Budget {
+    fn new() -> Self {
+        Self {
+            until: Instant::now() + SEARCH,
+            cpu: clock::thread_cpu() + SEARCH_CPU,
+        }
+    }
+
+    fn is_spent(&self) -> bool {
+        clock::thread_cpu() > self.cpu || Instant::now() > self.until
+    }
 }
 
 impl Owners {
@@ -39,7 +64,7 @@ impl Owners {
         for &inode in inodes.iter().filter(|inode| **inode != 0) {
             match self.known.get(&inode) {
                 Some(Entry::Held { pid, fd }) if holds(*pid, *fd, inode) => {}
-                Some(Entry::Missed { at }) if now.since(*at) < MISSED_FOR => {}
+                Some(Entry::Missed { until }) if now < *until => {}
                 _ => wanted.push(inode),
             }
         }
@@ -62,34 +87,36 @@ impl Owners {
         if self.known.len() + wanted.len() > REMEMBERED {
             self.known.clear();
         }
+        let until = now.plus(UNSEARCHED_FOR);
         for inode in wanted {
-            self.known.insert(*inode, Entry::Missed { at: now });
+            self.known.insert(*inode, Entry::Missed { until });
         }
-        let deadline = Instant::now() + SEARCH;
+        let budget = Budget::new();
         let mut missing = wanted.len();
-        let mut outside = Vec::new();
-        for pid in process::pids().unwrap_or_default() {
-            if missing == 0 || Instant::now() > deadline {
-                return;
+        let (inside, outside): (Vec<u32>, Vec<u32>) = process::pids()
+            .unwrap_or_default()
+            .into_iter()
+            .partition(|pid| !budget.is_spent() && netns_of(*pid) == Some(netns));
+        for pid in inside.into_iter().chain(outside) {
+            if missing == 0 || budget.is_spent() {
+                break;
             }
-            if netns_of(pid) == Some(netns) {
-                missing -= self.take(pid, wanted, deadline);
-            } else {
-                outside.push(pid);
-            }
+            missing -= self.take(pid, wanted, budget);
         }
-        for pid in outside {
-            if missing == 0 || Instant::now() > deadline {
-                return;
+        if missing > 0 && !budget.is_spent() {
+            let nowhere = now.plus(MISSED_FOR);
+            for inode in wanted {
+                if let Some(Entry::Missed { until }) = self.known.get_mut(inode) {
+                    *until = nowhere;
+                }
             }
-            missing -= self.take(pid, wanted, deadline);
         }
     }
 
     /// Notes which of the wanted sockets a process holds that nobody was found to hold before; gives how many.
-    fn take(&mut self, pid: u32, wanted: &[u32], deadline: Instant) -> usize {
+    fn take(&mut self, pid: u32, wanted: &[u32], budget: Budget) -> usize {
         let mut taken = 0;
-        for (fd, inode) in sockets(pid, deadline) {
+        for (fd, inode) in sockets(pid, budget) {
             if let Some(entry @ Entry::Missed { .. }) = self.known.get_mut(&inode)
                 && wanted.contains(&inode)
             {
@@ -123,12 +150,12 @@ fn holds(pid: u32, fd: u32, inode: u32) -> bool {
         == Some(inode)
 }
 
-fn sockets(pid: u32, deadline: Instant) -> impl Iterator<Item = (u32, u32)> {
+fn sockets(pid: u32, budget: Budget) -> impl Iterator<Item = (u32, u32)> {
     fs::read_dir(format!("/proc/{pid}/fd"))
         .into_iter()
         .flatten()
         .flatten()
-        .take_while(move |_| Instant::now() <= deadline)
+        .take_while(move |_| !budget.is_spent())
         .filter_map(|entry| {
             let link = fs::read_link(entry.path()).ok()?;
             let inode = number_in_brackets(link.as_os_str().as_bytes(), b"socket:[")?;
@@ -151,7 +178,7 @@ mod tests {
     fn a_socket_is_found_again_only_while_it_is_held() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let own = std::process::id();
-        let (_, inode) = sockets(own, Instant::now() + SEARCH)
+        let (_, inode) = sockets(own, Budget::new())
             .find(|(fd, _)| i32::try_from(*fd) == Ok(listener.as_raw_fd()))
             .unwrap();
         let netns = netns_of(own).unwrap();

@@ -11,15 +11,12 @@ use anyhow::{Context as _, Result};
 
 use super::{
     owner::Owners,
-    sock_diag::{self, Query, TIME_WAIT, TcpSocket},
+    sock_diag::{self, TIME_WAIT, TcpSocket},
 };
 use crate::{
     event::{Time, fact::PeerSocketView},
     process::Netns,
 };
-
-/// More sockets than one local port of nginx's has.
-const SOCKETS: usize = 4096;
 
 /// Looks in the worker's network namespace. `local` is nginx's end.
 ///
@@ -53,30 +50,9 @@ pub(super) fn view(
 }
 
 fn find(local: SocketAddr, remote: SocketAddr) -> Result<Option<TcpSocket>> {
-    let mut found = None;
-    // A v6 listener may have taken a v4 connection.
-    for family in [libc::AF_INET, libc::AF_INET6] {
-        if family == libc::AF_INET && local.is_ipv6() {
-            continue;
-        }
-        let query = Query {
-            family,
-            states: sock_diag::CONNECTED,
-            remote_port: local.port(),
-            limit: SOCKETS,
-        };
-        sock_diag::tcp(query, |socket| {
-            let same = |one: SocketAddr, other: SocketAddr| {
-                one.port() == other.port() && one.ip().to_canonical() == other.ip().to_canonical()
-            };
-            if socket.state != TIME_WAIT && same(socket.local, remote) && same(socket.remote, local)
-            {
-                found = Some(socket);
-            }
-        })
-        .context("list TCP connections by sock_diag")?;
-    }
-    Ok(found)
+    let found =
+        sock_diag::connection(remote, local).context("find a TCP connection by sock_diag")?;
+    Ok(found.filter(|socket| !socket.listens() && socket.state != TIME_WAIT))
 }
 
 #[cfg(test)]
@@ -99,6 +75,19 @@ mod tests {
         assert!(after.found && after.accepted);
         assert_eq!(after.owner.map(|owner| owner.pid), Some(own));
         drop(accepted);
+    }
+
+    #[test]
+    fn a_v6_listener_may_have_taken_a_v4_connection() {
+        let listener = TcpListener::bind("[::]:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let _accepted = listener.accept().unwrap();
+        let (local, remote) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
+        let own = std::process::id();
+        let seen = view(own, local, remote, &mut Owners::default(), Time(1)).unwrap();
+        assert!(seen.found && seen.accepted);
+        assert_eq!(seen.owner.map(|owner| owner.pid), Some(own));
     }
 
     #[test]

@@ -67,14 +67,9 @@ impl TcpSocket {
 /// # Errors
 /// The kernel has no `tcp_diag`, or refused.
 pub(super) fn tcp(query: Query, mut each: impl FnMut(TcpSocket)) -> io::Result<Extent> {
-    let mut payload = [0; 56];
-    payload[0] = query.family as u8;
-    payload[1] = libc::IPPROTO_TCP as u8;
-    payload[2] = 1 << (INET_DIAG_SKMEMINFO - 1);
+    let mut payload = inet_request(query.family);
     payload[4..8].copy_from_slice(&query.states.to_ne_bytes());
     payload[10..12].copy_from_slice(&query.remote_port.to_be_bytes());
-    // INET_DIAG_NOCOOKIE
-    payload[48..56].fill(0xff);
     request(
         libc::NETLINK_SOCK_DIAG,
         SOCK_DIAG_BY_FAMILY,
@@ -87,6 +82,67 @@ pub(super) fn tcp(query: Query, mut each: impl FnMut(TcpSocket)) -> io::Result<E
             }
         },
     )
+}
+
+/// The socket with these two ends: a connection of any state; without one, the listener that would take it. One look into
+/// the kernel's tables (`inet_diag_find_one_icsk`), however many sockets there are.
+///
+/// # Errors
+/// The kernel has no `tcp_diag`, or refused.
+pub(super) fn connection(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<TcpSocket>> {
+    let family = match (local, remote) {
+        (SocketAddr::V4(_), SocketAddr::V4(_)) => libc::AF_INET,
+        _ => libc::AF_INET6,
+    };
+    let mut payload = inet_request(family);
+    payload[8..10].copy_from_slice(&local.port().to_be_bytes());
+    payload[10..12].copy_from_slice(&remote.port().to_be_bytes());
+    for (at, ip) in [(12, local.ip()), (28, remote.ip())] {
+        match ip {
+            IpAddr::V4(ip) if family == libc::AF_INET => {
+                payload[at..at + 4].copy_from_slice(&ip.octets());
+            }
+            IpAddr::V4(ip) => {
+                payload[at..at + 16].copy_from_slice(&ip.to_ipv6_mapped().octets());
+            }
+            IpAddr::V6(ip) => payload[at..at + 16].copy_from_slice(&ip.octets()),
+        }
+    }
+    let mut found = None;
+    let answered = request(
+        libc::NETLINK_SOCK_DIAG,
+        SOCK_DIAG_BY_FAMILY,
+        0,
+        &payload,
+        1,
+        |_, message| found = tcp_socket(message),
+    );
+    match answered {
+        Ok(_) => Ok(found),
+        // No such socket; or no such module, of which a list complains too.
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+            let query = Query {
+                family,
+                states: LISTENING,
+                remote_port: 0,
+                limit: 1,
+            };
+            tcp(query, |_| {}).map(|_| None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// `struct inet_diag_req_v2`: family, protocol, extensions, states; source and destination port; source and destination
+/// address, interface, cookie.
+fn inet_request(family: i32) -> [u8; 56] {
+    let mut payload = [0; 56];
+    payload[0] = family as u8;
+    payload[1] = libc::IPPROTO_TCP as u8;
+    payload[2] = 1 << (INET_DIAG_SKMEMINFO - 1);
+    // INET_DIAG_NOCOOKIE
+    payload[48..56].fill(0xff);
+    payload
 }
 
 /// `struct inet_diag_msg`: family, state, timer, retransmits; ports, addresses, interface, cookie; expiry, queues,

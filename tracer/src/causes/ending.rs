@@ -89,14 +89,14 @@ impl<'a> Scene<'a> {
         let seen = ending(c).map_or(c.closed, |ending| ending.reset_after.unwrap_or(ending.at));
         self.attempt?
             .peer_closed
-            .as_ref()
+            .as_deref()
             .filter(|closed| closed.reset.is_some() || closed.death.is_some())
             .filter(|closed| closed.at <= seen.plus(RST_TOLD))
     }
 
     /// Who closed the upstream's own end after nginx had given the connection up: it had accepted it.
     pub(super) fn accepted_by(&self) -> Option<&'a PeerClosed> {
-        let closed = self.attempt?.peer_closed.as_ref()?;
+        let closed = self.attempt?.peer_closed.as_deref()?;
         (closed.reset.is_none() && closed.death.is_none()).then_some(closed)
     }
 

@@ -37,7 +37,7 @@ fn accept_queue_full(scene: &Scene<'_>) -> Option<Finding> {
 
 fn on_unix(scene: &Scene<'_>) -> Option<Finding> {
     let (f, path) = scene.unix_failure().filter(|(f, _)| f.errno == EAGAIN)?;
-    let view = scene.facts().unix_path.as_ref();
+    let view = scene.facts().unix_path.as_deref();
     let mut finding = Finding::proven(format!(
         "the accept queue of unix:{path} was full: connect() gives EAGAIN for nothing else"
     ));

@@ -51,7 +51,7 @@ fn missing(scene: &Scene<'_>) -> Option<Finding> {
     let (f, path) = scene
         .unix_failure()
         .filter(|(f, _)| matches!(f.errno, ENOENT | ENOTDIR))?;
-    let finding = match scene.facts().unix_path.as_ref() {
+    let finding = match scene.facts().unix_path.as_deref() {
         Some(view) if view.kind == PathKind::Missing => {
             let finding = Finding::proven(format!("{path} does not exist"));
             match view.missing.as_deref().filter(|first| *first != path) {
@@ -108,7 +108,7 @@ fn stale(scene: &Scene<'_>) -> Option<Finding> {
         return None;
     }
     let abstract_name = path.starts_with('@');
-    let finding = match scene.facts().unix_path.as_ref() {
+    let finding = match scene.facts().unix_path.as_deref() {
         Some(view) if view.listener.is_some() => exists_now(
             Finding::inferred(
                 format!("nobody listened on {path} at that moment"),
@@ -147,7 +147,7 @@ fn stale(scene: &Scene<'_>) -> Option<Finding> {
 
 fn permission(scene: &Scene<'_>) -> Option<Finding> {
     let (_, path) = scene.unix_failure().filter(|(f, _)| f.errno == EACCES)?;
-    let view = scene.facts().unix_path.as_ref()?;
+    let view = scene.facts().unix_path.as_deref()?;
     let blocked = view.blocked.as_ref()?;
     let user = view
         .worker_user

@@ -99,7 +99,7 @@ impl Around {
                             && closed.at >= connection.start
                             && closed.at <= attempt.end.plus(NEAR)
                     })
-                    .cloned();
+                    .map(|closed| Box::new(closed.clone()));
             }
             (Upstream::Unix(_), _) => {
                 let holder = connection.holder.as_ref().map(|holder| holder.pid);

@@ -51,7 +51,7 @@ pub struct Case {
     pub absent_hooks: Vec<String>,
 }
 
-/// One try to reach an upstream.
+/// One try to reach an upstream. What most have not is boxed: there is one of these for each healthy connection, too.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
     /// Where to; `None` if nginx chose no peer.
@@ -65,7 +65,7 @@ pub struct Attempt {
     /// How it went.
     pub course: Course,
     /// How the upstream's own end went away, where that was on this host and no plain `close()`.
-    pub peer_closed: Option<PeerClosed>,
+    pub peer_closed: Option<Box<PeerClosed>>,
     /// Processes of the upstream that died around its end: of a unix socket the one that used it; where none was seen
     /// to, the listener's owner and its children.
     pub deaths: Vec<Death>,
@@ -95,7 +95,7 @@ pub struct Facts {
     /// The upstream's own end of the connection.
     pub peer_socket: Option<PeerSocketView>,
     /// The unix path.
-    pub unix_path: Option<UnixPathView>,
+    pub unix_path: Option<Box<UnixPathView>>,
     /// Ephemeral ports.
     pub ports: Option<PortsView>,
     /// Descriptors.

@@ -202,7 +202,7 @@ impl HostMemory {
             };
             match &fact.finding {
                 Ok(Finding::Listener(view)) => facts.listener = Some(view.clone()),
-                Ok(Finding::UnixPath(view)) => facts.unix_path = Some((**view).clone()),
+                Ok(Finding::UnixPath(view)) => facts.unix_path = Some(view.clone()),
                 Ok(Finding::PeerSocket(view)) => facts.peer_socket = Some(view.clone()),
                 Ok(Finding::Ports(view)) => facts.ports = Some(view.clone()),
                 Ok(Finding::Descriptors(view)) => facts.descriptors = Some(view.clone()),
@@ -238,7 +238,7 @@ impl HostMemory {
         question: &Question,
         end: Time,
         workers: &HashMap<u32, Worker>,
-    ) -> Option<UnixPathView> {
+    ) -> Option<Box<UnixPathView>> {
         let Question::UnixPath { worker, path } = question else {
             return None;
         };
@@ -253,7 +253,7 @@ impl HostMemory {
                             .get(worker)
                             .is_some_and(|worker| worker.master == master) =>
                 {
-                    Some((**view).clone())
+                    Some(view.clone())
                 }
                 _ => None,
             })

@@ -14,7 +14,7 @@ mod request;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque, hash_map::Entry};
 
 pub use case::{Attempt, Case, Course, Facts};
 
@@ -276,13 +276,12 @@ impl Correlator {
                 break;
             }
             self.settling.pop_front();
-            let Some(request) = self.requests.get(&(worker, id)) else {
+            let Entry::Occupied(entry) = self.requests.entry((worker, id)) else {
                 continue;
             };
-            if request.heard > at || !request.is_settled() {
-                continue;
-            }
-            if let Some(request) = self.requests.remove(&(worker, id)) {
+            let request = entry.get();
+            if request.heard <= at && request.is_settled() {
+                let request = entry.remove();
                 self.over(worker, request, now, out);
             }
         }

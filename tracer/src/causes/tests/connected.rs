@@ -108,7 +108,7 @@ pub(super) fn signal(number: u8, code: i32, sender: u32) -> Signal {
 
 pub(super) fn with_peer(mut case: Case, closed: PeerClosed) -> Case {
     if let Some(attempt) = case.attempts.last_mut() {
-        attempt.peer_closed = Some(closed);
+        attempt.peer_closed = Some(Box::new(closed));
     }
     case
 }

@@ -380,7 +380,7 @@ fn facts() -> BoxedStrategy<Facts> {
                 peer_socket,
                 listener,
                 queue_at_retransmit,
-                unix_path,
+                unix_path: unix_path.map(Box::new),
                 confinement,
                 icmp,
                 ..Facts::default()
@@ -400,7 +400,7 @@ fn an_attempt() -> BoxedStrategy<Attempt> {
     (course, facts(), any::<bool>(), around)
         .prop_map(|(course, facts, reused, (peer_closed, deaths))| Attempt {
             reused,
-            peer_closed,
+            peer_closed: peer_closed.map(Box::new),
             deaths,
             ..attempt(course, facts)
         })

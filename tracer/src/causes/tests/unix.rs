@@ -39,7 +39,7 @@ fn path_view(kind: PathKind) -> UnixPathView {
 
 fn at(view: UnixPathView) -> Facts {
     Facts {
-        unix_path: Some(view),
+        unix_path: Some(Box::new(view)),
         ..Facts::default()
     }
 }

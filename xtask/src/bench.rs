@@ -17,7 +17,7 @@ use crate::{build, command, privilege, setup, test, tree};
   cargo xtask bench                     all of them, about an hour
   cargo xtask bench --quick             shorter and coarser, about ten minutes
   cargo xtask bench fresh keepalive     only these
-  cargo xtask bench capture             bytes a connection on disk, speed and memory of tracer explain")]
+  cargo xtask bench capture             bytes a connection on disk, speed and memory of explain and report")]
 pub(crate) struct Arguments {
     /// Only these
     #[arg(value_enum)]
@@ -52,7 +52,7 @@ enum What {
     Flood,
     /// Ten minutes of `record` at saturation
     Soak,
-    /// Bytes a healthy connection takes in a capture; speed and memory of `tracer explain`
+    /// Bytes a healthy connection takes in a capture; speed and memory of `tracer explain` and `tracer report`
     Capture,
 }
 

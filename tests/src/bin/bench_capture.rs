@@ -1,8 +1,8 @@
-//! `cargo xtask bench capture`: what a capture costs on disk, and how fast it is explained.
+//! `cargo xtask bench capture`: what a capture costs on disk, how fast it is explained and reported.
 //!
 //! A real nginx serves healthy requests, a new upstream connection each; `tracer record` and tcpdump see the same
-//! traffic. The capture's connections are then multiplied (by the program that `MULTIPLY` names) and explained on one
-//! core. Prints each figure beside its target; ends with 1 where one is missed.
+//! traffic. The capture's connections are then multiplied (by the program that `MULTIPLY` names), explained and reported on
+//! one core. Prints each figure beside its target; ends with 1 where one is missed.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -12,10 +12,10 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use tests::folder::Folder;
-use tests::process;
 use tests::stage::{Load, Stage};
 use tests::tracer::{Tracer, record};
 use tests::wait::{PATIENCE, until};
+use tests::{process, programs};
 
 /// Requests of the real traffic.
 const REQUESTS: usize = 20_000;
@@ -25,8 +25,10 @@ const CONNECTIONS: u64 = 10_000_000;
 const BYTES: f64 = 40.0;
 /// Connection records a second on one core.
 const SPEED: f64 = 1e6;
-/// MiB that the explainer may need.
+/// MiB that explaining and reporting may need.
 const MEMORY: f64 = 64.0;
+/// Seconds that the report may take.
+const REPORTED: f64 = 30.0;
 
 fn main() -> ExitCode {
     match run() {
@@ -57,7 +59,7 @@ fn run() -> Result<bool> {
     let dumped = size(&headers)? / REQUESTS as f64;
     println!(
         "  {:40} {dumped:>12.1} bytes",
-        "the same in tcpdump -s 96 -w"
+        "the same in tcpdump -s 96 -w (headers)"
     );
 
     let large = folder.join("large.trc");
@@ -72,7 +74,7 @@ fn run() -> Result<bool> {
         "{CONNECTIONS} connections of the same, {:.0} MB",
         size(&large)? / 1e6
     );
-    let explained = explain(&large)?;
+    let explained = on_one_core(tests::tracer::explain(&[&large])?)?;
     // By CPU time: others may use this machine too.
     let speed = CONNECTIONS as f64 / explained.cpu_seconds;
     println!("  {:40} {:>12.1} s", "explaining took", explained.seconds);
@@ -83,13 +85,22 @@ fn run() -> Result<bool> {
         speed >= SPEED,
         ">= 1,000,000",
     );
+    met &= fits("explaining needed", &explained);
+    let mut report = Command::new(programs::tracer()?);
+    report
+        .arg("report")
+        .arg(&large)
+        .arg("-o")
+        .arg(folder.path());
+    let reported = on_one_core(report)?;
     met &= told(
-        "memory",
-        explained.mebibytes,
-        "MiB",
-        explained.mebibytes <= MEMORY,
-        "<= 64",
+        "the report took",
+        reported.seconds,
+        "s",
+        reported.seconds <= REPORTED,
+        "<= 30",
     );
+    met &= fits("the report needed", &reported);
     Ok(met)
 }
 
@@ -97,6 +108,11 @@ fn told(what: &str, value: f64, unit: &str, met: bool, target: &str) -> bool {
     let word = if met { "ok" } else { "MISSED" };
     println!("  {what:40} {value:>12.1} {unit}   target {target}  {word}");
     met
+}
+
+fn fits(what: &str, used: &Used) -> bool {
+    let met = used.mebibytes <= MEMORY;
+    told(what, used.mebibytes, "MiB", met, "<= 64")
 }
 
 /// Real traffic, recorded and dumped.
@@ -134,15 +150,15 @@ fn traffic(capture: &Path, headers: &Path) -> Result<()> {
     Ok(())
 }
 
-struct Explained {
+/// What a command took.
+struct Used {
     seconds: f64,
     cpu_seconds: f64,
     mebibytes: f64,
 }
 
-/// `tracer explain` on the first core, its verdicts thrown away.
-fn explain(capture: &Path) -> Result<Explained> {
-    let mut command = tests::tracer::explain(&[capture])?;
+/// Runs a command of tracer's on the first core, what it says thrown away.
+fn on_one_core(mut command: Command) -> Result<Used> {
     // SAFETY: between fork and exec only a system call is made.
     unsafe {
         command.pre_exec(|| {
@@ -159,7 +175,7 @@ fn explain(capture: &Path) -> Result<Explained> {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
-        .context("tracer explain")?;
+        .with_context(|| format!("{command:?}"))?;
     let pid = i32::try_from(child.id())?;
     let mut status = 0;
     // SAFETY: plain integers that the kernel fills in.
@@ -167,9 +183,9 @@ fn explain(capture: &Path) -> Result<Explained> {
     // SAFETY: both are valid for writes; the child is ours and not waited for elsewhere.
     let waited = unsafe { libc::wait4(pid, &raw mut status, 0, &raw mut usage) };
     if waited != pid || status != 0 {
-        bail!("tracer explain ended with {status}");
+        bail!("{command:?} ended with {status}");
     }
-    Ok(Explained {
+    Ok(Used {
         seconds: started.elapsed().as_secs_f64(),
         cpu_seconds: seconds(usage.ru_utime) + seconds(usage.ru_stime),
         mebibytes: usage.ru_maxrss as f64 / 1024.0,

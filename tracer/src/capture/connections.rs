@@ -55,7 +55,7 @@ enum Column {
 }
 
 /// One more than the last column's number.
-const COLUMNS: usize = Column::HolderName as usize + 1;
+pub(super) const COLUMNS: usize = Column::HolderName as usize + 1;
 const FLAG_OPEN: u64 = 1;
 const FLAG_RST_IN_SYN_SENT: u64 = 2;
 const FLAG_TLS_DATA: u64 = 4;

@@ -64,9 +64,9 @@ fn row(kind: u64, value: &impl Serialize, out: &mut Vec<u8>) -> serde_json::Resu
 
 /// Why a row gives no event.
 pub(super) enum Unread {
-    /// A kind of a later version.
+    /// A later version's: of a kind, or with a value, that this one does not know.
     Unknown,
-    /// It is not what its kind says.
+    /// It is no JSON.
     Damaged,
 }
 
@@ -98,5 +98,8 @@ pub(super) fn read(kind: u64, row: &[u8]) -> Result<Event, Unread> {
 }
 
 fn value<T: DeserializeOwned>(row: &[u8]) -> Result<T, Unread> {
-    serde_json::from_slice(row).map_err(|_| Unread::Damaged)
+    serde_json::from_slice(row).map_err(|error| match error.is_data() {
+        true => Unread::Unknown,
+        false => Unread::Damaged,
+    })
 }

@@ -1,12 +1,19 @@
-//! The names in the rows are the file's contract.
+//! The names in the rows are the file's contract, and the documentation is the program's.
 
 use super::{examples, file, read};
-use crate::capture::rows;
+use crate::capture::{
+    connections,
+    rows::{self, Unread},
+};
 
 const GOLDEN: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/tests/golden/capture-rows.jsonl"
 );
+const DOCUMENTED: &str = include_str!(concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../docs/capture-format.md"
+));
 /// A capture of format 1.0, as it was written then.
 const FIRST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/capture-1.0.trc");
 
@@ -31,6 +38,30 @@ fn the_rows_have_the_names_that_they_always_had() {
         golden,
         "members may be added (with a default): then BLESS=1; none may go or change its name"
     );
+}
+
+#[test]
+fn the_documentation_has_every_kind_and_column() {
+    let (_, pages) = DOCUMENTED.split_once("## Pages").unwrap();
+    let (kinds, columns) = pages.split_once("### Connections").unwrap();
+    for row in written().lines() {
+        let (kind, _) = row.split_once(' ').unwrap();
+        assert!(kinds.contains(&format!("| {kind} | ")), "kind {kind}");
+    }
+    for column in 1..connections::COLUMNS {
+        assert!(columns.contains(&format!("| {column} ")), "column {column}");
+    }
+}
+
+#[test]
+fn what_a_later_version_says_anew_is_unknown_and_not_damaged() {
+    let row = |row: &str| rows::read(rows::kind::PROCESS, row.as_bytes());
+    let known = r#"{"at":21,"pid":7,"kind":"Executed"}"#;
+    assert!(row(known).is_ok());
+    let new = known.replace("Executed", "Frozen");
+    assert!(matches!(row(&new), Err(Unread::Unknown)), "{new}");
+    let cut = &known[..20];
+    assert!(matches!(row(cut), Err(Unread::Damaged)), "{cut}");
 }
 
 #[test]

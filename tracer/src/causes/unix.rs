@@ -149,10 +149,11 @@ fn permission(scene: &Scene<'_>) -> Option<Finding> {
     let (_, path) = scene.unix_failure().filter(|(f, _)| f.errno == EACCES)?;
     let view = scene.facts().unix_path.as_deref()?;
     let blocked = view.blocked.as_ref()?;
-    let user = view
-        .worker_user
-        .clone()
-        .unwrap_or_else(|| format!("uid {}", view.worker_uid));
+    // With the word before it: a user may be called nobody.
+    let user = match &view.worker_user {
+        Some(name) => format!("user {name}"),
+        None => format!("uid {}", view.worker_uid),
+    };
     let is_file = blocked.path == path;
     let needs = if is_file { "write to" } else { "pass" };
     let finding = Finding::proven(format!("{user} may not {needs} {}", blocked.path))
@@ -170,11 +171,11 @@ fn permission(scene: &Scene<'_>) -> Option<Finding> {
     let target = wording::quoted(&blocked.path);
     let finding = match (is_file, view.worker_user.as_deref()) {
         (true, Some(user)) => finding.advise(format!(
-            "let {user} write to it: in the backend set the socket's group to one that {user} is in, mode 0660 \
+            "let user {user} write to it: in the backend set the socket's group to one that it is in, mode 0660 \
              (now: chgrp {user} {target}; chmod g+w {target})"
         )),
         (true, None) => finding.advise(format!("let the worker write to it: chgrp {} {target}; chmod g+w {target}", view.worker_gid)),
-        (false, _) => finding.advise(format!("let {user} pass the directory: chmod o+x {target}, or a group that {user} is in")),
+        (false, _) => finding.advise(format!("let {user} pass the directory: chmod o+x {target}, or a group that it is in")),
     };
     Some(finding.advise(see_path(path)))
 }

@@ -121,7 +121,7 @@ fn a_blocked_directory_is_named_with_its_mode() {
         ..path_view(PathKind::Socket)
     };
     let verdict = verdict(&unix(13, at(view)));
-    assert_eq!(verdict.summary, "www-data may not pass /run/app");
+    assert_eq!(verdict.summary, "user www-data may not pass /run/app");
     assert!(
         verdict
             .evidence
@@ -130,7 +130,7 @@ fn a_blocked_directory_is_named_with_its_mode() {
     );
     assert_eq!(
         verdict.advice[0],
-        "let www-data pass the directory: chmod o+x /run/app, or a group that www-data is in"
+        "let user www-data pass the directory: chmod o+x /run/app, or a group that it is in"
     );
     assert_eq!(verdict.upstream.as_deref(), Some("unix:/run/app/app.sock"));
 }

@@ -69,10 +69,14 @@ fn unknown(report: &Report<'_>) -> Vec<String> {
                 counted(source.lost, "kernel record")
             ));
         }
-        for hook in &source.absent {
+        if !source.absent.is_empty() {
+            let names = source.absent.iter();
+            let names: Vec<String> = names
+                .map(|hook| format!("<code>{}</code>", html::text(hook)))
+                .collect();
             items.push(format!(
-                "{host}: the hook <code>{}</code> did not stand.",
-                html::text(hook)
+                "{host}: these hooks did not stand: {}; <code>tracer doctor</code> there says what that costs.",
+                names.join(", ")
             ));
         }
         items.extend(

@@ -174,7 +174,7 @@ fn what_was_lost_or_out_of_sight_is_named() {
     }));
     for said in [
         "web1: 7 kernel records lost; failures may be missing here.",
-        "web1: the hook icmp_send did not stand.",
+        "web1: these hooks did not stand: icmp_send; tracer doctor there says what that costs.",
         "web1: incident.trc has no end.",
         "1 verdict is inferred: the only cause that fits what was seen.",
         "Out of sight for 1 verdict: the other host.",

@@ -9,13 +9,21 @@ use tests::tracer::Tracer;
 use tests::wait::{PATIENCE, until};
 use tests::{client, veth};
 
+/// Which of them makes no difference to what nginx itself lacks.
+const UPSTREAMS: [&str; 2] = ["127.0.0.1:9001", "unix:/nowhere/backend.sock"];
+
 #[test]
 fn no_ephemeral_port_is_left() -> Result<()> {
     let stage = Stage::new()?;
-    let _held = listeners::exhaust_ports(&stage.netns, "127.0.0.1:9001", 64)?;
-    let expected = Expected::new("ports-exhausted", "127.0.0.1:9001", "EADDRNOTAVAIL");
-    let fault = Fault::proxy(expected.says("40000"), "");
-    stage.check(vec![fault]).map(drop)
+    let upstreams = ["127.0.0.1:9001", "[::1]:9001"];
+    let mut held = Vec::new();
+    let mut faults = Vec::new();
+    for upstream in upstreams {
+        held.push(listeners::exhaust_ports(&stage.netns, upstream, 64)?);
+        let expected = Expected::new("ports-exhausted", upstream, "EADDRNOTAVAIL");
+        faults.push(Fault::proxy(expected.says("40000"), ""));
+    }
+    stage.check(faults).map(drop)
 }
 
 #[test]
@@ -65,9 +73,11 @@ fn no_descriptor_is_left() -> Result<()> {
     stage.config.main = format!("worker_rlimit_nofile {LIMIT};");
     // A healthy answer may need no second descriptor either.
     stage.healthy = "return 200 ok;".into();
-    let expected = Expected::new("fd-limit", "127.0.0.1:9001", "EMFILE").status(500);
-    let fault = Fault::proxy(expected.says(LIMIT.to_string()), "");
-    let site = stage.start(vec![fault])?;
+    let faults = UPSTREAMS.map(|upstream| {
+        let expected = Expected::new("fd-limit", upstream, "EMFILE").status(500);
+        Fault::proxy(expected.says(LIMIT.to_string()), "")
+    });
+    let site = stage.start(faults.into())?;
     let worker = *site.nginx.worker_pids().first().context("no worker")?;
     // Below the limit only: what nginx inherited may have any number.
     let used = || -> Result<usize> {
@@ -108,10 +118,13 @@ fn no_connection_slot_is_left() -> Result<()> {
     stage.config.server = "location /full { proxy_pass http://127.0.0.1:9001; }\n".into();
     // A healthy answer may need no second slot either.
     stage.healthy = "return 200 ok;".into();
-    let mut expected = Expected::new("worker-connections", "127.0.0.1:9001", "EMFILE").status(500);
-    expected.errno = None;
-    expected.logged = vec!["worker_connections are not enough while connecting".into()];
-    let site = stage.start(vec![Fault::proxy(expected, "")])?;
+    let faults = UPSTREAMS.map(|upstream| {
+        let mut expected = Expected::new("worker-connections", upstream, "EMFILE").status(500);
+        expected.errno = None;
+        expected.logged = vec!["worker_connections are not enough while connecting".into()];
+        Fault::proxy(expected, "")
+    });
+    let site = stage.start(faults.into())?;
     // Clients that nginx waits for and does not drop to make room, until one slot is left.
     let mut held = Vec::new();
     while site.netns.enter(|| client::get("/full"))? == 502 {

@@ -49,6 +49,10 @@ pub(super) fn listener(worker: u32, address: SocketAddr) -> Question {
 /// What a failure at once makes one ask.
 pub(super) fn about_failure(failure: &Failure) -> Vec<Question> {
     let worker = failure.worker;
+    // nginx lacks a descriptor, whatever it is for.
+    if [EMFILE, ENFILE].contains(&failure.errno) {
+        return vec![Question::Descriptors { worker }];
+    }
     match &failure.upstream {
         Some(Upstream::Unix(path)) => {
             let mut questions = vec![Question::UnixPath {
@@ -66,7 +70,6 @@ pub(super) fn about_failure(failure: &Failure) -> Vec<Question> {
                 worker,
                 remote: *address,
             }],
-            EMFILE | ENFILE => vec![Question::Descriptors { worker }],
             _ => Vec::new(),
         },
         None => Vec::new(),

@@ -303,7 +303,10 @@ fn raise_descriptors() -> Result<()> {
         let mut limit: libc::rlimit = std::mem::zeroed();
         let got = libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
         limit.rlim_cur = limit.rlim_max;
-        (limit, got == 0 && libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) == 0)
+        (
+            limit,
+            got == 0 && libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) == 0,
+        )
     };
     ensure!(done, "setrlimit: {}", std::io::Error::last_os_error());
     ensure!(

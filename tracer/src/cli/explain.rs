@@ -74,6 +74,7 @@ pub(super) fn run(args: Args) -> Result<()> {
             Told::Event(_) | Told::Cut => return Ok(()),
         };
         if !(since..=until).contains(&own.unix_nanos(verdict.time)) {
+            verdicts.pass_over();
             return Ok(());
         }
         // One run's verdicts come as they came live.

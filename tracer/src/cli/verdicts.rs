@@ -116,6 +116,7 @@ impl Verdicts {
                     .status
                     .is_some_and(|status| self.output.status.contains(&status)))
         {
+            self.pass_over();
             return Ok(());
         }
         self.summary.add(verdict);
@@ -136,6 +137,11 @@ impl Verdicts {
             }
         }
         .context("writing to stdout")
+    }
+
+    /// A verdict that is not to be shown.
+    pub(super) fn pass_over(&mut self) {
+        self.summary.pass_over();
     }
 
     /// Time passes: bursts that are over are told, and all that was said is on its way.

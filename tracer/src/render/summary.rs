@@ -40,6 +40,7 @@ pub struct Summary {
     rows: HashMap<Key, Row>,
     failed: u64,
     masked: u64,
+    not_chosen: u64,
     lost: u64,
     given_up: u64,
     notices: Vec<Notice>,
@@ -82,6 +83,11 @@ impl Summary {
         row.last = row.last.max(time);
     }
 
+    /// A verdict that the filters hide: the end tells that there was one.
+    pub fn pass_over(&mut self) {
+        self.not_chosen += 1;
+    }
+
     /// Requests whose clients left before an answer.
     pub fn given_up(&mut self, requests: u64) {
         self.given_up = requests;
@@ -121,6 +127,14 @@ impl Summary {
                     self.table(out, true, clock, style)?;
                 }
             }
+        }
+        if self.not_chosen > 0 {
+            let are = if self.not_chosen == 1 { "is" } else { "are" };
+            writeln!(
+                out,
+                "{} that failed {are} not shown: the options choose others",
+                requests(self.not_chosen)
+            )?;
         }
         if self.given_up > 0 {
             writeln!(

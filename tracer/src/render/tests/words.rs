@@ -103,6 +103,13 @@ fn the_summary_counts_by_cause_and_upstream() {
     );
     let empty = printed(|out| Summary::default().write(out, &CLOCK, &Style::default()));
     assert_eq!(empty, "no failed request\n");
+    let mut hidden = Summary::default();
+    hidden.pass_over();
+    let hidden = printed(|out| hidden.write(out, &CLOCK, &Style::default()));
+    assert_eq!(
+        hidden,
+        "no failed request\n1 request that failed is not shown: the options choose others\n"
+    );
 }
 
 #[test]

@@ -11,12 +11,11 @@ use crate::folder::Folder;
 use crate::programs;
 use crate::sent::Sent;
 use crate::site::Site;
-use crate::tracer::{self, Tracer};
+use crate::tracer::Tracer;
 
 /// Records what `send` does to a site into `file`, checks every verdict, and gives how many there were.
 pub fn record(site: Site, file: &Path, send: impl FnOnce(&Site) -> Result<Sent>) -> Result<usize> {
-    let mut tracer = Tracer::start(&mut tracer::record(site.nginx.master, file)?)?;
-    tracer.tracing()?;
+    let tracer = Tracer::follow_into(file, site.nginx.master)?;
     let sent = send(&site)?;
     site.check(&sent, tracer).map(|verdicts| verdicts.len())
 }

@@ -1,7 +1,7 @@
 //! The tracer under test, as a user runs it, its output line by line. Where a test does not care it is `tracer record`,
 //! which gives verdicts as `live` does; at its end the capture is explained, and has to give the same, byte for byte.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -21,8 +21,8 @@ pub struct Tracer {
     stdout: Lines,
     stderr: Lines,
     started: Instant,
-    /// The folder with the capture, where one is recorded.
-    capture: Option<Folder>,
+    /// The capture that has to explain to the same, and the folder that goes with it.
+    capture: Option<(PathBuf, Option<Folder>)>,
 }
 
 /// What a tracer left when it ended.
@@ -93,9 +93,29 @@ impl Tracer {
 
     /// Starts `tracer record` for this master and waits until all its hooks stand.
     pub fn follow(master: u32) -> Result<Self> {
+        Self::follow_with(master, &[])
+    }
+
+    /// The same with further arguments.
+    pub fn follow_with(master: u32, arguments: &[&str]) -> Result<Self> {
         let folder = Folder::new()?;
-        let mut tracer = Self::start(&mut record(master, &folder.join(CAPTURE))?)?;
-        tracer.capture = Some(folder);
+        let file = folder.join(CAPTURE);
+        Self::recording((file, Some(folder)), master, arguments)
+    }
+
+    /// The same, and the capture stays.
+    pub fn follow_into(file: &Path, master: u32) -> Result<Self> {
+        Self::recording((file.to_owned(), None), master, &[])
+    }
+
+    fn recording(
+        capture: (PathBuf, Option<Folder>),
+        master: u32,
+        arguments: &[&str],
+    ) -> Result<Self> {
+        let mut command = record(master, &capture.0)?;
+        let mut tracer = Self::start(command.args(arguments))?;
+        tracer.capture = Some(capture);
         tracer.tracing()?;
         Ok(tracer)
     }
@@ -156,10 +176,10 @@ impl Tracer {
         let status = process::ended(&mut self.child, PATIENCE)?;
         let lines = self.stdout.finish();
         let stderr = texts(&self.stderr.finish());
-        if let Some(folder) = self.capture.take()
+        if let Some((capture, _folder)) = self.capture.take()
             && status.success()
         {
-            same(&folder.join(CAPTURE), &lines, &stderr)?;
+            same(&capture, &lines, &stderr)?;
         }
         let verdicts = lines
             .iter()

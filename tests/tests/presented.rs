@@ -10,7 +10,7 @@ use tests::expected::Expected;
 use tests::folder::Folder;
 use tests::presented::{files, paths, record, run};
 use tests::stage::{Fault, Load, Stage};
-use tests::tracer::{self, Tracer};
+use tests::tracer::Tracer;
 use tests::{programs, readers};
 
 const CAPTURE: &str = "run.trc";
@@ -98,8 +98,7 @@ fn a_hostile_request_line_is_shown_harmlessly_everywhere() -> Result<()> {
     let site = stage.start(vec![fault])?;
     let folder = Folder::new()?;
     let file = folder.join(CAPTURE);
-    let mut tracer = Tracer::start(&mut tracer::record(site.nginx.master, &file)?)?;
-    tracer.tracing()?;
+    let tracer = Tracer::follow_into(&file, site.nginx.master)?;
     let mut answer = String::new();
     site.netns.enter(|| -> Result<()> {
         let mut stream = TcpStream::connect("127.0.0.1:80").context("nginx")?;

@@ -11,7 +11,7 @@ use tests::process;
 use tests::programs;
 use tests::service::Service;
 use tests::stage::{Fault, Load, Stage};
-use tests::tracer::{self, Tracer};
+use tests::tracer::Tracer;
 
 /// Causes whose proof needs hooks that some kernels lack.
 fn faults() -> Vec<Fault> {
@@ -154,12 +154,11 @@ fn told_without(without: &[&str]) -> Result<()> {
         })
         .collect();
     let site = stage.start(faults)?;
-    let mut live = tracer::live(site.nginx.master)?;
-    for word in without {
-        live.args(["--without", word]);
-    }
-    let mut tracer = Tracer::start(&mut live)?;
-    tracer.tracing()?;
+    let without: Vec<&str> = without
+        .iter()
+        .flat_map(|word| ["--without", word])
+        .collect();
+    let tracer = Tracer::follow_with(site.nginx.master, &without)?;
     let sent = site.send(LOAD)?;
     site.check(&sent, tracer).map(drop)
 }

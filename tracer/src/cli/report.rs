@@ -78,7 +78,9 @@ pub(super) fn run(args: &Args) -> Result<()> {
         .page()
         .with_context(|| format!("making {}", path.display()))?;
     written::folder(&args.output)?;
-    written::file(&path, page.as_bytes())
+    written::file(&path, page.as_bytes())?;
+    playing::tell_damages(&replay);
+    Ok(())
 }
 
 fn source(run: &Run, anonymized: bool) -> Source {

@@ -217,3 +217,36 @@ fn a_command_that_can_not_present_says_why_in_one_line() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn of_a_capture_that_was_cut_off_each_command_shows_what_is_whole_and_says_so() -> Result<()> {
+    let golden = programs::workspace().join("tracer/tests/golden/capture-1.0.trc");
+    let whole = fs::read(golden)?;
+    let folder = Folder::new()?;
+    fs::write(folder.join(CAPTURE), &whole[..whole.len() - 20])?;
+    let (out, capture) = paths(&folder, CAPTURE);
+    let trace = folder.join("trace.json").display().to_string();
+    for arguments in [
+        vec!["explain", &capture],
+        vec!["report", &capture, "-o", &out],
+        vec!["chart", &capture, "-o", &out],
+        vec!["export", &capture, "--parquet", &out],
+        vec!["export", &capture, "--perfetto", &trace],
+    ] {
+        let ended = Command::new(programs::tracer()?)
+            .args(&arguments)
+            .output()?;
+        let said = String::from_utf8(ended.stderr)?;
+        let told: Vec<&str> = said
+            .lines()
+            .filter(|line| line.starts_with("tracer: "))
+            .collect();
+        assert!(ended.status.success(), "{arguments:?}: {said}");
+        assert!(
+            told.len() == 1 && told[0].contains("run.trc has no end"),
+            "{arguments:?}: {said}"
+        );
+    }
+    assert!(files(&folder.join("out"))?.len() > 16);
+    Ok(())
+}

@@ -1,22 +1,31 @@
 //! Is an HTTP/1 response shorter than its `Content-Length`? Asked when its sender closes before nginx did: the one sign of
 //! a response cut short where nginx logs nothing.
 
+use core::hint::black_box;
+
 use aya_ebpf::{helpers::bpf_probe_read_user_buf, macros::map, maps::PerCpuArray};
 
 /// How much of the header is looked at; most are shorter. A power of two.
 const LOOKED_AT: usize = 1024;
-/// In lower case.
-const CONTENT_LENGTH: [u8; 15] = *b"content-length:";
+/// A line's first sixteen bytes, the line feed before it among them; letters small, as [`SMALL`] makes them.
+const CONTENT_LENGTH: [u64; 2] = [
+    u64::from_be_bytes(*b"\ncontent") | SMALL,
+    u64::from_be_bytes(*b"-length:") | SMALL,
+];
+/// Letters become small; `-` and `:` stay.
+const SMALL: u64 = 0x2020_2020_2020_2020;
+/// The line feed of the last line and the carriage return of the empty one.
+const EMPTY_LINE: u64 = 0x0a0d;
 /// Digits of the longest length, and spaces before it.
 const LONGEST: usize = 20;
 
 #[repr(C)]
 struct Header {
     bytes: [u8; LOOKED_AT],
-    /// Where the length stands, and where the header is over; 0 not found. In memory, not in registers: else the verifier
-    /// follows each place on its own.
-    length_at: u32,
-    end: u32,
+    /// Behind the name of the length, and behind the empty line: where they first stand, 0 not found. The second of each
+    /// is written where they do not.
+    length_at: [u32; 2],
+    end: [u32; 2],
 }
 
 /// Too large for the stack.
@@ -36,41 +45,35 @@ pub fn is_short(address: u64, received: u64) -> bool {
     if read.is_err() || header.bytes[..7] != *b"HTTP/1." {
         return false;
     }
-    header.length_at = 0;
-    header.end = 0;
-    for at in 12..LOOKED_AT - CONTENT_LENGTH.len() - 1 {
-        if header.bytes[at] != b'\n' {
-            continue;
-        }
-        if header.bytes[at + 1] == b'\r' {
-            header.end = at as u32 + 3;
-            break;
-        }
-        if is_content_length(&header.bytes, at + 1) {
-            header.length_at = (at + 1 + CONTENT_LENGTH.len()) as u32;
-        }
+    header.length_at = [0; 2];
+    header.end = [0; 2];
+    // Backwards, so that the first place is the last that is noted. Without a branch, as the verifier follows each branch
+    // of each round; the sixteen bytes from a place on are two numbers.
+    let mut from = [0u64; 2];
+    for at in (12..LOOKED_AT).rev() {
+        from[1] = from[1] >> 8 | from[0] << 56;
+        from[0] = from[0] >> 8 | u64::from(header.bytes[at]) << 56;
+        let name = [from[0] | SMALL, from[1] | SMALL];
+        let unlike = (name[0] ^ CONTENT_LENGTH[0]) | (name[1] ^ CONTENT_LENGTH[1]);
+        header.length_at[is_not(unlike)] = at as u32 + 16;
+        header.end[is_not(from[0] >> 48 ^ EMPTY_LINE)] = at as u32 + 3;
     }
-    // SAFETY: members of a live value; volatile for the reason given there.
+    // SAFETY: members of a live value; volatile, or the verifier would follow what the compiler keeps in registers.
     let (length_at, end) = unsafe {
         (
-            core::ptr::read_volatile(&raw const header.length_at),
-            core::ptr::read_volatile(&raw const header.end),
+            core::ptr::read_volatile(&raw const header.length_at[0]),
+            core::ptr::read_volatile(&raw const header.end[0]),
         )
     };
     length_at != 0
-        && end != 0
+        && length_at < end
         && received < u64::from(end) + number(&header.bytes, length_at as usize)
 }
 
+/// 0 for 0, 1 for anything else, by arithmetic: the compiler makes a branch of a comparison.
 #[inline(always)]
-fn is_content_length(bytes: &[u8; LOOKED_AT], at: usize) -> bool {
-    for (index, byte) in CONTENT_LENGTH.iter().enumerate() {
-        // Letters become small; `-` and `:` stay.
-        if bytes[at + index] | 0x20 != *byte {
-            return false;
-        }
-    }
-    true
+fn is_not(difference: u64) -> usize {
+    (black_box(difference | difference.wrapping_neg()) >> 63) as usize
 }
 
 #[inline(always)]

@@ -215,6 +215,13 @@ fn reused(pid: u32, worker: &Worker, peer: u64, sk: u64) {
     connection.flags |= retry_flag(worker);
 }
 
+/// Does nginx close the socket before `ngx_event_connect_peer` returned? `connect()` had moved it to `SYN_SENT` and found no
+/// port.
+#[inline(always)]
+pub fn fails_at_once(sk: u64) -> bool {
+    task::worker().is_some_and(|(_, worker)| worker.peer != 0 && worker.socket == sk)
+}
+
 /// [`FLAG_RETRY`] if an attempt of this request came before.
 #[inline(always)]
 pub fn retry_flag(worker: &Worker) -> u16 {

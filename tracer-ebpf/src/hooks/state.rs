@@ -53,11 +53,16 @@ pub fn set_state(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "tcp_destroy_sock")]
 pub fn destroy(ctx: BtfTracePointContext) -> i32 {
     let sk: u64 = ctx.arg(0);
-    if let Some(connection) = CONNECTIONS.get_ptr_mut(&sk) {
+    let Some(connection) = CONNECTIONS.get_ptr_mut(&sk) else {
+        reply::gone(sk);
+        return 0;
+    };
+    if attempt::fails_at_once(sk) {
+        // Its failure is told as such when the call returns.
+        let _ = CONNECTIONS.remove(&sk);
+    } else {
         // SAFETY: as above.
         finish(sk, unsafe { &mut *connection });
-    } else {
-        reply::gone(sk);
     }
     0
 }

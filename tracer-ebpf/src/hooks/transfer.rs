@@ -2,8 +2,9 @@
 //! from and wrote to an upstream, TCP and unix alike. Without them the first byte's time, the upstream's own status,
 //! and the order of a close and a write are not known, nor how unix connections end.
 //!
-//! Before 6.5: `int sock_recvmsg(struct socket *sock, struct msghdr *msg, int flags)` and `int sock_sendmsg(struct socket
-//! *sock, struct msghdr *msg)`, when they return.
+//! Before 6.5: `int inet_recvmsg(struct socket *sock, struct msghdr *msg, size_t size, int flags)` and `int
+//! inet_sendmsg(struct socket *sock, struct msghdr *msg, size_t size)`, and their siblings of IPv6 and unix sockets, when
+//! they return. They are called by pointer: what is above them is inlined, and a hook there stands and sees nothing.
 
 use aya_ebpf::{
     macros::{btf_tracepoint, fexit},
@@ -30,9 +31,9 @@ const MSG_PEEK: i32 = 2;
 const EINTR: i32 = -4;
 const EAGAIN: i32 = -11;
 
-/// The parameters of `sock_recvmsg` and `sock_sendmsg`: what they returned stands after them.
-const RECVMSG_PARAMETERS: usize = 3;
-const SENDMSG_PARAMETERS: usize = 2;
+/// The parameters of `inet_recvmsg` and `inet_sendmsg`: what they returned stands after them.
+const RECVMSG_PARAMETERS: usize = 4;
+const SENDMSG_PARAMETERS: usize = 3;
 
 /// A socket was read.
 #[btf_tracepoint(function = "sock_recv_length")]
@@ -40,11 +41,28 @@ pub fn received(ctx: BtfTracePointContext) -> i32 {
     was_read(ctx.arg(0), ctx.arg(1), ctx.arg(2))
 }
 
-/// The same.
+/// The same, of an IPv4 socket.
 #[fexit]
 pub fn received_exit(ctx: FExitContext) -> i32 {
+    read_ends(&ctx)
+}
+
+/// The same, of an IPv6 socket.
+#[fexit]
+pub fn received_exit6(ctx: FExitContext) -> i32 {
+    read_ends(&ctx)
+}
+
+/// The same, of a unix socket.
+#[fexit]
+pub fn received_exit_unix(ctx: FExitContext) -> i32 {
+    read_ends(&ctx)
+}
+
+#[inline(always)]
+fn read_ends(ctx: &FExitContext) -> i32 {
     match read::kernel(ctx.arg(0), &OFFSETS.socket_sk) {
-        Some(sk) => was_read(sk, ctx.arg(RECVMSG_PARAMETERS), ctx.arg(2)),
+        Some(sk) => was_read(sk, ctx.arg(RECVMSG_PARAMETERS), ctx.arg(3)),
         None => 0,
     }
 }
@@ -101,9 +119,26 @@ pub fn sent(ctx: BtfTracePointContext) -> i32 {
     was_written(ctx.arg(0), ctx.arg(1))
 }
 
-/// The same.
+/// The same, of an IPv4 socket.
 #[fexit]
 pub fn sent_exit(ctx: FExitContext) -> i32 {
+    write_ends(&ctx)
+}
+
+/// The same, of an IPv6 socket.
+#[fexit]
+pub fn sent_exit6(ctx: FExitContext) -> i32 {
+    write_ends(&ctx)
+}
+
+/// The same, of a unix socket.
+#[fexit]
+pub fn sent_exit_unix(ctx: FExitContext) -> i32 {
+    write_ends(&ctx)
+}
+
+#[inline(always)]
+fn write_ends(ctx: &FExitContext) -> i32 {
     match read::kernel(ctx.arg(0), &OFFSETS.socket_sk) {
         Some(sk) => was_written(sk, ctx.arg(SENDMSG_PARAMETERS)),
         None => 0,

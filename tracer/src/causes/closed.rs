@@ -127,6 +127,14 @@ fn reset(scene: &Scene<'_>) -> Option<Finding> {
                 ))
             }
         }
+        Some((closed, PeerClosed::NO_REASON)) => Finding::proven(format!(
+            "{} (pid {}) at {to} reset the connection{since}, {what}",
+            closed.name, closed.pid
+        ))
+        .advise(format!(
+            "this kernel does not say why (6.10 does): {} closed with the request unread, or with SO_LINGER 0: its log",
+            closed.name
+        )),
         Some((closed, reason)) => Finding::proven(format!(
             "this host's kernel reset the connection at {to}'s end{since}, {what}: {reason}"
         ))
@@ -200,25 +208,6 @@ fn is_alive(scene: &Scene<'_>, c: &Connection, ending: &Ending, finding: Finding
     let owners: Vec<_> = listeners
         .filter_map(|listener| listener.owner.as_ref())
         .collect();
-    // Whoever looks at a process's descriptors (ss -p, tracer itself) may be the last to let go of one.
-    let is_family = |closed: &PeerClosed| {
-        owners.iter().any(|owner| {
-            [closed.pid, closed.parent].contains(&owner.pid) || closed.name == owner.name
-        })
-    };
-    if let Some(closed) = scene.accepted_by()
-        && !owners.is_empty()
-        && !is_family(closed)
-    {
-        return finding.unless(
-            false,
-            format!(
-                "whether its process still lived: {} (pid {}) was the last to let go of the connection, and may only \
-                 have looked at it",
-                closed.name, closed.pid
-            ),
-        );
-    }
     match owners.iter().find(|owner| owner.since <= ending.at) {
         Some(owner) => finding.fact(
             "peer",

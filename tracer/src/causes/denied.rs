@@ -151,7 +151,14 @@ fn lsm_denied(scene: &Scene<'_>) -> Option<Finding> {
 /// The kernel's call of all modules returned that errno.
 fn by_the_hook(scene: &Scene<'_>, errno: u32, remote: SocketAddr) -> Finding {
     let (name, view) = (errno::name(errno), scene.facts().confinement.as_ref());
-    let suspects = view.map_or_else(Vec::new, |view| suspects(view, errno));
+    let mut suspects = view.map_or_else(Vec::new, |view| suspects(view, errno));
+    // A privileged program confines itself without `no_new_privs`; nothing in /proc tells of it.
+    let silent = |view: &ConfinementView| {
+        !view.no_new_privs && view.modules.iter().any(|module| module == "landlock")
+    };
+    if errno == EACCES && view.is_some_and(silent) {
+        suspects.push("Landlock".to_owned());
+    }
     let finding = Finding::proven(format!(
         "{} forbids nginx to connect to {remote} ({name})",
         who(&suspects)
@@ -163,11 +170,12 @@ fn by_the_hook(scene: &Scene<'_>, errno: u32, remote: SocketAddr) -> Finding {
     advised(finding, &suspects)
 }
 
-/// The module, where there is but one.
+/// The module, or those between which nothing decides.
 fn who(suspects: &[String]) -> String {
     match suspects {
+        [] => "a security module".to_owned(),
         [only] => only.clone(),
-        _ => "a security module".to_owned(),
+        [others @ .., last] => format!("{} or {last}", others.join(", ")),
     }
 }
 

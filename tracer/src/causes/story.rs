@@ -2,7 +2,7 @@
 
 use super::{dying, ending::is_reused, errno, icmp, scene::Scene, wording};
 use crate::{
-    event::{Connection, Drop, Failure, Time, Upstream},
+    event::{Connection, Drop, Failure, PeerClosed, Time, Upstream},
     verdict::Evidence,
 };
 
@@ -236,10 +236,13 @@ fn of_upstream_end(scene: &Scene<'_>) -> Vec<Evidence> {
     if let Some((closed, reason)) =
         closed.and_then(|closed| Some((closed, closed.reset.as_deref()?)))
     {
-        let text = format!(
-            "{} (pid {}) closes its end, which sends a RST: {reason}",
+        let mut text = format!(
+            "{} (pid {}) closes its end, which sends a RST",
             closed.name, closed.pid
         );
+        if reason != PeerClosed::NO_REASON {
+            text = format!("{text}: {reason}");
+        }
         story.push(at(closed.at, "peer-reset", text));
     }
     let of_tcp = closed.and_then(|closed| closed.death.as_ref());

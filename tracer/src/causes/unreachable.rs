@@ -43,16 +43,22 @@ fn neigh_drop(c: &Connection) -> bool {
     c.drops.iter().any(|drop| drop.reason.starts_with("NEIGH_"))
 }
 
-/// This host's own report that the neighbour is silent: it comes after ARP's tries, never at once as a rule's does.
+/// ARP and neighbour discovery try three times, a second apart.
+const TRIES: u64 = 1_000_000_000;
+
+/// This host's own report that the neighbour is silent: it comes after ARP's tries, never at once as a rule's does. (That
+/// the SYN was sent again is no sign: it is not while the first waits for the neighbour's address.)
 fn own_report(scene: &Scene<'_>, c: &Connection) -> bool {
-    let own = c.icmp_sent.is_some()
-        || scene.icmp_sender().is_some_and(|sender| {
-            c.local
-                .is_some_and(|local| local.ip().to_canonical() == sender)
-        });
-    own && netfilter_drop(c).is_none()
+    (c.icmp_sent.is_some() || from_here(scene, c))
+        && netfilter_drop(c).is_none()
         && scene.icmp().is_some_and(icmp::Error::is_a_silent_neighbour)
-        && c.syn_retransmits > 0
+        && (c.syn_retransmits > 0 || c.closed.since(c.start) >= TRIES)
+}
+
+/// The ICMP error came from the very address that the SYN left from.
+fn from_here(scene: &Scene<'_>, c: &Connection) -> bool {
+    let local = c.local.map(|local| local.ip().to_canonical());
+    local.is_some() && scene.icmp_sender() == local
 }
 
 fn neighbor_failed(scene: &Scene<'_>) -> Option<Finding> {
@@ -97,6 +103,9 @@ fn icmp_unreachable(scene: &Scene<'_>) -> Option<Finding> {
     };
     let sender = scene.icmp_sender()?;
     let from_peer = sender == remote.ip().to_canonical();
+    if !from_peer && from_here(scene, c) {
+        return None;
+    }
     // A rule's refusal from the peer itself is a firewall's; an error that TCP shrugs off explains nothing.
     if (from_peer && error.is_a_refusal_by_rule())
         || error.errno().is_none()

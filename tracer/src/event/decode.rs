@@ -427,11 +427,10 @@ fn peer_closed(header: &Head, mut buf: &[u8], reasons: &Reasons) -> PeerClosed {
         remote,
         pid: header.pid,
         name: end.0.name.clone(),
-        parent: end.0.parent,
         reset: reset.then(|| {
             reasons
                 .reset(rst_reason)
-                .unwrap_or_else(|| "RST".to_owned())
+                .unwrap_or_else(|| PeerClosed::NO_REASON.to_owned())
         }),
         death: end.1.then_some(end.0),
     }

@@ -73,11 +73,13 @@ fn tell(out: &mut impl Write, probes: &Probes, sight: &Sight) -> Result<()> {
     let (word, way) = match probes.way(sight) {
         Some(0) => ("attached", sight.ways[0]),
         Some(way) => ("fallback", sight.ways[way]),
-        None if probes.absent().contains(&sight.name) => ("ABSENT", sight.ways[0]),
-        None => ("waiting", sight.ways[0]),
+        None if !probes.absent().contains(&sight.name) => ("waiting", sight.ways[0]),
+        None if sight.instead.is_some() => ("inferred", sight.ways[0]),
+        None => ("LOST", sight.ways[0]),
     };
-    let text = match word {
-        "waiting" => "for an nginx",
+    let text = match (word, sight.instead) {
+        ("waiting", _) => "for an nginx",
+        ("inferred", Some(instead)) => instead,
         _ => sight.gives,
     };
     writeln!(
@@ -97,8 +99,8 @@ fn tell(out: &mut impl Write, probes: &Probes, sight: &Sight) -> Result<()> {
             writeln!(out, "              not by {}: {why}", place(way))?;
         }
     }
-    if word == "ABSENT" {
-        writeln!(out, "            lost: {}", sight.without)?;
+    if matches!(word, "inferred" | "LOST") {
+        writeln!(out, "              so {}", sight.without)?;
     }
     Ok(())
 }

@@ -186,16 +186,16 @@ impl Session {
     /// One line on stderr: all hooks stand.
     fn greet(&mut self) {
         let masters = self.live.following().masters();
-        let (seen, by_fallback) = self.live.probes().seen();
-        let mut hooks = format!("{seen} hooks");
-        if by_fallback > 0 {
-            hooks = format!("{hooks}, {by_fallback} by fallback");
+        let tally = self.live.probes().tally();
+        let mut hooks = format!("{} hooks", tally.stand);
+        if tally.by_fallback > 0 {
+            hooks = format!("{hooks}, {} by fallback", tally.by_fallback);
         }
-        match self.live.probes().absent().len() {
-            0 => {}
-            absent => {
-                hooks = format!("{hooks}, {absent} absent (`tracer doctor` says what that costs)");
-            }
+        if tally.lost > 0 {
+            hooks = format!("{hooks}, {} lost", tally.lost);
+        }
+        if tally.by_fallback + tally.lost > 0 {
+            hooks = format!("{hooks} (`tracer doctor` says what that costs)");
         }
         if masters.is_empty() {
             eprintln!("tracing: no nginx is running yet, waiting for one; {hooks}");

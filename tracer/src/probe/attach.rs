@@ -25,6 +25,17 @@ pub enum Attached {
     Spare,
 }
 
+/// How the sights of the table came out, in numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tally {
+    /// Seen, or inferred from what is seen.
+    pub stand: usize,
+    /// Of those, not by the best way.
+    pub by_fallback: usize,
+    /// Neither.
+    pub lost: usize,
+}
+
 /// What the running kernel has, in both readers' terms.
 pub(super) struct Kernel<'a> {
     pub(super) own: &'a Btf,
@@ -195,14 +206,16 @@ impl Probes {
             .any(|sight| sight.name == name && self.way(sight).is_some())
     }
 
-    /// The names of the sights that are lost.
+    /// The names of the sights that no hook gives.
     #[must_use]
     pub fn absent(&self) -> Vec<&'static str> {
+        self.unseen().map(|sight| sight.name).collect()
+    }
+
+    fn unseen(&self) -> impl Iterator<Item = &'static Sight> {
         SIGHTS
             .iter()
             .filter(|sight| self.way(sight).is_none() && self.was_tried(sight))
-            .map(|sight| sight.name)
-            .collect()
     }
 
     /// Nginx's own are not, before there is one.
@@ -211,11 +224,17 @@ impl Probes {
         hooks.any(|hook| self.outcome(hook.program).is_some())
     }
 
-    /// How many sights are seen, and how many of them not by their best way.
+    /// How the sights came out.
     #[must_use]
-    pub fn seen(&self) -> (usize, usize) {
+    pub fn tally(&self) -> Tally {
         let ways: Vec<usize> = SIGHTS.iter().filter_map(|sight| self.way(sight)).collect();
-        (ways.len(), ways.iter().filter(|way| **way > 0).count())
+        let (indirect, lost): (Vec<&Sight>, _) =
+            self.unseen().partition(|sight| sight.instead.is_some());
+        Tally {
+            stand: ways.len() + indirect.len(),
+            by_fallback: ways.iter().filter(|way| **way > 0).count() + indirect.len(),
+            lost: lost.len(),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ mod load;
 mod table;
 
 pub use self::{
-    attach::Attached,
+    attach::{Attached, Tally},
     load::{LoadError, Probes},
     table::{Hook, Place, SIGHTS, Sight, Way, hooks, is_known, nginx_functions},
 };

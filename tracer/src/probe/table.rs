@@ -93,6 +93,8 @@ pub struct Sight {
     pub without: &'static str,
     /// The ways to see it, best first.
     pub ways: &'static [Way],
+    /// What tells nearly as much where no way is left: the same causes, `inferred` at most.
+    pub instead: Option<&'static str>,
     /// tracer can not do its work without it.
     pub required: bool,
 }
@@ -160,6 +162,7 @@ const fn sight(
         gives,
         without,
         ways,
+        instead: None,
         required: false,
     }
 }
@@ -167,6 +170,13 @@ const fn sight(
 const fn required(sight: Sight) -> Sight {
     Sight {
         required: true,
+        ..sight
+    }
+}
+
+const fn or(sight: Sight, instead: &'static str) -> Sight {
+    Sight {
+        instead: Some(instead),
         ..sight
     }
 }
@@ -191,21 +201,24 @@ pub const SIGHTS: &[Sight] = &[
         "refusals are known by errno alone",
         &[&[tracepoint("receive_reset", "tcp_receive_reset", 1)]],
     ),
-    sight(
-        "send_reset",
-        "RSTs that this host sends for want of a socket",
-        "no-listener and firewall-reject are inferred from the listeners alone",
-        &[
-            &[tracepoint("send_reset_reason", "tcp_send_reset", 3)],
+    or(
+        sight(
+            "send_reset",
+            "RSTs that this host sends for want of a socket",
+            "no-listener and firewall-reject are inferred from the listeners alone",
             &[
-                fentry("reset_answer", "tcp_v4_send_reset"),
-                fentry("reset_answer6", "tcp_v6_send_reset"),
+                &[tracepoint("send_reset_reason", "tcp_send_reset", 3)],
+                &[
+                    fentry("reset_answer", "tcp_v4_send_reset"),
+                    fentry("reset_answer6", "tcp_v6_send_reset"),
+                ],
+                &[
+                    kprobe("reset_answer_probe", "tcp_v4_send_reset"),
+                    kprobe("reset_answer6_probe", "tcp_v6_send_reset"),
+                ],
             ],
-            &[
-                kprobe("reset_answer_probe", "tcp_v4_send_reset"),
-                kprobe("reset_answer6_probe", "tcp_v6_send_reset"),
-            ],
-        ],
+        ),
+        "the listeners are asked, and the SYN's own drop",
     ),
     sight(
         "own_reset",
@@ -226,15 +239,18 @@ pub const SIGHTS: &[Sight] = &[
             &[kprobe("error_report_probe", "sock_def_error_report")],
         ],
     ),
-    sight(
-        "icmp_send",
-        "ICMP errors that this host makes",
-        "a REJECT by ICMP is inferred from the drop and the error",
-        &[
-            &[tracepoint("icmp_send", "icmp_send", 3)],
-            &[fentry("icmp_send_entry", "__icmp_send")],
-            &[kprobe("icmp_send_probe", "__icmp_send")],
-        ],
+    or(
+        sight(
+            "icmp_send",
+            "ICMP errors that this host makes",
+            "a REJECT by ICMP is inferred from the drop and the error",
+            &[
+                &[tracepoint("icmp_send", "icmp_send", 3)],
+                &[fentry("icmp_send_entry", "__icmp_send")],
+                &[kprobe("icmp_send_probe", "__icmp_send")],
+            ],
+        ),
+        "the drop and the error tell of a REJECT",
     ),
     sight(
         "drop_packet",
@@ -245,37 +261,46 @@ pub const SIGHTS: &[Sight] = &[
             &[below("drop_packet_site", "kfree_skb", 2, 3)],
         ],
     ),
-    sight(
-        "overflow",
-        "SYNs and ACKs that a full accept queue refuses",
-        "a full accept queue is inferred from the listener's queue",
-        &[
+    or(
+        sight(
+            "overflow",
+            "SYNs and ACKs that a full accept queue refuses",
+            "a full accept queue is inferred from the listener's queue",
             &[
-                fentry("overflow_syn", "tcp_conn_request"),
-                fentry("overflow_ack", "tcp_v4_syn_recv_sock"),
-                fentry("overflow_ack6", "tcp_v6_syn_recv_sock"),
+                &[
+                    fentry("overflow_syn", "tcp_conn_request"),
+                    fentry("overflow_ack", "tcp_v4_syn_recv_sock"),
+                    fentry("overflow_ack6", "tcp_v6_syn_recv_sock"),
+                ],
+                &[
+                    kprobe("overflow_syn_probe", "tcp_conn_request"),
+                    kprobe("overflow_ack_probe", "tcp_v4_syn_recv_sock"),
+                    kprobe("overflow_ack6_probe", "tcp_v6_syn_recv_sock"),
+                ],
             ],
+        ),
+        "the listener is asked for its queue",
+    ),
+    or(
+        sight(
+            "security",
+            "what the security modules say to connect()",
+            "lsm-denied is inferred from the absence of route lookups",
             &[
-                kprobe("overflow_syn_probe", "tcp_conn_request"),
-                kprobe("overflow_ack_probe", "tcp_v4_syn_recv_sock"),
-                kprobe("overflow_ack6_probe", "tcp_v6_syn_recv_sock"),
+                &[fexit("security", "security_socket_connect", 3)],
+                &[kretprobe("security_probe", "security_socket_connect")],
             ],
-        ],
+        ),
+        "no route lookup before the denial, and what confines the worker",
     ),
-    sight(
-        "security",
-        "what the security modules say to connect()",
-        "lsm-denied is inferred from the absence of route lookups",
-        &[
-            &[fexit("security", "security_socket_connect", 3)],
-            &[kretprobe("security_probe", "security_socket_connect")],
-        ],
-    ),
-    sight(
-        "retransmit",
-        "SYNs sent again",
-        "a listener's full queue is asked for only after the failure",
-        &[&[tracepoint("retransmit", "tcp_retransmit_skb", 2)]],
+    or(
+        sight(
+            "retransmit",
+            "SYNs sent again",
+            "a listener's full queue is asked for only after the failure",
+            &[&[tracepoint("retransmit", "tcp_retransmit_skb", 2)]],
+        ),
+        "the listener is asked after the failure",
     ),
     sight(
         "route_lookup",
@@ -295,7 +320,11 @@ pub const SIGHTS: &[Sight] = &[
         "masked failures have no status",
         &[
             &[tracepoint("received", "sock_recv_length", 2)],
-            &[fexit("received_exit", "sock_recvmsg", 3)],
+            &[
+                fexit("received_exit", "inet_recvmsg", 4),
+                fexit("received_exit6", "inet6_recvmsg", 4),
+                fexit("received_exit_unix", "unix_stream_recvmsg", 4),
+            ],
         ],
     ),
     sight(
@@ -304,7 +333,11 @@ pub const SIGHTS: &[Sight] = &[
         "a keep-alive race is not proved, TLS to upstreams not seen, nor what clients get behind error_page or a cache",
         &[
             &[tracepoint("sent", "sock_send_length", 2)],
-            &[fexit("sent_exit", "sock_sendmsg", 2)],
+            &[
+                fexit("sent_exit", "inet_sendmsg", 3),
+                fexit("sent_exit6", "inet6_sendmsg", 3),
+                fexit("sent_exit_unix", "unix_stream_sendmsg", 3),
+            ],
         ],
     ),
     sight(

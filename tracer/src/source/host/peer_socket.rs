@@ -34,7 +34,13 @@ pub(super) fn view(
     let Some(socket) = netns.within(|| find(local, remote))? else {
         return Ok(PeerSocketView::default());
     };
-    let owner = owners.of_connection(socket.inode, netns.id(), now);
+    let owner = (socket.inode != 0)
+        .then(|| {
+            owners
+                .find(&[socket.inode], netns.id(), now)
+                .remove(&socket.inode)
+        })
+        .flatten();
     Ok(PeerSocketView {
         found: true,
         accepted: socket.inode != 0,

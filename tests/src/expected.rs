@@ -182,6 +182,11 @@ impl Expected {
         self
     }
 
+    /// Proven where this kernel shows the cause, else perhaps the only cause that fits.
+    pub fn proven_if(self, is_shown: bool) -> Self {
+        if is_shown { self } else { self.inferred() }
+    }
+
     /// Nobody can know: the confidence has to be `unknown`.
     pub fn unknown(mut self) -> Self {
         self.confidence = &["unknown"];

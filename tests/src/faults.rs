@@ -1,9 +1,11 @@
 //! Ways to make an upstream fail for real, one file a part of the kernel that says no.
 
+mod bpf;
 pub mod cgroup;
 pub mod firewall;
 pub mod landlock;
 pub mod listeners;
+pub mod lsm_program;
 pub mod memory;
 pub mod seccomp;
 pub mod unix_files;

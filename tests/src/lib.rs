@@ -16,6 +16,7 @@ pub mod faults;
 pub mod folder;
 pub mod http2;
 mod judgement;
+pub mod kernel;
 mod lines;
 pub mod netns;
 pub mod nginx;

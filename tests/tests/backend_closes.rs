@@ -4,6 +4,7 @@
 use anyhow::Result;
 use tests::expected::Expected;
 use tests::folder::Folder;
+use tests::kernel;
 use tests::service::Service;
 use tests::stage::{Fault, Stage};
 
@@ -76,9 +77,16 @@ fn a_reset_that_the_backend_means() -> Result<()> {
 
 #[test]
 fn a_close_with_the_request_unread() -> Result<()> {
+    let words = if kernel::says_why_it_resets() {
+        "closed the connection with the request unread"
+    } else {
+        let reason = "this kernel gives no reason of a RST: backend-reset, but not why";
+        kernel::lesser("a_close_with_the_request_unread", reason);
+        "reset the connection"
+    };
     check(&[
-        ("unread", "", reset("127.0.0.1:9001").says("unread")),
-        ("unread", "", reset("[::1]:9001").says("unread")),
+        ("unread", "", reset("127.0.0.1:9001").says(words)),
+        ("unread", "", reset("[::1]:9001").says(words)),
     ])
 }
 

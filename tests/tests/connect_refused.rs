@@ -5,6 +5,7 @@ use anyhow::Result;
 use tests::backend::listen;
 use tests::expected::Expected;
 use tests::faults::{firewall, listeners};
+use tests::kernel;
 use tests::stage::{Fault, Load, Stage};
 use tests::tun::{self, Host, Tun};
 use tests::veth;
@@ -51,7 +52,13 @@ fn a_closed_port_names_the_other_port_of_the_same_program() -> Result<()> {
 fn a_bound_socket_without_listen_is_told() -> Result<()> {
     let stage = Stage::new()?;
     let _bound = listeners::bound(&stage.netns, "127.0.0.1:9001")?;
-    let expected = no_listener("127.0.0.1:9001").says("bound");
+    let mut expected = no_listener("127.0.0.1:9001");
+    if kernel::has("TCP_BOUND_INACTIVE") {
+        expected = expected.says("bound");
+    } else {
+        let reason = "this kernel does not list such sockets (6.8 does): no-listener, without who bound the port";
+        kernel::lesser("a_bound_socket_without_listen_is_told", reason);
+    }
     stage.check(vec![Fault::proxy(expected, "")]).map(drop)
 }
 

@@ -1,20 +1,23 @@
 //! connect() denied by a security module, a cgroup's program, or something that cannot be seen.
 
+use std::path::Path;
+
 use anyhow::Result;
 use tests::backend::listen;
 use tests::expected::Expected;
 use tests::faults::cgroup::{Cgroup, Denial};
 use tests::faults::unix_files::{allow, listener};
-use tests::faults::{landlock, seccomp};
+use tests::faults::{landlock, lsm_program, seccomp};
 use tests::folder::Folder;
+use tests::kernel;
 use tests::stage::{Fault, Load, Stage};
 use tests::tun::{Host, Tun};
 use tests::veth;
 
 #[test]
 fn landlock_is_told_from_a_prohibit_route_and_a_file_mode() -> Result<()> {
-    if let Some(reason) = landlock::missing() {
-        println!("SKIPPED: landlock_is_told_from_a_prohibit_route_and_a_file_mode: {reason}");
+    let name = "landlock_is_told_from_a_prohibit_route_and_a_file_mode";
+    if cannot(name, landlock::missing()) {
         return Ok(());
     }
     let mut stage = Stage::new()?;
@@ -29,8 +32,16 @@ fn landlock_is_told_from_a_prohibit_route_and_a_file_mode() -> Result<()> {
     let socket = format!("unix:{}", path.display());
     stage.prepare(|command| landlock::confine(command, &[8000, 80]));
 
+    // Without securityfs nobody can know which modules there are.
+    let has_list = Path::new("/sys/kernel/security/lsm").exists();
     let denied = |upstream: &str| {
-        let expected = Expected::new("lsm-denied", upstream, "EACCES").inferred();
+        let expected = Expected::new("lsm-denied", upstream, "EACCES")
+            .proven_if(kernel::shows_functions())
+            .says(if has_list {
+                "Landlock"
+            } else {
+                "a security module"
+            });
         Fault::proxy(expected, "")
     };
     let faults = vec![
@@ -49,6 +60,31 @@ fn landlock_is_told_from_a_prohibit_route_and_a_file_mode() -> Result<()> {
         ),
     ];
     stage.check(faults).map(drop)
+}
+
+/// Whether a test that needs a security module has to say that it cannot run.
+fn cannot(test: &str, missing: Option<String>) -> bool {
+    if let Some(reason) = &missing {
+        println!("SKIPPED: {test}: {reason}");
+    }
+    missing.is_some()
+}
+
+#[test]
+fn a_bpf_lsm_program_is_named() -> Result<()> {
+    if cannot("a_bpf_lsm_program_is_named", lsm_program::missing()) {
+        return Ok(());
+    }
+    // A port of its own: the program denies it to all.
+    let _program = lsm_program::deny(9666)?;
+    let denied = |upstream| {
+        let expected = Expected::new("lsm-denied", upstream, "EACCES")
+            .proven_if(kernel::shows_functions())
+            .says("BPF LSM");
+        Fault::proxy(expected, "")
+    };
+    let faults = ["127.0.0.1:9666", "[::1]:9666"].map(denied);
+    Stage::new()?.check(faults.into()).map(drop)
 }
 
 fn denied_by_cgroup(denial: Denial, expected: Expected, directives: &str) -> Result<()> {
@@ -85,13 +121,24 @@ fn a_cgroup_program_denies_connect_over_ipv6() -> Result<()> {
 
 #[test]
 fn a_cgroup_program_that_says_refused_is_no_missing_listener() -> Result<()> {
+    let name = "a_cgroup_program_that_says_refused_is_no_missing_listener";
+    let missing = || "no cgroup program can choose its errno here (5.18 has bpf_set_retval)".into();
+    if cannot(name, (!kernel::has("bpf_set_retval")).then(missing)) {
+        return Ok(());
+    }
     let expected = Expected::new("cgroup-denied", "127.0.0.1:9001", "ECONNREFUSED").inferred();
     denied_by_cgroup(Denial::Connect4Refused, expected, "")
 }
 
 #[test]
 fn a_cgroup_program_that_drops_packets() -> Result<()> {
-    let expected = Expected::timeout("cgroup-denied", "127.0.0.1:9001").inferred();
+    let expected = if kernel::has("SKB_DROP_REASON_BPF_CGROUP_EGRESS") {
+        Expected::timeout("cgroup-denied", "127.0.0.1:9001").inferred()
+    } else {
+        let reason = "this kernel does not say that a cgroup program drops packets: unexplained";
+        kernel::lesser("a_cgroup_program_that_drops_packets", reason);
+        Expected::timeout("unexplained", "127.0.0.1:9001").unknown()
+    };
     denied_by_cgroup(Denial::Egress, expected, "proxy_connect_timeout 1500ms;")
 }
 

@@ -1,7 +1,7 @@
 //! A cgroup of a test's own, with a BPF program that denies one port.
 
 use std::fs::File;
-use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use super::bpf::{Instruction, bpf, call, exit, instruction, load, set};
 use crate::wait;
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -93,7 +94,7 @@ impl Cgroup {
             ),
             Denial::Egress => (SKB, INET_EGRESS, deny_egress(port)),
         };
-        let program = load(kind, attach, &code)?;
+        let program = load(kind, attach, 0, &code)?;
         let folder = File::open(&self.path)?;
         let mut attr = [0u8; 64];
         attr[0..4].copy_from_slice(&program.as_raw_fd().to_ne_bytes());
@@ -120,7 +121,6 @@ impl Drop for Cgroup {
 }
 
 // include/uapi/linux/bpf.h
-const PROG_LOAD: u32 = 5;
 const LINK_CREATE: u32 = 28;
 const SKB: u32 = 8;
 const SOCK_ADDR: u32 = 18;
@@ -132,27 +132,6 @@ const SET_RETVAL: i32 = 187;
 const USER_PORT: i16 = 24;
 /// Helper skb_load_bytes: context, offset, destination, length.
 const SKB_LOAD_BYTES: i32 = 26;
-
-/// struct bpf_insn: code, registers, offset, immediate.
-type Instruction = [u8; 8];
-
-fn instruction(code: u8, target: u8, source: u8, offset: i16, immediate: i32) -> Instruction {
-    let [o0, o1] = offset.to_ne_bytes();
-    let [i0, i1, i2, i3] = immediate.to_ne_bytes();
-    [code, target | source << 4, o0, o1, i0, i1, i2, i3]
-}
-
-fn set(register: u8, value: i32) -> Instruction {
-    instruction(0xb7, register, 0, 0, value)
-}
-
-fn call(helper: i32) -> Instruction {
-    instruction(0x85, 0, 0, 0, helper)
-}
-
-fn exit() -> Instruction {
-    instruction(0x95, 0, 0, 0, 0)
-}
 
 fn deny_connect(port: u16, errno: Option<i32>) -> Vec<Instruction> {
     let network_order = i32::from(port.to_be());
@@ -187,31 +166,4 @@ fn deny_egress(port: u16) -> Vec<Instruction> {
         set(0, 1),
         exit(),
     ]
-}
-
-fn load(kind: u32, attach: u32, code: &[Instruction]) -> Result<File> {
-    let mut log = vec![0u8; 16384];
-    let mut attr = [0u8; 128];
-    attr[0..4].copy_from_slice(&kind.to_ne_bytes());
-    attr[4..8].copy_from_slice(&(code.len() as u32).to_ne_bytes());
-    attr[8..16].copy_from_slice(&(code.as_ptr() as u64).to_ne_bytes());
-    attr[16..24].copy_from_slice(&(c"GPL".as_ptr() as u64).to_ne_bytes());
-    attr[24..28].copy_from_slice(&1u32.to_ne_bytes());
-    attr[28..32].copy_from_slice(&(log.len() as u32).to_ne_bytes());
-    attr[32..40].copy_from_slice(&(log.as_mut_ptr() as u64).to_ne_bytes());
-    attr[68..72].copy_from_slice(&attach.to_ne_bytes());
-    bpf(PROG_LOAD, &mut attr).with_context(|| {
-        let log = String::from_utf8_lossy(&log);
-        format!("cannot load: {}", log.trim_end_matches('\0'))
-    })
-}
-
-fn bpf(command: u32, attr: &mut [u8]) -> std::io::Result<File> {
-    // SAFETY: the attribute is as long as we say, and the pointers in it outlive the call.
-    let fd = unsafe { libc::syscall(libc::SYS_bpf, command, attr.as_mut_ptr(), attr.len()) };
-    if fd < 0 {
-        return Err(std::io::Error::last_os_error());
-    }
-    // SAFETY: both commands used here give a new descriptor.
-    Ok(unsafe { File::from_raw_fd(fd as i32) })
 }

@@ -1,0 +1,79 @@
+//! What the running kernel shows, found out without tracer: what a test may ask of a verdict.
+
+use std::path::Path;
+
+const BTF: &str = "/sys/kernel/btf/vmlinux";
+const BREAKPOINTS: &str = "/sys/bus/event_source/devices/kprobe";
+
+/// Whether its functions can be watched (trampolines or breakpoints), not tracepoints alone.
+#[must_use]
+pub fn shows_functions() -> bool {
+    Path::new(BREAKPOINTS).is_dir()
+}
+
+/// Whether its BTF has the name: of a type, a tracepoint's `btf_trace_NAME`, a function.
+#[must_use]
+pub fn has(name: &str) -> bool {
+    let strings = std::fs::read(BTF).unwrap_or_default();
+    let wanted = [b"\0", name.as_bytes(), b"\0"].concat();
+    // SAFETY: both are as long as we say. libc's own search: a debug build's takes seconds in an emulated guest.
+    let found = unsafe {
+        libc::memmem(
+            strings.as_ptr().cast(),
+            strings.len(),
+            wanted.as_ptr().cast(),
+            wanted.len(),
+        )
+    };
+    !found.is_null()
+}
+
+/// The BTF id of a function of the kernel's (Documentation/bpf/btf.rst).
+#[must_use]
+pub fn function(name: &str) -> Option<u32> {
+    const FUNC: u32 = 12;
+    let btf = std::fs::read(BTF).ok()?;
+    let word = |at: usize| Some(u32::from_ne_bytes(btf.get(at..at + 4)?.try_into().ok()?));
+    let start = word(4)? as usize;
+    let mut at = start + word(8)? as usize;
+    let end = at + word(12)? as usize;
+    let strings = start + word(16)? as usize;
+    let mut id = 1;
+    while at < end {
+        let (kind, count) = (word(at + 4)? >> 24 & 0x1f, word(at + 4)? as usize & 0xffff);
+        if kind == FUNC {
+            let text = btf.get(strings + word(at)? as usize..)?;
+            let rest = text.strip_prefix(name.as_bytes());
+            if rest.and_then(<[u8]>::first) == Some(&0) {
+                return Some(id);
+            }
+        }
+        at += 12
+            + match kind {
+                1 | 14 | 17 => 4,
+                3 => 12,
+                4 | 5 | 15 | 19 => 12 * count,
+                6 | 13 => 8 * count,
+                _ => 0,
+            };
+        id += 1;
+    }
+    None
+}
+
+/// Whether it says why it drops a packet, from 5.17 on.
+#[must_use]
+pub fn says_why_it_drops() -> bool {
+    has("skb_drop_reason")
+}
+
+/// Whether it says why it sends a RST, from 6.10 on.
+#[must_use]
+pub fn says_why_it_resets() -> bool {
+    has("sk_rst_reason")
+}
+
+/// Says that the test expects less here than elsewhere: `cargo xtask test` shows it by name.
+pub fn lesser(test: &str, reason: &str) {
+    println!("LESSER: {test}: {reason}");
+}

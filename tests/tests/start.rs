@@ -1,0 +1,14 @@
+//! How long the tracer takes from its start to the line that says that it traces.
+
+use anyhow::Result;
+use tests::stage::Stage;
+use tests::tracer::{self, Tracer};
+
+#[test]
+fn the_line_that_says_tracing_comes() -> Result<()> {
+    let site = Stage::new()?.start(Vec::new())?;
+    let mut tracer = Tracer::start(&mut tracer::live(site.nginx.master)?)?;
+    let took = tracer.tracing()?;
+    println!("NOTE: start to `tracing`: {} ms", took.as_millis());
+    Ok(())
+}

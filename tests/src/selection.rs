@@ -123,7 +123,7 @@ fn connected() -> Vec<Fault> {
             Expected::connected("passed-through", "127.0.0.1:9110", "").unlogged(),
             "",
         ),
-        Fault::proxy(slow, "proxy_read_timeout 150ms;"),
+        Fault::proxy(slow, "proxy_read_timeout 400ms;"),
     ]
 }
 

@@ -19,7 +19,7 @@ const TOGETHER: Load = Load {
 /// Has `name` resolved by `server`.
 fn resolved(name: &str, server: &str, options: &str) -> String {
     format!(
-        "resolver {server} {options}; resolver_timeout 700ms; set $upstream {name}; \
+        "resolver {server} {options}; resolver_timeout 2s; set $upstream {name}; \
          proxy_pass http://$upstream:8000;"
     )
 }

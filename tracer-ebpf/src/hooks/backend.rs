@@ -44,18 +44,24 @@ const SI_CODE: u64 = 8;
 /// `SI_KERNEL`
 const BY_KERNEL: i32 = 0x80;
 
-/// The upstream's end of some connection is closed by the current process. Told if that is dying, or if nginx had given
-/// the connection up: then it proves that the process had accepted it.
+/// The upstream's end of some connection is closed by the current process. Told if that is dying, if not a byte was sent,
+/// or if nginx had given the connection up: then it proves that the process had accepted it.
 #[inline(always)]
 pub fn closed(sk: u64) {
     let key = FlowKey {
         local: sock::remote(sk),
         remote: sock::local(sk),
     };
-    if is_dying() || GIVEN_UP.get_ptr(&key).is_some() {
+    if is_dying() || is_silent(sk) || GIVEN_UP.get_ptr(&key).is_some() {
         let _ = GIVEN_UP.remove(&key);
         tell(sk, None);
     }
+}
+
+/// Has it sent nothing? Its other end got no response.
+#[inline(always)]
+fn is_silent(sk: u64) -> bool {
+    read::kernel::<u64>(sk, &OFFSETS.bytes_sent) == Some(0)
 }
 
 /// The current process makes the upstream's end of some connection send a RST.

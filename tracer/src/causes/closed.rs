@@ -208,6 +208,25 @@ fn is_alive(scene: &Scene<'_>, c: &Connection, ending: &Ending, finding: Finding
     let owners: Vec<_> = listeners
         .filter_map(|listener| listener.owner.as_ref())
         .collect();
+    // Whoever looks at a process's descriptors (ss -p, tracer itself) may be the last to let go of one.
+    let is_family = |closed: &PeerClosed| {
+        owners.iter().any(|owner| {
+            [closed.pid, closed.parent].contains(&owner.pid) || closed.name == owner.name
+        })
+    };
+    if let Some(closed) = scene.accepted_by()
+        && !owners.is_empty()
+        && !is_family(closed)
+    {
+        return finding.unless(
+            false,
+            format!(
+                "whether its process still lived: {} (pid {}) was the last to let go of the connection, and may only \
+                 have looked at it",
+                closed.name, closed.pid
+            ),
+        );
+    }
     match owners.iter().find(|owner| owner.since <= ending.at) {
         Some(owner) => finding.fact(
             "peer",

@@ -19,7 +19,7 @@ const MEMORY: u64 = 120_000_000_000;
 const FACTS: usize = 8192;
 /// Questions about single connections asked at most in the time that an answer is fresh: a flood of failures must not
 /// become a flood of questions.
-const SINGLE: usize = 64;
+const SINGLE: usize = 128;
 /// Listener views kept an address, ICMP errors kept.
 const VIEWS: usize = 16;
 const ICMPS: usize = 1024;
@@ -90,10 +90,13 @@ pub(super) fn about_connection(connection: &Connection) -> Vec<Question> {
         }
     };
     let mut questions = vec![listener(worker, remote)];
-    // Of an end that answered no more can be told than that.
+    // An end that answered says no more than that, and one that closed is gone.
+    let is_over = connection.first_byte.is_some()
+        || connection.end_read.is_some()
+        || connection.rst_received.is_some();
     if let Some(local) = connection.local
         && connection.established.is_some()
-        && connection.first_byte.is_none()
+        && !is_over
     {
         questions.push(Question::PeerSocket {
             worker,

@@ -427,6 +427,7 @@ fn peer_closed(header: &Head, mut buf: &[u8], reasons: &Reasons) -> PeerClosed {
         remote,
         pid: header.pid,
         name: end.0.name.clone(),
+        parent: end.0.parent,
         reset: reset.then(|| {
             reasons
                 .reset(rst_reason)

@@ -437,7 +437,7 @@ pub struct MemoryLimit {
     pub used: u64,
 }
 
-/// A local backend's end of a connection went away otherwise than by a plain `close()`.
+/// A local backend's end of a connection went away without a response, after nginx had left, or with its process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerClosed {
     /// When.
@@ -450,6 +450,9 @@ pub struct PeerClosed {
     pub pid: u32,
     /// See `pid`.
     pub name: String,
+    /// Its parent, host pid.
+    #[serde(default)]
+    pub parent: u32,
     /// The kernel's reason for the RST it sent (`TCP_ABORT_ON_CLOSE`: unread data; `TCP_STATE`: linger 0), if it did.
     pub reset: Option<String>,
     /// It was ending.

@@ -426,6 +426,7 @@ fn host() -> Vec<Event> {
             remote: "127.0.0.1:3000".parse().unwrap(),
             pid: 9,
             name: "app".to_owned(),
+            parent: 8,
             reset: text("TCP_STATE"),
             death: Some(death()),
         })),

@@ -75,6 +75,7 @@ pub(super) fn by_peer(reset: Option<&str>, death: Option<Death>) -> PeerClosed {
         remote: address(HERE),
         pid: 4300,
         name: "gunicorn".to_owned(),
+        parent: 4242,
         reset: reset.map(str::to_owned),
         death,
     }

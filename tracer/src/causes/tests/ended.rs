@@ -27,6 +27,32 @@ fn a_fin_is_a_close_and_its_process_must_be_seen_alive_here() {
 }
 
 #[test]
+fn whoever_only_looked_at_a_connection_did_not_close_it() {
+    let gunicorn = Owner {
+        name: "gunicorn".to_owned(),
+        ..node()
+    };
+    let closed_by = |name: &str, pid: u32, parent: u32| {
+        let closer = crate::event::PeerClosed {
+            pid,
+            parent,
+            name: name.to_owned(),
+            ..by_peer(None, None)
+        };
+        told(&with_peer(
+            answered(502, closed(HERE), served_by(gunicorn.clone())),
+            closer,
+        ))
+    };
+    let early = "backend-closed-early";
+    // The listener itself, a child of it, one of the same name; then `ss -p`.
+    assert_eq!(closed_by("MainThread", 4242, 1), (early, Proven));
+    assert_eq!(closed_by("worker", 4300, 4242), (early, Proven));
+    assert_eq!(closed_by("gunicorn", 77, 1), (early, Proven));
+    assert_eq!(closed_by("ss", 77, 1), (early, Inferred));
+}
+
+#[test]
 fn a_fin_before_the_request_was_written_is_the_same() {
     let c = Connection {
         fin_received: Some(after(200_000)),

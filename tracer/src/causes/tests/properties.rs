@@ -331,6 +331,7 @@ fn peer_closed() -> impl Strategy<Value = PeerClosed> {
         remote: address("10.0.0.5:80"),
         pid: 7,
         name: "app".to_owned(),
+        parent: 6,
         reset: reset.map(str::to_owned),
         death,
     })

@@ -6,7 +6,7 @@
 //! (a kernel's own listener has no holder at all), or for one if it could not look everywhere.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     fs,
     os::unix::ffi::OsStrExt as _,
     time::{Duration, Instant},
@@ -24,11 +24,17 @@ const SEARCH_CPU: u64 = 50_000_000;
 const MISSED_FOR: u64 = 10_000_000_000;
 const UNSEARCHED_FOR: u64 = 1_000_000_000;
 const REMEMBERED: usize = 4096;
+/// Searches for the holders of single connections, at most so many in [`SINGLE_IN`] nanoseconds: each reads every
+/// descriptor of a backend that is at work.
+const SINGLE: usize = 10;
+const SINGLE_IN: u64 = 1_000_000_000;
 
 /// Remembers who holds which socket.
 #[derive(Debug, Default)]
 pub(super) struct Owners {
     known: HashMap<u32, Entry>,
+    /// When the holders of single connections were searched for of late.
+    single: VecDeque<Time>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -81,6 +87,22 @@ impl Owners {
             }
         }
         owners
+    }
+
+    /// Finds the holder of a connection, unless many were searched for just now.
+    pub(super) fn of_connection(&mut self, inode: u32, netns: u32, now: Time) -> Option<Owner> {
+        while self
+            .single
+            .front()
+            .is_some_and(|at| now.since(*at) >= SINGLE_IN)
+        {
+            self.single.pop_front();
+        }
+        if inode == 0 || self.single.len() >= SINGLE {
+            return None;
+        }
+        self.single.push_back(now);
+        self.find(&[inode], netns, now).remove(&inode)
     }
 
     fn search(&mut self, wanted: &[u32], netns: u32, now: Time) {

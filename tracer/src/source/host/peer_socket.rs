@@ -34,13 +34,7 @@ pub(super) fn view(
     let Some(socket) = netns.within(|| find(local, remote))? else {
         return Ok(PeerSocketView::default());
     };
-    let owner = (socket.inode != 0)
-        .then(|| {
-            owners
-                .find(&[socket.inode], netns.id(), now)
-                .remove(&socket.inode)
-        })
-        .flatten();
+    let owner = owners.of_connection(socket.inode, netns.id(), now);
     Ok(PeerSocketView {
         found: true,
         accepted: socket.inode != 0,

@@ -1,25 +1,30 @@
 //! `cargo xtask test --vm`: the tests crate's own programs in guests with Debian's kernels, under emulation.
 //!
 //! Everything is fetched from Debian through a private apt state and kept under `target/vm`; delete a folder there to
-//! have it fetched anew. A guest that dies, or hangs, is tried once more, and said; a test that fails never is.
+//! have it fetched anew. A guest that dies, or hangs, is tried once more, and said; a test that fails never is. There are as many guests at a time as this machine has CPUs.
 
+mod heard;
 mod image;
 mod kernels;
 mod machine;
 mod table;
 
 use std::process::{Command, ExitCode};
+use std::sync::Mutex;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
 use crate::workspace::Workspace;
 use crate::{build, dist, setup, toolchain};
+use heard::Heard;
 use image::Payload;
-use kernels::{KERNELS, Kernel};
-use machine::End;
-use table::Table;
+use kernels::{KERNELS, Kernel, Unpacked};
+use machine::{End, Machine};
+use table::{Column, Table};
 
-/// The test programs whose outcome depends on the kernel. The others (logs, nginx's versions, TLS, names, long runs …)
+/// The test programs whose outcome depends on the kernel. The others (logs, nginx's versions, TLS, names, what backends themselves answer, long runs …)
 /// run on the host's kernel only: a guest under emulation is some twenty times slower.
 const PROGRAMS: [&str; 14] = [
     "backend_closes",
@@ -29,55 +34,22 @@ const PROGRAMS: [&str; 14] = [
     "denied",
     "keepalive",
     "limits",
-    "passed_through",
     "probes",
     "queues",
     "routes",
+    "start",
     "timeouts",
     "unix_sockets",
     "unreachable",
 ];
 
-/// Runs the guests one after the other.
+/// `cargo xtask test --vm`: the guests and nothing else, with all the programs.
 pub(super) fn run(
     workspace: &Workspace,
     named: &[String],
     filter: Option<&str>,
 ) -> Result<ExitCode> {
-    ensure!(
-        std::env::consts::ARCH == "x86_64",
-        "the guests are Debian's amd64 kernels: run this on x86-64"
-    );
-    let kernels = chosen(named)?;
-    setup::compiler(workspace)?;
-    let payload = payload(workspace)?;
-    let base = image::base(workspace)?;
-    let emulator = machine::emulator(workspace)?;
-
-    let mut table = Table::default();
-    for kernel in kernels {
-        let unpacked = kernels::ensure(workspace, kernel)?;
-        let image = image::build(workspace, kernel.name, &unpacked, &base, &payload, filter)?;
-        table.begin(kernel.name);
-        println!("\n== kernel {}: Linux {}", kernel.name, unpacked.release);
-        let mut end = machine::boot(&emulator, &unpacked.vmlinuz, &image, |line| {
-            table.read(kernel.name, line);
-        })?;
-        if let End::Died(how) = end {
-            println!("GUEST DIED: kernel {}: {how}; once more", kernel.name);
-            table.died(kernel.name);
-            end = machine::boot(&emulator, &unpacked.vmlinuz, &image, |line| {
-                table.read(kernel.name, line);
-            })?;
-        }
-        match end {
-            End::Ran(elapsed) => println!("kernel {}: {} s", kernel.name, elapsed.as_secs()),
-            End::Died(how) => {
-                println!("GUEST DIED AGAIN: kernel {}: {how}", kernel.name);
-                table.died(kernel.name);
-            }
-        }
-    }
+    let table = guests(workspace, &PROGRAMS, named, filter)?;
     println!("\n{table}");
     if std::env::var_os("BLESS").is_some() && filter.is_none() && named.is_empty() {
         table.write(&workspace.root().join("docs/kernels.md"))?;
@@ -87,6 +59,114 @@ pub(super) fn run(
     } else {
         ExitCode::FAILURE
     })
+}
+
+fn guests(
+    workspace: &Workspace,
+    programs: &[&str],
+    named: &[String],
+    filter: Option<&str>,
+) -> Result<Table> {
+    ensure!(
+        std::env::consts::ARCH == "x86_64",
+        "the guests are Debian's amd64 kernels: run this on x86-64"
+    );
+    let kernels = chosen(named)?;
+    setup::compiler(workspace)?;
+    let payload = payload(workspace, programs)?;
+    let base = image::base(workspace)?;
+    let emulator = machine::emulator(workspace)?;
+    let mut waiting = Vec::new();
+    for kernel in kernels {
+        waiting.push((kernel.name, kernels::ensure(workspace, kernel)?));
+    }
+
+    let cpus = thread::available_parallelism().map_or(1, usize::from);
+    let at_once = cpus.min(waiting.len());
+    let machine = Machine {
+        emulator: &emulator,
+        // Two for the last guest, which runs alone.
+        cpus: cpus.min(2),
+    };
+    waiting.reverse();
+    let waiting = Mutex::new(waiting);
+    let columns = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..at_once)
+            .map(|_| {
+                scope.spawn(|| -> Result<()> {
+                    while let Some((kernel, unpacked)) = next(&waiting) {
+                        let image =
+                            image::build(workspace, kernel, &unpacked, &base, &payload, filter)?;
+                        let column = guest(&machine, kernel, unpacked, &image)?;
+                        lock(&columns).push(column);
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        for worker in workers {
+            match worker.join() {
+                Ok(ended) => ended?,
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        anyhow::Ok(())
+    })?;
+    let mut columns = std::mem::take(&mut *lock(&columns));
+    columns.sort_by_key(|column| KERNELS.iter().position(|one| one.name == column.kernel));
+    Ok(Table { columns })
+}
+
+fn next(waiting: &Mutex<Vec<(&'static str, Unpacked)>>) -> Option<(&'static str, Unpacked)> {
+    lock(waiting).pop()
+}
+
+/// What another thread that panicked held is whole: entries are pushed and popped.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Runs one guest, and once more if it dies.
+fn guest(
+    machine: &Machine<'_>,
+    kernel: &'static str,
+    unpacked: Unpacked,
+    image: &std::path::Path,
+) -> Result<Column> {
+    println!("\n== kernel {kernel}: Linux {}", unpacked.release);
+    let mut column = Column {
+        kernel,
+        release: unpacked.release,
+        heard: Heard::default(),
+        deaths: 0,
+        took: Duration::ZERO,
+    };
+    while column.deaths < 2 {
+        // What a guest said before it died counts for nothing.
+        column.heard = Heard::default();
+        let end = machine.boot(&unpacked.vmlinuz, image, |line| {
+            println!("{kernel:>6} | {line}");
+            column.heard.read(line);
+        })?;
+        match end {
+            End::Ran(took) => {
+                println!("\n== kernel {kernel}: {} s", took.as_secs());
+                column.took = took;
+                break;
+            }
+            End::Died(how) => {
+                column.deaths += 1;
+                println!(
+                    "\n== kernel {kernel}: GUEST DIED ({} of 2): {how}",
+                    column.deaths
+                );
+            }
+        }
+    }
+    Ok(column)
 }
 
 fn chosen(named: &[String]) -> Result<Vec<&'static Kernel>> {
@@ -106,14 +186,14 @@ fn chosen(named: &[String]) -> Result<Vec<&'static Kernel>> {
 }
 
 /// Builds what is tested and what tests it, without shared libraries.
-fn payload(workspace: &Workspace) -> Result<Payload> {
+fn payload(workspace: &Workspace, programs: &[&str]) -> Result<Payload> {
     let tracer = dist::binary(workspace)?;
     let target = toolchain::ensure_static(workspace)?;
     let mut cargo = Command::new("cargo");
     cargo
         .args(["test", "--package", "tests", "--no-run", "--quiet"])
         .args(["--target", &target, "--bin", "backend"])
-        .args(PROGRAMS.iter().flat_map(|name| ["--test", name]))
+        .args(programs.iter().flat_map(|name| ["--test", name]))
         // The guests hold them in memory.
         .env("CARGO_PROFILE_DEV_DEBUG", "0")
         .env("CARGO_PROFILE_DEV_STRIP", "debuginfo");
@@ -127,16 +207,16 @@ fn payload(workspace: &Workspace) -> Result<Payload> {
         if !built.is_test {
             payload.programs.push((name, built.path));
         } else if let Some((name, _hash)) = name.rsplit_once('-')
-            && PROGRAMS.contains(&name)
+            && programs.contains(&name)
         {
             payload.tests.push((name.to_owned(), built.path));
         }
     }
     payload.tests.sort();
     ensure!(
-        payload.tests.len() == PROGRAMS.len(),
+        payload.tests.len() == programs.len(),
         "some of the tests crate's programs are missing: {}",
-        PROGRAMS.join(", ")
+        programs.join(", ")
     );
     Ok(payload)
 }

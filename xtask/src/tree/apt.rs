@@ -111,6 +111,21 @@ impl Apt {
         Ok(archives)
     }
 
+    /// These packages alone, whatever they depend on; those that no source has are left out.
+    pub(crate) fn alone(&self, packages: &[&str]) -> Result<Vec<Archive>> {
+        let mut found = Vec::new();
+        for package in packages {
+            if self.has(package)? {
+                found.push(*package);
+            }
+        }
+        let mut command = self.command("apt-get");
+        command.args(["-qq", "download", "--print-uris"]);
+        let listing = command::output(command.args(&found))
+            .with_context(|| format!("looking for {}", found.join(" ")))?;
+        Ok(listing.lines().filter_map(parse_uri).collect())
+    }
+
     /// Downloads the archives, checked by apt against its signed lists.
     pub(crate) fn download(&self, archives: &[Archive]) -> Result<Vec<PathBuf>> {
         let into = self.folder.join("archives");

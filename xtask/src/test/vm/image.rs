@@ -36,8 +36,10 @@ const MODULES: [&str; 6] = [
 /// Where things are mounted.
 const MOUNTS: [&str; 6] = ["dev", "proc", "sys", "tmp", "run", "tests"];
 
-/// What the guest does. The first line of each program and the last of all are read by [`super::table`] and
+/// What the guest does. The first line of each program and the last of all are read by [`super::heard`] and
 /// [`super::machine`].
+///
+/// Left out are stress tests, whose faults hang on milliseconds, and another protocol's ways through the same hooks.
 const INIT: &str = r#"#!/bin/busybox sh
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 /bin/busybox --install -s
@@ -55,11 +57,16 @@ echo +memory > /sys/fs/cgroup/cgroup.subtree_control
 modprobe tun
 ip link set lo up
 export TRACER_BIN=/tests/tracer TRACER_TEST_ROOT=/ OPENSSL_CONF=/etc/ssl/openssl.cnf CI=1
+LEFT_OUT='--skip five_hundred --skip fastcgi'
 filter=$(cat /tests/filter)
 echo
 for program in $(cat /tests/order); do
     echo "     Running $program"
-    /tests/deps/$program --show-output --test-threads=2 $filter
+    case $program in
+        *"$filter"*) tests= ;;
+        *) tests=$filter ;;
+    esac
+    /tests/deps/$program --show-output --test-threads=2 $LEFT_OUT $tests
 done
 echo "     All programs ran"
 poweroff -f
@@ -99,10 +106,6 @@ pub(super) fn base(workspace: &Workspace) -> Result<PathBuf> {
         }
         symlink("../bin/kmod", &link).with_context(|| format!("linking {}", link.display()))?;
     }
-    let init = fresh.join("init");
-    fs::write(&init, INIT)
-        .and_then(|()| fs::set_permissions(&init, fs::Permissions::from_mode(0o755)))
-        .with_context(|| format!("writing {}", init.display()))?;
     fs::write(fresh.join(".packages"), &wanted).context("stamping the guests' programs")?;
     tree::replace(&tree, &fresh)?;
     apt.forget()?;
@@ -191,6 +194,9 @@ fn stage_payload(payload: &Payload, into: &Path, filter: Option<&str>) -> Result
     }
     fs::write(tests.join("order"), order)?;
     fs::write(tests.join("filter"), filter.unwrap_or_default())?;
+    let init = into.join("init");
+    fs::write(&init, INIT)?;
+    fs::set_permissions(&init, fs::Permissions::from_mode(0o755))?;
     Ok(())
 }
 

@@ -72,11 +72,15 @@ pub(super) fn ensure(workspace: &Workspace, kernel: &Kernel) -> Result<Unpacked>
 fn fetch(workspace: &Workspace, kernel: &Kernel, tree: &Path) -> Result<()> {
     let apt = Apt::of_debian(workspace, kernel.suites)?;
     apt.update()?;
-    let image = match kernel.line {
-        None => METAPACKAGE.to_owned(),
-        Some(line) => newest(&apt, line)?,
+    let mut archives = match kernel.line {
+        None => apt.resolve(&[METAPACKAGE])?,
+        // The archive drops packages that an older kernel depends on before the kernel itself.
+        Some(line) => {
+            let image = newest(&apt, line)?;
+            let part = |name| image.replacen("-image-", name, 1);
+            apt.alone(&[&image, &part("-binary-"), &part("-modules-")])?
+        }
     };
-    let mut archives = apt.resolve(&[&image])?;
     // Newer kernels come in parts: linux-binary, linux-modules.
     archives.retain(|archive| {
         archive.package != METAPACKAGE

@@ -1,6 +1,6 @@
 //! A guest under QEMU's emulation (TCG: no KVM is needed), its output over the serial line.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::mpsc;
@@ -51,78 +51,89 @@ pub(super) fn emulator(workspace: &Workspace) -> Result<PathBuf> {
     Ok(tree)
 }
 
-/// Boots a guest, passes its output through and gives each line to `read`.
-pub(super) fn boot(
-    emulator: &Path,
-    kernel: &Path,
-    initramfs: &Path,
-    mut read: impl FnMut(&str),
-) -> Result<End> {
-    let started = Instant::now();
-    let mut child = start(emulator, kernel, initramfs)?;
-    let stdout = child.stdout.take().context("the guest's serial line")?;
-    let (sender, lines) = mpsc::channel();
-    let reader = std::thread::spawn(move || {
-        for line in BufReader::new(stdout).split(b'\n') {
-            let Ok(line) = line else { break };
-            if sender.send(line).is_err() {
-                break;
-            }
-        }
-    });
-    let mut done = false;
-    let mut last = String::new();
-    let died = loop {
-        match lines.recv_timeout(SILENCE) {
-            Ok(line) => {
-                let line = String::from_utf8_lossy(&line);
-                let line = line.trim_end_matches('\r');
-                let _ = writeln!(std::io::stdout(), "{line}");
-                done |= line.trim() == DONE;
-                read(line);
-                if !line.trim().is_empty() {
-                    line.clone_into(&mut last);
-                }
-            }
-            Err(mpsc::RecvTimeoutError::Disconnected) => break "it ended early",
-            Err(mpsc::RecvTimeoutError::Timeout) => {
-                child.kill().context("ending a guest that hangs")?;
-                break "it said nothing for minutes";
-            }
-        }
-    };
-    child.wait().context("waiting for qemu")?;
-    // The pipe is closed by now.
-    let _ = reader.join();
-    Ok(if done {
-        End::Ran(started.elapsed())
-    } else {
-        End::Died(format!("{died}, after `{last}`"))
-    })
+/// The machines that guests run on.
+pub(super) struct Machine<'a> {
+    /// qemu's tree.
+    pub(super) emulator: &'a Path,
+    pub(super) cpus: usize,
 }
 
-fn start(emulator: &Path, kernel: &Path, initramfs: &Path) -> Result<Child> {
-    let mut qemu = image::own(emulator, "usr/bin/qemu-system-x86_64");
-    for folder in ["usr/share/seabios", "usr/share/qemu"] {
-        qemu.arg("-L").arg(emulator.join(folder));
+impl Machine<'_> {
+    /// Boots a guest and gives each line of its output to `read`.
+    pub(super) fn boot(
+        &self,
+        kernel: &Path,
+        initramfs: &Path,
+        mut read: impl FnMut(&str),
+    ) -> Result<End> {
+        let started = Instant::now();
+        let mut child = self.start(kernel, initramfs)?;
+        let stdout = child.stdout.take().context("the guest's serial line")?;
+        let (sender, lines) = mpsc::channel();
+        let reader = std::thread::spawn(move || {
+            for line in BufReader::new(stdout).split(b'\n') {
+                let Ok(line) = line else { break };
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let mut done = false;
+        let mut last = String::new();
+        let died = loop {
+            match lines.recv_timeout(SILENCE) {
+                Ok(line) => {
+                    let line = String::from_utf8_lossy(&line);
+                    let line = line.trim_end_matches('\r');
+                    done |= line.trim() == DONE;
+                    read(line);
+                    if !line.trim().is_empty() {
+                        line.clone_into(&mut last);
+                    }
+                }
+                Err(mpsc::RecvTimeoutError::Disconnected) => break "it ended early",
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    child.kill().context("ending a guest that hangs")?;
+                    break "it said nothing for minutes";
+                }
+            }
+        };
+        child.wait().context("waiting for qemu")?;
+        // The pipe is closed by now.
+        let _ = reader.join();
+        Ok(if done {
+            End::Ran(started.elapsed())
+        } else {
+            End::Died(format!("{died}, after `{last}`"))
+        })
     }
-    // Without la57 and cx16, which TCG emulates slowly or wrongly.
-    qemu.args(["-accel", "tcg,thread=multi", "-M", "q35"])
-        .args(["-cpu", "max,la57=off,cx16=off", "-smp", "2", "-m", "1536"])
-        .args(["-nodefaults", "-display", "none", "-serial", "stdio"])
-        .args(["-no-reboot", "-kernel"])
-        .arg(kernel)
-        .arg("-initrd")
-        .arg(initramfs)
-        .arg("-append")
-        .arg("console=ttyS0 loglevel=1 panic=-1 mitigations=off no_timer_check lsm=landlock,bpf")
-        // Its path is the loader's, so it does not find them by itself.
-        .env(
-            "QEMU_MODULE_DIR",
-            emulator.join("usr/lib/x86_64-linux-gnu/qemu"),
-        )
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped());
-    qemu.spawn()
-        .with_context(|| format!("running `{}`", command::line(&qemu)))
+
+    fn start(&self, kernel: &Path, initramfs: &Path) -> Result<Child> {
+        let mut qemu = image::own(self.emulator, "usr/bin/qemu-system-x86_64");
+        for folder in ["usr/share/seabios", "usr/share/qemu"] {
+            qemu.arg("-L").arg(self.emulator.join(folder));
+        }
+        // Without la57 and cx16, which TCG emulates slowly or wrongly.
+        qemu.args(["-accel", "tcg,thread=multi", "-M", "q35"])
+            .args(["-cpu", "max,la57=off,cx16=off", "-m", "1536"])
+            .args(["-smp", &self.cpus.to_string()])
+            .args(["-nodefaults", "-display", "none", "-serial", "stdio"])
+            .args(["-no-reboot", "-kernel"])
+            .arg(kernel)
+            .arg("-initrd")
+            .arg(initramfs)
+            .arg("-append")
+            .arg(
+                "console=ttyS0 loglevel=1 panic=-1 mitigations=off no_timer_check lsm=landlock,bpf",
+            )
+            // Its path is the loader's, so it does not find them by itself.
+            .env(
+                "QEMU_MODULE_DIR",
+                self.emulator.join("usr/lib/x86_64-linux-gnu/qemu"),
+            )
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped());
+        qemu.spawn()
+            .with_context(|| format!("running `{}`", command::line(&qemu)))
+    }
 }

@@ -1,5 +1,11 @@
 //! The BPF object: entry points in `hooks`, one file a hook family. On the host this is an empty program.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+// For one instruction, see `maps::add`.
+#![cfg_attr(target_arch = "bpf", feature(core_intrinsics))]
+#![cfg_attr(
+    target_arch = "bpf",
+    expect(internal_features, reason = "the nightly that compiles this is pinned")
+)]
 
 #[cfg(not(target_arch = "bpf"))]
 fn main() {}

@@ -2,11 +2,12 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{HashMap, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
+use core::intrinsics::AtomicOrdering;
 use tracer_ebpf::abi::{
     ABSENT, Connection, DROP_SITES, DropSite, Endpoint, Flow, FlowKey, Holder, Layout, MemoryLimit,
-    Offsets, Signal, WantedDrops, Watched, Worker, counter,
+    Offsets, Signal, WORKER_HINTS, WantedDrops, Watched, Worker, counter,
 };
 
 /// Where this kernel keeps its members.
@@ -45,9 +46,24 @@ pub static MASTERS: HashMap<u32, Layout> = HashMap::with_max_entries(1024, 0);
 #[map]
 pub static WORKERS: HashMap<u32, Worker> = HashMap::with_max_entries(4096, 0);
 
+/// Not 0 at `pid % WORKER_HINTS` if some followed worker has such a pid. The verifier makes an array's lookup a few
+/// instructions, a tenth of a hash map's: most runs of most hooks end here.
+#[map]
+pub static WORKER_HINT: Array<u64> = Array::with_max_entries(WORKER_HINTS, 0);
+
+/// How many sockets with this hash are in `CONNECTIONS` or `UNIX_ENDS`, or were when the map dropped them.
+#[map]
+static SOCKET_HINT: Array<u64> = Array::with_max_entries(SOCKET_HINTS, 0);
+const SOCKET_HINTS: u32 = 1 << 14;
+
+/// Not 0 at a port of an upstream's if nginx ever gave a connection to it up.
+#[map]
+static GIVEN_UP_HINT: Array<u64> = Array::with_max_entries(PORTS, 0);
+const PORTS: u32 = 1 << 12;
+
 /// Open upstream connections by socket. The least recently used goes first: a leak can not fill it.
 #[map]
-pub static CONNECTIONS: LruHashMap<u64, Connection> = LruHashMap::with_max_entries(65536, 0);
+static CONNECTIONS: LruHashMap<u64, Connection> = LruHashMap::with_max_entries(65536, 0);
 
 /// Upstream addresses that a worker tried: only packets to or from them are looked at.
 #[map]
@@ -59,7 +75,7 @@ pub static FLOWS: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entries(8192,
 
 /// Connections that nginx closed without an answer.
 #[map]
-pub static GIVEN_UP: LruHashMap<FlowKey, u8> = LruHashMap::with_max_entries(1024, 0);
+static GIVEN_UP: LruHashMap<FlowKey, u8> = LruHashMap::with_max_entries(1024, 0);
 
 /// What peer objects stand for.
 #[map]
@@ -79,7 +95,7 @@ pub static BACKENDS: LruHashMap<u32, u8> = LruHashMap::with_max_entries(1024, 0)
 
 /// The upstream's ends of unix connections, by socket: who uses them.
 #[map]
-pub static UNIX_ENDS: LruHashMap<u64, Holder> = LruHashMap::with_max_entries(16384, 0);
+static UNIX_ENDS: LruHashMap<u64, Holder> = LruHashMap::with_max_entries(16384, 0);
 
 /// Fatal signals of late, by the host pid they were sent to.
 #[map]
@@ -92,6 +108,135 @@ pub static OOM_VICTIMS: LruHashMap<u32, MemoryLimit> = LruHashMap::with_max_entr
 /// Loss, by `counter`.
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::SLOTS, 0);
+
+/// The upstream connection that a socket is.
+#[inline(always)]
+pub fn connection(sk: u64) -> Option<&'static mut Connection> {
+    socket(&CONNECTIONS, sk)
+}
+
+/// Enters a connection.
+#[inline(always)]
+pub fn add_connection(sk: u64, connection: &Connection) {
+    add_socket(&CONNECTIONS, sk, connection);
+}
+
+/// Forgets a connection.
+#[inline(always)]
+pub fn remove_connection(sk: u64) {
+    remove_socket(&CONNECTIONS, sk);
+}
+
+/// Who uses the upstream's end of a unix connection.
+#[inline(always)]
+pub fn unix_end(sk: u64) -> Option<&'static mut Holder> {
+    socket(&UNIX_ENDS, sk)
+}
+
+/// Has the users of a socket seen.
+#[inline(always)]
+pub fn add_unix_end(sk: u64) {
+    add_socket(&UNIX_ENDS, sk, &Holder::NOBODY);
+}
+
+/// Who uses it does not matter any more.
+#[inline(always)]
+pub fn remove_unix_end(sk: u64) {
+    remove_socket(&UNIX_ENDS, sk);
+}
+
+#[inline(always)]
+fn socket<T>(map: &'static LruHashMap<u64, T>, sk: u64) -> Option<&'static mut T> {
+    if hint(&SOCKET_HINT, hash(sk)) == 0 {
+        return None;
+    }
+    let entry = map.get_ptr_mut(&sk)?;
+    // SAFETY: the entry lives as long as the program runs.
+    Some(unsafe { &mut *entry })
+}
+
+#[inline(always)]
+fn add_socket<T>(map: &'static LruHashMap<u64, T>, sk: u64, value: &T) {
+    if map.insert(&sk, value, 0).is_ok() {
+        add(&SOCKET_HINT, hash(sk), 1);
+    }
+}
+
+#[inline(always)]
+fn remove_socket<T>(map: &'static LruHashMap<u64, T>, sk: u64) {
+    if map.remove(&sk).is_ok() {
+        add(&SOCKET_HINT, hash(sk), u64::MAX);
+    }
+}
+
+/// nginx closed the connection without an answer.
+#[inline(always)]
+pub fn give_up(key: &FlowKey) {
+    let _ = GIVEN_UP.insert(key, &1, 0);
+    set(&GIVEN_UP_HINT, u32::from(key.remote.port) % PORTS);
+}
+
+/// May nginx have given up a connection to this port?
+#[inline(always)]
+pub fn may_be_given_up(port: u16) -> bool {
+    hint(&GIVEN_UP_HINT, u32::from(port) % PORTS) != 0
+}
+
+/// Was this connection given up? Told once.
+#[inline(always)]
+pub fn take_given_up(key: &FlowKey) -> bool {
+    GIVEN_UP.get_ptr(key).is_some() && GIVEN_UP.remove(key).is_ok()
+}
+
+/// Sockets lie some hundred bytes apart.
+#[inline(always)]
+fn hash(sk: u64) -> u32 {
+    (sk.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - SOCKET_HINTS.ilog2())) as u32
+}
+
+/// An element of an array of hints.
+#[inline(always)]
+fn hint(hints: &'static Array<u64>, index: u32) -> u64 {
+    match hints.get_ptr(index) {
+        // SAFETY: an element of a map lives as long as the program runs; others write it meanwhile.
+        Some(hint) => unsafe { hint.read_volatile() },
+        None => 0,
+    }
+}
+
+#[inline(always)]
+fn set(hints: &'static Array<u64>, index: u32) {
+    if let Some(hint) = hints.get_ptr_mut(index) {
+        // SAFETY: as above.
+        unsafe { hint.write_volatile(1) };
+    }
+}
+
+/// `AtomicU64` can not add on this target, of which the compiler only knows that it has no compare-and-exchange; adding
+/// without looking at the result every kernel can.
+#[inline(always)]
+fn add(hints: &'static Array<u64>, index: u32, value: u64) {
+    if let Some(hint) = hints.get_ptr_mut(index) {
+        // SAFETY: as above.
+        unsafe {
+            core::intrinsics::atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(hint, value);
+        }
+    }
+}
+
+/// May a process be a followed worker? The hash map knows.
+#[inline(always)]
+pub fn may_be_worker(pid: u32) -> bool {
+    hint(&WORKER_HINT, pid % WORKER_HINTS) != 0
+}
+
+/// Follows a worker from its fork on.
+#[inline(always)]
+pub fn add_worker(pid: u32, worker: &Worker) {
+    // First the hint: a worker that it does not know is not seen.
+    set(&WORKER_HINT, pid % WORKER_HINTS);
+    let _ = WORKERS.insert(&pid, worker, 0);
+}
 
 /// A peer object of a worker.
 #[repr(C)]

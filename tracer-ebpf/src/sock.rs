@@ -71,8 +71,14 @@ pub fn local(sk: u64) -> Endpoint {
         &OFFSETS.v6_rcv_saddr,
         &mut end.address,
     );
-    end.port = u16::from_be(kernel(sk, &OFFSETS.sport).unwrap_or(0));
+    end.port = local_port(sk);
     end
+}
+
+/// The own end's port.
+#[inline(always)]
+pub fn local_port(sk: u64) -> u16 {
+    u16::from_be(kernel(sk, &OFFSETS.sport).unwrap_or(0))
 }
 
 /// Read in place: by value, each of the sixteen bytes takes a slot of the stack.

@@ -16,12 +16,6 @@ const WRITEV: u64 = 20;
 #[cfg(not(bpf_target_arch = "x86_64"))]
 const WRITEV: u64 = 66;
 
-/// What stands where it was just read to.
-#[inline(always)]
-pub fn read<T>() -> Option<T> {
-    read::user(buffer()?)
-}
-
 /// What stands where it was just written from.
 #[inline(always)]
 pub fn written<T>() -> Option<T> {

@@ -32,7 +32,7 @@ pub use self::{
         ANSWER, Answer, Client, FORMAT_LEN, HEAD_LEN, HOST_LEN, LOG_CALL, LOG_CALL_STREAM, LogCall,
         TAIL_LEN, TEXT_LEN,
     },
-    worker::{Layout, Worker},
+    worker::{Layout, WORKER_HINTS, Worker},
 };
 
 /// Bumped when the meaning or the layout of a record changes.

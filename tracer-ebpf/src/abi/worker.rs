@@ -14,6 +14,9 @@ pub struct Layout {
     pub status: u64,
 }
 
+/// Elements of the array `WORKER_HINT`.
+pub const WORKER_HINTS: u32 = 4096;
+
 /// A followed worker: value of the `WORKERS` map, keyed by host pid.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]

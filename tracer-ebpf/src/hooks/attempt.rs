@@ -16,7 +16,7 @@ use crate::{
     emit::{self, Urgency},
     hooks::{reply, state, unix_end},
     identity,
-    maps::{BACKENDS, CONNECTIONS, OFFSETS},
+    maps::{self, BACKENDS, OFFSETS},
     read, sock, task,
 };
 
@@ -74,6 +74,8 @@ pub fn connect_peer_return(ctx: RetProbeContext) -> u32 {
     worker.peer = 0;
     let code = ctx.ret::<i64>() as i32;
     let socket = match code {
+        // The one that moved to SYN_SENT within the call.
+        NGX_OK | NGX_AGAIN if worker.socket != 0 => worker.socket,
         NGX_OK | NGX_AGAIN | NGX_DONE => socket(peer).unwrap_or(0),
         _ => 0,
     };
@@ -107,9 +109,8 @@ fn socket(peer: u64) -> Option<u64> {
 #[inline(always)]
 fn connected(pid: u32, worker: &Worker, peer: u64, sk: u64) {
     if worker.socket != 0 {
-        if let Some(connection) = CONNECTIONS.get_ptr_mut(&worker.socket) {
-            // SAFETY: the entry lives as long as the program runs.
-            unsafe { (*connection).routes = worker.routes };
+        if let Some(connection) = maps::connection(worker.socket) {
+            connection.routes = worker.routes;
         }
         return;
     }
@@ -118,10 +119,8 @@ fn connected(pid: u32, worker: &Worker, peer: u64, sk: u64) {
     }
     state::enter(sk, pid, worker, peer, worker.start, FLAG_UNIX);
     unix_end::watch(sk);
-    if let Some(connection) = CONNECTIONS.get_ptr_mut(&sk) {
+    if let Some(connection) = maps::connection(sk) {
         let listener = listener_pid(sk);
-        // SAFETY: as above.
-        let connection: &mut Connection = unsafe { &mut *connection };
         connection.established = task::now();
         connection.listener_pid = listener;
         keep_ends(connection, sk, peer);
@@ -175,11 +174,8 @@ fn reused(pid: u32, worker: &Worker, peer: u64, sk: u64) {
         return;
     }
     let now = task::now();
-    let is_known = CONNECTIONS.get_ptr(&sk).is_some_and(|connection| {
-        // SAFETY: the entry lives as long as the program runs.
-        let connection = unsafe { &*connection };
-        connection.flags & FLAG_UNIX == 0 || is_still(sk, connection)
-    });
+    let is_known = maps::connection(sk)
+        .is_some_and(|connection| connection.flags & FLAG_UNIX == 0 || is_still(sk, connection));
     if !is_known {
         let flag = if sock::family(sk) == sock::AF_UNIX {
             FLAG_UNIX
@@ -191,11 +187,9 @@ fn reused(pid: u32, worker: &Worker, peer: u64, sk: u64) {
             unix_end::watch(sk);
         }
     }
-    let Some(connection) = CONNECTIONS.get_ptr_mut(&sk) else {
+    let Some(connection) = maps::connection(sk) else {
         return;
     };
-    // SAFETY: the entry lives as long as the program runs.
-    let connection: &mut Connection = unsafe { &mut *connection };
     if connection.last_received != 0 {
         connection.idle = now.saturating_sub(connection.last_received);
     }

@@ -6,8 +6,8 @@
 
 use aya_ebpf::{
     helpers::{bpf_get_current_comm, generated::bpf_get_current_task},
-    macros::btf_tracepoint,
-    programs::BtfTracePointContext,
+    macros::raw_tracepoint,
+    programs::RawTracePointContext,
 };
 use tracer_ebpf::abi::{
     COMM_LEN, DEATH, Death, End, FlowKey, MemoryLimit, PEER_CLOSED, PeerClosed, Signal,
@@ -16,7 +16,7 @@ use tracer_ebpf::abi::{
 use crate::{
     emit::{self, Urgency},
     hooks::cgroup,
-    maps::{BACKENDS, GIVEN_UP, OFFSETS, OOM_VICTIMS, SIGNALS, UPSTREAMS},
+    maps::{self, BACKENDS, OFFSETS, OOM_VICTIMS, SIGNALS, UPSTREAMS},
     read, sock, task,
 };
 
@@ -48,12 +48,16 @@ const BY_KERNEL: i32 = 0x80;
 /// or if nginx had given the connection up: then it proves that the process had accepted it.
 #[inline(always)]
 pub fn closed(sk: u64) {
+    let matters = is_dying() || is_silent(sk);
+    if !matters && !maps::may_be_given_up(sock::local_port(sk)) {
+        return;
+    }
     let key = FlowKey {
         local: sock::remote(sk),
         remote: sock::local(sk),
     };
-    if is_dying() || is_silent(sk) || GIVEN_UP.get_ptr(&key).is_some() {
-        let _ = GIVEN_UP.remove(&key);
+    let was_given_up = maps::take_given_up(&key);
+    if matters || was_given_up {
         tell(sk, None);
     }
 }
@@ -144,8 +148,8 @@ pub fn died(pid: u32) {
 }
 
 /// A signal is sent.
-#[btf_tracepoint(function = "signal_generate")]
-pub fn signal(ctx: BtfTracePointContext) -> i32 {
+#[raw_tracepoint(tracepoint = "signal_generate")]
+pub fn signal(ctx: RawTracePointContext) -> i32 {
     let number: u32 = ctx.arg(0);
     if number >= 32 || FATAL & (1 << number) == 0 {
         return 0;
@@ -172,8 +176,8 @@ pub fn signal(ctx: BtfTracePointContext) -> i32 {
 }
 
 /// The OOM killer chose a process; kernels from 6.8 on pass the task.
-#[btf_tracepoint(function = "mark_victim")]
-pub fn oom_victim(ctx: BtfTracePointContext) -> i32 {
+#[raw_tracepoint(tracepoint = "mark_victim")]
+pub fn oom_victim(ctx: RawTracePointContext) -> i32 {
     let task: u64 = ctx.arg(0);
     let Some(pid) = read::kernel::<u32>(task, &OFFSETS.tgid) else {
         return 0;
@@ -187,8 +191,8 @@ pub fn oom_victim(ctx: BtfTracePointContext) -> i32 {
 }
 
 /// The OOM killer chose a process; kernels before 6.8 pass its pid.
-#[btf_tracepoint(function = "mark_victim")]
-pub fn oom_victim_pid(ctx: BtfTracePointContext) -> i32 {
+#[raw_tracepoint(tracepoint = "mark_victim")]
+pub fn oom_victim_pid(ctx: RawTracePointContext) -> i32 {
     let pid: u32 = ctx.arg(0);
     let _ = OOM_VICTIMS.insert(&pid, &NO_LIMIT, 0);
     0

@@ -2,7 +2,7 @@
 //! argument since 6.11. Before 5.17 the reason is told by the function that frees the packet. Without either a drop by
 //! this host's netfilter looks like silence.
 
-use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use tracer_ebpf::abi::DROP_SLOTS;
 
 use crate::{
@@ -12,8 +12,8 @@ use crate::{
 };
 
 /// A packet is dropped; kernels from 5.17 on say why.
-#[btf_tracepoint(function = "kfree_skb")]
-pub fn drop_packet(ctx: BtfTracePointContext) -> i32 {
+#[raw_tracepoint(tracepoint = "kfree_skb")]
+pub fn drop_packet(ctx: RawTracePointContext) -> i32 {
     let reason: u32 = ctx.arg(2);
     let of_any = maps::is_wanted(reason);
     if !of_any && !maps::is_wanted_of_opening(reason) {
@@ -35,8 +35,8 @@ fn is_opening(packet: &Packet) -> bool {
 }
 
 /// A packet is dropped; kernels before 5.17 say where.
-#[btf_tracepoint(function = "kfree_skb")]
-pub fn drop_packet_site(ctx: BtfTracePointContext) -> i32 {
+#[raw_tracepoint(tracepoint = "kfree_skb")]
+pub fn drop_packet_site(ctx: RawTracePointContext) -> i32 {
     if let Some(reason) = maps::reason_at(ctx.arg(1))
         && let Some(packet) = packet::of_upstream(ctx.arg(0))
     {

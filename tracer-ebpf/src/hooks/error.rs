@@ -5,24 +5,24 @@
 //! Before those: `sock_def_error_report(struct sock *sk)`, which each TCP socket's report goes through, and
 //! `__icmp_send(struct sk_buff *skb_in, int type, int code, …)`.
 
+use crate::{maps, packet, read, sock, task};
 use aya_ebpf::{
-    macros::{btf_tracepoint, fentry, kprobe},
-    programs::{BtfTracePointContext, FEntryContext, ProbeContext},
+    macros::{fentry, kprobe, raw_tracepoint},
+    programs::{FEntryContext, ProbeContext, RawTracePointContext},
 };
-use tracer_ebpf::abi::Connection;
-
-use crate::{maps::CONNECTIONS, packet, sock, task};
 
 /// A socket reports an error to its owner.
-#[btf_tracepoint(function = "inet_sk_error_report")]
-pub fn error_report(ctx: BtfTracePointContext) -> i32 {
+#[raw_tracepoint(tracepoint = "inet_sk_error_report")]
+pub fn error_report(ctx: RawTracePointContext) -> i32 {
     reported(ctx.arg(0))
 }
 
 /// The same, before 5.14.
 #[fentry]
 pub fn error_report_entry(ctx: FEntryContext) -> i32 {
-    reported(ctx.arg(0))
+    // A pointer that the verifier knows the type of: its bytes are a number.
+    let sk: u64 = ctx.arg(0);
+    reported(read::kernel_at((&raw const sk) as u64).unwrap_or(0))
 }
 
 /// The same.
@@ -33,13 +33,11 @@ pub fn error_report_probe(ctx: ProbeContext) -> i32 {
 
 #[inline(always)]
 fn reported(sk: u64) -> i32 {
-    let Some(connection) = CONNECTIONS.get_ptr_mut(&sk) else {
+    let Some(connection) = maps::connection(sk) else {
         return 0;
     };
     let error = sock::error(sk);
     if error != 0 {
-        // SAFETY: the entry lives as long as the program runs.
-        let connection: &mut Connection = unsafe { &mut *connection };
         connection.error = error;
         connection.error_at = task::now();
     }
@@ -47,8 +45,8 @@ fn reported(sk: u64) -> i32 {
 }
 
 /// This host answers a packet with an ICMP error.
-#[btf_tracepoint(function = "icmp_send")]
-pub fn icmp_send(ctx: BtfTracePointContext) -> i32 {
+#[raw_tracepoint(tracepoint = "icmp_send")]
+pub fn icmp_send(ctx: RawTracePointContext) -> i32 {
     refused(ctx.arg(0), ctx.arg(1), ctx.arg(2))
 }
 

@@ -2,20 +2,20 @@
 //! *p, pid_t old_pid, struct linux_binprm *bprm)`, `sched_process_exit(struct task_struct *p)`: a master's children
 //! are followed from their first instruction on. Without them, new workers are followed late.
 
-use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use aya_log_ebpf::debug;
 use tracer_ebpf::abi::{EXECUTED, EXITED, FORKED, PROCESS, Process, Worker};
 
 use crate::{
     emit::{self, Urgency},
     hooks::backend,
-    maps::{MASTERS, OFFSETS, WORKERS},
+    maps::{self, MASTERS, OFFSETS, WORKERS},
     read, task,
 };
 
 /// A process or thread is made.
-#[btf_tracepoint(function = "sched_process_fork")]
-pub fn fork(ctx: BtfTracePointContext) -> i32 {
+#[raw_tracepoint(tracepoint = "sched_process_fork")]
+pub fn fork(ctx: RawTracePointContext) -> i32 {
     let (Some(parent), Some(child)): (Option<u32>, Option<u32>) = (
         read::kernel(ctx.arg(0), &OFFSETS.tgid),
         read::kernel(ctx.arg(1), &OFFSETS.tgid),
@@ -34,15 +34,15 @@ pub fn fork(ctx: BtfTracePointContext) -> i32 {
         layout,
         ..Worker::default()
     };
-    let _ = WORKERS.insert(&child, &worker, 0);
+    maps::add_worker(child, &worker);
     debug!(&ctx, "master {} forked {}", parent, child);
     tell(child, FORKED, parent);
     0
 }
 
 /// A program is executed: it may be an nginx, and it is no worker any more.
-#[btf_tracepoint(function = "sched_process_exec")]
-pub fn exec(_ctx: BtfTracePointContext) -> i32 {
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+pub fn exec(_ctx: RawTracePointContext) -> i32 {
     let pid = task::pid();
     let _ = WORKERS.remove(&pid);
     tell(pid, EXECUTED, 0);
@@ -50,8 +50,8 @@ pub fn exec(_ctx: BtfTracePointContext) -> i32 {
 }
 
 /// A thread ends.
-#[btf_tracepoint(function = "sched_process_exit")]
-pub fn exit(ctx: BtfTracePointContext) -> i32 {
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+pub fn exit(ctx: RawTracePointContext) -> i32 {
     let task: u64 = ctx.arg(0);
     let (Some(tgid), Some(pid)): (Option<u32>, Option<u32>) = (
         read::kernel(task, &OFFSETS.tgid),

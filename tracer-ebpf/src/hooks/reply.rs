@@ -104,14 +104,11 @@ pub fn is_watched(peer: u64) -> bool {
     client.iter().any(|slot| slot.request == main)
 }
 
-/// Some socket was written: is it a watched client's?
+/// A socket of the worker's was written: is it a watched client's?
 #[inline(always)]
-pub fn sent(sk: u64) -> bool {
+pub fn sent(sk: u64, worker: &mut Worker) -> bool {
     let Some(client) = CLIENTS.get_ptr_mut(&sk) else {
         return false;
-    };
-    let Some((_, worker)) = task::worker() else {
-        return true;
     };
     // SAFETY: as above.
     let client = unsafe { &mut *client };

@@ -3,13 +3,13 @@
 //! are known only by their connections, without a status.
 
 use aya_ebpf::{helpers::bpf_probe_read_user_buf, macros::uprobe, programs::ProbeContext};
-use tracer_ebpf::abi::{ANSWER, Answer, Client, Connection, FLAG_OPEN, HEAD_LEN, TAIL_LEN};
+use tracer_ebpf::abi::{ANSWER, Answer, Client, FLAG_OPEN, HEAD_LEN, TAIL_LEN};
 
 use crate::{
     emit::{self, Urgency},
     hooks::{attempt::CONNECTION_FD, reply, state},
     identity::{self, LOG_CONNECTION, LOG_DATA},
-    maps::{CONNECTIONS, Request},
+    maps::{self, Request},
     read, sock, task,
 };
 
@@ -52,11 +52,9 @@ pub fn peer_of(request: u64) -> u64 {
 #[inline(always)]
 fn last_connection(request: &Request) {
     let sk = request.socket;
-    let Some(connection) = CONNECTIONS.get_ptr_mut(&sk) else {
+    let Some(connection) = maps::connection(sk) else {
         return;
     };
-    // SAFETY: the entry lives as long as the program runs.
-    let connection: &mut Connection = unsafe { &mut *connection };
     if connection.request == request.id {
         connection.flags |= FLAG_OPEN;
         state::write(sk, connection);

@@ -6,28 +6,26 @@
 //! `tcp_v4_send_reset(const struct sock *sk, struct sk_buff *skb)`, and `tcp_v6_send_reset` alike.
 
 use aya_ebpf::{
-    macros::{btf_tracepoint, fentry, kprobe},
-    programs::{BtfTracePointContext, FEntryContext, ProbeContext},
+    macros::{fentry, kprobe, raw_tracepoint},
+    programs::{FEntryContext, ProbeContext, RawTracePointContext},
 };
-use tracer_ebpf::abi::{Connection, FLAG_RST_IN_SYN_SENT};
+use tracer_ebpf::abi::FLAG_RST_IN_SYN_SENT;
 
 use crate::{
     hooks::backend,
-    maps::CONNECTIONS,
+    maps,
     packet::{self, ACK, SYN},
     sock::{self, state},
     task,
 };
 
 /// A RST arrived.
-#[btf_tracepoint(function = "tcp_receive_reset")]
-pub fn receive_reset(ctx: BtfTracePointContext) -> i32 {
+#[raw_tracepoint(tracepoint = "tcp_receive_reset")]
+pub fn receive_reset(ctx: RawTracePointContext) -> i32 {
     let sk: u64 = ctx.arg(0);
-    let Some(connection) = CONNECTIONS.get_ptr_mut(&sk) else {
+    let Some(connection) = maps::connection(sk) else {
         return 0;
     };
-    // SAFETY: the entry lives as long as the program runs.
-    let connection: &mut Connection = unsafe { &mut *connection };
     connection.rst_received = task::now();
     if sock::tcp_state(sk) == state::SYN_SENT {
         connection.flags |= FLAG_RST_IN_SYN_SENT;
@@ -36,14 +34,14 @@ pub fn receive_reset(ctx: BtfTracePointContext) -> i32 {
 }
 
 /// A RST leaves; kernels from 6.10 on say why.
-#[btf_tracepoint(function = "tcp_send_reset")]
-pub fn send_reset_reason(ctx: BtfTracePointContext) -> i32 {
+#[raw_tracepoint(tracepoint = "tcp_send_reset")]
+pub fn send_reset_reason(ctx: RawTracePointContext) -> i32 {
     send_reset(ctx.arg(0), ctx.arg(1), ctx.arg(2))
 }
 
 /// A RST leaves; kernels before 6.10 pass no reason.
-#[btf_tracepoint(function = "tcp_send_reset")]
-pub fn send_reset_plain(ctx: BtfTracePointContext) -> i32 {
+#[raw_tracepoint(tracepoint = "tcp_send_reset")]
+pub fn send_reset_plain(ctx: RawTracePointContext) -> i32 {
     send_reset(ctx.arg(0), ctx.arg(1), 0)
 }
 
@@ -80,7 +78,7 @@ fn answered(sk: u64, skb: u64) -> i32 {
 /// The answer to a SYN for which there is no socket, or a backend's own deliberate RST.
 #[inline(always)]
 fn send_reset(sk: u64, skb: u64, reason: u32) -> i32 {
-    if sk != 0 && skb == 0 && CONNECTIONS.get_ptr(&sk).is_none() {
+    if sk != 0 && skb == 0 && maps::connection(sk).is_none() {
         backend::reset(sk, reason);
         return 0;
     }

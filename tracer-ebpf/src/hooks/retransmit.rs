@@ -1,28 +1,26 @@
 //! `tcp_retransmit_skb(const struct sock *sk, const struct sk_buff *skb)`, since 4.15: a SYN sent again asks for a
 //! look at the listener's queue. Without it, how many SYNs stayed unanswered is not known.
 
-use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use tracer_ebpf::abi::{Connection, RETRANSMIT, Retransmit};
+use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
+use tracer_ebpf::abi::{RETRANSMIT, Retransmit};
 
 use crate::{
     emit::{self, Urgency},
-    maps::CONNECTIONS,
+    maps,
     sock::{self, state},
     task,
 };
 
 /// A segment is sent again.
-#[btf_tracepoint(function = "tcp_retransmit_skb")]
-pub fn retransmit(ctx: BtfTracePointContext) -> i32 {
+#[raw_tracepoint(tracepoint = "tcp_retransmit_skb")]
+pub fn retransmit(ctx: RawTracePointContext) -> i32 {
     let sk: u64 = ctx.arg(0);
-    let Some(connection) = CONNECTIONS.get_ptr_mut(&sk) else {
+    let Some(connection) = maps::connection(sk) else {
         return 0;
     };
     if sock::tcp_state(sk) != state::SYN_SENT {
         return 0;
     }
-    // SAFETY: the entry lives as long as the program runs.
-    let connection: &mut Connection = unsafe { &mut *connection };
     let now = task::now();
     connection.syn_retransmits = connection.syn_retransmits.saturating_add(1);
     connection.last_retransmit = now;

@@ -3,7 +3,7 @@
 //! flowi6 *flp)`: what routing said within nginx's connect(). A security hook denies before any lookup. Without
 //! them routes and security hooks with equal errnos can not be told apart.
 
-use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use tracer_ebpf::abi::Worker;
 
 use crate::{maps::OFFSETS, read, task};
@@ -15,8 +15,8 @@ fn connecting() -> Option<&'static mut Worker> {
 }
 
 /// An IPv4 table was searched.
-#[btf_tracepoint(function = "fib_table_lookup")]
-pub fn route_lookup(ctx: BtfTracePointContext) -> i32 {
+#[raw_tracepoint(tracepoint = "fib_table_lookup")]
+pub fn route_lookup(ctx: RawTracePointContext) -> i32 {
     if let Some(worker) = connecting() {
         worker.routes.lookups = worker.routes.lookups.saturating_add(1);
         worker.routes.error = ctx.arg(3);
@@ -25,8 +25,8 @@ pub fn route_lookup(ctx: BtfTracePointContext) -> i32 {
 }
 
 /// An IPv6 table was searched.
-#[btf_tracepoint(function = "fib6_table_lookup")]
-pub fn route_lookup6(ctx: BtfTracePointContext) -> i32 {
+#[raw_tracepoint(tracepoint = "fib6_table_lookup")]
+pub fn route_lookup6(ctx: RawTracePointContext) -> i32 {
     if let Some(worker) = connecting() {
         worker.routes.lookups = worker.routes.lookups.saturating_add(1);
         worker.routes.kind = read::kernel(ctx.arg(1), &OFFSETS.fib6_type).unwrap_or(0);

@@ -1,21 +1,21 @@
 //! `inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`, since 4.16, and
 //! `tcp_destroy_sock(struct sock *sk)`, since 4.15: a connection's life. Without them nothing is known of it.
 
-use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use tracer_ebpf::abi::{Connection, FLAG_UNIX, FlowKey, UnixConnection, Worker};
 
 use crate::{
     emit::{self, Urgency},
     hooks::{attempt, backend, reply, unix_end},
-    maps::{CONNECTIONS, FLOWS, GIVEN_UP, OFFSETS, UPSTREAMS},
+    maps::{self, FLOWS, OFFSETS, UPSTREAMS},
     read,
     sock::{self, state},
     task,
 };
 
 /// A socket changes its state.
-#[btf_tracepoint(function = "inet_sock_set_state")]
-pub fn set_state(ctx: BtfTracePointContext) -> i32 {
+#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
+pub fn set_state(ctx: RawTracePointContext) -> i32 {
     let (sk, old, new): (u64, i32, i32) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
     if old == state::CLOSE {
         if new == state::SYN_SENT && sock::is_tcp(sk) {
@@ -23,15 +23,13 @@ pub fn set_state(ctx: BtfTracePointContext) -> i32 {
         }
         return 0;
     }
-    let Some(connection) = CONNECTIONS.get_ptr_mut(&sk) else {
+    let Some(connection) = maps::connection(sk) else {
         // Only a close() of this end leads to these two, in the closer's own context.
         if new == state::FIN_WAIT1 || new == state::LAST_ACK {
             backend::closed(sk);
         }
         return 0;
     };
-    // SAFETY: the entry lives as long as the program runs.
-    let connection: &mut Connection = unsafe { &mut *connection };
     match new {
         state::ESTABLISHED => connection.established = task::now(),
         state::CLOSE_WAIT => {
@@ -50,19 +48,18 @@ pub fn set_state(ctx: BtfTracePointContext) -> i32 {
 }
 
 /// A socket's last moment. After a RST, or before a handshake, this is the worker's close().
-#[btf_tracepoint(function = "tcp_destroy_sock")]
-pub fn destroy(ctx: BtfTracePointContext) -> i32 {
+#[raw_tracepoint(tracepoint = "tcp_destroy_sock")]
+pub fn destroy(ctx: RawTracePointContext) -> i32 {
     let sk: u64 = ctx.arg(0);
-    let Some(connection) = CONNECTIONS.get_ptr_mut(&sk) else {
+    let Some(connection) = maps::connection(sk) else {
         reply::gone(sk);
         return 0;
     };
     if attempt::fails_at_once(sk) {
         // Its failure is told as such when the call returns.
-        let _ = CONNECTIONS.remove(&sk);
+        maps::remove_connection(sk);
     } else {
-        // SAFETY: as above.
-        finish(sk, unsafe { &mut *connection });
+        finish(sk, connection);
     }
     0
 }
@@ -73,7 +70,10 @@ fn opened(sk: u64) {
         return;
     };
     let remote = sock::remote(sk);
-    let _ = UPSTREAMS.insert(&remote, &1, 0);
+    // A lookup keeps it in use, at a fraction of an insertion's cost.
+    if UPSTREAMS.get_ptr(&remote).is_none() {
+        let _ = UPSTREAMS.insert(&remote, &1, 0);
+    }
     let start = if worker.peer == 0 {
         task::now()
     } else {
@@ -89,12 +89,10 @@ static UNKNOWN: Connection = Connection::UNKNOWN;
 /// Enters a connection into the map.
 #[inline(always)]
 pub fn enter(sk: u64, pid: u32, worker: &Worker, peer: u64, start: u64, flags: u16) {
-    let _ = CONNECTIONS.insert(&sk, &UNKNOWN, 0);
-    let Some(connection) = CONNECTIONS.get_ptr_mut(&sk) else {
+    maps::add_connection(sk, &UNKNOWN);
+    let Some(connection) = maps::connection(sk) else {
         return;
     };
-    // SAFETY: the entry lives as long as the program runs.
-    let connection: &mut Connection = unsafe { &mut *connection };
     connection.header.pid = pid;
     connection.socket = sk;
     connection.peer = peer;
@@ -124,7 +122,7 @@ pub fn finish(sk: u64, connection: &mut Connection) {
     if connection.flags & FLAG_UNIX != 0 {
         unix_end::forget(connection);
     }
-    let _ = CONNECTIONS.remove(&sk);
+    maps::remove_connection(sk);
 }
 
 /// Writes the connection's record.
@@ -143,13 +141,13 @@ pub fn write(sk: u64, connection: &mut Connection) {
             remote: connection.remote,
         };
         if let Some(flow) = FLOWS.get_ptr(&key) {
-            // SAFETY: as above.
+            // SAFETY: the entry lives as long as the program runs.
             connection.flow = unsafe { *flow };
             let _ = FLOWS.remove(&key);
         }
         if connection.first_byte == 0 && connection.established != 0 {
             // nginx gave up: whose close() follows at the other end tells who had accepted.
-            let _ = GIVEN_UP.insert(&key, &1, 0);
+            maps::give_up(&key);
         }
     }
     let urgency = if connection.first_byte == 0 {

@@ -7,8 +7,8 @@
 //! they return. They are called by pointer: what is above them is inlined, and a hook there stands and sees nothing.
 
 use aya_ebpf::{
-    macros::{btf_tracepoint, fexit},
-    programs::{BtfTracePointContext, FExitContext},
+    macros::{fexit, raw_tracepoint},
+    programs::{FExitContext, RawTracePointContext},
 };
 use tracer_ebpf::abi::{
     ANSWERED, ASKED, Connection, FIRST_BYTE, FLAG_BROKE_OFF, FLAG_RETRY, FLAG_TLS_DATA, FLAG_UNIX,
@@ -19,7 +19,7 @@ use crate::{
     emit::{self, Urgency},
     framing,
     hooks::{attempt, reply, request, resolver, state, unix_end},
-    maps::{CONNECTIONS, OFFSETS},
+    maps::{self, OFFSETS},
     read, sock, syscall, task,
 };
 
@@ -36,8 +36,8 @@ const RECVMSG_PARAMETERS: usize = 4;
 const SENDMSG_PARAMETERS: usize = 3;
 
 /// A socket was read.
-#[btf_tracepoint(function = "sock_recv_length")]
-pub fn received(ctx: BtfTracePointContext) -> i32 {
+#[raw_tracepoint(tracepoint = "sock_recv_length")]
+pub fn received(ctx: RawTracePointContext) -> i32 {
     was_read(ctx.arg(0), ctx.arg(1), ctx.arg(2))
 }
 
@@ -69,6 +69,10 @@ fn read_ends(ctx: &FExitContext) -> i32 {
 
 #[inline(always)]
 fn was_read(sk: u64, length: i32, flags: i32) -> i32 {
+    let Some((pid, worker)) = task::worker() else {
+        unix_end::used(sk);
+        return 0;
+    };
     let Some(connection) = connection(sk) else {
         of_another(sk, length, ANSWERED);
         return 0;
@@ -90,9 +94,7 @@ fn was_read(sk: u64, length: i32, flags: i32) -> i32 {
     head(connection, length);
     // A retry's success, and an answer that nginx passes on, have no other sign while the connection is kept alive.
     if connection.flags & FLAG_RETRY != 0 || matches!(connection.status, 502 | 504) {
-        if let Some((pid, worker)) = task::worker() {
-            reply::watch_peer(pid, worker, connection.peer, connection.request);
-        }
+        reply::watch_peer(pid, worker, connection.peer, connection.request);
         emit::in_place(&UNKNOWN, Urgency::Whenever, |record| {
             record.header =
                 emit::header::<FirstByte>(FIRST_BYTE, connection.header.pid, connection.first_byte);
@@ -114,8 +116,8 @@ fn was_read(sk: u64, length: i32, flags: i32) -> i32 {
 }
 
 /// A socket was written.
-#[btf_tracepoint(function = "sock_send_length")]
-pub fn sent(ctx: BtfTracePointContext) -> i32 {
+#[raw_tracepoint(tracepoint = "sock_send_length")]
+pub fn sent(ctx: RawTracePointContext) -> i32 {
     was_written(ctx.arg(0), ctx.arg(1))
 }
 
@@ -147,8 +149,12 @@ fn write_ends(ctx: &FExitContext) -> i32 {
 
 #[inline(always)]
 fn was_written(sk: u64, length: i32) -> i32 {
+    let Some((_, worker)) = task::worker() else {
+        unix_end::used(sk);
+        return 0;
+    };
     let Some(connection) = connection(sk) else {
-        if !reply::sent(sk) {
+        if worker.watched == 0 || !reply::sent(sk, worker) {
             of_another(sk, length, ASKED);
         }
         return 0;
@@ -175,17 +181,15 @@ fn was_written(sk: u64, length: i32) -> i32 {
 /// The upstream connection that the socket is. That a unix socket was closed is told nowhere: another may have its place.
 #[inline(always)]
 fn connection(sk: u64) -> Option<&'static mut Connection> {
-    let connection = CONNECTIONS.get_ptr_mut(&sk)?;
-    // SAFETY: the entry lives as long as the program runs.
-    let connection: &mut Connection = unsafe { &mut *connection };
+    let connection = maps::connection(sk)?;
     if connection.flags & FLAG_UNIX != 0 && !attempt::is_still(sk, connection) {
-        let _ = CONNECTIONS.remove(&sk);
+        maps::remove_connection(sk);
         return None;
     }
     Some(connection)
 }
 
-/// Some socket that is no end of nginx's of a connection to an upstream: of any process.
+/// Some socket of a worker's that is no end of nginx's of a connection to an upstream.
 #[inline(always)]
 fn of_another(sk: u64, length: i32, step: u8) {
     match sock::protocol(sk) {
@@ -232,42 +236,56 @@ fn failed(connection: &mut Connection, length: i32) {
 /// The first byte of a response, the alert of a TLS record, and the status.
 #[inline(always)]
 fn head(connection: &mut Connection, length: i32) {
-    let Some(first) = syscall::read::<u8>() else {
+    let Some(at) = syscall::buffer() else {
         return;
     };
-    connection.first_received = first;
-    connection.head_at = syscall::buffer().unwrap_or(0);
-    if first == TLS_ALERT
-        && length >= 7
-        && let Some(record) = syscall::read::<[u8; 7]>()
+    connection.head_at = at;
+    // At once as far as any of them needs it: each read of its own costs as much as all.
+    let mut start = [0; HEAD];
+    if length >= HEAD as i32
+        && let Some(whole) = read::user::<[u8; HEAD]>(at)
     {
-        connection.alert = 0x100 | u16::from(record[6]);
+        start = whole;
+    } else if length >= SHORT_HEAD as i32
+        && let Some(begin) = read::user::<[u8; SHORT_HEAD]>(at)
+    {
+        start[..SHORT_HEAD].copy_from_slice(&begin);
+    } else if let Some(begin) = read::user::<[u8; ALERT]>(at) {
+        start[..ALERT].copy_from_slice(&begin);
+    } else if let Some(first) = read::user::<u8>(at) {
+        start[0] = first;
     }
-    connection.status = status(length).unwrap_or(0);
+    connection.first_received = start[0];
+    if start[0] == TLS_ALERT && length >= ALERT as i32 {
+        connection.alert = 0x100 | u16::from(start[6]);
+    }
+    connection.status = status(&start, length).unwrap_or(0);
 }
+
+/// A TLS record's header and an alert.
+const ALERT: usize = 7;
+/// `HTTP/1.x NNN` and `Status: NNN`.
+const SHORT_HEAD: usize = 12;
+/// `Status: NNN` after a FastCGI record's header.
+const HEAD: usize = 19;
 
 /// The status in `HTTP/1.x NNN`, and in the `Status: NNN` of SCGI, uwsgi and FastCGI (after a record's header: version 1,
 /// type 6), where nginx's read begins with it.
 #[inline(always)]
-fn status(length: i32) -> Option<u16> {
-    if length < 12 {
+fn status(start: &[u8; HEAD], length: i32) -> Option<u16> {
+    if length < SHORT_HEAD as i32 {
         return None;
     }
-    let start = syscall::read::<[u8; 12]>()?;
     if start[..7] == *b"HTTP/1." {
         return number([start[9], start[10], start[11]]);
     }
     if start[..8] == *b"Status: " {
         return number([start[8], start[9], start[10]]);
     }
-    if length < 19 || start[..2] != [1, 6] {
+    if length < HEAD as i32 || start[..2] != [1, 6] || start[8..16] != *b"Status: " {
         return None;
     }
-    let record = syscall::read::<[u8; 19]>()?;
-    if record[8..16] != *b"Status: " {
-        return None;
-    }
-    number([record[16], record[17], record[18]])
+    number([start[16], start[17], start[18]])
 }
 
 #[inline(always)]

@@ -3,28 +3,26 @@
 //! tells who listens, not who serves.
 
 use aya_ebpf::helpers::bpf_get_current_comm;
-use tracer_ebpf::abi::{ACCEPTED, Connection, Holder, QUEUED, UnixConnection};
+use tracer_ebpf::abi::{ACCEPTED, Connection, QUEUED, UnixConnection};
 
 use crate::{
     hooks::attempt::{OTHER_END, other_end},
-    maps::{BACKENDS, OFFSETS, UNIX_ENDS},
+    maps::{self, BACKENDS, OFFSETS},
     read, task,
 };
 
 /// nginx connected, or uses a connection of which nothing was known: who uses the other end is seen from now on.
 #[inline(always)]
 pub fn watch(sk: u64) {
-    let _ = UNIX_ENDS.insert(&other_end(sk), &Holder::NOBODY, 0);
+    maps::add_unix_end(other_end(sk));
 }
 
-/// The current process read from or wrote to some unix socket.
+/// The current process read from or wrote to some socket.
 #[inline(always)]
 pub fn used(sk: u64) {
-    let Some(holder) = UNIX_ENDS.get_ptr_mut(&sk) else {
+    let Some(holder) = maps::unix_end(sk) else {
         return;
     };
-    // SAFETY: the entry lives as long as the program runs.
-    let holder: &mut Holder = unsafe { &mut *holder };
     let pid = task::pid();
     if holder.pid == pid {
         return;
@@ -41,9 +39,8 @@ pub fn used(sk: u64) {
 #[inline(always)]
 pub fn tell(connection: &Connection, record: &mut UnixConnection) {
     let end = connection.flow.reserved[OTHER_END];
-    if let Some(holder) = UNIX_ENDS.get_ptr(&end) {
-        // SAFETY: as above.
-        record.holder = unsafe { *holder };
+    if let Some(holder) = maps::unix_end(end) {
+        record.holder = *holder;
     }
     // While it is open it points at nginx's end; a socket that no accept() has taken has no file.
     let is_open = other_end(end) == connection.socket;
@@ -58,5 +55,5 @@ pub fn tell(connection: &Connection, record: &mut UnixConnection) {
 /// The connection is over for nginx.
 #[inline(always)]
 pub fn forget(connection: &Connection) {
-    let _ = UNIX_ENDS.remove(&connection.flow.reserved[OTHER_END]);
+    maps::remove_unix_end(connection.flow.reserved[OTHER_END]);
 }

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use aya::programs::{
-    BtfTracePoint, FEntry, FExit, KProbe, Program, ProgramError, UProbe,
+    FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint, UProbe,
     uprobe::UProbeAttachLocation, uprobe::UProbeScope,
 };
 
@@ -110,9 +110,9 @@ impl Probes {
         let program = self.program(hook.program);
         match hook.place {
             Place::Tracepoint { name, .. } => {
-                let program: &mut BtfTracePoint = program.try_into()?;
-                program.load(name, btf)?;
-                program.attach()?;
+                let program: &mut RawTracePoint = program.try_into()?;
+                program.load()?;
+                program.attach(name)?;
             }
             Place::Fentry(function) => {
                 let program: &mut FEntry = program.try_into()?;

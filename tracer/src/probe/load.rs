@@ -9,12 +9,12 @@ use std::{
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{HashMap as BpfHashMap, MapData, PerCpuArray, RingBuf},
+    maps::{Array, HashMap as BpfHashMap, MapData, PerCpuArray, RingBuf},
     programs::Program,
 };
 use aya_log::EbpfLogger;
 use thiserror::Error;
-use tracer_ebpf::abi::{self, counter};
+use tracer_ebpf::abi::{self, WORKER_HINTS, counter};
 
 use super::{
     attach::{Attached, Kernel},
@@ -145,6 +145,13 @@ impl Probes {
     /// The map is full.
     pub fn follow_worker(&mut self, pid: u32, layout: abi::Layout) -> Result<(), LoadError> {
         let layout = self.usable(layout);
+        // First the hint: a worker that it does not know is not seen.
+        let mut hints: Array<_, u64> = Array::try_from(
+            self.ebpf
+                .map_mut("WORKER_HINT")
+                .ok_or(LoadError::Map("WORKER_HINT"))?,
+        )?;
+        hints.set(pid % WORKER_HINTS, 1, 0)?;
         let mut map: BpfHashMap<_, u32, RawWorker> = BpfHashMap::try_from(
             self.ebpf
                 .map_mut("WORKERS")

@@ -3,7 +3,7 @@
 use aya_ebpf::bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
 use tracer_ebpf::abi::{Header, counter};
 
-use crate::maps::{COUNTERS, EVENTS};
+use crate::maps::{self, EVENTS};
 
 /// How soon the collector should look.
 #[derive(Clone, Copy)]
@@ -27,20 +27,22 @@ impl Urgency {
 /// Writes one record.
 #[inline(always)]
 pub fn record<T: Copy + 'static>(value: &T, urgency: Urgency) {
-    if EVENTS.output::<T>(value, urgency.flags()).is_err() {
-        lost();
-    }
+    maps::count(match EVENTS.output::<T>(value, urgency.flags()) {
+        Ok(()) => counter::WRITTEN,
+        Err(_) => counter::LOST,
+    });
 }
 
 /// Writes one record that `fill` completes in the ring itself: for records too large for the BPF stack.
 #[inline(always)]
 pub fn in_place<T: Copy + 'static>(empty: &'static T, urgency: Urgency, fill: impl FnOnce(&mut T)) {
     let Some(mut entry) = EVENTS.reserve::<T>(0) else {
-        lost();
+        maps::count(counter::LOST);
         return;
     };
     fill(entry.write(*empty));
     entry.submit(urgency.flags());
+    maps::count(counter::WRITTEN);
 }
 
 /// The header of a record of type `T`.
@@ -51,13 +53,5 @@ pub fn header<T>(tag: u16, pid: u32, at: u64) -> Header {
         len: size_of::<T>() as u16,
         pid,
         at,
-    }
-}
-
-#[inline(always)]
-fn lost() {
-    if let Some(count) = COUNTERS.get_ptr_mut(counter::LOST) {
-        // SAFETY: a per-CPU slot.
-        unsafe { *count += 1 };
     }
 }

@@ -7,7 +7,7 @@ use aya_ebpf::{
 use core::intrinsics::AtomicOrdering;
 use tracer_ebpf::abi::{
     ABSENT, Connection, DROP_SITES, DropSite, Endpoint, Flow, FlowKey, Holder, Layout, MemoryLimit,
-    Offsets, Signal, WORKER_HINTS, WantedDrops, Watched, Worker, counter,
+    Offsets, Signal, WORKER_HINTS, WantedDrops, Watched, Worker, counter, shedding,
 };
 
 /// Where this kernel keeps its members.
@@ -37,6 +37,10 @@ pub static STACK_REGISTERS: u32 = 0;
 /// Records for the collector, in one order.
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
+
+/// What not to tell, by `shedding`.
+#[map]
+static SHEDDING: Array<u64> = Array::with_max_entries(shedding::SLOTS, 0);
 
 /// Followed masters by host pid.
 #[map]
@@ -107,7 +111,30 @@ pub static OOM_VICTIMS: LruHashMap<u32, MemoryLimit> = LruHashMap::with_max_entr
 
 /// Loss, by `counter`.
 #[map]
-pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::SLOTS, 0);
+static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::SLOTS, 0);
+
+/// Are healthy connections written?
+#[inline(always)]
+pub fn are_healthy_told() -> bool {
+    hint(&SHEDDING, shedding::HEALTHY) == 0
+}
+
+/// Are failures of this request told? All of them or none; those of no known request are.
+#[inline(always)]
+pub fn is_told(request: u64) -> bool {
+    let sample = hint(&SHEDDING, shedding::SAMPLE);
+    // Requests are numbered by time, which alone is no fair sample.
+    request == 0 || (request.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) & sample == 0
+}
+
+/// Counts one, by `counter`.
+#[inline(always)]
+pub fn count(slot: u32) {
+    if let Some(count) = COUNTERS.get_ptr_mut(slot) {
+        // SAFETY: a per-CPU slot.
+        unsafe { *count += 1 };
+    }
+}
 
 /// The upstream connection that a socket is.
 #[inline(always)]

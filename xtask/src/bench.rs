@@ -48,6 +48,8 @@ enum What {
     Waiting,
     /// Memory with 10,000 upstream connections open
     Memory,
+    /// A ring of next to nothing: what is lost is counted exactly
+    Loss,
     /// Every request fails for a minute
     Flood,
     /// Ten minutes of `record` at saturation

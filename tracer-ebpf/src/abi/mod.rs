@@ -74,8 +74,24 @@ impl Endpoint {
 pub mod counter {
     /// Records that found the ring buffer full.
     pub const LOST: u32 = 0;
+    /// Healthy connections that were not written, as [`shedding::HEALTHY`](super::shedding::HEALTHY) asks.
+    pub const HEALTHY: u32 = 1;
+    /// Failed attempts that were not told, as [`shedding::SAMPLE`](super::shedding::SAMPLE) asks.
+    pub const UNTOLD: u32 = 2;
+    /// Records written to the ring buffer.
+    pub const WRITTEN: u32 = 3;
     /// How many slots there are.
-    pub const SLOTS: u32 = 1;
+    pub const SLOTS: u32 = 4;
+}
+
+/// What the collector asks not to be told, slots of the `SHEDDING` array: it has too much to do.
+pub mod shedding {
+    /// Not 0: healthy connections are counted, not written.
+    pub const HEALTHY: u32 = 0;
+    /// A power of two less 1: of so many failed requests and one more, one is told; 0: all are.
+    pub const SAMPLE: u32 = 1;
+    /// How many slots there are.
+    pub const SLOTS: u32 = 2;
 }
 
 const _: () = {

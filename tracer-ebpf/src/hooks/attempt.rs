@@ -9,7 +9,7 @@ use aya_ebpf::{
 };
 use tracer_ebpf::abi::{
     Connection, FAILURE, FLAG_BROKE_OFF, FLAG_RETRY, FLAG_UNIX, Failure, RETRY, Retry, Routes,
-    SOCKADDR_LEN, Worker,
+    SOCKADDR_LEN, Worker, counter,
 };
 
 use crate::{
@@ -83,7 +83,7 @@ pub fn connect_peer_return(ctx: RetProbeContext) -> u32 {
         request.socket = socket;
         request.reused = u16::from(code == NGX_DONE);
     }
-    if worker.is_retry == RETRIED && socket != 0 {
+    if worker.is_retry == RETRIED && socket != 0 && maps::is_told(worker.request) {
         let record = Retry {
             header: emit::header::<Retry>(RETRY, pid, worker.start),
             request: worker.request,
@@ -228,6 +228,10 @@ static UNKNOWN: Failure = Failure::UNKNOWN;
 #[inline(always)]
 fn failed(pid: u32, worker: &mut Worker, peer: u64, code: i32) {
     let request = worker.request;
+    if !maps::is_told(request) {
+        maps::count(counter::UNTOLD);
+        return;
+    }
     reply::watch_peer(pid, worker, peer, request);
     emit::in_place(&UNKNOWN, Urgency::Now, |record| {
         record.header = emit::header::<Failure>(FAILURE, pid, task::now());

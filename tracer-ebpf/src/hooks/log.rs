@@ -16,7 +16,7 @@ use crate::{
         request::{peer_of, request_of},
     },
     identity::{self, LOG_CONNECTION, LOG_DATA, STREAM},
-    read, task,
+    maps, read, task,
 };
 
 /// `NGX_LOG_ERR`
@@ -57,6 +57,9 @@ pub fn log_error(ctx: ProbeContext) -> u32 {
         && let Some(request) = identity::of(pid, worker, peer)
     {
         id = request.id;
+        if !maps::is_told(id) {
+            return 0;
+        }
         if stream == 0 {
             reply::watch_peer(pid, worker, peer, id);
         }

@@ -3,7 +3,7 @@
 //! are known only by their connections, without a status.
 
 use aya_ebpf::{helpers::bpf_probe_read_user_buf, macros::uprobe, programs::ProbeContext};
-use tracer_ebpf::abi::{ANSWER, Answer, Client, FLAG_OPEN, HEAD_LEN, TAIL_LEN};
+use tracer_ebpf::abi::{ANSWER, Answer, Client, FLAG_OPEN, HEAD_LEN, TAIL_LEN, counter};
 
 use crate::{
     emit::{self, Urgency},
@@ -80,6 +80,13 @@ pub fn special_response(ctx: ProbeContext) -> u32 {
         && let Some(request) = identity::of(pid, worker, peer)
     {
         id = request.id;
+        if !maps::is_told(id) {
+            // Of one that was tried each attempt is counted.
+            if request.tried == 0 {
+                maps::count(counter::UNTOLD);
+            }
+            return 0;
+        }
         last_connection(request);
     }
     let reply = reply::watch_answer(pid, worker, request, id);

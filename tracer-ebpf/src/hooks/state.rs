@@ -2,7 +2,10 @@
 //! `tcp_destroy_sock(struct sock *sk)`, since 4.15: a connection's life. Without them nothing is known of it.
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
-use tracer_ebpf::abi::{Connection, FLAG_UNIX, FlowKey, UnixConnection, Worker};
+use tracer_ebpf::abi::{
+    Connection, FLAG_BROKE_OFF, FLAG_OPEN, FLAG_RETRY, FLAG_UNIX, FlowKey, UnixConnection, Worker,
+    counter,
+};
 
 use crate::{
     emit::{self, Urgency},
@@ -113,6 +116,7 @@ pub fn enter(sk: u64, pid: u32, worker: &Worker, peer: u64, start: u64, flags: u
 #[inline(always)]
 pub fn finish(sk: u64, connection: &mut Connection) {
     if connection.first_byte == 0
+        && maps::is_told(connection.request)
         && let Some((pid, worker)) = task::worker()
         && pid == connection.header.pid
     {
@@ -150,6 +154,9 @@ pub fn write(sk: u64, connection: &mut Connection) {
             maps::give_up(&key);
         }
     }
+    if connection.flags & FLAG_OPEN == 0 && is_shed(connection) {
+        return;
+    }
     let urgency = if connection.first_byte == 0 {
         Urgency::Now
     } else {
@@ -168,6 +175,27 @@ pub fn write(sk: u64, connection: &mut Connection) {
         }
         unix_end::tell(connection, record);
     });
+}
+
+/// Is the collector not to be told? Then the connection is counted.
+#[inline(always)]
+fn is_shed(connection: &Connection) -> bool {
+    if connection.first_byte == 0 {
+        if maps::is_told(connection.request) {
+            return false;
+        }
+        maps::count(counter::UNTOLD);
+        return true;
+    }
+    let is_healthy = connection.flags & (FLAG_RETRY | FLAG_BROKE_OFF) == 0
+        && connection.rst_received == 0
+        && connection.transfer_error == 0
+        && !matches!(connection.status, 502 | 504);
+    if !is_healthy || maps::are_healthy_told() {
+        return false;
+    }
+    maps::count(counter::HEALTHY);
+    true
 }
 
 /// A unix connection of which nothing is known yet, in read-only data.

@@ -93,7 +93,8 @@ fn was_read(sk: u64, length: i32, flags: i32) -> i32 {
     connection.first_byte = connection.last_received;
     head(connection, length);
     // A retry's success, and an answer that nginx passes on, have no other sign while the connection is kept alive.
-    if connection.flags & FLAG_RETRY != 0 || matches!(connection.status, 502 | 504) {
+    let matters = connection.flags & FLAG_RETRY != 0 || matches!(connection.status, 502 | 504);
+    if matters && maps::is_told(connection.request) {
         reply::watch_peer(pid, worker, connection.peer, connection.request);
         emit::in_place(&UNKNOWN, Urgency::Whenever, |record| {
             record.header =

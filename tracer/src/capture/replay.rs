@@ -227,7 +227,14 @@ impl Run {
                 Some(Item::Gap(gap)) => {
                     let at = gap.after.max(self.now);
                     let events = gap.events;
-                    self.take(Event::Lost(Lost { at, events }), &mut tell)?;
+                    self.take(
+                        Event::Lost(Lost {
+                            at,
+                            events,
+                            ..Lost::default()
+                        }),
+                        &mut tell,
+                    )?;
                 }
                 Some(Item::Standing(events)) => {
                     self.cut(&mut tell)?;

@@ -53,10 +53,12 @@ impl Standing {
                 true
             }
             Event::Lost(lost) => {
-                let before = self.lost.as_ref().map_or(0, |before| before.events);
+                let before = self.lost.take().unwrap_or_default();
                 self.lost = Some(Lost {
                     at: lost.at,
-                    events: before.saturating_add(lost.events),
+                    events: before.events.saturating_add(lost.events),
+                    healthy: before.healthy.saturating_add(lost.healthy),
+                    unexplained: before.unexplained.saturating_add(lost.unexplained),
                 });
                 true
             }

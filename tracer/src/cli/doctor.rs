@@ -12,7 +12,7 @@ use super::session::Kernel;
 use crate::{
     kernel::Btf,
     nginx::{self, Binaries, Master},
-    probe::{self, Attached, LoadError, Probes, SIGHTS, Sight, Way},
+    probe::{self, Attached, LoadError, Probes, SIGHTS, Sight, Sizes, Way},
 };
 
 /// Arguments of `tracer doctor`.
@@ -44,10 +44,12 @@ pub(super) fn run(args: &Args) -> Result<()> {
             "lockdown confidentiality: BPF may not read kernel memory; boot with lockdown=integrity"
         )?;
     }
+    let sizes = Sizes::of_host(None);
+    writeln!(out, "sizes    {sizes}")?;
     let mut binaries = Binaries::default();
     let masters = nginx::scan(&mut binaries);
-    let mut probes =
-        Probes::load(&args.kernel.btf, 0, &args.kernel.without).context("attaching the hooks")?;
+    let mut probes = Probes::load(&args.kernel.btf, 0, &args.kernel.without, &sizes)
+        .context("attaching the hooks")?;
     for master in &masters {
         probes.attach_nginx(&master.exe_access, master.exe_id, &symbols(master));
     }

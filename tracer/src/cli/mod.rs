@@ -13,6 +13,7 @@ mod record;
 mod recording;
 mod report;
 mod session;
+mod size;
 mod verdicts;
 mod written;
 

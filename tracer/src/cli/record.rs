@@ -43,20 +43,7 @@ const EXAMPLES: &str = "Examples:
 const LEAST: u64 = 256 << 10;
 
 fn size(text: &str) -> Result<u64, String> {
-    let words = "a number and K, M or G, at least 256K, as in 500K, 100M, 2G";
-    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-    let factor: u64 = match &text[digits.len()..] {
-        "" => 1,
-        "K" | "k" => 1 << 10,
-        "M" | "m" => 1 << 20,
-        "G" | "g" => 1 << 30,
-        _ => return Err(words.to_owned()),
-    };
-    let number = digits.parse::<u64>().ok();
-    number
-        .and_then(|number| number.checked_mul(factor))
-        .filter(|&bytes| bytes >= LEAST)
-        .ok_or_else(|| words.to_owned())
+    super::size::at_least(LEAST, text)
 }
 
 /// Runs it.

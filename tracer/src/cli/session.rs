@@ -38,6 +38,13 @@ pub(super) struct Following {
     /// Read this error log of nginx too, besides those that its workers hold open (may be repeated)
     #[arg(long, value_name = "FILE")]
     error_log: Vec<PathBuf>,
+    /// Keep to this share of one CPU: healthy connections are left out first, then some of the failed requests; the
+    /// summary says how many
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    max_cpu: Option<f64>,
+    /// Room for what the kernel side tells until it is read: 512K, 16M; else by this host's size, see `tracer doctor`
+    #[arg(long, value_name = "SIZE", value_parser = buffer, hide_short_help = true)]
+    kernel_buffer: Option<u64>,
     #[command(flatten)]
     pub(super) kernel: Kernel,
 }
@@ -91,6 +98,21 @@ fn duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs(seconds))
 }
 
+fn buffer(text: &str) -> Result<u64, String> {
+    super::size::at_least(PAGE, text)
+}
+
+/// The least that the kernel takes for a ring.
+const PAGE: u64 = 4 << 10;
+
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).parse::<f64>().ok();
+    number
+        .filter(|number| *number >= 1.0 && number.is_finite())
+        .map(|number| number / 100.0)
+        .ok_or_else(|| "a percentage of one CPU, at least 1%, as in 5%".to_owned())
+}
+
 /// Runs until it is told to end; `recording` gets every event.
 ///
 /// # Errors
@@ -119,9 +141,11 @@ async fn trace(following: Following, recording: Option<Recording>) -> Result<()>
         btf: following.kernel.btf.clone(),
         without: following.kernel.without,
         error_logs: following.error_log,
+        ring: following.kernel_buffer,
+        max_cpu: following.max_cpu,
         log_level: if following.kernel.debug { DEBUG } else { 0 },
     })?;
-    let mut session = Session::new(live, following.output, recording);
+    let mut session = Session::new(live, following.output, recording, following.kernel.debug);
     session.greet();
     let far = Instant::now() + Duration::from_secs(86_400 * 365);
     let end = following
@@ -159,10 +183,11 @@ struct Session {
     recording: Option<Recording>,
     masters: usize,
     lost: u64,
+    debug: bool,
 }
 
 impl Session {
-    fn new(live: Live, output: Output, mut recording: Option<Recording>) -> Self {
+    fn new(live: Live, output: Output, mut recording: Option<Recording>, debug: bool) -> Self {
         let clock = clock::reading();
         if let Some(recording) = &mut recording {
             recording.begin(&live, clock);
@@ -174,6 +199,7 @@ impl Session {
             recording,
             masters: 0,
             lost: 0,
+            debug,
         }
     }
 
@@ -256,6 +282,10 @@ impl Session {
         let end = self.live.now();
         for case in self.correlator.finish(end) {
             self.judge(&case)?;
+        }
+        if self.debug {
+            let (written, received, lost) = self.live.account();
+            eprintln!("kernel records: {written} written, {received} received, {lost} lost");
         }
         self.verdicts.given_up(self.correlator.given_up());
         self.verdicts.finish()?;

@@ -165,6 +165,10 @@ impl Verdicts {
                 self.summary.notice(one);
             }
             Event::Lost(lost) => {
+                self.summary.left_out(lost.healthy, lost.unexplained);
+                if lost.events == 0 {
+                    return;
+                }
                 let said = self.lost_at.replace(at);
                 if said.is_none_or(|said| at.since(said) >= LOST_AGAIN) {
                     let (clock, events) = (&self.clock, lost.events);

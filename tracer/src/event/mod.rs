@@ -72,13 +72,19 @@ pub enum Event {
     Tick(Time),
 }
 
-/// Events that are missing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Events that are missing, and what was left out on purpose.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lost {
     /// When the loss was read.
     pub at: Time,
     /// How many records.
     pub events: u64,
+    /// Healthy connections that were counted, not kept: the collector had too much to do.
+    #[serde(default)]
+    pub healthy: u64,
+    /// Failed attempts that were counted, not explained: the collector kept to its share of the CPU.
+    #[serde(default)]
+    pub unexplained: u64,
 }
 
 /// Hooks that do not stand.

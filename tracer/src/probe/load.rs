@@ -14,11 +14,12 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use thiserror::Error;
-use tracer_ebpf::abi::{self, WORKER_HINTS, counter};
+use tracer_ebpf::abi::{self, WORKER_HINTS, counter, shedding};
 
 use super::{
     attach::{Attached, Kernel},
     diagnostics::{self, Stderr},
+    sizes::Sizes,
 };
 use crate::kernel::{self, Btf, BtfError, Reasons};
 
@@ -74,12 +75,17 @@ impl std::fmt::Debug for Probes {
 }
 
 impl Probes {
-    /// Loads the object, fills in what this kernel's BTF says, and attaches the kernel's hooks by the best way that is
+    /// Loads the object with maps of these sizes, fills in what this kernel's BTF says, and attaches the kernel's hooks by the best way that is
     /// there, `without` these kinds of places and programs.
     ///
     /// # Errors
     /// No BTF, no permission, or a required sight has no way left.
-    pub fn load(btf_path: &Path, log_level: u8, without: &[String]) -> Result<Self, LoadError> {
+    pub fn load(
+        btf_path: &Path,
+        log_level: u8,
+        without: &[String],
+        sizes: &Sizes,
+    ) -> Result<Self, LoadError> {
         let own = Btf::read(btf_path).map_err(LoadError::NoBtf)?;
         let btf = aya::Btf::parse_file(btf_path, aya::Endianness::default())?;
         let (offsets, missing_members) = kernel::offsets(&own);
@@ -94,6 +100,9 @@ impl Probes {
             .override_global("SITES", sites.as_slice(), true)
             .override_global("STACK_REGISTERS", &stack_registers, true)
             .override_global(aya_log::LEVEL, &log_level, false)
+            .map_max_entries("EVENTS", sizes.ring)
+            .map_max_entries("CONNECTIONS", sizes.connections)
+            .map_max_entries("REQUESTS", sizes.requests)
             .load(aya::include_bytes_aligned!(concat!(
                 env!("OUT_DIR"),
                 "/tracer-ebpf"
@@ -205,17 +214,38 @@ impl Probes {
         }
     }
 
-    /// Records that the kernel side had to drop since it was loaded.
+    /// What the kernel side told and did not tell since it was loaded.
     ///
     /// # Errors
     /// The map is not there.
-    pub fn lost(&self) -> Result<u64, LoadError> {
+    pub fn told(&self) -> Result<Told, LoadError> {
         let map: PerCpuArray<_, u64> = PerCpuArray::try_from(
             self.ebpf
                 .map("COUNTERS")
                 .ok_or(LoadError::Map("COUNTERS"))?,
         )?;
-        Ok(map.get(&counter::LOST, 0)?.iter().sum())
+        let sum = |slot: u32| -> Result<u64, LoadError> { Ok(map.get(&slot, 0)?.iter().sum()) };
+        Ok(Told {
+            written: sum(counter::WRITTEN)?,
+            lost: sum(counter::LOST)?,
+            healthy: sum(counter::HEALTHY)?,
+            failed: sum(counter::UNTOLD)?,
+        })
+    }
+
+    /// Asks the kernel side to leave out healthy connections, and of `sample + 1` failed requests (a power of two) all
+    /// but one.
+    ///
+    /// # Errors
+    /// The map is not there.
+    pub fn shed(&mut self, healthy: bool, sample: u64) -> Result<(), LoadError> {
+        let mut map: Array<_, u64> = Array::try_from(
+            self.ebpf
+                .map_mut("SHEDDING")
+                .ok_or(LoadError::Map("SHEDDING"))?,
+        )?;
+        map.set(shedding::HEALTHY, u64::from(healthy), 0)?;
+        Ok(map.set(shedding::SAMPLE, sample, 0)?)
     }
 
     /// This kernel's names of reasons.
@@ -229,6 +259,19 @@ impl Probes {
     pub fn missing_members(&self) -> &[String] {
         &self.missing_members
     }
+}
+
+/// What the kernel side told, and what it did not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Told {
+    /// Records that were told.
+    pub written: u64,
+    /// Records that found the ring full.
+    pub lost: u64,
+    /// Healthy connections that were to be left out.
+    pub healthy: u64,
+    /// Failed attempts that were to be left out.
+    pub failed: u64,
 }
 
 /// `bpf(2)`: create only.

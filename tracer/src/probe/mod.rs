@@ -3,10 +3,12 @@
 mod attach;
 mod diagnostics;
 mod load;
+mod sizes;
 mod table;
 
 pub use self::{
     attach::{Attached, Tally},
-    load::{LoadError, Probes},
+    load::{LoadError, Probes, Told},
+    sizes::Sizes,
     table::{Hook, Place, SIGHTS, Sight, Way, hooks, is_known, nginx_functions},
 };

@@ -43,6 +43,8 @@ pub struct Summary {
     not_chosen: u64,
     lost: u64,
     given_up: u64,
+    healthy_left_out: u64,
+    failed_left_out: u64,
     notices: Vec<Notice>,
 }
 
@@ -100,6 +102,12 @@ impl Summary {
         }
     }
 
+    /// Healthy connections and failed attempts that were counted, no more: the collector had too much to do.
+    pub fn left_out(&mut self, healthy: u64, failed: u64) {
+        self.healthy_left_out += healthy;
+        self.failed_left_out += failed;
+    }
+
     /// Kernel records lost in the run so far.
     pub fn lost(&mut self, records: u64) {
         self.lost = self.lost.max(records);
@@ -145,6 +153,20 @@ impl Summary {
         }
         for one in &self.notices {
             notice::notice(out, one, clock, style)?;
+        }
+        if self.healthy_left_out > 0 {
+            writeln!(
+                out,
+                "{} healthy connections were left out, and counted: tracer had too much to do",
+                self.healthy_left_out
+            )?;
+        }
+        if self.failed_left_out > 0 {
+            writeln!(
+                out,
+                "{} failed attempts were counted, not explained: tracer kept to --max-cpu",
+                self.failed_left_out
+            )?;
         }
         if self.lost > 0 {
             let records = if self.lost == 1 {

@@ -14,12 +14,13 @@ use super::{
     clock,
     following::{Following, Scope},
     host::{IcmpListener, Observer},
+    pace::Pace,
     privileges,
     questions::Questions,
 };
 use crate::{
     event::{Death, Event, Hooks, Lost, Question, Time, decode},
-    probe::{LoadError, Probes},
+    probe::{LoadError, Probes, Sizes, Told},
     process,
 };
 
@@ -39,6 +40,10 @@ pub struct Options {
     pub without: Vec<String>,
     /// Error logs to read besides those that the workers hold open.
     pub error_logs: Vec<PathBuf>,
+    /// Bytes of the ring buffer; `None`: by this host's size.
+    pub ring: Option<u64>,
+    /// The share of one CPU to keep to; `None`: as much as it takes.
+    pub max_cpu: Option<f64>,
     /// aya-log's level for the BPF side: 0 none, 4 debug.
     pub log_level: u8,
 }
@@ -67,7 +72,9 @@ pub struct Live {
     questions: Questions,
     icmp: IcmpListener,
     ticks: Interval,
-    lost: u64,
+    pace: Pace,
+    told: Told,
+    received: u64,
     undecoded: u64,
     ready: VecDeque<Event>,
     /// Hooks that do not stand, as was told last.
@@ -92,7 +99,8 @@ impl Live {
         if !privileges::may_trace() {
             return Err(StartError::NotPermitted);
         }
-        let mut probes = Probes::load(&options.btf, options.log_level, &options.without)?;
+        let sizes = Sizes::of_host(options.ring);
+        let mut probes = Probes::load(&options.btf, options.log_level, &options.without, &sizes)?;
         let ring = probes.take_ring().ok_or(LoadError::Map("EVENTS"))?;
         // SAFETY: the ring owns its descriptor and keeps it for its life; it is only read through `get_mut`.
         let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }
@@ -119,7 +127,9 @@ impl Live {
             questions,
             icmp: IcmpListener::default(),
             ticks,
-            lost: 0,
+            pace: Pace::new(options.max_cpu),
+            told: Told::default(),
+            received: 0,
             undecoded: 0,
             ready: VecDeque::new(),
             absent: None,
@@ -127,6 +137,7 @@ impl Live {
         let hooks = live.hooks(clock::now());
         live.ready.extend(hooks);
         live.greet(events);
+        give_back();
         Ok(live)
     }
 
@@ -155,8 +166,10 @@ impl Live {
         events.extend(self.icmp.read(now).into_iter().map(Event::Icmp));
         let mut processes = Vec::new();
         let ring = self.ring.get_mut();
-        for _ in 0..BATCH {
+        let mut taken = 0;
+        while taken < BATCH {
             let Some(record) = ring.next() else { break };
+            taken += 1;
             match decode::record(&record, self.probes.reasons()) {
                 Ok(Event::Process(process)) => processes.push(process),
                 Ok(mut event) => {
@@ -178,20 +191,40 @@ impl Live {
                 }
             }
         }
+        self.received += taken as u64;
+        if taken == BATCH {
+            self.pace.behind();
+        }
         let news = self.following.look(&mut self.probes, now);
         self.greet(news);
         events.extend(self.hooks(now));
         events.extend(self.ready.drain(..));
-        if let Ok(lost) = self.probes.lost()
-            && lost + self.undecoded > self.lost
-        {
-            events.push(Event::Lost(Lost {
-                at: now,
-                events: lost + self.undecoded - self.lost,
-            }));
-            self.lost = lost + self.undecoded;
+        events.extend(self.untold(now));
+        if let Some((healthy, sample)) = self.pace.look() {
+            // Without it all is told, as before.
+            let _ = self.probes.shed(healthy, sample);
         }
         events.push(Event::Tick(now.whole_millisecond()));
+    }
+
+    /// What was not told since this was asked last.
+    fn untold(&mut self, at: Time) -> Option<Event> {
+        let mut told = self.probes.told().ok()?;
+        told.lost += self.undecoded;
+        let before = std::mem::replace(&mut self.told, told);
+        let lost = Lost {
+            at,
+            events: told.lost - before.lost,
+            healthy: told.healthy - before.healthy,
+            unexplained: told.failed - before.failed,
+        };
+        (lost.events + lost.healthy + lost.unexplained > 0).then_some(Event::Lost(lost))
+    }
+
+    /// How many records the kernel side wrote, how many came, and how many found the ring full.
+    #[must_use]
+    pub fn account(&self) -> (u64, u64, u64) {
+        (self.told.written, self.received, self.told.lost)
     }
 
     fn greet(&mut self, events: Vec<Event>) {
@@ -239,6 +272,15 @@ impl Live {
     #[must_use]
     pub fn now(&self) -> Time {
         clock::now()
+    }
+}
+
+/// What loading took and freed: BTF alone is some megabytes, and glibc keeps them for a next time that never comes.
+fn give_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it only touches memory that is free.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 

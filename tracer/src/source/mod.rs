@@ -4,6 +4,7 @@ pub mod clock;
 mod following;
 pub mod host;
 mod live;
+mod pace;
 mod privileges;
 mod questions;
 pub mod system;

@@ -2,6 +2,8 @@
 
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -103,9 +105,7 @@ pub(crate) fn memory(length: &Length) -> Result<()> {
     raise_descriptors()?;
     for record in [false, true] {
         let scene = Scene::new(Kind::Held, None)?;
-        let listener = scene
-            .netns
-            .enter(|| Ok(TcpListener::bind("127.0.0.1:8001")?))?;
+        let _listener = silent(&scene)?;
         let folder = Folder::new()?;
         let (name, mut command) = if record {
             (
@@ -118,10 +118,6 @@ pub(crate) fn memory(length: &Length) -> Result<()> {
         aside(&mut command);
         let mut tracer = Tracer::start(&mut command)?;
         tracer.tracing()?;
-        let accepted = std::thread::spawn(move || {
-            let held: Vec<TcpStream> = listener.incoming().flatten().take(OPEN).collect();
-            held
-        });
         let clients = scene.netns.enter(|| {
             (0..OPEN)
                 .map(|_| {
@@ -131,9 +127,6 @@ pub(crate) fn memory(length: &Length) -> Result<()> {
                 })
                 .collect::<Result<Vec<_>>>()
         })?;
-        let held = accepted
-            .join()
-            .map_err(|_| anyhow::anyhow!("the server panicked"))?;
         let open = cpu::resident(tracer.pid()) as f64 / 1024.0;
         // As many events as an hour of a busy host has: other requests fail meanwhile, and are given up.
         let start = Instant::now();
@@ -143,7 +136,6 @@ pub(crate) fn memory(length: &Length) -> Result<()> {
             samples.push(cpu::resident(tracer.pid()) as f64 / 1024.0);
         }
         drop(clients);
-        drop(held);
         let most = samples.iter().copied().fold(0.0, f64::max);
         let half = samples[samples.len() / 2];
         let last = samples.last().copied().unwrap_or(0.0);
@@ -225,17 +217,106 @@ pub(crate) fn soak(length: &Length) -> Result<()> {
     Ok(())
 }
 
-/// Every request fails at saturation for a minute: all are counted, and nothing grows.
+/// Every request fails at saturation for a minute: all are counted, and nothing grows; then the same within a ceiling.
 pub(crate) fn flood(length: &Length) -> Result<()> {
     let seconds = if length.repetitions > 5 { 60 } else { 15 };
-    println!("\nevery request fails, {seconds} s at saturation");
+    for ceiling in [None, Some(5.0)] {
+        match ceiling {
+            None => println!("\nevery request fails, {seconds} s at saturation"),
+            Some(ceiling) => println!("\nthe same with --max-cpu {ceiling}%"),
+        }
+        let scene = Scene::new(Kind::Failing, None)?;
+        let mut command = tracer::live(scene.proxy.master)?;
+        if let Some(ceiling) = ceiling {
+            command.arg("--max-cpu").arg(format!("{ceiling}%"));
+        }
+        let stretch = fails(&scene, &mut command, seconds)?;
+        let used = stretch.used / seconds as f64 / 1e7;
+        let limit = ceiling.map_or(Target::None, Target::AtMost);
+        told("requests/s", stretch.load.rate, "", Target::None);
+        told(
+            "requests that failed",
+            stretch.load.failed,
+            "",
+            Target::None,
+        );
+        told(
+            "verdicts counted in the summary, and what it left out",
+            stretch.counted + stretch.left_out,
+            "",
+            Target::AtLeast(stretch.load.failed),
+        );
+        told("  of them left out", stretch.left_out, "", Target::None);
+        told(
+            "verdicts written as JSON",
+            stretch.written,
+            "",
+            Target::AtLeast(stretch.counted),
+        );
+        told("kernel records lost", stretch.lost, "", Target::AtMost(0.0));
+        told("collector's CPU", used, "% of a CPU", limit);
+        told(
+            "collector's memory, most",
+            stretch.memory,
+            "MiB",
+            Target::AtMost(64.0),
+        );
+    }
+    Ok(())
+}
+
+/// A ring that holds next to nothing: what the kernel wrote came, and the rest was counted.
+pub(crate) fn loss(length: &Length) -> Result<()> {
+    println!("\nevery request fails, a ring of 16 KiB");
     let scene = Scene::new(Kind::Failing, None)?;
     let mut command = tracer::live(scene.proxy.master)?;
-    aside(&mut command);
-    let mut tracer = Tracer::start(&mut command)?;
+    command.args(["--kernel-buffer", "16K", "--debug"]);
+    let stretch = fails(&scene, &mut command, length.seconds)?;
+    let account = stretch
+        .said
+        .lines()
+        .find_map(|line| line.strip_prefix("kernel records: "))
+        .context("the tracer gave no account")?;
+    let mut numbers = account
+        .split(", ")
+        .filter_map(|part| part.split(' ').next()?.parse::<f64>().ok());
+    let mut next = || numbers.next().context("a number is missing");
+    let (written, received, lost) = (next()?, next()?, next()?);
+    told("records lost", lost, "", Target::AtLeast(1.0));
+    told(
+        "records written and not received",
+        written - received,
+        "",
+        Target::AtMost(0.0),
+    );
+    told(
+        "records lost, by the summary",
+        stretch.lost - lost,
+        "more",
+        Target::AtMost(0.0),
+    );
+    Ok(())
+}
+
+/// A tracer while every request fails.
+struct Failed {
+    load: load::Stretch,
+    /// Nanoseconds of CPU.
+    used: f64,
+    /// Most MiB it held.
+    memory: f64,
+    counted: f64,
+    left_out: f64,
+    written: f64,
+    lost: f64,
+    said: String,
+}
+
+fn fails(scene: &Scene, command: &mut Command, seconds: u64) -> Result<Failed> {
+    aside(command);
+    let mut tracer = Tracer::start(command)?;
     tracer.tracing()?;
     let pid = tracer.pid();
-    let before = cpu::of(pid);
     let sampler = std::thread::spawn(move || {
         let mut most = 0;
         while tests::process::alive(pid) {
@@ -244,47 +325,22 @@ pub(crate) fn flood(length: &Length) -> Result<()> {
         }
         most as f64 / 1024.0
     });
-    let stretch = load::wrk(&scene, seconds, &[pid])?;
-    let used = (cpu::of(pid) - before) as f64;
+    let load = load::wrk(scene, seconds, &[pid])?;
     let ended = tracer.stop(libc::SIGINT)?;
-    let most = sampler
+    let memory = sampler
         .join()
         .map_err(|_| anyhow::anyhow!("the sampler panicked"))?;
     ensure!(ended.status.success(), "tracer: {}", ended.stderr);
-    let counted: f64 = number_before(&ended.stderr, "request").unwrap_or(0.0);
-    told("requests that failed", stretch.failed, "", Target::None);
-    told("requests/s", stretch.rate, "", Target::None);
-    told(
-        "verdicts counted in the summary",
-        counted,
-        "",
-        Target::AtLeast(stretch.failed),
-    );
-    told(
-        "verdicts written as JSON",
-        ended.verdicts.len() as f64,
-        "",
-        Target::None,
-    );
-    told(
-        "kernel records lost",
-        lost(&ended.stderr),
-        "",
-        Target::AtMost(0.0),
-    );
-    told(
-        "collector's CPU",
-        used / seconds as f64 / 1e7,
-        "% of a CPU",
-        Target::None,
-    );
-    told(
-        "collector's memory, most",
-        most,
-        "MiB",
-        Target::AtMost(64.0),
-    );
-    Ok(())
+    Ok(Failed {
+        used: load.beside,
+        memory,
+        counted: number_before(&ended.stderr, "request").unwrap_or(0.0),
+        left_out: number_before(&ended.stderr, "failed attempts").unwrap_or(0.0),
+        written: ended.verdicts.len() as f64,
+        lost: lost(&ended.stderr),
+        said: ended.stderr,
+        load,
+    })
 }
 
 /// The number at the beginning of the first line that goes on with `word`.
@@ -296,24 +352,27 @@ fn number_before(text: &str, word: &str) -> Option<f64> {
     })
 }
 
-/// Both ends of ten thousand connections are this process's.
+/// A listener that the kernel completes connections for and nobody accepts: they hold no descriptor.
+fn silent(scene: &Scene) -> Result<TcpListener> {
+    let listener = scene
+        .netns
+        .enter(|| Ok(TcpListener::bind("127.0.0.1:8001")?))?;
+    scene.netns.sysctl("core/somaxconn", "16384")?;
+    // SAFETY: a descriptor and a number; called again it sets the queue's length.
+    let set = unsafe { libc::listen(listener.as_raw_fd(), 16_384) };
+    ensure!(set == 0, "listen: {}", std::io::Error::last_os_error());
+    Ok(listener)
+}
+
+/// As many descriptors as this process may have.
 fn raise_descriptors() -> Result<()> {
     // SAFETY: plain integers that the kernel fills in and reads.
-    let (limit, done) = unsafe {
+    let done = unsafe {
         let mut limit: libc::rlimit = std::mem::zeroed();
         let got = libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
         limit.rlim_cur = limit.rlim_max;
-        (
-            limit,
-            got == 0 && libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) == 0,
-        )
+        got == 0 && libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) == 0
     };
     ensure!(done, "setrlimit: {}", std::io::Error::last_os_error());
-    ensure!(
-        limit.rlim_cur > 2 * OPEN as u64 + 100,
-        "this takes {} descriptors a process, and {} are allowed: ulimit -Hn",
-        2 * OPEN + 100,
-        limit.rlim_cur
-    );
     Ok(())
 }

@@ -94,6 +94,7 @@ fn measure(name: &str, length: &Length) -> Result<()> {
         "waiting" => collector::waiting(length),
         "memory" => collector::memory(length),
         "soak" => collector::soak(length),
+        "loss" => collector::loss(length),
         "flood" => collector::flood(length),
         other => bail!("no such benchmark: {other}"),
     }

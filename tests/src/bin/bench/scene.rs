@@ -84,7 +84,8 @@ impl Scene {
         let folder = Folder::new()?;
         let behind = behind(&netns, &folder)?;
         let config = Config {
-            workers: 1,
+            // What it holds is shared: a worker may have 20,000 descriptors on many hosts.
+            workers: if kind == Kind::Held { 2 } else { 1 },
             main: "worker_cpu_affinity 1; worker_rlimit_nofile 65536;".into(),
             events: "worker_connections 32768;".into(),
             http: format!("keepalive_requests 1000000;\n{}\n", kind.http()),

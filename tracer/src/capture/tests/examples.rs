@@ -440,7 +440,12 @@ fn host() -> Vec<Event> {
             source: "127.0.0.1:40000".parse().unwrap(),
             destination: "127.0.0.1:3000".parse().unwrap(),
         }),
-        Event::Lost(Lost { at, events: 3 }),
+        Event::Lost(Lost {
+            at,
+            events: 3,
+            healthy: 20,
+            unexplained: 5,
+        }),
         Event::Hooks(Hooks {
             at,
             absent: vec!["route".to_owned()],

@@ -148,8 +148,16 @@ fn lost_events_are_counted_in_every_later_case() {
     let at = scene.now;
     scene.request(1, 5).fails(Refused).answers(502);
     scene.wait(SECOND);
-    scene.feed(Event::Lost(Lost { at, events: 3 }));
-    scene.feed(Event::Lost(Lost { at, events: 4 }));
+    scene.feed(Event::Lost(Lost {
+        at,
+        events: 3,
+        ..Lost::default()
+    }));
+    scene.feed(Event::Lost(Lost {
+        at,
+        events: 4,
+        ..Lost::default()
+    }));
     scene.request(1, 6).fails(Refused).answers(502);
     let lost: Vec<u64> = scene.cases().iter().map(|case| case.lost_events).collect();
     assert_eq!(lost, [0, 7]);

@@ -139,7 +139,8 @@ pub fn count(slot: u32) {
 /// The upstream connection that a socket is.
 #[inline(always)]
 pub fn connection(sk: u64) -> Option<&'static mut Connection> {
-    socket(&CONNECTIONS, sk)
+    // SAFETY: the entry lives as long as the program runs.
+    socket(&CONNECTIONS, sk).map(|entry| unsafe { &mut *entry })
 }
 
 /// Enters a connection.
@@ -157,7 +158,8 @@ pub fn remove_connection(sk: u64) {
 /// Who uses the upstream's end of a unix connection.
 #[inline(always)]
 pub fn unix_end(sk: u64) -> Option<&'static mut Holder> {
-    socket(&UNIX_ENDS, sk)
+    // SAFETY: as above.
+    socket(&UNIX_ENDS, sk).map(|entry| unsafe { &mut *entry })
 }
 
 /// Has the users of a socket seen.
@@ -173,13 +175,11 @@ pub fn remove_unix_end(sk: u64) {
 }
 
 #[inline(always)]
-fn socket<T>(map: &'static LruHashMap<u64, T>, sk: u64) -> Option<&'static mut T> {
+fn socket<T>(map: &'static LruHashMap<u64, T>, sk: u64) -> Option<*mut T> {
     if hint(&SOCKET_HINT, hash(sk)) == 0 {
         return None;
     }
-    let entry = map.get_ptr_mut(&sk)?;
-    // SAFETY: the entry lives as long as the program runs.
-    Some(unsafe { &mut *entry })
+    map.get_ptr_mut(&sk)
 }
 
 #[inline(always)]

@@ -80,11 +80,19 @@ pub struct Lost {
     /// How many records.
     pub events: u64,
     /// Healthy connections that were counted, not kept: the collector had too much to do.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub healthy: u64,
     /// Failed attempts that were counted, not explained: the collector kept to its share of the CPU.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub unexplained: u64,
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Hooks that do not stand.

@@ -443,8 +443,7 @@ fn host() -> Vec<Event> {
         Event::Lost(Lost {
             at,
             events: 3,
-            healthy: 20,
-            unexplained: 5,
+            ..Lost::default()
         }),
         Event::Hooks(Hooks {
             at,

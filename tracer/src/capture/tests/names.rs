@@ -5,6 +5,7 @@ use crate::capture::{
     connections,
     rows::{self, Unread},
 };
+use crate::event::{Event, Lost, Time};
 
 const GOLDEN: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -73,4 +74,18 @@ fn a_capture_of_the_first_version_is_read() {
     let read = read(&bytes).unwrap();
     assert!(read.damage.is_none(), "{:?}", read.damage);
     assert_eq!(read.events, examples::all());
+}
+
+#[test]
+fn what_was_left_out_is_kept_beside_what_was_lost() {
+    let row = br#"{"at":21,"events":3,"healthy":20,"unexplained":5}"#;
+    let lost = Event::Lost(Lost {
+        at: Time(21),
+        events: 3,
+        healthy: 20,
+        unexplained: 5,
+    });
+    assert!(matches!(rows::read(rows::kind::LOST, row), Ok(event) if event == lost));
+    let events = [lost, Event::Tick(Time(22))];
+    assert_eq!(read(&file(&[&events])).unwrap().events, events);
 }

@@ -90,6 +90,8 @@ impl Replies {
         };
         waiting.open = waiting.open.saturating_sub(1);
         waiting.case = Some(match waiting.case.take() {
+            // A case that waited longer for the host's answers is told later.
+            Some(other) if other.time > case.time => case.led_on_to(other),
             Some(before) => before.led_on_to(case),
             None => case,
         });

@@ -1,6 +1,7 @@
 //! What clients really got where an attempt failed.
 
-use super::*;
+use super::{super::replies::Replies, *};
+use crate::event::{ClientRequest, Time};
 
 fn told(scene: Scene) -> Vec<(&'static str, Option<u16>, bool, usize)> {
     let verdicts = scene.verdicts();
@@ -92,6 +93,33 @@ fn a_fallback_that_fails_too_makes_one_verdict() {
         .replies(502);
     let right = ("backend-closed-early", Some(502), false, 2);
     assert_eq!(told(scene), [right]);
+}
+
+#[test]
+fn attempts_are_in_the_order_of_time_whichever_case_waited_longer() {
+    let mut scene = Scene::new();
+    scene.request(1, 5).fails(Refused).answers(502);
+    scene.request(1, 6).fails(ClosedEarly).answers(502);
+    let cases = scene.cases();
+    let client_request = ClientRequest {
+        address: 1,
+        connection: 5,
+    };
+    for order in [[0, 1], [1, 0]] {
+        let (mut replies, mut joined) = (Replies::default(), Vec::new());
+        let ticket = replies.expect(1, client_request, Time(1));
+        assert_eq!(
+            replies.expect_more(1, client_request, Time(2)),
+            Some(ticket)
+        );
+        for place in order {
+            replies.explained(ticket, cases[place].clone(), &mut joined);
+        }
+        assert!(replies.replied(1, client_request, Some(200), &mut joined));
+        let starts: Vec<Time> = joined[0].attempts.iter().map(|one| one.start).collect();
+        let right = [&cases[0], &cases[1]].map(|case| case.attempts[0].start);
+        assert_eq!(starts, right);
+    }
 }
 
 #[test]

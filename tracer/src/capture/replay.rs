@@ -52,6 +52,8 @@ pub struct Run {
     damages: Vec<(PathBuf, Damage)>,
     read: u64,
     over: bool,
+    /// What came before the next event was left out.
+    is_in_the_middle: bool,
 }
 
 impl Run {
@@ -140,6 +142,7 @@ impl Replay {
                 damages: Vec::new(),
                 read: 0,
                 over: false,
+                is_in_the_middle: false,
             });
         }
         // Equal times come in the order of the runs' beginnings.
@@ -218,6 +221,9 @@ impl Run {
                 .with_context(|| format!("reading {}", path.display()))?;
             match item {
                 Some(Item::Event(event)) => {
+                    if std::mem::take(&mut self.is_in_the_middle) {
+                        self.correlator.begin(event.at());
+                    }
                     let is_tick = matches!(event, Event::Tick(_));
                     self.take(event, &mut tell)?;
                     if is_tick {
@@ -241,6 +247,7 @@ impl Run {
                     for event in events {
                         self.take(event, &mut tell)?;
                     }
+                    self.is_in_the_middle = true;
                 }
                 None => self.next_file(),
             }

@@ -63,15 +63,29 @@ pub struct Correlator {
     around: Around,
     lines: Lines,
     lost: u64,
+    /// Where the stream begins.
+    since: Time,
     given_up: u64,
     swept: Time,
     absent_hooks: Vec<String>,
 }
 
 impl Correlator {
+    /// The stream begins here, in the middle of what happened: of requests that began earlier the first events are
+    /// missing, so they get no verdict.
+    pub fn begin(&mut self, at: Time) {
+        self.since = at;
+    }
+
     /// Takes the next event of the stream.
     pub fn feed(&mut self, event: Event) -> Outcome {
         let mut out = Outcome::default();
+        if event
+            .request()
+            .is_some_and(|request| request.0 < self.since.0)
+        {
+            return out;
+        }
         match event {
             Event::Failure(failure) => self.failure(failure, &mut out),
             Event::Connection(connection) => self.connection(connection, &mut out),

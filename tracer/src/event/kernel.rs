@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Time, Upstream};
 
-/// What names a request within its worker, from its turn to its upstream on: no other request of that worker has it.
+/// What names a request within its worker, from its turn to its upstream on: no other request of that worker has it. It
+/// is the time of that turn (nanoseconds, as [`Time`]).
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]

@@ -131,4 +131,19 @@ impl Event {
             Self::Tick(at) => *at,
         }
     }
+
+    /// The request that it is of, where that has a number.
+    #[must_use]
+    pub fn request(&self) -> Option<RequestId> {
+        match self {
+            Self::Failure(one) => Some(one.request),
+            Self::Connection(one) => one.request,
+            Self::Answer(one) => one.request,
+            Self::Reply(one) => one.request,
+            Self::LogCall(one) => one.request,
+            Self::Retry(one) => Some(one.request),
+            Self::FirstByte(one) => Some(one.request),
+            _ => None,
+        }
+    }
 }

@@ -7,9 +7,10 @@ use std::{hint::black_box, io::Cursor};
 
 use criterion::{BatchSize, Criterion, Throughput};
 use tracer::{
-    capture::{Header, Item, Reader, Writer},
+    capture::{Item, Reader, Writer},
     correlate::Correlator,
-    event::{Clock, Event, Time, decode},
+    event::{Event, Time, decode},
+    kernel::Reasons,
 };
 
 /// Connections a round.
@@ -22,7 +23,7 @@ fn main() {
 }
 
 fn measure(criterion: &mut Criterion) {
-    let reasons = stream::reasons();
+    let reasons = Reasons::default();
     let records: Vec<Vec<u8>> = (0..ROUND).map(stream::record).collect();
     let events: Vec<Event> = records
         .iter()
@@ -70,22 +71,8 @@ fn measure(criterion: &mut Criterion) {
 }
 
 fn written(events: &[Event]) -> Vec<u8> {
-    let header = Header {
-        run: "bench".to_owned(),
-        part: 0,
-        clock: Clock { boot: 0, wall: 0 },
-        utc_offset: 0,
-        host: String::new(),
-        boot_id: String::new(),
-        kernel: Default::default(),
-        nginx: Vec::new(),
-        hooks: Default::default(),
-        tracer: String::new(),
-        command: Vec::new(),
-        anonymized: false,
-    };
     let mut capture = Vec::new();
-    let mut writer = Writer::new(&mut capture, &header).expect("memory takes it");
+    let mut writer = Writer::new(&mut capture, &stream::header()).expect("memory takes it");
     for event in events {
         writer.add(event).expect("memory takes it");
     }

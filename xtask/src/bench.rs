@@ -9,7 +9,7 @@ use anyhow::Result;
 use clap::ValueEnum as _;
 
 use crate::workspace::Workspace;
-use crate::{build, command, privilege, setup, test, tree};
+use crate::{build, command, instructions, privilege, setup, test, tree};
 
 /// Measure: each figure is printed beside its target
 #[derive(clap::Args)]
@@ -56,30 +56,34 @@ enum What {
     Soak,
     /// Bytes a healthy connection takes in a capture; speed and memory of `tracer explain` and `tracer report`
     Capture,
+    /// Instructions the collector takes for a healthy connection, beside those committed (BLESS=1 writes them)
+    Instructions,
 }
 
 impl What {
-    /// What the tests crate's `bench` program knows it by; `None` for a program of its own.
+    /// What the tests crate's `bench` program knows it by; `None`: it is measured otherwise.
     fn name(self) -> Option<String> {
         let value = self.to_possible_value()?;
-        (self != Self::Capture).then(|| value.get_name().to_owned())
+        (!matches!(self, Self::Capture | Self::Instructions)).then(|| value.get_name().to_owned())
     }
 }
 
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     setup::everything(workspace)?;
-    let tracer = build::release(workspace)?;
     let chosen: &[What] = match &arguments.what[..] {
         [] => What::value_variants(),
         chosen => chosen,
     };
     let names: Vec<String> = chosen.iter().filter_map(|what| what.name()).collect();
     let mut met = true;
+    if chosen.contains(&What::Instructions) {
+        met &= instructions::check(workspace)?;
+    }
     if !names.is_empty() {
-        met &= running(workspace, &tracer, &names, arguments)?;
+        met &= running(workspace, &build::release(workspace)?, &names, arguments)?;
     }
     if chosen.contains(&What::Capture) {
-        met &= capture(workspace, &tracer)?;
+        met &= capture(workspace, &build::release(workspace)?)?;
     }
     Ok(if met {
         ExitCode::SUCCESS

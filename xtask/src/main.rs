@@ -10,6 +10,7 @@ mod demo;
 mod dist;
 mod fuzz;
 mod install;
+mod instructions;
 mod packages;
 mod privilege;
 mod readers;

@@ -20,12 +20,13 @@ const fn required(name: &'static str, purpose: &'static str) -> Package {
 }
 
 /// What is unpacked, first to last.
-pub(crate) const PACKAGES: [Package; 7] = [
+pub(crate) const PACKAGES: [Package; 8] = [
     required("nginx", "the server under test"),
     required("libnginx-mod-stream", "nginx's TCP and UDP proxy"),
     required("nftables", "firewall faults"),
     required("iproute2", "network namespaces and routing faults"),
     required("openssl", "certificates of TLS upstreams"),
+    required("valgrind", "instructions a connection takes"),
     Package {
         name: "bpftool",
         purpose: "faults made by BPF programs",
@@ -46,10 +47,11 @@ pub(crate) const ALTERNATIVES: [&str; 5] = ["wrk", "bpftrace", "libbpf-tools", "
 /// Dependencies that are left out of the tree.
 ///
 /// libc6 belongs to the host's loader: another libc beside it breaks every program that the tree's
-/// libraries are offered to. The others serve maintainer scripts, which are never run here; every
-/// Debian has them.
-pub(crate) const LEFT_OUT: [&str; 7] = [
+/// libraries are offered to. Its symbols are for valgrind's memory checker. The others serve maintainer scripts, which are
+/// never run here; every Debian has them.
+pub(crate) const LEFT_OUT: [&str; 8] = [
     "libc6",
+    "libc6-dbg",
     "libc-bin",
     "debconf",
     "dpkg",

@@ -11,11 +11,11 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use crate::workspace::Workspace;
-use crate::{setup, toolchain};
+use crate::{instructions, setup, toolchain};
 pub(crate) use kernel::environment;
 use tally::Tally;
 
-/// Format, clippy (host and BPF), docs, unit, property and real-kernel tests
+/// Format, clippy (host and BPF), docs, instruction counts, unit, property and real-kernel tests
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   cargo xtask test            everything; the last line is the count
@@ -54,6 +54,11 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     outcomes.push(attempt("unit, property and doc tests", || {
         checks::host_tests(workspace, filter, &mut tally)
     }));
+    if filter.is_none() {
+        outcomes.push(attempt("instructions a connection", || {
+            instructions::check(workspace)
+        }));
+    }
     outcomes.push(attempt("real-kernel tests", || {
         kernel::tests(workspace, filter, &mut tally)
     }));

@@ -1,12 +1,14 @@
 //! Records as the kernel side writes them: healthy connections, a new one for each request.
 
-use tracer::kernel::Reasons;
+use tracer::{capture, event::Clock};
 use tracer_ebpf::abi::{CONNECTION, Connection, Endpoint, Header};
 
 /// The worker that all of them belong to.
 const WORKER: u32 = 1234;
 /// Nanoseconds from one to the next: ten thousand a second.
 pub(crate) const STEP: u64 = 100_000;
+/// Boot and wall time are the same.
+pub(crate) const CLOCK: Clock = Clock { boot: 0, wall: 0 };
 
 /// The record of the connection with this number.
 pub(crate) fn record(number: u64) -> Vec<u8> {
@@ -48,8 +50,20 @@ pub(crate) fn record(number: u64) -> Vec<u8> {
     bytes.to_vec()
 }
 
-/// This kernel's names of reasons; none where it has no BTF.
-pub(crate) fn reasons() -> Reasons {
-    tracer::kernel::Btf::read("/sys/kernel/btf/vmlinux".as_ref())
-        .map_or_else(|_| Reasons::default(), |btf| Reasons::new(&btf))
+/// The header of a capture of them.
+pub(crate) fn header() -> capture::Header {
+    capture::Header {
+        run: "bench".to_owned(),
+        part: 0,
+        clock: CLOCK,
+        utc_offset: 0,
+        host: String::new(),
+        boot_id: String::new(),
+        kernel: Default::default(),
+        nginx: Vec::new(),
+        hooks: Default::default(),
+        tracer: String::new(),
+        command: Vec::new(),
+        anonymized: false,
+    }
 }

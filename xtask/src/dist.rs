@@ -29,6 +29,17 @@ pub(crate) struct Arguments {
 const LIMIT: u64 = 12_000_000;
 
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
+    make(workspace, !arguments.no_smoke)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The same as a check of `cargo xtask test`.
+pub(crate) fn check(workspace: &Workspace) -> Result<bool> {
+    make(workspace, true)?;
+    Ok(true)
+}
+
+fn make(workspace: &Workspace, is_tried: bool) -> Result<()> {
     setup::compiler(workspace)?;
     let binary = binary(workspace)?;
     let bytes = fs::metadata(&binary)
@@ -46,11 +57,11 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     for file in made {
         println!("{}", file.display());
     }
-    if !arguments.no_smoke {
+    if is_tried {
         setup::everything(workspace)?;
         smoke::run(workspace, &stage.binary)?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 fn megabytes(bytes: u64) -> String {

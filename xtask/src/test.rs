@@ -11,11 +11,12 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use crate::workspace::Workspace;
-use crate::{instructions, setup, toolchain};
+use crate::{dist, instructions, setup, toolchain};
 pub(crate) use kernel::environment;
 use tally::Tally;
 
-/// Format, clippy (host and BPF), docs, instruction counts, unit, property and real-kernel tests
+/// Format, clippy (host and BPF), docs, instruction counts, unit, property and real-kernel tests, also in guests with
+/// other kernels
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   cargo xtask test            everything; the last line is the count
@@ -62,6 +63,13 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     outcomes.push(attempt("real-kernel tests", || {
         kernel::tests(workspace, filter, &mut tally)
     }));
+
+    if filter.is_none() {
+        outcomes.push(attempt("static binary", || dist::check(workspace)));
+        outcomes.push(attempt("kernels in guests", || {
+            vm::tests(workspace, &mut tally)
+        }));
+    }
 
     Ok(summarise(&outcomes, &tally))
 }

@@ -39,6 +39,16 @@ impl Counters {
         })
     }
 
+    /// How many runs of its programs the kernel skipped, as they ran already (`recursion_misses`).
+    pub fn skipped(&self, pid: u32) -> Result<u64> {
+        let held = programs_of(pid)?;
+        let of = |program: &Value| {
+            let is_held = held.contains(&program["id"].as_u64()?);
+            is_held.then(|| program["recursion_misses"].as_u64())?
+        };
+        Ok(all()?.iter().filter_map(of).sum())
+    }
+
     /// The programs that the process holds, and how often each ran since.
     pub fn of(&self, pid: u32) -> Result<BTreeMap<String, u64>> {
         let held = programs_of(pid)?;

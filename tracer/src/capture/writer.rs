@@ -59,6 +59,8 @@ impl Standing {
                     events: before.events.saturating_add(lost.events),
                     healthy: before.healthy.saturating_add(lost.healthy),
                     unexplained: before.unexplained.saturating_add(lost.unexplained),
+                    // Requests that had begun before get no verdict where a reader begins.
+                    skipped: Vec::new(),
                 });
                 true
             }

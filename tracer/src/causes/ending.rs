@@ -21,7 +21,7 @@ impl<'a> Scene<'a> {
     /// A connection that stood.
     pub(super) fn stood(&self) -> Option<&'a Connection> {
         self.connection().filter(|c| {
-            c.established.is_some() || is_reused(c) || matches!(c.remote, Upstream::Unix(_))
+            c.was_established() || is_reused(c) || matches!(c.remote, Upstream::Unix(_))
         })
     }
 

@@ -1,7 +1,10 @@
 //! What a matcher found: how sure, the sentence, the host's state beside the story, and what to do.
 
-use super::{hook::Hook, scene::Scene};
-use crate::verdict::{Confidence, Evidence};
+use super::{hook::Hook, scene::Scene, wording};
+use crate::{
+    event::Skipped,
+    verdict::{Confidence, Evidence},
+};
 
 /// A cause that fits an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +67,14 @@ impl Finding {
             self = self.fact(
                 "lost",
                 format!("{lost} kernel {records} lost in this run; one may belong here"),
+            );
+        }
+        for Skipped { hook, runs, .. } in &scene.case.skipped {
+            self.confidence = self.confidence.min(Confidence::Inferred);
+            let times = wording::count(*runs, "run");
+            self = self.fact(
+                "skipped",
+                format!("the kernel skipped {times} of the hook {hook} meanwhile; what it would have told may belong here"),
             );
         }
         self

@@ -20,10 +20,9 @@ impl<'a> Scene<'a> {
         let Upstream::Inet(remote) = c.remote else {
             return None;
         };
-        let unfinished = c.established.is_none()
+        let unfinished = !c.was_established()
             && c.start.0 != 0
             && c.reuses == 0
-            && c.bytes_received == 0
             && c.first_byte.is_none()
             && matches!(c.state, SYN_SENT | CLOSE);
         unfinished.then_some((c, remote))

@@ -78,12 +78,9 @@ fn on_handshake(scene: &Scene<'_>) -> Option<Finding> {
 
 /// The queue filled between the SYN and the ACK: nginx is connected, the backend never is.
 fn on_last_ack(scene: &Scene<'_>) -> Option<Finding> {
-    let c = scene.failed_before_body().filter(|c| {
-        c.established.is_some()
-            && !is_reused(c)
-            && !response_began(c)
-            && scene.peer_closed().is_none()
-    })?;
+    let c = scene
+        .failed_before_body()
+        .filter(|c| !is_reused(c) && !response_began(c) && scene.peer_closed().is_none())?;
     let Upstream::Inet(remote) = c.remote else {
         return None;
     };

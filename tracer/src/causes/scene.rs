@@ -72,6 +72,17 @@ impl<'a> Scene<'a> {
         self.attempt.map_or(&NO_FACTS, |attempt| &attempt.facts)
     }
 
+    /// Something came on its own connection, and nginx was not seen to read it.
+    pub(super) fn is_unread(&self) -> bool {
+        self.connection()
+            .is_some_and(|c| c.first_byte.is_none() && c.reuses == 0 && c.bytes_received > 0)
+    }
+
+    /// Nothing is known to be missing of what was to be seen.
+    pub(super) fn is_complete(&self) -> bool {
+        self.case.lost_events == 0 && self.case.skipped.is_empty()
+    }
+
     /// The attempt is the request's last, so the client's status is of its making.
     pub(super) fn is_last(&self) -> bool {
         match (self.attempt, self.case.attempts.last()) {

@@ -191,7 +191,7 @@ fn of_connection(scene: &Scene<'_>, c: &Connection) -> Vec<Evidence> {
         let text = format!("nginx's read or write fails: {}", errno::name(e));
         story.push(at(time, "transfer-error", text));
     }
-    let connecting = c.established.is_none() && c.reuses == 0;
+    let connecting = !c.was_established() && c.reuses == 0;
     let reported = c.error.filter(|(errno, _)| *errno != 0);
     match (reported, scene.errno()) {
         (Some((e, time)), _) if connecting => {

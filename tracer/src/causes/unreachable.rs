@@ -149,7 +149,7 @@ fn unseen(scene: &Scene<'_>, c: &Connection, remote: SocketAddr) -> Option<Findi
         .error
         .filter(|(errno, _)| matches!(*errno, 101 | 111 | 113))?;
     let hooks = [hook::RST_RECEIVED, hook::DROP, hook::ICMP_SENT];
-    let in_sight = hooks.into_iter().all(|hook| scene.stands(hook)) && scene.case.lost_events == 0;
+    let in_sight = hooks.into_iter().all(|hook| scene.stands(hook)) && scene.is_complete();
     // After the last SYN the kernel may report a route lost on the way instead of ETIMEDOUT.
     if !in_sight || c.syn_retransmits >= 5 || scene.is_local(remote) != Some(false) {
         return None;

@@ -166,6 +166,8 @@ impl Verdicts {
             }
             Event::Lost(lost) => {
                 self.summary.left_out(lost.healthy, lost.unexplained);
+                self.summary
+                    .skipped(lost.skipped.iter().map(|one| one.runs).sum());
                 if lost.events == 0 {
                     return;
                 }

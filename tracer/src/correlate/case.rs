@@ -1,8 +1,8 @@
 //! A case: one failed request, its attempts, and what was seen of each. It names no cause.
 
 use crate::event::{
-    Connection, Death, Dns, Failure, Icmp, LogCall, LogLine, PeerClosed, RequestHead, Time,
-    Upstream,
+    Connection, Death, Dns, Failure, Icmp, LogCall, LogLine, PeerClosed, RequestHead, Skipped,
+    Time, Upstream,
     fact::{
         ConfinementView, DescriptorsView, ListenerView, PeerSocketView, PortsView, UnixPathView,
         Worker,
@@ -47,6 +47,8 @@ pub struct Case {
     pub log_lines: Vec<LogLine>,
     /// Kernel records lost so far in this run.
     pub lost_events: u64,
+    /// Runs of hooks that the kernel skipped while it lasted.
+    pub skipped: Vec<Skipped>,
     /// Hooks that do not stand, by name; each lowers what it touches.
     pub absent_hooks: Vec<String>,
 }

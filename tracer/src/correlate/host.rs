@@ -95,7 +95,7 @@ pub(super) fn about_connection(connection: &Connection) -> Vec<Question> {
         || connection.end_read.is_some()
         || connection.rst_received.is_some();
     if let Some(local) = connection.local
-        && connection.established.is_some()
+        && connection.was_established()
         && !is_over
     {
         questions.push(Question::PeerSocket {

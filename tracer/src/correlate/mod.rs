@@ -8,6 +8,7 @@ mod around;
 pub mod case;
 mod host;
 mod lines;
+mod losses;
 mod open;
 mod replies;
 mod request;
@@ -19,8 +20,8 @@ use std::collections::{HashMap, VecDeque, hash_map::Entry};
 pub use case::{Attempt, Case, Course, Facts};
 
 use self::{
-    around::Around, host::HostMemory, lines::Lines, open::OpenCase, replies::Replies,
-    request::Request,
+    around::Around, host::HostMemory, lines::Lines, losses::Losses, open::OpenCase,
+    replies::Replies, request::Request,
 };
 use crate::event::{
     Answer, Connection, Event, Failure, FirstByte, LogCall, Question, Reply, RequestId, Retry,
@@ -62,7 +63,7 @@ pub struct Correlator {
     host: HostMemory,
     around: Around,
     lines: Lines,
-    lost: u64,
+    losses: Losses,
     /// Where the stream begins.
     since: Time,
     given_up: u64,
@@ -112,7 +113,7 @@ impl Correlator {
             Event::Icmp(icmp) => self.host.icmp(icmp),
             Event::Fact(fact) => self.host.learn(*fact),
             Event::LogLine(line) => self.lines.add(line),
-            Event::Lost(lost) => self.lost += lost.events,
+            Event::Lost(lost) => self.losses.add(lost),
             Event::Hooks(hooks) => self.absent_hooks = hooks.absent,
             // It concerns no request.
             Event::Notice(_) => {}
@@ -312,7 +313,8 @@ impl Correlator {
     }
 
     fn close_cases(&mut self, now: Time, out: &mut Outcome) {
-        let is_call_seen = self.lost == 0 && !self.absent_hooks.iter().any(|hook| hook == LOG_HOOK);
+        let is_call_seen =
+            self.losses.records() == 0 && !self.absent_hooks.iter().any(|hook| hook == LOG_HOOK);
         let mut waiting = VecDeque::new();
         while let Some(mut open) = self.open.pop_front() {
             if now.since(open.since) < PATIENCE && !open.is_answered(&self.host) {
@@ -329,7 +331,7 @@ impl Correlator {
                 self.around.complete(attempt);
             }
             let ticket = open.request.ticket;
-            let mut case = open.close(identity, lines, self.lost, &self.absent_hooks);
+            let mut case = open.close(identity, lines, &self.losses, &self.absent_hooks);
             self.around.add(&mut case);
             match ticket {
                 Some(ticket) => self.replies.explained(ticket, case, &mut out.cases),

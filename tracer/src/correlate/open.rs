@@ -3,6 +3,7 @@
 use super::{
     Attempt, Case, Course,
     host::{self, HostMemory},
+    losses::Losses,
     request::Request,
 };
 use crate::event::{
@@ -125,11 +126,14 @@ impl OpenCase {
         self,
         identity: Option<Worker>,
         log_lines: Vec<LogLine>,
-        lost_events: u64,
+        losses: &Losses,
         absent_hooks: &[String],
     ) -> Case {
         let connection = self.connection();
         let head = self.head().cloned();
+        // Where no attempt was seen, one may have been missed since the beginning.
+        let begun = self.request.attempts.iter().map(|one| one.start).min();
+        let begun = begun.unwrap_or_default();
         let client = match (&self.answer, &self.request.first_byte) {
             (Some(answer), _) => answer.client,
             (None, first) => first.as_ref().and_then(|first| first.client),
@@ -157,7 +161,8 @@ impl OpenCase {
             earlier: Vec::new(),
             dns: Vec::new(),
             log_lines,
-            lost_events,
+            lost_events: losses.records(),
+            skipped: losses.skipped(begun),
             absent_hooks: absent_hooks.to_vec(),
         }
     }

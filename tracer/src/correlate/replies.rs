@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::Case;
+use super::{Case, losses};
 use crate::event::{ClientRequest, Time};
 
 /// A reply that did not come for so long (nanoseconds) is not waited for any more.
@@ -155,6 +155,7 @@ impl Case {
             attempts: joined(self.attempts, next.attempts),
             log_calls: joined(self.log_calls, next.log_calls),
             log_lines: joined(self.log_lines, next.log_lines),
+            skipped: losses::either(self.skipped, next.skipped),
             head: self.head.or(next.head),
             client: self.client.or(next.client),
             earlier,

@@ -169,6 +169,14 @@ pub struct Connection {
     pub routes: RouteLookup,
 }
 
+impl Connection {
+    /// The three-way handshake was over, also where its end was not seen: nothing is sent before.
+    #[must_use]
+    pub fn was_established(&self) -> bool {
+        self.established.is_some() || self.bytes_sent > 0 || self.bytes_received > 0
+    }
+}
+
 /// A process that uses an upstream's end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {

@@ -85,6 +85,20 @@ pub struct Lost {
     /// Failed attempts that were counted, not explained: the collector kept to its share of the CPU.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unexplained: u64,
+    /// Runs of our hooks that the kernel skipped.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<Skipped>,
+}
+
+/// Runs of a hook that the kernel skipped, as it ran on that CPU already.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skipped {
+    /// Its program.
+    pub hook: String,
+    /// How many.
+    pub runs: u64,
+    /// After the look before; until the one that read it.
+    pub since: Time,
 }
 
 #[allow(

@@ -128,6 +128,10 @@ impl Probes {
         Ok(probes)
     }
 
+    pub(super) fn loaded(&self, name: &str) -> Option<&Program> {
+        self.ebpf.program(name)
+    }
+
     pub(super) fn program(&mut self, name: &'static str) -> &mut Program {
         self.ebpf
             .program_mut(name)

@@ -4,6 +4,7 @@ mod attach;
 mod diagnostics;
 mod load;
 mod sizes;
+mod skipped;
 mod table;
 
 pub use self::{

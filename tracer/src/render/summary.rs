@@ -42,6 +42,7 @@ pub struct Summary {
     masked: u64,
     not_chosen: u64,
     lost: u64,
+    skipped: u64,
     given_up: u64,
     healthy_left_out: u64,
     failed_left_out: u64,
@@ -113,6 +114,11 @@ impl Summary {
         self.lost = self.lost.max(records);
     }
 
+    /// Runs of hooks that the kernel skipped.
+    pub fn skipped(&mut self, runs: u64) {
+        self.skipped += runs;
+    }
+
     /// Writes the table, the most frequent first, masked failures apart.
     ///
     /// # Errors
@@ -178,6 +184,14 @@ impl Summary {
                 out,
                 "{} kernel {records} lost: failures may be missing here",
                 self.lost
+            )?;
+        }
+        if self.skipped > 0 {
+            let runs = if self.skipped == 1 { "run" } else { "runs" };
+            writeln!(
+                out,
+                "{} {runs} of hooks skipped by the kernel: what they would have told is missing",
+                self.skipped
             )?;
         }
         Ok(())

@@ -17,6 +17,7 @@ use super::{
     pace::Pace,
     privileges,
     questions::Questions,
+    skips::Skips,
 };
 use crate::{
     event::{Death, Event, Hooks, Lost, Question, Time, decode},
@@ -73,6 +74,7 @@ pub struct Live {
     icmp: IcmpListener,
     ticks: Interval,
     pace: Pace,
+    skips: Skips,
     told: Told,
     received: u64,
     undecoded: u64,
@@ -128,6 +130,7 @@ impl Live {
             icmp: IcmpListener::default(),
             ticks,
             pace: Pace::new(options.max_cpu),
+            skips: Skips::new(clock::now()),
             told: Told::default(),
             received: 0,
             undecoded: 0,
@@ -167,6 +170,7 @@ impl Live {
         let mut processes = Vec::new();
         let ring = self.ring.get_mut();
         let mut taken = 0;
+        let mut is_judged = false;
         while taken < BATCH {
             let Some(record) = ring.next() else { break };
             taken += 1;
@@ -174,6 +178,7 @@ impl Live {
                 Ok(Event::Process(process)) => processes.push(process),
                 Ok(mut event) => {
                     complete(&mut event);
+                    is_judged |= !matches!(&event, Event::Connection(c) if c.first_byte.is_some());
                     events.push(event);
                     continue;
                 }
@@ -199,7 +204,7 @@ impl Live {
         self.greet(news);
         events.extend(self.hooks(now));
         events.extend(self.ready.drain(..));
-        events.extend(self.untold(now));
+        events.extend(self.untold(now, is_judged));
         if let Some((healthy, sample)) = self.pace.look() {
             // Without it all is told, as before.
             let _ = self.probes.shed(healthy, sample);
@@ -207,8 +212,8 @@ impl Live {
         events.push(Event::Tick(now.whole_millisecond()));
     }
 
-    /// What was not told since this was asked last.
-    fn untold(&mut self, at: Time) -> Option<Event> {
+    /// What was not told since this was asked last; `is_judged`: a verdict may come of what was.
+    fn untold(&mut self, at: Time, is_judged: bool) -> Option<Event> {
         let mut told = self.probes.told().ok()?;
         told.lost += self.undecoded;
         let before = std::mem::replace(&mut self.told, told);
@@ -217,8 +222,10 @@ impl Live {
             events: told.lost - before.lost,
             healthy: told.healthy - before.healthy,
             unexplained: told.failed - before.failed,
+            skipped: self.skips.look(&self.probes, at, is_judged),
         };
-        (lost.events + lost.healthy + lost.unexplained > 0).then_some(Event::Lost(lost))
+        let any = lost.events + lost.healthy + lost.unexplained > 0 || !lost.skipped.is_empty();
+        any.then_some(Event::Lost(lost))
     }
 
     /// How many records the kernel side wrote, how many came, and how many found the ring full.

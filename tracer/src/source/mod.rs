@@ -7,6 +7,7 @@ mod live;
 mod pace;
 mod privileges;
 mod questions;
+mod skips;
 pub mod system;
 
 pub use self::{

@@ -5,7 +5,7 @@ use crate::capture::{
     connections,
     rows::{self, Unread},
 };
-use crate::event::{Event, Lost, Time};
+use crate::event::{Event, Lost, Skipped, Time};
 
 const GOLDEN: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -77,6 +77,24 @@ fn a_capture_of_the_first_version_is_read() {
 }
 
 #[test]
+fn what_the_kernel_skipped_is_kept() {
+    let row = br#"{"at":21,"events":0,"skipped":[{"hook":"sent","runs":2,"since":20}]}"#;
+    let skipped = Skipped {
+        hook: "sent".to_owned(),
+        runs: 2,
+        since: Time(20),
+    };
+    let lost = Event::Lost(Lost {
+        at: Time(21),
+        skipped: vec![skipped],
+        ..Lost::default()
+    });
+    assert!(matches!(rows::read(rows::kind::LOST, row), Ok(event) if event == lost));
+    let events = [lost, Event::Tick(Time(22))];
+    assert_eq!(read(&file(&[&events])).unwrap().events, events);
+}
+
+#[test]
 fn what_was_left_out_is_kept_beside_what_was_lost() {
     let row = br#"{"at":21,"events":3,"healthy":20,"unexplained":5}"#;
     let lost = Event::Lost(Lost {
@@ -84,6 +102,7 @@ fn what_was_left_out_is_kept_beside_what_was_lost() {
         events: 3,
         healthy: 20,
         unexplained: 5,
+        skipped: Vec::new(),
     });
     assert!(matches!(rows::read(rows::kind::LOST, row), Ok(event) if event == lost));
     let events = [lost, Event::Tick(Time(22))];

@@ -25,7 +25,8 @@ use super::judge;
 use crate::{
     correlate::{Attempt, Case, Course, Facts},
     event::{
-        Connection, Drop, Failure, LogCall, RequestId, RouteLookup, RstSent, Time, Upstream,
+        Connection, Drop, Failure, LogCall, RequestId, RouteLookup, RstSent, Skipped, Time,
+        Upstream,
         fact::{Listener, ListenerView, Owner},
     },
     verdict::{
@@ -225,6 +226,7 @@ fn request(status: u16, attempts: Vec<Attempt>) -> Case {
         dns: Vec::new(),
         log_lines: Vec::new(),
         lost_events: 0,
+        skipped: Vec::new(),
         absent_hooks: Vec::new(),
     }
 }
@@ -269,6 +271,16 @@ fn without(mut case: Case, hook: &str) -> Case {
 
 fn lossy(mut case: Case) -> Case {
     case.lost_events = 12;
+    case
+}
+
+/// The kernel skipped runs of a hook meanwhile.
+fn skipping(mut case: Case) -> Case {
+    case.skipped.push(Skipped {
+        hook: "set_state".to_owned(),
+        runs: 2,
+        since: Time(0),
+    });
     case
 }
 

@@ -58,6 +58,37 @@ fn a_masked_failure_is_the_failed_attempts() {
 }
 
 #[test]
+fn a_skipped_run_of_a_hook_lowers_what_rests_on_all_and_is_named() {
+    let verdict = verdict(&skipping(request(502, vec![busy()])));
+    assert_eq!(
+        (verdict.cause, verdict.confidence),
+        ("no-live-upstreams", Inferred)
+    );
+    let said = verdict.evidence.iter().find(|one| one.event == "skipped");
+    let text = &said.expect("it is said").text;
+    assert!(text.contains("2 runs of the hook set_state"), "{text}");
+}
+
+#[test]
+fn a_served_request_whose_first_byte_was_skipped_did_not_fail() {
+    let case = |bytes_received| {
+        let c = Connection {
+            bytes_received,
+            ..connected::closed("127.0.0.1:3000")
+        };
+        let mut case = request(
+            200,
+            vec![attempt(Course::Connection(Box::new(c)), Facts::default())],
+        );
+        case.masked = true;
+        case
+    };
+    assert!(judge(&case(60)).is_some());
+    assert_eq!(judge(&skipping(case(60))), None);
+    assert!(judge(&skipping(case(0))).is_some());
+}
+
+#[test]
 fn no_live_upstream_is_the_cause_where_nginx_never_connected() {
     assert_eq!(
         told(&request(502, vec![busy()])),

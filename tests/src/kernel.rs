@@ -31,23 +31,68 @@ pub fn has(name: &str) -> bool {
 /// The BTF id of a function of the kernel's (Documentation/bpf/btf.rst).
 #[must_use]
 pub fn function(name: &str) -> Option<u32> {
-    const FUNC: u32 = 12;
+    let found = types()?.into_iter().find(|one| one.is(FUNC, name))?;
+    Some(found.id)
+}
+
+/// How many parameters a function of the kernel's has.
+#[must_use]
+pub fn parameters(function: &str) -> Option<usize> {
+    let types = types()?;
+    let found = types.iter().find(|one| one.is(FUNC, function))?;
+    Some(types.get(found.of as usize - 1)?.count)
+}
+
+/// How many arguments a tracepoint of the kernel's has; its prototype's first parameter is the program's own.
+#[must_use]
+pub fn arguments(tracepoint: &str) -> Option<usize> {
+    let types = types()?;
+    let name = format!("btf_trace_{tracepoint}");
+    let found = types.iter().find(|one| one.is(TYPEDEF, &name))?;
+    let pointer = types.get(found.of as usize - 1)?;
+    types.get(pointer.of as usize - 1)?.count.checked_sub(1)
+}
+
+const TYPEDEF: u32 = 8;
+const FUNC: u32 = 12;
+
+/// One of the types that BTF lists; the first is 1.
+struct Type {
+    id: u32,
+    kind: u32,
+    name: Vec<u8>,
+    /// Its parameters, of a prototype.
+    count: usize,
+    /// The type that it refers to.
+    of: u32,
+}
+
+impl Type {
+    fn is(&self, kind: u32, name: &str) -> bool {
+        self.kind == kind && self.name == name.as_bytes()
+    }
+}
+
+fn types() -> Option<Vec<Type>> {
     let btf = std::fs::read(BTF).ok()?;
     let word = |at: usize| Some(u32::from_ne_bytes(btf.get(at..at + 4)?.try_into().ok()?));
     let start = word(4)? as usize;
     let mut at = start + word(8)? as usize;
     let end = at + word(12)? as usize;
     let strings = start + word(16)? as usize;
-    let mut id = 1;
+    let mut types = Vec::new();
     while at < end {
         let (kind, count) = (word(at + 4)? >> 24 & 0x1f, word(at + 4)? as usize & 0xffff);
-        if kind == FUNC {
-            let text = btf.get(strings + word(at)? as usize..)?;
-            let rest = text.strip_prefix(name.as_bytes());
-            if rest.and_then(<[u8]>::first) == Some(&0) {
-                return Some(id);
-            }
-        }
+        let named = matches!(kind, TYPEDEF | FUNC);
+        let text = btf.get(strings + word(at)? as usize..)?;
+        let name = text.split(|byte| *byte == 0).next().filter(|_| named);
+        types.push(Type {
+            id: types.len() as u32 + 1,
+            kind,
+            name: name.unwrap_or_default().to_vec(),
+            count,
+            of: word(at + 8)?,
+        });
         at += 12
             + match kind {
                 1 | 14 | 17 => 4,
@@ -56,9 +101,8 @@ pub fn function(name: &str) -> Option<u32> {
                 6 | 13 => 8 * count,
                 _ => 0,
             };
-        id += 1;
     }
-    None
+    Some(types)
 }
 
 /// Whether it says why it drops a packet, from 5.17 on.

@@ -29,6 +29,9 @@ pub(crate) struct Arguments {
     /// Run the real-kernel tests in guests with these kernels (all if none is named), and nothing else
     #[arg(long, value_name = "KERNEL", num_args = 0..)]
     vm: Option<Vec<String>>,
+    /// In the guests run no more than a whole `cargo xtask test` runs there
+    #[arg(long, requires = "vm")]
+    short: bool,
 }
 
 /// A check and whether it passed.
@@ -40,7 +43,7 @@ struct Outcome {
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let filter = arguments.filter.as_deref();
     if let Some(kernels) = &arguments.vm {
-        return vm::run(workspace, kernels, filter);
+        return vm::run(workspace, kernels, filter, arguments.short);
     }
     setup::everything(workspace)?;
     let mut outcomes = Vec::new();

@@ -1,12 +1,13 @@
 //! `cargo xtask test --vm`: the tests crate's own programs in guests with Debian's kernels, under emulation.
 //!
 //! Everything is fetched from Debian through a private apt state and kept under `target/vm`; delete a folder there to
-//! have it fetched anew. A guest that dies, or hangs, is tried once more, and said; a test that fails never is. There are as many guests at a time as this machine has CPUs.
+//! have it fetched anew. `BLESS=1` writes docs/kernels.md, of what each program said last on each kernel. A guest that dies, or hangs, is tried once more, and said; a test that fails never is. There are as many guests at a time as this machine has CPUs.
 
 mod heard;
 mod image;
 mod kernels;
 mod machine;
+mod results;
 mod table;
 
 use std::process::{Command, ExitCode};
@@ -27,7 +28,7 @@ use table::{Column, Table};
 
 /// The test programs whose outcome depends on the kernel. The others (logs, nginx's versions, TLS, names, what backends themselves answer, long runs …)
 /// run on the host's kernel only: a guest under emulation is some twenty times slower.
-const PROGRAMS: [&str; 14] = [
+const PROGRAMS: [&str; 16] = [
     "backend_closes",
     "backend_dies",
     "backend_stalls",
@@ -38,6 +39,8 @@ const PROGRAMS: [&str; 14] = [
     "probes",
     "queues",
     "routes",
+    "signatures",
+    "skipped",
     "start",
     "timeouts",
     "unix_sockets",
@@ -46,27 +49,27 @@ const PROGRAMS: [&str; 14] = [
 
 /// Of those, what `cargo xtask test` runs in all guests in some minutes: each hook and each fallback is driven, and the
 /// causes that rest on hooks which kernels do not share.
-const IN_EACH_TEST: [&str; 8] = [
+const IN_EACH_TEST: [&str; 6] = [
     "connect_refused",
     "denied",
-    "limits",
     "probes",
     "queues",
-    "routes",
+    "signatures",
     "start",
-    "timeouts",
 ];
 
-/// `cargo xtask test --vm`: the guests and nothing else, with all the programs.
+/// `cargo xtask test --vm`: the guests and nothing else, with all the programs or those of each test.
 pub(super) fn run(
     workspace: &Workspace,
     named: &[String],
     filter: Option<&str>,
+    is_short: bool,
 ) -> Result<ExitCode> {
-    let table = guests(workspace, &PROGRAMS, named, filter)?;
+    let programs: &[&str] = if is_short { &IN_EACH_TEST } else { &PROGRAMS };
+    let table = guests(workspace, programs, named, filter)?;
     println!("\n{table}");
-    if std::env::var_os("BLESS").is_some() && filter.is_none() && named.is_empty() {
-        table.write(&workspace.root().join("docs/kernels.md"))?;
+    if std::env::var_os("BLESS").is_some() {
+        results::kept(workspace)?.write(&workspace.root().join("docs/kernels.md"))?;
     }
     Ok(if table.is_right() {
         ExitCode::SUCCESS
@@ -111,11 +114,7 @@ fn guests(
 
     let cpus = thread::available_parallelism().map_or(1, usize::from);
     let at_once = cpus.min(waiting.len());
-    let machine = Machine {
-        emulator: &emulator,
-        // Two for the last guest, which runs alone.
-        cpus: cpus.min(2),
-    };
+    let machine = Machine(&emulator);
     waiting.reverse();
     let waiting = Mutex::new(waiting);
     let columns = Mutex::new(Vec::new());
@@ -126,7 +125,8 @@ fn guests(
                     while let Some((kernel, unpacked)) = next(&waiting) {
                         let image =
                             image::build(workspace, kernel, &unpacked, &base, &payload, filter)?;
-                        let column = guest(&machine, kernel, unpacked, &image)?;
+                        let (column, said) = guest(&machine, kernel, unpacked, &image)?;
+                        results::keep(workspace, &column, &said, filter)?;
                         lock(&columns).push(column);
                     }
                     Ok(())
@@ -157,13 +157,13 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
         .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// Runs one guest, and once more if it dies.
+/// Runs one guest, and once more if it dies; gives its own words too.
 fn guest(
     machine: &Machine<'_>,
     kernel: &'static str,
     unpacked: Unpacked,
     image: &std::path::Path,
-) -> Result<Column> {
+) -> Result<(Column, String)> {
     println!("\n== kernel {kernel}: Linux {}", unpacked.release);
     let mut column = Column {
         kernel,
@@ -171,13 +171,18 @@ fn guest(
         heard: Heard::default(),
         deaths: 0,
         took: Duration::ZERO,
+        date: results::today()?,
     };
+    let mut said = String::new();
     while column.deaths < 2 {
         // What a guest said before it died counts for nothing.
         column.heard = Heard::default();
+        said.clear();
         let end = machine.boot(&unpacked.vmlinuz, image, |line| {
             println!("{kernel:>6} | {line}");
             column.heard.read(line);
+            said.push_str(line);
+            said.push('\n');
         })?;
         match end {
             End::Ran(took) => {
@@ -194,7 +199,7 @@ fn guest(
             }
         }
     }
-    Ok(column)
+    Ok((column, said))
 }
 
 fn chosen(named: &[String]) -> Result<Vec<&'static Kernel>> {

@@ -31,11 +31,35 @@ pub(super) struct Heard {
     pub(super) unfinished: BTreeSet<String>,
 }
 
+/// A line that begins a program's words, before its name.
+const RUNNING: &str = "     Running ";
+
+/// The programs that gave a result, each with its words.
+pub(super) fn programs(said: &str) -> impl Iterator<Item = (&str, &str)> {
+    let parts = said.split_inclusive('\n');
+    let begins: Vec<usize> = parts
+        .scan(0, |at, line| {
+            let begin = *at;
+            *at += line.len();
+            Some((begin, line))
+        })
+        .filter_map(|(begin, line)| line.starts_with(RUNNING).then_some(begin))
+        .chain([said.len()])
+        .collect();
+    (1..begins.len()).filter_map(move |index| {
+        let words = &said[begins[index - 1]..begins[index]];
+        let program = words.strip_prefix(RUNNING)?.lines().next()?;
+        words
+            .contains("\ntest result: ")
+            .then_some((program, words))
+    })
+}
+
 impl Heard {
     /// Takes a line.
     pub(super) fn read(&mut self, line: &str) {
         self.tally.read(line);
-        if let Some(program) = line.strip_prefix("     Running ") {
+        if let Some(program) = line.strip_prefix(RUNNING) {
             program.clone_into(&mut self.program);
             self.unfinished.insert(program.to_owned());
         } else if line.starts_with("test result: ") {
@@ -103,6 +127,14 @@ mod tests {
         assert_eq!(right.cells["denied: b"], Cell::Skipped);
         assert_eq!(right.cells["denied: c d"], Cell::Lesser);
         assert!(!heard(&format!("{said}\ntest e ... FAILED")).is_right());
+    }
+
+    #[test]
+    fn programs_that_gave_a_result_are_told_apart() {
+        let said = "boot\n     Running a\ntest x ... ok\ntest result: ok.\n     Running b\ntest y ... ok\n";
+        let found: Vec<_> = programs(said).collect();
+        let words = "     Running a\ntest x ... ok\ntest result: ok.\n";
+        assert_eq!(found, [("a", words)]);
     }
 
     #[test]

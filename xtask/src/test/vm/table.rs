@@ -18,6 +18,8 @@ pub(super) struct Column {
     /// How often its guest died; from two on there is no result.
     pub(super) deaths: usize,
     pub(super) took: Duration,
+    /// When it ran.
+    pub(super) date: String,
 }
 
 impl Column {
@@ -81,13 +83,13 @@ impl fmt::Display for Table {
                 heard,
                 deaths,
                 took,
+                date,
             } = column;
-            writeln!(
-                f,
-                "- {kernel}: Linux {release}, {}, {} s",
-                heard.tally,
-                took.as_secs()
-            )?;
+            write!(f, "- {kernel}: Linux {release}, {date}, {}", heard.tally)?;
+            match took.as_secs() {
+                0 => writeln!(f)?,
+                took => writeln!(f, ", {took} s")?,
+            }
             for note in heard.notes.iter().chain(&heard.reasons) {
                 writeln!(f, "  - {note}")?;
             }
@@ -117,6 +119,7 @@ mod tests {
             heard,
             deaths,
             took: Duration::ZERO,
+            date: String::new(),
         }
     }
 

@@ -60,6 +60,11 @@ pub static WORKER_HINT: Array<u64> = Array::with_max_entries(WORKER_HINTS, 0);
 static SOCKET_HINT: Array<u64> = Array::with_max_entries(SOCKET_HINTS, 0);
 const SOCKET_HINTS: u32 = 1 << 14;
 
+/// A socket of a worker's that is no upstream connection, at its hash: the clients' ones, which are met again and again, and
+/// unix ones that are over.
+#[map]
+static NO_UPSTREAM: Array<u64> = Array::with_max_entries(SOCKET_HINTS, 0);
+
 /// Not 0 at a port of an upstream's if nginx ever gave a connection to it up.
 #[map]
 static GIVEN_UP_HINT: Array<u64> = Array::with_max_entries(PORTS, 0);
@@ -215,6 +220,26 @@ pub fn take_given_up(key: &FlowKey) -> bool {
     GIVEN_UP.get_ptr(key).is_some() && GIVEN_UP.remove(key).is_ok()
 }
 
+/// Was this socket found to be no upstream connection, or no longer one?
+#[inline(always)]
+pub fn is_no_upstream(sk: u64) -> bool {
+    hint(&NO_UPSTREAM, hash(sk)) == sk
+}
+
+/// This socket is no upstream connection.
+#[inline(always)]
+pub fn set_no_upstream(sk: u64) {
+    put(&NO_UPSTREAM, hash(sk), sk);
+}
+
+/// A socket's last moment: another may have its place.
+#[inline(always)]
+pub fn forget_no_upstream(sk: u64) {
+    if is_no_upstream(sk) {
+        put(&NO_UPSTREAM, hash(sk), 0);
+    }
+}
+
 /// Sockets lie some hundred bytes apart.
 #[inline(always)]
 fn hash(sk: u64) -> u32 {
@@ -233,9 +258,14 @@ fn hint(hints: &'static Array<u64>, index: u32) -> u64 {
 
 #[inline(always)]
 fn set(hints: &'static Array<u64>, index: u32) {
+    put(hints, index, 1);
+}
+
+#[inline(always)]
+fn put(hints: &'static Array<u64>, index: u32, value: u64) {
     if let Some(hint) = hints.get_ptr_mut(index) {
         // SAFETY: as above.
-        unsafe { hint.write_volatile(1) };
+        unsafe { hint.write_volatile(value) };
     }
 }
 

@@ -11,7 +11,8 @@ use crate::{
 pub const AF_UNIX: u16 = 1;
 /// `sk_protocol` of a unix socket.
 pub const UNIX: u16 = 0;
-const TCP: u16 = 6;
+/// `IPPROTO_TCP`
+pub const TCP: u16 = 6;
 /// `IPPROTO_UDP`
 pub const UDP: u16 = 17;
 const AF_INET: u16 = 2;

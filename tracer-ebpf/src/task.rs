@@ -33,11 +33,15 @@ pub fn worker() -> Option<(u32, &'static mut Worker)> {
     Some((pid, unsafe { &mut *worker }))
 }
 
-/// The worker, if it is inside `ngx_event_connect_peer`.
+/// The worker, if it is inside `ngx_event_connect_peer`, or may be.
 #[inline(always)]
 pub fn connecting_worker() -> Option<&'static mut Worker> {
     let (_, worker) = worker()?;
-    if worker.peer == 0 { None } else { Some(worker) }
+    if worker.peer != 0 || worker.layout.is_by_socket() {
+        Some(worker)
+    } else {
+        None
+    }
 }
 
 /// The current thread's `errno`, positive; 0 if it can not be found.

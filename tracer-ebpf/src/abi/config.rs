@@ -128,6 +128,22 @@ offsets! {
     counter_parent: "page_counter"."parent",
     /// `unix_sock.peer`
     unix_peer: "unix_sock"."peer",
+    /// `unix_sock.addr`
+    unix_addr: "unix_sock"."addr",
+    /// `sock.sk_wq`
+    sk_wq: "sock"."sk_wq",
+    /// `socket_wq.wait.head`: who waits for the socket
+    wait_head: "socket_wq"."wait.head",
+    /// `eppoll_entry.wait.entry`: epoll among them
+    wait_entry: "eppoll_entry"."wait.entry",
+    /// `eppoll_entry.base`
+    wait_item: "eppoll_entry"."base",
+    /// `epitem.event.data`: what `epoll_ctl()` was given
+    epoll_data: "epitem"."event.data",
+    /// `flowi4.flowi4_proto`
+    flow_protocol: "flowi4"."__fl_common.flowic_proto",
+    /// `flowi6.flowi6_proto`
+    flow6_protocol: "flowi6"."__fl_common.flowic_proto",
 }
 
 /// Reasons of drops that tracer itself names, where this kernel has no number for them: beyond all of its own.

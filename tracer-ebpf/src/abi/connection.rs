@@ -20,6 +20,9 @@ pub const FLAG_TLS_DATA: u16 = 16;
 /// The worker read the end although the response's header had announced another: it broke off.
 pub const FLAG_BROKE_OFF: u16 = 32;
 
+/// Which request it serves was not asked yet: nothing is wrong with it so far.
+pub const FLAG_UNASKED: u16 = 64;
+
 /// `TCP_SYN_SENT`, include/net/tcp_states.h.
 const TCP_SYN_SENT: u8 = 2;
 
@@ -69,6 +72,10 @@ pub struct Connection {
     pub bytes_sent: u64,
     /// The request it serves, see [`Worker::request`](super::Worker::request); 0 unknown.
     pub request: u64,
+    /// nginx's `ngx_connection_t *`, 0 unknown.
+    pub nginx: u64,
+    /// The how manieth request on it that is (`c->requests`), 0 unknown.
+    pub turn: u64,
     /// Positive errno, 0 none.
     pub error: u32,
     /// Network namespace (inode number).
@@ -198,6 +205,8 @@ impl Connection {
         bytes_received: 0,
         bytes_sent: 0,
         request: 0,
+        nginx: 0,
+        turn: 0,
         error: 0,
         netns: 0,
         last_sent: 0,

@@ -18,7 +18,8 @@ pub use self::{
     config::{ABSENT, DROP_SITES, DropSite, Offsets, WantedDrops, own_reason},
     connection::{
         ACCEPTED, CONNECTION, Connection, FLAG_BROKE_OFF, FLAG_OPEN, FLAG_RETRY,
-        FLAG_RST_IN_SYN_SENT, FLAG_TLS_DATA, FLAG_UNIX, Holder, QUEUED, Routes, UnixConnection,
+        FLAG_RST_IN_SYN_SENT, FLAG_TLS_DATA, FLAG_UNASKED, FLAG_UNIX, Holder, QUEUED, Routes,
+        UnixConnection,
     },
     death::{
         COMM_LEN, COMPONENT_LEN, COMPONENTS, Cgroup, DEATH, Death, End, MemoryLimit, PEER_CLOSED,
@@ -99,8 +100,8 @@ const _: () = {
     assert!(size_of::<Endpoint>() == 18);
     assert!(size_of::<Flow>() == 104);
     assert!(size_of::<FlowKey>() == 36);
-    assert!(size_of::<Worker>() == 80);
-    assert!(size_of::<Connection>() == 256 + size_of::<Flow>());
+    assert!(size_of::<Worker>() == 128);
+    assert!(size_of::<Connection>() == 272 + size_of::<Flow>());
     assert!(size_of::<UnixConnection>().is_multiple_of(8));
     assert!(size_of::<MemoryLimit>() == 16 + COMPONENT_LEN);
     assert!(size_of::<End>() == 32 + 40 + size_of::<MemoryLimit>() + COMPONENTS * COMPONENT_LEN);

@@ -12,6 +12,20 @@ pub struct Layout {
     pub requests: u64,
     /// Where `headers_out.status` lies in an `ngx_http_request_t`; 0 unknown.
     pub status: u64,
+    /// Where `ngx_event_connect_peer` begins in the process. 0: attempts are seen by its entry and return, not by their
+    /// sockets.
+    pub connect: u64,
+    /// How many bytes of code it is.
+    pub connect_len: u64,
+}
+
+impl Layout {
+    /// Are attempts seen by their sockets?
+    #[must_use]
+    #[inline(always)]
+    pub fn is_by_socket(&self) -> bool {
+        self.connect != 0
+    }
 }
 
 /// Elements of the array `WORKER_HINT`.
@@ -23,9 +37,9 @@ pub const WORKER_HINTS: u32 = 4096;
 pub struct Worker {
     /// See [`Layout`].
     pub layout: Layout,
-    /// The `ngx_peer_connection_t *` of the `ngx_event_connect_peer` call under way, 0 none.
+    /// The `ngx_peer_connection_t *` of the `ngx_event_connect_peer` call under way, 0 none; by sockets always 0.
     pub peer: u64,
-    /// When that call began.
+    /// When that call began; by sockets when the attempt was first seen.
     pub start: u64,
     /// The `struct sock *` that call moved to `SYN_SENT`, 0 none.
     pub socket: u64,
@@ -40,6 +54,14 @@ pub struct Worker {
     pub is_retry: u32,
     /// How many of its requests are watched until they are answered.
     pub watched: u32,
-    /// Route lookups within that call.
+    /// 1: the worker's next attempt may be a further one of a request, whose last one nothing else tells of.
+    pub is_led_on: u64,
+    /// 1: it has had unix connections to upstreams, whose end only nginx tells.
+    pub has_unix: u64,
+    /// A socket of which nothing is known got a RST: the `struct sock *`, 0 none.
+    pub reset: u64,
+    /// When.
+    pub reset_at: u64,
+    /// Route lookups within that call; by sockets since the worker last read or wrote one.
     pub routes: Routes,
 }

@@ -1,6 +1,7 @@
 //! `ngx_int_t ngx_event_connect_peer(ngx_peer_connection_t *pc)` (src/event/ngx_event_connect.c): every attempt to
 //! reach an upstream, of http, stream and mail alike. Without it connect() failures that never become a socket
-//! event (unix sockets, routes, security hooks) are out of sight, and attempts are not joined to requests.
+//! event (unix sockets, routes, security hooks) are out of sight, and attempts are not joined to requests. Its entry and
+//! return cost healthy requests a breakpoint each: [`by_socket`](super::by_socket) sees attempts otherwise where it can.
 
 use aya_ebpf::{
     helpers::bpf_probe_read_user_buf,
@@ -22,14 +23,17 @@ use crate::{
 
 // ngx_int_t results, src/core/ngx_core.h.
 const NGX_OK: i32 = 0;
+pub const NGX_ERROR: i32 = -1;
 const NGX_AGAIN: i32 = -2;
-const NGX_BUSY: i32 = -3;
+pub const NGX_BUSY: i32 = -3;
 const NGX_DONE: i32 = -4;
+pub const NGX_DECLINED: i32 = -5;
 
 // ngx_peer_connection_t, src/event/ngx_event_connect.h; unchanged since 1.7.10 in builds with SSL.
-const PC_CONNECTION: u64 = 0;
-const PC_SOCKADDR: u64 = 8;
+pub const PC_CONNECTION: u64 = 0;
+pub const PC_SOCKADDR: u64 = 8;
 const PC_SOCKLEN: u64 = 16;
+pub const PC_NAME: u64 = 24;
 const PC_LOCAL: u64 = 96;
 /// ngx_connection_t.fd, src/core/ngx_connection.h.
 pub const CONNECTION_FD: u64 = 24;
@@ -42,23 +46,50 @@ const LED_ON: u32 = 2;
 #[uprobe]
 pub fn connect_peer(ctx: ProbeContext) -> u32 {
     if let (Some((pid, worker)), Some(peer)) = (task::worker(), ctx.arg::<u64>(0)) {
+        // The binary is another's too, whose attempts can not be seen by their sockets.
+        if worker.layout.is_by_socket() {
+            return 0;
+        }
+        begin(pid, worker, peer);
         worker.peer = peer;
-        worker.start = task::now();
-        let (request, is_retry) = identity::tried(pid, worker, peer);
-        worker.request = request;
-        worker.is_retry = if is_retry {
-            RETRIED
-        } else if worker.watched != 0 && reply::is_watched(peer) {
-            LED_ON
-        } else {
-            0
-        };
         worker.socket = 0;
         worker.has_logged = 0;
         worker.logged_errno = 0;
         worker.routes = Routes::default();
     }
     0
+}
+
+/// An attempt of a request begins: which request's, and did one come before?
+#[inline(always)]
+pub fn begin(pid: u32, worker: &mut Worker, peer: u64) {
+    worker.start = task::now();
+    worker.is_led_on = 0;
+    let (request, is_retry) = identity::tried(pid, worker, peer);
+    worker.request = request;
+    worker.is_retry = if is_retry {
+        RETRIED
+    } else if worker.watched != 0 && reply::is_watched(peer) {
+        LED_ON
+    } else {
+        0
+    };
+}
+
+/// The attempt that has begun has a socket (0: it can not be found).
+#[inline(always)]
+pub fn has_socket(pid: u32, worker: &Worker, peer: u64, sk: u64, is_reused: bool) {
+    if let Some(request) = identity::known(pid, peer) {
+        request.socket = sk;
+        request.reused = u16::from(is_reused);
+    }
+    if worker.is_retry == RETRIED && sk != 0 && maps::is_told(worker.request) {
+        let record = Retry {
+            header: emit::header::<Retry>(RETRY, pid, worker.start),
+            request: worker.request,
+        };
+        emit::record(&record, Urgency::Whenever);
+    }
 }
 
 /// The call returns.
@@ -79,17 +110,7 @@ pub fn connect_peer_return(ctx: RetProbeContext) -> u32 {
         NGX_OK | NGX_AGAIN | NGX_DONE => socket(peer).unwrap_or(0),
         _ => 0,
     };
-    if let Some(request) = identity::known(pid, peer) {
-        request.socket = socket;
-        request.reused = u16::from(code == NGX_DONE);
-    }
-    if worker.is_retry == RETRIED && socket != 0 && maps::is_told(worker.request) {
-        let record = Retry {
-            header: emit::header::<Retry>(RETRY, pid, worker.start),
-            request: worker.request,
-        };
-        emit::record(&record, Urgency::Whenever);
-    }
+    has_socket(pid, worker, peer, socket, code == NGX_DONE);
     match code {
         NGX_OK | NGX_AGAIN => connected(pid, worker, peer, socket),
         NGX_DONE => reused(pid, worker, peer, socket),
@@ -114,9 +135,14 @@ fn connected(pid: u32, worker: &Worker, peer: u64, sk: u64) {
         }
         return;
     }
-    if sk == 0 || sock::family(sk) != sock::AF_UNIX {
-        return;
+    if sk != 0 && sock::family(sk) == sock::AF_UNIX {
+        connected_unix(pid, worker, peer, sk);
     }
+}
+
+/// Enters a unix socket.
+#[inline(always)]
+pub fn connected_unix(pid: u32, worker: &Worker, peer: u64, sk: u64) {
     state::enter(sk, pid, worker, peer, worker.start, FLAG_UNIX);
     unix_end::watch(sk);
     if let Some(connection) = maps::connection(sk) {
@@ -169,11 +195,10 @@ fn listener_pid(sk: u64) -> u32 {
 
 /// A kept-alive connection serves another request.
 #[inline(always)]
-fn reused(pid: u32, worker: &Worker, peer: u64, sk: u64) {
+pub fn reused(pid: u32, worker: &Worker, peer: u64, sk: u64) {
     if sk == 0 {
         return;
     }
-    let now = task::now();
     let is_known = maps::connection(sk)
         .is_some_and(|connection| connection.flags & FLAG_UNIX == 0 || is_still(sk, connection));
     if !is_known {
@@ -190,12 +215,17 @@ fn reused(pid: u32, worker: &Worker, peer: u64, sk: u64) {
     let Some(connection) = maps::connection(sk) else {
         return;
     };
+    reuse(connection);
+    serves(connection, worker, peer, sk);
+}
+
+/// A kept-alive connection begins anew.
+#[inline(always)]
+pub fn reuse(connection: &mut Connection) {
+    let now = task::now();
     if connection.last_received != 0 {
         connection.idle = now.saturating_sub(connection.last_received);
     }
-    keep_ends(connection, sk, peer);
-    connection.peer = peer;
-    connection.request = worker.request;
     connection.reuses += 1;
     connection.reused_at = now;
     connection.first_byte = 0;
@@ -206,6 +236,14 @@ fn reused(pid: u32, worker: &Worker, peer: u64, sk: u64) {
     connection.transfer_error_at = 0;
     connection.status = 0;
     connection.flags &= !(FLAG_RETRY | FLAG_BROKE_OFF);
+}
+
+/// Which request it serves.
+#[inline(always)]
+pub fn serves(connection: &mut Connection, worker: &Worker, peer: u64, sk: u64) {
+    keep_ends(connection, sk, peer);
+    connection.peer = peer;
+    connection.request = worker.request;
     connection.flags |= retry_flag(worker);
 }
 
@@ -226,7 +264,7 @@ pub fn retry_flag(worker: &Worker) -> u16 {
 static UNKNOWN: Failure = Failure::UNKNOWN;
 
 #[inline(always)]
-fn failed(pid: u32, worker: &mut Worker, peer: u64, code: i32) {
+pub fn failed(pid: u32, worker: &mut Worker, peer: u64, code: i32) {
     let request = worker.request;
     if !maps::is_told(request) {
         maps::count(counter::UNTOLD);

@@ -12,17 +12,17 @@ use tracer_ebpf::abi::{LOG_CALL, LOG_CALL_STREAM, LogCall, Worker};
 use crate::{
     emit::{self, Urgency},
     hooks::{
+        attempt::{NGX_BUSY, NGX_ERROR},
+        by_socket::{self, SESSION_UPSTREAM},
         reply,
         request::{peer_of, request_of},
     },
-    identity::{self, LOG_CONNECTION, LOG_DATA, STREAM},
+    identity::{self, LOG_CONNECTION, LOG_DATA, PC_LOG, STREAM},
     maps, read, task,
 };
 
 /// `NGX_LOG_ERR`
-const ERROR: u64 = 4;
-/// `s->upstream`: before 1.25.5, and since.
-const SESSION_UPSTREAM: [u64; 2] = [72, 80];
+pub const ERROR: u64 = 4;
 
 /// Longer than any text that nginx logs (`NGX_MAX_ERROR_STR` is 2048), lower than any address.
 const LONGEST_TEXT: u64 = 4096;
@@ -49,6 +49,11 @@ pub fn log_error(ctx: ProbeContext) -> u32 {
         worker.has_logged = 1;
         worker.logged_errno = errno;
     }
+    let start: [u8; 8] = match worker.layout.is_by_socket() {
+        true => read::user(format).unwrap_or_default(),
+        false => [0; 8],
+    };
+    by_socket::logs(&ctx, worker, errno, start);
     let argument = ctx.arg::<u64>(4).unwrap_or(0);
     let second = ctx.arg::<u64>(5).unwrap_or(0);
     let (peer, stream) = peer(worker, pid, log);
@@ -63,6 +68,12 @@ pub fn log_error(ctx: ProbeContext) -> u32 {
         if stream == 0 {
             reply::watch_peer(pid, worker, peer, id);
         }
+        if worker.layout.is_by_socket() {
+            by_socket::told(pid, worker, peer);
+            if start == by_socket::NO_UPSTREAM {
+                by_socket::failed(pid, worker, peer, NGX_BUSY, errno);
+            }
+        }
     }
     emit::in_place(&UNKNOWN, Urgency::Whenever, |record| {
         record.header = emit::header::<LogCall>(LOG_CALL, pid, task::now());
@@ -75,6 +86,9 @@ pub fn log_error(ctx: ProbeContext) -> u32 {
         let _ = unsafe { bpf_probe_read_user_str_bytes(format as *const u8, &mut record.format) };
         text(record, argument, second);
     });
+    if peer != 0 && (start == by_socket::NO_SOCKET || start == by_socket::NO_CONNECTION) {
+        by_socket::failed(pid, worker, peer, NGX_ERROR, errno);
+    }
     0
 }
 
@@ -114,7 +128,7 @@ fn peer(worker: &Worker, pid: u32, log: u64) -> (u64, u32) {
         return (0, 0);
     };
     if read::user::<u32>(data) == Some(STREAM) {
-        return (session_peer(worker, pid, data), LOG_CALL_STREAM);
+        return (session_peer(worker, pid, data, log), LOG_CALL_STREAM);
     }
     match request_of(log) {
         0 => (0, 0),
@@ -125,13 +139,16 @@ fn peer(worker: &Worker, pid: u32, log: u64) -> (u64, u32) {
 /// The peer object of a session (ngx_stream_upstream_t begins with it). The member has moved once: it is the one that
 /// this worker has tried.
 #[inline(always)]
-fn session_peer(worker: &Worker, pid: u32, session: u64) -> u64 {
+fn session_peer(worker: &Worker, pid: u32, session: u64, log: u64) -> u64 {
     for member in SESSION_UPSTREAM {
         let peer: u64 = read::user(session.wrapping_add(member)).unwrap_or(0);
         if peer == 0 {
             continue;
         }
-        if peer == worker.peer || identity::known(pid, peer).is_some() {
+        if peer == worker.peer
+            || identity::known(pid, peer).is_some()
+            || read::user(peer.wrapping_add(PC_LOG)) == Some(log)
+        {
             return peer;
         }
     }

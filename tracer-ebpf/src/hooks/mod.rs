@@ -2,6 +2,7 @@
 
 mod attempt;
 mod backend;
+mod by_socket;
 mod cgroup;
 mod drop;
 mod error;

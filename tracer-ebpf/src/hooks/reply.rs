@@ -55,6 +55,7 @@ fn watch(pid: u32, worker: &mut Worker, request: u64, failed: u64, is_answer: bo
         return status;
     }
     let Some(sk) = client_socket(request) else {
+        worker.is_led_on = 1;
         return 0;
     };
     if CLIENTS.get_ptr(&sk).is_none() {
@@ -76,6 +77,7 @@ fn watch(pid: u32, worker: &mut Worker, request: u64, failed: u64, is_answer: bo
         }
     }
     let Some(slot) = client.get_mut(free) else {
+        worker.is_led_on = 1;
         return 0;
     };
     if slot.request == 0 {

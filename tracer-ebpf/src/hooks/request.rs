@@ -3,11 +3,13 @@
 //! are known only by their connections, without a status.
 
 use aya_ebpf::{helpers::bpf_probe_read_user_buf, macros::uprobe, programs::ProbeContext};
-use tracer_ebpf::abi::{ANSWER, Answer, Client, FLAG_OPEN, HEAD_LEN, TAIL_LEN, counter};
+use tracer_ebpf::abi::{
+    ANSWER, Answer, Client, Connection, FLAG_OPEN, HEAD_LEN, TAIL_LEN, counter,
+};
 
 use crate::{
     emit::{self, Urgency},
-    hooks::{attempt::CONNECTION_FD, reply, state},
+    hooks::{attempt::CONNECTION_FD, by_socket, log, reply, state},
     identity::{self, LOG_CONNECTION, LOG_DATA},
     maps::{self, Request},
     read, sock, task,
@@ -17,7 +19,7 @@ use crate::{
 pub const HTTP: u32 = 0x5054_5448;
 // ngx_http_request_t, src/http/ngx_http_request.h (upstream: builds with the cache, the default).
 pub const REQUEST_CONNECTION: u64 = 8;
-const REQUEST_UPSTREAM: u64 = 72;
+pub const REQUEST_UPSTREAM: u64 = 72;
 const REQUEST_HEADER_IN: u64 = 96;
 /// `r->headers_in.headers.part`, and `r->headers_in.host`.
 const REQUEST_HEADERS: u64 = 112;
@@ -28,9 +30,11 @@ const HEADER_VALUE: u64 = 24;
 /// ngx_buf_t.start, src/core/ngx_buf.h.
 const BUFFER_START: u64 = 32;
 /// ngx_http_upstream_t.peer, src/http/ngx_http_upstream.h.
-const UPSTREAM_PEER: u64 = 16;
+pub const UPSTREAM_PEER: u64 = 16;
 /// ngx_connection_t.log, src/core/ngx_connection.h.
 pub const CONNECTION_LOG: u64 = 80;
+/// `NGX_LOG_STDERR` to `NGX_LOG_DEBUG` in an `ngx_log_t.log_level`.
+const LEVELS: u64 = 0xf;
 // ngx_http_log_ctx_t, src/http/ngx_http_request.h: a request's `log->data`.
 pub const CONTEXT_REQUEST: u64 = 8;
 const CONTEXT_CURRENT: u64 = 16;
@@ -86,6 +90,12 @@ pub fn special_response(ctx: ProbeContext) -> u32 {
                 maps::count(counter::UNTOLD);
             }
             return 0;
+        }
+        if worker.layout.is_by_socket() {
+            by_socket::told(pid, worker, peer);
+            if status == 502 && request.tried == 0 {
+                by_socket::answered(pid, worker, peer);
+            }
         }
         last_connection(request);
     }
@@ -182,6 +192,19 @@ pub fn request_of(log: u64) -> u64 {
         }
     }
     0
+}
+
+/// Does nginx itself say what goes wrong with a connection to an upstream: does its log let errors through?
+#[inline(always)]
+pub fn logs_errors(connection: &Connection) -> bool {
+    let nginx = match connection.nginx {
+        0 => read::user(connection.peer).unwrap_or(0),
+        nginx => nginx,
+    };
+    // ngx_log_t begins with its level; those of debugging lie above.
+    read::user::<u64>(nginx.wrapping_add(CONNECTION_LOG))
+        .and_then(read::user::<u64>)
+        .is_some_and(|level| level & LEVELS >= log::ERROR)
 }
 
 /// The log of the connection of a peer object.

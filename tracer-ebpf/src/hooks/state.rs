@@ -9,7 +9,7 @@ use tracer_ebpf::abi::{
 
 use crate::{
     emit::{self, Urgency},
-    hooks::{attempt, backend, reply, unix_end},
+    hooks::{attempt, backend, by_socket, reply, unix_end},
     maps::{self, FLOWS, OFFSETS, UPSTREAMS},
     read,
     sock::{self, state},
@@ -55,6 +55,7 @@ pub fn set_state(ctx: RawTracePointContext) -> i32 {
 pub fn destroy(ctx: RawTracePointContext) -> i32 {
     let sk: u64 = ctx.arg(0);
     let Some(connection) = maps::connection(sk) else {
+        maps::forget_no_upstream(sk);
         reply::gone(sk);
         return 0;
     };
@@ -77,13 +78,15 @@ fn opened(sk: u64) {
     if UPSTREAMS.get_ptr(&remote).is_none() {
         let _ = UPSTREAMS.insert(&remote, &1, 0);
     }
-    let start = if worker.peer == 0 {
-        task::now()
-    } else {
-        worker.start
+    let start = match worker.peer {
+        0 => task::now(),
+        _ => worker.start,
     };
     worker.socket = sk;
     enter(sk, pid, worker, worker.peer, start, 0);
+    if worker.layout.is_by_socket() {
+        by_socket::opened(sk, pid, worker);
+    }
 }
 
 /// A connection of which nothing is known yet. In read-only data: it is too large for the BPF stack beside others.
@@ -115,12 +118,13 @@ pub fn enter(sk: u64, pid: u32, worker: &Worker, peer: u64, start: u64, flags: u
 /// Writes the connection's record and forgets it.
 #[inline(always)]
 pub fn finish(sk: u64, connection: &mut Connection) {
-    if connection.first_byte == 0
-        && maps::is_told(connection.request)
-        && let Some((pid, worker)) = task::worker()
+    if let Some((pid, worker)) = task::worker()
         && pid == connection.header.pid
     {
-        reply::watch_peer(pid, worker, connection.peer, connection.request);
+        by_socket::closes(sk, pid, worker, connection);
+        if connection.first_byte == 0 && maps::is_told(connection.request) {
+            reply::watch_peer(pid, worker, connection.peer, connection.request);
+        }
     }
     write(sk, connection);
     if connection.flags & FLAG_UNIX != 0 {
@@ -154,6 +158,9 @@ pub fn write(sk: u64, connection: &mut Connection) {
             maps::give_up(&key);
         }
     }
+    if connection.request == 0 && connection.turn != 0 && connection.first_byte != 0 {
+        number(connection);
+    }
     if connection.flags & FLAG_OPEN == 0 && is_shed(connection) {
         return;
     }
@@ -177,6 +184,14 @@ pub fn write(sk: u64, connection: &mut Connection) {
     });
 }
 
+/// It served some request well, which was not asked: its time is a number that no other request has.
+#[inline(always)]
+fn number(connection: &mut Connection) {
+    if is_healthy(connection) {
+        connection.request = connection.start.max(connection.reused_at);
+    }
+}
+
 /// Is the collector not to be told? Then the connection is counted.
 #[inline(always)]
 fn is_shed(connection: &Connection) -> bool {
@@ -187,15 +202,20 @@ fn is_shed(connection: &Connection) -> bool {
         maps::count(counter::UNTOLD);
         return true;
     }
-    let is_healthy = connection.flags & (FLAG_RETRY | FLAG_BROKE_OFF) == 0
-        && connection.rst_received == 0
-        && connection.transfer_error == 0
-        && !matches!(connection.status, 502 | 504);
-    if !is_healthy || maps::are_healthy_told() {
+    if !is_healthy(connection) || maps::are_healthy_told() {
         return false;
     }
     maps::count(counter::HEALTHY);
     true
+}
+
+/// Of one whose response began: nothing went wrong, as far as is known.
+#[inline(always)]
+pub fn is_healthy(connection: &Connection) -> bool {
+    connection.flags & (FLAG_RETRY | FLAG_BROKE_OFF) == 0
+        && connection.rst_received == 0
+        && connection.transfer_error == 0
+        && !matches!(connection.status, 502 | 504)
 }
 
 /// A unix connection of which nothing is known yet, in read-only data.

@@ -11,14 +11,14 @@ use aya_ebpf::{
     programs::{FExitContext, RawTracePointContext},
 };
 use tracer_ebpf::abi::{
-    ANSWERED, ASKED, Connection, FIRST_BYTE, FLAG_BROKE_OFF, FLAG_RETRY, FLAG_TLS_DATA, FLAG_UNIX,
-    FirstByte,
+    ANSWERED, ASKED, Connection, FIRST_BYTE, FLAG_BROKE_OFF, FLAG_RETRY, FLAG_TLS_DATA,
+    FLAG_UNASKED, FLAG_UNIX, FirstByte,
 };
 
 use crate::{
     emit::{self, Urgency},
     framing,
-    hooks::{attempt, reply, request, resolver, state, unix_end},
+    hooks::{attempt, by_socket, reply, request, resolver, state, unix_end},
     maps::{self, OFFSETS},
     read, sock, syscall, task,
 };
@@ -73,11 +73,26 @@ fn was_read(sk: u64, length: i32, flags: i32) -> i32 {
         unix_end::used(sk);
         return 0;
     };
-    let Some(connection) = connection(sk) else {
+    let mut known = connection(sk);
+    if worker.layout.is_by_socket() {
+        by_socket::transferred(worker);
+        if known.is_none() {
+            if maps::is_no_upstream(sk) {
+                return 0;
+            }
+            if sock::protocol(sk) == Some(sock::UNIX) {
+                known = by_socket::adopted(sk, pid, worker);
+            }
+        }
+    }
+    let Some(connection) = known else {
         of_another(sk, length, ANSWERED);
         return 0;
     };
-    if connection.peer == 0 {
+    if worker.layout.is_by_socket() {
+        by_socket::read(sk, pid, worker, connection);
+    }
+    if is_resolver(connection) {
         resolver::over_tcp(sk, connection, length, ANSWERED);
     }
     if length <= 0 {
@@ -92,6 +107,7 @@ fn was_read(sk: u64, length: i32, flags: i32) -> i32 {
     connection.response = length as u64;
     connection.first_byte = connection.last_received;
     head(connection, length);
+    by_socket::leads_on(sk, pid, worker, connection);
     // A retry's success, and an answer that nginx passes on, have no other sign while the connection is kept alive.
     let matters = connection.flags & FLAG_RETRY != 0 || matches!(connection.status, 502 | 504);
     if matters && maps::is_told(connection.request) {
@@ -150,17 +166,31 @@ fn write_ends(ctx: &FExitContext) -> i32 {
 
 #[inline(always)]
 fn was_written(sk: u64, length: i32) -> i32 {
-    let Some((_, worker)) = task::worker() else {
+    let Some((pid, worker)) = task::worker() else {
         unix_end::used(sk);
         return 0;
     };
-    let Some(connection) = connection(sk) else {
+    let mut known = connection(sk);
+    if worker.layout.is_by_socket() {
+        by_socket::transferred(worker);
+        match known {
+            Some(ref mut connection) => by_socket::written(sk, pid, worker, connection),
+            None if maps::is_no_upstream(sk) => {
+                if worker.watched != 0 {
+                    reply::sent(sk, worker);
+                }
+                return 0;
+            }
+            None => known = by_socket::adopted(sk, pid, worker),
+        }
+    }
+    let Some(connection) = known else {
         if worker.watched == 0 || !reply::sent(sk, worker) {
             of_another(sk, length, ASKED);
         }
         return 0;
     };
-    if connection.peer == 0 {
+    if is_resolver(connection) {
         resolver::over_tcp(sk, connection, length, ASKED);
     }
     if length < 0 {
@@ -177,6 +207,12 @@ fn was_written(sk: u64, length: i32) -> i32 {
         connection.flags |= FLAG_TLS_DATA;
     }
     0
+}
+
+/// Is it known to serve no request?
+#[inline(always)]
+fn is_resolver(connection: &Connection) -> bool {
+    connection.peer == 0 && connection.flags & FLAG_UNASKED == 0
 }
 
 /// The upstream connection that the socket is. That a unix socket was closed is told nowhere: another may have its place.
@@ -214,6 +250,7 @@ fn ended(sk: u64, connection: &mut Connection, length: i32, flags: i32) {
         // A look at an idle kept-alive connection is after the response.
         if flags & MSG_PEEK == 0
             && connection.status != 0
+            && !request::logs_errors(connection)
             && framing::is_short(connection.head_at, connection.response)
         {
             connection.flags |= FLAG_BROKE_OFF;
@@ -223,6 +260,8 @@ fn ended(sk: u64, connection: &mut Connection, length: i32, flags: i32) {
     }
     if connection.flags & FLAG_UNIX != 0 {
         state::finish(sk, connection);
+        // nginx may use it once more, until it closes it.
+        maps::set_no_upstream(sk);
     }
 }
 

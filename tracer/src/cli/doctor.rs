@@ -51,7 +51,12 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let mut probes = Probes::load(&args.kernel.btf, 0, &args.kernel.without, &sizes)
         .context("attaching the hooks")?;
     for master in &masters {
-        probes.attach_nginx(&master.exe_access, master.exe_id, &symbols(master));
+        probes.attach_nginx(
+            &master.exe_access,
+            master.exe_id,
+            &symbols(master),
+            master.layout(),
+        );
     }
     writeln!(out, "\nhooks")?;
     for sight in SIGHTS {

@@ -160,6 +160,7 @@ fn connection(header: &Head, mut buf: &[u8], reasons: &Reasons) -> Connection {
     let bytes_received = buf.get_u64_ne();
     let bytes_sent = buf.get_u64_ne();
     let request = request(buf.get_u64_ne());
+    buf.advance(2 * size_of::<u64>()); // nginx's connection and its turn are the kernel side's own
     let error = buf.get_u32_ne();
     let netns = buf.get_u32_ne();
     let last_sent = some(buf.get_u64_ne());

@@ -2,12 +2,9 @@
 //!
 //! The structure grew over time. What is read is believed only if its parts fit each other; else there is no answer.
 
-use std::{fs::File, os::unix::fs::FileExt as _, path::PathBuf};
-
-use object::{Object as _, ObjectSegment as _};
+use std::{fs::File, os::unix::fs::FileExt as _, path::Path};
 
 use super::symbols;
-use crate::process;
 
 /// Where an `ngx_cycle_t` has its members.
 struct Layout {
@@ -55,26 +52,8 @@ pub struct Connections {
 /// Where the pointer `ngx_cycle` lies in a process; `None` where that cannot be told.
 #[must_use]
 pub fn cycle_at(pid: u32) -> Option<u64> {
-    let exe = PathBuf::from(format!("/proc/{pid}/exe"));
-    let cache = symbols::open(&exe).ok()?;
-    let elf = symbols::parse(&cache, &exe).ok()?;
-    let symbol = symbols::address(&elf, "ngx_cycle")?;
-    let first = elf
-        .segments()
-        .find_map(|segment| (segment.file_range().0 == 0).then(|| segment.address()))?;
-    let path = std::fs::read_link(&exe).ok()?;
-    let maps = process::read_start(format!("/proc/{pid}/maps"), 1 << 20).ok()?;
-    let maps = String::from_utf8_lossy(&maps);
-    let start = maps.lines().find_map(|line| {
-        let mut fields = line.splitn(6, ' ');
-        let start = fields.next()?.split('-').next()?;
-        let is_first = u64::from_str_radix(fields.nth(1)?, 16).ok()? == 0;
-        let name = fields.nth(2)?.trim_start();
-        (is_first && path.to_str() == Some(name))
-            .then(|| u64::from_str_radix(start, 16).ok())
-            .flatten()
-    })?;
-    Some(start.wrapping_sub(first).wrapping_add(symbol))
+    let exe = format!("/proc/{pid}/exe");
+    symbols::in_process(pid, Path::new(&exe), "ngx_cycle").map(|(address, _)| address)
 }
 
 /// The connections of a worker whose `ngx_cycle` lies there; `None` where it is gone or not what is expected.

@@ -12,7 +12,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::binary::{Binaries, ExeId};
+use tracer_ebpf::abi::Layout;
+
+use super::{
+    binary::{Binaries, ExeId},
+    layout::layout,
+};
 use crate::process;
 
 const TITLE_LIMIT: u64 = 4096;
@@ -60,6 +65,33 @@ pub struct Master {
     pub prefix: Option<PathBuf>,
     /// The configuration file: `-c`, else the one compiled in. In the process's own root; relative to the prefix.
     pub conf: Option<PathBuf>,
+}
+
+impl Master {
+    /// Its layout, or one of its workers' where it is gone. Attempts can be seen by their sockets only where the workers wait by
+    /// epoll (`use` in `events {}`); of a worker that is no more that is not known.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        let pid = match self.pid {
+            0 => self.workers.first().copied().unwrap_or(0),
+            pid => pid,
+        };
+        let layout = layout(pid, self.version.as_deref());
+        // It has its title once it waits.
+        let waits_otherwise = |&worker: &u32| {
+            let title = command(worker).and_then(|command| title(&command));
+            title == Some(Title::Worker) && !has_event_loop(worker)
+        };
+        // Those whose masters are gone may be several masters', each at addresses of its own.
+        let is_mixed = self.pid == 0 && self.workers.len() > 1;
+        if is_mixed || self.workers.iter().any(waits_otherwise) {
+            return Layout {
+                connect: 0,
+                ..layout
+            };
+        }
+        layout
+    }
 }
 
 /// Every nginx of the host, by master's pid. Costs a short file's read for each process of the host.
@@ -197,6 +229,7 @@ fn named_nginx(pid: u32) -> bool {
     is_nginx_name(name.strip_suffix(b" (deleted)").unwrap_or(name))
 }
 
+/// Whether a process waits by epoll.
 fn has_event_loop(pid: u32) -> bool {
     fs::read_dir(format!("/proc/{pid}/fd"))
         .into_iter()

@@ -12,18 +12,44 @@ use super::{errno::errno_offset, status::status_offset, symbols};
 
 /// The function that counts a connection's requests (src/http/ngx_http_request.c), and how much of it is read.
 const COUNTS: (&str, u64) = ("ngx_http_create_request", 96);
+/// The function that makes every attempt to reach an upstream (src/event/ngx_event_connect.c).
+const CONNECTS: &str = "ngx_event_connect_peer";
+/// Since then a connection to an upstream counts its requests as well (src/http/ngx_http_upstream.c).
+const COUNTS_UPSTREAM: [u32; 3] = [1, 15, 3];
 /// Where `ngx_connection_t.requests` can lie.
 const PLAUSIBLE: std::ops::Range<u64> = 0x80..0x200;
 
-/// The layout of a process; what cannot be told is 0.
+/// The layout of a process whose binary says that it is this version; what cannot be told is 0.
 #[must_use]
-pub fn layout(pid: u32) -> Layout {
+pub(super) fn layout(pid: u32, version: Option<&str>) -> Layout {
     let exe = format!("/proc/{pid}/exe");
     let exe = Path::new(&exe);
+    let requests = requests_offset(exe).unwrap_or(0);
+    let (connect, connect_len) = (requests != 0 && version.is_some_and(counts_upstream_requests))
+        .then(|| symbols::in_process(pid, exe, CONNECTS))
+        .flatten()
+        .unwrap_or_default();
     Layout {
         errno: errno_offset(pid).unwrap_or(0),
-        requests: requests_offset(exe).unwrap_or(0),
+        requests,
         status: status_offset(exe).unwrap_or(0).into(),
+        connect,
+        connect_len,
+    }
+}
+
+/// Whether this version counts the requests of connections to upstreams. Forks but Angie, which began later, go by nginx's
+/// numbers; of others it is not known.
+fn counts_upstream_requests(version: &str) -> bool {
+    let Some((name, number)) = version.split_once('/') else {
+        return false;
+    };
+    let mut parts = number.split(['.', '-']).map_while(|part| part.parse().ok());
+    let number = [0; 3].map(|absent: u32| parts.next().unwrap_or(absent));
+    match name {
+        "Angie" => true,
+        "nginx" | "openresty" | "freenginx" => number >= COUNTS_UPSTREAM,
+        _ => false,
     }
 }
 
@@ -75,6 +101,22 @@ mod tests {
         assert_eq!(counted(&add), Some(0xd8));
         let inc = [0x49, 0xff, 0x87, 0xe0, 0, 0, 0, 0x90];
         assert_eq!(counted(&inc), Some(0xe0));
+    }
+
+    #[test]
+    fn requests_of_upstream_connections_are_counted_since_1_15_3() {
+        for (version, counts) in [
+            ("nginx/1.15.2", false),
+            ("nginx/1.15.3", true),
+            ("nginx/1.30.0", true),
+            ("openresty/1.13.6.2", false),
+            ("openresty/1.25.3.1", true),
+            ("Angie/1.5.1", true),
+            ("tengine/2.1.0", false),
+            ("nginx", false),
+        ] {
+            assert_eq!(counts_upstream_requests(version), counts, "{version}");
+        }
     }
 
     #[test]

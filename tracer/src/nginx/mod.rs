@@ -20,7 +20,7 @@ pub use self::{
     cycle::{Connections, connections, cycle_at},
     discover::{Kind, Master, Process, inspect, scan},
     errno::errno_offset,
-    layout::{layout, requests_offset},
+    layout::requests_offset,
     logs::{LogTail, appended},
     symbols::offsets,
     worker::identity,

@@ -13,6 +13,8 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use object::{Object as _, ObjectSegment as _, ObjectSymbol as _, ReadCache, ReadRef};
 
+use crate::process;
+
 /// No program of ours is larger; a sparse file may be.
 const FILE_LIMIT: u64 = 1 << 30;
 
@@ -58,6 +60,40 @@ pub(super) fn address<'a, R: ReadRef<'a>>(elf: &object::File<'a, R>, name: &str)
         .chain(elf.symbols())
         .find(|symbol| symbol.is_definition() && symbol.name_bytes() == Ok(name.as_bytes()))
         .map(|symbol| symbol.address())
+}
+
+/// Where a function or object begins in the memory of a process that runs the file, and its length.
+pub(super) fn in_process(pid: u32, path: &Path, name: &str) -> Option<(u64, u64)> {
+    let cache = open(path).ok()?;
+    let elf = parse(&cache, path).ok()?;
+    let symbol = elf
+        .dynamic_symbols()
+        .chain(elf.symbols())
+        .find(|symbol| symbol.is_definition() && symbol.name_bytes() == Ok(name.as_bytes()))?;
+    let first = elf
+        .segments()
+        .find_map(|segment| (segment.file_range().0 == 0).then(|| segment.address()))?;
+    let start = first_mapping(pid, path)?;
+    Some((
+        start.wrapping_sub(first).wrapping_add(symbol.address()),
+        symbol.size(),
+    ))
+}
+
+/// Where a process maps the first byte of the file that it runs.
+fn first_mapping(pid: u32, exe: &Path) -> Option<u64> {
+    let path = std::fs::read_link(exe).ok()?;
+    let maps = process::read_start(format!("/proc/{pid}/maps"), 1 << 20).ok()?;
+    let maps = String::from_utf8_lossy(&maps);
+    maps.lines().find_map(|line| {
+        let mut fields = line.splitn(6, ' ');
+        let start = fields.next()?.split('-').next()?;
+        let is_first = u64::from_str_radix(fields.nth(1)?, 16).ok()? == 0;
+        let name = fields.nth(2)?.trim_start();
+        (is_first && path.to_str() == Some(name))
+            .then(|| u64::from_str_radix(start, 16).ok())
+            .flatten()
+    })
 }
 
 fn file_offset<'a, R: ReadRef<'a>>(elf: &object::File<'a, R>, address: u64) -> Option<u64> {

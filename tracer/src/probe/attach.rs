@@ -8,6 +8,8 @@ use aya::programs::{
     uprobe::UProbeAttachLocation, uprobe::UProbeScope,
 };
 
+use tracer_ebpf::abi::Layout;
+
 use super::{
     load::{LoadError, Probes},
     table::{Hook, Place, SIGHTS, Sight},
@@ -40,8 +42,6 @@ pub struct Tally {
 pub(super) struct Kernel<'a> {
     pub(super) own: &'a Btf,
     pub(super) aya: &'a aya::Btf,
-    /// Kinds of places and programs that are not to be used.
-    pub(super) without: &'a [String],
 }
 
 impl Probes {
@@ -80,13 +80,8 @@ impl Probes {
     }
 
     fn try_hook(&mut self, hook: &Hook, kernel: &Kernel<'_>) -> Attached {
-        let kind = hook.place.kind();
-        if let Some(word) = kernel
-            .without
-            .iter()
-            .find(|word| *word == kind || *word == hook.program)
-        {
-            return Attached::Absent(format!("left out by --without {word}"));
+        if let Some(why) = left_out(hook, &self.without) {
+            return why;
         }
         if let Err(why) = fits(hook.place, kernel.own) {
             return Attached::Absent(why);
@@ -129,34 +124,104 @@ impl Probes {
                 program.load()?;
                 program.attach(function, 0)?;
             }
-            Place::Entry(_) | Place::Return(_) => {}
+            Place::Entry(_) | Place::Return(_) | Place::BySocket(_) => {}
         }
         Ok(())
     }
 
-    /// Hooks the functions of one nginx executable, once however often it is called.
+    /// Hooks the functions of one nginx executable, each once however often it is called. Gives the layout that the kernel
+    /// side is to follow its processes by.
     ///
     /// `path` must open the executable from here (`/proc/PID/exe`); `symbols` gives file offsets by function name.
-    pub fn attach_nginx(&mut self, path: &Path, id: (u64, u64), symbols: &BTreeMap<String, u64>) {
-        if !self.binaries.insert(id) {
-            return;
+    pub fn attach_nginx(
+        &mut self,
+        path: &Path,
+        id: (u64, u64),
+        symbols: &BTreeMap<String, u64>,
+        layout: Layout,
+    ) -> Layout {
+        let mut layout = self.usable(layout);
+        for sight in SIGHTS {
+            let mut served = false;
+            for way in sight.ways {
+                let mut stands = true;
+                for hook in way.iter().filter(|hook| hook.place.is_nginx()) {
+                    let outcome = if served {
+                        Attached::Spare
+                    } else {
+                        self.try_function(hook, path, id, symbols, &layout)
+                    };
+                    stands &= outcome == Attached::Stands;
+                    if matches!(hook.place, Place::BySocket(_)) && !stands {
+                        layout.connect = 0;
+                    }
+                    self.note(hook.program, outcome);
+                }
+                served |= stands;
+            }
         }
-        for hook in super::table::hooks().filter(|hook| hook.place.is_nginx()) {
-            let function = hook.place.name();
-            let outcome = match symbols.get(function) {
-                None => Attached::Absent(format!("this nginx does not export {function}")),
-                Some(&offset) => match self.attach_function(&hook, path, offset) {
-                    Ok(()) => Attached::Stands,
-                    Err(error) => Attached::Absent(chain(&error)),
-                },
-            };
-            // One nginx without the function must stay visible beside another that has it.
-            let entry = self
-                .outcome
-                .entry(hook.program)
-                .or_insert_with(|| outcome.clone());
-            if outcome != Attached::Stands {
-                *entry = outcome;
+        layout
+    }
+
+    /// Without the hooks that see what a layout is for nobody may count on it.
+    fn usable(&self, layout: Layout) -> Layout {
+        let mut layout = layout;
+        if !self.sees("sent") {
+            layout.status = 0;
+        }
+        let is_by_socket = self.sees("sent")
+            && self.sees("received")
+            && BY_SOCKET.iter().all(|member| {
+                !self
+                    .missing_members()
+                    .iter()
+                    .any(|missing| missing == member)
+            });
+        if !is_by_socket {
+            layout.connect = 0;
+        }
+        layout
+    }
+
+    /// One nginx without the function must stay visible beside another that has it.
+    fn note(&mut self, program: &'static str, outcome: Attached) {
+        match self.outcome.get(program) {
+            Some(Attached::Absent(_)) => {}
+            Some(Attached::Stands) if outcome == Attached::Spare => {}
+            _ => {
+                self.outcome.insert(program, outcome);
+            }
+        }
+    }
+
+    fn try_function(
+        &mut self,
+        hook: &Hook,
+        path: &Path,
+        id: (u64, u64),
+        symbols: &BTreeMap<String, u64>,
+        layout: &Layout,
+    ) -> Attached {
+        if let Some(why) = left_out(hook, &self.without) {
+            return why;
+        }
+        if matches!(hook.place, Place::BySocket(_)) && !layout.is_by_socket() {
+            return Attached::Absent(
+                "sockets do not lead to requests here: epoll, nginx 1.15.3, and the hooks sent and received are needed".to_owned(),
+            );
+        }
+        let function = hook.place.name();
+        let Some(&offset) = symbols.get(function) else {
+            return Attached::Absent(format!("this nginx does not export {function}"));
+        };
+        if !self.binaries.insert((id, hook.program)) {
+            return Attached::Stands;
+        }
+        match self.attach_function(hook, path, offset) {
+            Ok(()) => Attached::Stands,
+            Err(error) => {
+                self.binaries.remove(&(id, hook.program));
+                Attached::Absent(chain(&error))
             }
         }
     }
@@ -238,6 +303,27 @@ impl Probes {
     }
 }
 
+/// What sockets lead to requests by.
+const BY_SOCKET: [&str; 8] = [
+    "unix_sock.addr",
+    "flowi4.__fl_common.flowic_proto",
+    "flowi6.__fl_common.flowic_proto",
+    "sock.sk_wq",
+    "socket_wq.wait.head",
+    "eppoll_entry.wait.entry",
+    "eppoll_entry.base",
+    "epitem.event.data",
+];
+
+/// Whether a hook, or its kind of place, is not to be used.
+fn left_out(hook: &Hook, without: &[String]) -> Option<Attached> {
+    let kind = hook.place.kind();
+    let word = without
+        .iter()
+        .find(|word| *word == kind || *word == hook.program)?;
+    Some(Attached::Absent(format!("left out by --without {word}")))
+}
+
 /// Whether this kernel has the place, as the program takes it for.
 fn fits(place: Place, btf: &Btf) -> Result<(), String> {
     match place {
@@ -268,7 +354,7 @@ fn fits(place: Place, btf: &Btf) -> Result<(), String> {
                 Some(_) => Ok(()),
             }
         }
-        Place::Entry(_) | Place::Return(_) => Ok(()),
+        Place::Entry(_) | Place::Return(_) | Place::BySocket(_) => Ok(()),
     }
 }
 

@@ -60,8 +60,10 @@ pub struct Probes {
     log: Option<EbpfLogger<Stderr>>,
     /// How each program came out, nginx's once one nginx was attached.
     pub(super) outcome: HashMap<&'static str, Attached>,
-    /// Executables whose functions are hooked: device and inode.
-    pub(super) binaries: HashSet<(u64, u64)>,
+    /// Executables (device and inode) and the programs that stand in them.
+    pub(super) binaries: HashSet<((u64, u64), &'static str)>,
+    /// Kinds of places and programs that are not to be used.
+    pub(super) without: Vec<String>,
     reasons: Reasons,
     missing_members: Vec<String>,
 }
@@ -117,13 +119,13 @@ impl Probes {
             ring: Some(ring),
             outcome: HashMap::new(),
             binaries: HashSet::new(),
+            without: without.to_vec(),
             reasons,
             missing_members,
         };
         probes.attach_kernel(&Kernel {
             own: &own,
             aya: &btf,
-            without,
         })?;
         Ok(probes)
     }
@@ -143,7 +145,6 @@ impl Probes {
     /// # Errors
     /// The map is full.
     pub fn follow_master(&mut self, pid: u32, layout: abi::Layout) -> Result<(), LoadError> {
-        let layout = self.usable(layout);
         let mut map: BpfHashMap<_, u32, RawLayout> = BpfHashMap::try_from(
             self.ebpf
                 .map_mut("MASTERS")
@@ -157,7 +158,6 @@ impl Probes {
     /// # Errors
     /// The map is full.
     pub fn follow_worker(&mut self, pid: u32, layout: abi::Layout) -> Result<(), LoadError> {
-        let layout = self.usable(layout);
         // First the hint: a worker that it does not know is not seen.
         let mut hints: Array<_, u64> = Array::try_from(
             self.ebpf
@@ -183,12 +183,6 @@ impl Probes {
             }
             other => Ok(other?),
         }
-    }
-
-    /// Without the hook that sees replies nobody may wait for one.
-    fn usable(&self, layout: abi::Layout) -> abi::Layout {
-        let status = if self.sees("sent") { layout.status } else { 0 };
-        abi::Layout { status, ..layout }
     }
 
     /// Follows a process no more.

@@ -32,6 +32,9 @@ pub enum Place {
     Entry(&'static str),
     /// The return of a function that nginx exports.
     Return(&'static str),
+    /// The entry of a function that nginx exports and calls seldom, where sockets lead to requests: see
+    /// [`Layout::is_by_socket`](tracer_ebpf::abi::Layout::is_by_socket).
+    BySocket(&'static str),
 }
 
 impl Place {
@@ -44,7 +47,7 @@ impl Place {
             Self::Fexit { .. } => "fexit",
             Self::Kprobe(_) => "kprobe",
             Self::Kretprobe(_) => "kretprobe",
-            Self::Entry(_) => "uprobe",
+            Self::Entry(_) | Self::BySocket(_) => "uprobe",
             Self::Return(_) => "uretprobe",
         }
     }
@@ -59,14 +62,15 @@ impl Place {
             | Self::Kprobe(name)
             | Self::Kretprobe(name)
             | Self::Entry(name)
-            | Self::Return(name) => name,
+            | Self::Return(name)
+            | Self::BySocket(name) => name,
         }
     }
 
     /// Whether it stands in nginx, not in the kernel.
     #[must_use]
     pub fn is_nginx(self) -> bool {
-        matches!(self, Self::Entry(_) | Self::Return(_))
+        matches!(self, Self::Entry(_) | Self::Return(_) | Self::BySocket(_))
     }
 }
 
@@ -377,13 +381,19 @@ pub const SIGHTS: &[Sight] = &[
         "connect_peer",
         "attempts of requests",
         "failures of connect() itself (unix sockets, routes, security) are not seen",
-        &[&[
-            nginx("connect_peer", Place::Entry("ngx_event_connect_peer")),
-            nginx(
-                "connect_peer_return",
-                Place::Return("ngx_event_connect_peer"),
-            ),
-        ]],
+        &[
+            &[nginx(
+                "closed_at_once",
+                Place::BySocket("ngx_close_connection"),
+            )],
+            &[
+                nginx("connect_peer", Place::Entry("ngx_event_connect_peer")),
+                nginx(
+                    "connect_peer_return",
+                    Place::Return("ngx_event_connect_peer"),
+                ),
+            ],
+        ],
     ),
     sight(
         "special_response",

@@ -2,6 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use tracer_ebpf::abi::Layout;
+
 use crate::{
     event::{Event, Process, ProcessKind, Time},
     nginx::{self, Binaries, Kind, Master},
@@ -65,9 +67,9 @@ impl Following {
                 if master.workers.is_empty() {
                     continue;
                 }
-                self.attach(probes, &master);
+                let layout = self.attach(probes, &master);
                 for &worker in &master.workers {
-                    self.follow_worker(probes, worker, at, &mut events);
+                    self.follow_worker(probes, worker, layout, at, &mut events);
                 }
                 self.masters.insert(master.pid, master);
                 continue;
@@ -164,12 +166,9 @@ impl Following {
         events: &mut Vec<Event>,
     ) {
         // First the master: a worker that it forks from now on is followed by the kernel side.
-        self.attach(probes, &master);
-        if master.pid != 0 {
-            let layout = nginx::layout(master.pid);
-            if probes.follow_master(master.pid, layout).is_err() {
-                return;
-            }
+        let layout = self.attach(probes, &master);
+        if master.pid != 0 && probes.follow_master(master.pid, layout).is_err() {
+            return;
         }
         // Then its workers as they are now, or one forked in between would be missed.
         let mut master = master;
@@ -180,13 +179,20 @@ impl Following {
             master = again;
         }
         for &worker in &master.workers {
-            self.follow_worker(probes, worker, at, events);
+            self.follow_worker(probes, worker, layout, at, events);
         }
         self.masters.insert(master.pid, master);
     }
 
-    fn follow_worker(&mut self, probes: &mut Probes, pid: u32, at: Time, events: &mut Vec<Event>) {
-        let layout = nginx::layout(pid);
+    /// A worker was forked by its master: what lies where is the same in both.
+    fn follow_worker(
+        &mut self,
+        probes: &mut Probes,
+        pid: u32,
+        layout: Layout,
+        at: Time,
+        events: &mut Vec<Event>,
+    ) {
         if probes.follow_worker(pid, layout).is_err() || !self.workers.insert(pid) {
             return;
         }
@@ -195,10 +201,10 @@ impl Following {
         }
     }
 
-    fn attach(&mut self, probes: &mut Probes, master: &Master) {
+    fn attach(&mut self, probes: &mut Probes, master: &Master) -> Layout {
         let symbols =
             nginx::offsets(&master.exe_access, &probe::nginx_functions()).unwrap_or_default();
-        probes.attach_nginx(&master.exe_access, master.exe_id, &symbols);
+        probes.attach_nginx(&master.exe_access, master.exe_id, &symbols, master.layout())
     }
 
     /// The followed masters, by pid.

@@ -19,6 +19,8 @@ pub(crate) enum Beside {
     Sham,
     /// `sleep` again.
     Sham2,
+    /// bpftrace with empty programs on the hooks that a healthy request meets: the floor.
+    Empty,
     /// `tracer live`.
     Live,
     /// `tracer record`.
@@ -36,9 +38,10 @@ pub(crate) enum Beside {
 }
 
 /// All of them, in the table's order.
-pub(crate) const ALL: [Beside; 9] = [
+pub(crate) const ALL: [Beside; 10] = [
     Beside::Sham,
     Beside::Sham2,
+    Beside::Empty,
     Beside::Live,
     Beside::Record,
     Beside::Bpftrace,
@@ -57,12 +60,17 @@ tracepoint:sock:inet_sk_error_report { printf("%lld %d %s error %d\n", nsecs, pi
 tracepoint:skb:kfree_skb { printf("%lld %d %s drop %d\n", nsecs, pid, comm, args->reason); }
 "#;
 
+/// Empty programs where a healthy request meets hooks.
+const EMPTY: &str = "tracepoint:sock:inet_sock_set_state, tracepoint:fib:fib_table_lookup, tracepoint:skb:kfree_skb, \
+     tracepoint:sock:sock_recv_length, tracepoint:sock:sock_send_length { }";
+
 impl Beside {
     /// Its name in the table, and on the command line.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Sham => "sleep",
             Self::Sham2 => "sleep again",
+            Self::Empty => "empty programs",
             Self::Live => "tracer live",
             Self::Record => "tracer record",
             Self::Bpftrace => "bpftrace",
@@ -75,7 +83,10 @@ impl Beside {
 
     /// Is it what an operator would take instead?
     pub(crate) fn is_alternative(self) -> bool {
-        !matches!(self, Self::Sham | Self::Sham2 | Self::Live | Self::Record)
+        !matches!(
+            self,
+            Self::Sham | Self::Sham2 | Self::Empty | Self::Live | Self::Record
+        )
     }
 
     /// nginx's own log level, where that is the condition.
@@ -126,7 +137,7 @@ impl Beside {
                 sleep.arg("1d");
                 return Ok(Some(sleep));
             }
-            Self::Bpftrace => "bpftrace",
+            Self::Bpftrace | Self::Empty => "bpftrace",
             Self::Tcplife => "tcplife",
             Self::Tcpdump => "tcpdump",
             Self::Strace => "strace",
@@ -135,12 +146,15 @@ impl Beside {
         let Ok(mut command) = programs::alternative(program) else {
             return Ok(None);
         };
-        if matches!(self, Self::Bpftrace | Self::Tcplife) {
+        if matches!(self, Self::Bpftrace | Self::Empty | Self::Tcplife) {
             command = with_tracefs(&command);
         }
         match self {
             Self::Bpftrace => {
                 command.args(["-e", SCRIPT]);
+            }
+            Self::Empty => {
+                command.args(["-e", EMPTY]);
             }
             Self::Tcpdump => {
                 scene.netns.place(&mut command);
@@ -210,7 +224,7 @@ impl Running {
                 bail!("{} ended with {status}: {said}", beside.name());
             }
             let sees = match beside {
-                Beside::Bpftrace => std::fs::read_to_string(folder.join("out"))
+                Beside::Bpftrace | Beside::Empty => std::fs::read_to_string(folder.join("out"))
                     .is_ok_and(|said| said.contains("Attaching")),
                 Beside::Tcpdump => std::fs::read_to_string(folder.join("out"))
                     .is_ok_and(|said| said.contains("listening on")),
@@ -221,7 +235,7 @@ impl Running {
             Ok(sees.then_some(()))
         })?;
         // bpftrace and tcplife say nothing when their programs stand.
-        if matches!(beside, Beside::Bpftrace | Beside::Tcplife) {
+        if matches!(beside, Beside::Bpftrace | Beside::Empty | Beside::Tcplife) {
             std::thread::sleep(Duration::from_secs(1));
         }
         Ok(())

@@ -1,0 +1,437 @@
+//! Attempts seen by their sockets: no breakpoint stands on the way of a healthy request.
+//!
+//! A new connection is seen as it moves to `SYN_SENT` (a unix one at its first write or read), a kept-alive one at the
+//! first write of its next request. The socket leads to nginx's own connection by way of epoll, that to the request.
+//! `void ngx_close_connection(ngx_connection_t *c)` (src/core/ngx_connection.c) shows the `connect()` that failed at once:
+//! nothing else calls it from within `ngx_event_connect_peer`. What never had a socket shows where nginx logs or answers
+//! it. Without these the entry and the return of `ngx_event_connect_peer` show the same, at a breakpoint each.
+
+use aya_ebpf::{macros::uprobe, programs::ProbeContext};
+use tracer_ebpf::abi::{Connection, FLAG_UNASKED, FLAG_UNIX, Routes, Worker};
+
+use crate::{
+    hooks::{
+        attempt::{
+            self, CONNECTION_FD, NGX_BUSY, NGX_DECLINED, NGX_ERROR, PC_CONNECTION, PC_NAME,
+            PC_SOCKADDR,
+        },
+        request::{self, CONNECTION_LOG, HTTP, REQUEST_UPSTREAM, UPSTREAM_PEER},
+        state,
+    },
+    identity::{LOG_DATA, PC_LOG, STREAM},
+    maps::{self, OFFSETS},
+    read, sock, task,
+};
+
+/// epoll is given the connection's address with a bit of its own (src/event/modules/ngx_epoll_module.c).
+const INSTANCE: u64 = 1;
+/// `s->upstream` of an `ngx_stream_session_t`: before 1.25.5, and since. An ngx_stream_upstream_t begins with the peer.
+pub const SESSION_UPSTREAM: [u64; 2] = [72, 80];
+
+/// A worker's socket moved to `SYN_SENT` and was entered: an attempt of a request begins, unless it is the resolver's.
+#[inline(always)]
+pub fn opened(sk: u64, pid: u32, worker: &mut Worker) {
+    let Some(connection) = maps::connection(sk) else {
+        return;
+    };
+    connection.routes = worker.routes;
+    worker.routes = Routes::default();
+    worker.has_logged = 0;
+    connection.nginx = connection_of(sk);
+    if connection.nginx != 0 {
+        connection.flags |= FLAG_UNASKED;
+        if is_expected(worker) {
+            ask(sk, pid, worker, connection);
+        }
+    }
+}
+
+/// May the next attempt be a further one of a request? That is to be known as it begins.
+#[inline(always)]
+fn is_expected(worker: &Worker) -> bool {
+    worker.watched != 0 || worker.is_led_on != 0 || worker.layout.status == 0
+}
+
+/// The worker read or wrote some socket: what routing said before belongs to no `connect()` to come. One that failed is
+/// logged first, perhaps to a syslog server.
+#[inline(always)]
+pub fn transferred(worker: &mut Worker) {
+    if worker.has_logged == 0 {
+        worker.routes = Routes::default();
+    }
+}
+
+/// The worker reads from an upstream to which it has not written: not `http {}` does so.
+#[inline(always)]
+pub fn read(sk: u64, pid: u32, worker: &mut Worker, connection: &mut Connection) {
+    if connection.turn == 0 {
+        ask(sk, pid, worker, connection);
+    }
+}
+
+/// The worker writes to an upstream. After a response this may be the next request's. Which one's is asked when it matters,
+/// or when some request of the worker's is looking for another upstream.
+#[inline(always)]
+pub fn written(sk: u64, pid: u32, worker: &mut Worker, connection: &mut Connection) {
+    if connection.nginx == 0 || (connection.first_byte == 0 && connection.turn != 0) {
+        return;
+    }
+    // Only `http {}` counts; a session, and the resolver, are asked for at their first write.
+    if turns(worker, connection) == 0 || is_expected(worker) {
+        ask(sk, pid, worker, connection);
+    }
+}
+
+/// Has another request taken the connection? Gives the how manieth request on it that is.
+#[inline(always)]
+fn turns(worker: &Worker, connection: &mut Connection) -> u64 {
+    let turn = turn(worker, connection.nginx);
+    if turn > 1 && turn != connection.turn {
+        attempt::reuse(connection);
+        connection.request = 0;
+        connection.flags |= FLAG_UNASKED;
+    }
+    connection.turn = turn;
+    turn
+}
+
+/// Asks which request the connection serves, unless that is known.
+#[inline(always)]
+pub fn ask(sk: u64, pid: u32, worker: &mut Worker, connection: &mut Connection) {
+    let nginx = connection.nginx;
+    if connection.flags & FLAG_UNASKED == 0 {
+        return;
+    }
+    connection.flags &= !FLAG_UNASKED;
+    // While it serves the request; before it is connected, and as it is being closed, its `data` is another's.
+    let peer = match peer_of(nginx) {
+        0 => peer_of_unset(nginx),
+        peer => peer,
+    };
+    if peer == 0 {
+        return;
+    }
+    attempt::begin(pid, worker, peer);
+    attempt::has_socket(pid, worker, peer, sk, connection.turn > 1);
+    attempt::serves(connection, worker, peer, sk);
+}
+
+/// A response begins whose status nginx may not take for an answer (`proxy_next_upstream http_503` and the like), or that could
+/// not be read: the next attempt may be the same request's.
+#[inline(always)]
+pub fn leads_on(sk: u64, pid: u32, worker: &mut Worker, connection: &mut Connection) {
+    if worker.layout.is_by_socket() && !matches!(connection.status, 100..=402 | 405..=428) {
+        ask(sk, pid, worker, connection);
+        worker.is_led_on = 1;
+    }
+}
+
+/// The worker closes a connection to an upstream: if its next request found it dead there was no write. nginx has freed
+/// its connection, of which the log stays.
+#[inline(always)]
+pub fn closes(sk: u64, pid: u32, worker: &mut Worker, connection: &mut Connection) {
+    if connection.nginx == 0 || !worker.layout.is_by_socket() {
+        return;
+    }
+    if connection.first_byte != 0 {
+        turns(worker, connection);
+    }
+    if connection.first_byte == 0 || !state::is_healthy(connection) {
+        ask(sk, pid, worker, connection);
+    } else if !request::logs_errors(connection) {
+        // Whether nginx took it for an answer is told by the next attempt only.
+        ask(sk, pid, worker, connection);
+        worker.is_led_on = 1;
+    }
+}
+
+/// nginx logs or answers something about a request: one whose connection was found dead has written nothing.
+#[inline(always)]
+pub fn told(pid: u32, worker: &mut Worker, peer: u64) {
+    let nginx = read::user::<u64>(peer.wrapping_add(PC_CONNECTION)).unwrap_or(0);
+    if nginx == 0 {
+        return;
+    }
+    let Some(sk) = read::user(nginx.wrapping_add(CONNECTION_FD)).and_then(task::socket_of) else {
+        return;
+    };
+    match maps::connection(sk) {
+        Some(connection) if connection.nginx == nginx => {
+            if connection.first_byte != 0 {
+                turns(worker, connection);
+            }
+            ask(sk, pid, worker, connection);
+        }
+        Some(_) => {}
+        None => {
+            adopted(sk, pid, worker);
+        }
+    }
+}
+
+/// The worker reads or writes a socket of which nothing is known: a unix connection that it has just opened, or one from
+/// before tracer came.
+#[inline(always)]
+pub fn adopted(sk: u64, pid: u32, worker: &mut Worker) -> Option<&'static mut Connection> {
+    let family = sock::family(sk);
+    let is_unix = family == sock::AF_UNIX;
+    let is_client = if is_unix {
+        // accept() gives a socket its listener's address; nginx's own end of a connection has none.
+        maps::is_no_upstream(sk)
+            || read::kernel::<u64>(sk, &OFFSETS.unix_addr).is_none_or(|address| address != 0)
+    } else {
+        !sock::is_tcp(sk) || maps::is_no_upstream(sk)
+    };
+    if is_client {
+        return None;
+    }
+    let nginx = connection_of(sk);
+    let peer = if nginx == 0 { 0 } else { peer_of(nginx) };
+    if peer == 0 {
+        if !is_unix {
+            maps::set_no_upstream(sk);
+        }
+        return None;
+    }
+    let turn = turn(worker, nginx);
+    attempt::begin(pid, worker, peer);
+    attempt::has_socket(pid, worker, peer, sk, turn > 1);
+    if turn > 1 {
+        attempt::reused(pid, worker, peer, sk);
+    } else if is_unix {
+        attempt::connected_unix(pid, worker, peer, sk);
+    } else {
+        state::enter(sk, pid, worker, peer, 0, 0);
+    }
+    worker.has_logged = 0;
+    if is_unix {
+        worker.has_unix = 1;
+    }
+    let connection = maps::connection(sk)?;
+    connection.nginx = nginx;
+    connection.turn = turn;
+    if worker.reset == sk {
+        connection.rst_received = worker.reset_at;
+    }
+    Some(connection)
+}
+
+/// nginx closes a connection.
+#[uprobe]
+pub fn closed_at_once(ctx: ProbeContext) -> u32 {
+    let (Some((pid, worker)), Some(connection)) = (task::worker(), ctx.arg::<u64>(0)) else {
+        return 0;
+    };
+    let is_connecting = is_connecting(&ctx, worker);
+    if !is_connecting && worker.has_unix == 0 {
+        return 0;
+    }
+    let sk = read::user(connection.wrapping_add(CONNECTION_FD))
+        .and_then(task::socket_of)
+        .unwrap_or(0);
+    if !is_connecting {
+        unix_ends(sk);
+        return 0;
+    }
+    let logged_at = worker.start;
+    let log = read::user(connection.wrapping_add(CONNECTION_LOG)).unwrap_or(0);
+    let peer = peer_of_log(log, |_| true);
+    // connect() had moved it to SYN_SENT and found no port: the attempt had begun, and is told as this failure.
+    worker.socket = 0;
+    if let Some(opened) = maps::connection(sk)
+        && opened.flags & FLAG_UNIX == 0
+    {
+        ask(sk, pid, worker, opened);
+        worker.socket = sk;
+        worker.start = opened.start;
+        worker.request = opened.request;
+        worker.routes = opened.routes;
+        maps::remove_connection(sk);
+    } else if peer != 0 {
+        attempt::begin(pid, worker, peer);
+        if worker.has_logged != 0 {
+            worker.start = logged_at;
+        }
+    }
+    if peer != 0 {
+        // connect() is called when the peer object has its connection; what fails before it ends the request.
+        let code = if holds(peer, connection) {
+            NGX_DECLINED
+        } else {
+            NGX_ERROR
+        };
+        attempt::failed(pid, worker, peer, code);
+    }
+    forget(worker);
+    0
+}
+
+/// nginx closes a unix connection to an upstream; another may have the socket's place at once.
+#[inline(always)]
+fn unix_ends(sk: u64) {
+    maps::forget_no_upstream(sk);
+    if let Some(connection) = maps::connection(sk)
+        && connection.flags & FLAG_UNIX != 0
+    {
+        state::finish(sk, connection);
+    }
+}
+
+/// nginx logs: from within `ngx_event_connect_peer`, or what it calls?
+#[inline(always)]
+pub fn logs(ctx: &ProbeContext, worker: &mut Worker, errno: u32, text: [u8; 8]) {
+    let is_connecting = is_connecting(ctx, worker);
+    if is_connecting || text == NO_CONNECTION {
+        worker.start = task::now();
+    }
+    if is_connecting {
+        worker.has_logged = 1;
+        worker.logged_errno = errno;
+    }
+}
+
+/// What a log call begins with where no socket came to be: there was no upstream left, which is logged when the call
+/// has returned.
+pub const NO_UPSTREAM: [u8; 8] = *b"no live ";
+/// See [`NO_UPSTREAM`]: no descriptor, logged within the call.
+pub const NO_SOCKET: [u8; 8] = *b"socket()";
+/// See [`NO_UPSTREAM`]: no connection, logged within the call.
+pub const NO_CONNECTION: [u8; 8] = *b"%ui work";
+
+/// An attempt failed without a socket, with this errno.
+#[inline(always)]
+pub fn failed(pid: u32, worker: &mut Worker, peer: u64, code: i32, errno: u32) {
+    let logged_at = worker.start;
+    attempt::begin(pid, worker, peer);
+    if code != NGX_BUSY {
+        worker.start = logged_at;
+    }
+    worker.has_logged = 1;
+    worker.logged_errno = errno;
+    attempt::failed(pid, worker, peer, code);
+    forget(worker);
+}
+
+/// nginx answers a request that made no attempt: was there no upstream left, and `error_log` too quiet to say so? Only
+/// then the balancer gives a name (its group's) and no address.
+#[inline(always)]
+pub fn answered(pid: u32, worker: &mut Worker, peer: u64) {
+    let member = |at: u64| read::user::<u64>(peer.wrapping_add(at));
+    if member(PC_CONNECTION) == Some(0)
+        && member(PC_SOCKADDR) == Some(0)
+        && member(PC_NAME).is_some_and(|name| name != 0)
+    {
+        failed(pid, worker, peer, NGX_BUSY, 0);
+    }
+}
+
+#[inline(always)]
+fn forget(worker: &mut Worker) {
+    worker.has_logged = 0;
+    worker.logged_errno = 0;
+    worker.routes = Routes::default();
+    worker.socket = 0;
+}
+
+/// Was the function that has just been entered called from `ngx_event_connect_peer`?
+#[inline(always)]
+fn is_connecting(ctx: &ProbeContext, worker: &Worker) -> bool {
+    if !worker.layout.is_by_socket() {
+        return false;
+    }
+    // SAFETY: the registers are the context.
+    #[cfg(bpf_target_arch = "x86_64")]
+    let caller = read::user::<u64>(unsafe { (*ctx.regs).rsp }).unwrap_or(0);
+    #[cfg(not(bpf_target_arch = "x86_64"))]
+    let caller =
+        read::kernel_at::<u64>((ctx.regs as *const u64).wrapping_add(30) as u64).unwrap_or(0);
+    caller.wrapping_sub(worker.layout.connect) < worker.layout.connect_len
+}
+
+/// `c->requests`
+#[inline(always)]
+fn turn(worker: &Worker, connection: u64) -> u64 {
+    read::user(connection.wrapping_add(worker.layout.requests)).unwrap_or(0)
+}
+
+/// nginx's connection: what epoll, which waits for the socket, was given. 0: none does.
+#[inline(always)]
+fn connection_of(sk: u64) -> u64 {
+    waiting(sk).map_or(0, |data| data & !INSTANCE)
+}
+
+#[inline(always)]
+fn waiting(sk: u64) -> Option<u64> {
+    let queue: u64 = read::kernel(sk, &OFFSETS.sk_wq)?;
+    let head = queue.wrapping_add(read::offset_of(&OFFSETS.wait_head)?);
+    let entry: u64 = read::kernel_at(head)?;
+    if entry == head {
+        return None;
+    }
+    let poll = entry.wrapping_sub(read::offset_of(&OFFSETS.wait_entry)?);
+    let item: u64 = read::kernel(poll, &OFFSETS.wait_item)?;
+    read::kernel(item, &OFFSETS.epoll_data)
+}
+
+/// Is that the connection of the peer object?
+#[inline(always)]
+fn holds(peer: u64, connection: u64) -> bool {
+    read::user(peer.wrapping_add(PC_CONNECTION)) == Some(connection)
+}
+
+/// The peer object of the request that a connection to an upstream serves: its `data` is the request, once it is connected; or
+/// the end of nginx's in `stream {}`, a session. 0: it is none.
+#[inline(always)]
+fn peer_of(connection: u64) -> u64 {
+    match read::user::<u64>(connection) {
+        Some(data) => peer_of_data(data, |peer| holds(peer, connection)),
+        None => 0,
+    }
+}
+
+/// The same by its log.
+#[inline(always)]
+fn peer_of_unset(connection: u64) -> u64 {
+    match read::user(connection.wrapping_add(CONNECTION_LOG)) {
+        Some(log) => peer_of_log(log, |peer| holds(peer, connection)),
+        None => 0,
+    }
+}
+
+/// The peer object of the request or session that a log belongs to, 0 none. `is_it` chooses where several may be.
+#[inline(always)]
+pub fn peer_of_log(log: u64, is_it: impl Fn(u64) -> bool + Copy) -> u64 {
+    let Some(data) = read::user::<u64>(log.wrapping_add(LOG_DATA)) else {
+        return 0;
+    };
+    let of_log = |peer: u64| read::user(peer.wrapping_add(PC_LOG)) == Some(log) && is_it(peer);
+    if read::user::<u32>(data) == Some(STREAM) {
+        return peer_of_data(data, of_log);
+    }
+    peer_of_data(request::request_of(log), of_log)
+}
+
+#[inline(always)]
+fn peer_of_data(data: u64, is_it: impl Fn(u64) -> bool) -> u64 {
+    match read::user::<u32>(data) {
+        Some(HTTP) => {
+            let upstream = read::user::<u64>(data.wrapping_add(REQUEST_UPSTREAM)).unwrap_or(0);
+            let peer = upstream.wrapping_add(UPSTREAM_PEER);
+            if upstream != 0 && is_it(peer) {
+                peer
+            } else {
+                0
+            }
+        }
+        Some(STREAM) => {
+            for member in SESSION_UPSTREAM {
+                let peer = read::user::<u64>(data.wrapping_add(member)).unwrap_or(0);
+                if peer != 0 && is_it(peer) {
+                    return peer;
+                }
+            }
+            0
+        }
+        _ => 0,
+    }
+}

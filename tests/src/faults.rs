@@ -1,5 +1,6 @@
 //! Ways to make an upstream fail for real, one file a part of the kernel that says no.
 
+pub mod apparmor;
 mod bpf;
 pub mod cgroup;
 pub mod firewall;

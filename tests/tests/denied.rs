@@ -7,7 +7,7 @@ use tests::backend::listen;
 use tests::expected::Expected;
 use tests::faults::cgroup::{Cgroup, Denial};
 use tests::faults::unix_files::{allow, listener};
-use tests::faults::{landlock, lsm_program, seccomp};
+use tests::faults::{apparmor, landlock, lsm_program, seccomp};
 use tests::folder::Folder;
 use tests::kernel;
 use tests::stage::{Fault, Load, Stage};
@@ -85,6 +85,20 @@ fn a_bpf_lsm_program_is_named() -> Result<()> {
     };
     let faults = ["127.0.0.1:9666", "[::1]:9666"].map(denied);
     Stage::new()?.check(faults.into()).map(drop)
+}
+
+#[test]
+fn an_apparmor_profile_is_named() -> Result<()> {
+    if cannot("an_apparmor_profile_is_named", apparmor::missing()) {
+        return Ok(());
+    }
+    let mut stage = Stage::new()?;
+    let _listening = listen(&stage.netns, "[::1]:9001")?;
+    stage.prepare(apparmor::confine);
+    let expected = Expected::new("lsm-denied", "[::1]:9001", "EACCES")
+        .proven_if(kernel::shows_functions())
+        .says("AppArmor (tracer-test");
+    stage.check(vec![Fault::proxy(expected, "")]).map(drop)
 }
 
 fn denied_by_cgroup(denial: Denial, expected: Expected, directives: &str) -> Result<()> {

@@ -81,5 +81,9 @@ pub(crate) const GUEST: [&str; 10] = [
     "bpftool",
 ];
 
+/// The suite whose AppArmor parser can deny connect() alone, and the parser with what it is linked to.
+pub(crate) const APPARMOR_SUITE: &str = "trixie";
+pub(crate) const APPARMOR: [&str; 4] = ["apparmor", "libc6", "libgcc-s1", "libstdc++6"];
+
 /// What runs the guests.
 pub(crate) const EMULATOR: [&str; 1] = ["qemu-system-x86"];

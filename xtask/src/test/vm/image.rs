@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::kernels::Unpacked;
 use crate::command;
-use crate::packages::{GUEST, GUEST_SUITE};
+use crate::packages::{APPARMOR, APPARMOR_SUITE, GUEST, GUEST_SUITE};
 use crate::tree;
 use crate::tree::apt::Apt;
 use crate::tree::suites;
@@ -76,7 +76,7 @@ poweroff -f
 pub(super) fn base(workspace: &Workspace) -> Result<PathBuf> {
     let tree = workspace.target().join("vm/guest");
     let stamp = tree.join(".packages");
-    let wanted = GUEST.join(" ");
+    let wanted = [GUEST.as_slice(), &APPARMOR].concat().join(" ");
     if fs::read_to_string(&stamp).is_ok_and(|standing| standing == wanted) {
         return Ok(tree);
     }
@@ -98,6 +98,9 @@ pub(super) fn base(workspace: &Workspace) -> Result<PathBuf> {
         }
     }
     suites::arrange(&fresh, &MOUNTS)?;
+    // It has an apt state of its own in the same place.
+    apt.forget()?;
+    parser(workspace, &fresh.join("apparmor")).context("fetching AppArmor's parser")?;
     // kmod goes by the name it is called by; Debian makes some of these links in scripts.
     for name in ["modprobe", "depmod"] {
         let link = fresh.join("sbin").join(name);
@@ -108,8 +111,38 @@ pub(super) fn base(workspace: &Workspace) -> Result<PathBuf> {
     }
     fs::write(fresh.join(".packages"), &wanted).context("stamping the guests' programs")?;
     tree::replace(&tree, &fresh)?;
-    apt.forget()?;
     Ok(tree)
+}
+
+/// Puts AppArmor's parser with its libraries into a folder of its own: they are of a later suite than all else.
+fn parser(workspace: &Workspace, folder: &Path) -> Result<()> {
+    let apt = Apt::of_debian(workspace, &[APPARMOR_SUITE])?;
+    apt.update()?;
+    let files = apt.download(&apt.alone(&APPARMOR)?)?;
+    let tree = folder.with_extension("all");
+    tree::unpack(&files, &tree)?;
+    fs::create_dir_all(folder)?;
+    let libraries = tree.join("usr/lib/x86_64-linux-gnu");
+    for library in [
+        "ld-linux-x86-64.so.2",
+        "libc.so.6",
+        "libgcc_s.so.1",
+        "libm.so.6",
+        "libstdc++.so.6",
+    ] {
+        fs::copy(libraries.join(library), folder.join(library))
+            .with_context(|| format!("copying {library}"))?;
+    }
+    for part in ["usr/sbin/apparmor_parser", "etc/apparmor.d/abi"] {
+        command::run(
+            Command::new("cp")
+                .arg("-a")
+                .arg(tree.join(part))
+                .arg(folder),
+        )?;
+    }
+    fs::remove_dir_all(&tree).with_context(|| format!("removing {}", tree.display()))?;
+    apt.forget()
 }
 
 /// A program of the tree, run here with the tree's own loader and libraries: this host may have others.

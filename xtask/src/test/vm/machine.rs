@@ -18,7 +18,7 @@ use crate::workspace::Workspace;
 /// What the guest says last.
 const DONE: &str = "All programs ran";
 /// A guest that says nothing for so long hangs.
-const SILENCE: Duration = Duration::from_secs(180);
+const SILENCE: Duration = Duration::from_secs(600);
 
 /// How a guest ended.
 pub(super) enum End {
@@ -90,7 +90,7 @@ impl Machine<'_> {
                 Err(mpsc::RecvTimeoutError::Disconnected) => break "it ended early",
                 Err(mpsc::RecvTimeoutError::Timeout) => {
                     child.kill().context("ending a guest that hangs")?;
-                    break "it said nothing for minutes";
+                    break "it said nothing for ten minutes";
                 }
             }
         };
@@ -122,7 +122,7 @@ impl Machine<'_> {
             .arg(initramfs)
             .arg("-append")
             .arg(
-                "console=ttyS0 loglevel=1 panic=-1 mitigations=off no_timer_check lsm=landlock,bpf",
+                "console=ttyS0 loglevel=1 panic=-1 mitigations=off no_timer_check lsm=landlock,apparmor,bpf",
             )
             // Its path is the loader's, so it does not find them by itself.
             .env(

@@ -43,9 +43,10 @@ impl Table {
     pub(super) fn write(&self, file: &Path) -> Result<()> {
         let text = format!(
             "# Kernels\n\nWritten by `BLESS=1 cargo xtask test --vm`: the real-kernel tests in guests with Debian's \
-             kernels, under emulation.\n`ok`: every verdict is the one that the test asks for. `lesser`: right, and less \
-             sure or less said than on other\nkernels, for the reason below. `·`: cannot be made to happen there, for the \
-             reason below.\n\n{self}"
+             kernels, under emulation.\n\n- `ok`: every verdict is the one that the test asks for.\n- `lesser`: right, and \
+             less sure or less said than on other kernels; below stands why, and what is told instead.\n- `·`: cannot be \
+             made to happen there; below stands why.\n- A gap: that program has not been run there for this table. \
+             `WRONG`: a fault of tracer's, or of the test's.\n\n{self}"
         );
         std::fs::write(file, text).with_context(|| format!("writing {}", file.display()))
     }

@@ -7,7 +7,8 @@ use aya_ebpf::{
 use core::intrinsics::AtomicOrdering;
 use tracer_ebpf::abi::{
     ABSENT, Connection, DROP_SITES, DropSite, Endpoint, Flow, FlowKey, Holder, Layout, MemoryLimit,
-    Offsets, Signal, WORKER_HINTS, WantedDrops, Watched, Worker, counter, shedding,
+    NOBODY, Offsets, Signal, WORKER_SLOTS, WantedDrops, Watched, Worker, counter, shedding,
+    worker_places,
 };
 
 /// Where this kernel keeps its members.
@@ -46,14 +47,10 @@ static SHEDDING: Array<u64> = Array::with_max_entries(shedding::SLOTS, 0);
 #[map]
 pub static MASTERS: HashMap<u32, Layout> = HashMap::with_max_entries(1024, 0);
 
-/// Followed workers by host pid.
+/// Followed workers at their places. The verifier makes an array's lookup a few instructions, a tenth of a hash map's: most
+/// runs of most hooks end here.
 #[map]
-pub static WORKERS: HashMap<u32, Worker> = HashMap::with_max_entries(4096, 0);
-
-/// Not 0 at `pid % WORKER_HINTS` if some followed worker has such a pid. The verifier makes an array's lookup a few
-/// instructions, a tenth of a hash map's: most runs of most hooks end here.
-#[map]
-pub static WORKER_HINT: Array<u64> = Array::with_max_entries(WORKER_HINTS, 0);
+static WORKERS: Array<Worker> = Array::with_max_entries(WORKER_SLOTS, 0);
 
 /// How many sockets with this hash are in `CONNECTIONS` or `UNIX_ENDS`, or were when the map dropped them.
 #[map]
@@ -281,18 +278,51 @@ fn add(hints: &'static Array<u64>, index: u32, value: u64) {
     }
 }
 
-/// May a process be a followed worker? The hash map knows.
+/// A followed worker.
 #[inline(always)]
-pub fn may_be_worker(pid: u32) -> bool {
-    hint(&WORKER_HINT, pid % WORKER_HINTS) != 0
+pub fn worker(pid: u32) -> Option<&'static mut Worker> {
+    for place in worker_places(pid) {
+        let slot = WORKERS.get_ptr_mut(place)?;
+        // SAFETY: the entry lives as long as the program runs; a worker has one thread that makes requests.
+        let slot = unsafe { &mut *slot };
+        if slot.pid == pid {
+            return Some(slot);
+        }
+        // Almost always the first.
+        if slot.pid == 0 {
+            return None;
+        }
+    }
+    None
 }
 
-/// Follows a worker from its fork on.
+/// Follows a worker from its fork on: it has not run yet.
 #[inline(always)]
-pub fn add_worker(pid: u32, worker: &Worker) {
-    // First the hint: a worker that it does not know is not seen.
-    set(&WORKER_HINT, pid % WORKER_HINTS);
-    let _ = WORKERS.insert(&pid, worker, 0);
+pub fn add_worker(pid: u32, layout: &Layout) {
+    for place in worker_places(pid) {
+        let Some(slot) = WORKERS.get_ptr_mut(place) else {
+            return;
+        };
+        // SAFETY: as above.
+        let slot = unsafe { &mut *slot };
+        if matches!(slot.pid, 0 | NOBODY) {
+            *slot = UNKNOWN_WORKER;
+            slot.layout = *layout;
+            slot.pid = pid;
+            return;
+        }
+    }
+}
+
+/// A worker of which nothing is known yet, in read-only data.
+static UNKNOWN_WORKER: Worker = Worker::UNKNOWN;
+
+/// Follows a worker no more.
+#[inline(always)]
+pub fn remove_worker(pid: u32) {
+    if let Some(worker) = worker(pid) {
+        worker.pid = NOBODY;
+    }
 }
 
 /// A peer object of a worker.

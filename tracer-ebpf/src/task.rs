@@ -4,7 +4,7 @@ use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated};
 use tracer_ebpf::abi::Worker;
 
 use crate::{
-    maps::{self, OFFSETS, WORKERS},
+    maps::{self, OFFSETS},
     read,
 };
 
@@ -25,12 +25,7 @@ pub fn pid() -> u32 {
 #[inline(always)]
 pub fn worker() -> Option<(u32, &'static mut Worker)> {
     let pid = pid();
-    if !maps::may_be_worker(pid) {
-        return None;
-    }
-    let worker = WORKERS.get_ptr_mut(&pid)?;
-    // SAFETY: the entry lives as long as the program runs; a worker has one thread that makes requests.
-    Some((pid, unsafe { &mut *worker }))
+    maps::worker(pid).map(|worker| (pid, worker))
 }
 
 /// The worker, if it is inside `ngx_event_connect_peer`, or may be.

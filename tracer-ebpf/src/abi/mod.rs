@@ -33,7 +33,7 @@ pub use self::{
         ANSWER, Answer, Client, FORMAT_LEN, HEAD_LEN, HOST_LEN, LOG_CALL, LOG_CALL_STREAM, LogCall,
         TAIL_LEN, TEXT_LEN,
     },
-    worker::{Layout, WORKER_HINTS, Worker},
+    worker::{Layout, NOBODY, WORKER_SLOTS, Worker, worker_places},
 };
 
 /// Bumped when the meaning or the layout of a record changes.
@@ -100,7 +100,7 @@ const _: () = {
     assert!(size_of::<Endpoint>() == 18);
     assert!(size_of::<Flow>() == 104);
     assert!(size_of::<FlowKey>() == 36);
-    assert!(size_of::<Worker>() == 128);
+    assert!(size_of::<Worker>() == 136);
     assert!(size_of::<Connection>() == 272 + size_of::<Flow>());
     assert!(size_of::<UnixConnection>().is_multiple_of(8));
     assert!(size_of::<MemoryLimit>() == 16 + COMPONENT_LEN);

@@ -28,13 +28,56 @@ impl Layout {
     }
 }
 
-/// Elements of the array `WORKER_HINT`.
-pub const WORKER_HINTS: u32 = 4096;
+impl Worker {
+    /// Nothing is known yet.
+    pub const UNKNOWN: Self = Self {
+        pid: 0,
+        padding: 0,
+        layout: Layout {
+            errno: 0,
+            requests: 0,
+            status: 0,
+            connect: 0,
+            connect_len: 0,
+        },
+        peer: 0,
+        start: 0,
+        socket: 0,
+        request: 0,
+        logged_errno: 0,
+        has_logged: 0,
+        is_retry: 0,
+        watched: 0,
+        is_led_on: 0,
+        has_unix: 0,
+        reset: 0,
+        reset_at: 0,
+        routes: Routes::NONE,
+    };
+}
 
-/// A followed worker: value of the `WORKERS` map, keyed by host pid.
+/// Elements of the array `WORKERS`.
+pub const WORKER_SLOTS: u32 = 4096;
+/// How many places a worker may have there: the first that is free. With 256 workers one in 65,536 finds none.
+pub const WORKER_PLACES: u32 = 4;
+
+/// The places of a worker in the array `WORKERS`; behind one that nobody ever had there is none.
+pub fn worker_places(pid: u32) -> impl Iterator<Item = u32> {
+    // An odd number of places apart, or pids that are neighbours would share them.
+    (0..WORKER_PLACES).map(move |at| pid.wrapping_add(at * 977) % WORKER_SLOTS)
+}
+
+/// In [`Worker::pid`]: whose place this was is followed no more.
+pub const NOBODY: u32 = u32::MAX;
+
+/// A followed worker: value of the array `WORKERS` at one of its [`worker_places`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Worker {
+    /// Its host pid; 0: nobody had the place yet.
+    pub pid: u32,
+    /// Zero.
+    pub padding: u32,
     /// See [`Layout`].
     pub layout: Layout,
     /// The `ngx_peer_connection_t *` of the `ngx_event_connect_peer` call under way, 0 none; by sockets always 0.

@@ -215,14 +215,13 @@ pub fn reused(pid: u32, worker: &Worker, peer: u64, sk: u64) {
     let Some(connection) = maps::connection(sk) else {
         return;
     };
-    reuse(connection);
+    reuse(connection, task::now());
     serves(connection, worker, peer, sk);
 }
 
 /// A kept-alive connection begins anew.
 #[inline(always)]
-pub fn reuse(connection: &mut Connection) {
-    let now = task::now();
+pub fn reuse(connection: &mut Connection, now: u64) {
     if connection.last_received != 0 {
         connection.idle = now.saturating_sub(connection.last_received);
     }

@@ -72,22 +72,22 @@ pub fn read(sk: u64, pid: u32, worker: &mut Worker, connection: &mut Connection)
 /// The worker writes to an upstream. After a response this may be the next request's. Which one's is asked when it matters,
 /// or when some request of the worker's is looking for another upstream.
 #[inline(always)]
-pub fn written(sk: u64, pid: u32, worker: &mut Worker, connection: &mut Connection) {
+pub fn written(sk: u64, pid: u32, worker: &mut Worker, connection: &mut Connection, now: u64) {
     if connection.nginx == 0 || (connection.first_byte == 0 && connection.turn != 0) {
         return;
     }
     // Only `http {}` counts; a session, and the resolver, are asked for at their first write.
-    if turns(worker, connection) == 0 || is_expected(worker) {
+    if turns(worker, connection, now) == 0 || is_expected(worker) {
         ask(sk, pid, worker, connection);
     }
 }
 
 /// Has another request taken the connection? Gives the how manieth request on it that is.
 #[inline(always)]
-fn turns(worker: &Worker, connection: &mut Connection) -> u64 {
+fn turns(worker: &Worker, connection: &mut Connection, now: u64) -> u64 {
     let turn = turn(worker, connection.nginx);
     if turn > 1 && turn != connection.turn {
-        attempt::reuse(connection);
+        attempt::reuse(connection, now);
         connection.request = 0;
         connection.flags |= FLAG_UNASKED;
     }
@@ -134,7 +134,7 @@ pub fn closes(sk: u64, pid: u32, worker: &mut Worker, connection: &mut Connectio
         return;
     }
     if connection.first_byte != 0 {
-        turns(worker, connection);
+        turns(worker, connection, task::now());
     }
     if connection.first_byte == 0 || !state::is_healthy(connection) {
         ask(sk, pid, worker, connection);
@@ -158,7 +158,7 @@ pub fn told(pid: u32, worker: &mut Worker, peer: u64) {
     match maps::connection(sk) {
         Some(connection) if connection.nginx == nginx => {
             if connection.first_byte != 0 {
-                turns(worker, connection);
+                turns(worker, connection, task::now());
             }
             ask(sk, pid, worker, connection);
         }

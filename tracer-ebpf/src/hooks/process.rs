@@ -4,12 +4,12 @@
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use aya_log_ebpf::debug;
-use tracer_ebpf::abi::{EXECUTED, EXITED, FORKED, PROCESS, Process, Worker};
+use tracer_ebpf::abi::{EXECUTED, EXITED, FORKED, PROCESS, Process};
 
 use crate::{
     emit::{self, Urgency},
     hooks::backend,
-    maps::{self, MASTERS, OFFSETS, WORKERS},
+    maps::{self, MASTERS, OFFSETS},
     read, task,
 };
 
@@ -29,12 +29,7 @@ pub fn fork(ctx: RawTracePointContext) -> i32 {
         return 0;
     };
     // SAFETY: the entry lives as long as the program runs.
-    let layout = unsafe { *found };
-    let worker = Worker {
-        layout,
-        ..Worker::default()
-    };
-    maps::add_worker(child, &worker);
+    maps::add_worker(child, unsafe { &*found });
     debug!(&ctx, "master {} forked {}", parent, child);
     tell(child, FORKED, parent);
     0
@@ -44,7 +39,7 @@ pub fn fork(ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 pub fn exec(_ctx: RawTracePointContext) -> i32 {
     let pid = task::pid();
-    let _ = WORKERS.remove(&pid);
+    maps::remove_worker(pid);
     tell(pid, EXECUTED, 0);
     0
 }
@@ -62,11 +57,11 @@ pub fn exit(ctx: RawTracePointContext) -> i32 {
     if tgid == pid {
         backend::died(tgid);
     }
-    if tgid != pid || (WORKERS.get_ptr(&tgid).is_none() && MASTERS.get_ptr(&tgid).is_none()) {
+    if tgid != pid || (maps::worker(tgid).is_none() && MASTERS.get_ptr(&tgid).is_none()) {
         return 0;
     }
     debug!(&ctx, "nginx process {} ends", tgid);
-    let _ = WORKERS.remove(&tgid);
+    maps::remove_worker(tgid);
     let _ = MASTERS.remove(&tgid);
     tell(
         tgid,

@@ -14,7 +14,7 @@ use crate::{
         request::{CONNECTION_LOG, CONTEXT_REQUEST, HTTP, REQUEST_CONNECTION, request_of},
     },
     identity::{self, LOG_CONNECTION, LOG_DATA, PC_LOG},
-    maps::{CLIENTS, WATCHED_REQUESTS, WORKERS},
+    maps::{self, CLIENTS, WATCHED_REQUESTS},
     read, task,
 };
 
@@ -151,9 +151,7 @@ pub fn gone(sk: u64) {
             continue;
         }
         tell(slot, 0, 0);
-        if let Some(worker) = WORKERS.get_ptr_mut(&(slot.worker as u32)) {
-            // SAFETY: as above.
-            let worker = unsafe { &mut *worker };
+        if let Some(worker) = maps::worker(slot.worker as u32) {
             worker.watched = worker.watched.saturating_sub(1);
         }
     }

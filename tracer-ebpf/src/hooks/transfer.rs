@@ -170,18 +170,18 @@ fn was_written(sk: u64, length: i32) -> i32 {
         unix_end::used(sk);
         return 0;
     };
+    let is_by_socket = worker.layout.is_by_socket();
     let mut known = connection(sk);
-    if worker.layout.is_by_socket() {
+    if is_by_socket {
         by_socket::transferred(worker);
-        match known {
-            Some(ref mut connection) => by_socket::written(sk, pid, worker, connection),
-            None if maps::is_no_upstream(sk) => {
+        if known.is_none() {
+            if maps::is_no_upstream(sk) {
                 if worker.watched != 0 {
                     reply::sent(sk, worker);
                 }
                 return 0;
             }
-            None => known = by_socket::adopted(sk, pid, worker),
+            known = by_socket::adopted(sk, pid, worker);
         }
     }
     let Some(connection) = known else {
@@ -190,6 +190,10 @@ fn was_written(sk: u64, length: i32) -> i32 {
         }
         return 0;
     };
+    let now = task::now();
+    if is_by_socket {
+        by_socket::written(sk, pid, worker, connection, now);
+    }
     if is_resolver(connection) {
         resolver::over_tcp(sk, connection, length, ASKED);
     }
@@ -197,7 +201,7 @@ fn was_written(sk: u64, length: i32) -> i32 {
         failed(connection, length);
         return 0;
     }
-    connection.last_sent = task::now();
+    connection.last_sent = now;
     if connection.first_sent == 0 {
         connection.first_sent = syscall::written::<u8>().unwrap_or(0);
     } else if connection.first_sent == TLS_HANDSHAKE

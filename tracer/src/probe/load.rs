@@ -14,7 +14,7 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use thiserror::Error;
-use tracer_ebpf::abi::{self, WORKER_HINTS, counter, shedding};
+use tracer_ebpf::abi::{self, counter, shedding, worker_places};
 
 use super::{
     attach::{Attached, Kernel},
@@ -48,6 +48,9 @@ pub enum LoadError {
     /// A map is missing or of another kind: the object is not ours.
     #[error("the BPF object lacks the map {0}")]
     Map(&'static str),
+    /// More workers than there are places for.
+    #[error("too many workers")]
+    Workers,
     /// A map could not be used.
     #[error("using a BPF map")]
     MapUse(#[from] aya::maps::MapError),
@@ -158,31 +161,26 @@ impl Probes {
     /// # Errors
     /// The map is full.
     pub fn follow_worker(&mut self, pid: u32, layout: abi::Layout) -> Result<(), LoadError> {
-        // First the hint: a worker that it does not know is not seen.
-        let mut hints: Array<_, u64> = Array::try_from(
-            self.ebpf
-                .map_mut("WORKER_HINT")
-                .ok_or(LoadError::Map("WORKER_HINT"))?,
-        )?;
-        hints.set(pid % WORKER_HINTS, 1, 0)?;
-        let mut map: BpfHashMap<_, u32, RawWorker> = BpfHashMap::try_from(
-            self.ebpf
-                .map_mut("WORKERS")
-                .ok_or(LoadError::Map("WORKERS"))?,
-        )?;
         let worker = abi::Worker {
+            pid,
             layout,
-            ..abi::Worker::default()
+            ..abi::Worker::UNKNOWN
         };
-        match map.insert(pid, RawWorker(worker), BPF_NOEXIST) {
-            // The fork hook was faster.
-            Err(aya::maps::MapError::SyscallError(error))
-                if error.io_error.raw_os_error() == Some(libc::EEXIST) =>
-            {
-                Ok(())
+        let mut slots = self.workers()?;
+        for place in worker_places(pid) {
+            match slots.get(&place, 0)?.0.pid {
+                // The fork hook was faster.
+                has if has == pid => return Ok(()),
+                0 | abi::NOBODY => return Ok(slots.set(place, RawWorker(worker), 0)?),
+                _ => {}
             }
-            other => Ok(other?),
         }
+        Err(LoadError::Workers)
+    }
+
+    fn workers(&mut self) -> Result<Array<&mut MapData, RawWorker>, LoadError> {
+        let map = self.ebpf.map_mut("WORKERS");
+        Ok(Array::try_from(map.ok_or(LoadError::Map("WORKERS"))?)?)
     }
 
     /// Follows a process no more.
@@ -190,13 +188,16 @@ impl Probes {
     /// # Errors
     /// The maps are not there.
     pub fn unfollow(&mut self, pid: u32) -> Result<(), LoadError> {
-        let mut map: BpfHashMap<_, u32, RawWorker> = BpfHashMap::try_from(
-            self.ebpf
-                .map_mut("WORKERS")
-                .ok_or(LoadError::Map("WORKERS"))?,
-        )?;
-        // Gone already is what was wanted.
-        let _ = map.remove(&pid);
+        let mut slots = self.workers()?;
+        for place in worker_places(pid) {
+            if slots.get(&place, 0)?.0.pid == pid {
+                let nobody = abi::Worker {
+                    pid: abi::NOBODY,
+                    ..abi::Worker::UNKNOWN
+                };
+                slots.set(place, RawWorker(nobody), 0)?;
+            }
+        }
         Ok(())
     }
 
@@ -271,9 +272,6 @@ pub struct Told {
     /// Failed attempts that were to be left out.
     pub failed: u64,
 }
-
-/// `bpf(2)`: create only.
-const BPF_NOEXIST: u64 = 1;
 
 /// [`abi::Layout`], in the loader's terms.
 #[repr(transparent)]

@@ -124,7 +124,12 @@ pub fn are_healthy_told() -> bool {
 /// Are failures of this request told? All of them or none; those of no known request are.
 #[inline(always)]
 pub fn is_told(request: u64) -> bool {
-    let sample = hint(&SHEDDING, shedding::SAMPLE);
+    let slot = if request < hint(&SHEDDING, shedding::SINCE) {
+        shedding::BEFORE
+    } else {
+        shedding::SAMPLE
+    };
+    let sample = hint(&SHEDDING, slot);
     // Requests are numbered by time, which alone is no fair sample.
     request == 0 || (request.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) & sample == 0
 }

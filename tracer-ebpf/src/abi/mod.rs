@@ -91,8 +91,12 @@ pub mod shedding {
     pub const HEALTHY: u32 = 0;
     /// A power of two less 1: of so many failed requests and one more, one is told; 0: all are.
     pub const SAMPLE: u32 = 1;
+    /// Requests that began from then on (nanoseconds since boot) are of that sample: all of one's records are told, or none.
+    pub const SINCE: u32 = 2;
+    /// The sample that older ones are of.
+    pub const BEFORE: u32 = 3;
     /// How many slots there are.
-    pub const SLOTS: u32 = 2;
+    pub const SLOTS: u32 = 4;
 }
 
 const _: () = {

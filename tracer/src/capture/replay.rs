@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     causes,
-    correlate::{Case, Correlator},
+    correlate::{Case, Correlator, Untold},
     event::{Event, Lost, Time},
     verdict::Verdict,
 };
@@ -48,7 +48,7 @@ pub struct Run {
     first: Option<Time>,
     events: u64,
     lost: u64,
-    given_up: u64,
+    untold: Untold,
     damages: Vec<(PathBuf, Damage)>,
     read: u64,
     over: bool,
@@ -81,10 +81,10 @@ impl Run {
         self.lost
     }
 
-    /// Requests that ended without an answer of nginx's, see [`Correlator::given_up`].
+    /// Failed requests without a verdict so far.
     #[must_use]
-    pub fn given_up(&self) -> u64 {
-        self.given_up + self.correlator.given_up()
+    pub fn untold(&self) -> Untold {
+        [self.untold, self.correlator.untold()].into_iter().sum()
     }
 
     /// What was wrong with its files that were read so far.
@@ -138,7 +138,7 @@ impl Replay {
                 first: None,
                 events: 0,
                 lost: 0,
-                given_up: 0,
+                untold: Untold::default(),
                 damages: Vec::new(),
                 read: 0,
                 over: false,
@@ -304,7 +304,7 @@ impl Run {
             return Ok(());
         }
         self.finish(self.now, tell)?;
-        self.given_up += self.correlator.given_up();
+        self.untold = self.untold();
         self.correlator = Correlator::default();
         tell(self, Told::Cut)
     }

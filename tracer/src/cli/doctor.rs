@@ -46,6 +46,11 @@ pub(super) fn run(args: &Args) -> Result<()> {
     }
     let sizes = Sizes::of_host(None);
     writeln!(out, "sizes    {sizes}")?;
+    writeln!(
+        out,
+        "memory   {} MiB of its own at most (--max-memory): towards it healthy connections, then failures are only counted",
+        sizes.memory() >> 20
+    )?;
     let mut binaries = Binaries::default();
     let masters = nginx::scan(&mut binaries);
     let mut probes = Probes::load(&args.kernel.btf, 0, &args.kernel.without, &sizes)

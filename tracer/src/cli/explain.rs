@@ -92,7 +92,7 @@ pub(super) fn run(args: Args) -> Result<()> {
     }
     let sum = |of: fn(&Run) -> u64| replay.runs().iter().map(of).sum();
     verdicts.lost(sum(Run::lost));
-    verdicts.given_up(sum(Run::given_up));
+    verdicts.untold(replay.runs().iter().map(Run::untold).sum());
     verdicts.finish()?;
     playing::tell_damages(&replay);
     Ok(())

@@ -24,6 +24,7 @@ const BURST_WITHIN: u64 = 10_000_000_000;
 pub(super) struct Recording {
     recorder: Recorder,
     btf: PathBuf,
+    memory: u64,
     ring: Option<Ring>,
     anonymizer: Option<Anonymizer>,
     failed: bool,
@@ -53,12 +54,18 @@ impl Recording {
     pub(super) fn create(plan: Plan, btf: PathBuf, anonymize: bool) -> Result<Self> {
         let ring = plan.ring.map(|_| Ring::default());
         Ok(Self {
+            memory: plan.ring.unwrap_or(0),
             recorder: Recorder::create(plan, keep_file_access_alone)?,
             btf,
             ring,
             anonymizer: anonymize.then(|| Anonymizer::new(&system::random())),
             failed: false,
         })
+    }
+
+    /// Bytes of memory that it was asked to hold.
+    pub(super) fn memory(&self) -> u64 {
+        self.memory
     }
 
     /// The hooks stand.

@@ -104,7 +104,8 @@ fn source(run: &Run, anonymized: bool) -> Source {
         ended: run.unix_now(),
         events: run.events(),
         lost: run.lost(),
-        given_up: run.given_up(),
+        given_up: run.untold().given_up,
+        forgotten: run.untold().forgotten,
         damages: run
             .damages()
             .iter()

@@ -18,7 +18,7 @@ use crate::{
     correlate::{Case, Correlator},
     event::Event,
     probe,
-    source::{Live, Options, Scope, clock},
+    source::{Ceilings, Live, Options, Scope, clock},
 };
 
 /// What is followed, for how long, and how its verdicts are shown.
@@ -42,6 +42,10 @@ pub(super) struct Following {
     /// summary says how many
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     max_cpu: Option<f64>,
+    /// Hold no more memory of its own than this: 64M, 1G; else by this host's size, see `tracer doctor`. Towards it the same
+    /// is left out, and counted
+    #[arg(long, value_name = "SIZE", value_parser = memory)]
+    max_memory: Option<u64>,
     /// Room for what the kernel side tells until it is read: 512K, 16M; else by this host's size, see `tracer doctor`
     #[arg(long, value_name = "SIZE", value_parser = buffer, hide_short_help = true)]
     kernel_buffer: Option<u64>,
@@ -98,6 +102,13 @@ fn duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs(seconds))
 }
 
+/// What is bounded by number takes half of it at most: log lines, what the host answered.
+const LEAST_MEMORY: u64 = 32 << 20;
+
+fn memory(text: &str) -> Result<u64, String> {
+    super::size::at_least(LEAST_MEMORY, text)
+}
+
 fn buffer(text: &str) -> Result<u64, String> {
     super::size::at_least(PAGE, text)
 }
@@ -142,7 +153,11 @@ async fn trace(following: Following, recording: Option<Recording>) -> Result<()>
         without: following.kernel.without,
         error_logs: following.error_log,
         ring: following.kernel_buffer,
-        max_cpu: following.max_cpu,
+        ceilings: Ceilings {
+            cpu: following.max_cpu,
+            memory: following.max_memory,
+            beside: recording.as_ref().map_or(0, Recording::memory),
+        },
         log_level: if following.kernel.debug { DEBUG } else { 0 },
     })?;
     let mut session = Session::new(live, following.output, recording, following.kernel.debug);
@@ -287,7 +302,7 @@ impl Session {
             let (written, received, lost) = self.live.account();
             eprintln!("kernel records: {written} written, {received} received, {lost} lost");
         }
-        self.verdicts.given_up(self.correlator.given_up());
+        self.verdicts.untold(self.correlator.untold());
         self.verdicts.finish()?;
         self.recording
             .map_or(Ok(()), |recording| recording.finish(end))

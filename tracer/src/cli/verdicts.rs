@@ -11,6 +11,7 @@ use jiff::tz::TimeZone;
 
 use crate::{
     causes::catalogue,
+    correlate::Untold,
     event::{Clock, Event, Notice, Time},
     render::{Folder, Summary, json, notice, text},
     verdict::Verdict,
@@ -193,9 +194,10 @@ impl Verdicts {
         self.summary.lost(events);
     }
 
-    /// Requests that were given up.
-    pub(super) fn given_up(&mut self, requests: u64) {
-        self.summary.given_up(requests);
+    /// Failed requests that get no verdict.
+    pub(super) fn untold(&mut self, requests: Untold) {
+        self.summary.given_up(requests.given_up);
+        self.summary.forgotten(requests.forgotten);
     }
 
     /// The end: what is folded, then the summary on stderr.

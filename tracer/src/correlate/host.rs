@@ -16,7 +16,7 @@ const FRESH: u64 = 200_000_000;
 /// Answers older than this are forgotten.
 const MEMORY: u64 = 120_000_000_000;
 /// Questions and answers kept; beyond, only fresh ones are.
-const FACTS: usize = 8192;
+const FACTS: usize = 4096;
 /// Questions about single connections asked at most in the time that an answer is fresh: a flood of failures must not
 /// become a flood of questions.
 const SINGLE: usize = 128;
@@ -154,6 +154,11 @@ impl HostMemory {
 
     pub(super) fn learn(&mut self, fact: Fact) {
         if let Ok(Finding::Listener(view)) = &fact.finding {
+            if self.listeners.len() >= FACTS {
+                let now = fact.at;
+                self.listeners
+                    .retain(|_, views| is_younger(views, now, FRESH));
+            }
             let views = self.listeners.entry(fact.question.clone()).or_default();
             if views.len() == VIEWS {
                 views.pop_front();
@@ -286,7 +291,7 @@ impl HostMemory {
         self.asked.retain(|_, at| now.since(*at) < MEMORY);
         self.facts.retain(|_, fact| now.since(fact.at) < MEMORY);
         self.listeners
-            .retain(|_, views| views.back().is_some_and(|(at, _)| now.since(*at) < MEMORY));
+            .retain(|_, views| is_younger(views, now, MEMORY));
         while self
             .icmps
             .front()
@@ -295,4 +300,9 @@ impl HostMemory {
             self.icmps.pop_front();
         }
     }
+}
+
+/// Is the last view younger than so many nanoseconds?
+fn is_younger(views: &VecDeque<(Time, ListenerView)>, now: Time, age: u64) -> bool {
+    views.back().is_some_and(|(at, _)| now.since(*at) < age)
 }

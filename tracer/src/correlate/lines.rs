@@ -9,27 +9,35 @@ use crate::event::{LogLine, Time, fact::Worker};
 
 /// Lines unclaimed for so long (nanoseconds) belong to nothing that fails.
 const UNCLAIMED: u64 = 5_000_000_000;
-/// Lines kept in all; beyond, new ones are not taken.
-const LINES: usize = 16_384;
+/// Bytes of lines kept in each of two generations; when the younger is full the older goes. nginx writes 2 KB a line at
+/// most.
+const GENERATION: usize = 3 << 20;
+
+/// By pid as nginx printed it, and connection number.
+type Key = (u32, u64);
 
 /// Lines not claimed yet.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
-    /// By pid as nginx printed it, and connection number.
-    by_connection: HashMap<(u32, u64), VecDeque<LogLine>>,
-    count: usize,
+    young: Generation,
+    old: Generation,
+}
+
+#[derive(Debug, Default)]
+struct Generation {
+    lines: HashMap<Key, VecDeque<LogLine>>,
+    /// Bytes that came into it.
+    bytes: usize,
 }
 
 impl Lines {
     pub(super) fn add(&mut self, line: LogLine) {
-        if self.count >= LINES {
-            return;
+        if self.young.bytes >= GENERATION {
+            self.old = std::mem::take(&mut self.young);
         }
-        self.count += 1;
-        self.by_connection
-            .entry((line.pid, line.connection))
-            .or_default()
-            .push_back(line);
+        self.young.bytes += bytes(&line);
+        let key = (line.pid, line.connection);
+        self.young.lines.entry(key).or_default().push_back(line);
     }
 
     /// The lines of a case: as many as it made calls, if those are seen.
@@ -43,9 +51,12 @@ impl Lines {
         let Some(connection) = case.connection() else {
             return Vec::new();
         };
-        let Some(lines) = self.by_connection.get_mut(&(pid, connection)) else {
+        let key = (pid, connection);
+        let mut lines = self.old.lines.remove(&key).unwrap_or_default();
+        lines.extend(self.young.lines.remove(&key).into_iter().flatten());
+        if lines.is_empty() {
             return Vec::new();
-        };
+        }
         let calls = case
             .request
             .log_calls
@@ -61,26 +72,36 @@ impl Lines {
         let wanted = if is_call_seen { calls } else { mine.len() };
         let taken: Vec<LogLine> = mine.drain(..wanted.min(mine.len())).collect();
         mine.append(&mut rest);
-        *lines = mine;
-        self.count -= taken.len();
-        if lines.is_empty() {
-            self.by_connection.remove(&(pid, connection));
+        if !mine.is_empty() {
+            self.young.lines.insert(key, mine);
         }
         taken
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.by_connection.values().map(VecDeque::len).sum()
+        let generations = [&self.young, &self.old];
+        let lines = generations.iter().flat_map(|one| one.lines.values());
+        lines.map(VecDeque::len).sum()
     }
 
     pub(super) fn forget(&mut self, now: Time) {
-        self.by_connection.retain(|_, lines| {
-            lines.retain(|line| now.since(line.at) < UNCLAIMED);
-            !lines.is_empty()
-        });
-        self.count = self.by_connection.values().map(VecDeque::len).sum();
+        for generation in [&mut self.young, &mut self.old] {
+            generation.lines.retain(|_, lines| {
+                lines.retain(|line| now.since(line.at) < UNCLAIMED);
+                !lines.is_empty()
+            });
+            let lines = generation.lines.values().flatten();
+            generation.bytes = lines.map(bytes).sum();
+        }
     }
+}
+
+/// What a line takes, about.
+fn bytes(line: &LogLine) -> usize {
+    let texts = [&line.client, &line.host, &line.request, &line.upstream];
+    let texts = texts.into_iter().flatten().map(String::len);
+    size_of::<LogLine>() + line.message.len() + texts.sum::<usize>()
 }
 
 /// Does it look like the case's: its request line where that is known (of a long one the beginning), else one of its

@@ -15,7 +15,10 @@ mod request;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, VecDeque, hash_map::Entry};
+use std::{
+    collections::{HashMap, VecDeque, hash_map::Entry},
+    iter::Sum,
+};
 
 pub use case::{Attempt, Case, Course, Facts};
 
@@ -42,6 +45,24 @@ const SWEEP: u64 = 5_000_000_000;
 /// Requests remembered; beyond, the older half goes.
 const REQUESTS: usize = 65_536;
 
+/// Failed requests that get no verdict.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Untold {
+    /// Those that ended without an answer of nginx's after a failure: their clients had left (499), or a cache answered.
+    pub given_up: u64,
+    /// Those under way that gave way to newer ones: there were too many at once.
+    pub forgotten: u64,
+}
+
+impl Sum for Untold {
+    fn sum<I: Iterator<Item = Self>>(each: I) -> Self {
+        each.fold(Self::default(), |sum, one| Self {
+            given_up: sum.given_up + one.given_up,
+            forgotten: sum.forgotten + one.forgotten,
+        })
+    }
+}
+
 /// What an event led to.
 #[derive(Debug, Default)]
 pub struct Outcome {
@@ -66,7 +87,7 @@ pub struct Correlator {
     losses: Losses,
     /// Where the stream begins.
     since: Time,
-    given_up: u64,
+    untold: Untold,
     swept: Time,
     absent_hooks: Vec<String>,
 }
@@ -128,11 +149,10 @@ impl Correlator {
         !self.open.is_empty()
     }
 
-    /// Requests that ended without an answer of nginx's after a failure: their clients had left (499), or a cache
-    /// answered. Counted at the latest by [`Self::finish`].
+    /// Failed requests without a verdict so far; those given up are counted at the latest by [`Self::finish`].
     #[must_use]
-    pub fn given_up(&self) -> u64 {
-        self.given_up
+    pub fn untold(&self) -> Untold {
+        self.untold
     }
 
     /// The end of the stream: what is still open is over now.
@@ -144,7 +164,7 @@ impl Correlator {
             .requests
             .values()
             .filter(|request| request.is_given_up() && request.reply.is_none());
-        self.given_up += left.count() as u64;
+        self.untold.given_up += left.count() as u64;
         self.requests.clear();
         self.replies.finish(&mut out.cases);
         out.cases
@@ -271,7 +291,11 @@ impl Correlator {
                 .map(|request| request.heard)
                 .collect();
             let (_, &mut middle, _) = times.select_nth_unstable(REQUESTS / 2);
-            self.requests.retain(|_, request| request.heard > middle);
+            self.requests.retain(|_, request| {
+                let is_kept = request.heard > middle;
+                self.untold.forgotten += u64::from(!is_kept && request.has_failed());
+                is_kept
+            });
         }
         if now.since(self.swept) >= SWEEP {
             self.swept = now;
@@ -304,7 +328,7 @@ impl Correlator {
 
     /// A request that ended without an error answer of nginx's: most were served and leave nothing.
     fn over(&mut self, worker: u32, request: Request, now: Time, out: &mut Outcome) {
-        self.given_up += u64::from(request.is_given_up() && request.reply.is_none());
+        self.untold.given_up += u64::from(request.is_given_up() && request.reply.is_none());
         if let Some(case) = OpenCase::unanswered(worker, request, now) {
             out.questions
                 .extend(self.host.ask(Question::Log { worker }, now));

@@ -84,6 +84,11 @@ impl Request {
         failed && self.serving.is_none() && !self.is_trying && !self.is_stream()
     }
 
+    /// Did an attempt of it fail?
+    pub(super) fn has_failed(&self) -> bool {
+        self.attempts.iter().any(|attempt| !attempt.has_response())
+    }
+
     /// Belongs it to a `stream {}` proxy, which makes no error answers?
     pub(super) fn is_stream(&self) -> bool {
         self.log_calls.iter().any(|call| call.stream)

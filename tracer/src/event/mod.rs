@@ -82,7 +82,7 @@ pub struct Lost {
     /// Healthy connections that were counted, not kept: the collector had too much to do.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub healthy: u64,
-    /// Failed attempts that were counted, not explained: the collector kept to its share of the CPU.
+    /// Failed attempts that were counted, not explained: the collector kept to its ceilings.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unexplained: u64,
     /// Runs of our hooks that the kernel skipped.

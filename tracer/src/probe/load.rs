@@ -21,7 +21,10 @@ use super::{
     diagnostics::{self, Stderr},
     sizes::Sizes,
 };
-use crate::kernel::{self, Btf, BtfError, Reasons};
+use crate::{
+    event::Time,
+    kernel::{self, Btf, BtfError, Reasons},
+};
 
 /// Why nothing could be attached at all.
 #[derive(Debug, Error)]
@@ -233,17 +236,21 @@ impl Probes {
     }
 
     /// Asks the kernel side to leave out healthy connections, and of `sample + 1` failed requests (a power of two) all
-    /// but one.
+    /// but one, of those that begin `since` then.
     ///
     /// # Errors
     /// The map is not there.
-    pub fn shed(&mut self, healthy: bool, sample: u64) -> Result<(), LoadError> {
+    pub fn shed(&mut self, healthy: bool, sample: u64, since: Time) -> Result<(), LoadError> {
         let mut map: Array<_, u64> = Array::try_from(
             self.ebpf
                 .map_mut("SHEDDING")
                 .ok_or(LoadError::Map("SHEDDING"))?,
         )?;
         map.set(shedding::HEALTHY, u64::from(healthy), 0)?;
+        // In this order: whatever the hooks read in between is what held.
+        let before = map.get(&shedding::SAMPLE, 0)?;
+        map.set(shedding::BEFORE, before, 0)?;
+        map.set(shedding::SINCE, since.0, 0)?;
         Ok(map.set(shedding::SAMPLE, sample, 0)?)
     }
 

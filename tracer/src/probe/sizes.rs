@@ -26,6 +26,10 @@ const CONNECTION: u64 = 448;
 /// The connections' map takes at most this part of the host's memory.
 const PART: u64 = 128;
 
+/// A failed request with all that is known of it takes eight times its records; half of the ceiling is for what is under way.
+const RINGS: u64 = 16;
+const LEAST_MEMORY: u64 = 64 << 20;
+
 impl Sizes {
     /// Those of this host; the ring as large as is asked for, if it is.
     #[must_use]
@@ -37,6 +41,12 @@ impl Sizes {
             ring: asked.unwrap_or(sizes.ring),
             ..sizes
         }
+    }
+
+    /// Bytes of its own that the collector may hold if nobody says otherwise: what a full ring becomes while the host is asked.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        (u64::from(self.ring) * RINGS).max(LEAST_MEMORY)
     }
 
     /// Those of a host with so many CPUs and bytes of memory.
@@ -100,6 +110,8 @@ mod tests {
         assert_eq!(of(2, 8), (4, 64, 16));
         assert_eq!(of(16, 64), (32, 256, 64));
         assert_eq!(of(64, 256), (64, 1024, 256));
+        assert_eq!(Sizes::fitting(2, 8 << 30).memory(), 64 << 20);
+        assert_eq!(Sizes::fitting(64, 256 << 30).memory(), 1 << 30);
         // Many CPUs and little memory.
         assert_eq!(of(64, 2), (64, 64, 16));
     }

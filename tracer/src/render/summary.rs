@@ -44,6 +44,7 @@ pub struct Summary {
     lost: u64,
     skipped: u64,
     given_up: u64,
+    forgotten: u64,
     healthy_left_out: u64,
     failed_left_out: u64,
     notices: Vec<Notice>,
@@ -94,6 +95,11 @@ impl Summary {
     /// Requests whose clients left before an answer.
     pub fn given_up(&mut self, requests: u64) {
         self.given_up = requests;
+    }
+
+    /// Requests under way that had failed once and were forgotten for newer ones.
+    pub fn forgotten(&mut self, requests: u64) {
+        self.forgotten = requests;
     }
 
     /// Something of nginx's own ran short, or does no more.
@@ -157,6 +163,13 @@ impl Summary {
                 requests(self.given_up)
             )?;
         }
+        if self.forgotten > 0 {
+            writeln!(
+                out,
+                "{} that had failed once were forgotten under way: too many at a time",
+                requests(self.forgotten)
+            )?;
+        }
         for one in &self.notices {
             notice::notice(out, one, clock, style)?;
         }
@@ -170,7 +183,7 @@ impl Summary {
         if self.failed_left_out > 0 {
             writeln!(
                 out,
-                "{} failed attempts were counted, not explained: tracer kept to --max-cpu",
+                "{} failed attempts were counted, not explained: tracer kept to --max-cpu and --max-memory",
                 self.failed_left_out
             )?;
         }

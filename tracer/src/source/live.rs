@@ -14,7 +14,8 @@ use super::{
     clock,
     following::{Following, Scope},
     host::{IcmpListener, Observer},
-    pace::Pace,
+    memory,
+    pace::{Ceilings, Pace},
     privileges,
     questions::Questions,
     skips::Skips,
@@ -43,8 +44,8 @@ pub struct Options {
     pub error_logs: Vec<PathBuf>,
     /// Bytes of the ring buffer; `None`: by this host's size.
     pub ring: Option<u64>,
-    /// The share of one CPU to keep to; `None`: as much as it takes.
-    pub max_cpu: Option<f64>,
+    /// What to keep to.
+    pub ceilings: Ceilings,
     /// aya-log's level for the BPF side: 0 none, 4 debug.
     pub log_level: u8,
 }
@@ -129,7 +130,7 @@ impl Live {
             questions,
             icmp: IcmpListener::default(),
             ticks,
-            pace: Pace::new(options.max_cpu),
+            pace: Pace::new(options.ceilings, &sizes),
             skips: Skips::new(clock::now()),
             told: Told::default(),
             received: 0,
@@ -140,7 +141,8 @@ impl Live {
         let hooks = live.hooks(clock::now());
         live.ready.extend(hooks);
         live.greet(events);
-        give_back();
+        // What loading took: BTF alone is some megabytes.
+        memory::give_back();
         Ok(live)
     }
 
@@ -207,7 +209,7 @@ impl Live {
         events.extend(self.untold(now, is_judged));
         if let Some((healthy, sample)) = self.pace.look() {
             // Without it all is told, as before.
-            let _ = self.probes.shed(healthy, sample);
+            let _ = self.probes.shed(healthy, sample, clock::now());
         }
         events.push(Event::Tick(now.whole_millisecond()));
     }
@@ -279,15 +281,6 @@ impl Live {
     #[must_use]
     pub fn now(&self) -> Time {
         clock::now()
-    }
-}
-
-/// What loading took and freed: BTF alone is some megabytes, and glibc keeps them for a next time that never comes.
-fn give_back() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: it only touches memory that is free.
-    unsafe {
-        libc::malloc_trim(0);
     }
 }
 

@@ -4,6 +4,7 @@ pub mod clock;
 mod following;
 pub mod host;
 mod live;
+mod memory;
 mod pace;
 mod privileges;
 mod questions;
@@ -13,5 +14,6 @@ pub mod system;
 pub use self::{
     following::{Following, Scope},
     live::{Live, Options, StartError},
+    pace::Ceilings,
     privileges::keep_file_access_alone,
 };

@@ -1,37 +1,65 @@
-//! How much the collector is told when it has too much to do. First healthy connections are left out, then of the failed
+//! How much the collector is told when it has too much to do, or holds too much. First healthy connections are left out, then of the failed
 //! requests all but a sample, of which each is told completely; the kernel side counts what is left out.
 
 use std::time::{Duration, Instant};
 
+use super::memory::{self, Memory};
+use crate::probe::Sizes;
+
 /// How often the load is looked at.
 const LOOK: Duration = Duration::from_millis(200);
+/// How often memory is weighed: a flood fills megabytes in the time of a look.
+const WEIGH: Duration = Duration::from_millis(20);
+/// The part of the upper half of the memory at which the least is told.
+const FULL: f64 = 0.4;
 /// So many calm looks lower the level.
 const CALM: u32 = 10;
 /// Of failed requests at least one in 8192 is told.
 const HIGHEST: u32 = 14;
+
+/// What the collector keeps to.
+#[derive(Debug, Clone, Copy)]
+pub struct Ceilings {
+    /// Share of one CPU; `None`: as much as it takes.
+    pub cpu: Option<f64>,
+    /// Bytes of memory of its own, without what the kernel shares with it; `None`: by this host's size.
+    pub memory: Option<u64>,
+    /// Bytes that it is to hold beside that.
+    pub beside: u64,
+}
 
 /// The level: 0 all is told, 1 no healthy connections, above that half as many failed requests each.
 #[derive(Debug)]
 pub(super) struct Pace {
     /// Share of one CPU.
     limit: Option<f64>,
+    /// By what there is to do.
     level: u32,
     looked: Instant,
     used: Duration,
     is_behind: bool,
     calm: u32,
+    memory: Memory,
+    weighed: Instant,
+    /// The higher of the two, as it was told last.
+    told: u32,
 }
 
 impl Pace {
-    /// From now on, within this share of one CPU.
-    pub(super) fn new(limit: Option<f64>) -> Self {
+    /// From now on, within these.
+    pub(super) fn new(ceilings: Ceilings, sizes: &Sizes) -> Self {
+        let now = Instant::now();
+        let memory = ceilings.memory.unwrap_or_else(|| sizes.memory());
         Self {
-            limit,
+            limit: ceilings.cpu,
             level: 0,
-            looked: Instant::now(),
+            looked: now,
             used: used(),
             is_behind: false,
             calm: 0,
+            memory: Memory::new(memory.saturating_add(ceilings.beside)),
+            weighed: now,
+            told: 0,
         }
     }
 
@@ -44,17 +72,24 @@ impl Pace {
     ///
     /// [`Probes::shed`]: crate::probe::Probes::shed
     pub(super) fn look(&mut self) -> Option<(bool, u64)> {
-        let elapsed = self.looked.elapsed();
-        if elapsed < LOOK {
+        if self.weighed.elapsed() < WEIGH {
             return None;
         }
-        let now = used();
-        let share = (now - self.used).as_secs_f64() / elapsed.as_secs_f64();
-        self.looked = Instant::now();
-        self.used = now;
-        let before = self.level;
-        self.level = self.next(share);
-        (self.level != before).then(|| (self.level > 0, sample(self.level)))
+        self.weighed = Instant::now();
+        let elapsed = self.looked.elapsed();
+        if elapsed >= LOOK {
+            let now = used();
+            let share = (now - self.used).as_secs_f64() / elapsed.as_secs_f64();
+            self.looked = self.weighed;
+            self.used = now;
+            self.level = self.next(share);
+            if self.memory.pressure() > 0.0 {
+                memory::give_back();
+            }
+        }
+        let level = self.level.max(heavy(self.memory.pressure()));
+        let before = std::mem::replace(&mut self.told, level);
+        (level != before).then(|| (level > 0, sample(level)))
     }
 
     fn next(&mut self, share: f64) -> u32 {
@@ -80,6 +115,13 @@ impl Pace {
     }
 }
 
+/// The level by memory: it follows at once in both directions, and is the highest well before the ceiling, for what is
+/// under way still comes.
+fn heavy(pressure: f64) -> u32 {
+    let part = (pressure / FULL).min(1.0);
+    (part * f64::from(HIGHEST)).ceil() as u32
+}
+
 fn sample(level: u32) -> u64 {
     (1 << level.saturating_sub(1)) - 1
 }
@@ -99,6 +141,21 @@ fn used() -> Duration {
 mod tests {
     use super::*;
 
+    fn pace(cpu: Option<f64>) -> Pace {
+        let ceilings = Ceilings {
+            cpu,
+            memory: Some(u64::MAX),
+            beside: 0,
+        };
+        Pace::new(ceilings, &Sizes::of_host(None))
+    }
+
+    #[test]
+    fn the_fuller_the_memory_the_less_is_told() {
+        let levels: Vec<u32> = [0.0, 0.01, 0.1, 0.3, 0.4, 2.0].map(heavy).to_vec();
+        assert_eq!(levels, [0, 1, 4, 11, HIGHEST, HIGHEST]);
+    }
+
     #[test]
     fn healthy_connections_go_first_then_half_of_the_failures_each() {
         let told: Vec<(bool, u64)> = (0..4).map(|level| (level > 0, sample(level))).collect();
@@ -107,7 +164,7 @@ mod tests {
 
     #[test]
     fn without_a_limit_failures_are_told_however_much_there_is() {
-        let mut pace = Pace::new(None);
+        let mut pace = pace(None);
         for _ in 0..100 {
             pace.behind();
             pace.level = pace.next(1.0);
@@ -121,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_limit_is_reached_within_a_few_looks_and_left_slowly() {
-        let mut pace = Pace::new(Some(0.05));
+        let mut pace = pace(Some(0.05));
         pace.level = pace.next(0.64);
         assert_eq!(pace.level, 4);
         assert_eq!(pace.next(0.04), 4);

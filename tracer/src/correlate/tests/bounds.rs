@@ -23,6 +23,9 @@ fn requests_without_an_end_are_forgotten_oldest_first() {
     // A tick's worth more at most.
     assert!(correlator.requests.len() <= REQUESTS + 1000);
     assert!(correlator.open.is_empty());
+    // Each is there or was counted.
+    let there = correlator.requests.len() as u64;
+    assert_eq!(there + correlator.untold().forgotten, 100_000);
     // The latest is still there.
     scene.play(&mut latest.unwrap(), Act::Answer(502));
     assert_eq!(scene.verdicts()[0].cause, "backend-closed-early");
@@ -62,10 +65,12 @@ fn lines_that_nobody_claims_are_forgotten() {
         scene.feed(Event::LogLine(LogLine {
             at,
             connection,
+            message: "x".repeat(900),
             ..LogLine::default()
         }));
     }
-    assert!(scene.correlator().lines.len() <= 16_384);
+    // 6 MiB of lines of 1 KiB.
+    assert!((3000..=6200).contains(&scene.correlator().lines.len()));
     scene.wait(6 * SECOND);
     assert_eq!(scene.correlator().lines.len(), 0);
 }

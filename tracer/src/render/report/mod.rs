@@ -47,6 +47,8 @@ pub struct Source {
     pub lost: u64,
     /// Requests that ended without an answer of nginx's.
     pub given_up: u64,
+    /// Requests under way that had failed once and were forgotten for newer ones.
+    pub forgotten: u64,
     /// What is wrong with its files, in words.
     pub damages: Vec<String>,
     /// Client addresses and request lines were replaced.

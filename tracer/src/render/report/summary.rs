@@ -149,6 +149,13 @@ fn impact(report: &Report<'_>, words: &Words) -> String {
             ),
         ));
     }
+    let forgotten: u64 = report.sources.iter().map(|source| source.forgotten).sum();
+    if forgotten > 0 {
+        rows.push(row(
+            "Failed and forgotten under way",
+            format!("{} (too many at a time)", number(forgotten)),
+        ));
+    }
     rows.push(row(
         "Attempts to reach an upstream",
         format!("{} (connections and their reuses)", number(attempts)),

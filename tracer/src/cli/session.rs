@@ -283,17 +283,23 @@ impl Session {
         Ok(())
     }
 
+    /// Takes what is there.
+    fn collect(&mut self) -> Result<()> {
+        let mut events = Vec::new();
+        self.live.collect(&mut events);
+        self.take(events)
+    }
+
     async fn finish(mut self) -> Result<()> {
+        self.collect()?;
         let deadline = Instant::now() + LAST_WORDS;
-        while self.correlator.is_waiting() {
+        while self.correlator.is_waiting() && self.live.is_asking() {
             tokio::select! {
                 () = sleep_until(deadline) => break,
                 events = self.live.next() => self.take(events.context("reading kernel events")?)?,
             }
         }
-        let mut events = Vec::new();
-        self.live.collect(&mut events);
-        self.take(events)?;
+        self.collect()?;
         let end = self.live.now();
         for case in self.correlator.finish(end) {
             self.judge(&case)?;

@@ -6,7 +6,8 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::{Read, Seek},
+    io::{self, Read, Seek, SeekFrom},
+    os::unix::fs::FileExt as _,
     path::Path,
 };
 
@@ -36,7 +37,7 @@ pub fn offsets(path: &Path, names: &[&str]) -> Result<BTreeMap<String, u64>> {
     Ok(offsets)
 }
 
-pub(super) fn open(path: &Path) -> Result<ReadCache<File>> {
+pub(super) fn open(path: &Path) -> Result<ReadCache<Pieces>> {
     let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
     let length = file.metadata().map_or(0, |metadata| metadata.len());
     ensure!(
@@ -44,7 +45,56 @@ pub(super) fn open(path: &Path) -> Result<ReadCache<File>> {
         "{} is too large for a program",
         path.display()
     );
-    Ok(ReadCache::new(file))
+    Ok(ReadCache::new(Pieces {
+        file,
+        length,
+        at: 0,
+        piece: Vec::new(),
+        begin: 0,
+    }))
+}
+
+/// A file, read a piece at a time: an ELF file's reader asks for each name by itself, thousands of them.
+pub(super) struct Pieces {
+    file: File,
+    length: u64,
+    at: u64,
+    piece: Vec<u8>,
+    /// Where the piece begins.
+    begin: u64,
+}
+
+/// Bytes; the names of nginx's functions are fewer.
+const PIECE: u64 = 128 << 10;
+
+impl Read for Pieces {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if !(self.begin..self.begin + self.piece.len() as u64).contains(&self.at) {
+            self.begin = self.at - self.at % PIECE;
+            self.piece.resize(PIECE as usize, 0);
+            let length = self.file.read_at(&mut self.piece, self.begin);
+            self.piece.truncate(*length.as_ref().unwrap_or(&0));
+            length?;
+        }
+        let inside = usize::try_from(self.at - self.begin).unwrap_or(usize::MAX);
+        let rest = self.piece.get(inside..).unwrap_or_default();
+        let count = rest.len().min(into.len());
+        into[..count].copy_from_slice(&rest[..count]);
+        self.at += count as u64;
+        Ok(count)
+    }
+}
+
+impl Seek for Pieces {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let at = match to {
+            SeekFrom::Start(at) => Some(at),
+            SeekFrom::End(by) => self.length.checked_add_signed(by),
+            SeekFrom::Current(by) => self.at.checked_add_signed(by),
+        };
+        self.at = at.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.at)
+    }
 }
 
 pub(super) fn parse<'a, R: Read + Seek>(

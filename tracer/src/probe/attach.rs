@@ -27,6 +27,9 @@ pub enum Attached {
     Spare,
 }
 
+/// Where the kernel says how a kprobe is asked for; without it the verifier need not look at the program.
+const KPROBES: &str = "/sys/bus/event_source/devices/kprobe";
+
 /// How the sights of the table came out, in numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tally {
@@ -106,7 +109,9 @@ impl Probes {
         match hook.place {
             Place::Tracepoint { name, .. } => {
                 let program: &mut RawTracePoint = program.try_into()?;
-                program.load()?;
+                if program.fd().is_err() {
+                    program.load()?;
+                }
                 program.attach(name)?;
             }
             Place::Fentry(function) => {
@@ -236,11 +241,13 @@ impl Probes {
         if program.fd().is_err() {
             program.load()?;
         }
-        program.attach(
+        let link = program.attach(
             UProbeAttachLocation::AbsoluteOffset(offset),
             path,
             UProbeScope::AllProcesses,
         )?;
+        let link = program.take_link(link)?;
+        self.links.push(link);
         Ok(())
     }
 
@@ -316,7 +323,7 @@ const BY_SOCKET: [&str; 8] = [
 ];
 
 /// Whether a hook, or its kind of place, is not to be used.
-fn left_out(hook: &Hook, without: &[String]) -> Option<Attached> {
+pub(super) fn left_out(hook: &Hook, without: &[String]) -> Option<Attached> {
     let kind = hook.place.kind();
     let word = without
         .iter()
@@ -325,7 +332,7 @@ fn left_out(hook: &Hook, without: &[String]) -> Option<Attached> {
 }
 
 /// Whether this kernel has the place, as the program takes it for.
-fn fits(place: Place, btf: &Btf) -> Result<(), String> {
+pub(super) fn fits(place: Place, btf: &Btf) -> Result<(), String> {
     match place {
         Place::Tracepoint {
             name,
@@ -348,6 +355,9 @@ fn fits(place: Place, btf: &Btf) -> Result<(), String> {
             }
             Some(_) => Ok(()),
         },
+        Place::Kprobe(_) | Place::Kretprobe(_) if !Path::new(KPROBES).exists() => {
+            Err("this kernel has no kprobes".to_owned())
+        }
         Place::Fentry(function) | Place::Kprobe(function) | Place::Kretprobe(function) => {
             match btf.function_parameters(function) {
                 None => Err("this kernel has no such function".to_owned()),

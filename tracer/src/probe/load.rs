@@ -5,12 +5,13 @@
 use std::{
     collections::{HashMap, HashSet},
     path::Path,
+    thread,
 };
 
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, HashMap as BpfHashMap, MapData, PerCpuArray, RingBuf},
-    programs::Program,
+    programs::{Program, uprobe::UProbeLink},
 };
 use aya_log::EbpfLogger;
 use thiserror::Error;
@@ -61,11 +62,13 @@ pub enum LoadError {
 
 /// The loaded object and its links.
 pub struct Probes {
-    ebpf: Ebpf,
+    pub(super) ebpf: Ebpf,
     ring: Option<RingBuf<MapData>>,
     log: Option<EbpfLogger<Stderr>>,
     /// How each program came out, nginx's once one nginx was attached.
     pub(super) outcome: HashMap<&'static str, Attached>,
+    /// Those in nginx, apart: the kernel takes a tenth of a second over the end of each.
+    pub(super) links: Vec<UProbeLink>,
     /// Executables (device and inode) and the programs that stand in them.
     pub(super) binaries: HashSet<((u64, u64), &'static str)>,
     /// Kinds of places and programs that are not to be used.
@@ -94,14 +97,26 @@ impl Probes {
         without: &[String],
         sizes: &Sizes,
     ) -> Result<Self, LoadError> {
-        let own = Btf::read(btf_path).map_err(LoadError::NoBtf)?;
-        let btf = aya::Btf::parse_file(btf_path, aya::Endianness::default())?;
+        // Three readers of the same megabytes, each for itself: the loader's own comes with it.
+        let (own, btf, mut loader) = thread::scope(|scope| {
+            let own = scope.spawn(|| Btf::read(btf_path));
+            let btf = scope.spawn(|| aya::Btf::parse_file(btf_path, aya::Endianness::default()));
+            let loader = EbpfLoader::new();
+            let panicked = "reading BTF does not panic";
+            (
+                own.join().expect(panicked),
+                btf.join().expect(panicked),
+                loader,
+            )
+        });
+        let own = own.map_err(LoadError::NoBtf)?;
+        let btf = btf?;
         let (offsets, missing_members) = kernel::offsets(&own);
         let reasons = Reasons::new(&own);
         let wanted = reasons.wanted_drops();
         let sites = kernel::drop_sites(&own).map(RawSite);
         let stack_registers = kernel::stack_registers(&own);
-        let mut ebpf = EbpfLoader::new()
+        let mut ebpf = loader
             .btf(Some(&btf))
             .override_global("OFFSETS", offsets.as_slice(), true)
             .override_global("WANTED_DROPS", wanted.as_slice(), true)
@@ -124,15 +139,18 @@ impl Probes {
             log,
             ring: Some(ring),
             outcome: HashMap::new(),
+            links: Vec::new(),
             binaries: HashSet::new(),
             without: without.to_vec(),
             reasons,
             missing_members,
         };
-        probes.attach_kernel(&Kernel {
+        let kernel = Kernel {
             own: &own,
             aya: &btf,
-        })?;
+        };
+        probes.verify(&own);
+        probes.attach_kernel(&kernel)?;
         Ok(probes)
     }
 
@@ -264,6 +282,17 @@ impl Probes {
     #[must_use]
     pub fn missing_members(&self) -> &[String] {
         &self.missing_members
+    }
+}
+
+impl Drop for Probes {
+    /// All at once: the kernel waits until no CPU is in a hook any more, for all of them as long as for one.
+    fn drop(&mut self) {
+        thread::scope(|scope| {
+            for link in self.links.drain(..) {
+                scope.spawn(move || drop(link));
+            }
+        });
     }
 }
 

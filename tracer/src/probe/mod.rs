@@ -6,6 +6,7 @@ mod load;
 mod sizes;
 mod skipped;
 mod table;
+mod verify;
 
 pub use self::{
     attach::{Attached, Tally},

@@ -265,6 +265,12 @@ impl Live {
         }
     }
 
+    /// Is there an answer of the host's to come?
+    #[must_use]
+    pub fn is_asking(&self) -> bool {
+        self.questions.are_pending()
+    }
+
     /// The hooks, as they came out.
     #[must_use]
     pub fn probes(&self) -> &Probes {

@@ -3,7 +3,11 @@
 use std::{
     collections::HashSet,
     iter,
-    sync::mpsc::{self, RecvTimeoutError},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc::{self, RecvTimeoutError},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -25,6 +29,8 @@ enum Job {
 pub(super) struct Questions {
     jobs: mpsc::SyncSender<Job>,
     answers: asynchronous::UnboundedReceiver<Vec<Event>>,
+    /// Asked and not done with.
+    pending: Arc<AtomicUsize>,
 }
 
 /// Questions under way at once; the correlator asks the same thing no more than five times a second.
@@ -37,6 +43,8 @@ impl Questions {
     pub(super) fn start(mut observer: Observer) -> std::io::Result<Self> {
         let (jobs, todo) = mpsc::sync_channel(JOBS);
         let (done, answers) = asynchronous::unbounded_channel();
+        let pending = Arc::new(AtomicUsize::new(0));
+        let asked = Arc::clone(&pending);
         // What was dropped before is not told; and what is short already is told at once.
         let _ = done.send(observer.look(clock::now()));
         thread::Builder::new()
@@ -62,14 +70,14 @@ impl Questions {
                     for job in waiting {
                         match job {
                             Job::Ask(question) => {
-                                if answered.contains(&question) {
-                                    continue;
+                                if !answered.contains(&question) {
+                                    let events = observer.answer(&question, clock::now());
+                                    if done.send(events).is_err() {
+                                        return;
+                                    }
+                                    answered.insert(question);
                                 }
-                                let events = observer.answer(&question, clock::now());
-                                if done.send(events).is_err() {
-                                    return;
-                                }
-                                answered.insert(question);
+                                asked.fetch_sub(1, Ordering::Release);
                             }
                             Job::Follow(worker) => observer.follow(worker),
                             Job::Forget(worker) => observer.forget(worker),
@@ -77,12 +85,24 @@ impl Questions {
                     }
                 }
             })?;
-        Ok(Self { jobs, answers })
+        Ok(Self {
+            jobs,
+            answers,
+            pending,
+        })
     }
 
     /// Asks; when too much is under way already the question is dropped, and its case goes without the answer.
     pub(super) fn ask(&self, question: Question) {
-        let _ = self.jobs.try_send(Job::Ask(question));
+        self.pending.fetch_add(1, Ordering::Relaxed);
+        if self.jobs.try_send(Job::Ask(question)).is_err() {
+            self.pending.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Is an answer to come? `false`: those there are can be drained.
+    pub(super) fn are_pending(&self) -> bool {
+        self.pending.load(Ordering::Acquire) > 0
     }
 
     /// Tells who came and went: a worker's logs are read from where they end when it comes.

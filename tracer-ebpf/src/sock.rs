@@ -15,8 +15,10 @@ pub const UNIX: u16 = 0;
 pub const TCP: u16 = 6;
 /// `IPPROTO_UDP`
 pub const UDP: u16 = 17;
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
+/// `AF_INET`
+pub const AF_INET: u16 = 2;
+/// `AF_INET6`
+pub const AF_INET6: u16 = 10;
 
 /// `TCP_ESTABLISHED` … as in include/net/tcp_states.h.
 pub mod state {

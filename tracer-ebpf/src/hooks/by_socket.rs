@@ -7,7 +7,9 @@
 //! it. Without these the entry and the return of `ngx_event_connect_peer` show the same, at a breakpoint each.
 
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
-use tracer_ebpf::abi::{Connection, FLAG_UNASKED, FLAG_UNIX, Routes, Worker};
+use tracer_ebpf::abi::{
+    Connection, FLAG_UNASKED, FLAG_UNIX, Routes, SOCKADDR_LEN, Worker, counter,
+};
 
 use crate::{
     hooks::{
@@ -18,7 +20,7 @@ use crate::{
         request::{self, CONNECTION_LOG, HTTP, REQUEST_UPSTREAM, UPSTREAM_PEER},
         state,
     },
-    identity::{LOG_DATA, PC_LOG, STREAM},
+    identity::{self, LOG_DATA, PC_LOG, STREAM},
     maps::{self, OFFSETS},
     read, sock, task,
 };
@@ -138,6 +140,13 @@ pub fn closes(sk: u64, pid: u32, worker: &mut Worker, connection: &mut Connectio
     }
     if connection.first_byte == 0 || !state::is_healthy(connection) {
         ask(sk, pid, worker, connection);
+        if connection.first_byte == 0 && connection.request != 0 {
+            let peer = peer_of_unset(connection.nginx);
+            if identity::of(pid, worker, peer).map(|request| request.id) != Some(connection.request)
+            {
+                missed(connection);
+            }
+        }
     } else if !request::logs_errors(connection) {
         // Whether nginx took it for an answer is told by the next attempt only.
         ask(sk, pid, worker, connection);
@@ -147,7 +156,7 @@ pub fn closes(sk: u64, pid: u32, worker: &mut Worker, connection: &mut Connectio
 
 /// nginx logs or answers something about a request: one whose connection was found dead has written nothing.
 #[inline(always)]
-pub fn told(pid: u32, worker: &mut Worker, peer: u64) {
+pub fn told(pid: u32, worker: &mut Worker, peer: u64, request: u64) {
     let nginx = read::user::<u64>(peer.wrapping_add(PC_CONNECTION)).unwrap_or(0);
     if nginx == 0 {
         return;
@@ -155,18 +164,28 @@ pub fn told(pid: u32, worker: &mut Worker, peer: u64) {
     let Some(sk) = read::user(nginx.wrapping_add(CONNECTION_FD)).and_then(task::socket_of) else {
         return;
     };
-    match maps::connection(sk) {
-        Some(connection) if connection.nginx == nginx => {
-            if connection.first_byte != 0 {
-                turns(worker, connection, task::now());
-            }
-            ask(sk, pid, worker, connection);
+    let Some(connection) = maps::connection(sk) else {
+        adopted(sk, pid, worker);
+        return;
+    };
+    if connection.nginx == nginx {
+        if connection.first_byte != 0 {
+            turns(worker, connection, task::now());
         }
-        Some(_) => {}
-        None => {
-            adopted(sk, pid, worker);
-        }
+        ask(sk, pid, worker, connection);
     }
+    if connection.request != request {
+        missed(connection);
+    }
+}
+
+/// What is known is of an earlier connection, in whose socket's place this one is: the kernel skipped the hooks that its end and
+/// this one's beginning should have met.
+#[inline(always)]
+fn missed(connection: &mut Connection) {
+    connection.request = 0;
+    connection.turn = 0;
+    maps::count(counter::LOST);
 }
 
 /// The worker reads or writes a socket of which nothing is known: a unix connection that it has just opened, or one from
@@ -312,17 +331,27 @@ pub fn failed(pid: u32, worker: &mut Worker, peer: u64, code: i32, errno: u32) {
     forget(worker);
 }
 
-/// nginx answers a request that made no attempt: was there no upstream left, and `error_log` too quiet to say so? Only
-/// then the balancer gives a name (its group's) and no address.
+/// nginx answers a request that made no attempt: was there no upstream left, and `error_log` too quiet to say so? Then the
+/// balancer gives its group's name, and not a peer's.
 #[inline(always)]
 pub fn answered(pid: u32, worker: &mut Worker, peer: u64) {
-    let member = |at: u64| read::user::<u64>(peer.wrapping_add(at));
-    if member(PC_CONNECTION) == Some(0)
-        && member(PC_SOCKADDR) == Some(0)
-        && member(PC_NAME).is_some_and(|name| name != 0)
-    {
+    let member = |at: u64| read::user::<u64>(peer.wrapping_add(at)).unwrap_or(u64::MAX);
+    let is_quiet = read::user::<u64>(member(PC_LOG)).is_some_and(|level| !request::is_told(level));
+    let name = member(PC_NAME);
+    let is_group = name != 0 && name != u64::MAX && !is_of_peer(name);
+    if is_quiet && is_group && member(PC_CONNECTION) == 0 && member(PC_SOCKADDR) == 0 {
         failed(pid, worker, peer, NGX_BUSY, 0);
     }
+}
+
+/// Is it the name in an `ngx_http_upstream_rr_peer_t` (src/http/ngx_http_upstream_round_robin.h), which begins with the address, its
+/// length, and the name?
+#[inline(always)]
+fn is_of_peer(name: u64) -> bool {
+    let [address, length] = read::user::<[u64; 2]>(name.wrapping_sub(16)).unwrap_or_default();
+    let family: u16 = read::user(address).unwrap_or(0);
+    (length as u32) <= SOCKADDR_LEN as u32
+        && matches!(family, sock::AF_UNIX | sock::AF_INET | sock::AF_INET6)
 }
 
 #[inline(always)]

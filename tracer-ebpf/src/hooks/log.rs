@@ -69,7 +69,7 @@ pub fn log_error(ctx: ProbeContext) -> u32 {
             reply::watch_peer(pid, worker, peer, id);
         }
         if worker.layout.is_by_socket() {
-            by_socket::told(pid, worker, peer);
+            by_socket::told(pid, worker, peer, id);
             if start == by_socket::NO_UPSTREAM {
                 by_socket::failed(pid, worker, peer, NGX_BUSY, errno);
             }

@@ -92,7 +92,7 @@ pub fn special_response(ctx: ProbeContext) -> u32 {
             return 0;
         }
         if worker.layout.is_by_socket() {
-            by_socket::told(pid, worker, peer);
+            by_socket::told(pid, worker, peer, id);
             if status == 502 && request.tried == 0 {
                 by_socket::answered(pid, worker, peer);
             }
@@ -204,7 +204,13 @@ pub fn logs_errors(connection: &Connection) -> bool {
     // ngx_log_t begins with its level; those of debugging lie above.
     read::user::<u64>(nginx.wrapping_add(CONNECTION_LOG))
         .and_then(read::user::<u64>)
-        .is_some_and(|level| level & LEVELS >= log::ERROR)
+        .is_some_and(is_told)
+}
+
+/// Does a log of this level let errors through?
+#[inline(always)]
+pub fn is_told(level: u64) -> bool {
+    level & LEVELS >= log::ERROR
 }
 
 /// The log of the connection of a peer object.

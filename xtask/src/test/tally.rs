@@ -51,22 +51,6 @@ impl Tally {
         self.failed += 1;
     }
 
-    /// Whether some test failed.
-    pub(crate) fn has_failed(&self) -> bool {
-        self.failed > 0
-    }
-
-    /// Adds another's counts; its skips are named `of` it.
-    pub(crate) fn add(&mut self, of: &str, other: Self) {
-        self.reported_ok += other.reported_ok;
-        self.failed += other.failed;
-        self.ignored += other.ignored;
-        let named = |skip: String| format!("{of}: {skip}");
-        self.skipped.extend(other.skipped.into_iter().map(named));
-        self.ignored_names
-            .extend(other.ignored_names.into_iter().map(named));
-    }
-
     /// Each skipped test, with its reason where it gave one.
     pub(crate) fn skips(&self) -> impl Iterator<Item = &str> {
         self.skipped

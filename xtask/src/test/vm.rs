@@ -17,7 +17,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::tally::Tally;
 use crate::workspace::Workspace;
 use crate::{build, dist, setup, toolchain};
 use heard::Heard;
@@ -47,9 +46,8 @@ const PROGRAMS: [&str; 16] = [
     "unreachable",
 ];
 
-/// Of those, what `cargo xtask test` runs in all guests in some minutes: each hook and each fallback is driven, and the
-/// causes that rest on hooks which kernels do not share.
-const IN_EACH_TEST: [&str; 6] = [
+/// Of those, what drives each hook and each fallback, and the causes that rest on hooks which kernels do not share.
+const SHORT: [&str; 6] = [
     "connect_refused",
     "denied",
     "probes",
@@ -65,7 +63,7 @@ pub(super) fn run(
     filter: Option<&str>,
     is_short: bool,
 ) -> Result<ExitCode> {
-    let programs: &[&str] = if is_short { &IN_EACH_TEST } else { &PROGRAMS };
+    let programs: &[&str] = if is_short { &SHORT } else { &PROGRAMS };
     let table = guests(workspace, programs, named, filter)?;
     println!("\n{table}");
     if std::env::var_os("BLESS").is_some() {
@@ -76,20 +74,6 @@ pub(super) fn run(
     } else {
         ExitCode::FAILURE
     })
-}
-
-/// Runs the guests of all kernels; whether every scenario is right on each.
-pub(super) fn tests(workspace: &Workspace, tally: &mut Tally) -> Result<bool> {
-    let table = guests(workspace, &IN_EACH_TEST, &[], None).inspect_err(|_| tally.lost())?;
-    println!("\n{table}");
-    let is_right = table.is_right();
-    for column in table.columns {
-        if !column.is_right() && !column.heard.tally.has_failed() {
-            tally.lost();
-        }
-        tally.add(column.kernel, column.heard.tally);
-    }
-    Ok(is_right)
 }
 
 fn guests(

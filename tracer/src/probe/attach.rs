@@ -211,6 +211,15 @@ impl Probes {
             return why;
         }
         if matches!(hook.place, Place::BySocket(_)) && !layout.is_by_socket() {
+            if !self
+                .binaries
+                .iter()
+                .any(|(_, program)| *program == hook.program)
+                && let Program::UProbe(program) = self.program(hook.program)
+            {
+                // It was verified beside the others; whether it was, does not matter.
+                let _ = program.unload();
+            }
             return Attached::Absent(
                 "sockets do not lead to requests here: epoll, nginx 1.15.3, and the hooks sent and received are needed".to_owned(),
             );

@@ -1,7 +1,8 @@
 //! The upstream's own end of a connection, where it is in the worker's network namespace: the answer to
 //! [`Question::PeerSocket`].
 //!
-//! A connection that `accept()` has not taken yet has no inode (`sk->sk_socket` is null).
+//! A connection that `accept()` has not taken yet has no inode (`sk->sk_socket` is null), nor has one that its process has
+//! closed, which its state tells.
 //!
 //! [`Question::PeerSocket`]: crate::event::Question::PeerSocket
 
@@ -11,7 +12,7 @@ use anyhow::{Context as _, Result};
 
 use super::{
     owner::Owners,
-    sock_diag::{self, TIME_WAIT, TcpSocket},
+    sock_diag::{self, CLOSE_WAIT, ESTABLISHED, SYN_RECV, TIME_WAIT, TcpSocket},
 };
 use crate::{
     event::{Time, fact::PeerSocketView},
@@ -31,16 +32,27 @@ pub(super) fn view(
 ) -> Result<PeerSocketView> {
     let netns =
         Netns::of(worker).with_context(|| format!("network namespace of worker {worker}"))?;
-    let Some(socket) = netns.within(|| find(local, remote))? else {
+    let look = || netns.within(|| find(local, remote));
+    // One that is being closed loses its process after its state was read: what was not taken still is not.
+    let found = match look()? {
+        Some(socket) if !is_taken(&socket) => look()?,
+        found => found,
+    };
+    let Some(socket) = found else {
         return Ok(PeerSocketView::default());
     };
     let owner = owners.of_connection(socket.inode, netns.id(), now);
     Ok(PeerSocketView {
         found: true,
-        accepted: socket.inode != 0,
+        accepted: is_taken(&socket),
         unread: socket.receive_queue,
         owner,
     })
+}
+
+/// Has accept() taken it: does it belong to a process, or was it closed by one?
+fn is_taken(socket: &TcpSocket) -> bool {
+    socket.inode != 0 || !matches!(socket.state, ESTABLISHED | SYN_RECV | CLOSE_WAIT)
 }
 
 fn find(local: SocketAddr, remote: SocketAddr) -> Result<Option<TcpSocket>> {

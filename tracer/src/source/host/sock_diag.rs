@@ -16,7 +16,13 @@ pub(super) const LISTENING: u32 = 1 << TCP_LISTEN;
 pub(super) const BOUND: u32 = 1 << 13;
 /// Every state in which a connection holds its local port.
 pub(super) const CONNECTED: u32 = !(LISTENING | BOUND | 1 << 7);
-/// `TCP_TIME_WAIT`.
+/// `TCP_ESTABLISHED` … as in include/net/tcp_states.h.
+pub(super) const ESTABLISHED: u8 = 1;
+/// See [`ESTABLISHED`].
+pub(super) const SYN_RECV: u8 = 3;
+/// See [`ESTABLISHED`].
+pub(super) const CLOSE_WAIT: u8 = 8;
+/// See [`ESTABLISHED`].
 pub(super) const TIME_WAIT: u8 = 6;
 
 /// An attribute: `SK_MEMINFO_*` numbers (include/uapi/linux/sock_diag.h).

@@ -26,6 +26,8 @@ use crate::{
     process,
 };
 
+/// How much later another sample holds than it is asked for (nanoseconds): longer than the kernel takes to be told.
+const SHED_AFTER: u64 = 1_000_000;
 /// How often the ring is looked at when nothing wakes us: healthy connections wake nobody.
 const LOOK: Duration = Duration::from_millis(20);
 /// Records taken from the ring at once, before what else there is to do has its turn.
@@ -208,8 +210,11 @@ impl Live {
         events.extend(self.ready.drain(..));
         events.extend(self.untold(now, is_judged));
         if let Some((healthy, sample)) = self.pace.look() {
-            // Without it all is told, as before.
-            let _ = self.probes.shed(healthy, sample, clock::now());
+            // Without it all is told, as before. From a moment on that is still to come: no request is judged by one
+            // sample and counted by the next.
+            let _ = self
+                .probes
+                .shed(healthy, sample, clock::now().plus(SHED_AFTER));
         }
         events.push(Event::Tick(now.whole_millisecond()));
     }

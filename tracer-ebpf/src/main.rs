@@ -19,6 +19,8 @@ mod hooks;
 #[cfg(target_arch = "bpf")]
 mod identity;
 #[cfg(target_arch = "bpf")]
+mod lead;
+#[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
 mod packet;

@@ -7,9 +7,7 @@
 //! it. Without these the entry and the return of `ngx_event_connect_peer` show the same, at a breakpoint each.
 
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
-use tracer_ebpf::abi::{
-    Connection, FLAG_UNASKED, FLAG_UNIX, Routes, SOCKADDR_LEN, Worker, counter,
-};
+use tracer_ebpf::abi::{Connection, FLAG_UNASKED, FLAG_UNIX, Routes, Worker, counter};
 
 use crate::{
     hooks::{
@@ -17,18 +15,14 @@ use crate::{
             self, CONNECTION_FD, NGX_BUSY, NGX_DECLINED, NGX_ERROR, PC_CONNECTION, PC_NAME,
             PC_SOCKADDR,
         },
-        request::{self, CONNECTION_LOG, HTTP, REQUEST_UPSTREAM, UPSTREAM_PEER},
+        request::{self, CONNECTION_LOG},
         state,
     },
-    identity::{self, LOG_DATA, PC_LOG, STREAM},
+    identity::{self, PC_LOG},
+    lead::{connection_of, holds, is_of_peer, peer_of, peer_of_log, peer_of_unset},
     maps::{self, OFFSETS},
     read, sock, task,
 };
-
-/// epoll is given the connection's address with a bit of its own (src/event/modules/ngx_epoll_module.c).
-const INSTANCE: u64 = 1;
-/// `s->upstream` of an `ngx_stream_session_t`: before 1.25.5, and since. An ngx_stream_upstream_t begins with the peer.
-pub const SESSION_UPSTREAM: [u64; 2] = [72, 80];
 
 /// A worker's socket moved to `SYN_SENT` and was entered: an attempt of a request begins, unless it is the resolver's.
 #[inline(always)]
@@ -344,16 +338,6 @@ pub fn answered(pid: u32, worker: &mut Worker, peer: u64) {
     }
 }
 
-/// Is it the name in an `ngx_http_upstream_rr_peer_t` (src/http/ngx_http_upstream_round_robin.h), which begins with the address, its
-/// length, and the name?
-#[inline(always)]
-fn is_of_peer(name: u64) -> bool {
-    let [address, length] = read::user::<[u64; 2]>(name.wrapping_sub(16)).unwrap_or_default();
-    let family: u16 = read::user(address).unwrap_or(0);
-    (length as u32) <= SOCKADDR_LEN as u32
-        && matches!(family, sock::AF_UNIX | sock::AF_INET | sock::AF_INET6)
-}
-
 #[inline(always)]
 fn forget(worker: &mut Worker) {
     worker.has_logged = 0;
@@ -381,86 +365,4 @@ fn is_connecting(ctx: &ProbeContext, worker: &Worker) -> bool {
 #[inline(always)]
 fn turn(worker: &Worker, connection: u64) -> u64 {
     read::user(connection.wrapping_add(worker.layout.requests)).unwrap_or(0)
-}
-
-/// nginx's connection: what epoll, which waits for the socket, was given. 0: none does.
-#[inline(always)]
-fn connection_of(sk: u64) -> u64 {
-    waiting(sk).map_or(0, |data| data & !INSTANCE)
-}
-
-#[inline(always)]
-fn waiting(sk: u64) -> Option<u64> {
-    let queue: u64 = read::kernel(sk, &OFFSETS.sk_wq)?;
-    let head = queue.wrapping_add(read::offset_of(&OFFSETS.wait_head)?);
-    let entry: u64 = read::kernel_at(head)?;
-    if entry == head {
-        return None;
-    }
-    let poll = entry.wrapping_sub(read::offset_of(&OFFSETS.wait_entry)?);
-    let item: u64 = read::kernel(poll, &OFFSETS.wait_item)?;
-    read::kernel(item, &OFFSETS.epoll_data)
-}
-
-/// Is that the connection of the peer object?
-#[inline(always)]
-fn holds(peer: u64, connection: u64) -> bool {
-    read::user(peer.wrapping_add(PC_CONNECTION)) == Some(connection)
-}
-
-/// The peer object of the request that a connection to an upstream serves: its `data` is the request, once it is connected; or
-/// the end of nginx's in `stream {}`, a session. 0: it is none.
-#[inline(always)]
-fn peer_of(connection: u64) -> u64 {
-    match read::user::<u64>(connection) {
-        Some(data) => peer_of_data(data, |peer| holds(peer, connection)),
-        None => 0,
-    }
-}
-
-/// The same by its log.
-#[inline(always)]
-fn peer_of_unset(connection: u64) -> u64 {
-    match read::user(connection.wrapping_add(CONNECTION_LOG)) {
-        Some(log) => peer_of_log(log, |peer| holds(peer, connection)),
-        None => 0,
-    }
-}
-
-/// The peer object of the request or session that a log belongs to, 0 none. `is_it` chooses where several may be.
-#[inline(always)]
-pub fn peer_of_log(log: u64, is_it: impl Fn(u64) -> bool + Copy) -> u64 {
-    let Some(data) = read::user::<u64>(log.wrapping_add(LOG_DATA)) else {
-        return 0;
-    };
-    let of_log = |peer: u64| read::user(peer.wrapping_add(PC_LOG)) == Some(log) && is_it(peer);
-    if read::user::<u32>(data) == Some(STREAM) {
-        return peer_of_data(data, of_log);
-    }
-    peer_of_data(request::request_of(log), of_log)
-}
-
-#[inline(always)]
-fn peer_of_data(data: u64, is_it: impl Fn(u64) -> bool) -> u64 {
-    match read::user::<u32>(data) {
-        Some(HTTP) => {
-            let upstream = read::user::<u64>(data.wrapping_add(REQUEST_UPSTREAM)).unwrap_or(0);
-            let peer = upstream.wrapping_add(UPSTREAM_PEER);
-            if upstream != 0 && is_it(peer) {
-                peer
-            } else {
-                0
-            }
-        }
-        Some(STREAM) => {
-            for member in SESSION_UPSTREAM {
-                let peer = read::user::<u64>(data.wrapping_add(member)).unwrap_or(0);
-                if peer != 0 && is_it(peer) {
-                    return peer;
-                }
-            }
-            0
-        }
-        _ => 0,
-    }
 }

@@ -13,11 +13,11 @@ use crate::{
     emit::{self, Urgency},
     hooks::{
         attempt::{NGX_BUSY, NGX_ERROR},
-        by_socket::{self, SESSION_UPSTREAM},
-        reply,
+        by_socket, reply,
         request::{peer_of, request_of},
     },
     identity::{self, LOG_CONNECTION, LOG_DATA, PC_LOG, STREAM},
+    lead::SESSION_UPSTREAM,
     maps, read, task,
 };
 

@@ -1,6 +1,6 @@
 //! The entry points, one file a hook family. Each leaves at once unless it meets something of a followed worker's.
 
-mod attempt;
+pub mod attempt;
 mod backend;
 mod by_socket;
 mod cgroup;
@@ -10,7 +10,7 @@ mod log;
 mod overflow;
 mod process;
 mod reply;
-mod request;
+pub mod request;
 mod reset;
 mod resolver;
 mod retransmit;

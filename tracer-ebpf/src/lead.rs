@@ -1,0 +1,111 @@
+//! What leads from a socket to the request that it serves: by way of epoll to nginx's connection, by that one's data or
+//! log to the request or session, and to its peer object. What can not be read, or does not fit, leads nowhere: 0.
+
+use tracer_ebpf::abi::SOCKADDR_LEN;
+
+use crate::{
+    hooks::{
+        attempt::PC_CONNECTION,
+        request::{self, CONNECTION_LOG, HTTP, REQUEST_UPSTREAM, UPSTREAM_PEER},
+    },
+    identity::{LOG_DATA, PC_LOG, STREAM},
+    maps::OFFSETS,
+    read, sock,
+};
+
+/// epoll is given the connection's address with a bit of its own (src/event/modules/ngx_epoll_module.c).
+const INSTANCE: u64 = 1;
+/// `s->upstream` of an `ngx_stream_session_t`: before 1.25.5, and since. An ngx_stream_upstream_t begins with the peer.
+pub const SESSION_UPSTREAM: [u64; 2] = [72, 80];
+
+/// nginx's connection: what epoll, which waits for the socket, was given. 0: none does.
+#[inline(always)]
+pub fn connection_of(sk: u64) -> u64 {
+    waiting(sk).map_or(0, |data| data & !INSTANCE)
+}
+
+#[inline(always)]
+fn waiting(sk: u64) -> Option<u64> {
+    let queue: u64 = read::kernel(sk, &OFFSETS.sk_wq)?;
+    let head = queue.wrapping_add(read::offset_of(&OFFSETS.wait_head)?);
+    let entry: u64 = read::kernel_at(head)?;
+    if entry == head {
+        return None;
+    }
+    let poll = entry.wrapping_sub(read::offset_of(&OFFSETS.wait_entry)?);
+    let item: u64 = read::kernel(poll, &OFFSETS.wait_item)?;
+    read::kernel(item, &OFFSETS.epoll_data)
+}
+
+/// Is that the connection of the peer object?
+#[inline(always)]
+pub fn holds(peer: u64, connection: u64) -> bool {
+    read::user(peer.wrapping_add(PC_CONNECTION)) == Some(connection)
+}
+
+/// The peer object of the request that a connection to an upstream serves: its `data` is the request, once it is connected; or
+/// the end of nginx's in `stream {}`, a session. 0: it is none.
+#[inline(always)]
+pub fn peer_of(connection: u64) -> u64 {
+    match read::user::<u64>(connection) {
+        Some(data) => peer_of_data(data, |peer| holds(peer, connection)),
+        None => 0,
+    }
+}
+
+/// The same by its log.
+#[inline(always)]
+pub fn peer_of_unset(connection: u64) -> u64 {
+    match read::user(connection.wrapping_add(CONNECTION_LOG)) {
+        Some(log) => peer_of_log(log, |peer| holds(peer, connection)),
+        None => 0,
+    }
+}
+
+/// The peer object of the request or session that a log belongs to, 0 none. `is_it` chooses where several may be.
+#[inline(always)]
+pub fn peer_of_log(log: u64, is_it: impl Fn(u64) -> bool + Copy) -> u64 {
+    let Some(data) = read::user::<u64>(log.wrapping_add(LOG_DATA)) else {
+        return 0;
+    };
+    let of_log = |peer: u64| read::user(peer.wrapping_add(PC_LOG)) == Some(log) && is_it(peer);
+    if read::user::<u32>(data) == Some(STREAM) {
+        return peer_of_data(data, of_log);
+    }
+    peer_of_data(request::request_of(log), of_log)
+}
+
+#[inline(always)]
+fn peer_of_data(data: u64, is_it: impl Fn(u64) -> bool) -> u64 {
+    match read::user::<u32>(data) {
+        Some(HTTP) => {
+            let upstream = read::user::<u64>(data.wrapping_add(REQUEST_UPSTREAM)).unwrap_or(0);
+            let peer = upstream.wrapping_add(UPSTREAM_PEER);
+            if upstream != 0 && is_it(peer) {
+                peer
+            } else {
+                0
+            }
+        }
+        Some(STREAM) => {
+            for member in SESSION_UPSTREAM {
+                let peer = read::user::<u64>(data.wrapping_add(member)).unwrap_or(0);
+                if peer != 0 && is_it(peer) {
+                    return peer;
+                }
+            }
+            0
+        }
+        _ => 0,
+    }
+}
+
+/// Is it the name in an `ngx_http_upstream_rr_peer_t` (src/http/ngx_http_upstream_round_robin.h), which begins with the address, its
+/// length, and the name?
+#[inline(always)]
+pub fn is_of_peer(name: u64) -> bool {
+    let [address, length] = read::user::<[u64; 2]>(name.wrapping_sub(16)).unwrap_or_default();
+    let family: u16 = read::user(address).unwrap_or(0);
+    (length as u32) <= SOCKADDR_LEN as u32
+        && matches!(family, sock::AF_UNIX | sock::AF_INET | sock::AF_INET6)
+}

@@ -1,8 +1,9 @@
 //! Compiles the BPF object with nightly and the bpf-linker that `cargo xtask setup` built under `target/`.
 
 use std::{
-    env, fs,
-    path::{Path, PathBuf},
+    env,
+    fs::{self, File},
+    path::PathBuf,
 };
 
 use anyhow::{Context as _, Result};
@@ -19,8 +20,20 @@ fn main() -> Result<()> {
     let path = env::var_os("PATH").unwrap_or_default();
     let paths = std::iter::once(tools).chain(env::split_paths(&path));
     let joined = env::join_paths(paths)?;
+
+    // One object for all of the host's profiles: a folder each would build `core` and hold 300 MB each
+    // time. aya-build writes to OUT_DIR.
+    let out = PathBuf::from(env::var("OUT_DIR").context("OUT_DIR")?);
+    let arch = env::var("CARGO_CFG_TARGET_ARCH").context("CARGO_CFG_TARGET_ARCH")?;
+    let shared = root.join("target/bpf").join(arch);
+    fs::create_dir_all(&shared).with_context(|| format!("creating {}", shared.display()))?;
+    let lock = File::create(shared.join("build.lock")).context("creating build.lock")?;
+    lock.lock().context("waiting for another build's object")?;
     // SAFETY: a build script's main thread, before any other thread exists.
-    unsafe { env::set_var("PATH", joined) };
+    unsafe {
+        env::set_var("PATH", joined);
+        env::set_var("OUT_DIR", &shared);
+    }
 
     // The nightly that setup chose; `nightly` where setup never ran.
     let chosen = root.join("target/tools/nightly");
@@ -38,14 +51,13 @@ fn main() -> Result<()> {
         Toolchain::Custom(nightly.trim()),
     )
     .context("building the BPF object; `cargo xtask setup` installs what it needs")?;
-    let object = PathBuf::from(env::var("OUT_DIR").context("OUT_DIR")?).join("tracer-ebpf");
-    strip(&object).with_context(|| format!("stripping {}", object.display()))
+    let object = fs::read(shared.join("tracer-ebpf")).context("reading the BPF object")?;
+    fs::write(out.join("tracer-ebpf"), strip(&object)?).context("writing the BPF object")
 }
 
 /// Takes away what debuggers alone read, four fifths of the object: the linker made the kernel's BTF of it.
-fn strip(object: &Path) -> Result<()> {
-    let bytes = fs::read(object)?;
-    let mut built = Builder::read(bytes.as_slice())?;
+fn strip(object: &[u8]) -> Result<Vec<u8>> {
+    let mut built = Builder::read(object)?;
     for section in &mut built.sections {
         let name = section.name.as_slice();
         section.delete = name.starts_with(b".debug") || name.starts_with(b".rel.debug");
@@ -57,5 +69,5 @@ fn strip(object: &Path) -> Result<()> {
     names.data = SectionData::SectionString;
     let mut stripped = Vec::new();
     built.write(&mut stripped)?;
-    Ok(fs::write(object, stripped)?)
+    Ok(stripped)
 }

@@ -47,6 +47,12 @@ pub fn holds(peer: u64, connection: u64) -> bool {
 /// the end of nginx's in `stream {}`, a session. 0: it is none.
 #[inline(always)]
 pub fn peer_of(connection: u64) -> u64 {
+    tracer_peer_of(connection)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tracer_peer_of(connection: u64) -> u64 {
     match read::user::<u64>(connection) {
         Some(data) => peer_of_data(data, |peer| holds(peer, connection)),
         None => 0,
@@ -56,6 +62,12 @@ pub fn peer_of(connection: u64) -> u64 {
 /// The same by its log.
 #[inline(always)]
 pub fn peer_of_unset(connection: u64) -> u64 {
+    tracer_peer_of_unset(connection)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tracer_peer_of_unset(connection: u64) -> u64 {
     match read::user(connection.wrapping_add(CONNECTION_LOG)) {
         Some(log) => peer_of_log(log, |peer| holds(peer, connection)),
         None => 0,

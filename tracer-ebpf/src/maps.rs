@@ -121,6 +121,12 @@ pub fn are_healthy_told() -> bool {
     hint(&SHEDDING, shedding::HEALTHY) == 0
 }
 
+/// Are connections written that served well, and of which nothing was asked?
+#[inline(always)]
+pub fn are_unasked_told() -> bool {
+    hint(&SHEDDING, shedding::UNASKED) == 0
+}
+
 /// Are failures of this request told? All of them or none; those of no known request are.
 #[inline(always)]
 pub fn is_told(request: u64) -> bool {

@@ -15,7 +15,7 @@ use crate::{dist, instructions, setup, toolchain};
 pub(crate) use kernel::environment;
 use tally::Tally;
 
-/// Format, clippy (host and BPF), docs, instruction counts, unit, property and real-kernel tests, the static binary
+/// Format, clippy (host and BPF), docs, instruction counts, unit, property and real-kernel tests, the static binary, guests
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   cargo xtask test            everything; the last line is the count
@@ -25,7 +25,8 @@ use tally::Tally;
 pub(crate) struct Arguments {
     /// Run only the tests whose name contains this, and no other check
     filter: Option<String>,
-    /// Run the real-kernel tests in guests with these kernels (all if none is named), and nothing else
+    /// Run the real-kernel tests in guests with these kernels (all if none is named), and nothing else: more of them than
+    /// without this
     #[arg(long, value_name = "KERNEL", num_args = 0..)]
     vm: Option<Vec<String>>,
     /// In the guests run only what each hook and each fallback is driven by
@@ -68,6 +69,9 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
 
     if filter.is_none() {
         outcomes.push(attempt("static binary", || dist::check(workspace)));
+        outcomes.push(attempt("Debian's kernels, in guests", || {
+            vm::check(workspace, &mut tally)
+        }));
     }
 
     Ok(summarise(&outcomes, &tally))

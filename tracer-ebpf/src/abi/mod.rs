@@ -85,7 +85,7 @@ pub mod counter {
     pub const SLOTS: u32 = 4;
 }
 
-/// What the collector asks not to be told, slots of the `SHEDDING` array: it has too much to do.
+/// What the collector asks not to be told, slots of the `SHEDDING` array: no verdict rests on it, or there is too much to do.
 pub mod shedding {
     /// Not 0: healthy connections are counted, not written.
     pub const HEALTHY: u32 = 0;
@@ -95,8 +95,10 @@ pub mod shedding {
     pub const SINCE: u32 = 2;
     /// The sample that older ones are of.
     pub const BEFORE: u32 = 3;
+    /// Not 0: connections that served well, and of which nothing was ever asked, are neither written nor counted.
+    pub const UNASKED: u32 = 4;
     /// How many slots there are.
-    pub const SLOTS: u32 = 4;
+    pub const SLOTS: u32 = 5;
 }
 
 const _: () = {

@@ -14,6 +14,7 @@ use tracer_ebpf::abi::{
 };
 
 use crate::{
+    apart,
     emit::{self, Urgency},
     hooks::{reply, state, unix_end},
     identity,
@@ -63,6 +64,20 @@ pub fn connect_peer(ctx: ProbeContext) -> u32 {
 /// An attempt of a request begins: which request's, and did one come before?
 #[inline(always)]
 pub fn begin(pid: u32, worker: &mut Worker, peer: u64) {
+    apart::call(worker, &mut (), || tracer_begin(pid, peer));
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tracer_begin(pid: u32, peer: u64) -> u64 {
+    if let Some(worker) = maps::worker(pid) {
+        begun(pid, worker, peer);
+    }
+    0
+}
+
+#[inline(always)]
+fn begun(pid: u32, worker: &mut Worker, peer: u64) {
     worker.start = task::now();
     worker.is_led_on = 0;
     let (request, is_retry) = identity::tried(pid, worker, peer);

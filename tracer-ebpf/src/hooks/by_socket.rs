@@ -10,6 +10,7 @@ use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 use tracer_ebpf::abi::{Connection, FLAG_UNASKED, FLAG_UNIX, Routes, Worker, counter};
 
 use crate::{
+    apart,
     hooks::{
         attempt::{
             self, CONNECTION_FD, NGX_BUSY, NGX_DECLINED, NGX_ERROR, PC_CONNECTION, PC_NAME,
@@ -94,10 +95,23 @@ fn turns(worker: &Worker, connection: &mut Connection, now: u64) -> u64 {
 /// Asks which request the connection serves, unless that is known.
 #[inline(always)]
 pub fn ask(sk: u64, pid: u32, worker: &mut Worker, connection: &mut Connection) {
-    let nginx = connection.nginx;
-    if connection.flags & FLAG_UNASKED == 0 {
-        return;
+    if connection.flags & FLAG_UNASKED != 0 {
+        apart::call(worker, connection, || tracer_ask(sk, pid));
     }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tracer_ask(sk: u64, pid: u32) -> u64 {
+    if let (Some(worker), Some(connection)) = (maps::worker(pid), maps::connection(sk)) {
+        asked(sk, pid, worker, connection);
+    }
+    0
+}
+
+#[inline(always)]
+fn asked(sk: u64, pid: u32, worker: &mut Worker, connection: &mut Connection) {
+    let nginx = connection.nginx;
     connection.flags &= !FLAG_UNASKED;
     // While it serves the request; before it is connected, and as it is being closed, its `data` is another's.
     let peer = match peer_of(nginx) {
@@ -186,6 +200,21 @@ fn missed(connection: &mut Connection) {
 /// before tracer came.
 #[inline(always)]
 pub fn adopted(sk: u64, pid: u32, worker: &mut Worker) -> Option<&'static mut Connection> {
+    if apart::call(worker, &mut (), || tracer_adopt(sk, pid)) == 0 {
+        return None;
+    }
+    maps::connection(sk)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tracer_adopt(sk: u64, pid: u32) -> u64 {
+    let is_adopted = maps::worker(pid).is_some_and(|worker| adopt(sk, pid, worker));
+    u64::from(is_adopted)
+}
+
+#[inline(always)]
+fn adopt(sk: u64, pid: u32, worker: &mut Worker) -> bool {
     let family = sock::family(sk);
     let is_unix = family == sock::AF_UNIX;
     let is_client = if is_unix {
@@ -196,7 +225,7 @@ pub fn adopted(sk: u64, pid: u32, worker: &mut Worker) -> Option<&'static mut Co
         !sock::is_tcp(sk) || maps::is_no_upstream(sk)
     };
     if is_client {
-        return None;
+        return false;
     }
     let nginx = connection_of(sk);
     let peer = if nginx == 0 { 0 } else { peer_of(nginx) };
@@ -204,7 +233,7 @@ pub fn adopted(sk: u64, pid: u32, worker: &mut Worker) -> Option<&'static mut Co
         if !is_unix {
             maps::set_no_upstream(sk);
         }
-        return None;
+        return false;
     }
     let turn = turn(worker, nginx);
     attempt::begin(pid, worker, peer);
@@ -220,13 +249,15 @@ pub fn adopted(sk: u64, pid: u32, worker: &mut Worker) -> Option<&'static mut Co
     if is_unix {
         worker.has_unix = 1;
     }
-    let connection = maps::connection(sk)?;
+    let Some(connection) = maps::connection(sk) else {
+        return false;
+    };
     connection.nginx = nginx;
     connection.turn = turn;
     if worker.reset == sk {
         connection.rst_received = worker.reset_at;
     }
-    Some(connection)
+    true
 }
 
 /// nginx closes a connection.

@@ -8,6 +8,7 @@
 use tracer_ebpf::abi::{REPLY, Reply, WATCHED, Watched, Worker};
 
 use crate::{
+    apart,
     emit::{self, Urgency},
     hooks::{
         attempt::CONNECTION_FD,
@@ -36,6 +37,21 @@ pub fn watch_answer(pid: u32, worker: &mut Worker, request: u64, failed: u64) ->
 
 #[inline(always)]
 fn watch(pid: u32, worker: &mut Worker, request: u64, failed: u64, is_answer: bool) -> u16 {
+    apart::call(worker, &mut (), || {
+        tracer_watch(pid, request, failed, is_answer.into())
+    }) as u16
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tracer_watch(pid: u32, request: u64, failed: u64, is_answer: u32) -> u64 {
+    maps::worker(pid).map_or(0, |worker| {
+        watched(pid, worker, request, failed, is_answer != 0).into()
+    })
+}
+
+#[inline(always)]
+fn watched(pid: u32, worker: &mut Worker, request: u64, failed: u64, is_answer: bool) -> u16 {
     if worker.layout.status == 0 {
         return 0;
     }
@@ -108,7 +124,18 @@ pub fn is_watched(peer: u64) -> bool {
 
 /// A socket of the worker's was written: is it a watched client's?
 #[inline(always)]
-pub fn sent(sk: u64, worker: &mut Worker) -> bool {
+pub fn sent(sk: u64, pid: u32, worker: &mut Worker) -> bool {
+    apart::call(worker, &mut (), || tracer_replied(sk, pid)) != 0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tracer_replied(sk: u64, pid: u32) -> u64 {
+    maps::worker(pid).map_or(0, |worker| replied(sk, worker).into())
+}
+
+#[inline(always)]
+fn replied(sk: u64, worker: &mut Worker) -> bool {
     let Some(client) = CLIENTS.get_ptr_mut(&sk) else {
         return false;
     };

@@ -5,8 +5,9 @@ use aya_ebpf::helpers::bpf_probe_read_user_buf;
 use tracer_ebpf::abi::{ANSWERED, Connection, DNS, Dns, FAILED, IS_ANSWER};
 
 use crate::{
+    apart,
     emit::{self, Urgency},
-    read, sock, syscall, task,
+    maps, read, sock, syscall, task,
 };
 
 const EINTR: i32 = -4;
@@ -24,20 +25,43 @@ static UNKNOWN: Dns = Dns::UNKNOWN;
 /// Some UDP socket was read from or written to.
 #[inline(always)]
 pub fn over_udp(sk: u64, length: i32, step: u8) {
+    tracer_datagram(sk, length, step.into());
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tracer_datagram(sk: u64, length: i32, step: u32) -> u64 {
     let Some((pid, _)) = task::worker() else {
-        return;
+        return 0;
     };
     if length < 0 {
         failed(sk, pid, length, 0);
     } else if let Some(buffer) = syscall::buffer() {
-        message(sk, pid, buffer, length as u32, step, 0);
+        message(sk, pid, buffer, length as u32, step as u8, 0);
     }
+    0
 }
 
 /// A connection that no attempt at an upstream made was read from or written to: the resolver's, which turns to TCP
 /// for what is too long for UDP.
 #[inline(always)]
 pub fn over_tcp(sk: u64, connection: &mut Connection, length: i32, step: u8) {
+    apart::call(connection, &mut (), || {
+        tracer_messages(sk, length, step.into())
+    });
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tracer_messages(sk: u64, length: i32, step: u32) -> u64 {
+    if let Some(connection) = maps::connection(sk) {
+        messages(sk, connection, length, step as u8);
+    }
+    0
+}
+
+#[inline(always)]
+fn messages(sk: u64, connection: &mut Connection, length: i32, step: u8) {
     let pid = connection.header.pid;
     if length < 0 {
         failed(sk, pid, length, 1);

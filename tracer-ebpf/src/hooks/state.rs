@@ -8,6 +8,7 @@ use tracer_ebpf::abi::{
 };
 
 use crate::{
+    apart,
     emit::{self, Urgency},
     hooks::{attempt, backend, by_socket, reply, unix_end},
     maps::{self, FLOWS, OFFSETS, UPSTREAMS},
@@ -118,6 +119,20 @@ pub fn enter(sk: u64, pid: u32, worker: &Worker, peer: u64, start: u64, flags: u
 /// Writes the connection's record and forgets it.
 #[inline(always)]
 pub fn finish(sk: u64, connection: &mut Connection) {
+    apart::call(connection, &mut (), || tracer_finish(sk));
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tracer_finish(sk: u64) -> u64 {
+    if let Some(connection) = maps::connection(sk) {
+        finished(sk, connection);
+    }
+    0
+}
+
+#[inline(always)]
+fn finished(sk: u64, connection: &mut Connection) {
     if let Some((pid, worker)) = task::worker()
         && pid == connection.header.pid
     {
@@ -158,8 +173,16 @@ pub fn write(sk: u64, connection: &mut Connection) {
             maps::give_up(&key);
         }
     }
-    if connection.request == 0 && connection.turn != 0 && connection.first_byte != 0 {
-        number(connection);
+    if connection.request == 0
+        && connection.turn != 0
+        && connection.first_byte != 0
+        && is_healthy(connection)
+    {
+        if !maps::are_unasked_told() {
+            return;
+        }
+        // Which request it served was not asked: its time is a number that no other request has.
+        connection.request = connection.start.max(connection.reused_at);
     }
     if connection.flags & FLAG_OPEN == 0 && is_shed(connection) {
         return;
@@ -182,14 +205,6 @@ pub fn write(sk: u64, connection: &mut Connection) {
         }
         unix_end::tell(connection, record);
     });
-}
-
-/// It served some request well, which was not asked: its time is a number that no other request has.
-#[inline(always)]
-fn number(connection: &mut Connection) {
-    if is_healthy(connection) {
-        connection.request = connection.start.max(connection.reused_at);
-    }
 }
 
 /// Is the collector not to be told? Then the connection is counted.

@@ -177,7 +177,7 @@ fn was_written(sk: u64, length: i32) -> i32 {
         if known.is_none() {
             if maps::is_no_upstream(sk) {
                 if worker.watched != 0 {
-                    reply::sent(sk, worker);
+                    reply::sent(sk, pid, worker);
                 }
                 return 0;
             }
@@ -185,7 +185,7 @@ fn was_written(sk: u64, length: i32) -> i32 {
         }
     }
     let Some(connection) = known else {
-        if worker.watched == 0 || !reply::sent(sk, worker) {
+        if worker.watched == 0 || !reply::sent(sk, pid, worker) {
             of_another(sk, length, ASKED);
         }
         return 0;

@@ -158,6 +158,7 @@ async fn trace(following: Following, recording: Option<Recording>) -> Result<()>
             memory: following.max_memory,
             beside: recording.as_ref().map_or(0, Recording::memory),
         },
+        healthy: recording.is_some(),
         log_level: if following.kernel.debug { DEBUG } else { 0 },
     })?;
     let mut session = Session::new(live, following.output, recording, following.kernel.debug);

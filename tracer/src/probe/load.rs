@@ -272,6 +272,16 @@ impl Probes {
         Ok(map.set(shedding::SAMPLE, sample, 0)?)
     }
 
+    /// Asks the kernel side to leave out connections that served well and of which nothing was asked: no verdict rests on them.
+    ///
+    /// # Errors
+    /// The map is not there.
+    pub fn leave_out_unasked(&mut self) -> Result<(), LoadError> {
+        let map = self.ebpf.map_mut("SHEDDING");
+        let mut map: Array<_, u64> = Array::try_from(map.ok_or(LoadError::Map("SHEDDING"))?)?;
+        Ok(map.set(shedding::UNASKED, 1, 0)?)
+    }
+
     /// This kernel's names of reasons.
     #[must_use]
     pub fn reasons(&self) -> &Reasons {

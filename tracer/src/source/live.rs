@@ -48,6 +48,8 @@ pub struct Options {
     pub ring: Option<u64>,
     /// What to keep to.
     pub ceilings: Ceilings,
+    /// Are connections told that served well? No verdict rests on them, a capture does.
+    pub healthy: bool,
     /// aya-log's level for the BPF side: 0 none, 4 debug.
     pub log_level: u8,
 }
@@ -106,6 +108,9 @@ impl Live {
         }
         let sizes = Sizes::of_host(options.ring);
         let mut probes = Probes::load(&options.btf, options.log_level, &options.without, &sizes)?;
+        if !options.healthy {
+            probes.leave_out_unasked()?;
+        }
         let ring = probes.take_ring().ok_or(LoadError::Map("EVENTS"))?;
         // SAFETY: the ring owns its descriptor and keeps it for its life; it is only read through `get_mut`.
         let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }

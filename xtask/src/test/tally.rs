@@ -51,6 +51,17 @@ impl Tally {
         self.failed += 1;
     }
 
+    /// Adds what was counted elsewhere.
+    pub(crate) fn add(&mut self, place: &str, other: Self) {
+        let there = |said: String| format!("{place}: {said}");
+        self.reported_ok += other.reported_ok;
+        self.failed += other.failed;
+        self.ignored += other.ignored;
+        self.skipped.extend(other.skipped.into_iter().map(there));
+        let ignored = other.ignored_names.into_iter();
+        self.ignored_names.extend(ignored.map(there));
+    }
+
     /// Each skipped test, with its reason where it gave one.
     pub(crate) fn skips(&self) -> impl Iterator<Item = &str> {
         self.skipped
@@ -142,6 +153,16 @@ mod tests {
         assert_eq!(tally.to_string(), "1 passed, 0 failed, 1 skipped");
         let skips: Vec<_> = tally.skips().collect();
         assert_eq!(skips, ["lsm_denies: this kernel has no BPF LSM"]);
+    }
+
+    #[test]
+    fn counts_from_elsewhere_name_their_place() {
+        let said = "SKIPPED: denied: no Landlock\ntest result: ok. 2 passed; 0 failed; 0 ignored;";
+        let mut all = tally(said);
+        all.add("5.10", tally(said));
+        assert_eq!(all.to_string(), "2 passed, 0 failed, 2 skipped");
+        let skips: Vec<_> = all.skips().collect();
+        assert_eq!(skips, ["denied: no Landlock", "5.10: denied: no Landlock"]);
     }
 
     #[test]

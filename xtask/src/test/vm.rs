@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::tally::Tally;
 use crate::workspace::Workspace;
 use crate::{build, dist, setup, toolchain};
 use heard::Heard;
@@ -74,6 +75,20 @@ pub(super) fn run(
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// What a whole run has of it: all kernels, and the shorter choice of programs.
+pub(super) fn check(workspace: &Workspace, tally: &mut Tally) -> Result<bool> {
+    let table = guests(workspace, &SHORT, &[], None)?;
+    println!("\n{table}");
+    let is_right = table.is_right();
+    for column in table.columns {
+        if column.deaths > 1 || !column.heard.unfinished.is_empty() {
+            tally.lost();
+        }
+        tally.add(column.kernel, column.heard.tally);
+    }
+    Ok(is_right)
 }
 
 fn guests(

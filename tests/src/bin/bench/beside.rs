@@ -21,6 +21,8 @@ pub(crate) enum Beside {
     Sham2,
     /// bpftrace with empty programs on the hooks that a healthy request meets: the floor.
     Empty,
+    /// `tracer live` that follows none of these processes: its hooks alone, which leave at once.
+    Elsewhere,
     /// `tracer live`.
     Live,
     /// `tracer record`.
@@ -38,10 +40,11 @@ pub(crate) enum Beside {
 }
 
 /// All of them, in the table's order.
-pub(crate) const ALL: [Beside; 10] = [
+pub(crate) const ALL: [Beside; 11] = [
     Beside::Sham,
     Beside::Sham2,
     Beside::Empty,
+    Beside::Elsewhere,
     Beside::Live,
     Beside::Record,
     Beside::Bpftrace,
@@ -71,6 +74,7 @@ impl Beside {
             Self::Sham => "sleep",
             Self::Sham2 => "sleep again",
             Self::Empty => "empty programs",
+            Self::Elsewhere => "tracer, elsewhere",
             Self::Live => "tracer live",
             Self::Record => "tracer record",
             Self::Bpftrace => "bpftrace",
@@ -85,7 +89,7 @@ impl Beside {
     pub(crate) fn is_alternative(self) -> bool {
         !matches!(
             self,
-            Self::Sham | Self::Sham2 | Self::Empty | Self::Live | Self::Record
+            Self::Sham | Self::Sham2 | Self::Empty | Self::Elsewhere | Self::Live | Self::Record
         )
     }
 
@@ -98,11 +102,13 @@ impl Beside {
     pub(crate) fn start(self, scene: &Scene) -> Result<Option<Running>> {
         let folder = Folder::new()?;
         let out = File::create(folder.join("out"))?;
-        if matches!(self, Self::Live | Self::Record) {
-            let mut command = match self {
-                Self::Live => tracer::live(scene.proxy.master)?,
-                _ => tracer::record(scene.proxy.master, &folder.join("run.trc"))?,
-            };
+        let tracer = match self {
+            Self::Elsewhere => Some(tracer::live(std::process::id())?),
+            Self::Live => Some(tracer::live(scene.proxy.master)?),
+            Self::Record => Some(tracer::record(scene.proxy.master, &folder.join("run.trc"))?),
+            _ => None,
+        };
+        if let Some(mut command) = tracer {
             aside(&mut command);
             let mut tracer = Tracer::start(&mut command)?;
             tracer.tracing()?;
@@ -141,7 +147,7 @@ impl Beside {
             Self::Tcplife => "tcplife",
             Self::Tcpdump => "tcpdump",
             Self::Strace => "strace",
-            Self::Live | Self::Record => bail!("tracer is started otherwise"),
+            Self::Elsewhere | Self::Live | Self::Record => bail!("tracer is started otherwise"),
         };
         let Ok(mut command) = programs::alternative(program) else {
             return Ok(None);

@@ -230,6 +230,12 @@ fn without_the_newer_tracepoints_functions_tell_the_same() -> Result<()> {
 }
 
 #[test]
+fn without_reads_or_writes_alone_nothing_is_told_wrongly() -> Result<()> {
+    told_without(&["received", "fexit"])?;
+    told_without(&["sent", "fexit"])
+}
+
+#[test]
 fn without_sockets_that_lead_to_requests_each_call_tells_the_same() -> Result<()> {
     told_without(&["closed_at_once"])
 }

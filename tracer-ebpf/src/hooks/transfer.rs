@@ -16,6 +16,7 @@ use tracer_ebpf::abi::{
 };
 
 use crate::{
+    apart,
     emit::{self, Urgency},
     framing,
     hooks::{attempt, by_socket, reply, request, resolver, state, unix_end},
@@ -109,8 +110,19 @@ fn was_read(sk: u64, length: i32, flags: i32) -> i32 {
     head(connection, length);
     by_socket::leads_on(sk, pid, worker, connection);
     // A retry's success, and an answer that nginx passes on, have no other sign while the connection is kept alive.
-    let matters = connection.flags & FLAG_RETRY != 0 || matches!(connection.status, 502 | 504);
-    if matters && maps::is_told(connection.request) {
+    if connection.flags & FLAG_RETRY != 0 || matches!(connection.status, 502 | 504) {
+        apart::call(worker, connection, || tracer_first_byte(sk, pid));
+    }
+    0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tracer_first_byte(sk: u64, pid: u32) -> u64 {
+    let (Some(worker), Some(connection)) = (maps::worker(pid), maps::connection(sk)) else {
+        return 0;
+    };
+    if maps::is_told(connection.request) {
         reply::watch_peer(pid, worker, connection.peer, connection.request);
         emit::in_place(&UNKNOWN, Urgency::Whenever, |record| {
             record.header =

@@ -171,11 +171,12 @@ impl Probes {
     /// Without the hooks that see what a layout is for nobody may count on it.
     fn usable(&self, layout: Layout) -> Layout {
         let mut layout = layout;
-        if !self.sees("sent") {
+        // A client's answer is seen as it is written, and that an upstream gave none as nothing was read.
+        let sees_transfers = self.sees("sent") && self.sees("received");
+        if !sees_transfers {
             layout.status = 0;
         }
-        let is_by_socket = self.sees("sent")
-            && self.sees("received")
+        let is_by_socket = sees_transfers
             && BY_SOCKET.iter().all(|member| {
                 !self
                     .missing_members()

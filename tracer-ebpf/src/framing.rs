@@ -7,7 +7,8 @@ use aya_ebpf::{helpers::bpf_probe_read_user_buf, macros::map, maps::PerCpuArray}
 
 /// How much of the header is looked at; most are shorter. A power of two.
 const LOOKED_AT: usize = 1024;
-/// A line's first sixteen bytes, the line feed before it among them; letters small, as [`SMALL`] makes them.
+/// A line's first sixteen bytes, the line feed before it among them; letters small, as [`SMALL`] makes them. The second half
+/// is searched for, the first is of other names too.
 const CONTENT_LENGTH: [u64; 2] = [
     u64::from_be_bytes(*b"\ncontent") | SMALL,
     u64::from_be_bytes(*b"-length:") | SMALL,
@@ -60,15 +61,12 @@ fn ends_early(address: u64, received: u64) -> bool {
     header.length_at = [0; 2];
     header.end = [0; 2];
     // Backwards, so that the first place is the last that is noted. Without a branch, as the verifier follows each branch
-    // of each round; the sixteen bytes from a place on are two numbers.
-    let mut from = [0u64; 2];
+    // of each round; eight bytes from a place on are a number.
+    let mut from = 0u64;
     for at in (12..LOOKED_AT).rev() {
-        from[1] = from[1] >> 8 | from[0] << 56;
-        from[0] = from[0] >> 8 | u64::from(header.bytes[at]) << 56;
-        let name = [from[0] | SMALL, from[1] | SMALL];
-        let unlike = (name[0] ^ CONTENT_LENGTH[0]) | (name[1] ^ CONTENT_LENGTH[1]);
-        header.length_at[is_not(unlike)] = at as u32 + 16;
-        header.end[is_not(from[0] >> 48 ^ EMPTY_LINE)] = at as u32 + 3;
+        from = from >> 8 | u64::from(header.bytes[at]) << 56;
+        header.length_at[is_not((from | SMALL) ^ CONTENT_LENGTH[1])] = at as u32 + 8;
+        header.end[is_not(from >> 48 ^ EMPTY_LINE)] = at as u32 + 3;
     }
     // SAFETY: members of a live value; volatile, or the verifier would follow what the compiler keeps in registers.
     let (length_at, end) = unsafe {
@@ -77,9 +75,20 @@ fn ends_early(address: u64, received: u64) -> bool {
             core::ptr::read_volatile(&raw const header.end[0]),
         )
     };
-    length_at != 0
+    length_at >= 16
         && length_at < end
+        && is_content(&header.bytes, length_at as usize - 16)
         && received < u64::from(end) + number(&header.bytes, length_at as usize)
+}
+
+/// Does the name begin so? One that only ends alike, further up, hides it: then nothing is said.
+#[inline(always)]
+fn is_content(bytes: &[u8; LOOKED_AT], at: usize) -> bool {
+    let mut from = 0u64;
+    for index in 0..8 {
+        from = from << 8 | u64::from(bytes[(at + index) & (LOOKED_AT - 1)]);
+    }
+    from | SMALL == CONTENT_LENGTH[0]
 }
 
 /// 0 for 0, 1 for anything else, by arithmetic: the compiler makes a branch of a comparison.

@@ -37,7 +37,7 @@ extern "C" fn tracer_datagram(sk: u64, length: i32, step: u32) -> u64 {
     if length < 0 {
         failed(sk, pid, length, 0);
     } else if let Some(buffer) = syscall::buffer() {
-        message(sk, pid, buffer, length as u32, step as u8, 0);
+        message(sk, buffer, length as u32, step as u8, 0);
     }
     0
 }
@@ -88,7 +88,7 @@ fn messages(sk: u64, connection: &mut Connection, length: i32, step: u8) {
             break;
         }
         at = at.wrapping_add(u64::from(PREFIX));
-        message(sk, pid, at, len, step, 1);
+        message(sk, at, len, step, 1);
         at = at.wrapping_add(u64::from(len));
         left -= PREFIX + len;
     }
@@ -99,18 +99,25 @@ fn messages(sk: u64, connection: &mut Connection, length: i32, step: u8) {
 
 /// A DNS message, if it looks like one: a worker has other datagrams too (QUIC, syslog).
 #[inline(always)]
-fn message(sk: u64, pid: u32, buffer: u64, length: u32, step: u8, tcp: u8) {
+fn message(sk: u64, buffer: u64, length: u32, step: u8, tcp: u8) {
+    tracer_message(sk, buffer, length, step.into(), tcp.into());
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tracer_message(sk: u64, buffer: u64, length: u32, step: u32, tcp: u32) -> u64 {
+    let (step, tcp) = (step as u8, tcp as u8);
     let Some(header) = read::user::<[u8; HEADER as usize]>(buffer) else {
-        return;
+        return 0;
     };
     let flags = u16::from_be_bytes([header[2], header[3]]);
     let questions = u16::from_be_bytes([header[4], header[5]]);
     let fits = (flags & IS_ANSWER != 0) == (step == ANSWERED) && questions <= 1;
     if length < HEADER || !fits {
-        return;
+        return 0;
     }
     emit::in_place(&UNKNOWN, Urgency::Whenever, |record| {
-        record.header = emit::header::<Dns>(DNS, pid, task::now());
+        record.header = emit::header::<Dns>(DNS, task::pid(), task::now());
         record.server = sock::remote(sk);
         record.step = step;
         record.tcp = tcp;
@@ -123,6 +130,7 @@ fn message(sk: u64, pid: u32, buffer: u64, length: u32, step: u8, tcp: u8) {
             record.question_len = length - HEADER;
         }
     });
+    0
 }
 
 #[inline(always)]

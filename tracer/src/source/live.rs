@@ -106,6 +106,7 @@ impl Live {
         if !privileges::may_trace() {
             return Err(StartError::NotPermitted);
         }
+        memory::keep_together();
         let sizes = Sizes::of_host(options.ring);
         let mut probes = Probes::load(&options.btf, options.log_level, &options.without, &sizes)?;
         if !options.healthy {

@@ -50,6 +50,15 @@ impl Memory {
     }
 }
 
+/// For a process that holds little: one heap, not one for each thread that was there for a moment.
+pub(super) fn keep_together() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it sets a number.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
+}
+
 /// What was freed goes back to the kernel; glibc keeps it for a next time that may never come.
 pub(super) fn give_back() {
     #[cfg(target_env = "gnu")]

@@ -50,6 +50,7 @@ pub(super) fn on_connect(cgroup: &Path) -> io::Result<Vec<String>> {
     answer.map(|()| programs)
 }
 
+/// `query` in `union bpf_attr`, whole: 6.17 and 6.18 write the revision whatever size they are given.
 #[repr(C)]
 #[derive(Default)]
 struct Query {
@@ -60,6 +61,10 @@ struct Query {
     ids: u64,
     count: u32,
     padding: u32,
+    program_attach_flags: u64,
+    link_ids: u64,
+    link_attach_flags: u64,
+    revision: u64,
 }
 
 fn query(cgroup: &File, attach_type: u32) -> io::Result<Vec<u32>> {

@@ -51,6 +51,11 @@ impl Tally {
         self.failed += 1;
     }
 
+    /// Whether some test failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed > 0
+    }
+
     /// Adds what was counted elsewhere.
     pub(crate) fn add(&mut self, place: &str, other: Self) {
         let there = |said: String| format!("{place}: {said}");

@@ -50,7 +50,7 @@ pub(super) fn on_connect(cgroup: &Path) -> io::Result<Vec<String>> {
     answer.map(|()| programs)
 }
 
-/// `query` in `union bpf_attr`, whole: 6.17 and 6.18 write the revision whatever size they are given.
+/// `query` in `union bpf_attr`, whole: 6.18 writes into its end also where it was given less.
 #[repr(C)]
 #[derive(Default)]
 struct Query {

@@ -115,6 +115,22 @@ pub static OOM_VICTIMS: LruHashMap<u32, MemoryLimit> = LruHashMap::with_max_entr
 #[map]
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::SLOTS, 0);
 
+/// When the collector was last woken for a failure.
+#[map]
+static WOKEN: Array<u64> = Array::with_max_entries(1, 0);
+/// Nanoseconds between two such wakeups.
+const WAKEUP_EVERY: u64 = 1_000_000;
+
+/// May the collector be woken for a failure?
+#[inline(always)]
+pub fn is_wakeup_due(now: u64) -> bool {
+    let is_due = now.wrapping_sub(hint(&WOKEN, 0)) >= WAKEUP_EVERY;
+    if is_due {
+        put(&WOKEN, 0, now);
+    }
+    is_due
+}
+
 /// Are healthy connections written?
 #[inline(always)]
 pub fn are_healthy_told() -> bool {

@@ -285,7 +285,7 @@ pub fn failed(pid: u32, worker: &mut Worker, peer: u64, code: i32) {
         return;
     }
     reply::watch_peer(pid, worker, peer, request);
-    emit::in_place(&UNKNOWN, Urgency::Now, |record| {
+    emit::in_place(&UNKNOWN, Urgency::Soon, |record| {
         record.header = emit::header::<Failure>(FAILURE, pid, task::now());
         record.start = worker.start;
         record.request = worker.request;

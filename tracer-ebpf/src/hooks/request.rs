@@ -100,7 +100,7 @@ pub fn special_response(ctx: ProbeContext) -> u32 {
         last_connection(request);
     }
     let reply = reply::watch_answer(pid, worker, request, id);
-    emit::in_place(&UNKNOWN, Urgency::Now, |record| {
+    emit::in_place(&UNKNOWN, Urgency::Soon, |record| {
         record.header = emit::header::<Answer>(ANSWER, pid, task::now());
         record.request = id;
         record.status = status as u16;

@@ -188,7 +188,7 @@ pub fn write(sk: u64, connection: &mut Connection) {
         return;
     }
     let urgency = if connection.first_byte == 0 {
-        Urgency::Now
+        Urgency::Soon
     } else {
         Urgency::Whenever
     };

@@ -119,7 +119,7 @@ static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::SLOTS
 #[map]
 static WOKEN: Array<u64> = Array::with_max_entries(1, 0);
 /// Nanoseconds between two such wakeups.
-const WAKEUP_EVERY: u64 = 1_000_000;
+const WAKEUP_EVERY: u64 = 5_000_000;
 
 /// May the collector be woken for a failure?
 #[inline(always)]

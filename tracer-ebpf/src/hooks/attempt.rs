@@ -84,7 +84,7 @@ fn begun(pid: u32, worker: &mut Worker, peer: u64) {
     worker.request = request;
     worker.is_retry = if is_retry {
         RETRIED
-    } else if worker.watched != 0 && reply::is_watched(peer) {
+    } else if worker.watched != 0 && reply::is_watched(worker, peer) {
         LED_ON
     } else {
         0

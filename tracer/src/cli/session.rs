@@ -261,6 +261,7 @@ impl Session {
     }
 
     fn take(&mut self, events: Vec<Event>) -> Result<()> {
+        let mut questions = Vec::new();
         for event in events {
             if let Event::Lost(lost) = &event {
                 self.lost += lost.events;
@@ -271,11 +272,12 @@ impl Session {
                 recording.event(&event);
             }
             let outcome = self.correlator.feed(event);
-            self.live.ask(outcome.questions);
+            questions.extend(outcome.questions);
             for case in outcome.cases {
                 self.judge(&case)?;
             }
         }
+        self.live.ask(questions);
         self.verdicts.flush(self.live.now())?;
         if self.live.following().masters().len() > self.masters {
             self.greet();

@@ -8,14 +8,27 @@ const LONGEST: usize = 512;
 /// A character that a terminal obeys or that hides or reorders others: controls, directions, zero widths, tags;
 /// and what XML does not take.
 fn is_harmful(c: char) -> bool {
+    if c.is_ascii() {
+        return c.is_ascii_control();
+    }
     c.is_control()
         || matches!(c,
             '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{fffe}' | '\u{ffff}' | '\u{e0000}'..='\u{e0fff}')
 }
 
+/// Most strings are: nothing in them need be looked at one by one.
+fn is_plain(string: &str) -> bool {
+    // Without an early end: so the compiler makes it some bytes at a time.
+    let is_plain = |plain, byte| plain & matches!(byte, b' '..=b'~');
+    string.bytes().fold(true, is_plain)
+}
+
 /// For a terminal: harmful characters as `\x1b` or `\u{202e}`, cut with an ellipsis.
 pub(super) fn text(string: &str) -> String {
+    if is_plain(string) && string.len() <= LONGEST {
+        return string.to_owned();
+    }
     let mut clean = String::with_capacity(string.len().min(LONGEST));
     for (count, c) in string.chars().enumerate() {
         if count == LONGEST {
@@ -46,7 +59,10 @@ pub(super) fn cut(string: &str) -> String {
 }
 
 /// JSON text with harmful characters as `\uXXXX`. Outside its strings JSON holds none but a final line feed.
-pub(super) fn escaped(json: &str) -> String {
+pub(super) fn escaped(json: String) -> String {
+    if is_plain(&json) {
+        return json;
+    }
     let mut clean = String::with_capacity(json.len());
     for c in json.chars() {
         if is_harmful(c) {
@@ -83,8 +99,7 @@ mod tests {
 
     #[test]
     fn json_keeps_the_characters_in_escapes() {
-        let json =
-            escaped(&serde_json::to_string("\u{9b}\u{202e}\u{e0041}\x1b").expect("a string"));
+        let json = escaped(serde_json::to_string("\u{9b}\u{202e}\u{e0041}\x1b").expect("a string"));
         assert!(json.is_ascii());
         let back: String = serde_json::from_str(&json).expect("valid JSON");
         assert_eq!(back, "\u{9b}\u{202e}\u{e0041}\x1b");

@@ -61,7 +61,7 @@ struct Evidence<'a> {
 /// Those of the writer.
 pub fn verdict(out: &mut impl Write, verdict: &Verdict, clock: &Clock) -> io::Result<()> {
     let line = serde_json::to_string(&object(verdict, clock)).map_err(io::Error::other)?;
-    writeln!(out, "{}", clean::escaped(&line))
+    writeln!(out, "{}", clean::escaped(line))
 }
 
 /// The name of a confidence.

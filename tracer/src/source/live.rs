@@ -1,6 +1,10 @@
 //! The running system as a source of events.
 
-use std::{collections::VecDeque, path::PathBuf, time::Duration};
+use std::{
+    collections::{HashSet, VecDeque},
+    path::PathBuf,
+    time::Duration,
+};
 
 use aya::maps::{MapData, RingBuf};
 use thiserror::Error;
@@ -30,6 +34,8 @@ use crate::{
 const SHED_AFTER: u64 = 1_000_000;
 /// How often the ring is looked at when nothing wakes us: healthy connections wake nobody.
 const LOOK: Duration = Duration::from_millis(20);
+/// How soon it is looked at again after a look that found a failure. In a flood looks cost more than what they find.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// Records taken from the ring at once, before what else there is to do has its turn.
 const BATCH: usize = 4096;
 
@@ -84,6 +90,8 @@ pub struct Live {
     received: u64,
     undecoded: u64,
     ready: VecDeque<Event>,
+    /// The last look found a failure.
+    has_failed: bool,
     /// Hooks that do not stand, as was told last.
     absent: Option<Vec<String>>,
 }
@@ -144,6 +152,7 @@ impl Live {
             received: 0,
             undecoded: 0,
             ready: VecDeque::new(),
+            has_failed: false,
             absent: None,
         };
         let hooks = live.hooks(clock::now());
@@ -162,7 +171,8 @@ impl Live {
         let mut events: Vec<Event> = Vec::new();
         tokio::select! {
             guard = self.ring.readable_mut() => guard?.clear_ready(),
-            answer = self.questions.answer() => events.extend(answer),
+            // There may be many while much fails: the next look takes them together.
+            answer = self.questions.answer(), if !self.has_failed => events.extend(answer),
             _ = self.ticks.tick() => {}
         }
         self.collect(&mut events);
@@ -180,7 +190,7 @@ impl Live {
         let mut processes = Vec::new();
         let ring = self.ring.get_mut();
         let mut taken = 0;
-        let mut is_judged = false;
+        self.has_failed = false;
         while taken < BATCH {
             let Some(record) = ring.next() else { break };
             taken += 1;
@@ -188,7 +198,7 @@ impl Live {
                 Ok(Event::Process(process)) => processes.push(process),
                 Ok(mut event) => {
                     complete(&mut event);
-                    is_judged |= !matches!(&event, Event::Connection(c) if c.first_byte.is_some());
+                    self.has_failed |= may_be_judged(&event);
                     events.push(event);
                     continue;
                 }
@@ -214,7 +224,10 @@ impl Live {
         self.greet(news);
         events.extend(self.hooks(now));
         events.extend(self.ready.drain(..));
-        events.extend(self.untold(now, is_judged));
+        events.extend(self.untold(now));
+        if self.has_failed {
+            self.ticks.reset_after(LOOK_AGAIN);
+        }
         if let Some((healthy, sample)) = self.pace.look() {
             // Without it all is told, as before. From a moment on that is still to come: no request is judged by one
             // sample and counted by the next.
@@ -225,8 +238,8 @@ impl Live {
         events.push(Event::Tick(now.whole_millisecond()));
     }
 
-    /// What was not told since this was asked last; `is_judged`: a verdict may come of what was.
-    fn untold(&mut self, at: Time, is_judged: bool) -> Option<Event> {
+    /// What was not told since this was asked last.
+    fn untold(&mut self, at: Time) -> Option<Event> {
         let mut told = self.probes.told().ok()?;
         told.lost += self.undecoded;
         let before = std::mem::replace(&mut self.told, told);
@@ -235,7 +248,7 @@ impl Live {
             events: told.lost - before.lost,
             healthy: told.healthy - before.healthy,
             unexplained: told.failed - before.failed,
-            skipped: self.skips.look(&self.probes, at, is_judged),
+            skipped: self.skips.look(&self.probes, at, self.has_failed),
         };
         let any = lost.events + lost.healthy + lost.unexplained > 0 || !lost.skipped.is_empty();
         any.then_some(Event::Lost(lost))
@@ -269,10 +282,13 @@ impl Live {
         Some(Event::Hooks(Hooks { at, absent }))
     }
 
-    /// Asks the host; the answers come as events.
+    /// Asks the host each of these once; the answers come as events.
     pub fn ask(&self, questions: Vec<Question>) {
+        let mut asked = HashSet::new();
         for question in questions {
-            self.questions.ask(question);
+            if asked.insert(question.clone()) {
+                self.questions.ask(question);
+            }
         }
     }
 
@@ -299,6 +315,11 @@ impl Live {
     pub fn now(&self) -> Time {
         clock::now()
     }
+}
+
+/// May a verdict come of it?
+fn may_be_judged(event: &Event) -> bool {
+    !matches!(event, Event::Connection(c) if c.first_byte.is_some())
 }
 
 /// What the kernel side cannot tell, or could not read in its moment.

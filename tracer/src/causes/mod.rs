@@ -65,8 +65,9 @@ pub fn judge(case: &Case) -> Option<Verdict> {
         ),
         None => diagnose(&scene),
     };
+    let is_masked = case.masked || is_hidden(case);
     let is_doubtful = cause.id == unexplained::UNEXPLAINED.id || scene.is_unread();
-    if case.masked && is_doubtful && !case.skipped.is_empty() {
+    if is_masked && is_doubtful && !case.skipped.is_empty() && case.log_calls.is_empty() {
         // That it failed may be no more than the missing trace of its success.
         return None;
     }
@@ -80,7 +81,7 @@ pub fn judge(case: &Case) -> Option<Verdict> {
     Some(Verdict {
         time: case.time,
         status: case.client_status.or(case.status),
-        masked: case.masked || is_hidden(case),
+        masked: is_masked,
         cause: cause.id,
         confidence: finding.confidence,
         worker: case.worker,

@@ -148,7 +148,9 @@ fn with_neighbourhood(
             )
             .advise(format!(
                 "start the backend on {remote}; if {} on {address} is it: {}",
-                wording::holder_name(near),
+                near.owner
+                    .as_ref()
+                    .map_or("what listens", |owner| owner.name.as_str()),
                 wording::pass(scene, reachable(address, remote))
             ));
     } else {

@@ -9,7 +9,7 @@ use tests::programs;
 
 use crate::Length;
 use crate::beside::Beside;
-use crate::figures::{Target, told};
+use crate::figures::{Target, median, spread, told};
 use crate::load;
 use crate::scene::{Kind, Scene};
 
@@ -39,6 +39,7 @@ pub(crate) fn counting() -> Result<OwnedFd> {
 
 /// A program, and what the kernel counted of it so far.
 struct Counted {
+    id: u64,
     name: String,
     runs: f64,
     nanoseconds: f64,
@@ -66,6 +67,7 @@ fn counts(pid: u32) -> Result<Vec<Counted>> {
         let mut named = program.filter(|program| program["id"] == id);
         let name = named.next().and_then(|program| program["name"].as_str());
         counts.push(Counted {
+            id,
             name: name.unwrap_or("?").to_owned(),
             runs: runs as f64,
             nanoseconds: time as f64,
@@ -75,7 +77,7 @@ fn counts(pid: u32) -> Result<Vec<Counted>> {
     Ok(counts)
 }
 
-/// Prints each hook's runs and cost a request.
+/// Prints each hook's runs and cost a request; and what a run costs, beside empty programs.
 pub(crate) fn run(length: &Length) -> Result<()> {
     for (title, kind) in [
         ("a new upstream connection each", Kind::Fresh),
@@ -83,42 +85,104 @@ pub(crate) fn run(length: &Length) -> Result<()> {
         ("every request fails", Kind::Failing),
     ] {
         let scene = Scene::new(kind, None)?;
-        let running = Beside::Live.start(&scene)?.context("no tracer")?;
-        load::wrk(&scene, 1, &[])?;
-        let counting = counting()?;
-        let before = counts(running.pid())?;
-        let stretch = load::wrk(&scene, length.seconds, &[running.pid()])?;
-        let after = counts(running.pid())?;
-        drop(counting);
-        running.end()?;
-        println!("\nhooks, {title}: {:.0} requests/s", stretch.rate);
+        let hooks = measured(Beside::Live, &scene, length.seconds)?;
+        let hooks = hooks.context("no tracer")?;
+        println!("\nhooks, {title}: {:.0} requests/s", hooks.load.rate);
         println!(
             "  {:24} {:>14} {:>12} {:>14}",
             "program", "runs/request", "ns a run", "ns a request"
         );
-        let mut total = 0.0;
-        for now in &after {
-            let Some(then) = before.iter().find(|one| one.name == now.name) else {
-                continue;
-            };
-            let (runs, time) = (now.runs - then.runs, now.nanoseconds - then.nanoseconds);
-            if runs > 0.0 {
-                println!(
-                    "  {:24} {:>14.2} {:>12.0} {:>14.0}",
-                    now.name,
-                    runs / stretch.requests,
-                    time / runs,
-                    time / stretch.requests
-                );
-                total += time;
-            }
+        let requests = hooks.load.requests;
+        for one in &hooks.programs {
+            println!(
+                "  {:24} {:>14.2} {:>12.0} {:>14.0}",
+                one.name,
+                one.runs / requests,
+                one.nanoseconds / one.runs,
+                one.nanoseconds / requests
+            );
         }
         told(
             "all hooks, a request",
-            total / stretch.requests,
+            hooks.nanoseconds() / requests,
             "ns",
             Target::None,
         );
     }
+    runs(length)
+}
+
+/// What a run costs on average, against empty programs on the same hooks: where no connection is followed, and where the
+/// proxy's are, which half of the runs are about.
+fn runs(length: &Length) -> Result<()> {
+    println!("\na run of a hook, a new upstream connection each");
+    let (mut elsewhere, mut live) = (vec![], vec![]);
+    for _ in 0..length.repetitions {
+        let scene = Scene::new(Kind::Fresh, None)?;
+        let a_run = |beside| -> Result<Option<f64>> {
+            Ok(measured(beside, &scene, length.seconds)?.map(|hooks| hooks.a_run()))
+        };
+        let Some(empty) = a_run(Beside::Empty)? else {
+            println!("  there is no bpftrace here: no empty programs to compare with");
+            return Ok(());
+        };
+        elsewhere.extend(a_run(Beside::Elsewhere)?.map(|run| run / empty));
+        live.extend(a_run(Beside::Live)?.map(|run| run / empty));
+    }
+    for (who, ratios, limit) in [
+        ("not followed", elsewhere, 1.5),
+        ("the proxy's followed", live, 4.0),
+    ] {
+        println!(
+            "  {:52} {:>12}",
+            format!("{who}: times an empty run"),
+            spread(&ratios)
+        );
+        told(
+            &format!("{who}: times an empty run, median"),
+            median(ratios),
+            "",
+            Target::AtMost(limit),
+        );
+    }
     Ok(())
+}
+
+/// What the programs of one process did in a stretch of load.
+struct Hooks {
+    load: load::Stretch,
+    programs: Vec<Counted>,
+}
+
+impl Hooks {
+    fn nanoseconds(&self) -> f64 {
+        self.programs.iter().map(|one| one.nanoseconds).sum()
+    }
+
+    /// Nanoseconds of a mean run.
+    fn a_run(&self) -> f64 {
+        self.nanoseconds() / self.programs.iter().map(|one| one.runs).sum::<f64>()
+    }
+}
+
+/// `None`: this host does not have what is to run beside the load.
+fn measured(beside: Beside, scene: &Scene, seconds: u64) -> Result<Option<Hooks>> {
+    let Some(running) = beside.start(scene)? else {
+        return Ok(None);
+    };
+    load::wrk(scene, 1, &[])?;
+    let counting = counting()?;
+    let before = counts(running.pid())?;
+    let load = load::wrk(scene, seconds, &[running.pid()])?;
+    let mut programs = counts(running.pid())?;
+    drop(counting);
+    running.end()?;
+    for now in &mut programs {
+        if let Some(then) = before.iter().find(|one| one.id == now.id) {
+            now.runs -= then.runs;
+            now.nanoseconds -= then.nanoseconds;
+        }
+    }
+    programs.retain(|one| one.runs > 0.0);
+    Ok(Some(Hooks { load, programs }))
 }

@@ -86,6 +86,18 @@ fn a_served_request_whose_first_byte_was_skipped_did_not_fail() {
     assert!(judge(&case(60)).is_some());
     assert_eq!(judge(&skipping(case(60))), None);
     assert!(judge(&skipping(case(0))).is_some());
+
+    // The same, by the client's reply.
+    let mut replied = skipping(case(60));
+    (replied.masked, replied.client_status) = (false, Some(200));
+    assert_eq!(judge(&replied), None);
+    replied.client_status = Some(502);
+    assert!(judge(&replied).is_some());
+    // Unless nginx says that it failed.
+    let mut logged = skipping(case(60));
+    let words = "upstream prematurely closed connection";
+    logged.log_calls.push(log_call(words, 0));
+    assert!(judge(&logged).is_some());
 }
 
 #[test]

@@ -52,7 +52,7 @@ pub static MASTERS: HashMap<u32, Layout> = HashMap::with_max_entries(1024, 0);
 #[map]
 static WORKERS: Array<Worker> = Array::with_max_entries(WORKER_SLOTS, 0);
 
-/// How many sockets with this hash are in `CONNECTIONS` or `UNIX_ENDS`, or were when the map dropped them.
+/// How many sockets with this hash are in `CONNECTIONS`, `UNIX_ENDS` or `CLIENTS`, or were when the map dropped them.
 #[map]
 static SOCKET_HINT: Array<u64> = Array::with_max_entries(SOCKET_HINTS, 0);
 const SOCKET_HINTS: u32 = 1 << 14;
@@ -61,6 +61,10 @@ const SOCKET_HINTS: u32 = 1 << 14;
 /// unix ones that are over.
 #[map]
 static NO_UPSTREAM: Array<u64> = Array::with_max_entries(SOCKET_HINTS, 0);
+
+/// Not 0 at a port of an upstream's.
+#[map]
+static UPSTREAM_HINT: Array<u64> = Array::with_max_entries(PORTS, 0);
 
 /// Not 0 at a port of an upstream's if nginx ever gave a connection to it up.
 #[map]
@@ -73,7 +77,7 @@ static CONNECTIONS: LruHashMap<u64, Connection> = LruHashMap::with_max_entries(6
 
 /// Upstream addresses that a worker tried: only packets to or from them are looked at.
 #[map]
-pub static UPSTREAMS: LruHashMap<Endpoint, u8> = LruHashMap::with_max_entries(4096, 0);
+static UPSTREAMS: LruHashMap<Endpoint, u8> = LruHashMap::with_max_entries(4096, 0);
 
 /// What happened to packets of a flow, until its connection is written.
 #[map]
@@ -89,8 +93,10 @@ pub static REQUESTS: LruHashMap<PeerKey, Request> = LruHashMap::with_max_entries
 
 /// Requests that met a failure, by their client's socket, until they are answered: HTTP/2 has several on one.
 #[map]
-pub static CLIENTS: LruHashMap<u64, [Watched; WATCHED_REQUESTS]> =
-    LruHashMap::with_max_entries(2048, 0);
+static CLIENTS: LruHashMap<u64, Client> = LruHashMap::with_max_entries(2048, 0);
+
+/// A client's watched requests.
+pub type Client = [Watched; WATCHED_REQUESTS];
 
 /// Requests watched a client's socket; of more the answer is not seen.
 pub const WATCHED_REQUESTS: usize = 8;
@@ -203,6 +209,28 @@ pub fn remove_unix_end(sk: u64) {
     remove_socket(&UNIX_ENDS, sk);
 }
 
+/// The watched requests of the client that a socket leads to.
+#[inline(always)]
+pub fn client(sk: u64) -> Option<&'static mut Client> {
+    // SAFETY: as above.
+    socket(&CLIENTS, sk).map(|entry| unsafe { &mut *entry })
+}
+
+/// Enters a client, which has no watched request yet.
+#[inline(always)]
+pub fn add_client(sk: u64) {
+    add_socket(&CLIENTS, sk, &UNWATCHED);
+}
+
+/// Forgets a client.
+#[inline(always)]
+pub fn remove_client(sk: u64) {
+    remove_socket(&CLIENTS, sk);
+}
+
+/// A client with no watched request, in read-only data.
+static UNWATCHED: Client = [Watched::NONE; WATCHED_REQUESTS];
+
 #[inline(always)]
 fn socket<T>(map: &'static LruHashMap<u64, T>, sk: u64) -> Option<*mut T> {
     if hint(&SOCKET_HINT, hash(sk)) == 0 {
@@ -223,6 +251,27 @@ fn remove_socket<T>(map: &'static LruHashMap<u64, T>, sk: u64) {
     if map.remove(&sk).is_ok() {
         add(&SOCKET_HINT, hash(sk), u64::MAX);
     }
+}
+
+/// A worker tried this upstream.
+#[inline(always)]
+pub fn add_upstream(remote: &Endpoint) {
+    // A lookup keeps it in use, at a fraction of an insertion's cost.
+    if UPSTREAMS.get_ptr(remote).is_none() && UPSTREAMS.insert(remote, &1, 0).is_ok() {
+        set(&UPSTREAM_HINT, u32::from(remote.port) % PORTS);
+    }
+}
+
+/// Did a worker try it?
+#[inline(always)]
+pub fn is_upstream(endpoint: &Endpoint) -> bool {
+    may_be_upstream(endpoint.port) && UPSTREAMS.get_ptr(endpoint).is_some()
+}
+
+/// Did a worker perhaps try an upstream with this port?
+#[inline(always)]
+pub fn may_be_upstream(port: u16) -> bool {
+    hint(&UPSTREAM_HINT, u32::from(port) % PORTS) != 0
 }
 
 /// nginx closed the connection without an answer.

@@ -15,7 +15,7 @@ use crate::{
         request::{CONNECTION_LOG, CONTEXT_REQUEST, HTTP, REQUEST_CONNECTION, request_of},
     },
     identity::{self, LOG_DATA, PC_LOG},
-    maps::{self, CLIENTS, WATCHED_REQUESTS},
+    maps::{self, WATCHED_REQUESTS},
     read, task,
 };
 
@@ -80,14 +80,12 @@ fn watched(pid: u32, worker: &mut Worker, request: u64, failed: u64, is_answer: 
         worker.is_led_on = 1;
         return 0;
     };
-    if CLIENTS.get_ptr(&sk).is_none() {
-        let _ = CLIENTS.insert(&sk, &NOBODY, 0);
+    if maps::client(sk).is_none() {
+        maps::add_client(sk);
     }
-    let Some(client) = CLIENTS.get_ptr_mut(&sk) else {
+    let Some(client) = maps::client(sk) else {
         return 0;
     };
-    // SAFETY: the entry lives as long as the program runs.
-    let client = unsafe { &mut *client };
     let mut free = WATCHED_REQUESTS;
     for (index, slot) in client.iter().enumerate() {
         if slot.request == main.request {
@@ -109,9 +107,6 @@ fn watched(pid: u32, worker: &mut Worker, request: u64, failed: u64, is_answer: 
     WATCHED
 }
 
-/// A client with no watched request, in read-only data.
-static NOBODY: [Watched; WATCHED_REQUESTS] = [Watched::NONE; WATCHED_REQUESTS];
-
 /// Does the peer object belong to a client's request that is watched: after a failure with another one?
 #[inline(always)]
 pub fn is_watched(worker: &Worker, peer: u64) -> bool {
@@ -120,11 +115,9 @@ pub fn is_watched(worker: &Worker, peer: u64) -> bool {
         return false;
     }
     let main = Main::of(worker, request);
-    let Some(client) = main.socket().and_then(|sk| CLIENTS.get_ptr(&sk)) else {
+    let Some(client) = main.socket().and_then(maps::client) else {
         return false;
     };
-    // SAFETY: as above.
-    let client = unsafe { &*client };
     client.iter().any(|slot| slot.request == main.request)
 }
 
@@ -142,11 +135,9 @@ extern "C" fn tracer_replied(sk: u64, pid: u32) -> u64 {
 
 #[inline(always)]
 fn replied(sk: u64, worker: &mut Worker) -> bool {
-    let Some(client) = CLIENTS.get_ptr_mut(&sk) else {
+    let Some(client) = maps::client(sk) else {
         return false;
     };
-    // SAFETY: as above.
-    let client = unsafe { &mut *client };
     let mut waiting = false;
     for slot in client {
         if slot.request == 0 {
@@ -167,7 +158,7 @@ fn replied(sk: u64, worker: &mut Worker) -> bool {
         worker.watched = worker.watched.saturating_sub(1);
     }
     if !waiting {
-        let _ = CLIENTS.remove(&sk);
+        maps::remove_client(sk);
     }
     true
 }
@@ -175,11 +166,10 @@ fn replied(sk: u64, worker: &mut Worker) -> bool {
 /// A socket's last moment: a client that is watched gets nothing any more.
 #[inline(always)]
 pub fn gone(sk: u64) {
-    let Some(client) = CLIENTS.get_ptr_mut(&sk) else {
+    let Some(client) = maps::client(sk) else {
         return;
     };
-    // SAFETY: as above.
-    for slot in unsafe { &mut *client } {
+    for slot in client {
         if slot.request == 0 {
             continue;
         }
@@ -188,7 +178,7 @@ pub fn gone(sk: u64) {
             worker.watched = worker.watched.saturating_sub(1);
         }
     }
-    let _ = CLIENTS.remove(&sk);
+    maps::remove_client(sk);
 }
 
 #[inline(always)]

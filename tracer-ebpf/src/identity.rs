@@ -4,7 +4,7 @@
 use tracer_ebpf::abi::Worker;
 
 use crate::{
-    maps::{Mark, PeerKey, REQUESTS, Request},
+    maps::{self, Mark, PeerKey, REQUESTS, Request},
     read, task,
 };
 
@@ -77,7 +77,7 @@ fn find(
         }
         return Some(last);
     }
-    let _ = REQUESTS.insert(&PeerKey::new(pid, peer), &request, 0);
+    maps::insert(&REQUESTS, &PeerKey::new(pid, peer), &request);
     known(pid, peer)
 }
 

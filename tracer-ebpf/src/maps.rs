@@ -166,8 +166,8 @@ pub fn is_told(request: u64) -> bool {
 #[inline(always)]
 pub fn count(slot: u32) {
     if let Some(count) = COUNTERS.get_ptr_mut(slot) {
-        // SAFETY: a per-CPU slot.
-        unsafe { *count += 1 };
+        // SAFETY: a slot of this CPU's. Since 7.x another task's program may come in between.
+        unsafe { xadd(count, 1) };
     }
 }
 
@@ -241,9 +241,19 @@ fn socket<T>(map: &'static LruHashMap<u64, T>, sk: u64) -> Option<*mut T> {
 
 #[inline(always)]
 fn add_socket<T>(map: &'static LruHashMap<u64, T>, sk: u64, value: &T) {
-    if map.insert(&sk, value, 0).is_ok() {
+    if insert(map, &sk, value) {
         add(&SOCKET_HINT, hash(sk), 1);
     }
+}
+
+/// Enters what verdicts rest on: where the kernel has no place for it, that counts as a lost record.
+#[inline(always)]
+pub fn insert<K, V>(map: &'static LruHashMap<K, V>, key: &K, value: &V) -> bool {
+    let is_entered = map.insert(key, value, 0).is_ok();
+    if !is_entered {
+        count(counter::LOST);
+    }
+    is_entered
 }
 
 #[inline(always)]
@@ -342,16 +352,23 @@ fn put(hints: &'static Array<u64>, index: u32, value: u64) {
     }
 }
 
-/// `AtomicU64` can not add on this target, of which the compiler only knows that it has no compare-and-exchange; adding
-/// without looking at the result every kernel can.
 #[inline(always)]
 fn add(hints: &'static Array<u64>, index: u32, value: u64) {
     if let Some(hint) = hints.get_ptr_mut(index) {
         // SAFETY: as above.
-        unsafe {
-            core::intrinsics::atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(hint, value);
-        }
+        unsafe { xadd(hint, value) };
     }
+}
+
+/// `AtomicU64` can not add on this target, of which the compiler only knows that it has no compare-and-exchange; adding
+/// without looking at the result every kernel can.
+///
+/// # Safety
+/// `slot` is an element of a map.
+#[inline(always)]
+unsafe fn xadd(slot: *mut u64, value: u64) {
+    // SAFETY: the caller's.
+    unsafe { core::intrinsics::atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(slot, value) };
 }
 
 /// A followed worker.

@@ -147,7 +147,7 @@ impl Live {
             icmp: IcmpListener::default(),
             ticks,
             pace: Pace::new(options.ceilings, &sizes),
-            skips: Skips::new(clock::now()),
+            skips: Skips::new(),
             told: Told::default(),
             received: 0,
             undecoded: 0,
@@ -224,7 +224,7 @@ impl Live {
         self.greet(news);
         events.extend(self.hooks(now));
         events.extend(self.ready.drain(..));
-        events.extend(self.untold(now));
+        events.extend(self.untold());
         if self.has_failed {
             self.ticks.reset_after(LOOK_AGAIN);
         }
@@ -239,16 +239,18 @@ impl Live {
     }
 
     /// What was not told since this was asked last.
-    fn untold(&mut self, at: Time) -> Option<Event> {
+    fn untold(&mut self) -> Option<Event> {
         let mut told = self.probes.told().ok()?;
         told.lost += self.undecoded;
         let before = std::mem::replace(&mut self.told, told);
+        let skipped = self.skips.look(&self.probes, self.has_failed);
         let lost = Lost {
-            at,
+            // Now that all was counted: it touches what began before.
+            at: clock::now(),
             events: told.lost - before.lost,
             healthy: told.healthy - before.healthy,
             unexplained: told.failed - before.failed,
-            skipped: self.skips.look(&self.probes, at, self.has_failed),
+            skipped,
         };
         let any = lost.events + lost.healthy + lost.unexplained > 0 || !lost.skipped.is_empty();
         any.then_some(Event::Lost(lost))

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use crate::{
     event::{Skipped, Time},
     probe::Probes,
+    source::clock,
 };
 
 /// Nanoseconds between two looks while nothing comes that could be judged.
@@ -20,15 +21,16 @@ pub(super) struct Skips {
 
 impl Skips {
     /// From now on.
-    pub(super) fn new(now: Time) -> Self {
+    pub(super) fn new() -> Self {
         Self {
-            looked: now,
+            looked: clock::now(),
             runs: HashMap::new(),
         }
     }
 
     /// What was skipped since the last look, if there is to be one.
-    pub(super) fn look(&mut self, probes: &Probes, now: Time, is_due: bool) -> Vec<Skipped> {
+    pub(super) fn look(&mut self, probes: &Probes, is_due: bool) -> Vec<Skipped> {
+        let now = clock::now();
         if !is_due && now.since(self.looked) < LOOK {
             return Vec::new();
         }

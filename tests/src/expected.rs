@@ -65,6 +65,7 @@ fn number(errno: &str) -> i32 {
         "ECONNREFUSED" => libc::ECONNREFUSED,
         "EHOSTUNREACH" => libc::EHOSTUNREACH,
         "EAFNOSUPPORT" => libc::EAFNOSUPPORT,
+        "ELOOP" => libc::ELOOP,
         other => panic!("{other} is not among the errnos known to the tests"),
     }
 }

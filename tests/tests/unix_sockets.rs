@@ -1,6 +1,6 @@
 //! Unix sockets: a file that is not there, that nobody listens on, that may not be opened.
 
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{chown, symlink};
 use std::path::Path;
 
 use anyhow::Result;
@@ -27,8 +27,12 @@ fn a_missing_file_and_a_missing_folder() -> Result<()> {
         &folder.join("run/app.sock"),
         "ENOENT",
     );
+    // Links in a circle lead nowhere either.
+    let link = folder.join("link.sock");
+    symlink(&link, &link)?;
+    let circle = fault("unix-socket-missing", &link, "ELOOP");
     Stage::new()?
-        .check(vec![proxied(file), proxied(deeper)])
+        .check(vec![proxied(file), proxied(deeper), proxied(circle)])
         .map(drop)
 }
 
@@ -60,6 +64,10 @@ fn a_mode_that_keeps_the_worker_out_is_named() -> Result<()> {
     let _readable = listener(&readable)?;
     chown(&readable, Some(33), Some(33))?;
     allow(&readable, 0o744)?;
+    // A path that is none's: to write to it would not help.
+    let plain = folder.join("plain");
+    std::fs::write(&plain, "")?;
+    allow(&plain, 0o644)?;
     // The socket is open to all, the folder above it is not.
     let closed = folder.join("closed");
     std::fs::create_dir(&closed)?;
@@ -73,6 +81,7 @@ fn a_mode_that_keeps_the_worker_out_is_named() -> Result<()> {
         .check(vec![
             says(&owned, "600"),
             says(&readable, "744"),
+            says(&plain, "is not a socket"),
             says(&inside, &closed.display().to_string()),
         ])
         .map(drop)

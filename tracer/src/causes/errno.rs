@@ -18,6 +18,8 @@ pub(super) const ENFILE: u32 = 23;
 pub(super) const EMFILE: u32 = 24;
 /// `EPIPE`.
 pub(super) const EPIPE: u32 = 32;
+/// `ELOOP`.
+pub(super) const ELOOP: u32 = 40;
 /// `EPROTOTYPE`.
 pub(super) const EPROTOTYPE: u32 = 91;
 /// `EAFNOSUPPORT`.
@@ -61,7 +63,7 @@ pub fn name(errno: u32) -> String {
         EPIPE => "EPIPE",
         36 => "ENAMETOOLONG",
         38 => "ENOSYS",
-        40 => "ELOOP",
+        ELOOP => "ELOOP",
         64 => "ENONET",
         71 => "EPROTO",
         88 => "ENOTSOCK",

@@ -2,7 +2,7 @@
 
 use super::{
     catalogue::Cause,
-    errno::{EACCES, ECONNREFUSED, ENOENT, ENOTDIR, EPROTOTYPE},
+    errno::{EACCES, ECONNREFUSED, ELOOP, ENOENT, ENOTDIR, EPROTOTYPE},
     finding::Finding,
     scene::Scene,
     wording,
@@ -12,7 +12,7 @@ use crate::event::fact::{PathKind, UnixPathView};
 pub(super) static UNIX_SOCKET_MISSING: Cause = Cause {
     id: "unix-socket-missing",
     title: "the socket file does not exist where the worker looks",
-    split: "connect() gives ENOENT, and nothing is at the path, seen from the worker's root.",
+    split: "connect() gives ENOENT, ENOTDIR or ELOOP, and nothing is at the path, seen from the worker's root.",
     log_lines: &["connect() to unix:/run/app.sock failed (2: No such file or directory)"],
     client_gets: "502",
     fix: "Start the backend that makes it, or correct the path; in a container or with PrivateTmp the worker sees \
@@ -50,8 +50,12 @@ fn see_path(path: &str) -> String {
 fn missing(scene: &Scene<'_>) -> Option<Finding> {
     let (f, path) = scene
         .unix_failure()
-        .filter(|(f, _)| matches!(f.errno, ENOENT | ENOTDIR))?;
+        .filter(|(f, _)| matches!(f.errno, ENOENT | ENOTDIR | ELOOP))?;
     let finding = match scene.facts().unix_path.as_deref() {
+        _ if f.errno == ELOOP => Finding::proven(format!(
+            "{path} leads nowhere: its symbolic links go in a circle"
+        ))
+        .advise("correct the links, or the path in nginx"),
         Some(view) if view.kind == PathKind::Missing => {
             let finding = Finding::proven(format!("{path} does not exist"));
             match view.missing.as_deref().filter(|first| *first != path) {
@@ -170,6 +174,9 @@ fn permission(scene: &Scene<'_>) -> Option<Finding> {
         );
     let target = wording::quoted(&blocked.path);
     let finding = match (is_file, view.worker_user.as_deref()) {
+        (true, _) if view.kind == PathKind::Other => finding
+            .fact("path", format!("{path} is not a socket"))
+            .advise(format!("remove {path} and restart the backend, or correct the path in nginx")),
         (true, Some(user)) => finding.advise(format!(
             "let user {user} write to it: in the backend set the socket's group to one that it is in, mode 0660 \
              (now: chgrp {user} {target}; chmod g+w {target})"

@@ -62,6 +62,9 @@ fn known_cause(id: &str) -> Result<String> {
     Ok(id.to_owned())
 }
 
+/// What a pipe holds: in a flood the verdicts of a look are written in one or two calls.
+const BUFFER: usize = 64 << 10;
+
 /// Writes verdicts to stdout, and counts them.
 #[derive(Debug)]
 pub(super) struct Verdicts {
@@ -100,7 +103,7 @@ impl Verdicts {
             style,
             folder: Folder::default(),
             summary: Summary::default(),
-            out: BufWriter::new(stdout),
+            out: BufWriter::with_capacity(BUFFER, stdout),
             lost_at: None,
         }
     }

@@ -114,12 +114,6 @@ fn types() -> Option<Vec<Type>> {
     Some(types)
 }
 
-/// Whether it says why it drops a packet, from 5.17 on.
-#[must_use]
-pub fn says_why_it_drops() -> bool {
-    has("skb_drop_reason")
-}
-
 /// Whether it says why it sends a RST, from 6.10 on.
 #[must_use]
 pub fn says_why_it_resets() -> bool {

@@ -8,8 +8,10 @@ use crate::netns::Netns;
 pub const NEAR: &str = "10.88.0.1";
 /// The far end's address.
 pub const FAR: &str = "10.88.0.2";
-/// An address of the network that nobody has.
-pub const NOBODY: &str = "10.88.0.99";
+/// Addresses of the network that nobody has, with a port.
+pub const NOBODY: &str = "10.88.0.99:80";
+/// See [`NOBODY`].
+pub const NOBODY_V6: &str = "[fd88::99]:80";
 /// The network's broadcast address.
 pub const BROADCAST: &str = "10.88.0.255";
 /// The far end's IPv6 address.

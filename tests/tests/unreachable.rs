@@ -2,10 +2,9 @@
 
 use anyhow::Result;
 use tests::expected::Expected;
-use tests::kernel;
 use tests::stage::{Fault, Load, Stage};
 use tests::tun::{self, Host, Tun};
-use tests::veth;
+use tests::veth::{self, NOBODY, NOBODY_V6};
 
 #[test]
 fn nobody_on_the_link_has_the_address() -> Result<()> {
@@ -15,16 +14,25 @@ fn nobody_on_the_link_has_the_address() -> Result<()> {
         concurrency: 15,
         ..Load::default()
     };
-    let v4 = format!("{}:80", veth::NOBODY);
-    let v4 = Expected::new("neighbor-failed", &v4, "EHOSTUNREACH")
-        .proven_if(kernel::says_why_it_drops());
-    if !kernel::says_why_it_drops() {
-        let reason = "this kernel gives no drop reason: inferred from its own ICMP error";
-        kernel::lesser("nobody_on_the_link_has_the_address", reason);
-    }
-    // No kernel shows who makes an ICMPv6 error.
-    let v6 = Expected::new("neighbor-failed", "[fd88::99]:80", "EHOSTUNREACH").inferred();
-    let faults = [v4, v6].map(|expected| Fault::proxy(expected, ""));
+    let faults = [NOBODY, NOBODY_V6]
+        .map(|upstream| Expected::new("neighbor-failed", upstream, "EHOSTUNREACH"))
+        .map(|expected| Fault::proxy(expected, ""));
+    stage.check_with(faults.into(), load).map(drop)
+}
+
+#[test]
+fn nginx_gives_up_before_the_link_does() -> Result<()> {
+    let stage = Stage::new()?;
+    let _far = veth::connect(&stage.netns)?;
+    stage.netns.ip("route add 10.89.0.0/24 via 10.88.0.98")?;
+    let load = Load {
+        concurrency: 20,
+        ..Load::default()
+    };
+    // ARP and neighbour discovery try for three seconds; the last is behind a gateway that nobody is.
+    let faults = [NOBODY, NOBODY_V6, "10.89.0.1:80"]
+        .map(|upstream| Expected::timeout("neighbor-failed", upstream))
+        .map(|expected| Fault::proxy(expected, "proxy_connect_timeout 1500ms;"));
     stage.check_with(faults.into(), load).map(drop)
 }
 

@@ -1,6 +1,6 @@
 //! One attempt of a case with everything that was seen around it: what a cause's matcher looks at.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::{errno::ETIMEDOUT, icmp};
 use crate::{
@@ -113,6 +113,14 @@ impl<'a> Scene<'a> {
             .queue_at_retransmit
             .iter()
             .chain(facts.listener.iter())
+    }
+
+    /// The next hop towards the upstream, if it did not answer on the link when the attempt was over.
+    pub(super) fn silent_neighbor(&self) -> Option<IpAddr> {
+        let neighbor = self.facts().listener.as_ref()?.silent_neighbor?;
+        let local = self.connection()?.local?.ip().to_canonical();
+        // By a rule of its own, or proxy_bind, nginx's packets may go another way than the one that was asked for.
+        (neighbor.source == local).then_some(neighbor.address)
     }
 
     /// A listener that would have taken the connection, with its accept queue over its limit, and somaxconn.

@@ -7,8 +7,8 @@ use super::{
 pub(super) static SYN_TIMEOUT: Cause = Cause {
     id: "syn-timeout",
     title: "the SYNs were not answered, and nothing on this host dropped them",
-    split: "SYNs were sent again and again, no RST, ICMP error or drop was seen, and the address is not this host's \
-            own (there, a full accept queue is silent too).",
+    split: "SYNs were sent again and again, no RST, ICMP error or drop was seen, the address is not this host's own \
+            (there, a full accept queue is silent too), and the next hop answers on the link.",
     log_lines: &[
         "upstream timed out (110: Connection timed out) while connecting to upstream",
         "connect() failed (110: Connection timed out) while connecting to upstream",
@@ -22,7 +22,11 @@ pub(super) static SYN_TIMEOUT: Cause = Cause {
 fn syn_timeout(scene: &Scene<'_>) -> Option<Finding> {
     let (c, remote) = scene.unanswered()?;
     let local = scene.is_local(remote);
-    if telling_drops(c).next().is_some() || local == Some(true) || scene.full_listener().is_some() {
+    if telling_drops(c).next().is_some()
+        || local == Some(true)
+        || scene.full_listener().is_some()
+        || scene.silent_neighbor().is_some()
+    {
         return None;
     }
     let waited = wording::duration(c.closed.since(c.start));

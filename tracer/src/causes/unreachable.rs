@@ -31,8 +31,11 @@ pub(super) static NEIGHBOR_FAILED: Cause = Cause {
     id: "neighbor-failed",
     title: "no ARP or neighbour discovery answer on the link",
     split: "The kernel freed the waiting SYNs with a NEIGH_ reason, or made a host-unreachable error itself after the \
-            seconds that neighbour discovery takes.",
-    log_lines: &["connect() failed (113: No route to host) while connecting to upstream"],
+            seconds that neighbour discovery takes; where nginx gives up before, the neighbour table says who is silent.",
+    log_lines: &[
+        "connect() failed (113: No route to host) while connecting to upstream",
+        "upstream timed out (110: Connection timed out) while connecting to upstream",
+    ],
     client_gets: "502, about 3 s later (504 if nginx's timer is shorter)",
     fix: "The upstream's host (or the gateway to it) is down, moved, or in another VLAN: ip neigh, then the switch \
           or the machine itself.",
@@ -70,7 +73,20 @@ fn neighbor_failed(scene: &Scene<'_>) -> Option<Finding> {
         "nobody on the link answered for {} or its gateway (ARP, neighbour discovery)",
         remote.ip()
     );
+    let silent = scene.silent_neighbor();
     let finding = if neigh_drop(c) {
+        Finding::proven(summary)
+    } else if scene.unanswered().is_some() && silent.is_some() && telling_drops(c).next().is_none()
+    {
+        let waited = c.closed.since(c.start);
+        Finding::proven(summary).unless(
+            waited >= TRIES,
+            format!(
+                "whether it would have answered: nginx gave up after {}",
+                wording::duration(waited)
+            ),
+        )
+    } else if own_report(scene, c) && silent.is_some() {
         Finding::proven(summary)
     } else if own_report(scene, c) {
         Finding::inferred(
@@ -79,6 +95,13 @@ fn neighbor_failed(scene: &Scene<'_>) -> Option<Finding> {
         )
     } else {
         return None;
+    };
+    let finding = match silent {
+        Some(neighbor) => finding.fact(
+            "neighbor",
+            format!("{neighbor} was asked for on the link and has not answered"),
+        ),
+        None => finding,
     };
     Some(
         finding

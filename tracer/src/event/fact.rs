@@ -117,11 +117,22 @@ pub struct Listener {
     pub owner: Option<Owner>,
 }
 
+/// The upstream, or the gateway to it, was asked for on the link (ARP, neighbour discovery) and has not answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SilentNeighbor {
+    /// Its address.
+    pub address: IpAddr,
+    /// The address that packets which go this way leave from.
+    pub source: IpAddr,
+}
+
 /// What listens on and near an address.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ListenerView {
     /// Is the address one of this network namespace's own?
     pub local: bool,
+    /// The next hop towards the address, if it does not answer.
+    pub silent_neighbor: Option<SilentNeighbor>,
     /// Listeners that would take a connection to the address (wildcards included).
     pub exact: Vec<Listener>,
     /// Same port, other address, that would not take it (`[::1]` only!).

@@ -191,6 +191,7 @@ fn facts() -> Vec<Event> {
                 address: remote,
             },
             Ok(Finding::Listener(ListenerView {
+                silent_neighbor: None,
                 local: true,
                 exact: vec![listener()],
                 same_port: vec![listener()],

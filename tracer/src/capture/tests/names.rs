@@ -5,7 +5,10 @@ use crate::capture::{
     connections,
     rows::{self, Unread},
 };
-use crate::event::{Event, Lost, Skipped, Time};
+use crate::event::{
+    Event, Fact, Lost, Question, Skipped, Time,
+    fact::{Finding, ListenerView, SilentNeighbor},
+};
 
 const GOLDEN: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -91,6 +94,28 @@ fn what_the_kernel_skipped_is_kept() {
     });
     assert!(matches!(rows::read(rows::kind::LOST, row), Ok(event) if event == lost));
     let events = [lost, Event::Tick(Time(22))];
+    assert_eq!(read(&file(&[&events])).unwrap().events, events);
+}
+
+#[test]
+fn a_silent_neighbor_is_kept() {
+    let events = [
+        Event::Fact(Box::new(Fact {
+            at: Time(21),
+            question: Question::Listener {
+                worker: 7,
+                address: "10.0.0.9:80".parse().unwrap(),
+            },
+            finding: Ok(Finding::Listener(ListenerView {
+                silent_neighbor: Some(SilentNeighbor {
+                    address: "10.0.0.9".parse().unwrap(),
+                    source: "10.0.0.1".parse().unwrap(),
+                }),
+                ..ListenerView::default()
+            })),
+        })),
+        Event::Tick(Time(22)),
+    ];
     assert_eq!(read(&file(&[&events])).unwrap().events, events);
 }
 

@@ -1,7 +1,7 @@
 //! A SYN was sent, and the handshake did not end.
 
 use super::*;
-use crate::event::Icmp;
+use crate::event::{Icmp, fact::SilentNeighbor};
 
 fn received(kind: u8, code: u8, sender: &str, remote: &str) -> Facts {
     let icmp = Icmp {
@@ -313,6 +313,15 @@ fn silence_is_told_by_what_this_host_did_with_the_packets() {
         }),
         ..local(true)
     };
+    let alone = |source: &str| {
+        listening(ListenerView {
+            silent_neighbor: Some(SilentNeighbor {
+                address: "10.0.0.5".parse().unwrap(),
+                source: source.parse().unwrap(),
+            }),
+            ..view(false)
+        })
+    };
     let by_kernel = Connection {
         state: 7,
         error: Some((110, after(127 * SECOND))),
@@ -326,7 +335,24 @@ fn silence_is_told_by_what_this_host_did_with_the_packets() {
     let cases = [
         (one(silent(there), local(false)), ("syn-timeout", Proven)),
         (one(by_kernel, local(false)), ("syn-timeout", Proven)),
-        (one(short, local(false)), ("syn-timeout", Inferred)),
+        (one(short.clone(), local(false)), ("syn-timeout", Inferred)),
+        (
+            one(silent(there), alone("10.0.0.1")),
+            ("neighbor-failed", Proven),
+        ),
+        (one(short, alone("10.0.0.1")), ("neighbor-failed", Inferred)),
+        // It is on another way than the SYN's.
+        (
+            one(silent(there), alone("10.0.3.1")),
+            ("syn-timeout", Proven),
+        ),
+        (
+            one(
+                with(there, vec![drop("NETFILTER_DROP", 0x02, 3)]),
+                alone("10.0.0.1"),
+            ),
+            ("firewall-drop", Proven),
+        ),
         (
             one(silent(there), Facts::default()),
             ("syn-timeout", Inferred),

@@ -212,6 +212,7 @@ fn a_view() -> impl Strategy<Value = ListenerView> {
         any::<bool>(),
     )
         .prop_map(|(local, exact, same_port, nearby, bound)| ListenerView {
+            silent_neighbor: None,
             local,
             exact,
             same_port,

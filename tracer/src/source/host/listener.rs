@@ -13,6 +13,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use super::{
+    neighbor,
     owner::Owners,
     route,
     sock_diag::{self, Query, TcpSocket},
@@ -20,7 +21,7 @@ use super::{
 use crate::{
     event::{
         Time,
-        fact::{Listener, ListenerView, Owner},
+        fact::{Listener, ListenerView, Owner, SilentNeighbor},
     },
     process::{
         self,
@@ -62,6 +63,7 @@ pub(super) fn view(
 
 struct Scene {
     local: bool,
+    silent_neighbor: Option<SilentNeighbor>,
     sockets: Vec<TcpSocket>,
     somaxconn: Option<u32>,
 }
@@ -75,8 +77,19 @@ fn look(target: SocketAddr) -> Result<Scene> {
         // The kernel looks through all its bound ports for these.
         sockets.extend(list(sock_diag::BOUND)?);
     }
+    let way = route::way(target.ip()).context("ask the routing table")?;
+    let silent_neighbor = match (way.next_hop, way.source) {
+        // Where the neighbour table cannot be asked, nobody is told to be silent.
+        (Some((address, interface)), Some(source))
+            if neighbor::is_silent(address, interface).unwrap_or(false) =>
+        {
+            Some(SilentNeighbor { address, source })
+        }
+        _ => None,
+    };
     Ok(Scene {
-        local: route::is_local(target.ip()).context("ask the routing table")?,
+        local: way.is_local,
+        silent_neighbor,
         sockets,
         somaxconn: netns::sysctl("core/somaxconn"),
     })
@@ -127,6 +140,7 @@ fn arrange(
     };
     let mut view = ListenerView {
         local: scene.local,
+        silent_neighbor: scene.silent_neighbor,
         somaxconn: scene.somaxconn,
         ..ListenerView::default()
     };

@@ -11,6 +11,7 @@ mod descriptors;
 mod gauge;
 mod icmp;
 mod listener;
+mod neighbor;
 mod netlink;
 mod owner;
 mod path_walk;

@@ -1,62 +1,122 @@
-//! Is an address this network namespace's own? Asked of the routing table, which also knows addresses that no
+//! Where packets to an address of this network namespace go. Asked of the routing table, which also knows addresses that no
 //! interface lists (a `local` route, all of 127/8).
 
 use std::{io, net::IpAddr};
 
-use super::netlink::request;
+use super::netlink::{attributes, number_at, request};
 
 const RTM_GETROUTE: u16 = 26;
 const RTN_LOCAL: u8 = 2;
+// rtattr types, include/uapi/linux/rtnetlink.h.
 const RTA_DST: u16 = 1;
+const RTA_OIF: u16 = 4;
+const RTA_GATEWAY: u16 = 5;
+const RTA_PREFSRC: u16 = 7;
+const RTA_VIA: u16 = 18;
+/// struct rtmsg
+const ROUTE: usize = 12;
 
-/// Would a packet to `address` stay on this host? In the network namespace of the calling thread.
+/// Where a packet goes.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Way {
+    /// It stays on this host.
+    pub(super) is_local: bool,
+    /// Who takes it on the link, and the interface's index.
+    pub(super) next_hop: Option<(IpAddr, u32)>,
+    /// The address that it leaves from.
+    pub(super) source: Option<IpAddr>,
+}
+
+/// The way of a packet to `address`, in the network namespace of the calling thread. No route at all: nowhere.
 ///
 /// # Errors
-/// The netlink socket. No route at all is a plain `false`.
-pub(super) fn is_local(address: IpAddr) -> io::Result<bool> {
-    let (family, bytes) = match address {
-        IpAddr::V4(v4) => (libc::AF_INET, v4.octets().to_vec()),
-        IpAddr::V6(v6) => (libc::AF_INET6, v6.octets().to_vec()),
-    };
+/// The netlink socket.
+pub(super) fn way(address: IpAddr) -> io::Result<Way> {
+    let (family, bytes) = family_and_bytes(address);
     // struct rtmsg: family, destination length in bits, then zeros; RTA_DST.
-    let mut payload = vec![0; 12];
-    payload[0] = family as u8;
+    let mut payload = vec![0; ROUTE];
+    payload[0] = family;
     payload[1] = (bytes.len() * 8) as u8;
-    payload.extend_from_slice(&(4 + bytes.len() as u16).to_ne_bytes());
-    payload.extend_from_slice(&RTA_DST.to_ne_bytes());
-    payload.extend_from_slice(&bytes);
-    let mut kind = None;
+    payload.extend_from_slice(&attribute(RTA_DST, &bytes));
+    let mut way = Way::default();
     let answer = request(
         libc::NETLINK_ROUTE,
         RTM_GETROUTE,
         0,
         &payload,
         1,
-        |_, message| {
-            kind = message.get(7).copied();
-        },
+        |_, message| way = told(address, message),
     );
     match answer {
-        Ok(_) => Ok(kind == Some(RTN_LOCAL)),
+        Ok(_) => Ok(way),
         Err(error)
             if matches!(
                 error.raw_os_error(),
                 Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EACCES | libc::EINVAL)
             ) =>
         {
-            Ok(false)
+            Ok(Way::default())
         }
         Err(error) => Err(error),
     }
 }
 
+fn told(address: IpAddr, message: &[u8]) -> Way {
+    let (mut gateway, mut interface, mut source) = (address, None, None);
+    for (kind, value) in attributes(message, ROUTE) {
+        match kind {
+            RTA_OIF => interface = number_at(value, 0),
+            RTA_PREFSRC => source = ip(value),
+            RTA_GATEWAY => gateway = ip(value).unwrap_or(gateway),
+            // A family before the address.
+            RTA_VIA => gateway = value.get(2..).and_then(ip).unwrap_or(gateway),
+            _ => {}
+        }
+    }
+    let is_local = message.get(7) == Some(&RTN_LOCAL);
+    Way {
+        is_local,
+        next_hop: interface
+            .filter(|_| !is_local)
+            .map(|interface| (gateway, interface)),
+        source,
+    }
+}
+
+/// An address's family and bytes, as netlink takes them.
+pub(super) fn family_and_bytes(address: IpAddr) -> (u8, Vec<u8>) {
+    match address {
+        IpAddr::V4(v4) => (libc::AF_INET as u8, v4.octets().to_vec()),
+        IpAddr::V6(v6) => (libc::AF_INET6 as u8, v6.octets().to_vec()),
+    }
+}
+
+/// One attribute of a request, of a multiple of four bytes.
+pub(super) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(4 + value.len());
+    bytes.extend_from_slice(&(4 + value.len() as u16).to_ne_bytes());
+    bytes.extend_from_slice(&kind.to_ne_bytes());
+    bytes.extend_from_slice(value);
+    bytes
+}
+
+fn ip(bytes: &[u8]) -> Option<IpAddr> {
+    match bytes.len() {
+        4 => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),
+        16 => <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::is_local;
+    use super::way;
 
     #[test]
     fn all_of_the_loopback_net_is_local_and_a_documentation_address_is_not() {
-        assert!(is_local("127.9.8.7".parse().unwrap()).unwrap());
-        assert!(!is_local("192.0.2.1".parse().unwrap()).unwrap());
+        let local = way("127.9.8.7".parse().unwrap()).unwrap();
+        assert!(local.is_local);
+        assert_eq!(local.next_hop, None);
+        assert!(!way("192.0.2.1".parse().unwrap()).unwrap().is_local);
     }
 }

@@ -63,6 +63,21 @@ fn the_kernel_gives_up_first() -> Result<()> {
 }
 
 #[test]
+fn a_firewall_drops_what_a_connection_carries() -> Result<()> {
+    let stage = Stage::new()?;
+    let _behind = tests::backend::listen(&stage.netns, DROPPED)?;
+    // The handshake's packets are shorter than any request.
+    firewall::rule(
+        &stage.netns,
+        "output",
+        "tcp dport 9001 ip length > 100 drop",
+    )?;
+    let expected = Expected::timeout("firewall-drop", DROPPED).says("of a connection that stood");
+    let fault = Fault::proxy(expected, "proxy_read_timeout 1500ms;");
+    stage.check_with(vec![fault], TOGETHER).map(drop)
+}
+
+#[test]
 fn a_firewall_drops_on_the_way_in() -> Result<()> {
     let stage = Stage::new()?;
     let _behind = tests::backend::listen(&stage.netns, DROPPED)?;

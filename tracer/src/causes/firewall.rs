@@ -3,13 +3,14 @@
 use super::{
     catalogue::Cause,
     drops::{filtered_syn, netfilter_drop, no_socket_for_syn},
+    ending::response_began,
     errno::{self, ETIMEDOUT},
     finding::Finding,
     hook, icmp,
     scene::Scene,
     story, wording,
 };
-use crate::event::Connection;
+use crate::event::{Connection, Upstream};
 use std::net::SocketAddr;
 
 pub(super) static FIREWALL_REJECT: Cause = Cause {
@@ -29,12 +30,13 @@ pub(super) static FIREWALL_REJECT: Cause = Cause {
 
 pub(super) static FIREWALL_DROP: Cause = Cause {
     id: "firewall-drop",
-    title: "this host's packet filter swallowed the SYN or its answer",
-    split: "The kernel freed the SYN, or the SYN-ACK on its way back, with the reason NETFILTER_DROP, and nothing \
-            answered. A silent network shows SYNs sent again and no drop.",
+    title: "this host's packet filter swallowed the SYN or its answer, or what followed",
+    split: "The kernel freed the SYN, the SYN-ACK on its way back, or packets of the connection that stood, with the reason \
+            NETFILTER_DROP, and nothing answered. A silent network shows SYNs sent again and no drop.",
     log_lines: &[
         "upstream timed out (110: Connection timed out) while connecting to upstream",
         "connect() failed (110: Connection timed out) while connecting to upstream",
+        "upstream timed out (110: Connection timed out) while reading response header from upstream",
     ],
     client_gets: "504, or 502 where the kernel gives up before nginx's timer",
     fix: "Find the DROP rule or policy (nft list ruleset, iptables-save -c: whose counters grow?) and let the \
@@ -139,7 +141,9 @@ fn by_peer(scene: &Scene<'_>, remote: SocketAddr) -> Option<Finding> {
 }
 
 fn drop(scene: &Scene<'_>) -> Option<Finding> {
-    let (c, remote) = scene.unanswered()?;
+    let Some((c, remote)) = scene.unanswered() else {
+        return drop_of_data(scene);
+    };
     let dropped = netfilter_drop(c)?;
     let packet = story::packet(dropped);
     let way = if dropped.from_upstream { "from" } else { "to" };
@@ -157,6 +161,32 @@ fn drop(scene: &Scene<'_>) -> Option<Finding> {
             "{total} drops against {}: what became of the rest",
             wording::count(sent, "SYN")
         ),
+    );
+    Some(
+        finding
+            .advise(rule(c, remote))
+            .advise(see_rules(scene, remote)),
+    )
+}
+
+/// The connection stood, and what went over it was dropped: a rule that came later, or that lost track of it.
+fn drop_of_data(scene: &Scene<'_>) -> Option<Finding> {
+    let c = scene
+        .failed_before_body()
+        .filter(|c| scene.timed_out_waiting() && !response_began(c))?;
+    let Upstream::Inet(remote) = c.remote else {
+        return None;
+    };
+    let began = c.reused_at.or(c.established)?;
+    let dropped = netfilter_drop(c).filter(|drop| drop.at >= began)?;
+    let way = if dropped.from_upstream { "from" } else { "to" };
+    let packets = wording::count(u64::from(dropped.count), "packet");
+    let finding = Finding::proven(format!(
+        "this host's packet filter dropped {packets} {way} {remote} of a connection that stood; no response came"
+    ))
+    .unless(
+        dropped.count > 1,
+        "whether more than that packet was missing: it was not sent again".to_owned(),
     );
     Some(
         finding

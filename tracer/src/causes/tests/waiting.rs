@@ -27,6 +27,23 @@ fn peer(accepted: bool, unread: u32, queue: u32) -> Facts {
 }
 
 #[test]
+fn what_a_packet_filter_takes_from_a_connection_is_not_the_backends_silence() {
+    let filtered = |flags, count, at| Connection {
+        drops: vec![Drop {
+            at,
+            ..drop("NETFILTER_DROP", flags, count)
+        }],
+        ..silent_for_a_minute()
+    };
+    let told = |c| told(&answered(504, c, peer(true, 0, 0)));
+    let later = after(SECOND);
+    assert_eq!(told(filtered(0x18, 5, later)), ("firewall-drop", Proven));
+    assert_eq!(told(filtered(0x18, 1, later)), ("firewall-drop", Inferred));
+    // A SYN that was sent again and answered then.
+    assert_eq!(told(filtered(0x02, 1, START)), ("unexplained", Unknown));
+}
+
+#[test]
 fn the_upstreams_own_end_tells_slow_from_never_accepted() {
     let case = |facts| answered(504, silent_for_a_minute(), facts);
     let slow = verdict(&case(peer(true, 1, 0)));

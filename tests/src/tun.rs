@@ -33,6 +33,8 @@ pub enum Host {
     Rejecting(u8),
     /// Nobody answers.
     Silent,
+    /// Takes the connection, and is never heard of again.
+    Lost,
 }
 
 /// The link; its thread ends with it.
@@ -137,22 +139,29 @@ fn answer(packet: &[u8], hosts: &[Host]) -> Option<Vec<u8>> {
     let target = Ipv4Addr::new(packet[16], packet[17], packet[18], packet[19]);
     let index = usize::from(packet[19]).checked_sub(2)?;
     match *hosts.get(index)? {
-        Host::Refusing => Some(reset(tcp, target, source)),
+        Host::Refusing => Some(segment(tcp, target, source, RST)),
+        Host::Lost => Some(segment(tcp, target, source, SYN)),
         Host::Unreachable(code) => Some(unreachable(code, packet, header, ROUTER, source)),
         Host::Rejecting(code) => Some(unreachable(code, packet, header, target, source)),
         Host::Silent => None,
     }
 }
 
-/// A RST that acknowledges the SYN.
-fn reset(syn: &[u8], from: Ipv4Addr, to: Ipv4Addr) -> Vec<u8> {
+const SYN: u8 = 0x02;
+const RST: u8 = 0x04;
+const ACK: u8 = 0x10;
+
+/// A segment with this flag that acknowledges the SYN.
+fn segment(syn: &[u8], from: Ipv4Addr, to: Ipv4Addr, flag: u8) -> Vec<u8> {
     let sequence = u32::from_be_bytes([syn[4], syn[5], syn[6], syn[7]]);
     let mut tcp = vec![0u8; 20];
     tcp[0..2].copy_from_slice(&syn[2..4]);
     tcp[2..4].copy_from_slice(&syn[0..2]);
     tcp[8..12].copy_from_slice(&sequence.wrapping_add(1).to_be_bytes());
     tcp[12] = 5 << 4;
-    tcp[13] = 0x14;
+    tcp[13] = flag | ACK;
+    // A window.
+    tcp[14] = 0x40;
     let mut pseudo = [from.octets(), to.octets()].concat();
     pseudo.extend([0, 6, 0, 20]);
     pseudo.extend(&tcp);

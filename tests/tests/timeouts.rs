@@ -78,6 +78,17 @@ fn a_firewall_drops_what_a_connection_carries() -> Result<()> {
 }
 
 #[test]
+fn a_host_that_goes_silent_is_not_said_to_be_slow() -> Result<()> {
+    let stage = Stage::new()?;
+    let _link = Tun::new(&stage.netns, &[Host::Lost])?;
+    let expected = Expected::timeout("unexplained", SILENT)
+        .unknown()
+        .says("never acknowledged");
+    let fault = Fault::proxy(expected, "proxy_read_timeout 1500ms;");
+    stage.check_with(vec![fault], TOGETHER).map(drop)
+}
+
+#[test]
 fn a_firewall_drops_on_the_way_in() -> Result<()> {
     let stage = Stage::new()?;
     let _behind = tests::backend::listen(&stage.netns, DROPPED)?;

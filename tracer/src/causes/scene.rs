@@ -123,6 +123,13 @@ impl<'a> Scene<'a> {
         (neighbor.source == local).then_some(neighbor.address)
     }
 
+    /// How often nginx's end had sent its last again when nginx gave up, without an answer: the upstream's host, or the way to
+    /// it, was silent.
+    pub(super) fn unacknowledged(&self) -> Option<u8> {
+        let view = self.facts().peer_socket.as_ref()?;
+        (view.retransmits > 0).then_some(view.retransmits)
+    }
+
     /// A listener that would have taken the connection, with its accept queue over its limit, and somaxconn.
     pub(super) fn full_listener(&self) -> Option<(&'a Listener, Option<u32>)> {
         self.listener_views().find_map(|view| {

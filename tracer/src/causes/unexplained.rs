@@ -9,7 +9,7 @@ use super::{
     wording,
 };
 use crate::{
-    event::{Connection, Failure, LogCall},
+    event::{Connection, Failure, LogCall, Upstream},
     verdict::Confidence,
 };
 
@@ -82,6 +82,16 @@ pub(super) fn explain_unseen(scene: &Scene<'_>, call: &LogCall) -> Finding {
 
 /// Where to look for what the hooks do not show.
 fn look(scene: &Scene<'_>) -> Option<String> {
+    if let (Some(_), Some(c)) = (scene.unacknowledged(), scene.connection())
+        && let Upstream::Inet(remote) = c.remote
+    {
+        let ip = remote.ip();
+        return Some(format!(
+            "did {ip} go down, or does something on the way drop what belongs to connections? see: ip route get {ip}; \
+             tcpdump -ni any 'host {ip} and tcp port {}'",
+            remote.port()
+        ));
+    }
     let (c, remote) = scene.handshake()?;
     let (ip, port) = (remote.ip(), remote.port());
     if c.rst_in_syn_sent {
@@ -183,6 +193,14 @@ fn in_handshake(scene: &Scene<'_>, c: &Connection) -> String {
 }
 
 fn after(scene: &Scene<'_>, c: &Connection) -> String {
+    if let Some(times) = scene.unacknowledged() {
+        return format!(
+            "{} took the connection and was not heard of again: what nginx sent last was sent again {} and never \
+             acknowledged",
+            scene.to(),
+            wording::count(u64::from(times), "time")
+        );
+    }
     let mut seen = vec![
         wording::count(c.bytes_sent, "byte") + " sent",
         wording::count(c.bytes_received, "byte") + " received",

@@ -39,7 +39,7 @@ pub(super) static BACKEND_NOT_ACCEPTING: Cause = Cause {
     matches: Some(not_accepting),
 };
 
-/// A connection that stood until nginx's timer, with something sent, and which no drop explains.
+/// A connection that stood until nginx's timer, with something sent that arrived, and which no drop explains.
 pub(super) fn waited<'a>(scene: &Scene<'a>) -> Option<&'a Connection> {
     let c = scene
         .failed_before_body()
@@ -47,7 +47,8 @@ pub(super) fn waited<'a>(scene: &Scene<'a>) -> Option<&'a Connection> {
     let sent = c.bytes_sent > 0 || c.last_sent.is_some();
     // The backend's own timer may be the same as nginx's: its FIN then comes as nginx gives up.
     let open = ending(c).is_none_or(|ending| !ending.reset);
-    (sent && open && telling_drops(c).next().is_none()).then_some(c)
+    let arrived = scene.unacknowledged().is_none();
+    (sent && open && arrived && telling_drops(c).next().is_none()).then_some(c)
 }
 
 /// It was shown to wait in the accept queue.

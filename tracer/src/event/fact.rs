@@ -208,6 +208,9 @@ pub struct PeerSocketView {
     pub unread: u32,
     /// Who holds it.
     pub owner: Option<Owner>,
+    /// How often nginx's own end has sent again what nobody acknowledged.
+    #[serde(default)]
+    pub retransmits: u8,
 }
 
 /// How the ephemeral ports are used.

@@ -224,6 +224,7 @@ fn facts() -> Vec<Event> {
                 remote,
             },
             Ok(Finding::PeerSocket(PeerSocketView {
+                retransmits: 0,
                 found: true,
                 accepted: false,
                 unread: 5,

@@ -87,6 +87,7 @@ fn waiting(name: &str, accepted: bool) -> Case {
             ..view(true)
         }),
         peer_socket: Some(PeerSocketView {
+            retransmits: 0,
             found: true,
             accepted,
             unread: 0,

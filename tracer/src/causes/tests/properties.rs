@@ -345,6 +345,7 @@ fn peer_socket() -> impl Strategy<Value = PeerSocketView> {
             accepted,
             unread,
             owner: owned.then(node),
+            retransmits: u8::from(unread % 7 == 0),
         },
     )
 }

@@ -17,6 +17,7 @@ fn peer(accepted: bool, unread: u32, queue: u32) -> Facts {
             ..view(true)
         }),
         peer_socket: Some(PeerSocketView {
+            retransmits: 0,
             found: true,
             accepted,
             unread,
@@ -41,6 +42,21 @@ fn what_a_packet_filter_takes_from_a_connection_is_not_the_backends_silence() {
     assert_eq!(told(filtered(0x18, 1, later)), ("firewall-drop", Inferred));
     // A SYN that was sent again and answered then.
     assert_eq!(told(filtered(0x02, 1, START)), ("unexplained", Unknown));
+}
+
+#[test]
+fn a_request_that_nobody_acknowledged_is_not_the_backends_silence() {
+    let mut facts = peer(true, 0, 0);
+    let told = |facts: &Facts| verdict(&answered(504, silent_for_a_minute(), facts.clone()));
+    facts.peer_socket = Some(PeerSocketView::default());
+    assert_eq!(told(&facts).cause, "backend-slow");
+    facts.peer_socket = Some(PeerSocketView {
+        retransmits: 3,
+        ..PeerSocketView::default()
+    });
+    let lost = told(&facts);
+    assert_eq!((lost.cause, lost.confidence), ("unexplained", Unknown));
+    assert!(lost.summary.contains("3 times and never acknowledged"));
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! The upstream's own end of a connection, where it is in the worker's network namespace: the answer to
-//! [`Question::PeerSocket`].
+//! The upstream's own end of a connection, where it is in the worker's network namespace, and what became of the last that nginx
+//! sent: the answer to [`Question::PeerSocket`].
 //!
 //! A connection that `accept()` has not taken yet has no inode (`sk->sk_socket` is null), nor has one that its process has
 //! closed, which its state tells.
@@ -38,8 +38,14 @@ pub(super) fn view(
         Some(socket) if !is_taken(&socket) => look()?,
         found => found,
     };
+    // nginx has closed it; the kernel keeps it until all is acknowledged.
+    let own = netns.within(|| Ok(sock_diag::connection(local, remote)?))?;
+    let retransmits = own.map_or(0, |own| own.retransmits);
     let Some(socket) = found else {
-        return Ok(PeerSocketView::default());
+        return Ok(PeerSocketView {
+            retransmits,
+            ..PeerSocketView::default()
+        });
     };
     let owner = owners.of_connection(socket.inode, netns.id(), now);
     Ok(PeerSocketView {
@@ -47,6 +53,7 @@ pub(super) fn view(
         accepted: is_taken(&socket),
         unread: socket.receive_queue,
         owner,
+        retransmits,
     })
 }
 

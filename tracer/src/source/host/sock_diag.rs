@@ -60,6 +60,8 @@ pub(super) struct TcpSocket {
     pub v6_only: bool,
     /// Of a listener: connections that the kernel dropped at it (`sk_drops`).
     pub drops: u32,
+    /// How often the oldest packet that is not acknowledged was sent again (`icsk_retransmits`).
+    pub retransmits: u8,
 }
 
 impl TcpSocket {
@@ -156,6 +158,8 @@ fn inet_request(family: i32) -> [u8; 56] {
 fn tcp_socket(message: &[u8]) -> Option<TcpSocket> {
     const LENGTH: usize = 72;
     const INET_DIAG_SKV6ONLY: u16 = 11;
+    // Which timer the next number is of: the retransmission's.
+    const RETRANSMIT: u8 = 1;
     let port = |at: usize| Some(u16::from_be_bytes(*message.get(at..)?.first_chunk()?));
     let ip = |at: usize| -> Option<IpAddr> {
         let bytes = message.get(at..)?;
@@ -179,6 +183,10 @@ fn tcp_socket(message: &[u8]) -> Option<TcpSocket> {
             .find(|(kind, _)| *kind == INET_DIAG_SKMEMINFO)
             .and_then(|(_, value)| number_at(value, DROPS))
             .unwrap_or(0),
+        retransmits: match (message.get(2)?, message.get(3)?) {
+            (&RETRANSMIT, &retransmits) => retransmits,
+            _ => 0,
+        },
     })
 }
 

@@ -3,7 +3,7 @@
 use super::{
     catalogue::Cause,
     drops::{netfilter_drop, telling_drops},
-    errno::{self, ETIMEDOUT},
+    errno::{self, EHOSTUNREACH, ETIMEDOUT},
     finding::Finding,
     hook, icmp,
     scene::Scene,
@@ -86,7 +86,7 @@ fn neighbor_failed(scene: &Scene<'_>) -> Option<Finding> {
                 wording::duration(waited)
             ),
         )
-    } else if own_report(scene, c) && silent.is_some() {
+    } else if silent.is_some() && scene.errno() == Some(EHOSTUNREACH) {
         Finding::proven(summary)
     } else if own_report(scene, c) {
         Finding::inferred(
@@ -174,7 +174,11 @@ fn unseen(scene: &Scene<'_>, c: &Connection, remote: SocketAddr) -> Option<Findi
     let hooks = [hook::RST_RECEIVED, hook::DROP, hook::ICMP_SENT];
     let in_sight = hooks.into_iter().all(|hook| scene.stands(hook)) && scene.is_complete();
     // After the last SYN the kernel may report a route lost on the way instead of ETIMEDOUT.
-    if !in_sight || c.syn_retransmits >= 5 || scene.is_local(remote) != Some(false) {
+    if !in_sight
+        || c.syn_retransmits >= 5
+        || scene.is_local(remote) != Some(false)
+        || scene.silent_neighbor().is_some()
+    {
         return None;
     }
     Some(

@@ -327,6 +327,11 @@ fn silence_is_told_by_what_this_host_did_with_the_packets() {
         error: Some((110, after(127 * SECOND))),
         ..silent(there)
     };
+    let unreachable = Connection {
+        state: 7,
+        error: Some((113, after(3 * SECOND))),
+        ..silent(there)
+    };
     let short = Connection {
         syn_retransmits: 0,
         closed: after(300 * MS),
@@ -341,6 +346,11 @@ fn silence_is_told_by_what_this_host_did_with_the_packets() {
             ("neighbor-failed", Proven),
         ),
         (one(short, alone("10.0.0.1")), ("neighbor-failed", Inferred)),
+        // Whatever else was not seen.
+        (
+            skipping(one(unreachable, alone("10.0.0.1"))),
+            ("neighbor-failed", Proven),
+        ),
         // It is on another way than the SYN's.
         (
             one(silent(there), alone("10.0.3.1")),

@@ -3,19 +3,14 @@
 use aya_ebpf::bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
 use tracer_ebpf::abi::{Header, counter};
 
-use crate::{
-    maps::{self, EVENTS},
-    task,
-};
+use crate::maps::{self, EVENTS};
 
 /// How soon the collector should look.
 #[derive(Clone, Copy)]
 pub enum Urgency {
     /// At its next look: healthy traffic costs no wakeup.
     Whenever,
-    /// A failure: now, or at its next look if it was woken just before. In a flood wakeups would cost more than all else.
-    Soon,
-    /// Now: something a question to the host depends on.
+    /// Now: a failure, or something a question to the host depends on.
     Now,
 }
 
@@ -23,8 +18,7 @@ impl Urgency {
     #[inline(always)]
     fn flags(self) -> u64 {
         u64::from(match self {
-            Self::Soon if maps::is_wakeup_due(task::now()) => BPF_RB_FORCE_WAKEUP,
-            Self::Whenever | Self::Soon => BPF_RB_NO_WAKEUP,
+            Self::Whenever => BPF_RB_NO_WAKEUP,
             Self::Now => BPF_RB_FORCE_WAKEUP,
         })
     }

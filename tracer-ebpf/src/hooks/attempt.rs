@@ -84,7 +84,7 @@ fn begun(pid: u32, worker: &mut Worker, peer: u64) {
     worker.request = request;
     worker.is_retry = if is_retry {
         RETRIED
-    } else if worker.watched != 0 && reply::is_watched(worker, peer) {
+    } else if worker.watched != 0 && reply::is_watched(peer) {
         LED_ON
     } else {
         0
@@ -285,7 +285,7 @@ pub fn failed(pid: u32, worker: &mut Worker, peer: u64, code: i32) {
         return;
     }
     reply::watch_peer(pid, worker, peer, request);
-    emit::in_place(&UNKNOWN, Urgency::Soon, |record| {
+    emit::in_place(&UNKNOWN, Urgency::Now, |record| {
         record.header = emit::header::<Failure>(FAILURE, pid, task::now());
         record.start = worker.start;
         record.request = worker.request;

@@ -56,21 +56,17 @@ pub fn log_error(ctx: ProbeContext) -> u32 {
     by_socket::logs(&ctx, worker, errno, start);
     let argument = ctx.arg::<u64>(4).unwrap_or(0);
     let second = ctx.arg::<u64>(5).unwrap_or(0);
-    let Owner {
-        request,
-        peer,
-        stream,
-    } = Owner::of(worker, pid, log);
+    let (peer, stream) = peer(worker, pid, log);
     let mut id = 0;
     if peer != 0
-        && let Some(known) = identity::of(pid, worker, peer)
+        && let Some(request) = identity::of(pid, worker, peer)
     {
-        id = known.id;
+        id = request.id;
         if !maps::is_told(id) {
             return 0;
         }
-        if request != 0 {
-            reply::watch_request(pid, worker, request, id);
+        if stream == 0 {
+            reply::watch_peer(pid, worker, peer, id);
         }
         if worker.layout.is_by_socket() {
             by_socket::told(pid, worker, peer, id);
@@ -125,37 +121,18 @@ fn string(at: u64) -> (u64, u64) {
     )
 }
 
-/// Whose log it is.
-struct Owner {
-    /// The request, 0 if it is none's.
-    request: u64,
-    /// The peer object of the request or session, 0 if there is none.
-    peer: u64,
-    /// [`LOG_CALL_STREAM`] for a session's.
-    stream: u32,
-}
-
-impl Owner {
-    #[inline(always)]
-    fn of(worker: &Worker, pid: u32, log: u64) -> Self {
-        let mut owner = Self {
-            request: 0,
-            peer: 0,
-            stream: 0,
-        };
-        let Some(data) = read::user::<u64>(log.wrapping_add(LOG_DATA)) else {
-            return owner;
-        };
-        if read::user::<u32>(data) == Some(STREAM) {
-            owner.peer = session_peer(worker, pid, data, log);
-            owner.stream = LOG_CALL_STREAM;
-            return owner;
-        }
-        owner.request = request_of(data);
-        if owner.request != 0 {
-            owner.peer = peer_of(owner.request);
-        }
-        owner
+/// The peer object of the request or session whose log it is, and [`LOG_CALL_STREAM`] for a session's.
+#[inline(always)]
+fn peer(worker: &Worker, pid: u32, log: u64) -> (u64, u32) {
+    let Some(data) = read::user::<u64>(log.wrapping_add(LOG_DATA)) else {
+        return (0, 0);
+    };
+    if read::user::<u32>(data) == Some(STREAM) {
+        return (session_peer(worker, pid, data, log), LOG_CALL_STREAM);
+    }
+    match request_of(log) {
+        0 => (0, 0),
+        request => (peer_of(request), 0),
     }
 }
 

@@ -4,17 +4,13 @@
 
 use aya_ebpf::{helpers::bpf_probe_read_user_buf, macros::uprobe, programs::ProbeContext};
 use tracer_ebpf::abi::{
-    ANSWER, Answer, Client, Connection, FLAG_OPEN, HEAD_LEN, TAIL_LEN, Worker, counter,
+    ANSWER, Answer, Client, Connection, FLAG_OPEN, HEAD_LEN, TAIL_LEN, counter,
 };
 
 use crate::{
     emit::{self, Urgency},
-    hooks::{
-        by_socket, log,
-        reply::{self, Main},
-        state,
-    },
-    identity,
+    hooks::{attempt::CONNECTION_FD, by_socket, log, reply, state},
+    identity::{self, LOG_CONNECTION, LOG_DATA},
     maps::{self, Request},
     read, sock, task,
 };
@@ -104,12 +100,12 @@ pub fn special_response(ctx: ProbeContext) -> u32 {
         last_connection(request);
     }
     let reply = reply::watch_answer(pid, worker, request, id);
-    emit::in_place(&UNKNOWN, Urgency::Soon, |record| {
+    emit::in_place(&UNKNOWN, Urgency::Now, |record| {
         record.header = emit::header::<Answer>(ANSWER, pid, task::now());
         record.request = id;
         record.status = status as u16;
         record.reply = reply;
-        client(worker, request, &mut record.client);
+        client(request, &mut record.client);
     });
     0
 }
@@ -119,12 +115,16 @@ static UNKNOWN: Answer = Answer::UNKNOWN;
 
 /// Whose request it is, and what it asks: `r->header_in` still holds an HTTP/1 request from its first byte on.
 #[inline(always)]
-pub fn client(worker: &Worker, request: u64, client: &mut Client) {
-    let main = Main::of(worker, request);
-    client.request = main.request;
-    client.connection = main.connection;
-    if let Some(sk) = main.socket() {
-        client.address = sock::remote(sk);
+pub fn client(request: u64, client: &mut Client) {
+    client.request = reply::main(request).0;
+    if let Some(connection) = read::user::<u64>(request.wrapping_add(REQUEST_CONNECTION)) {
+        if let Some(log) = read::user::<u64>(connection.wrapping_add(CONNECTION_LOG)) {
+            client.connection = read::user(log.wrapping_add(LOG_CONNECTION)).unwrap_or(0);
+        }
+        let socket = read::user(connection.wrapping_add(CONNECTION_FD)).and_then(task::socket_of);
+        if let Some(sk) = socket {
+            client.address = sock::remote(sk);
+        }
     }
     host(request, client);
     let Some(buffer) = read::user::<u64>(request.wrapping_add(REQUEST_HEADER_IN)) else {
@@ -178,9 +178,12 @@ fn host(request: u64, client: &mut Client) {
     }
 }
 
-/// The request that a log belongs to, by its `data`; 0 if none does.
+/// The request that a log belongs to, 0 if none does.
 #[inline(always)]
-pub fn request_of(context: u64) -> u64 {
+pub fn request_of(log: u64) -> u64 {
+    let Some(context) = read::user::<u64>(log.wrapping_add(LOG_DATA)) else {
+        return 0;
+    };
     for member in [CONTEXT_CURRENT, CONTEXT_REQUEST] {
         if let Some(request) = read::user::<u64>(context.wrapping_add(member))
             && read::user::<u32>(request) == Some(HTTP)
@@ -208,4 +211,11 @@ pub fn logs_errors(connection: &Connection) -> bool {
 #[inline(always)]
 pub fn is_told(level: u64) -> bool {
     level & LEVELS >= log::ERROR
+}
+
+/// The log of the connection of a peer object.
+#[inline(always)]
+pub fn log_of(peer: u64) -> Option<u64> {
+    let connection: u64 = read::user(peer)?;
+    read::user(connection.wrapping_add(CONNECTION_LOG))
 }

@@ -123,10 +123,7 @@ extern "C" fn tracer_first_byte(sk: u64, pid: u32) -> u64 {
         return 0;
     };
     if maps::is_told(connection.request) {
-        let request = reply::request_of_peer(connection.peer);
-        if request != 0 {
-            reply::watch_request(pid, worker, request, connection.request);
-        }
+        reply::watch_peer(pid, worker, connection.peer, connection.request);
         emit::in_place(&UNKNOWN, Urgency::Whenever, |record| {
             record.header =
                 emit::header::<FirstByte>(FIRST_BYTE, connection.header.pid, connection.first_byte);
@@ -136,8 +133,11 @@ extern "C" fn tracer_first_byte(sk: u64, pid: u32) -> u64 {
             record.status = connection.status;
             record.address_len =
                 attempt::address(connection.peer, &mut record.address).unwrap_or(0);
-            if request != 0 {
-                request::client(worker, request, &mut record.client);
+            if let Some(log) = request::log_of(connection.peer) {
+                let request = request::request_of(log);
+                if request != 0 {
+                    request::client(request, &mut record.client);
+                }
             }
         });
     }

@@ -38,10 +38,8 @@ pub(crate) fn waiting(length: &Length) -> Result<()> {
             Ok(())
         })?;
     }
-    for (what, waits, limit) in [
-        ("the proxy idle", idle, Target::AtMost(300.0)),
-        ("the proxy under load", busy, Target::None),
-    ] {
+    let limit = Target::AtMost(300.0);
+    for (what, waits) in [("the proxy idle", idle), ("the proxy under load", busy)] {
         println!("\nwhat a user waits for, {what}; {} CPUs", scene::cpus());
         told("exec to tracing, median", median(waits.starts), "ms", limit);
         told("Ctrl-C to the end, median", median(waits.ends), "ms", limit);

@@ -3,10 +3,7 @@
 
 use std::{io, net::IpAddr};
 
-use super::{
-    netlink::request,
-    route::{attribute, family_and_bytes},
-};
+use super::netlink::{attribute, family_and_bytes, request};
 
 const RTM_GETNEIGH: u16 = 30;
 // include/uapi/linux/neighbour.h

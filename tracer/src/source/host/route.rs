@@ -3,7 +3,7 @@
 
 use std::{io, net::IpAddr};
 
-use super::netlink::{attributes, number_at, request};
+use super::netlink::{attribute, attributes, family_and_bytes, number_at, request};
 
 const RTM_GETROUTE: u16 = 26;
 const RTN_LOCAL: u8 = 2;
@@ -81,23 +81,6 @@ fn told(address: IpAddr, message: &[u8]) -> Way {
             .map(|interface| (gateway, interface)),
         source,
     }
-}
-
-/// An address's family and bytes, as netlink takes them.
-pub(super) fn family_and_bytes(address: IpAddr) -> (u8, Vec<u8>) {
-    match address {
-        IpAddr::V4(v4) => (libc::AF_INET as u8, v4.octets().to_vec()),
-        IpAddr::V6(v6) => (libc::AF_INET6 as u8, v6.octets().to_vec()),
-    }
-}
-
-/// One attribute of a request, of a multiple of four bytes.
-pub(super) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(4 + value.len());
-    bytes.extend_from_slice(&(4 + value.len() as u16).to_ne_bytes());
-    bytes.extend_from_slice(&kind.to_ne_bytes());
-    bytes.extend_from_slice(value);
-    bytes
 }
 
 fn ip(bytes: &[u8]) -> Option<IpAddr> {

@@ -53,7 +53,7 @@ fn missing(scene: &Scene<'_>) -> Option<Finding> {
         .filter(|(f, _)| matches!(f.errno, ENOENT | ENOTDIR | ELOOP))?;
     let finding = match scene.facts().unix_path.as_deref() {
         _ if f.errno == ELOOP => Finding::proven(format!(
-            "{path} leads nowhere: its symbolic links go in a circle"
+            "{path} leads nowhere: its symbolic links go in a circle, or are too many"
         ))
         .advise("correct the links, or the path in nginx"),
         Some(view) if view.kind == PathKind::Missing => {

@@ -20,8 +20,8 @@ fn is_harmful(c: char) -> bool {
 /// Most strings are: nothing in them need be looked at one by one.
 fn is_plain(string: &str) -> bool {
     // Without an early end: so the compiler makes it some bytes at a time.
-    let is_plain = |plain, byte| plain & matches!(byte, b' '..=b'~');
-    string.bytes().fold(true, is_plain)
+    let bytes = string.bytes();
+    bytes.fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~'))
 }
 
 /// For a terminal: harmful characters as `\x1b` or `\u{202e}`, cut with an ellipsis.

@@ -3,14 +3,19 @@
 use aya_ebpf::bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
 use tracer_ebpf::abi::{Header, counter};
 
-use crate::maps::{self, EVENTS};
+use crate::{
+    maps::{self, EVENTS},
+    task,
+};
 
 /// How soon the collector should look.
 #[derive(Clone, Copy)]
 pub enum Urgency {
     /// At its next look: healthy traffic costs no wakeup.
     Whenever,
-    /// Now: a failure, or something a question to the host depends on.
+    /// A failure: now, or at its next look if it was woken just before. In a flood wakeups would cost more than all else.
+    Soon,
+    /// Now: something a question to the host depends on.
     Now,
 }
 
@@ -18,7 +23,8 @@ impl Urgency {
     #[inline(always)]
     fn flags(self) -> u64 {
         u64::from(match self {
-            Self::Whenever => BPF_RB_NO_WAKEUP,
+            Self::Soon if maps::is_wakeup_due(task::now()) => BPF_RB_FORCE_WAKEUP,
+            Self::Whenever | Self::Soon => BPF_RB_NO_WAKEUP,
             Self::Now => BPF_RB_FORCE_WAKEUP,
         })
     }

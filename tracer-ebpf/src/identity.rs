@@ -4,7 +4,7 @@
 use tracer_ebpf::abi::Worker;
 
 use crate::{
-    maps::{Mark, PeerKey, REQUESTS, Request},
+    maps::{self, Mark, PeerKey, REQUESTS, Request},
     read, task,
 };
 
@@ -77,7 +77,7 @@ fn find(
         }
         return Some(last);
     }
-    let _ = REQUESTS.insert(&PeerKey::new(pid, peer), &request, 0);
+    maps::insert(&REQUESTS, &PeerKey::new(pid, peer), &request);
     known(pid, peer)
 }
 
@@ -88,7 +88,7 @@ fn mark(worker: &Worker, peer: u64) -> Mark {
     let ordinal = if worker.layout.requests == 0 {
         read::user(peer.wrapping_add(PC_START_TIME)).unwrap_or(0)
     } else {
-        requests_of(worker, context).unwrap_or(0)
+        ordinal(worker, context).unwrap_or(0)
     };
     Mark {
         connection,
@@ -98,22 +98,18 @@ fn mark(worker: &Worker, peer: u64) -> Mark {
 
 /// `log->connection` to `log->data`, in one read.
 #[inline(always)]
-fn read_log(log: u64) -> Option<[u64; 4]> {
+pub fn read_log(log: u64) -> Option<[u64; 4]> {
     const _: () = assert!(LOG_DATA - LOG_CONNECTION == 24);
     read::user(log.wrapping_add(LOG_CONNECTION))
 }
 
-/// How many requests the client's connection carried so far. A `stream {}` session is one, on a connection of its own.
+/// How many requests the client's connection carried so far, by `log->data`; `None` where that is not known. A `stream {}`
+/// session is one, on a connection of its own.
 #[inline(always)]
-pub fn requests(worker: &Worker, log: u64) -> Option<u64> {
+pub fn ordinal(worker: &Worker, context: u64) -> Option<u64> {
     if worker.layout.requests == 0 {
         return None;
     }
-    requests_of(worker, read::user(log.wrapping_add(LOG_DATA))?)
-}
-
-#[inline(always)]
-fn requests_of(worker: &Worker, context: u64) -> Option<u64> {
     // ngx_http_log_ctx_t begins with it (src/http/ngx_http_request.h); a session begins with its signature.
     let connection: u64 = read::user(context)?;
     if connection as u32 == STREAM {

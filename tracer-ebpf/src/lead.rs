@@ -84,7 +84,7 @@ pub fn peer_of_log(log: u64, is_it: impl Fn(u64) -> bool + Copy) -> u64 {
     if read::user::<u32>(data) == Some(STREAM) {
         return peer_of_data(data, of_log);
     }
-    peer_of_data(request::request_of(log), of_log)
+    peer_of_data(request::request_of(data), of_log)
 }
 
 #[inline(always)]

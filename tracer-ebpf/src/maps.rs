@@ -52,7 +52,7 @@ pub static MASTERS: HashMap<u32, Layout> = HashMap::with_max_entries(1024, 0);
 #[map]
 static WORKERS: Array<Worker> = Array::with_max_entries(WORKER_SLOTS, 0);
 
-/// How many sockets with this hash are in `CONNECTIONS` or `UNIX_ENDS`, or were when the map dropped them.
+/// How many sockets with this hash are in `CONNECTIONS`, `UNIX_ENDS` or `CLIENTS`, or were when the map dropped them.
 #[map]
 static SOCKET_HINT: Array<u64> = Array::with_max_entries(SOCKET_HINTS, 0);
 const SOCKET_HINTS: u32 = 1 << 14;
@@ -61,6 +61,10 @@ const SOCKET_HINTS: u32 = 1 << 14;
 /// unix ones that are over.
 #[map]
 static NO_UPSTREAM: Array<u64> = Array::with_max_entries(SOCKET_HINTS, 0);
+
+/// Not 0 at a port of an upstream's.
+#[map]
+static UPSTREAM_HINT: Array<u64> = Array::with_max_entries(PORTS, 0);
 
 /// Not 0 at a port of an upstream's if nginx ever gave a connection to it up.
 #[map]
@@ -73,7 +77,7 @@ static CONNECTIONS: LruHashMap<u64, Connection> = LruHashMap::with_max_entries(6
 
 /// Upstream addresses that a worker tried: only packets to or from them are looked at.
 #[map]
-pub static UPSTREAMS: LruHashMap<Endpoint, u8> = LruHashMap::with_max_entries(4096, 0);
+static UPSTREAMS: LruHashMap<Endpoint, u8> = LruHashMap::with_max_entries(4096, 0);
 
 /// What happened to packets of a flow, until its connection is written.
 #[map]
@@ -89,8 +93,10 @@ pub static REQUESTS: LruHashMap<PeerKey, Request> = LruHashMap::with_max_entries
 
 /// Requests that met a failure, by their client's socket, until they are answered: HTTP/2 has several on one.
 #[map]
-pub static CLIENTS: LruHashMap<u64, [Watched; WATCHED_REQUESTS]> =
-    LruHashMap::with_max_entries(2048, 0);
+static CLIENTS: LruHashMap<u64, Client> = LruHashMap::with_max_entries(2048, 0);
+
+/// A client's watched requests.
+pub type Client = [Watched; WATCHED_REQUESTS];
 
 /// Requests watched a client's socket; of more the answer is not seen.
 pub const WATCHED_REQUESTS: usize = 8;
@@ -114,6 +120,22 @@ pub static OOM_VICTIMS: LruHashMap<u32, MemoryLimit> = LruHashMap::with_max_entr
 /// Loss, by `counter`.
 #[map]
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::SLOTS, 0);
+
+/// When the collector was last woken for a failure.
+#[map]
+static WOKEN: Array<u64> = Array::with_max_entries(1, 0);
+/// Nanoseconds between two such wakeups.
+const WAKEUP_EVERY: u64 = 5_000_000;
+
+/// May the collector be woken for a failure?
+#[inline(always)]
+pub fn is_wakeup_due(now: u64) -> bool {
+    let is_due = now.wrapping_sub(hint(&WOKEN, 0)) >= WAKEUP_EVERY;
+    if is_due {
+        put(&WOKEN, 0, now);
+    }
+    is_due
+}
 
 /// Are healthy connections written?
 #[inline(always)]
@@ -144,8 +166,8 @@ pub fn is_told(request: u64) -> bool {
 #[inline(always)]
 pub fn count(slot: u32) {
     if let Some(count) = COUNTERS.get_ptr_mut(slot) {
-        // SAFETY: a per-CPU slot.
-        unsafe { *count += 1 };
+        // SAFETY: a slot of this CPU's. Since 7.x another task's program may come in between.
+        unsafe { xadd(count, 1) };
     }
 }
 
@@ -187,6 +209,28 @@ pub fn remove_unix_end(sk: u64) {
     remove_socket(&UNIX_ENDS, sk);
 }
 
+/// The watched requests of the client that a socket leads to.
+#[inline(always)]
+pub fn client(sk: u64) -> Option<&'static mut Client> {
+    // SAFETY: as above.
+    socket(&CLIENTS, sk).map(|entry| unsafe { &mut *entry })
+}
+
+/// Enters a client, which has no watched request yet.
+#[inline(always)]
+pub fn add_client(sk: u64) {
+    add_socket(&CLIENTS, sk, &UNWATCHED);
+}
+
+/// Forgets a client.
+#[inline(always)]
+pub fn remove_client(sk: u64) {
+    remove_socket(&CLIENTS, sk);
+}
+
+/// A client with no watched request, in read-only data.
+static UNWATCHED: Client = [Watched::NONE; WATCHED_REQUESTS];
+
 #[inline(always)]
 fn socket<T>(map: &'static LruHashMap<u64, T>, sk: u64) -> Option<*mut T> {
     if hint(&SOCKET_HINT, hash(sk)) == 0 {
@@ -197,9 +241,19 @@ fn socket<T>(map: &'static LruHashMap<u64, T>, sk: u64) -> Option<*mut T> {
 
 #[inline(always)]
 fn add_socket<T>(map: &'static LruHashMap<u64, T>, sk: u64, value: &T) {
-    if map.insert(&sk, value, 0).is_ok() {
+    if insert(map, &sk, value) {
         add(&SOCKET_HINT, hash(sk), 1);
     }
+}
+
+/// Enters what verdicts rest on. An LRU map may have no place at once (seen on 7.2), and has one when asked again.
+#[inline(always)]
+pub fn insert<K, V>(map: &'static LruHashMap<K, V>, key: &K, value: &V) -> bool {
+    let is_entered = map.insert(key, value, 0).is_ok() || map.insert(key, value, 0).is_ok();
+    if !is_entered {
+        count(counter::LOST);
+    }
+    is_entered
 }
 
 #[inline(always)]
@@ -207,6 +261,27 @@ fn remove_socket<T>(map: &'static LruHashMap<u64, T>, sk: u64) {
     if map.remove(&sk).is_ok() {
         add(&SOCKET_HINT, hash(sk), u64::MAX);
     }
+}
+
+/// A worker tried this upstream.
+#[inline(always)]
+pub fn add_upstream(remote: &Endpoint) {
+    // A lookup keeps it in use, at a fraction of an insertion's cost.
+    if UPSTREAMS.get_ptr(remote).is_none() && UPSTREAMS.insert(remote, &1, 0).is_ok() {
+        set(&UPSTREAM_HINT, u32::from(remote.port) % PORTS);
+    }
+}
+
+/// Did a worker try it?
+#[inline(always)]
+pub fn is_upstream(endpoint: &Endpoint) -> bool {
+    may_be_upstream(endpoint.port) && UPSTREAMS.get_ptr(endpoint).is_some()
+}
+
+/// Did a worker perhaps try an upstream with this port?
+#[inline(always)]
+pub fn may_be_upstream(port: u16) -> bool {
+    hint(&UPSTREAM_HINT, u32::from(port) % PORTS) != 0
 }
 
 /// nginx closed the connection without an answer.
@@ -277,16 +352,23 @@ fn put(hints: &'static Array<u64>, index: u32, value: u64) {
     }
 }
 
-/// `AtomicU64` can not add on this target, of which the compiler only knows that it has no compare-and-exchange; adding
-/// without looking at the result every kernel can.
 #[inline(always)]
 fn add(hints: &'static Array<u64>, index: u32, value: u64) {
     if let Some(hint) = hints.get_ptr_mut(index) {
         // SAFETY: as above.
-        unsafe {
-            core::intrinsics::atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(hint, value);
-        }
+        unsafe { xadd(hint, value) };
     }
+}
+
+/// `AtomicU64` can not add on this target, of which the compiler only knows that it has no compare-and-exchange; adding
+/// without looking at the result every kernel can.
+///
+/// # Safety
+/// `slot` is an element of a map.
+#[inline(always)]
+unsafe fn xadd(slot: *mut u64, value: u64) {
+    // SAFETY: the caller's.
+    unsafe { core::intrinsics::atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(slot, value) };
 }
 
 /// A followed worker.

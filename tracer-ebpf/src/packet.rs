@@ -3,7 +3,7 @@
 use tracer_ebpf::abi::{Flow, FlowKey};
 
 use crate::{
-    maps::{FLOWS, OFFSETS, UPSTREAMS},
+    maps::{self, FLOWS, OFFSETS},
     read::{kernel, kernel_at, kernel_into},
     sock::mapped,
 };
@@ -65,10 +65,10 @@ pub fn of_upstream(skb: u64) -> Option<Packet> {
     local.port = u16::from_be(kernel_at(tcp)?);
     remote.port = u16::from_be(kernel_at(tcp.wrapping_add(2))?);
     packet.flags = kernel_at(tcp.wrapping_add(13))?;
-    if UPSTREAMS.get_ptr(&*remote).is_some() {
+    if maps::is_upstream(remote) {
         return Some(packet);
     }
-    if UPSTREAMS.get_ptr(&*local).is_some() {
+    if maps::is_upstream(local) {
         core::mem::swap(local, remote);
         packet.from_upstream = true;
         return Some(packet);

@@ -19,7 +19,7 @@ use crate::{
     hooks::{reply, state, unix_end},
     identity,
     maps::{self, BACKENDS, OFFSETS},
-    read, sock, task,
+    read, sock, stack, task,
 };
 
 // ngx_int_t results, src/core/ngx_core.h.
@@ -46,6 +46,7 @@ const LED_ON: u32 = 2;
 /// The call begins.
 #[uprobe]
 pub fn connect_peer(ctx: ProbeContext) -> u32 {
+    stack::of_task();
     if let (Some((pid, worker)), Some(peer)) = (task::worker(), ctx.arg::<u64>(0)) {
         // The binary is another's too, whose attempts can not be seen by their sockets.
         if worker.layout.is_by_socket() {
@@ -84,7 +85,7 @@ fn begun(pid: u32, worker: &mut Worker, peer: u64) {
     worker.request = request;
     worker.is_retry = if is_retry {
         RETRIED
-    } else if worker.watched != 0 && reply::is_watched(peer) {
+    } else if worker.watched != 0 && reply::is_watched(worker, peer) {
         LED_ON
     } else {
         0
@@ -110,6 +111,7 @@ pub fn has_socket(pid: u32, worker: &Worker, peer: u64, sk: u64, is_reused: bool
 /// The call returns.
 #[uretprobe]
 pub fn connect_peer_return(ctx: RetProbeContext) -> u32 {
+    stack::of_task();
     let Some((pid, worker)) = task::worker() else {
         return 0;
     };
@@ -188,10 +190,13 @@ pub const ADDRESS_LEN: usize = 1;
 /// In a unix connection's unused flow: the other end's socket.
 pub const OTHER_END: usize = 2;
 
-/// Is the unix socket the one that was entered: the worker's, with the same other end?
+/// Is the socket the one that was entered: the worker's, and a unix one with the same other end? Its end may have been
+/// told nowhere, or the kernel skipped what should have seen it; then another has its place.
 #[inline(always)]
 pub fn is_still(sk: u64, connection: &Connection) -> bool {
-    task::pid() == connection.header.pid && other_end(sk) == connection.flow.reserved[OTHER_END]
+    task::pid() == connection.header.pid
+        && (connection.flags & FLAG_UNIX == 0
+            || other_end(sk) == connection.flow.reserved[OTHER_END])
 }
 
 #[inline(always)]
@@ -214,8 +219,7 @@ pub fn reused(pid: u32, worker: &Worker, peer: u64, sk: u64) {
     if sk == 0 {
         return;
     }
-    let is_known = maps::connection(sk)
-        .is_some_and(|connection| connection.flags & FLAG_UNIX == 0 || is_still(sk, connection));
+    let is_known = maps::connection(sk).is_some_and(|connection| is_still(sk, connection));
     if !is_known {
         let flag = if sock::family(sk) == sock::AF_UNIX {
             FLAG_UNIX
@@ -285,7 +289,7 @@ pub fn failed(pid: u32, worker: &mut Worker, peer: u64, code: i32) {
         return;
     }
     reply::watch_peer(pid, worker, peer, request);
-    emit::in_place(&UNKNOWN, Urgency::Now, |record| {
+    emit::in_place(&UNKNOWN, Urgency::Soon, |record| {
         record.header = emit::header::<Failure>(FAILURE, pid, task::now());
         record.start = worker.start;
         record.request = worker.request;

@@ -16,7 +16,7 @@ use tracer_ebpf::abi::{
 use crate::{
     emit::{self, Urgency},
     hooks::cgroup,
-    maps::{self, BACKENDS, OFFSETS, OOM_VICTIMS, SIGNALS, UPSTREAMS},
+    maps::{self, BACKENDS, OFFSETS, OOM_VICTIMS, SIGNALS},
     read, sock, task,
 };
 
@@ -48,8 +48,12 @@ const BY_KERNEL: i32 = 0x80;
 /// or if nginx had given the connection up: then it proves that the process had accepted it.
 #[inline(always)]
 pub fn closed(sk: u64) {
+    let port = sock::local_port(sk);
+    if !maps::may_be_upstream(port) {
+        return;
+    }
     let matters = is_dying() || is_silent(sk);
-    if !matters && !maps::may_be_given_up(sock::local_port(sk)) {
+    if !matters && !maps::may_be_given_up(port) {
         return;
     }
     let key = FlowKey {
@@ -77,7 +81,7 @@ pub fn reset(sk: u64, reason: u32) {
 #[inline(always)]
 fn tell(sk: u64, reset: Option<u32>) {
     let remote = sock::local(sk);
-    if UPSTREAMS.get_ptr(&remote).is_none() {
+    if !maps::is_upstream(&remote) {
         return;
     }
     emit::in_place(&PEER_UNKNOWN, Urgency::Whenever, |record| {

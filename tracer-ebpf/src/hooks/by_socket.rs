@@ -22,7 +22,7 @@ use crate::{
     identity::{self, PC_LOG},
     lead::{connection_of, holds, is_of_peer, peer_of, peer_of_log, peer_of_unset},
     maps::{self, OFFSETS},
-    read, sock, task,
+    read, sock, stack, task,
 };
 
 /// A worker's socket moved to `SYN_SENT` and was entered: an attempt of a request begins, unless it is the resolver's.
@@ -263,6 +263,7 @@ fn adopt(sk: u64, pid: u32, worker: &mut Worker) -> bool {
 /// nginx closes a connection.
 #[uprobe]
 pub fn closed_at_once(ctx: ProbeContext) -> u32 {
+    stack::of_task();
     let (Some((pid, worker)), Some(connection)) = (task::worker(), ctx.arg::<u64>(0)) else {
         return 0;
     };

@@ -18,7 +18,7 @@ use crate::{
     },
     identity::{self, LOG_CONNECTION, LOG_DATA, PC_LOG, STREAM},
     lead::SESSION_UPSTREAM,
-    maps, read, task,
+    maps, read, stack, task,
 };
 
 /// `NGX_LOG_ERR`
@@ -30,6 +30,7 @@ const LONGEST_TEXT: u64 = 4096;
 /// nginx logs.
 #[uprobe]
 pub fn log_error(ctx: ProbeContext) -> u32 {
+    stack::of_task();
     let Some(level) = ctx.arg::<u64>(0) else {
         return 0;
     };
@@ -56,17 +57,21 @@ pub fn log_error(ctx: ProbeContext) -> u32 {
     by_socket::logs(&ctx, worker, errno, start);
     let argument = ctx.arg::<u64>(4).unwrap_or(0);
     let second = ctx.arg::<u64>(5).unwrap_or(0);
-    let (peer, stream) = peer(worker, pid, log);
+    let Owner {
+        request,
+        peer,
+        stream,
+    } = Owner::of(worker, pid, log);
     let mut id = 0;
     if peer != 0
-        && let Some(request) = identity::of(pid, worker, peer)
+        && let Some(known) = identity::of(pid, worker, peer)
     {
-        id = request.id;
+        id = known.id;
         if !maps::is_told(id) {
             return 0;
         }
-        if stream == 0 {
-            reply::watch_peer(pid, worker, peer, id);
+        if request != 0 {
+            reply::watch_request(pid, worker, request, id);
         }
         if worker.layout.is_by_socket() {
             by_socket::told(pid, worker, peer, id);
@@ -121,18 +126,37 @@ fn string(at: u64) -> (u64, u64) {
     )
 }
 
-/// The peer object of the request or session whose log it is, and [`LOG_CALL_STREAM`] for a session's.
-#[inline(always)]
-fn peer(worker: &Worker, pid: u32, log: u64) -> (u64, u32) {
-    let Some(data) = read::user::<u64>(log.wrapping_add(LOG_DATA)) else {
-        return (0, 0);
-    };
-    if read::user::<u32>(data) == Some(STREAM) {
-        return (session_peer(worker, pid, data, log), LOG_CALL_STREAM);
-    }
-    match request_of(log) {
-        0 => (0, 0),
-        request => (peer_of(request), 0),
+/// Whose log it is.
+struct Owner {
+    /// The request, 0 if it is none's.
+    request: u64,
+    /// The peer object of the request or session, 0 if there is none.
+    peer: u64,
+    /// [`LOG_CALL_STREAM`] for a session's.
+    stream: u32,
+}
+
+impl Owner {
+    #[inline(always)]
+    fn of(worker: &Worker, pid: u32, log: u64) -> Self {
+        let mut owner = Self {
+            request: 0,
+            peer: 0,
+            stream: 0,
+        };
+        let Some(data) = read::user::<u64>(log.wrapping_add(LOG_DATA)) else {
+            return owner;
+        };
+        if read::user::<u32>(data) == Some(STREAM) {
+            owner.peer = session_peer(worker, pid, data, log);
+            owner.stream = LOG_CALL_STREAM;
+            return owner;
+        }
+        owner.request = request_of(data);
+        if owner.request != 0 {
+            owner.peer = peer_of(owner.request);
+        }
+        owner
     }
 }
 

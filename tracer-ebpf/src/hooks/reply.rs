@@ -14,18 +14,24 @@ use crate::{
         attempt::CONNECTION_FD,
         request::{CONNECTION_LOG, CONTEXT_REQUEST, HTTP, REQUEST_CONNECTION, request_of},
     },
-    identity::{self, LOG_CONNECTION, LOG_DATA, PC_LOG},
-    maps::{self, CLIENTS, WATCHED_REQUESTS},
+    identity::{self, LOG_DATA, PC_LOG},
+    maps::{self, WATCHED_REQUESTS},
     read, task,
 };
 
-/// An attempt failed: watches the request that its peer object belongs to. An answer that has begun is told at once.
+/// An attempt failed: watches the request that its peer object belongs to.
 #[inline(always)]
 pub fn watch_peer(pid: u32, worker: &mut Worker, peer: u64, failed: u64) {
     let request = request_of_peer(peer);
     if request != 0 {
-        watch(pid, worker, request, failed, false);
+        watch_request(pid, worker, request, failed);
     }
+}
+
+/// The same by the request. An answer that has begun is told at once.
+#[inline(always)]
+pub fn watch_request(pid: u32, worker: &mut Worker, request: u64, failed: u64) {
+    watch(pid, worker, request, failed, false);
 }
 
 /// nginx makes an error answer to a request or subrequest: watches the client's request that it belongs to. Gives its
@@ -55,36 +61,34 @@ fn watched(pid: u32, worker: &mut Worker, request: u64, failed: u64, is_answer: 
     if worker.layout.status == 0 {
         return 0;
     }
-    let (main, connection) = main(request);
+    let main = Main::of(worker, request);
     let watched = Watched {
-        request: main,
-        connection,
-        ordinal: ordinal(worker, main),
+        request: main.request,
+        connection: main.connection,
+        ordinal: main.ordinal,
         failed,
         worker: pid.into(),
     };
-    let status = status(worker, main);
-    if status != 0 && !(is_answer && main == request) {
+    let status = status(worker, main.request);
+    if status != 0 && !(is_answer && main.request == request) {
         if !is_answer {
             tell(&watched, status, 1);
         }
         return status;
     }
-    let Some(sk) = client_socket(request) else {
+    let Some(sk) = main.socket() else {
         worker.is_led_on = 1;
         return 0;
     };
-    if CLIENTS.get_ptr(&sk).is_none() {
-        let _ = CLIENTS.insert(&sk, &NOBODY, 0);
+    if maps::client(sk).is_none() {
+        maps::add_client(sk);
     }
-    let Some(client) = CLIENTS.get_ptr_mut(&sk) else {
+    let Some(client) = maps::client(sk) else {
         return 0;
     };
-    // SAFETY: the entry lives as long as the program runs.
-    let client = unsafe { &mut *client };
     let mut free = WATCHED_REQUESTS;
     for (index, slot) in client.iter().enumerate() {
-        if slot.request == main {
+        if slot.request == main.request {
             free = index;
             break;
         }
@@ -103,23 +107,18 @@ fn watched(pid: u32, worker: &mut Worker, request: u64, failed: u64, is_answer: 
     WATCHED
 }
 
-/// A client with no watched request, in read-only data.
-static NOBODY: [Watched; WATCHED_REQUESTS] = [Watched::NONE; WATCHED_REQUESTS];
-
 /// Does the peer object belong to a client's request that is watched: after a failure with another one?
 #[inline(always)]
-pub fn is_watched(peer: u64) -> bool {
+pub fn is_watched(worker: &Worker, peer: u64) -> bool {
     let request = request_of_peer(peer);
     if request == 0 {
         return false;
     }
-    let (main, _) = main(request);
-    let Some(client) = client_socket(request).and_then(|sk| CLIENTS.get_ptr(&sk)) else {
+    let main = Main::of(worker, request);
+    let Some(client) = main.socket().and_then(maps::client) else {
         return false;
     };
-    // SAFETY: as above.
-    let client = unsafe { &*client };
-    client.iter().any(|slot| slot.request == main)
+    client.iter().any(|slot| slot.request == main.request)
 }
 
 /// A socket of the worker's was written: is it a watched client's?
@@ -136,11 +135,9 @@ extern "C" fn tracer_replied(sk: u64, pid: u32) -> u64 {
 
 #[inline(always)]
 fn replied(sk: u64, worker: &mut Worker) -> bool {
-    let Some(client) = CLIENTS.get_ptr_mut(&sk) else {
+    let Some(client) = maps::client(sk) else {
         return false;
     };
-    // SAFETY: as above.
-    let client = unsafe { &mut *client };
     let mut waiting = false;
     for slot in client {
         if slot.request == 0 {
@@ -161,7 +158,7 @@ fn replied(sk: u64, worker: &mut Worker) -> bool {
         worker.watched = worker.watched.saturating_sub(1);
     }
     if !waiting {
-        let _ = CLIENTS.remove(&sk);
+        maps::remove_client(sk);
     }
     true
 }
@@ -169,11 +166,10 @@ fn replied(sk: u64, worker: &mut Worker) -> bool {
 /// A socket's last moment: a client that is watched gets nothing any more.
 #[inline(always)]
 pub fn gone(sk: u64) {
-    let Some(client) = CLIENTS.get_ptr_mut(&sk) else {
+    let Some(client) = maps::client(sk) else {
         return;
     };
-    // SAFETY: as above.
-    for slot in unsafe { &mut *client } {
+    for slot in client {
         if slot.request == 0 {
             continue;
         }
@@ -182,7 +178,7 @@ pub fn gone(sk: u64) {
             worker.watched = worker.watched.saturating_sub(1);
         }
     }
-    let _ = CLIENTS.remove(&sk);
+    maps::remove_client(sk);
 }
 
 #[inline(always)]
@@ -210,50 +206,49 @@ fn is_recycled(worker: &Worker, watched: &Watched) -> bool {
     if read::user::<u32>(watched.request) != Some(HTTP) {
         return true;
     }
-    let (_, connection) = main(watched.request);
-    connection != watched.connection || ordinal(worker, watched.request) != watched.ordinal
+    let now = Main::of(worker, watched.request);
+    now.connection != watched.connection || now.ordinal != watched.ordinal
 }
 
-/// The how manieth request on its client's connection it is, 0 unknown.
-#[inline(always)]
-fn ordinal(worker: &Worker, request: u64) -> u64 {
-    log(request)
-        .and_then(|log| identity::requests(worker, log))
-        .unwrap_or(0)
+/// The client's own request (`r->main`), and its connection. What can not be read is 0.
+pub struct Main {
+    /// `ngx_http_request_t *`
+    pub request: u64,
+    /// `log->connection`, the connection's number.
+    pub connection: u64,
+    /// The how manieth request on its connection it is.
+    ordinal: u64,
+    nginx: u64,
 }
 
-/// The client's own request, and the number of its connection.
-#[inline(always)]
-pub fn main(request: u64) -> (u64, u64) {
-    let Some(log) = log(request) else {
-        return (request, 0);
-    };
-    let connection = read::user(log.wrapping_add(LOG_CONNECTION)).unwrap_or(0);
-    let main = read::user::<u64>(log.wrapping_add(LOG_DATA))
-        .and_then(|context| read::user::<u64>(context.wrapping_add(CONTEXT_REQUEST)));
-    match main {
-        Some(main) if main != 0 && read::user::<u32>(main) == Some(HTTP) => (main, connection),
-        _ => (request, connection),
+impl Main {
+    /// By a request or a subrequest, as its connection's log has it.
+    #[inline(always)]
+    pub fn of(worker: &Worker, request: u64) -> Self {
+        let nginx: u64 = read::user(request.wrapping_add(REQUEST_CONNECTION)).unwrap_or(0);
+        let log: u64 = read::user(nginx.wrapping_add(CONNECTION_LOG)).unwrap_or(0);
+        let [connection, .., context] = identity::read_log(log).unwrap_or_default();
+        let main = read::user(context.wrapping_add(CONTEXT_REQUEST)).unwrap_or(0);
+        let is_main = main == request || (main != 0 && read::user(main) == Some(HTTP));
+        Self {
+            request: if is_main { main } else { request },
+            connection,
+            ordinal: identity::ordinal(worker, context).unwrap_or(0),
+            nginx,
+        }
+    }
+
+    /// Its client's socket.
+    #[inline(always)]
+    pub fn socket(&self) -> Option<u64> {
+        task::socket_of(read::user(self.nginx.wrapping_add(CONNECTION_FD))?)
     }
 }
 
-/// `r->connection->log`
+/// The request that a peer object belongs to, 0 none.
 #[inline(always)]
-fn log(request: u64) -> Option<u64> {
-    let connection: u64 = read::user(request.wrapping_add(REQUEST_CONNECTION))?;
-    read::user(connection.wrapping_add(CONNECTION_LOG))
-}
-
-#[inline(always)]
-fn request_of_peer(peer: u64) -> u64 {
-    match read::user::<u64>(peer.wrapping_add(PC_LOG)) {
-        Some(log) if log != 0 => request_of(log),
-        _ => 0,
-    }
-}
-
-#[inline(always)]
-fn client_socket(request: u64) -> Option<u64> {
-    let connection: u64 = read::user(request.wrapping_add(REQUEST_CONNECTION))?;
-    task::socket_of(read::user(connection.wrapping_add(CONNECTION_FD))?)
+pub fn request_of_peer(peer: u64) -> u64 {
+    read::user::<u64>(peer.wrapping_add(PC_LOG))
+        .and_then(|log| read::user(log.wrapping_add(LOG_DATA)))
+        .map_or(0, request_of)
 }

@@ -4,15 +4,19 @@
 
 use aya_ebpf::{helpers::bpf_probe_read_user_buf, macros::uprobe, programs::ProbeContext};
 use tracer_ebpf::abi::{
-    ANSWER, Answer, Client, Connection, FLAG_OPEN, HEAD_LEN, TAIL_LEN, counter,
+    ANSWER, Answer, Client, Connection, FLAG_OPEN, HEAD_LEN, TAIL_LEN, Worker, counter,
 };
 
 use crate::{
     emit::{self, Urgency},
-    hooks::{attempt::CONNECTION_FD, by_socket, log, reply, state},
-    identity::{self, LOG_CONNECTION, LOG_DATA},
+    hooks::{
+        by_socket, log,
+        reply::{self, Main},
+        state,
+    },
+    identity,
     maps::{self, Request},
-    read, sock, task,
+    read, sock, stack, task,
 };
 
 /// `NGX_HTTP_MODULE`, the signature every `ngx_http_request_t` begins with.
@@ -69,6 +73,7 @@ fn last_connection(request: &Request) {
 /// nginx makes an error answer.
 #[uprobe]
 pub fn special_response(ctx: ProbeContext) -> u32 {
+    stack::of_task();
     let Some(status) = ctx.arg::<u64>(1) else {
         return 0;
     };
@@ -100,12 +105,12 @@ pub fn special_response(ctx: ProbeContext) -> u32 {
         last_connection(request);
     }
     let reply = reply::watch_answer(pid, worker, request, id);
-    emit::in_place(&UNKNOWN, Urgency::Now, |record| {
+    emit::in_place(&UNKNOWN, Urgency::Soon, |record| {
         record.header = emit::header::<Answer>(ANSWER, pid, task::now());
         record.request = id;
         record.status = status as u16;
         record.reply = reply;
-        client(request, &mut record.client);
+        client(worker, request, &mut record.client);
     });
     0
 }
@@ -115,16 +120,12 @@ static UNKNOWN: Answer = Answer::UNKNOWN;
 
 /// Whose request it is, and what it asks: `r->header_in` still holds an HTTP/1 request from its first byte on.
 #[inline(always)]
-pub fn client(request: u64, client: &mut Client) {
-    client.request = reply::main(request).0;
-    if let Some(connection) = read::user::<u64>(request.wrapping_add(REQUEST_CONNECTION)) {
-        if let Some(log) = read::user::<u64>(connection.wrapping_add(CONNECTION_LOG)) {
-            client.connection = read::user(log.wrapping_add(LOG_CONNECTION)).unwrap_or(0);
-        }
-        let socket = read::user(connection.wrapping_add(CONNECTION_FD)).and_then(task::socket_of);
-        if let Some(sk) = socket {
-            client.address = sock::remote(sk);
-        }
+pub fn client(worker: &Worker, request: u64, client: &mut Client) {
+    let main = Main::of(worker, request);
+    client.request = main.request;
+    client.connection = main.connection;
+    if let Some(sk) = main.socket() {
+        client.address = sock::remote(sk);
     }
     host(request, client);
     let Some(buffer) = read::user::<u64>(request.wrapping_add(REQUEST_HEADER_IN)) else {
@@ -178,12 +179,9 @@ fn host(request: u64, client: &mut Client) {
     }
 }
 
-/// The request that a log belongs to, 0 if none does.
+/// The request that a log belongs to, by its `data`; 0 if none does.
 #[inline(always)]
-pub fn request_of(log: u64) -> u64 {
-    let Some(context) = read::user::<u64>(log.wrapping_add(LOG_DATA)) else {
-        return 0;
-    };
+pub fn request_of(context: u64) -> u64 {
     for member in [CONTEXT_CURRENT, CONTEXT_REQUEST] {
         if let Some(request) = read::user::<u64>(context.wrapping_add(member))
             && read::user::<u32>(request) == Some(HTTP)
@@ -211,11 +209,4 @@ pub fn logs_errors(connection: &Connection) -> bool {
 #[inline(always)]
 pub fn is_told(level: u64) -> bool {
     level & LEVELS >= log::ERROR
-}
-
-/// The log of the connection of a peer object.
-#[inline(always)]
-pub fn log_of(peer: u64) -> Option<u64> {
-    let connection: u64 = read::user(peer)?;
-    read::user(connection.wrapping_add(CONNECTION_LOG))
 }

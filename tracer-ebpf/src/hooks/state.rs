@@ -11,7 +11,7 @@ use crate::{
     apart,
     emit::{self, Urgency},
     hooks::{attempt, backend, by_socket, reply, unix_end},
-    maps::{self, FLOWS, OFFSETS, UPSTREAMS},
+    maps::{self, FLOWS, OFFSETS},
     read,
     sock::{self, state},
     task,
@@ -22,7 +22,7 @@ use crate::{
 pub fn set_state(ctx: RawTracePointContext) -> i32 {
     let (sk, old, new): (u64, i32, i32) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
     if old == state::CLOSE {
-        if new == state::SYN_SENT && sock::is_tcp(sk) {
+        if new == state::SYN_SENT {
             opened(sk);
         }
         return 0;
@@ -74,11 +74,10 @@ fn opened(sk: u64) {
     let Some((pid, worker)) = task::worker() else {
         return;
     };
-    let remote = sock::remote(sk);
-    // A lookup keeps it in use, at a fraction of an insertion's cost.
-    if UPSTREAMS.get_ptr(&remote).is_none() {
-        let _ = UPSTREAMS.insert(&remote, &1, 0);
+    if !sock::is_tcp(sk) {
+        return;
     }
+    maps::add_upstream(&sock::remote(sk));
     let start = match worker.peer {
         0 => task::now(),
         _ => worker.start,
@@ -188,7 +187,7 @@ pub fn write(sk: u64, connection: &mut Connection) {
         return;
     }
     let urgency = if connection.first_byte == 0 {
-        Urgency::Now
+        Urgency::Soon
     } else {
         Urgency::Whenever
     };

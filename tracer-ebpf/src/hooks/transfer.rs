@@ -123,7 +123,10 @@ extern "C" fn tracer_first_byte(sk: u64, pid: u32) -> u64 {
         return 0;
     };
     if maps::is_told(connection.request) {
-        reply::watch_peer(pid, worker, connection.peer, connection.request);
+        let request = reply::request_of_peer(connection.peer);
+        if request != 0 {
+            reply::watch_request(pid, worker, request, connection.request);
+        }
         emit::in_place(&UNKNOWN, Urgency::Whenever, |record| {
             record.header =
                 emit::header::<FirstByte>(FIRST_BYTE, connection.header.pid, connection.first_byte);
@@ -133,11 +136,8 @@ extern "C" fn tracer_first_byte(sk: u64, pid: u32) -> u64 {
             record.status = connection.status;
             record.address_len =
                 attempt::address(connection.peer, &mut record.address).unwrap_or(0);
-            if let Some(log) = request::log_of(connection.peer) {
-                let request = request::request_of(log);
-                if request != 0 {
-                    request::client(request, &mut record.client);
-                }
+            if request != 0 {
+                request::client(worker, request, &mut record.client);
             }
         });
     }
@@ -231,15 +231,15 @@ fn is_resolver(connection: &Connection) -> bool {
     connection.peer == 0 && connection.flags & FLAG_UNASKED == 0
 }
 
-/// The upstream connection that the socket is. That a unix socket was closed is told nowhere: another may have its place.
+/// The current worker's upstream connection that the socket is.
 #[inline(always)]
 fn connection(sk: u64) -> Option<&'static mut Connection> {
     let connection = maps::connection(sk)?;
-    if connection.flags & FLAG_UNIX != 0 && !attempt::is_still(sk, connection) {
-        maps::remove_connection(sk);
-        return None;
+    if attempt::is_still(sk, connection) {
+        return Some(connection);
     }
-    Some(connection)
+    maps::remove_connection(sk);
+    None
 }
 
 /// Some socket of a worker's that is no end of nginx's of a connection to an upstream.

@@ -11,15 +11,6 @@ pub fn shows_functions() -> bool {
     Path::new(BREAKPOINTS).is_dir()
 }
 
-/// Whether a task may be preempted in the midst of a tracepoint's program (7.0 and later): the kernel skips others' runs of it on that
-/// CPU until then.
-#[must_use]
-pub fn preempts_programs() -> bool {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let major = release.split('.').next().and_then(|part| part.parse().ok());
-    major.is_some_and(|major: u32| major >= 7)
-}
-
 /// Whether its BTF has the name: of a type, a tracepoint's `btf_trace_NAME`, a function.
 #[must_use]
 pub fn has(name: &str) -> bool {

@@ -5,6 +5,8 @@ use core::hint::black_box;
 
 use aya_ebpf::{helpers::bpf_probe_read_user_buf, macros::map, maps::PerCpuArray};
 
+use crate::sock;
+
 /// How much of the header is looked at; most are shorter. A power of two.
 const LOOKED_AT: usize = 1024;
 /// A line's first sixteen bytes, the line feed before it among them; letters small, as [`SMALL`] makes them. The second half
@@ -29,29 +31,36 @@ struct Header {
     end: [u32; 2],
 }
 
-/// Too large for the stack.
+/// Too large for the stack. One for each family of sockets: before 6.5 each has a program of its own, and one of them may come
+/// in the midst of another's run.
 #[map]
-static HEADER: PerCpuArray<Header> = PerCpuArray::with_max_entries(1, 0);
+static HEADER: PerCpuArray<Header> = PerCpuArray::with_max_entries(3, 0);
 
-/// Did less come than the header announces, which nginx keeps at `address`? `false` also where that can not be told.
+/// Did less come by a socket of this family than the header announces, which nginx keeps at `address`? `false` also where
+/// that can not be told.
 #[inline(always)]
-pub fn is_short(address: u64, received: u64) -> bool {
-    tracer_is_short(address, received) != 0
+pub fn is_short(family: u16, address: u64, received: u64) -> bool {
+    let slot = match family {
+        sock::AF_UNIX => 0,
+        sock::AF_INET => 1,
+        _ => 2,
+    };
+    tracer_is_short(slot, address, received) != 0
 }
 
 /// The same as a function of its own, global: the verifier walks it once, not once for each way that leads to it.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn tracer_is_short(address: u64, received: u64) -> u64 {
-    u64::from(ends_early(address, received))
+extern "C" fn tracer_is_short(slot: u32, address: u64, received: u64) -> u64 {
+    u64::from(ends_early(slot, address, received))
 }
 
 #[inline(always)]
-fn ends_early(address: u64, received: u64) -> bool {
-    let Some(header) = HEADER.get_ptr_mut(0) else {
+fn ends_early(slot: u32, address: u64, received: u64) -> bool {
+    let Some(header) = HEADER.get_ptr_mut(slot) else {
         return false;
     };
-    // SAFETY: this CPU's own; the hook does not interrupt itself.
+    // SAFETY: this CPU's and this program's own, which does not come in the midst of itself.
     let header = unsafe { &mut *header };
     // SAFETY: the helper checks the address itself.
     let read = unsafe { bpf_probe_read_user_buf(address as *const u8, &mut header.bytes) };

@@ -246,10 +246,10 @@ fn add_socket<T>(map: &'static LruHashMap<u64, T>, sk: u64, value: &T) {
     }
 }
 
-/// Enters what verdicts rest on. An LRU map may have no place at once (seen on 7.2), and has one when asked again.
+/// Enters what verdicts rest on; what finds no place counts as lost.
 #[inline(always)]
 pub fn insert<K, V>(map: &'static LruHashMap<K, V>, key: &K, value: &V) -> bool {
-    let is_entered = map.insert(key, value, 0).is_ok() || map.insert(key, value, 0).is_ok();
+    let is_entered = map.insert(key, value, 0).is_ok();
     if !is_entered {
         count(counter::LOST);
     }

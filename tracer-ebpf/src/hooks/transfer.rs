@@ -267,7 +267,7 @@ fn ended(sk: u64, connection: &mut Connection, length: i32, flags: i32) {
         if flags & MSG_PEEK == 0
             && connection.status != 0
             && !request::logs_errors(connection)
-            && framing::is_short(connection.head_at, connection.response)
+            && framing::is_short(sock::family(sk), connection.head_at, connection.response)
         {
             connection.flags |= FLAG_BROKE_OFF;
         }

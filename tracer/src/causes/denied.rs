@@ -10,7 +10,7 @@ use super::{
     drops::telling_drops,
     errno::{self, EACCES, ECONNREFUSED, EPERM},
     finding::Finding,
-    hook::route_hook,
+    hook::{SECURITY, route_hook},
     scene::Scene,
     story,
 };
@@ -100,11 +100,16 @@ fn connect_programs(view: &ConfinementView, remote: SocketAddr) -> Option<Vec<St
     )
 }
 
-/// `connect()` failed before any route lookup, as far as the hooks can say.
+/// `connect()` failed before any route lookup, as far as the hooks can say. A run that the kernel skipped may have seen one.
 fn before_routing<'a>(scene: &Scene<'a>) -> Option<(&'a Failure, SocketAddr)> {
-    scene
-        .refused_at_once()
-        .filter(|(f, _)| !f.syn_sent && f.routes.lookups == 0)
+    scene.refused_at_once().filter(|(f, remote)| {
+        !f.syn_sent && f.routes.lookups == 0 && !scene.has_skipped(route_hook(*remote))
+    })
+}
+
+/// The hook that sees all modules' answer stands, and saw no denial.
+fn is_cleared(scene: &Scene<'_>, f: &Failure) -> bool {
+    f.routes.security.is_none() && scene.stands(SECURITY) && !scene.has_skipped(SECURITY)
 }
 
 fn lookup_in_sight(scene: &Scene<'_>, remote: SocketAddr, finding: Finding) -> Finding {
@@ -123,6 +128,9 @@ fn lsm_denied(scene: &Scene<'_>) -> Option<Finding> {
             before_routing(scene).filter(|(f, _)| matches!(f.errno, EACCES | EPERM))?;
         if f.routes.security == Some(f.errno) {
             return Some(by_the_hook(scene, f.errno, remote));
+        }
+        if is_cleared(scene, f) {
+            return None;
         }
         let view = scene.facts().confinement.as_ref();
         let programs = view.and_then(|view| connect_programs(view, remote));
@@ -248,7 +256,11 @@ fn cgroup_denied(scene: &Scene<'_>) -> Option<Finding> {
         let view = scene.facts().confinement.as_ref()?;
         let name = errno::name(f.errno);
         let programs = connect_programs(view, remote);
-        let modules = suspects(view, f.errno);
+        let modules = if is_cleared(scene, f) {
+            Vec::new()
+        } else {
+            suspects(view, f.errno)
+        };
         let possible = match (&programs, f.errno) {
             (Some(programs), EACCES) => !programs.is_empty() && modules.is_empty(),
             (Some(programs), _) => !programs.is_empty(),

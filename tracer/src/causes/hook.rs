@@ -26,6 +26,7 @@ pub(super) const DROP: Hook = hook("drop_packet", "kfree_skb");
 pub(super) const RETRANSMIT: Hook = hook("retransmit", "tcp_retransmit_skb");
 pub(super) const ICMP_SENT: Hook = hook("icmp_send", "icmp_send");
 pub(super) const ROUTE_V4: Hook = hook("route_lookup", "fib_table_lookup");
+pub(super) const SECURITY: Hook = hook("security", "security_socket_connect");
 pub(super) const ROUTE_V6: Hook = hook("route_lookup6", "fib6_table_lookup");
 
 const fn hook(program: &'static str, name: &'static str) -> Hook {
@@ -37,14 +38,26 @@ pub(super) fn route_hook(remote: SocketAddr) -> Hook {
     if remote.is_ipv4() { ROUTE_V4 } else { ROUTE_V6 }
 }
 
+impl Hook {
+    /// Is this the kernel's name of it, or its program's or a variant's?
+    fn is_called(self, name: &str) -> bool {
+        name == self.name
+            || name
+                .strip_prefix(self.program)
+                .is_some_and(|variant| variant.is_empty() || variant.starts_with('_'))
+    }
+}
+
 impl Scene<'_> {
     /// Whether a hook stands.
     pub(super) fn stands(&self, hook: Hook) -> bool {
-        !self.case.absent_hooks.iter().any(|absent| {
-            absent == hook.name
-                || absent
-                    .strip_prefix(hook.program)
-                    .is_some_and(|variant| variant.is_empty() || variant.starts_with('_'))
-        })
+        let absent = &self.case.absent_hooks;
+        !absent.iter().any(|absent| hook.is_called(absent))
+    }
+
+    /// Whether the kernel skipped runs of a hook meanwhile.
+    pub(super) fn has_skipped(&self, hook: Hook) -> bool {
+        let skipped = &self.case.skipped;
+        skipped.iter().any(|skipped| hook.is_called(&skipped.hook))
     }
 }

@@ -27,6 +27,9 @@ use crate::{
     kernel::{self, Btf, BtfError, Reasons},
 };
 
+/// What build.rs made of `tracer-ebpf`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer-ebpf"));
+
 /// Why nothing could be attached at all.
 #[derive(Debug, Error)]
 pub enum LoadError {
@@ -126,10 +129,7 @@ impl Probes {
             .map_max_entries("EVENTS", sizes.ring)
             .map_max_entries("CONNECTIONS", sizes.connections)
             .map_max_entries("REQUESTS", sizes.requests)
-            .load(aya::include_bytes_aligned!(concat!(
-                env!("OUT_DIR"),
-                "/tracer-ebpf"
-            )))?;
+            .load(OBJECT)?;
         let ring = RingBuf::try_from(ebpf.take_map("EVENTS").ok_or(LoadError::Map("EVENTS"))?)?;
         let log = (log_level > 0)
             .then(|| diagnostics::read(&mut ebpf))
@@ -340,3 +340,33 @@ unsafe impl aya::Pod for RawLayout {}
 unsafe impl aya::Pod for RawWorker {}
 // SAFETY: as above.
 unsafe impl aya::Pod for RawSite {}
+
+#[cfg(test)]
+mod tests {
+    use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
+
+    /// `bpf_tail_call` (include/uapi/linux/bpf.h), as an instruction.
+    const TAIL_CALL: [u8; 8] = [0x85, 0, 0, 0, 12, 0, 0, 0];
+
+    #[test]
+    fn breakpoints_programs_stay_on_their_task_s_stack() {
+        let file = object::File::parse(super::OBJECT).unwrap();
+        let mut programs = 0;
+        for name in ["uprobe", "uretprobe"] {
+            let section = file.section_by_name(name).unwrap();
+            let of_section = |symbol: &object::Symbol<'_, '_>| {
+                symbol.section_index() == Some(section.index()) && symbol.size() > 0
+            };
+            for program in file.symbols().filter(of_section) {
+                let code = section
+                    .data_range(program.address(), program.size())
+                    .unwrap()
+                    .unwrap();
+                let has_tail_call = code.chunks(8).any(|instruction| instruction == TAIL_CALL);
+                assert!(has_tail_call, "{:?}", program.name());
+                programs += 1;
+            }
+        }
+        assert!(programs > 3, "{programs}");
+    }
+}

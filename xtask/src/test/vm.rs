@@ -28,7 +28,7 @@ use table::{Column, Table};
 
 /// The test programs whose outcome depends on the kernel. The others (logs, nginx's versions, TLS, names, what backends themselves answer, long runs …)
 /// run on the host's kernel only: a guest under emulation is some twenty times slower.
-const PROGRAMS: [&str; 16] = [
+const PROGRAMS: [&str; 17] = [
     "backend_closes",
     "backend_dies",
     "backend_stalls",
@@ -36,6 +36,7 @@ const PROGRAMS: [&str; 16] = [
     "denied",
     "keepalive",
     "limits",
+    "mixed",
     "probes",
     "queues",
     "routes",

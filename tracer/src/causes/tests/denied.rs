@@ -21,7 +21,13 @@ fn confined(modules: &[&str], programs: Option<&[&str]>) -> Facts {
     }
 }
 
+/// Where the security hook's own return is not seen.
 fn before_routing(errno: u32, facts: Facts) -> Case {
+    without(seen_before_routing(errno, facts), "security")
+}
+
+/// Where it is seen, and was no denial.
+fn seen_before_routing(errno: u32, facts: Facts) -> Case {
     one(inet(REMOTE, errno, routes(0, 0, 0)), facts)
 }
 
@@ -150,4 +156,27 @@ fn without_the_lookup_hook_a_module_and_a_route_fit_alike() {
         "route_lookup",
     );
     assert_eq!(told(&case), ("unexplained", Unknown));
+}
+
+#[test]
+fn a_lookup_that_a_skipped_run_may_have_seen_is_not_told_as_none() {
+    let skipping = |mut case: Case, hook: &str| {
+        case.skipped.push(Skipped {
+            hook: hook.to_owned(),
+            runs: 1,
+            since: Time(0),
+        });
+        told(&case)
+    };
+    let case = || before_routing(13, confined(&["selinux"], Some(&[])));
+    assert_eq!(skipping(case(), "route_lookup"), ("unexplained", Unknown));
+    assert_eq!(skipping(case(), "route_lookup6"), ("lsm-denied", Inferred));
+}
+
+#[test]
+fn modules_that_were_seen_to_deny_nothing_did_not() {
+    let program: &[&str] = &["connect4 deny_all"];
+    let of = |programs| seen_before_routing(13, confined(&["selinux"], Some(programs)));
+    assert_eq!(told(&of(&[])), ("unexplained", Unknown));
+    assert_eq!(told(&of(program)), ("cgroup-denied", Inferred));
 }

@@ -153,6 +153,15 @@ impl HostMemory {
     }
 
     pub(super) fn learn(&mut self, fact: Fact) {
+        // A worker that has ended meanwhile: what was seen just before stands.
+        if fact.finding.is_err()
+            && self
+                .facts
+                .get(&fact.question)
+                .is_some_and(|known| known.finding.is_ok() && known.at.plus(FRESH) >= fact.at)
+        {
+            return;
+        }
         if let Ok(Finding::Listener(view)) = &fact.finding {
             if self.listeners.len() >= FACTS {
                 let now = fact.at;
@@ -254,20 +263,24 @@ impl HostMemory {
             return None;
         };
         let master = workers.get(worker)?.master;
-        self.facts
+        let is_sibling = |other: &u32| {
+            let other = workers.get(other);
+            other.is_some_and(|other| other.master == master)
+        };
+        let seen = self
+            .facts
             .iter()
-            .find_map(|(other, fact)| match (other, &fact.finding) {
+            .filter_map(|(other, fact)| match (other, &fact.finding) {
                 (Question::UnixPath { worker, path: same }, Ok(Finding::UnixPath(view)))
-                    if same == path
-                        && fact.at.plus(FRESH) >= end
-                        && workers
-                            .get(worker)
-                            .is_some_and(|worker| worker.master == master) =>
+                    if same == path && fact.at.plus(FRESH) >= end && is_sibling(worker) =>
                 {
-                    Some(view.clone())
+                    Some((fact.at, *worker, view))
                 }
                 _ => None,
-            })
+            });
+        // The last one's: whichever the map gives first would be another in a replay.
+        seen.max_by_key(|&(at, worker, _)| (at, worker))
+            .map(|(.., view)| view.clone())
     }
 
     /// The view with the fullest queue between two times.

@@ -27,7 +27,7 @@ pub use self::icmp::IcmpListener;
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use self::{owner::Owners, strain::Strains, viewer::Viewers};
 use crate::{
@@ -62,8 +62,8 @@ impl Observer {
         self.logs.follow(worker);
         self.strains.follow(worker);
         // Remembered for when it has ended; if it has already, there is nothing to remember.
-        if let Ok(viewer) = self.viewers.of(worker) {
-            self.logs.follow(viewer.status.parent);
+        if let Some(master) = self.viewers.begins(worker) {
+            self.logs.follow(master);
         }
     }
 
@@ -112,7 +112,10 @@ impl Observer {
             }
             Question::UnixPath { worker, path } => {
                 let viewer = self.viewers.of(*worker)?;
-                unix_path::view(&viewer, path, &mut self.owners, now)
+                let status = viewer
+                    .status
+                    .with_context(|| format!("the user of worker {worker}, which has ended"))?;
+                unix_path::view((viewer.pid, &status), path, &mut self.owners, now)
                     .map(|view| Finding::UnixPath(Box::new(view)))
             }
             Question::PeerSocket {

@@ -22,34 +22,32 @@ use super::{
     owner::Owners,
     path_walk::{Step, walk},
     sock_diag::{self, UnixListener},
-    viewer::Viewer,
 };
 use crate::{
     event::{
         Time,
         fact::{Listener, PathKind, UnixPathView},
     },
-    process::netns::{self, Netns},
+    process::{
+        Status,
+        netns::{self, Netns},
+    },
 };
 
 const LISTENERS: usize = 16_384;
 /// How long other network namespaces are searched for a file's listener.
 const ELSEWHERE: Duration = Duration::from_millis(100);
 
-/// Looks as the worker would.
+/// Looks as a worker of this status would, with the process whose `/proc` entries count for it.
 ///
 /// # Errors
 /// The worker is gone, its root cannot be looked into, or the path is no path.
 pub(super) fn view(
-    viewer: &Viewer,
+    (worker, status): (u32, &Status),
     path: &str,
     owners: &mut Owners,
     now: Time,
 ) -> Result<UnixPathView> {
-    let Viewer {
-        pid: worker,
-        ref status,
-    } = *viewer;
     let netns =
         Netns::of(worker).with_context(|| format!("network namespace of worker {worker}"))?;
     let root = PathBuf::from(format!("/proc/{worker}/root"));
@@ -165,20 +163,12 @@ mod tests {
     use crate::{process::netns::in_new_netns, source::host::path_walk::Directory};
 
     fn ask(path: &str) -> UnixPathView {
-        view(
-            &viewer(std::process::id()),
-            path,
-            &mut Owners::default(),
-            Time(1),
-        )
-        .unwrap()
+        asked(std::process::id(), path).unwrap()
     }
 
-    fn viewer(pid: u32) -> Viewer {
-        Viewer {
-            pid,
-            status: crate::process::status(pid).unwrap(),
-        }
+    fn asked(pid: u32, path: &str) -> Result<UnixPathView> {
+        let status = crate::process::status(pid)?;
+        view((pid, &status), path, &mut Owners::default(), Time(1))
     }
 
     #[test]
@@ -239,13 +229,7 @@ mod tests {
             "a_file_s_listener_is_found_in_whatever_namespace_it_is",
             || (),
         ) {
-            let view = view(
-                &viewer(worker.thread),
-                &path,
-                &mut Owners::default(),
-                Time(1),
-            )
-            .unwrap();
+            let view = asked(worker.thread, &path).unwrap();
             let owner = view.listener.unwrap().owner;
             assert_eq!(owner.unwrap().pid, std::process::id());
         }
@@ -255,13 +239,7 @@ mod tests {
     fn links_that_lead_nowhere_end() {
         let directory = Directory::new("unix-loop");
         std::os::unix::fs::symlink("loop", directory.file("loop")).unwrap();
-        let own = std::process::id();
-        let error = view(
-            &viewer(own),
-            &directory.file("loop"),
-            &mut Owners::default(),
-            Time(1),
-        );
+        let error = asked(std::process::id(), &directory.file("loop"));
         assert!(
             error
                 .unwrap_err()

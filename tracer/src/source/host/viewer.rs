@@ -15,44 +15,62 @@ const REMEMBERED: usize = 8192;
 pub(super) struct Viewer {
     /// Whose `/proc` entries count.
     pub(super) pid: u32,
-    /// The worker's own.
-    pub(super) status: Status,
+    /// The worker's own; `None` where it ended before it was seen at work.
+    pub(super) status: Option<Status>,
 }
 
 /// What workers were like when last seen.
 #[derive(Debug, Default)]
 pub(super) struct Viewers {
-    seen: HashMap<u32, Status>,
+    seen: HashMap<u32, Seen>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    parent: u32,
+    /// At work: a worker begins with its master's user (`ngx_worker_process_init`, src/os/unix/ngx_process_cycle.c).
+    at_work: Option<Status>,
 }
 
 impl Viewers {
-    /// The worker, or who stands in for it.
+    /// A worker that begins. Gives its master, if it is still there.
+    pub(super) fn begins(&mut self, worker: u32) -> Option<u32> {
+        let parent = process::status(worker).ok()?.parent;
+        self.remember(worker, parent, None);
+        Some(parent)
+    }
+
+    /// The worker, something of which has failed, or who stands in for it.
     ///
     /// # Errors
     /// It is gone, and so is its master, or it was never seen.
     pub(super) fn of(&mut self, worker: u32) -> Result<Viewer> {
         let gone = match process::status(worker) {
             Ok(status) => {
-                if self.seen.len() >= REMEMBERED {
-                    self.seen.retain(|&pid, _| process::status(pid).is_ok());
-                }
-                self.seen.insert(worker, status.clone());
+                self.remember(worker, status.parent, Some(status.clone()));
                 return Ok(Viewer {
                     pid: worker,
-                    status,
+                    status: Some(status),
                 });
             }
             Err(error) => error,
         };
-        let stand_in = self.seen.get(&worker).cloned().and_then(|status| {
-            let pid = status.parent;
-            process::status(pid)
-                .is_ok()
-                .then_some(Viewer { pid, status })
+        let stand_in = self.seen.get(&worker).and_then(|seen| {
+            process::status(seen.parent).ok().map(|_| Viewer {
+                pid: seen.parent,
+                status: seen.at_work.clone(),
+            })
         });
         stand_in
             .ok_or(gone)
             .with_context(|| format!("status of worker {worker}"))
+    }
+
+    fn remember(&mut self, worker: u32, parent: u32, at_work: Option<Status>) {
+        if self.seen.len() >= REMEMBERED {
+            self.seen.retain(|&pid, _| process::status(pid).is_ok());
+        }
+        self.seen.insert(worker, Seen { parent, at_work });
     }
 }
 
@@ -69,13 +87,26 @@ mod tests {
             .spawn()
             .expect("cat");
         let mut viewers = Viewers::default();
+        assert_eq!(viewers.begins(child.id()), Some(std::process::id()));
         assert_eq!(viewers.of(child.id()).expect("alive").pid, child.id());
         drop(child.stdin.take());
         child.wait().expect("it ends with its input");
-        assert_eq!(
-            viewers.of(child.id()).expect("a stand-in").pid,
-            std::process::id()
-        );
+        let viewer = viewers.of(child.id()).expect("a stand-in");
+        assert_eq!(viewer.pid, std::process::id());
+        assert!(viewer.status.is_some());
         assert!(viewers.of(u32::MAX).is_err());
+    }
+
+    #[test]
+    fn of_a_worker_that_was_seen_at_its_beginning_only_the_user_is_not_known() {
+        let mut child = Command::new("cat")
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("cat");
+        let mut viewers = Viewers::default();
+        viewers.begins(child.id());
+        drop(child.stdin.take());
+        child.wait().expect("it ends with its input");
+        assert!(viewers.of(child.id()).expect("a stand-in").status.is_none());
     }
 }

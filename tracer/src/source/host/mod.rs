@@ -62,7 +62,7 @@ impl Observer {
         self.logs.follow(worker);
         self.strains.follow(worker);
         // Remembered for when it has ended; if it has already, there is nothing to remember.
-        if let Some(master) = self.viewers.begins(worker) {
+        if let Some(master) = self.viewers.meet(worker) {
             self.logs.follow(master);
         }
     }
@@ -75,6 +75,7 @@ impl Observer {
 
     /// Looks at what of nginx's own may run short; gives what changed.
     pub fn look(&mut self, now: Time) -> Vec<Event> {
+        self.viewers.look();
         let notices = self.strains.look(now);
         notices.into_iter().map(Event::Notice).collect()
     }

@@ -52,9 +52,17 @@ fn missing(scene: &Scene<'_>) -> Option<Finding> {
         .unix_failure()
         .filter(|(f, _)| matches!(f.errno, ENOENT | ENOTDIR | ELOOP))?;
     let finding = match scene.facts().unix_path.as_deref() {
-        _ if f.errno == ELOOP => Finding::proven(format!(
-            "{path} leads nowhere: its symbolic links go in a circle, or are too many"
-        ))
+        Some(view) if f.errno == ELOOP && view.kind == PathKind::Circle => Finding::proven(
+            format!("{path} leads nowhere: its symbolic links go in a circle, or are too many"),
+        )
+        .advise("correct the links, or the path in nginx"),
+        seen if f.errno == ELOOP => Finding::inferred(
+            format!("{path} led nowhere: symbolic links in a circle, or too many"),
+            match seen {
+                Some(_) => "the path as it was then; its links are others now",
+                None => "the path: it could not be looked at",
+            },
+        )
         .advise("correct the links, or the path in nginx"),
         Some(view) if view.kind == PathKind::Missing => {
             let finding = Finding::proven(format!("{path} does not exist"));
@@ -134,7 +142,7 @@ fn stale(scene: &Scene<'_>) -> Option<Finding> {
             }
             PathKind::Other => Finding::proven(format!("{path} is not a socket"))
                 .advise(format!("remove {path} and restart the backend, or correct the path in nginx")),
-            PathKind::Missing => Finding::inferred(
+            PathKind::Missing | PathKind::Circle => Finding::inferred(
                 format!("nobody listened on {path}"),
                 "the file as it was then; it has been removed since",
             )

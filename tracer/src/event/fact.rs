@@ -151,6 +151,8 @@ pub struct ListenerView {
 pub enum PathKind {
     /// Nothing is there.
     Missing,
+    /// It leads nowhere: symbolic links in a circle, or more than the kernel follows.
+    Circle,
     /// A socket file.
     Socket,
     /// Something that is no socket.

@@ -26,7 +26,7 @@ fn inode(path: &str, mode: u32) -> Inode {
 fn path_view(kind: PathKind) -> UnixPathView {
     UnixPathView {
         kind,
-        file: (kind != PathKind::Missing).then(|| inode(PATH, 0o755)),
+        file: matches!(kind, PathKind::Socket | PathKind::Other).then(|| inode(PATH, 0o755)),
         missing: None,
         blocked: None,
         listener: None,
@@ -54,7 +54,7 @@ fn with_listener(mut view: UnixPathView, queue: u32) -> Facts {
 
 #[test]
 fn a_path_is_told_by_errno_and_by_what_is_there() {
-    use PathKind::{Missing, Other, Socket};
+    use PathKind::{Circle, Missing, Other, Socket};
     let blocked = || UnixPathView {
         blocked: Some(inode("/run/app", 0o750)),
         ..path_view(Socket)
@@ -82,6 +82,9 @@ fn a_path_is_told_by_errno_and_by_what_is_there() {
         ),
         (11, Facts::default(), ("accept-queue-full", Proven)),
         (36, at(path_view(Missing)), ("unexplained", Unknown)),
+        (40, at(path_view(Circle)), ("unix-socket-missing", Proven)),
+        (40, at(path_view(Socket)), ("unix-socket-missing", Inferred)),
+        (40, Facts::default(), ("unix-socket-missing", Inferred)),
     ];
     for (i, (errno, facts, expected)) in cases.into_iter().enumerate() {
         assert_eq!(told(&unix(errno, facts)), expected, "case {i}");

@@ -54,12 +54,14 @@ pub(super) struct Walk {
     pub(super) missing: Option<PathBuf>,
     /// The first component that stops the user.
     pub(super) blocked: Option<Step>,
+    /// It has more symbolic links than the kernel follows.
+    pub(super) is_circle: bool,
 }
 
 /// Follows `path` inside `root`, for the user of `status`. A relative path begins in the worker's directory.
 ///
 /// # Errors
-/// It is no path, leads in circles, or cannot be looked at.
+/// It is no path, or cannot be looked at.
 pub(super) fn walk(root: &Path, path: &str, worker: u32, status: &Status) -> Result<Walk> {
     if path.is_empty() || path.len() > PATH {
         bail!("a path of {} bytes", path.len());
@@ -91,7 +93,8 @@ pub(super) fn walk(root: &Path, path: &str, worker: u32, status: &Status) -> Res
         if step.metadata.is_symlink() {
             links += 1;
             if links > LINKS {
-                bail!("{}: too many symbolic links", path.display());
+                walk.is_circle = true;
+                return Ok(walk);
             }
             let target = fs::read_link(within(root, &here)).context("read a symbolic link")?;
             if target.as_os_str().len() > PATH {

@@ -1,7 +1,10 @@
 //! What the host is asked, and how long a case waits for it.
 
 use super::*;
-use crate::correlate::PATIENCE;
+use crate::{
+    correlate::PATIENCE,
+    event::{Event, Fact, Question, fact::Finding},
+};
 
 /// Longer than a case waits.
 const TOO_LATE: u64 = 2 * PATIENCE;
@@ -97,4 +100,54 @@ fn an_own_address_is_known_without_the_host() {
         verdicts[0].cause, "unexplained",
         "silence of an own address may be its queue"
     );
+}
+
+/// What a worker saw at the path of a unix socket that is missing, or why it can not be asked.
+fn path(scene: &mut Scene, worker: u32, finding: Result<Finding, String>) {
+    let path = "/run/app.sock".to_owned();
+    scene.feed(Event::Fact(Box::new(Fact {
+        at: scene.now,
+        question: Question::UnixPath { worker, path },
+        finding,
+    })));
+}
+
+fn gone() -> Result<Finding, String> {
+    Err("it has ended".to_owned())
+}
+
+#[test]
+fn what_a_worker_saw_just_before_it_ended_stands() {
+    let mut scene = Scene::new();
+    scene.request(1, 5).fails(SocketMissing).answers(502);
+    scene.wait(100 * MS);
+    path(&mut scene, 1, gone());
+    scene.request(1, 6).fails(SocketMissing).answers(502);
+    scene.wait(SECOND);
+    path(&mut scene, 1, gone());
+    scene.delay = TOO_LATE;
+    scene.request(1, 7).fails(SocketMissing).answers(502);
+    let cases = scene.cases();
+    let seen = cases
+        .iter()
+        .map(|case| case.attempts[0].facts.unix_path.is_some());
+    assert_eq!(seen.collect::<Vec<_>>(), [true, true, false]);
+}
+
+/// A hash map's order is another each time: a replay would tell otherwise.
+#[test]
+fn for_a_worker_that_has_ended_its_sibling_s_last_view_counts() {
+    for _ in 0..16 {
+        let mut scene = Scene::new();
+        scene.delay = TOO_LATE;
+        for worker in [3, 2] {
+            path(&mut scene, worker, Ok(records::missing(worker)));
+            scene.wait(MS);
+        }
+        path(&mut scene, 1, gone());
+        scene.request(1, 5).fails(SocketMissing).answers(502);
+        let cases = scene.cases();
+        let view = cases[0].attempts[0].facts.unix_path.as_ref();
+        assert_eq!(view.map(|view| view.worker_uid), Some(2));
+    }
 }

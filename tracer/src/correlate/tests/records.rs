@@ -182,15 +182,15 @@ pub(super) fn listener(address: SocketAddr, queue: u32) -> Finding {
     })
 }
 
-/// What the host sees at a unix socket's path: nothing.
-pub(super) fn missing() -> Finding {
+/// What a worker of this user sees at a unix socket's path: nothing.
+pub(super) fn missing(worker_uid: u32) -> Finding {
     Finding::UnixPath(Box::new(UnixPathView {
         kind: PathKind::Missing,
         file: None,
         missing: None,
         blocked: None,
         listener: None,
-        worker_uid: 33,
+        worker_uid,
         worker_gid: 33,
         worker_user: None,
         somaxconn: None,

@@ -151,7 +151,7 @@ impl Scene {
         };
         let finding = match &question {
             Question::Listener { address, .. } => records::listener(*address, self.queue),
-            Question::UnixPath { .. } => records::missing(),
+            Question::UnixPath { .. } => records::missing(33),
             Question::PeerSocket { .. } => Finding::PeerSocket(PeerSocketView::default()),
             Question::Descriptors { .. } => Finding::Descriptors(DescriptorsView::default()),
             Question::Log { worker } => {

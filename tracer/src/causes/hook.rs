@@ -26,8 +26,8 @@ pub(super) const DROP: Hook = hook("drop_packet", "kfree_skb");
 pub(super) const RETRANSMIT: Hook = hook("retransmit", "tcp_retransmit_skb");
 pub(super) const ICMP_SENT: Hook = hook("icmp_send", "icmp_send");
 pub(super) const ROUTE_V4: Hook = hook("route_lookup", "fib_table_lookup");
-pub(super) const SECURITY: Hook = hook("security", "security_socket_connect");
 pub(super) const ROUTE_V6: Hook = hook("route_lookup6", "fib6_table_lookup");
+pub(super) const SECURITY: Hook = hook("security", "security_socket_connect");
 
 const fn hook(program: &'static str, name: &'static str) -> Hook {
     Hook { program, name }

@@ -42,7 +42,7 @@ pub enum Kind {
 pub struct Process {
     /// What it is.
     pub kind: Kind,
-    /// Its parent's pid on the host.
+    /// Its parent's pid on the host; 0 where it is no nginx.
     pub parent: u32,
 }
 
@@ -135,18 +135,29 @@ pub fn scan(binaries: &mut Binaries) -> Vec<Master> {
         .collect()
 }
 
-/// What one process is; `None` if it is gone. Cheap: a title and a status.
+/// What one process is; `None` if it is gone. Cheap: of most processes only the title is read.
 #[must_use]
 pub fn inspect(pid: u32) -> Option<Process> {
     let command = command(pid)?;
+    let title = title(&command);
+    let is_nginx = match title {
+        Some(Title::Master | Title::Worker) => true,
+        Some(Title::Helper) => false,
+        // The kernel's own threads have no command line.
+        None => !command.is_empty() && named_nginx(pid) && has_event_loop(pid),
+    };
+    if !is_nginx {
+        return Some(Process {
+            kind: Kind::Other,
+            parent: 0,
+        });
+    }
     let parent = process::status(pid).ok()?.parent;
-    let kind = match title(&command) {
+    let kind = match title {
         Some(Title::Master) if forked_lately(pid, parent) => Kind::Worker,
         Some(Title::Master) => Kind::Master,
-        Some(Title::Worker) => Kind::Worker,
-        Some(Title::Helper) => Kind::Other,
-        None if named_nginx(pid) && has_event_loop(pid) => Kind::Single,
-        None => Kind::Other,
+        Some(_) => Kind::Worker,
+        None => Kind::Single,
     };
     Some(Process { kind, parent })
 }

@@ -49,8 +49,7 @@ pub(super) fn open(path: &Path) -> Result<ReadCache<Pieces>> {
         file,
         length,
         at: 0,
-        piece: Vec::new(),
-        begin: 0,
+        pieces: Default::default(),
     }))
 }
 
@@ -59,9 +58,28 @@ pub(super) struct Pieces {
     file: File,
     length: u64,
     at: u64,
-    piece: Vec<u8>,
-    /// Where the piece begins.
+    /// The last two, of late first: a symbol and its name lie apart.
+    pieces: [Piece; 2],
+}
+
+#[derive(Default)]
+struct Piece {
     begin: u64,
+    bytes: Vec<u8>,
+}
+
+impl Piece {
+    fn holds(&self, at: u64) -> bool {
+        (self.begin..self.begin + self.bytes.len() as u64).contains(&at)
+    }
+
+    fn read(&mut self, file: &File, at: u64) -> io::Result<()> {
+        self.begin = at - at % PIECE;
+        self.bytes.resize(PIECE as usize, 0);
+        let length = file.read_at(&mut self.bytes, self.begin);
+        self.bytes.truncate(*length.as_ref().unwrap_or(&0));
+        length.map(drop)
+    }
 }
 
 /// Bytes; the names of nginx's functions are fewer.
@@ -69,15 +87,15 @@ const PIECE: u64 = 128 << 10;
 
 impl Read for Pieces {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if !(self.begin..self.begin + self.piece.len() as u64).contains(&self.at) {
-            self.begin = self.at - self.at % PIECE;
-            self.piece.resize(PIECE as usize, 0);
-            let length = self.file.read_at(&mut self.piece, self.begin);
-            self.piece.truncate(*length.as_ref().unwrap_or(&0));
-            length?;
+        if !self.pieces[0].holds(self.at) {
+            self.pieces.swap(0, 1);
+            if !self.pieces[0].holds(self.at) {
+                self.pieces[0].read(&self.file, self.at)?;
+            }
         }
-        let inside = usize::try_from(self.at - self.begin).unwrap_or(usize::MAX);
-        let rest = self.piece.get(inside..).unwrap_or_default();
+        let piece = &self.pieces[0];
+        let inside = usize::try_from(self.at - piece.begin).unwrap_or(usize::MAX);
+        let rest = piece.bytes.get(inside..).unwrap_or_default();
         let count = rest.len().min(into.len());
         into[..count].copy_from_slice(&rest[..count]);
         self.at += count as u64;

@@ -20,12 +20,16 @@ use std::{
     path::Path,
 };
 
+/// Bytes; what `/proc` shows is seldom longer.
+const PAGE: u64 = 4096;
+
 /// At most `limit` bytes from the start of a file.
 ///
 /// # Errors
 /// Those of opening and reading it; for a vanished process that is `ENOENT` or `ESRCH`.
 pub fn read_start(path: impl AsRef<Path>, limit: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+    // In one read, mostly: by itself a vector begins with 32 bytes.
+    let mut bytes = Vec::with_capacity(limit.min(PAGE) as usize);
     File::open(path)?.take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

@@ -70,9 +70,8 @@ struct Waits {
 
 /// One tracer, from exec to its end.
 fn wait(scene: &Scene, waits: &mut Waits) -> Result<()> {
-    let mut command = tracer::live(scene.proxy.master)?;
-    aside(&mut command);
-    let mut tracer = Tracer::start(&mut command)?;
+    // On all CPUs, as a user starts it.
+    let mut tracer = Tracer::start(&mut tracer::live(scene.proxy.master)?)?;
     waits.starts.push(tracer.tracing()?.as_secs_f64() * 1e3);
     waits.verdicts.extend(delays(scene, &tracer)?);
     let asked = Instant::now();

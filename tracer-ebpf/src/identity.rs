@@ -4,6 +4,7 @@
 use tracer_ebpf::abi::Worker;
 
 use crate::{
+    hooks::{attempt::CONNECTION_FD, request::CONNECTION_LOG},
     maps::{self, Mark, PeerKey, REQUESTS, Request},
     read, task,
 };
@@ -84,11 +85,11 @@ fn find(
 #[inline(always)]
 fn mark(worker: &Worker, peer: u64) -> Mark {
     let log: u64 = read::user(peer.wrapping_add(PC_LOG)).unwrap_or(0);
-    let [connection, .., context] = read_log(log).unwrap_or([0; 4]);
+    let [connection, .., context] = read_log(log).unwrap_or_default();
     let ordinal = if worker.layout.requests == 0 {
         read::user(peer.wrapping_add(PC_START_TIME)).unwrap_or(0)
     } else {
-        ordinal(worker, context).unwrap_or(0)
+        Context::at(context).map_or(0, |context| context.ordinal(worker))
     };
     Mark {
         connection,
@@ -96,24 +97,51 @@ fn mark(worker: &Worker, peer: u64) -> Mark {
     }
 }
 
-/// `log->connection` to `log->data`, in one read.
+// Members of nginx's objects that are needed together are read at once: a read costs the same whatever its size.
+
+/// `log->connection` to `log->data`.
 #[inline(always)]
 pub fn read_log(log: u64) -> Option<[u64; 4]> {
     const _: () = assert!(LOG_DATA - LOG_CONNECTION == 24);
     read::user(log.wrapping_add(LOG_CONNECTION))
 }
 
-/// How many requests the client's connection carried so far, by `log->data`; `None` where that is not known. A `stream {}`
-/// session is one, on a connection of its own.
+/// `c->fd` and `c->log`.
 #[inline(always)]
-pub fn ordinal(worker: &Worker, context: u64) -> Option<u64> {
-    if worker.layout.requests == 0 {
-        return None;
+pub fn read_connection(connection: u64) -> Option<(i32, u64)> {
+    const _: () = assert!(CONNECTION_LOG - CONNECTION_FD == 56);
+    let members: [u64; 8] = read::user(connection.wrapping_add(CONNECTION_FD))?;
+    Some((members[0] as i32, members[7]))
+}
+
+/// What the `data` of a log points to: an `ngx_http_log_ctx_t` (src/http/ngx_http_request.h) has the client's connection, its
+/// request, and the request or subrequest that is worked on; a `stream {}` session begins with its signature.
+pub struct Context([u64; 3]);
+
+impl Context {
+    #[inline(always)]
+    pub fn at(data: u64) -> Option<Self> {
+        read::user(data).map(Self)
     }
-    // ngx_http_log_ctx_t begins with it (src/http/ngx_http_request.h); a session begins with its signature.
-    let connection: u64 = read::user(context)?;
-    if connection as u32 == STREAM {
-        return None;
+
+    #[inline(always)]
+    pub fn is_session(&self) -> bool {
+        self.0[0] as u32 == STREAM
     }
-    read::user(connection.wrapping_add(worker.layout.requests))
+
+    /// The client's request, and the one that is worked on; they may be anything.
+    #[inline(always)]
+    pub fn requests(&self) -> [u64; 2] {
+        [self.0[1], self.0[2]]
+    }
+
+    /// How many requests the client's connection carried so far; 0 where that is not known. A session is one, on a connection
+    /// of its own.
+    #[inline(always)]
+    pub fn ordinal(&self, worker: &Worker) -> u64 {
+        if worker.layout.requests == 0 || self.is_session() {
+            return 0;
+        }
+        read::user(self.0[0].wrapping_add(worker.layout.requests)).unwrap_or(0)
+    }
 }

@@ -8,7 +8,7 @@ use crate::{
         attempt::PC_CONNECTION,
         request::{self, CONNECTION_LOG, HTTP, REQUEST_UPSTREAM, UPSTREAM_PEER},
     },
-    identity::{LOG_DATA, PC_LOG, STREAM},
+    identity::{Context, LOG_DATA, PC_LOG, STREAM},
     maps::OFFSETS,
     read, sock,
 };
@@ -81,17 +81,24 @@ pub fn peer_of_log(log: u64, is_it: impl Fn(u64) -> bool + Copy) -> u64 {
         return 0;
     };
     let of_log = |peer: u64| read::user(peer.wrapping_add(PC_LOG)) == Some(log) && is_it(peer);
-    if read::user::<u32>(data) == Some(STREAM) {
+    let Some(context) = Context::at(data) else {
+        return 0;
+    };
+    if context.is_session() {
         return peer_of_data(data, of_log);
     }
-    peer_of_data(request::request_of(data), of_log)
+    peer_of_data(request::request_of(&context), of_log)
 }
 
 #[inline(always)]
 fn peer_of_data(data: u64, is_it: impl Fn(u64) -> bool) -> u64 {
-    match read::user::<u32>(data) {
-        Some(HTTP) => {
-            let upstream = read::user::<u64>(data.wrapping_add(REQUEST_UPSTREAM)).unwrap_or(0);
+    // Both are longer.
+    let Some(members) = read::user::<[u64; 11]>(data) else {
+        return 0;
+    };
+    match members[0] as u32 {
+        HTTP => {
+            let upstream = members[REQUEST_UPSTREAM as usize / 8];
             let peer = upstream.wrapping_add(UPSTREAM_PEER);
             if upstream != 0 && is_it(peer) {
                 peer
@@ -99,9 +106,9 @@ fn peer_of_data(data: u64, is_it: impl Fn(u64) -> bool) -> u64 {
                 0
             }
         }
-        Some(STREAM) => {
+        STREAM => {
             for member in SESSION_UPSTREAM {
-                let peer = read::user::<u64>(data.wrapping_add(member)).unwrap_or(0);
+                let peer = members[member as usize / 8];
                 if peer != 0 && is_it(peer) {
                     return peer;
                 }

@@ -81,7 +81,11 @@ static UPSTREAMS: LruHashMap<Endpoint, u8> = LruHashMap::with_max_entries(4096, 
 
 /// What happened to packets of a flow, until its connection is written.
 #[map]
-pub static FLOWS: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entries(8192, 0);
+static FLOWS: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entries(8192, 0);
+
+/// How many of them have this port of nginx's, or had when the map dropped them.
+#[map]
+static FLOW_HINT: Array<u64> = Array::with_max_entries(PORTS, 0);
 
 /// Connections that nginx closed without an answer.
 #[map]
@@ -178,6 +182,12 @@ pub fn connection(sk: u64) -> Option<&'static mut Connection> {
     socket(&CONNECTIONS, sk).map(|entry| unsafe { &mut *entry })
 }
 
+/// Is the socket in none of the maps by socket?
+#[inline(always)]
+pub fn is_unknown(sk: u64) -> bool {
+    hint(&SOCKET_HINT, hash(sk)) == 0
+}
+
 /// Enters a connection.
 #[inline(always)]
 pub fn add_connection(sk: u64, connection: &Connection) {
@@ -233,7 +243,7 @@ static UNWATCHED: Client = [Watched::NONE; WATCHED_REQUESTS];
 
 #[inline(always)]
 fn socket<T>(map: &'static LruHashMap<u64, T>, sk: u64) -> Option<*mut T> {
-    if hint(&SOCKET_HINT, hash(sk)) == 0 {
+    if is_unknown(sk) {
         return None;
     }
     map.get_ptr_mut(&sk)
@@ -301,6 +311,37 @@ pub fn may_be_given_up(port: u16) -> bool {
 #[inline(always)]
 pub fn take_given_up(key: &FlowKey) -> bool {
     GIVEN_UP.get_ptr(key).is_some() && GIVEN_UP.remove(key).is_ok()
+}
+
+/// What happened to a flow's packets; a record is made if there is none yet.
+#[inline(always)]
+pub fn flow(key: &FlowKey) -> Option<&'static mut Flow> {
+    if FLOWS.get_ptr(key).is_none() && FLOWS.insert(key, &NO_FLOW, 0).is_ok() {
+        add(&FLOW_HINT, u32::from(key.local.port) % PORTS, 1);
+    }
+    // SAFETY: the entry lives as long as the program runs.
+    FLOWS.get_ptr_mut(key).map(|flow| unsafe { &mut *flow })
+}
+
+/// A flow of which nothing is known yet, in read-only data.
+static NO_FLOW: Flow = Flow::NONE;
+
+/// May something have happened to packets of a connection from this port of nginx's?
+#[inline(always)]
+pub fn may_have_flow(port: u16) -> bool {
+    hint(&FLOW_HINT, u32::from(port) % PORTS) != 0
+}
+
+/// The same of one flow, whose connection is over.
+#[inline(always)]
+pub fn take_flow(key: &FlowKey, into: &mut Flow) {
+    if let Some(flow) = FLOWS.get_ptr(key) {
+        // SAFETY: as above.
+        *into = unsafe { *flow };
+        if FLOWS.remove(key).is_ok() {
+            add(&FLOW_HINT, u32::from(key.local.port) % PORTS, u64::MAX);
+        }
+    }
 }
 
 /// Was this socket found to be no upstream connection, or no longer one?

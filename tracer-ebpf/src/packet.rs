@@ -1,9 +1,9 @@
 //! TCP over IP as it stands in an skb without a socket, and whose flow it is.
 
-use tracer_ebpf::abi::{Flow, FlowKey};
+use tracer_ebpf::abi::FlowKey;
 
 use crate::{
-    maps::{self, FLOWS, OFFSETS},
+    maps::{self, OFFSETS},
     read::{kernel, kernel_at, kernel_into},
     sock::mapped,
 };
@@ -74,16 +74,4 @@ pub fn of_upstream(skb: u64) -> Option<Packet> {
         return Some(packet);
     }
     None
-}
-
-/// The flow's record, made if there is none yet.
-#[inline(always)]
-pub fn flow(key: &FlowKey) -> Option<&'static mut Flow> {
-    if let Some(flow) = FLOWS.get_ptr_mut(key) {
-        // SAFETY: the entry lives as long as the program runs.
-        return Some(unsafe { &mut *flow });
-    }
-    let _ = FLOWS.insert(key, &Flow::default(), 0);
-    // SAFETY: as above.
-    FLOWS.get_ptr_mut(key).map(|flow| unsafe { &mut *flow })
 }

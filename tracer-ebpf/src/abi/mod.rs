@@ -106,7 +106,7 @@ const _: () = {
     assert!(size_of::<Endpoint>() == 18);
     assert!(size_of::<Flow>() == 104);
     assert!(size_of::<FlowKey>() == 36);
-    assert!(size_of::<Worker>() == 136);
+    assert!(size_of::<Worker>() == 144);
     assert!(size_of::<Connection>() == 272 + size_of::<Flow>());
     assert!(size_of::<UnixConnection>().is_multiple_of(8));
     assert!(size_of::<MemoryLimit>() == 16 + COMPONENT_LEN);

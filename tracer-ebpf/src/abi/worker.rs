@@ -48,6 +48,7 @@ impl Worker {
         has_logged: 0,
         is_retry: 0,
         watched: 0,
+        last_watched: 0,
         is_led_on: 0,
         has_unix: 0,
         reset: 0,
@@ -99,6 +100,8 @@ pub struct Worker {
     pub watched: u32,
     /// 1: the worker's next attempt may be a further one of a request, whose last one nothing else tells of.
     pub is_led_on: u64,
+    /// The request of the last failure for which one was watched; 0: some watched one was answered since.
+    pub last_watched: u64,
     /// 1: it has had unix connections to upstreams, whose end only nginx tells.
     pub has_unix: u64,
     /// A socket of which nothing is known got a RST: the `struct sock *`, 0 none.

@@ -85,7 +85,9 @@ fn begun(pid: u32, worker: &mut Worker, peer: u64) {
     worker.request = request;
     worker.is_retry = if is_retry {
         RETRIED
-    } else if worker.watched != 0 && reply::is_watched(worker, peer) {
+    } else if worker.watched != 0
+        && (reply::is_last(worker, request) || reply::is_watched(worker, peer))
+    {
         LED_ON
     } else {
         0
@@ -193,8 +195,8 @@ pub const OTHER_END: usize = 2;
 /// Is the socket the one that was entered: the worker's, and a unix one with the same other end? Its end may have been
 /// told nowhere, or the kernel skipped what should have seen it; then another has its place.
 #[inline(always)]
-pub fn is_still(sk: u64, connection: &Connection) -> bool {
-    task::pid() == connection.header.pid
+pub fn is_still(sk: u64, pid: u32, connection: &Connection) -> bool {
+    pid == connection.header.pid
         && (connection.flags & FLAG_UNIX == 0
             || other_end(sk) == connection.flow.reserved[OTHER_END])
 }
@@ -219,7 +221,7 @@ pub fn reused(pid: u32, worker: &Worker, peer: u64, sk: u64) {
     if sk == 0 {
         return;
     }
-    let is_known = maps::connection(sk).is_some_and(|connection| is_still(sk, connection));
+    let is_known = maps::connection(sk).is_some_and(|connection| is_still(sk, pid, connection));
     if !is_known {
         let flag = if sock::family(sk) == sock::AF_UNIX {
             FLAG_UNIX
@@ -315,10 +317,10 @@ pub fn failed(pid: u32, worker: &mut Worker, peer: u64, code: i32) {
 /// Copies `pc->sockaddr`, gives its length.
 #[inline(always)]
 pub fn address(peer: u64, into: &mut [u8; SOCKADDR_LEN]) -> Option<u32> {
-    let address: u64 = read::user(peer.wrapping_add(PC_SOCKADDR))?;
-    let len: u32 = read::user(peer.wrapping_add(PC_SOCKLEN))?;
+    const _: () = assert!(PC_SOCKLEN - PC_SOCKADDR == 8);
+    let [address, len] = read::user::<[u64; 2]>(peer.wrapping_add(PC_SOCKADDR))?;
     address_at(address, into)?;
-    Some(len)
+    Some(len as u32)
 }
 
 /// Copies a sockaddr of nginx's.
@@ -334,8 +336,8 @@ pub fn address_at(address: u64, into: &mut [u8; SOCKADDR_LEN]) -> Option<()> {
 #[inline(always)]
 fn source(peer: u64) -> Option<[u8; 32]> {
     let local: u64 = read::user(peer.wrapping_add(PC_LOCAL))?;
-    let address: u64 = read::user(local)?;
-    let len: u32 = read::user(local.wrapping_add(8))?;
+    let [address, len] = read::user::<[u64; 2]>(local)?;
+    let len = len as u32;
     if len != 16 && len != 28 {
         return None;
     }

@@ -27,10 +27,7 @@ use crate::{
 
 /// A worker's socket moved to `SYN_SENT` and was entered: an attempt of a request begins, unless it is the resolver's.
 #[inline(always)]
-pub fn opened(sk: u64, pid: u32, worker: &mut Worker) {
-    let Some(connection) = maps::connection(sk) else {
-        return;
-    };
+pub fn opened(sk: u64, pid: u32, worker: &mut Worker, connection: &mut Connection) {
     connection.routes = worker.routes;
     worker.routes = Routes::default();
     worker.has_logged = 0;

@@ -48,7 +48,7 @@ pub fn drop_packet_site(ctx: RawTracePointContext) -> i32 {
 /// Counts a drop in the packet's flow.
 #[inline(always)]
 pub fn note(packet: &Packet, reason: u32) {
-    let Some(flow) = packet::flow(&packet.key) else {
+    let Some(flow) = maps::flow(&packet.key) else {
         return;
     };
     for slot in 0..DROP_SLOTS {

@@ -70,7 +70,7 @@ fn refused(skb: u64, kind: u32, code: u32) -> i32 {
     let Some(packet) = packet::of_upstream(skb) else {
         return 0;
     };
-    if let Some(flow) = packet::flow(&packet.key) {
+    if let Some(flow) = maps::flow(&packet.key) {
         flow.icmp_sent = task::now();
         flow.icmp_kind = kind as u8;
         flow.icmp_code = code as u8;

@@ -14,9 +14,9 @@ use crate::{
     hooks::{
         attempt::{NGX_BUSY, NGX_ERROR},
         by_socket, reply,
-        request::{peer_of, request_of},
+        request::{peer_in, upstream_of},
     },
-    identity::{self, LOG_CONNECTION, LOG_DATA, PC_LOG, STREAM},
+    identity::{self, Context, PC_LOG},
     lead::SESSION_UPSTREAM,
     maps, read, stack, task,
 };
@@ -58,6 +58,7 @@ pub fn log_error(ctx: ProbeContext) -> u32 {
     let argument = ctx.arg::<u64>(4).unwrap_or(0);
     let second = ctx.arg::<u64>(5).unwrap_or(0);
     let Owner {
+        connection,
         request,
         peer,
         stream,
@@ -83,7 +84,7 @@ pub fn log_error(ctx: ProbeContext) -> u32 {
     emit::in_place(&UNKNOWN, Urgency::Whenever, |record| {
         record.header = emit::header::<LogCall>(LOG_CALL, pid, task::now());
         record.request = id;
-        record.connection = read::user(log.wrapping_add(LOG_CONNECTION)).unwrap_or(0);
+        record.connection = connection;
         record.errno = errno;
         record.level = level as u32 | stream;
         record.format_at = format;
@@ -120,14 +121,14 @@ fn text(record: &mut LogCall, argument: u64, second: u64) {
 /// An `ngx_str_t` (src/core/ngx_string.h): its bytes and their number.
 #[inline(always)]
 fn string(at: u64) -> (u64, u64) {
-    (
-        read::user(at.wrapping_add(8)).unwrap_or(0),
-        read::user(at).unwrap_or(0),
-    )
+    let [len, bytes] = read::user(at).unwrap_or_default();
+    (bytes, len)
 }
 
 /// Whose log it is.
 struct Owner {
+    /// `log->connection`
+    connection: u64,
     /// The request, 0 if it is none's.
     request: u64,
     /// The peer object of the request or session, 0 if there is none.
@@ -139,22 +140,28 @@ struct Owner {
 impl Owner {
     #[inline(always)]
     fn of(worker: &Worker, pid: u32, log: u64) -> Self {
+        let [connection, .., data] = identity::read_log(log).unwrap_or_default();
         let mut owner = Self {
+            connection,
             request: 0,
             peer: 0,
             stream: 0,
         };
-        let Some(data) = read::user::<u64>(log.wrapping_add(LOG_DATA)) else {
+        let Some(context) = Context::at(data) else {
             return owner;
         };
-        if read::user::<u32>(data) == Some(STREAM) {
+        if context.is_session() {
             owner.peer = session_peer(worker, pid, data, log);
             owner.stream = LOG_CALL_STREAM;
             return owner;
         }
-        owner.request = request_of(data);
-        if owner.request != 0 {
-            owner.peer = peer_of(owner.request);
+        let [main, current] = context.requests();
+        for request in [current, main] {
+            if let Some(upstream) = upstream_of(request) {
+                owner.request = request;
+                owner.peer = peer_in(upstream);
+                break;
+            }
         }
         owner
     }

@@ -10,7 +10,11 @@ use aya_ebpf::{
 };
 use tracer_ebpf::abi::own_reason::LISTEN_OVERFLOW;
 
-use crate::{hooks::drop, maps::OFFSETS, packet, read};
+use crate::{
+    hooks::drop,
+    maps::{self, OFFSETS},
+    packet, read,
+};
 
 /// A listener takes a SYN.
 #[fentry]
@@ -61,7 +65,7 @@ fn taken(listener: u64, skb: u64) -> i32 {
     }
     if let Some(packet) = packet::of_upstream(skb) {
         drop::note(&packet, LISTEN_OVERFLOW);
-        if let Some(flow) = packet::flow(&packet.key) {
+        if let Some(flow) = maps::flow(&packet.key) {
             flow.queue = queue;
             flow.queue_limit = limit;
         }

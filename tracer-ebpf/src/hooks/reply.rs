@@ -10,11 +10,8 @@ use tracer_ebpf::abi::{REPLY, Reply, WATCHED, Watched, Worker};
 use crate::{
     apart,
     emit::{self, Urgency},
-    hooks::{
-        attempt::CONNECTION_FD,
-        request::{CONNECTION_LOG, CONTEXT_REQUEST, HTTP, REQUEST_CONNECTION, request_of},
-    },
-    identity::{self, LOG_DATA, PC_LOG},
+    hooks::request::{HTTP, REQUEST_CONNECTION, request_of},
+    identity::{self, Context, LOG_DATA, PC_LOG},
     maps::{self, WATCHED_REQUESTS},
     read, task,
 };
@@ -104,7 +101,14 @@ fn watched(pid: u32, worker: &mut Worker, request: u64, failed: u64, is_answer: 
         worker.watched = worker.watched.saturating_add(1);
     }
     *slot = watched;
+    worker.last_watched = failed;
     WATCHED
+}
+
+/// Is it the request that was watched last, and still is?
+#[inline(always)]
+pub fn is_last(worker: &Worker, request: u64) -> bool {
+    request != 0 && worker.last_watched == request
 }
 
 /// Does the peer object belong to a client's request that is watched: after a failure with another one?
@@ -155,6 +159,7 @@ fn replied(sk: u64, worker: &mut Worker) -> bool {
         };
         tell(slot, status, 0);
         slot.request = 0;
+        worker.last_watched = 0;
         worker.watched = worker.watched.saturating_sub(1);
     }
     if !waiting {
@@ -176,6 +181,7 @@ pub fn gone(sk: u64) {
         tell(slot, 0, 0);
         if let Some(worker) = maps::worker(slot.worker as u32) {
             worker.watched = worker.watched.saturating_sub(1);
+            worker.last_watched = 0;
         }
     }
     maps::remove_client(sk);
@@ -203,11 +209,8 @@ fn status(worker: &Worker, request: u64) -> u16 {
 
 #[inline(always)]
 fn is_recycled(worker: &Worker, watched: &Watched) -> bool {
-    if read::user::<u32>(watched.request) != Some(HTTP) {
-        return true;
-    }
     let now = Main::of(worker, watched.request);
-    now.connection != watched.connection || now.ordinal != watched.ordinal
+    !now.is_request || now.connection != watched.connection || now.ordinal != watched.ordinal
 }
 
 /// The client's own request (`r->main`), and its connection. What can not be read is 0.
@@ -218,30 +221,37 @@ pub struct Main {
     pub connection: u64,
     /// The how manieth request on its connection it is.
     ordinal: u64,
-    nginx: u64,
+    /// Its connection's.
+    fd: i32,
+    /// What it was asked by is a request.
+    is_request: bool,
 }
 
 impl Main {
     /// By a request or a subrequest, as its connection's log has it.
     #[inline(always)]
     pub fn of(worker: &Worker, request: u64) -> Self {
-        let nginx: u64 = read::user(request.wrapping_add(REQUEST_CONNECTION)).unwrap_or(0);
-        let log: u64 = read::user(nginx.wrapping_add(CONNECTION_LOG)).unwrap_or(0);
+        const _: () = assert!(REQUEST_CONNECTION == 8);
+        let [signature, nginx] = read::user::<[u64; 2]>(request).unwrap_or_default();
+        let (fd, log) = identity::read_connection(nginx).unwrap_or((-1, 0));
         let [connection, .., context] = identity::read_log(log).unwrap_or_default();
-        let main = read::user(context.wrapping_add(CONTEXT_REQUEST)).unwrap_or(0);
+        let (main, ordinal) = Context::at(context).map_or((0, 0), |context| {
+            (context.requests()[0], context.ordinal(worker))
+        });
         let is_main = main == request || (main != 0 && read::user(main) == Some(HTTP));
         Self {
             request: if is_main { main } else { request },
             connection,
-            ordinal: identity::ordinal(worker, context).unwrap_or(0),
-            nginx,
+            ordinal,
+            fd,
+            is_request: signature as u32 == HTTP,
         }
     }
 
     /// Its client's socket.
     #[inline(always)]
     pub fn socket(&self) -> Option<u64> {
-        task::socket_of(read::user(self.nginx.wrapping_add(CONNECTION_FD))?)
+        task::socket_of(self.fd)
     }
 }
 
@@ -250,5 +260,6 @@ impl Main {
 pub fn request_of_peer(peer: u64) -> u64 {
     read::user::<u64>(peer.wrapping_add(PC_LOG))
         .and_then(|log| read::user(log.wrapping_add(LOG_DATA)))
-        .map_or(0, request_of)
+        .and_then(Context::at)
+        .map_or(0, |context| request_of(&context))
 }

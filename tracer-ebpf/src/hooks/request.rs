@@ -14,7 +14,7 @@ use crate::{
         reply::{self, Main},
         state,
     },
-    identity,
+    identity::{self, Context},
     maps::{self, Request},
     read, sock, stack, task,
 };
@@ -39,20 +39,29 @@ pub const UPSTREAM_PEER: u64 = 16;
 pub const CONNECTION_LOG: u64 = 80;
 /// `NGX_LOG_STDERR` to `NGX_LOG_DEBUG` in an `ngx_log_t.log_level`.
 const LEVELS: u64 = 0xf;
-// ngx_http_log_ctx_t, src/http/ngx_http_request.h: a request's `log->data`.
-pub const CONTEXT_REQUEST: u64 = 8;
-const CONTEXT_CURRENT: u64 = 16;
 
 /// `&r->upstream->peer`, 0 where `request` is no request or has no upstream.
 #[inline(always)]
 pub fn peer_of(request: u64) -> u64 {
+    upstream_of(request).map_or(0, peer_in)
+}
+
+/// `r->upstream`, `None` where `request` is no request.
+#[inline(always)]
+pub fn upstream_of(request: u64) -> Option<u64> {
     if read::user::<u32>(request) != Some(HTTP) {
+        return None;
+    }
+    read::user(request.wrapping_add(REQUEST_UPSTREAM))
+}
+
+/// The peer object in an upstream, 0 if there is none.
+#[inline(always)]
+pub fn peer_in(upstream: u64) -> u64 {
+    if upstream == 0 {
         return 0;
     }
-    match read::user::<u64>(request.wrapping_add(REQUEST_UPSTREAM)) {
-        Some(upstream) if upstream != 0 => upstream.wrapping_add(UPSTREAM_PEER),
-        _ => 0,
-    }
+    upstream.wrapping_add(UPSTREAM_PEER)
 }
 
 /// Writes the record of the request's last connection before its answer's, if none was written yet: it is a unix
@@ -127,26 +136,31 @@ pub fn client(worker: &Worker, request: u64, client: &mut Client) {
     if let Some(sk) = main.socket() {
         client.address = sock::remote(sk);
     }
-    host(request, client);
-    let Some(buffer) = read::user::<u64>(request.wrapping_add(REQUEST_HEADER_IN)) else {
+    const MEMBERS: usize = member(REQUEST_HOST) + 1;
+    let Some(members) = read::user::<[u64; MEMBERS]>(request.wrapping_add(REQUEST_HEADER_IN))
+    else {
         return;
     };
+    host(members[member(REQUEST_HOST)], client);
     // ngx_buf_t begins with pos.
-    if let (Some(position), Some(start)) = (
-        read::user::<u64>(buffer),
-        read::user::<u64>(buffer.wrapping_add(BUFFER_START)),
-    ) {
+    const BUFFER: usize = BUFFER_START as usize / 8;
+    if let Some(buffer) = read::user::<[u64; BUFFER + 1]>(members[0]) {
+        let (position, start) = (buffer[0], buffer[BUFFER]);
         client.parsed = position.wrapping_sub(start) as u32;
         // SAFETY: the helper checks the address itself.
         let _ = unsafe { bpf_probe_read_user_buf(start as *const u8, &mut client.head) };
-        first_header(request, start, client);
+        first_header(members[member(REQUEST_HEADERS)], start, client);
     }
+}
+
+/// Which of a request's members from `header_in` on it is.
+const fn member(at: u64) -> usize {
+    (at - REQUEST_HEADER_IN) as usize / 8
 }
 
 /// Before its first header is the request's line; pipelined requests share the buffer.
 #[inline(always)]
-fn first_header(request: u64, start: u64, client: &mut Client) {
-    let headers: u64 = read::user(request.wrapping_add(REQUEST_HEADERS)).unwrap_or(0);
+fn first_header(headers: u64, start: u64, client: &mut Client) {
     let first: u64 = read::user(headers.wrapping_add(HEADER_KEY)).unwrap_or(0);
     let line_end = first.wrapping_sub(start);
     if headers == 0 || line_end > u64::from(client.parsed) {
@@ -161,31 +175,23 @@ fn first_header(request: u64, start: u64, client: &mut Client) {
 }
 
 #[inline(always)]
-fn host(request: u64, client: &mut Client) {
-    let Some(header) = read::user::<u64>(request.wrapping_add(REQUEST_HOST)) else {
-        return;
-    };
-    let value = header.wrapping_add(HEADER_VALUE);
+fn host(header: u64, client: &mut Client) {
     if header == 0 {
         return;
     }
-    if let (Some(len), Some(text)) = (
-        read::user::<u64>(value),
-        read::user::<u64>(value.wrapping_add(8)),
-    ) {
+    if let Some([len, text]) = read::user::<[u64; 2]>(header.wrapping_add(HEADER_VALUE)) {
         client.host_len = len as u32;
         // SAFETY: the helper checks the address itself.
         let _ = unsafe { bpf_probe_read_user_buf(text as *const u8, &mut client.host) };
     }
 }
 
-/// The request that a log belongs to, by its `data`; 0 if none does.
+/// The request that a log belongs to, by what its `data` points to; 0 if none does.
 #[inline(always)]
-pub fn request_of(context: u64) -> u64 {
-    for member in [CONTEXT_CURRENT, CONTEXT_REQUEST] {
-        if let Some(request) = read::user::<u64>(context.wrapping_add(member))
-            && read::user::<u32>(request) == Some(HTTP)
-        {
+pub fn request_of(context: &Context) -> u64 {
+    let [main, current] = context.requests();
+    for request in [current, main] {
+        if read::user::<u32>(request) == Some(HTTP) {
             return request;
         }
     }

@@ -97,7 +97,7 @@ fn send_reset(sk: u64, skb: u64, reason: u32) -> i32 {
     if packet.from_upstream || packet.flags & (SYN | ACK) != SYN {
         return 0;
     }
-    if let Some(flow) = packet::flow(&packet.key) {
+    if let Some(flow) = maps::flow(&packet.key) {
         flow.rst_sent = task::now();
         flow.rst_reason = reason;
     }

@@ -11,7 +11,7 @@ use crate::{
     apart,
     emit::{self, Urgency},
     hooks::{attempt, backend, by_socket, reply, unix_end},
-    maps::{self, FLOWS, OFFSETS},
+    maps::{self, OFFSETS},
     read,
     sock::{self, state},
     task,
@@ -55,6 +55,10 @@ pub fn set_state(ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "tcp_destroy_sock")]
 pub fn destroy(ctx: RawTracePointContext) -> i32 {
     let sk: u64 = ctx.arg(0);
+    if maps::is_unknown(sk) {
+        maps::forget_no_upstream(sk);
+        return 0;
+    }
     let Some(connection) = maps::connection(sk) else {
         maps::forget_no_upstream(sk);
         reply::gone(sk);
@@ -77,15 +81,18 @@ fn opened(sk: u64) {
     if !sock::is_tcp(sk) {
         return;
     }
-    maps::add_upstream(&sock::remote(sk));
     let start = match worker.peer {
         0 => task::now(),
         _ => worker.start,
     };
     worker.socket = sk;
-    enter(sk, pid, worker, worker.peer, start, 0);
+    let Some(connection) = enter(sk, pid, worker, worker.peer, start, 0) else {
+        maps::add_upstream(&sock::remote(sk));
+        return;
+    };
+    maps::add_upstream(&connection.remote);
     if worker.layout.is_by_socket() {
-        by_socket::opened(sk, pid, worker);
+        by_socket::opened(sk, pid, worker, connection);
     }
 }
 
@@ -94,11 +101,16 @@ static UNKNOWN: Connection = Connection::UNKNOWN;
 
 /// Enters a connection into the map.
 #[inline(always)]
-pub fn enter(sk: u64, pid: u32, worker: &Worker, peer: u64, start: u64, flags: u16) {
+pub fn enter(
+    sk: u64,
+    pid: u32,
+    worker: &Worker,
+    peer: u64,
+    start: u64,
+    flags: u16,
+) -> Option<&'static mut Connection> {
     maps::add_connection(sk, &UNKNOWN);
-    let Some(connection) = maps::connection(sk) else {
-        return;
-    };
+    let connection = maps::connection(sk)?;
     connection.header.pid = pid;
     connection.socket = sk;
     connection.peer = peer;
@@ -113,6 +125,7 @@ pub fn enter(sk: u64, pid: u32, worker: &Worker, peer: u64, start: u64, flags: u
     if flags & FLAG_UNIX == 0 {
         connection.remote = sock::remote(sk);
     }
+    Some(connection)
 }
 
 /// Writes the connection's record and forgets it.
@@ -136,15 +149,34 @@ fn finished(sk: u64, connection: &mut Connection) {
         && pid == connection.header.pid
     {
         by_socket::closes(sk, pid, worker, connection);
-        if connection.first_byte == 0 && maps::is_told(connection.request) {
+        if connection.first_byte == 0
+            && maps::is_told(connection.request)
+            && !reply::is_last(worker, connection.request)
+        {
             reply::watch_peer(pid, worker, connection.peer, connection.request);
         }
     }
-    write(sk, connection);
+    // Mostly nothing is to be told, and nothing of its packets to be forgotten.
+    let is_plain = connection.flags & FLAG_UNIX == 0
+        && is_unasked(connection)
+        && !maps::are_unasked_told()
+        && !maps::may_have_flow(sock::local_port(sk));
+    if !is_plain {
+        write(sk, connection);
+    }
     if connection.flags & FLAG_UNIX != 0 {
         unix_end::forget(connection);
     }
     maps::remove_connection(sk);
+}
+
+/// Served well, and nothing was asked?
+#[inline(always)]
+fn is_unasked(connection: &Connection) -> bool {
+    connection.request == 0
+        && connection.turn != 0
+        && connection.first_byte != 0
+        && is_healthy(connection)
 }
 
 /// Writes the connection's record.
@@ -162,21 +194,15 @@ pub fn write(sk: u64, connection: &mut Connection) {
             local: connection.local,
             remote: connection.remote,
         };
-        if let Some(flow) = FLOWS.get_ptr(&key) {
-            // SAFETY: the entry lives as long as the program runs.
-            connection.flow = unsafe { *flow };
-            let _ = FLOWS.remove(&key);
+        if maps::may_have_flow(key.local.port) {
+            maps::take_flow(&key, &mut connection.flow);
         }
         if connection.first_byte == 0 && connection.established != 0 {
             // nginx gave up: whose close() follows at the other end tells who had accepted.
             maps::give_up(&key);
         }
     }
-    if connection.request == 0
-        && connection.turn != 0
-        && connection.first_byte != 0
-        && is_healthy(connection)
-    {
+    if is_unasked(connection) {
         if !maps::are_unasked_told() {
             return;
         }
@@ -226,10 +252,11 @@ fn is_shed(connection: &Connection) -> bool {
 /// Of one whose response began: nothing went wrong, as far as is known.
 #[inline(always)]
 pub fn is_healthy(connection: &Connection) -> bool {
-    connection.flags & (FLAG_RETRY | FLAG_BROKE_OFF) == 0
-        && connection.rst_received == 0
-        && connection.transfer_error == 0
-        && !matches!(connection.status, 502 | 504)
+    // One condition: the verifier follows each of several.
+    let wrong = u64::from(connection.flags & (FLAG_RETRY | FLAG_BROKE_OFF))
+        | connection.rst_received
+        | u64::from(connection.transfer_error);
+    wrong == 0 && !matches!(connection.status, 502 | 504)
 }
 
 /// A unix connection of which nothing is known yet, in read-only data.

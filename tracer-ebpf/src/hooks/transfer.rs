@@ -74,7 +74,7 @@ fn was_read(sk: u64, length: i32, flags: i32) -> i32 {
         unix_end::used(sk);
         return 0;
     };
-    let mut known = connection(sk);
+    let mut known = connection(sk, pid);
     if worker.layout.is_by_socket() {
         by_socket::transferred(worker);
         if known.is_none() {
@@ -183,7 +183,7 @@ fn was_written(sk: u64, length: i32) -> i32 {
         return 0;
     };
     let is_by_socket = worker.layout.is_by_socket();
-    let mut known = connection(sk);
+    let mut known = connection(sk, pid);
     if is_by_socket {
         by_socket::transferred(worker);
         if known.is_none() {
@@ -233,9 +233,9 @@ fn is_resolver(connection: &Connection) -> bool {
 
 /// The current worker's upstream connection that the socket is.
 #[inline(always)]
-fn connection(sk: u64) -> Option<&'static mut Connection> {
+fn connection(sk: u64, pid: u32) -> Option<&'static mut Connection> {
     let connection = maps::connection(sk)?;
-    if attempt::is_still(sk, connection) {
+    if attempt::is_still(sk, pid, connection) {
         return Some(connection);
     }
     maps::remove_connection(sk);

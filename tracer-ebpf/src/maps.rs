@@ -147,6 +147,12 @@ pub fn are_healthy_told() -> bool {
     hint(&SHEDDING, shedding::HEALTHY) == 0
 }
 
+/// Is it read what a failed request asks?
+#[inline(always)]
+pub fn are_details_told() -> bool {
+    hint(&SHEDDING, shedding::DETAILS) == 0
+}
+
 /// Are connections written that served well, and of which nothing was asked?
 #[inline(always)]
 pub fn are_unasked_told() -> bool {

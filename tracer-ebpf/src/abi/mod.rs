@@ -81,8 +81,10 @@ pub mod counter {
     pub const UNTOLD: u32 = 2;
     /// Records written to the ring buffer.
     pub const WRITTEN: u32 = 3;
+    /// Requests whose details were not read, as [`shedding::DETAILS`](super::shedding::DETAILS) asks.
+    pub const BARE: u32 = 4;
     /// How many slots there are.
-    pub const SLOTS: u32 = 4;
+    pub const SLOTS: u32 = 5;
 }
 
 /// What the collector asks not to be told, slots of the `SHEDDING` array: no verdict rests on it, or there is too much to do.
@@ -97,8 +99,10 @@ pub mod shedding {
     pub const BEFORE: u32 = 3;
     /// Not 0: connections that served well, and of which nothing was ever asked, are neither written nor counted.
     pub const UNASKED: u32 = 4;
+    /// Not 0: what a request asks (its line, its host) is not read.
+    pub const DETAILS: u32 = 5;
     /// How many slots there are.
-    pub const SLOTS: u32 = 5;
+    pub const SLOTS: u32 = 6;
 }
 
 const _: () = {

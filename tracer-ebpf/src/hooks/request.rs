@@ -136,6 +136,10 @@ pub fn client(worker: &Worker, request: u64, client: &mut Client) {
     if let Some(sk) = main.socket() {
         client.address = sock::remote(sk);
     }
+    if !maps::are_details_told() {
+        maps::count(counter::BARE);
+        return;
+    }
     const MEMBERS: usize = member(REQUEST_HOST) + 1;
     let Some(members) = read::user::<[u64; MEMBERS]>(request.wrapping_add(REQUEST_HEADER_IN))
     else {

@@ -58,6 +58,7 @@ impl Standing {
                     at: lost.at,
                     events: before.events.saturating_add(lost.events),
                     healthy: before.healthy.saturating_add(lost.healthy),
+                    bare: before.bare.saturating_add(lost.bare),
                     unexplained: before.unexplained.saturating_add(lost.unexplained),
                     // Requests that had begun before get no verdict where a reader begins.
                     skipped: Vec::new(),

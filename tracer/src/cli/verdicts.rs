@@ -169,7 +169,7 @@ impl Verdicts {
                 self.summary.notice(one);
             }
             Event::Lost(lost) => {
-                self.summary.left_out(lost.healthy, lost.unexplained);
+                self.summary.left_out(lost);
                 self.summary
                     .skipped(lost.skipped.iter().map(|one| one.runs).sum());
                 if lost.events == 0 {

@@ -82,6 +82,9 @@ pub struct Lost {
     /// Healthy connections that were counted, not kept: the collector had too much to do.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub healthy: u64,
+    /// Failed requests of which it was not read what they ask: the collector had too much to do.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub bare: u64,
     /// Failed attempts that were counted, not explained: the collector kept to its ceilings.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unexplained: u64,

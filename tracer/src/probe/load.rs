@@ -250,26 +250,27 @@ impl Probes {
             lost: sum(counter::LOST)?,
             healthy: sum(counter::HEALTHY)?,
             failed: sum(counter::UNTOLD)?,
+            bare: sum(counter::BARE)?,
         })
     }
 
-    /// Asks the kernel side to leave out healthy connections, and of `sample + 1` failed requests (a power of two) all
-    /// but one, of those that begin `since` then.
+    /// Asks the kernel side to leave this out, the sample of those requests that begin `since` then.
     ///
     /// # Errors
     /// The map is not there.
-    pub fn shed(&mut self, healthy: bool, sample: u64, since: Time) -> Result<(), LoadError> {
+    pub fn shed(&mut self, shed: Shed, since: Time) -> Result<(), LoadError> {
         let mut map: Array<_, u64> = Array::try_from(
             self.ebpf
                 .map_mut("SHEDDING")
                 .ok_or(LoadError::Map("SHEDDING"))?,
         )?;
-        map.set(shedding::HEALTHY, u64::from(healthy), 0)?;
+        map.set(shedding::HEALTHY, u64::from(shed.healthy), 0)?;
+        map.set(shedding::DETAILS, u64::from(shed.details), 0)?;
         // In this order: whatever the hooks read in between is what held.
         let before = map.get(&shedding::SAMPLE, 0)?;
         map.set(shedding::BEFORE, before, 0)?;
         map.set(shedding::SINCE, since.0, 0)?;
-        Ok(map.set(shedding::SAMPLE, sample, 0)?)
+        Ok(map.set(shedding::SAMPLE, shed.sample, 0)?)
     }
 
     /// Asks the kernel side to leave out connections that served well and of which nothing was asked: no verdict rests on them.
@@ -306,6 +307,17 @@ impl Drop for Probes {
     }
 }
 
+/// What to leave out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shed {
+    /// Healthy connections.
+    pub healthy: bool,
+    /// What failed requests ask: their lines, their hosts.
+    pub details: bool,
+    /// A power of two less 1: of so many failed requests and one more all but one.
+    pub sample: u64,
+}
+
 /// What the kernel side told, and what it did not.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Told {
@@ -317,6 +329,8 @@ pub struct Told {
     pub healthy: u64,
     /// Failed attempts that were to be left out.
     pub failed: u64,
+    /// Failed requests of which it was not to be read what they ask.
+    pub bare: u64,
 }
 
 /// [`abi::Layout`], in the loader's terms.

@@ -10,7 +10,7 @@ mod verify;
 
 pub use self::{
     attach::{Attached, Tally},
-    load::{LoadError, Probes, Told},
+    load::{LoadError, Probes, Shed, Told},
     sizes::Sizes,
     table::{Hook, Place, SIGHTS, Sight, Way, hooks, is_known, nginx_functions},
 };

@@ -10,7 +10,7 @@ use super::{
     text::{Ink, Style, status},
 };
 use crate::{
-    event::{Clock, Notice, Time},
+    event::{Clock, Lost, Notice, Time},
     verdict::Verdict,
 };
 
@@ -46,6 +46,7 @@ pub struct Summary {
     given_up: u64,
     forgotten: u64,
     healthy_left_out: u64,
+    details_left_out: u64,
     failed_left_out: u64,
     notices: Vec<Notice>,
 }
@@ -109,10 +110,11 @@ impl Summary {
         }
     }
 
-    /// Healthy connections and failed attempts that were counted, no more: the collector had too much to do.
-    pub fn left_out(&mut self, healthy: u64, failed: u64) {
-        self.healthy_left_out += healthy;
-        self.failed_left_out += failed;
+    /// What was counted, no more: the collector had too much to do.
+    pub fn left_out(&mut self, lost: &Lost) {
+        self.healthy_left_out += lost.healthy;
+        self.details_left_out += lost.bare;
+        self.failed_left_out += lost.unexplained;
     }
 
     /// Kernel records lost in the run so far.
@@ -178,6 +180,13 @@ impl Summary {
                 out,
                 "{} healthy connections were left out, and counted: tracer had too much to do",
                 self.healthy_left_out
+            )?;
+        }
+        if self.details_left_out > 0 {
+            writeln!(
+                out,
+                "{} are told without what they asked: tracer had too much to do",
+                requests(self.details_left_out)
             )?;
         }
         if self.failed_left_out > 0 {

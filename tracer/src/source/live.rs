@@ -228,12 +228,10 @@ impl Live {
         if self.has_failed {
             self.ticks.reset_after(LOOK_AGAIN);
         }
-        if let Some((healthy, sample)) = self.pace.look() {
+        if let Some(shed) = self.pace.look() {
             // Without it all is told, as before. From a moment on that is still to come: no request is judged by one
             // sample and counted by the next.
-            let _ = self
-                .probes
-                .shed(healthy, sample, clock::now().plus(SHED_AFTER));
+            let _ = self.probes.shed(shed, clock::now().plus(SHED_AFTER));
         }
         events.push(Event::Tick(now.whole_millisecond()));
     }
@@ -249,10 +247,12 @@ impl Live {
             at: clock::now(),
             events: told.lost - before.lost,
             healthy: told.healthy - before.healthy,
+            bare: told.bare - before.bare,
             unexplained: told.failed - before.failed,
             skipped,
         };
-        let any = lost.events + lost.healthy + lost.unexplained > 0 || !lost.skipped.is_empty();
+        let any = lost.events + lost.healthy + lost.bare + lost.unexplained > 0
+            || !lost.skipped.is_empty();
         any.then_some(Event::Lost(lost))
     }
 

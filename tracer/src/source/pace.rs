@@ -1,10 +1,11 @@
-//! How much the collector is told when it has too much to do, or holds too much. First healthy connections are left out, then of the failed
-//! requests all but a sample, of which each is told completely; the kernel side counts what is left out.
+//! How much the collector is told when it has too much to do, or holds too much. First healthy connections are left out, then
+//! what failed requests ask, then, to keep to a ceiling, all of them but a sample, of which each is explained; the kernel side
+//! counts what is left out.
 
 use std::time::{Duration, Instant};
 
 use super::memory::{self, Memory};
-use crate::probe::Sizes;
+use crate::probe::{Shed, Sizes};
 
 /// How often the load is looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -14,8 +15,10 @@ const WEIGH: Duration = Duration::from_millis(20);
 const FULL: f64 = 0.4;
 /// So many calm looks lower the level.
 const CALM: u32 = 10;
+/// Up to this level each failed request is told.
+const ALL_FAILURES: u32 = 2;
 /// Of failed requests at least one in 8192 is told.
-const HIGHEST: u32 = 14;
+const HIGHEST: u32 = ALL_FAILURES + 13;
 
 /// What the collector keeps to.
 #[derive(Debug, Clone, Copy)]
@@ -28,7 +31,7 @@ pub struct Ceilings {
     pub beside: u64,
 }
 
-/// The level: 0 all is told, 1 no healthy connections, above that half as many failed requests each.
+/// The level: 0 all is told, 1 no healthy connections, 2 nor what failed requests ask, above that half as many of those each.
 #[derive(Debug)]
 pub(super) struct Pace {
     /// Share of one CPU.
@@ -68,10 +71,8 @@ impl Pace {
         self.is_behind = true;
     }
 
-    /// What to leave out from now on, if that changes: healthy connections, and [`Probes::shed`]'s sample.
-    ///
-    /// [`Probes::shed`]: crate::probe::Probes::shed
-    pub(super) fn look(&mut self) -> Option<(bool, u64)> {
+    /// What to leave out from now on, if that changes.
+    pub(super) fn look(&mut self) -> Option<Shed> {
         if self.weighed.elapsed() < WEIGH {
             return None;
         }
@@ -89,7 +90,7 @@ impl Pace {
         }
         let level = self.level.max(heavy(self.memory.pressure()));
         let before = std::mem::replace(&mut self.told, level);
-        (level != before).then(|| (level > 0, sample(level)))
+        (level != before).then(|| shed(level))
     }
 
     fn next(&mut self, share: f64) -> u32 {
@@ -103,7 +104,7 @@ impl Pace {
         }
         if is_behind {
             self.calm = 0;
-            return self.level.max(1);
+            return self.level.max((self.level + 1).min(ALL_FAILURES));
         }
         // One level less is twice as much to do.
         self.calm = if excess < 0.4 { self.calm + 1 } else { 0 };
@@ -122,8 +123,12 @@ fn heavy(pressure: f64) -> u32 {
     (part * f64::from(HIGHEST)).ceil() as u32
 }
 
-fn sample(level: u32) -> u64 {
-    (1 << level.saturating_sub(1)) - 1
+fn shed(level: u32) -> Shed {
+    Shed {
+        healthy: level > 0,
+        details: level > 1,
+        sample: (1 << level.saturating_sub(ALL_FAILURES)) - 1,
+    }
 }
 
 /// CPU time of this process, all threads.
@@ -153,13 +158,25 @@ mod tests {
     #[test]
     fn the_fuller_the_memory_the_less_is_told() {
         let levels: Vec<u32> = [0.0, 0.01, 0.1, 0.3, 0.4, 2.0].map(heavy).to_vec();
-        assert_eq!(levels, [0, 1, 4, 11, HIGHEST, HIGHEST]);
+        assert_eq!(levels, [0, 1, 4, 12, HIGHEST, HIGHEST]);
     }
 
     #[test]
-    fn healthy_connections_go_first_then_half_of_the_failures_each() {
-        let told: Vec<(bool, u64)> = (0..4).map(|level| (level > 0, sample(level))).collect();
-        assert_eq!(told, [(false, 0), (true, 0), (true, 1), (true, 3)]);
+    fn healthy_connections_go_first_then_details_then_half_of_the_failures_each() {
+        let left_out: Vec<(bool, bool, u64)> = (0..5)
+            .map(shed)
+            .map(|shed| (shed.healthy, shed.details, shed.sample))
+            .collect();
+        assert_eq!(
+            left_out,
+            [
+                (false, false, 0),
+                (true, false, 0),
+                (true, true, 0),
+                (true, true, 1),
+                (true, true, 3)
+            ]
+        );
     }
 
     #[test]
@@ -169,8 +186,8 @@ mod tests {
             pace.behind();
             pace.level = pace.next(1.0);
         }
-        assert_eq!(pace.level, 1);
-        for _ in 0..CALM {
+        assert_eq!((pace.level, shed(pace.level).sample), (ALL_FAILURES, 0));
+        for _ in 0..ALL_FAILURES * CALM {
             pace.level = pace.next(0.0);
         }
         assert_eq!(pace.level, 0);

@@ -121,11 +121,12 @@ fn a_silent_neighbor_is_kept() {
 
 #[test]
 fn what_was_left_out_is_kept_beside_what_was_lost() {
-    let row = br#"{"at":21,"events":3,"healthy":20,"unexplained":5}"#;
+    let row = br#"{"at":21,"events":3,"healthy":20,"bare":7,"unexplained":5}"#;
     let lost = Event::Lost(Lost {
         at: Time(21),
         events: 3,
         healthy: 20,
+        bare: 7,
         unexplained: 5,
         skipped: Vec::new(),
     });

@@ -57,9 +57,10 @@ fn a_flood_of_distinct_failures_stays_within_the_memory_ceiling() -> Result<()> 
     ensure!(ended.status.success(), "it ended with {}", ended.stderr);
     let told = ended.verdicts.len() as u64;
     let left_out = said(&ended, "counted, not explained");
+    let bare = said(&ended, "told without what they asked");
     let lost = said(&ended, "lost: failures may be missing");
     println!(
-        "{answered} answers, {told} verdicts, {left_out} left out, {lost} records lost; at most {} MiB of its own\n{}",
+        "{answered} answers, {told} verdicts, {left_out} left out, {bare} without their lines, {lost} records lost; at most {} MiB of its own\n{}",
         most >> 10,
         ended.stderr
     );
@@ -70,6 +71,14 @@ fn a_flood_of_distinct_failures_stays_within_the_memory_ceiling() -> Result<()> 
         "{told} and {left_out} of {answered}, {lost} records lost"
     );
     ensure!(most <= CEILING << 10, "{most} KiB");
+    // What they ask goes before any of them.
+    let nameless = ended.verdicts.iter();
+    let nameless = nameless
+        .filter(|verdict| verdict["request"]["line"].is_null())
+        .count() as u64;
+    println!("{nameless} verdicts without the request's line");
+    ensure!(bare > 0 && left_out > 0, "{bare} and {left_out} left out");
+    ensure!(nameless <= bare, "{nameless} of {bare}");
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! How much the collector is told when it has too much to do, or holds too much. First healthy connections are left out, then
-//! what failed requests ask, then, to keep to a ceiling, all of them but a sample, of which each is explained; the kernel side
-//! counts what is left out.
+//! what failed requests ask; to keep to a ceiling all of those but a sample, of which each is told completely again. The kernel
+//! side counts what is left out.
 
 use std::time::{Duration, Instant};
 
@@ -31,7 +31,7 @@ pub struct Ceilings {
     pub beside: u64,
 }
 
-/// The level: 0 all is told, 1 no healthy connections, 2 nor what failed requests ask, above that half as many of those each.
+/// The level: 0 all is told, 1 no healthy connections, 2 nor what failed requests ask, above that half as many of those each, complete.
 #[derive(Debug)]
 pub(super) struct Pace {
     /// Share of one CPU.
@@ -126,7 +126,7 @@ fn heavy(pressure: f64) -> u32 {
 fn shed(level: u32) -> Shed {
     Shed {
         healthy: level > 0,
-        details: level > 1,
+        details: level == ALL_FAILURES,
         sample: (1 << level.saturating_sub(ALL_FAILURES)) - 1,
     }
 }
@@ -173,8 +173,8 @@ mod tests {
                 (false, false, 0),
                 (true, false, 0),
                 (true, true, 0),
-                (true, true, 1),
-                (true, true, 3)
+                (true, false, 1),
+                (true, false, 3)
             ]
         );
     }

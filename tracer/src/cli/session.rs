@@ -38,8 +38,8 @@ pub(super) struct Following {
     /// Read this error log of nginx too, besides those that its workers hold open (may be repeated)
     #[arg(long, value_name = "FILE")]
     error_log: Vec<PathBuf>,
-    /// Keep to this share of one CPU: healthy connections are left out first, then some of the failed requests; the
-    /// summary says how many
+    /// Keep to this share of one CPU: healthy connections are left out first, then what failed requests ask, then some of
+    /// those; the summary says how many
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     max_cpu: Option<f64>,
     /// Hold no more memory of its own than this: 64M, 1G; else by this host's size, see `tracer doctor`. Towards it the same

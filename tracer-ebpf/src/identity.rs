@@ -4,7 +4,6 @@
 use tracer_ebpf::abi::Worker;
 
 use crate::{
-    hooks::{attempt::CONNECTION_FD, request::CONNECTION_LOG},
     maps::{self, Mark, PeerKey, REQUESTS, Request},
     read, task,
 };
@@ -104,14 +103,6 @@ fn mark(worker: &Worker, peer: u64) -> Mark {
 pub fn read_log(log: u64) -> Option<[u64; 4]> {
     const _: () = assert!(LOG_DATA - LOG_CONNECTION == 24);
     read::user(log.wrapping_add(LOG_CONNECTION))
-}
-
-/// `c->fd` and `c->log`.
-#[inline(always)]
-pub fn read_connection(connection: u64) -> Option<(i32, u64)> {
-    const _: () = assert!(CONNECTION_LOG - CONNECTION_FD == 56);
-    let members: [u64; 8] = read::user(connection.wrapping_add(CONNECTION_FD))?;
-    Some((members[0] as i32, members[7]))
 }
 
 /// What the `data` of a log points to: an `ngx_http_log_ctx_t` (src/http/ngx_http_request.h) has the client's connection, its

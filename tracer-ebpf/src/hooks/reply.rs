@@ -10,7 +10,10 @@ use tracer_ebpf::abi::{REPLY, Reply, WATCHED, Watched, Worker};
 use crate::{
     apart,
     emit::{self, Urgency},
-    hooks::request::{HTTP, REQUEST_CONNECTION, request_of},
+    hooks::{
+        attempt::CONNECTION_FD,
+        request::{CONNECTION_LOG, HTTP, REQUEST_CONNECTION, request_of},
+    },
     identity::{self, Context, LOG_DATA, PC_LOG},
     maps::{self, WATCHED_REQUESTS},
     read, task,
@@ -221,8 +224,7 @@ pub struct Main {
     pub connection: u64,
     /// The how manieth request on its connection it is.
     ordinal: u64,
-    /// Its connection's.
-    fd: i32,
+    nginx: u64,
     /// What it was asked by is a request.
     is_request: bool,
 }
@@ -233,7 +235,7 @@ impl Main {
     pub fn of(worker: &Worker, request: u64) -> Self {
         const _: () = assert!(REQUEST_CONNECTION == 8);
         let [signature, nginx] = read::user::<[u64; 2]>(request).unwrap_or_default();
-        let (fd, log) = identity::read_connection(nginx).unwrap_or((-1, 0));
+        let log: u64 = read::user(nginx.wrapping_add(CONNECTION_LOG)).unwrap_or(0);
         let [connection, .., context] = identity::read_log(log).unwrap_or_default();
         let (main, ordinal) = Context::at(context).map_or((0, 0), |context| {
             (context.requests()[0], context.ordinal(worker))
@@ -243,7 +245,7 @@ impl Main {
             request: if is_main { main } else { request },
             connection,
             ordinal,
-            fd,
+            nginx,
             is_request: signature as u32 == HTTP,
         }
     }
@@ -251,7 +253,7 @@ impl Main {
     /// Its client's socket.
     #[inline(always)]
     pub fn socket(&self) -> Option<u64> {
-        task::socket_of(self.fd)
+        task::socket_of(read::user(self.nginx.wrapping_add(CONNECTION_FD))?)
     }
 }
 

@@ -28,7 +28,8 @@ use crate::{
 };
 
 /// What build.rs made of `tracer-ebpf`.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer-ebpf"));
+pub(super) static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer-ebpf"));
 
 /// Why nothing could be attached at all.
 #[derive(Debug, Error)]

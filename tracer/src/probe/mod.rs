@@ -5,6 +5,8 @@ mod diagnostics;
 mod load;
 mod sizes;
 mod skipped;
+#[cfg(test)]
+mod stack_depth;
 mod table;
 mod verify;
 

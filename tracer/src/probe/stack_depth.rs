@@ -142,6 +142,12 @@ fn every_program_and_what_it_calls_fit_the_stack_of_kernels_before_6_13() {
         .collect();
     let longest = deepest.iter().map(|(_, names)| names.len()).max();
     assert!(longest > Some(3), "calls are not found: {longest:?}");
+    // Had each function the least of a stack, the longest way would take less.
+    let largest = deepest.iter().map(|(depth, _)| *depth).max();
+    assert!(
+        largest > Some(LIMIT / 2),
+        "stacks are not found: {largest:?}"
+    );
     let too_deep: Vec<_> = deepest.iter().filter(|(depth, _)| *depth > LIMIT).collect();
     assert!(too_deep.is_empty(), "{too_deep:?}");
 }

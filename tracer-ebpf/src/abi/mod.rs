@@ -81,7 +81,8 @@ pub mod counter {
     pub const UNTOLD: u32 = 2;
     /// Records written to the ring buffer.
     pub const WRITTEN: u32 = 3;
-    /// Requests whose details were not read, as [`shedding::DETAILS`](super::shedding::DETAILS) asks.
+    /// Times that it was not read what a request asks, as [`shedding::DETAILS`](super::shedding::DETAILS) has it: seldom
+    /// more than once a request.
     pub const BARE: u32 = 4;
     /// How many slots there are.
     pub const SLOTS: u32 = 5;

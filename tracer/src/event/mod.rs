@@ -82,7 +82,7 @@ pub struct Lost {
     /// Healthy connections that were counted, not kept: the collector had too much to do.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub healthy: u64,
-    /// Failed requests of which it was not read what they ask: the collector had too much to do.
+    /// Times that it was not read what a failed request asks, seldom more than once each: the collector had too much to do.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub bare: u64,
     /// Failed attempts that were counted, not explained: the collector kept to its ceilings.

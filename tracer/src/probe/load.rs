@@ -330,7 +330,7 @@ pub struct Told {
     pub healthy: u64,
     /// Failed attempts that were to be left out.
     pub failed: u64,
-    /// Failed requests of which it was not to be read what they ask.
+    /// Times that it was not to be read what a failed request asks.
     pub bare: u64,
 }
 

@@ -185,7 +185,7 @@ impl Summary {
         if self.details_left_out > 0 {
             writeln!(
                 out,
-                "{} are told without what they asked: tracer had too much to do",
+                "{} or fewer are told without what they asked, where nginx's log does not say it: tracer had too much to do",
                 requests(self.details_left_out)
             )?;
         }

@@ -24,7 +24,7 @@ const CONNECTIONS: u64 = 10_000_000;
 /// Bytes a healthy connection may take.
 const BYTES: f64 = 40.0;
 /// Connection records a second on one core.
-const SPEED: f64 = 1e6;
+const SPEED: f64 = 2e6;
 /// MiB that explaining and reporting may need.
 const MEMORY: f64 = 64.0;
 /// Seconds that the report may take.

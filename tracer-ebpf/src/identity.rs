@@ -18,7 +18,7 @@ pub const LOG_DATA: u64 = 40;
 /// `NGX_STREAM_MODULE`, the signature every `ngx_stream_session_t` begins with (src/stream/ngx_stream.h).
 pub const STREAM: u32 = 0x4d52_5453;
 
-/// The request of an attempt that begins, and whether one of it came before.
+/// The request of an attempt that begins, and whether one of it came before. The peer object is one of [`Worker::main`].
 #[inline(always)]
 pub fn tried(pid: u32, worker: &Worker, peer: u64) -> (u64, bool) {
     let tries: u32 = read::user(peer.wrapping_add(PC_TRIES)).unwrap_or(0);
@@ -40,7 +40,7 @@ pub fn tried(pid: u32, worker: &Worker, peer: u64) -> (u64, bool) {
     (request.id, is_retry)
 }
 
-/// The request that a peer object stands for now.
+/// The request that a peer object of [`Worker::main`] stands for now.
 #[inline(always)]
 pub fn of(pid: u32, worker: &Worker, peer: u64) -> Option<&'static mut Request> {
     find(pid, worker, peer, |_| true)
@@ -81,17 +81,16 @@ fn find(
     known(pid, peer)
 }
 
+/// What tells the request that a peer object of [`Worker::main`] stands for from those before.
 #[inline(always)]
-fn mark(worker: &Worker, peer: u64) -> Mark {
-    let log: u64 = read::user(peer.wrapping_add(PC_LOG)).unwrap_or(0);
-    let [connection, .., context] = read_log(log).unwrap_or_default();
+pub fn mark(worker: &Worker, peer: u64) -> Mark {
     let ordinal = if worker.layout.requests == 0 {
         read::user(peer.wrapping_add(PC_START_TIME)).unwrap_or(0)
     } else {
-        Context::at(context).map_or(0, |context| context.ordinal(worker))
+        worker.main.ordinal
     };
     Mark {
-        connection,
+        connection: worker.main.connection,
         ordinal,
     }
 }
@@ -107,23 +106,33 @@ pub fn read_log(log: u64) -> Option<[u64; 4]> {
 
 /// What the `data` of a log points to: an `ngx_http_log_ctx_t` (src/http/ngx_http_request.h) has the client's connection, its
 /// request, and the request or subrequest that is worked on; a `stream {}` session begins with its signature.
-pub struct Context([u64; 3]);
+pub struct Context {
+    at: u64,
+    members: [u64; 3],
+}
 
 impl Context {
     #[inline(always)]
     pub fn at(data: u64) -> Option<Self> {
-        read::user(data).map(Self)
+        let members = read::user(data)?;
+        Some(Self { at: data, members })
+    }
+
+    /// Where it lies, if it is one.
+    #[inline(always)]
+    pub fn session(&self) -> u64 {
+        self.at
     }
 
     #[inline(always)]
     pub fn is_session(&self) -> bool {
-        self.0[0] as u32 == STREAM
+        self.members[0] as u32 == STREAM
     }
 
     /// The client's request, and the one that is worked on; they may be anything.
     #[inline(always)]
     pub fn requests(&self) -> [u64; 2] {
-        [self.0[1], self.0[2]]
+        [self.members[1], self.members[2]]
     }
 
     /// How many requests the client's connection carried so far; 0 where that is not known. A session is one, on a connection
@@ -133,6 +142,6 @@ impl Context {
         if worker.layout.requests == 0 || self.is_session() {
             return 0;
         }
-        read::user(self.0[0].wrapping_add(worker.layout.requests)).unwrap_or(0)
+        read::user(self.members[0].wrapping_add(worker.layout.requests)).unwrap_or(0)
     }
 }

@@ -23,6 +23,8 @@ mod identity;
 #[cfg(target_arch = "bpf")]
 mod lead;
 #[cfg(target_arch = "bpf")]
+mod main_request;
+#[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
 mod packet;

@@ -4,7 +4,7 @@ use tracer_ebpf::abi::FlowKey;
 
 use crate::{
     maps::{self, OFFSETS},
-    read::{kernel, kernel_at, kernel_into},
+    read::{kernel, kernel_at},
     sock::mapped,
 };
 
@@ -36,35 +36,34 @@ pub fn of_upstream(skb: u64) -> Option<Packet> {
     let head: u64 = kernel(skb, &OFFSETS.skb_head)?;
     let offset: u16 = kernel(skb, &OFFSETS.network_header)?;
     let ip = head.wrapping_add(u64::from(offset));
-    let version: u8 = kernel_at(ip)?;
+    // Behind its bytes an skb's memory goes on for longer than these headers.
+    let header: [u8; 40] = kernel_at(ip)?;
     let mut packet = Packet {
         key: FlowKey::default(),
         flags: 0,
         from_upstream: false,
     };
     let FlowKey { local, remote } = &mut packet.key;
-    let tcp = match version >> 4 {
+    let (protocol, length) = match header[0] >> 4 {
         4 => {
-            if kernel_at::<u8>(ip.wrapping_add(9))? != TCP {
-                return None;
-            }
-            local.address = mapped(kernel_at(ip.wrapping_add(12))?);
-            remote.address = mapped(kernel_at(ip.wrapping_add(16))?);
-            ip.wrapping_add(u64::from(version & 15) * 4)
+            local.address = mapped(*header[12..].first_chunk()?);
+            remote.address = mapped(*header[16..].first_chunk()?);
+            (header[9], u64::from(header[0] & 15) * 4)
         }
         6 => {
-            if kernel_at::<u8>(ip.wrapping_add(6))? != TCP {
-                return None;
-            }
-            kernel_into(ip.wrapping_add(8), &mut local.address)?;
-            kernel_into(ip.wrapping_add(24), &mut remote.address)?;
-            ip.wrapping_add(40)
+            local.address = *header[8..].first_chunk()?;
+            remote.address = *header[24..].first_chunk()?;
+            (header[6], 40)
         }
         _ => return None,
     };
-    local.port = u16::from_be(kernel_at(tcp)?);
-    remote.port = u16::from_be(kernel_at(tcp.wrapping_add(2))?);
-    packet.flags = kernel_at(tcp.wrapping_add(13))?;
+    if protocol != TCP {
+        return None;
+    }
+    let tcp: [u8; 14] = kernel_at(ip.wrapping_add(length))?;
+    local.port = u16::from_be_bytes([tcp[0], tcp[1]]);
+    remote.port = u16::from_be_bytes([tcp[2], tcp[3]]);
+    packet.flags = tcp[13];
     if maps::is_upstream(remote) {
         return Some(packet);
     }

@@ -28,7 +28,7 @@ pub use self::{
     dns::{ANSWERED, ASKED, DNS, Dns, FAILED, IS_ANSWER, IS_TRUNCATED, QUESTION_LEN},
     flow::{DROP_SLOTS, DropSlot, FLOW_RESERVED, Flow, FlowKey},
     process::{EXECUTED, EXITED, FORKED, PROCESS, Process},
-    reply::{REPLY, Reply, WATCHED, Watched},
+    reply::{Main, REPLY, Reply, WATCHED, Watched},
     request::{
         ANSWER, Answer, Client, FORMAT_LEN, HEAD_LEN, HOST_LEN, LOG_CALL, LOG_CALL_STREAM, LogCall,
         TAIL_LEN, TEXT_LEN,
@@ -111,7 +111,7 @@ const _: () = {
     assert!(size_of::<Endpoint>() == 18);
     assert!(size_of::<Flow>() == 104);
     assert!(size_of::<FlowKey>() == 36);
-    assert!(size_of::<Worker>() == 144);
+    assert!(size_of::<Worker>() == 200);
     assert!(size_of::<Connection>() == 272 + size_of::<Flow>());
     assert!(size_of::<UnixConnection>().is_multiple_of(8));
     assert!(size_of::<MemoryLimit>() == 16 + COMPONENT_LEN);

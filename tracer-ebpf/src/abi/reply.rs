@@ -28,6 +28,39 @@ pub struct Reply {
     pub padding: [u16; 2],
 }
 
+/// A client's own request (`r->main`), as the log of its connection has it. What can not be read is 0.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Main {
+    /// `ngx_http_request_t *`
+    pub request: u64,
+    /// That, or the subrequest of it that it was found by; 0: there is no request.
+    pub by: u64,
+    /// `r->upstream` of that.
+    pub upstream: u64,
+    /// `r->connection`, the client's.
+    pub nginx: u64,
+    /// `log->connection`, that one's number.
+    pub connection: u64,
+    /// The how manieth request on it this is, 0 unknown.
+    pub ordinal: u64,
+    /// The client's socket, 0 if it was not looked for.
+    pub socket: u64,
+}
+
+impl Main {
+    /// Nothing is known.
+    pub const NONE: Self = Self {
+        request: 0,
+        by: 0,
+        upstream: 0,
+        nginx: 0,
+        connection: 0,
+        ordinal: 0,
+        socket: 0,
+    };
+}
+
 /// A request whose answer is waited for.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,6 @@
 //! What the kernel side keeps of an nginx process. Written by the collector, then by the hooks.
 
-use super::Routes;
+use super::{Main, Routes};
 
 /// What lies where in a master's processes: the value of the `MASTERS` map, keyed by host pid. Its children share it.
 #[repr(C)]
@@ -53,6 +53,7 @@ impl Worker {
         has_unix: 0,
         reset: 0,
         reset_at: 0,
+        main: Main::NONE,
         routes: Routes::NONE,
     };
 }
@@ -108,6 +109,8 @@ pub struct Worker {
     pub reset: u64,
     /// When.
     pub reset_at: u64,
+    /// The request that a hook of its is about: more than a function of the hook's own can be given.
+    pub main: Main,
     /// Route lookups within that call; by sockets since the worker last read or wrote one.
     pub routes: Routes,
 }

@@ -17,7 +17,7 @@ use crate::{
     apart,
     emit::{self, Urgency},
     hooks::{reply, state, unix_end},
-    identity,
+    identity, main_request,
     maps::{self, BACKENDS, OFFSETS},
     read, sock, stack, task,
 };
@@ -52,7 +52,7 @@ pub fn connect_peer(ctx: ProbeContext) -> u32 {
         if worker.layout.is_by_socket() {
             return 0;
         }
-        begin(pid, worker, peer);
+        begin(pid, worker, peer, Of::Another);
         worker.peer = peer;
         worker.socket = 0;
         worker.has_logged = 0;
@@ -62,16 +62,30 @@ pub fn connect_peer(ctx: ProbeContext) -> u32 {
     0
 }
 
+/// Whose peer object is it?
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Of {
+    /// That is to be read.
+    Another,
+    /// The request's that [`Worker::main`] was found by.
+    Main,
+}
+
 /// An attempt of a request begins: which request's, and did one come before?
 #[inline(always)]
-pub fn begin(pid: u32, worker: &mut Worker, peer: u64) {
-    apart::call(worker, &mut (), || tracer_begin(pid, peer));
+pub fn begin(pid: u32, worker: &mut Worker, peer: u64, of: Of) {
+    apart::call(worker, &mut (), || {
+        tracer_begin(pid, peer, (of == Of::Main).into())
+    });
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn tracer_begin(pid: u32, peer: u64) -> u64 {
+extern "C" fn tracer_begin(pid: u32, peer: u64, is_of_main: u32) -> u64 {
     if let Some(worker) = maps::worker(pid) {
+        if is_of_main == 0 {
+            main_request::by_peer(pid, worker, peer);
+        }
         begun(pid, worker, peer);
     }
     0
@@ -85,8 +99,7 @@ fn begun(pid: u32, worker: &mut Worker, peer: u64) {
     worker.request = request;
     worker.is_retry = if is_retry {
         RETRIED
-    } else if worker.watched != 0
-        && (reply::is_last(worker, request) || reply::is_watched(worker, peer))
+    } else if worker.watched != 0 && (reply::is_last(worker, request) || reply::is_watched(worker))
     {
         LED_ON
     } else {

@@ -13,14 +13,16 @@ use crate::{
     apart,
     hooks::{
         attempt::{
-            self, CONNECTION_FD, NGX_BUSY, NGX_DECLINED, NGX_ERROR, PC_CONNECTION, PC_NAME,
+            self, CONNECTION_FD, NGX_BUSY, NGX_DECLINED, NGX_ERROR, Of, PC_CONNECTION, PC_NAME,
             PC_SOCKADDR,
         },
+        reply,
         request::{self, CONNECTION_LOG},
         state,
     },
     identity::{self, PC_LOG},
     lead::{connection_of, holds, is_of_peer, peer_of, peer_of_log, peer_of_unset},
+    main_request,
     maps::{self, OFFSETS},
     read, sock, stack, task,
 };
@@ -92,33 +94,44 @@ fn turns(worker: &Worker, connection: &mut Connection, now: u64) -> u64 {
 /// Asks which request the connection serves, unless that is known.
 #[inline(always)]
 pub fn ask(sk: u64, pid: u32, worker: &mut Worker, connection: &mut Connection) {
+    ask_of(sk, pid, worker, connection, 0);
+}
+
+/// The same where its peer object is known (0: it is not), one of [`Worker::main`].
+#[inline(always)]
+fn ask_of(sk: u64, pid: u32, worker: &mut Worker, connection: &mut Connection, peer: u64) {
     if connection.flags & FLAG_UNASKED != 0 {
-        apart::call(worker, connection, || tracer_ask(sk, pid));
+        apart::call(worker, connection, || tracer_ask(sk, pid, peer));
     }
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn tracer_ask(sk: u64, pid: u32) -> u64 {
+extern "C" fn tracer_ask(sk: u64, pid: u32, peer: u64) -> u64 {
     if let (Some(worker), Some(connection)) = (maps::worker(pid), maps::connection(sk)) {
-        asked(sk, pid, worker, connection);
+        asked(sk, pid, worker, connection, peer);
     }
     0
 }
 
 #[inline(always)]
-fn asked(sk: u64, pid: u32, worker: &mut Worker, connection: &mut Connection) {
+fn asked(sk: u64, pid: u32, worker: &mut Worker, connection: &mut Connection, known: u64) {
     let nginx = connection.nginx;
     connection.flags &= !FLAG_UNASKED;
-    // While it serves the request; before it is connected, and as it is being closed, its `data` is another's.
-    let peer = match peer_of(nginx) {
-        0 => peer_of_unset(nginx),
-        peer => peer,
+    let (peer, of) = if known != 0 {
+        (known, Of::Main)
+    } else {
+        // While it serves the request; before it is connected, and as it is being closed, its `data` is another's.
+        let peer = match peer_of(nginx) {
+            0 => peer_of_unset(nginx),
+            peer => peer,
+        };
+        (peer, Of::Another)
     };
     if peer == 0 {
         return;
     }
-    attempt::begin(pid, worker, peer);
+    attempt::begin(pid, worker, peer, of);
     attempt::has_socket(pid, worker, peer, sk, connection.turn > 1);
     attempt::serves(connection, worker, peer, sk);
 }
@@ -145,8 +158,11 @@ pub fn closes(sk: u64, pid: u32, worker: &mut Worker, connection: &mut Connectio
     }
     if connection.first_byte == 0 || !state::is_healthy(connection) {
         ask(sk, pid, worker, connection);
-        if connection.first_byte == 0 && connection.request != 0 {
+        // What nginx told of it just before was found by it.
+        let is_checked = reply::is_last(worker, connection.request);
+        if connection.first_byte == 0 && connection.request != 0 && !is_checked {
             let peer = peer_of_unset(connection.nginx);
+            main_request::by_peer(pid, worker, peer);
             if identity::of(pid, worker, peer).map(|request| request.id) != Some(connection.request)
             {
                 missed(connection);
@@ -159,7 +175,7 @@ pub fn closes(sk: u64, pid: u32, worker: &mut Worker, connection: &mut Connectio
     }
 }
 
-/// nginx logs or answers something about a request: one whose connection was found dead has written nothing.
+/// nginx logs or answers something about [`Worker::main`]: one whose connection was found dead has written nothing.
 #[inline(always)]
 pub fn told(pid: u32, worker: &mut Worker, peer: u64, request: u64) {
     let nginx = read::user::<u64>(peer.wrapping_add(PC_CONNECTION)).unwrap_or(0);
@@ -177,7 +193,7 @@ pub fn told(pid: u32, worker: &mut Worker, peer: u64, request: u64) {
         if connection.first_byte != 0 {
             turns(worker, connection, task::now());
         }
-        ask(sk, pid, worker, connection);
+        ask_of(sk, pid, worker, connection, peer);
     }
     if connection.request != request {
         missed(connection);
@@ -233,7 +249,7 @@ fn adopt(sk: u64, pid: u32, worker: &mut Worker) -> bool {
         return false;
     }
     let turn = turn(worker, nginx);
-    attempt::begin(pid, worker, peer);
+    attempt::begin(pid, worker, peer, Of::Another);
     attempt::has_socket(pid, worker, peer, sk, turn > 1);
     if turn > 1 {
         attempt::reused(pid, worker, peer, sk);
@@ -290,7 +306,7 @@ pub fn closed_at_once(ctx: ProbeContext) -> u32 {
         worker.routes = opened.routes;
         maps::remove_connection(sk);
     } else if peer != 0 {
-        attempt::begin(pid, worker, peer);
+        attempt::begin(pid, worker, peer, Of::Another);
         if worker.has_logged != 0 {
             worker.start = logged_at;
         }
@@ -344,7 +360,7 @@ pub const NO_CONNECTION: [u8; 8] = *b"%ui work";
 #[inline(always)]
 pub fn failed(pid: u32, worker: &mut Worker, peer: u64, code: i32, errno: u32) {
     let logged_at = worker.start;
-    attempt::begin(pid, worker, peer);
+    attempt::begin(pid, worker, peer, Of::Another);
     if code != NGX_BUSY {
         worker.start = logged_at;
     }

@@ -14,11 +14,10 @@ use crate::{
     hooks::{
         attempt::{NGX_BUSY, NGX_ERROR},
         by_socket, reply,
-        request::{peer_in, upstream_of},
     },
-    identity::{self, Context, PC_LOG},
+    identity::{self, PC_LOG},
     lead::SESSION_UPSTREAM,
-    maps, read, stack, task,
+    main_request, maps, read, stack, task,
 };
 
 /// `NGX_LOG_ERR`
@@ -57,12 +56,12 @@ pub fn log_error(ctx: ProbeContext) -> u32 {
     by_socket::logs(&ctx, worker, errno, start);
     let argument = ctx.arg::<u64>(4).unwrap_or(0);
     let second = ctx.arg::<u64>(5).unwrap_or(0);
-    let Owner {
-        connection,
-        request,
-        peer,
-        stream,
-    } = Owner::of(worker, pid, log);
+    let session = main_request::by_log(pid, worker, log);
+    let connection = worker.main.connection;
+    let (peer, stream) = match session {
+        0 => (main_request::peer(&worker.main), 0),
+        session => (session_peer(worker, pid, session, log), LOG_CALL_STREAM),
+    };
     let mut id = 0;
     if peer != 0
         && let Some(known) = identity::of(pid, worker, peer)
@@ -71,9 +70,7 @@ pub fn log_error(ctx: ProbeContext) -> u32 {
         if !maps::is_told(id) {
             return 0;
         }
-        if request != 0 {
-            reply::watch_request(pid, worker, request, id);
-        }
+        reply::watch_request(pid, worker, id);
         if worker.layout.is_by_socket() {
             by_socket::told(pid, worker, peer, id);
             if start == by_socket::NO_UPSTREAM {
@@ -123,48 +120,6 @@ fn text(record: &mut LogCall, argument: u64, second: u64) {
 fn string(at: u64) -> (u64, u64) {
     let [len, bytes] = read::user(at).unwrap_or_default();
     (bytes, len)
-}
-
-/// Whose log it is.
-struct Owner {
-    /// `log->connection`
-    connection: u64,
-    /// The request, 0 if it is none's.
-    request: u64,
-    /// The peer object of the request or session, 0 if there is none.
-    peer: u64,
-    /// [`LOG_CALL_STREAM`] for a session's.
-    stream: u32,
-}
-
-impl Owner {
-    #[inline(always)]
-    fn of(worker: &Worker, pid: u32, log: u64) -> Self {
-        let [connection, .., data] = identity::read_log(log).unwrap_or_default();
-        let mut owner = Self {
-            connection,
-            request: 0,
-            peer: 0,
-            stream: 0,
-        };
-        let Some(context) = Context::at(data) else {
-            return owner;
-        };
-        if context.is_session() {
-            owner.peer = session_peer(worker, pid, data, log);
-            owner.stream = LOG_CALL_STREAM;
-            return owner;
-        }
-        let [main, current] = context.requests();
-        for request in [current, main] {
-            if let Some(upstream) = upstream_of(request) {
-                owner.request = request;
-                owner.peer = peer_in(upstream);
-                break;
-            }
-        }
-        owner
-    }
 }
 
 /// The peer object of a session (ngx_stream_upstream_t begins with it). The member has moved once: it is the one that

@@ -10,11 +10,7 @@ use tracer_ebpf::abi::{REPLY, Reply, WATCHED, Watched, Worker};
 use crate::{
     apart,
     emit::{self, Urgency},
-    hooks::{
-        attempt::CONNECTION_FD,
-        request::{CONNECTION_LOG, HTTP, REQUEST_CONNECTION, request_of},
-    },
-    identity::{self, Context, LOG_DATA, PC_LOG},
+    main_request,
     maps::{self, WATCHED_REQUESTS},
     read, task,
 };
@@ -22,46 +18,46 @@ use crate::{
 /// An attempt failed: watches the request that its peer object belongs to.
 #[inline(always)]
 pub fn watch_peer(pid: u32, worker: &mut Worker, peer: u64, failed: u64) {
-    let request = request_of_peer(peer);
-    if request != 0 {
-        watch_request(pid, worker, request, failed);
+    main_request::by_peer(pid, worker, peer);
+    watch_request(pid, worker, failed);
+}
+
+/// The same of [`Worker::main`]. An answer that has begun is told at once.
+#[inline(always)]
+pub fn watch_request(pid: u32, worker: &mut Worker, failed: u64) {
+    if worker.main.by != 0 {
+        watch(pid, worker, failed, false);
     }
 }
 
-/// The same by the request. An answer that has begun is told at once.
-#[inline(always)]
-pub fn watch_request(pid: u32, worker: &mut Worker, request: u64, failed: u64) {
-    watch(pid, worker, request, failed, false);
-}
-
-/// nginx makes an error answer to a request or subrequest: watches the client's request that it belongs to. Gives its
+/// nginx makes an error answer to the request or subrequest that [`Worker::main`] was found by: watches the client's. Gives its
 /// status if it was answered already, [`WATCHED`] if its answer will be told, or 0.
 #[inline(always)]
-pub fn watch_answer(pid: u32, worker: &mut Worker, request: u64, failed: u64) -> u16 {
-    watch(pid, worker, request, failed, true)
+pub fn watch_answer(pid: u32, worker: &mut Worker, failed: u64) -> u16 {
+    watch(pid, worker, failed, true)
 }
 
 #[inline(always)]
-fn watch(pid: u32, worker: &mut Worker, request: u64, failed: u64, is_answer: bool) -> u16 {
+fn watch(pid: u32, worker: &mut Worker, failed: u64, is_answer: bool) -> u16 {
     apart::call(worker, &mut (), || {
-        tracer_watch(pid, request, failed, is_answer.into())
+        tracer_watch(pid, failed, is_answer.into())
     }) as u16
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn tracer_watch(pid: u32, request: u64, failed: u64, is_answer: u32) -> u64 {
+extern "C" fn tracer_watch(pid: u32, failed: u64, is_answer: u32) -> u64 {
     maps::worker(pid).map_or(0, |worker| {
-        watched(pid, worker, request, failed, is_answer != 0).into()
+        watched(pid, worker, failed, is_answer != 0).into()
     })
 }
 
 #[inline(always)]
-fn watched(pid: u32, worker: &mut Worker, request: u64, failed: u64, is_answer: bool) -> u16 {
+fn watched(pid: u32, worker: &mut Worker, failed: u64, is_answer: bool) -> u16 {
     if worker.layout.status == 0 {
         return 0;
     }
-    let main = Main::of(worker, request);
+    let main = worker.main;
     let watched = Watched {
         request: main.request,
         connection: main.connection,
@@ -70,13 +66,13 @@ fn watched(pid: u32, worker: &mut Worker, request: u64, failed: u64, is_answer: 
         worker: pid.into(),
     };
     let status = status(worker, main.request);
-    if status != 0 && !(is_answer && main.request == request) {
+    if status != 0 && !(is_answer && main.request == main.by) {
         if !is_answer {
             tell(&watched, status, 1);
         }
         return status;
     }
-    let Some(sk) = main.socket() else {
+    let Some(sk) = main_request::socket(&mut worker.main) else {
         worker.is_led_on = 1;
         return 0;
     };
@@ -114,18 +110,17 @@ pub fn is_last(worker: &Worker, request: u64) -> bool {
     request != 0 && worker.last_watched == request
 }
 
-/// Does the peer object belong to a client's request that is watched: after a failure with another one?
+/// Is [`Worker::main`] watched: after a failure with another peer object?
 #[inline(always)]
-pub fn is_watched(worker: &Worker, peer: u64) -> bool {
-    let request = request_of_peer(peer);
+pub fn is_watched(worker: &mut Worker) -> bool {
+    let request = worker.main.request;
     if request == 0 {
         return false;
     }
-    let main = Main::of(worker, request);
-    let Some(client) = main.socket().and_then(maps::client) else {
+    let Some(client) = main_request::socket(&mut worker.main).and_then(maps::client) else {
         return false;
     };
-    client.iter().any(|slot| slot.request == main.request)
+    client.iter().any(|slot| slot.request == request)
 }
 
 /// A socket of the worker's was written: is it a watched client's?
@@ -137,11 +132,11 @@ pub fn sent(sk: u64, pid: u32, worker: &mut Worker) -> bool {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn tracer_replied(sk: u64, pid: u32) -> u64 {
-    maps::worker(pid).map_or(0, |worker| replied(sk, worker).into())
+    maps::worker(pid).map_or(0, |worker| replied(sk, pid, worker).into())
 }
 
 #[inline(always)]
-fn replied(sk: u64, worker: &mut Worker) -> bool {
+fn replied(sk: u64, pid: u32, worker: &mut Worker) -> bool {
     let Some(client) = maps::client(sk) else {
         return false;
     };
@@ -150,7 +145,7 @@ fn replied(sk: u64, worker: &mut Worker) -> bool {
         if slot.request == 0 {
             continue;
         }
-        let status = if is_recycled(worker, slot) {
+        let status = if is_recycled(pid, worker, slot) {
             0
         } else {
             let status = status(worker, slot.request);
@@ -211,57 +206,8 @@ fn status(worker: &Worker, request: u64) -> u16 {
 }
 
 #[inline(always)]
-fn is_recycled(worker: &Worker, watched: &Watched) -> bool {
-    let now = Main::of(worker, watched.request);
-    !now.is_request || now.connection != watched.connection || now.ordinal != watched.ordinal
-}
-
-/// The client's own request (`r->main`), and its connection. What can not be read is 0.
-pub struct Main {
-    /// `ngx_http_request_t *`
-    pub request: u64,
-    /// `log->connection`, the connection's number.
-    pub connection: u64,
-    /// The how manieth request on its connection it is.
-    ordinal: u64,
-    nginx: u64,
-    /// What it was asked by is a request.
-    is_request: bool,
-}
-
-impl Main {
-    /// By a request or a subrequest, as its connection's log has it.
-    #[inline(always)]
-    pub fn of(worker: &Worker, request: u64) -> Self {
-        const _: () = assert!(REQUEST_CONNECTION == 8);
-        let [signature, nginx] = read::user::<[u64; 2]>(request).unwrap_or_default();
-        let log: u64 = read::user(nginx.wrapping_add(CONNECTION_LOG)).unwrap_or(0);
-        let [connection, .., context] = identity::read_log(log).unwrap_or_default();
-        let (main, ordinal) = Context::at(context).map_or((0, 0), |context| {
-            (context.requests()[0], context.ordinal(worker))
-        });
-        let is_main = main == request || (main != 0 && read::user(main) == Some(HTTP));
-        Self {
-            request: if is_main { main } else { request },
-            connection,
-            ordinal,
-            nginx,
-            is_request: signature as u32 == HTTP,
-        }
-    }
-
-    /// Its client's socket.
-    #[inline(always)]
-    pub fn socket(&self) -> Option<u64> {
-        task::socket_of(read::user(self.nginx.wrapping_add(CONNECTION_FD))?)
-    }
-}
-
-/// The request that a peer object belongs to, 0 none.
-#[inline(always)]
-pub fn request_of_peer(peer: u64) -> u64 {
-    read::user::<u64>(peer.wrapping_add(PC_LOG))
-        .and_then(|log| read::user(log.wrapping_add(LOG_DATA)))
-        .and_then(Context::at)
-        .map_or(0, |context| request_of(&context))
+fn is_recycled(pid: u32, worker: &mut Worker, watched: &Watched) -> bool {
+    main_request::by_request(pid, worker, watched.request);
+    let now = &worker.main;
+    now.by == 0 || now.connection != watched.connection || now.ordinal != watched.ordinal
 }

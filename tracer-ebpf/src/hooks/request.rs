@@ -9,12 +9,9 @@ use tracer_ebpf::abi::{
 
 use crate::{
     emit::{self, Urgency},
-    hooks::{
-        by_socket, log,
-        reply::{self, Main},
-        state,
-    },
+    hooks::{by_socket, log, reply, state},
     identity::{self, Context},
+    main_request,
     maps::{self, Request},
     read, sock, stack, task,
 };
@@ -39,30 +36,6 @@ pub const UPSTREAM_PEER: u64 = 16;
 pub const CONNECTION_LOG: u64 = 80;
 /// `NGX_LOG_STDERR` to `NGX_LOG_DEBUG` in an `ngx_log_t.log_level`.
 const LEVELS: u64 = 0xf;
-
-/// `&r->upstream->peer`, 0 where `request` is no request or has no upstream.
-#[inline(always)]
-pub fn peer_of(request: u64) -> u64 {
-    upstream_of(request).map_or(0, peer_in)
-}
-
-/// `r->upstream`, `None` where `request` is no request.
-#[inline(always)]
-pub fn upstream_of(request: u64) -> Option<u64> {
-    if read::user::<u32>(request) != Some(HTTP) {
-        return None;
-    }
-    read::user(request.wrapping_add(REQUEST_UPSTREAM))
-}
-
-/// The peer object in an upstream, 0 if there is none.
-#[inline(always)]
-pub fn peer_in(upstream: u64) -> u64 {
-    if upstream == 0 {
-        return 0;
-    }
-    upstream.wrapping_add(UPSTREAM_PEER)
-}
 
 /// Writes the record of the request's last connection before its answer's, if none was written yet: it is a unix
 /// socket's, or nginx keeps it alive.
@@ -89,10 +62,11 @@ pub fn special_response(ctx: ProbeContext) -> u32 {
     if !matches!(status, 500 | 502 | 504) {
         return 0;
     }
-    let (Some((pid, worker)), Some(request)) = (task::worker(), ctx.arg::<u64>(0)) else {
+    let (Some((pid, worker)), Some(at)) = (task::worker(), ctx.arg::<u64>(0)) else {
         return 0;
     };
-    let peer = peer_of(request);
+    main_request::by_request(pid, worker, at);
+    let peer = main_request::peer(&worker.main);
     let mut id = 0;
     if peer != 0
         && let Some(request) = identity::of(pid, worker, peer)
@@ -109,17 +83,18 @@ pub fn special_response(ctx: ProbeContext) -> u32 {
             by_socket::told(pid, worker, peer, id);
             if status == 502 && request.tried == 0 {
                 by_socket::answered(pid, worker, peer);
+                main_request::by_request(pid, worker, at);
             }
         }
         last_connection(request);
     }
-    let reply = reply::watch_answer(pid, worker, request, id);
+    let reply = reply::watch_answer(pid, worker, id);
     emit::in_place(&UNKNOWN, Urgency::Soon, |record| {
         record.header = emit::header::<Answer>(ANSWER, pid, task::now());
         record.request = id;
         record.status = status as u16;
         record.reply = reply;
-        client(worker, request, &mut record.client);
+        client(worker, at, &mut record.client);
     });
     0
 }
@@ -127,13 +102,13 @@ pub fn special_response(ctx: ProbeContext) -> u32 {
 /// An answer of which nothing is known yet, in read-only data.
 static UNKNOWN: Answer = Answer::UNKNOWN;
 
-/// Whose request it is, and what it asks: `r->header_in` still holds an HTTP/1 request from its first byte on.
+/// Whose request it is, [`Worker::main`], and what that or a subrequest asks: `r->header_in` still holds an HTTP/1 request from
+/// its first byte on.
 #[inline(always)]
-pub fn client(worker: &Worker, request: u64, client: &mut Client) {
-    let main = Main::of(worker, request);
-    client.request = main.request;
-    client.connection = main.connection;
-    if let Some(sk) = main.socket() {
+pub fn client(worker: &mut Worker, request: u64, client: &mut Client) {
+    client.request = worker.main.request;
+    client.connection = worker.main.connection;
+    if let Some(sk) = main_request::socket(&mut worker.main) {
         client.address = sock::remote(sk);
     }
     if !maps::are_details_told() {

@@ -123,10 +123,8 @@ extern "C" fn tracer_first_byte(sk: u64, pid: u32) -> u64 {
         return 0;
     };
     if maps::is_told(connection.request) {
-        let request = reply::request_of_peer(connection.peer);
-        if request != 0 {
-            reply::watch_request(pid, worker, request, connection.request);
-        }
+        reply::watch_peer(pid, worker, connection.peer, connection.request);
+        let request = worker.main.by;
         emit::in_place(&UNKNOWN, Urgency::Whenever, |record| {
             record.header =
                 emit::header::<FirstByte>(FIRST_BYTE, connection.header.pid, connection.first_byte);

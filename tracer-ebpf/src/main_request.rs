@@ -1,0 +1,121 @@
+//! Which request of a client's a hook is about, read once, into its worker's [`Worker::main`]. Whatever it is found by, a
+//! request, its log, or its peer object, it is the same client's.
+
+use tracer_ebpf::abi::{Main, Worker};
+
+use crate::{
+    apart,
+    hooks::{
+        attempt::CONNECTION_FD,
+        request::{CONNECTION_LOG, HTTP, REQUEST_CONNECTION, REQUEST_UPSTREAM, UPSTREAM_PEER},
+    },
+    identity::{self, Context, PC_LOG},
+    maps, read, task,
+};
+
+/// By a request or a subrequest.
+#[inline(always)]
+pub fn by_request(pid: u32, worker: &mut Worker, request: u64) {
+    apart::call(worker, &mut (), || tracer_main_by_request(pid, request));
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tracer_main_by_request(pid: u32, request: u64) -> u64 {
+    if let Some(worker) = maps::worker(pid) {
+        worker.main = Main::NONE;
+        if enter(worker, request) {
+            let log = read::user(worker.main.nginx.wrapping_add(CONNECTION_LOG)).unwrap_or(0);
+            if let Some(context) = number(worker, log) {
+                client(worker, &context);
+            }
+        }
+    }
+    0
+}
+
+/// By a log. Gives the `stream {}` session that it belongs to, 0 if it is none's.
+#[inline(always)]
+pub fn by_log(pid: u32, worker: &mut Worker, log: u64) -> u64 {
+    apart::call(worker, &mut (), || tracer_main_by_log(pid, log))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tracer_main_by_log(pid: u32, log: u64) -> u64 {
+    let Some(worker) = maps::worker(pid) else {
+        return 0;
+    };
+    worker.main = Main::NONE;
+    let Some(context) = number(worker, log) else {
+        return 0;
+    };
+    if context.is_session() {
+        return context.session();
+    }
+    let [main, current] = context.requests();
+    if enter(worker, current) || enter(worker, main) {
+        client(worker, &context);
+    }
+    0
+}
+
+/// By a peer object.
+#[inline(always)]
+pub fn by_peer(pid: u32, worker: &mut Worker, peer: u64) {
+    if let Some(log) = read::user(peer.wrapping_add(PC_LOG)) {
+        by_log(pid, worker, log);
+    } else {
+        worker.main = Main::NONE;
+    }
+}
+
+/// Is it a request?
+#[inline(always)]
+fn enter(worker: &mut Worker, request: u64) -> bool {
+    const CONNECTION: usize = REQUEST_CONNECTION as usize / 8;
+    const UPSTREAM: usize = REQUEST_UPSTREAM as usize / 8;
+    let members = read::user::<[u64; UPSTREAM + 1]>(request).unwrap_or_default();
+    if members[0] as u32 != HTTP {
+        return false;
+    }
+    worker.main.by = request;
+    worker.main.nginx = members[CONNECTION];
+    worker.main.upstream = members[UPSTREAM];
+    true
+}
+
+/// The connection's number, and what the log's `data` points to.
+#[inline(always)]
+fn number(worker: &mut Worker, log: u64) -> Option<Context> {
+    let [connection, .., data] = identity::read_log(log)?;
+    worker.main.connection = connection;
+    Context::at(data)
+}
+
+/// The client's own request, and the how manieth it is.
+#[inline(always)]
+fn client(worker: &mut Worker, context: &Context) {
+    let ([main, _], by) = (context.requests(), worker.main.by);
+    let is_main = main == by || (main != 0 && read::user(main) == Some(HTTP));
+    worker.main.request = if is_main { main } else { by };
+    worker.main.ordinal = context.ordinal(worker);
+}
+
+/// The peer object of the request that it was found by, 0 if there is none.
+#[inline(always)]
+pub fn peer(main: &Main) -> u64 {
+    match main.upstream {
+        0 => 0,
+        upstream => upstream.wrapping_add(UPSTREAM_PEER),
+    }
+}
+
+/// Its client's socket.
+#[inline(always)]
+pub fn socket(main: &mut Main) -> Option<u64> {
+    if main.socket == 0 {
+        main.socket = task::socket_of(read::user(main.nginx.wrapping_add(CONNECTION_FD))?)?;
+    }
+    Some(main.socket)
+}

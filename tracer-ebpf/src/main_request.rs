@@ -75,7 +75,9 @@ pub fn by_peer(pid: u32, worker: &mut Worker, peer: u64) {
 fn enter(worker: &mut Worker, request: u64) -> bool {
     const CONNECTION: usize = REQUEST_CONNECTION as usize / 8;
     const UPSTREAM: usize = REQUEST_UPSTREAM as usize / 8;
-    let members = read::user::<[u64; UPSTREAM + 1]>(request).unwrap_or_default();
+    let Some(members) = read::user::<[u64; UPSTREAM + 1]>(request) else {
+        return false;
+    };
     if members[0] as u32 != HTTP {
         return false;
     }

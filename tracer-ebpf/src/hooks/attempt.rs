@@ -74,18 +74,16 @@ pub enum Of {
 /// An attempt of a request begins: which request's, and did one come before?
 #[inline(always)]
 pub fn begin(pid: u32, worker: &mut Worker, peer: u64, of: Of) {
-    apart::call(worker, &mut (), || {
-        tracer_begin(pid, peer, (of == Of::Main).into())
-    });
+    if of == Of::Another {
+        main_request::by_peer(pid, worker, peer);
+    }
+    apart::call(worker, &mut (), || tracer_begin(pid, peer));
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn tracer_begin(pid: u32, peer: u64, is_of_main: u32) -> u64 {
+extern "C" fn tracer_begin(pid: u32, peer: u64) -> u64 {
     if let Some(worker) = maps::worker(pid) {
-        if is_of_main == 0 {
-            main_request::by_peer(pid, worker, peer);
-        }
         begun(pid, worker, peer);
     }
     0

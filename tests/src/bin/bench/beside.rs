@@ -19,8 +19,11 @@ pub(crate) enum Beside {
     Sham,
     /// `sleep` again.
     Sham2,
-    /// bpftrace with empty programs on the hooks that a healthy request meets: the floor.
+    /// bpftrace with empty programs on the hooks that a request meets: the floor.
     Empty,
+    /// The same programs, which ask for the process that they meet and leave: the least that one must do that is not about
+    /// every process.
+    Filter,
     /// `tracer live` that follows none of these processes: its hooks alone, which leave at once.
     Elsewhere,
     /// `tracer live`.
@@ -40,10 +43,11 @@ pub(crate) enum Beside {
 }
 
 /// All of them, in the table's order.
-pub(crate) const ALL: [Beside; 11] = [
+pub(crate) const ALL: [Beside; 12] = [
     Beside::Sham,
     Beside::Sham2,
     Beside::Empty,
+    Beside::Filter,
     Beside::Elsewhere,
     Beside::Live,
     Beside::Record,
@@ -63,9 +67,35 @@ tracepoint:sock:inet_sk_error_report { printf("%lld %d %s error %d\n", nsecs, pi
 tracepoint:skb:kfree_skb { printf("%lld %d %s drop %d\n", nsecs, pid, comm, args->reason); }
 "#;
 
-/// Empty programs where a healthy request meets hooks.
-const EMPTY: &str = "tracepoint:sock:inet_sock_set_state, tracepoint:fib:fib_table_lookup, tracepoint:skb:kfree_skb, \
-     tracepoint:sock:sock_recv_length, tracepoint:sock:sock_send_length { }";
+/// Where a request meets tracer's hooks: those of every one, and those of one that fails.
+const MET: [&str; 9] = [
+    "sock:inet_sock_set_state",
+    "tcp:tcp_destroy_sock",
+    "fib:fib_table_lookup",
+    "skb:kfree_skb",
+    "sock:sock_recv_length",
+    "sock:sock_send_length",
+    "tcp:tcp_receive_reset",
+    "tcp:tcp_send_reset",
+    "sock:inet_sk_error_report",
+];
+/// The same within nginx.
+const MET_IN_NGINX: [&str; 3] = [
+    "ngx_close_connection",
+    "ngx_log_error_core",
+    "ngx_http_special_response_handler",
+];
+/// No process has this number: the kernel's lie below 2^22.
+const NOBODY: &str = "{ if (pid == 5000000) { @seen = 1; } }";
+
+/// One program for all that a request meets.
+fn on_all(scene: &Scene, program: &str) -> String {
+    let tracepoints = MET.map(|name| format!("tracepoint:{name}"));
+    let nginx = format!("/proc/{}/exe", scene.proxy.master);
+    let functions = MET_IN_NGINX.map(|name| format!("uprobe:{nginx}:{name}"));
+    let places: Vec<String> = tracepoints.into_iter().chain(functions).collect();
+    format!("{} {program}", places.join(", "))
+}
 
 impl Beside {
     /// Its name in the table, and on the command line.
@@ -74,6 +104,7 @@ impl Beside {
             Self::Sham => "sleep",
             Self::Sham2 => "sleep again",
             Self::Empty => "empty programs",
+            Self::Filter => "programs that ask",
             Self::Elsewhere => "tracer, elsewhere",
             Self::Live => "tracer live",
             Self::Record => "tracer record",
@@ -89,7 +120,21 @@ impl Beside {
     pub(crate) fn is_alternative(self) -> bool {
         !matches!(
             self,
-            Self::Sham | Self::Sham2 | Self::Empty | Self::Elsewhere | Self::Live | Self::Record
+            Self::Sham
+                | Self::Sham2
+                | Self::Empty
+                | Self::Filter
+                | Self::Elsewhere
+                | Self::Live
+                | Self::Record
+        )
+    }
+
+    /// Does it not say when its programs stand?
+    fn is_silent(self) -> bool {
+        matches!(
+            self,
+            Self::Bpftrace | Self::Empty | Self::Filter | Self::Tcplife
         )
     }
 
@@ -143,7 +188,7 @@ impl Beside {
                 sleep.arg("1d");
                 return Ok(Some(sleep));
             }
-            Self::Bpftrace | Self::Empty => "bpftrace",
+            Self::Bpftrace | Self::Empty | Self::Filter => "bpftrace",
             Self::Tcplife => "tcplife",
             Self::Tcpdump => "tcpdump",
             Self::Strace => "strace",
@@ -152,7 +197,7 @@ impl Beside {
         let Ok(mut command) = programs::alternative(program) else {
             return Ok(None);
         };
-        if matches!(self, Self::Bpftrace | Self::Empty | Self::Tcplife) {
+        if self.is_silent() {
             command = with_tracefs(&command);
         }
         match self {
@@ -160,7 +205,10 @@ impl Beside {
                 command.args(["-e", SCRIPT]);
             }
             Self::Empty => {
-                command.args(["-e", EMPTY]);
+                command.args(["-e", &on_all(scene, "{ }")]);
+            }
+            Self::Filter => {
+                command.args(["-e", &on_all(scene, NOBODY)]);
             }
             Self::Tcpdump => {
                 scene.netns.place(&mut command);
@@ -230,8 +278,10 @@ impl Running {
                 bail!("{} ended with {status}: {said}", beside.name());
             }
             let sees = match beside {
-                Beside::Bpftrace | Beside::Empty => std::fs::read_to_string(folder.join("out"))
-                    .is_ok_and(|said| said.contains("Attaching")),
+                Beside::Bpftrace | Beside::Empty | Beside::Filter => {
+                    std::fs::read_to_string(folder.join("out"))
+                        .is_ok_and(|said| said.contains("Attaching"))
+                }
                 Beside::Tcpdump => std::fs::read_to_string(folder.join("out"))
                     .is_ok_and(|said| said.contains("listening on")),
                 Beside::Strace => std::fs::read_to_string(format!("/proc/{}/status", scene.worker))
@@ -240,8 +290,7 @@ impl Running {
             };
             Ok(sees.then_some(()))
         })?;
-        // bpftrace and tcplife say nothing when their programs stand.
-        if matches!(beside, Beside::Bpftrace | Beside::Empty | Beside::Tcplife) {
+        if beside.is_silent() {
             std::thread::sleep(Duration::from_secs(1));
         }
         Ok(())

@@ -79,15 +79,22 @@ fn counts(pid: u32) -> Result<Vec<Counted>> {
 
 /// Prints each hook's runs and cost a request; and what a run costs, beside empty programs.
 pub(crate) fn run(length: &Length) -> Result<()> {
-    for (title, kind) in [
-        ("a new upstream connection each", Kind::Fresh),
-        ("kept-alive upstream connections", Kind::KeepAlive),
-        ("every request fails", Kind::Failing),
+    const FRESH: &str = "a new upstream connection each";
+    for (title, kind, beside) in [
+        (FRESH, Kind::Fresh, Beside::Elsewhere),
+        (FRESH, Kind::Fresh, Beside::Live),
+        (
+            "kept-alive upstream connections",
+            Kind::KeepAlive,
+            Beside::Live,
+        ),
+        ("every request fails", Kind::Failing, Beside::Live),
     ] {
         let scene = Scene::new(kind, None)?;
-        let hooks = measured(Beside::Live, &scene, length.seconds)?;
+        let hooks = measured(beside, &scene, length.seconds)?;
         let hooks = hooks.context("no tracer")?;
-        println!("\nhooks, {title}: {:.0} requests/s", hooks.load.rate);
+        let name = beside.name();
+        println!("\n{name}, {title}: {:.0} requests/s", hooks.load.rate);
         println!(
             "  {:24} {:>14} {:>12} {:>14}",
             "program", "runs/request", "ns a run", "ns a request"
@@ -116,7 +123,7 @@ pub(crate) fn run(length: &Length) -> Result<()> {
 /// proxy's are, which half of the runs are about.
 fn runs(length: &Length) -> Result<()> {
     println!("\na run of a hook, a new upstream connection each");
-    let (mut elsewhere, mut live) = (vec![], vec![]);
+    let (mut filter, mut elsewhere, mut live) = (vec![], vec![], vec![]);
     for _ in 0..length.repetitions {
         let scene = Scene::new(Kind::Fresh, None)?;
         let a_run = |beside| -> Result<Option<f64>> {
@@ -126,12 +133,14 @@ fn runs(length: &Length) -> Result<()> {
             println!("  there is no bpftrace here: no empty programs to compare with");
             return Ok(());
         };
+        filter.extend(a_run(Beside::Filter)?.map(|run| run / empty));
         elsewhere.extend(a_run(Beside::Elsewhere)?.map(|run| run / empty));
         live.extend(a_run(Beside::Live)?.map(|run| run / empty));
     }
-    for (who, ratios, limit) in [
-        ("not followed", elsewhere, 1.5),
-        ("the proxy's followed", live, 4.0),
+    for (who, ratios, target) in [
+        ("programs that ask for the pid", filter, Target::None),
+        ("not followed", elsewhere, Target::AtMost(1.5)),
+        ("the proxy's followed", live, Target::AtMost(4.0)),
     ] {
         println!(
             "  {:52} {:>12}",
@@ -142,7 +151,7 @@ fn runs(length: &Length) -> Result<()> {
             &format!("{who}: times an empty run, median"),
             median(ratios),
             "",
-            Target::AtMost(limit),
+            target,
         );
     }
     Ok(())

@@ -113,6 +113,10 @@ pub static BACKENDS: LruHashMap<u32, u8> = LruHashMap::with_max_entries(1024, 0)
 #[map]
 static UNIX_ENDS: LruHashMap<u64, Holder> = LruHashMap::with_max_entries(16384, 0);
 
+/// How many they are, or were when the map dropped them.
+#[map]
+static UNIX_ENDS_HINT: Array<u64> = Array::with_max_entries(1, 0);
+
 /// Fatal signals of late, by the host pid they were sent to.
 #[map]
 pub static SIGNALS: LruHashMap<u32, Signal> = LruHashMap::with_max_entries(1024, 0);
@@ -209,6 +213,10 @@ pub fn remove_connection(sk: u64) {
 /// Who uses the upstream's end of a unix connection.
 #[inline(always)]
 pub fn unix_end(sk: u64) -> Option<&'static mut Holder> {
+    // Mostly there are none, which one place in memory tells of all sockets.
+    if hint(&UNIX_ENDS_HINT, 0) == 0 {
+        return None;
+    }
     // SAFETY: as above.
     socket(&UNIX_ENDS, sk).map(|entry| unsafe { &mut *entry })
 }
@@ -216,13 +224,17 @@ pub fn unix_end(sk: u64) -> Option<&'static mut Holder> {
 /// Has the users of a socket seen.
 #[inline(always)]
 pub fn add_unix_end(sk: u64) {
-    add_socket(&UNIX_ENDS, sk, &Holder::NOBODY);
+    if add_socket(&UNIX_ENDS, sk, &Holder::NOBODY) {
+        add(&UNIX_ENDS_HINT, 0, 1);
+    }
 }
 
 /// Who uses it does not matter any more.
 #[inline(always)]
 pub fn remove_unix_end(sk: u64) {
-    remove_socket(&UNIX_ENDS, sk);
+    if remove_socket(&UNIX_ENDS, sk) {
+        add(&UNIX_ENDS_HINT, 0, u64::MAX);
+    }
 }
 
 /// The watched requests of the client that a socket leads to.
@@ -256,10 +268,12 @@ fn socket<T>(map: &'static LruHashMap<u64, T>, sk: u64) -> Option<*mut T> {
 }
 
 #[inline(always)]
-fn add_socket<T>(map: &'static LruHashMap<u64, T>, sk: u64, value: &T) {
-    if insert(map, &sk, value) {
+fn add_socket<T>(map: &'static LruHashMap<u64, T>, sk: u64, value: &T) -> bool {
+    let is_entered = insert(map, &sk, value);
+    if is_entered {
         add(&SOCKET_HINT, hash(sk), 1);
     }
+    is_entered
 }
 
 /// Enters what verdicts rest on; what finds no place counts as lost.
@@ -273,10 +287,12 @@ pub fn insert<K, V>(map: &'static LruHashMap<K, V>, key: &K, value: &V) -> bool 
 }
 
 #[inline(always)]
-fn remove_socket<T>(map: &'static LruHashMap<u64, T>, sk: u64) {
-    if map.remove(&sk).is_ok() {
+fn remove_socket<T>(map: &'static LruHashMap<u64, T>, sk: u64) -> bool {
+    let is_removed = map.remove(&sk).is_ok();
+    if is_removed {
         add(&SOCKET_HINT, hash(sk), u64::MAX);
     }
+    is_removed
 }
 
 /// A worker tried this upstream.

@@ -4,12 +4,12 @@
 use tracer_ebpf::abi::SOCKADDR_LEN;
 
 use crate::{
+    constants::OFFSETS,
     hooks::{
         attempt::PC_CONNECTION,
         request::{self, CONNECTION_LOG, HTTP, REQUEST_UPSTREAM, UPSTREAM_PEER},
     },
     identity::{Context, LOG_DATA, PC_LOG, STREAM},
-    maps::OFFSETS,
     read, sock,
 };
 

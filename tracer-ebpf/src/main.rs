@@ -13,6 +13,8 @@ fn main() {}
 #[cfg(target_arch = "bpf")]
 mod apart;
 #[cfg(target_arch = "bpf")]
+mod constants;
+#[cfg(target_arch = "bpf")]
 mod emit;
 #[cfg(target_arch = "bpf")]
 mod framing;

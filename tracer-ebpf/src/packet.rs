@@ -3,7 +3,8 @@
 use tracer_ebpf::abi::FlowKey;
 
 use crate::{
-    maps::{self, OFFSETS},
+    constants::OFFSETS,
+    maps,
     read::{kernel, kernel_at},
     sock::mapped,
 };

@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::{bpf_probe_read_kernel, bpf_probe_read_kernel_buf, bpf_probe_read_user};
 
-use crate::maps::offset;
+use crate::constants::offset;
 
 /// The member of the kernel structure at `base`, `None` if absent or unreadable.
 #[inline(always)]

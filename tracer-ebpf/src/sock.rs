@@ -3,7 +3,7 @@
 use tracer_ebpf::abi::Endpoint;
 
 use crate::{
-    maps::{OFFSETS, offset},
+    constants::{OFFSETS, offset},
     read::{self, kernel, kernel_into},
 };
 

@@ -7,8 +7,8 @@ use aya_ebpf::{
 };
 
 use crate::{
-    maps::{self, OFFSETS, STACK_REGISTERS},
-    read,
+    constants::{self, OFFSETS, STACK_REGISTERS},
+    maps, read,
 };
 
 #[cfg(bpf_target_arch = "x86_64")]
@@ -28,7 +28,7 @@ pub fn written<T>() -> Option<T> {
 
 #[inline(always)]
 fn registers() -> Option<*const pt_regs> {
-    let on_stack = maps::number(&STACK_REGISTERS);
+    let on_stack = constants::number(&STACK_REGISTERS);
     if on_stack != 0 {
         // SAFETY: a helper without arguments.
         let task = unsafe { bpf_get_current_task() };

@@ -3,10 +3,7 @@
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated};
 use tracer_ebpf::abi::Worker;
 
-use crate::{
-    maps::{self, OFFSETS},
-    read,
-};
+use crate::{constants::OFFSETS, maps, read};
 
 /// Nanoseconds since boot.
 #[inline(always)]

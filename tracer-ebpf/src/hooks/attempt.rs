@@ -15,10 +15,11 @@ use tracer_ebpf::abi::{
 
 use crate::{
     apart,
+    constants::OFFSETS,
     emit::{self, Urgency},
     hooks::{reply, state, unix_end},
     identity, main_request,
-    maps::{self, BACKENDS, OFFSETS},
+    maps::{self, BACKENDS},
     read, sock, stack, task,
 };
 

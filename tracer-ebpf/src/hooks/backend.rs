@@ -14,9 +14,10 @@ use tracer_ebpf::abi::{
 };
 
 use crate::{
+    constants::OFFSETS,
     emit::{self, Urgency},
     hooks::cgroup,
-    maps::{self, BACKENDS, OFFSETS, OOM_VICTIMS, SIGNALS},
+    maps::{self, BACKENDS, OOM_VICTIMS, SIGNALS},
     read, sock, task,
 };
 

@@ -11,6 +11,7 @@ use tracer_ebpf::abi::{Connection, FLAG_UNASKED, FLAG_UNIX, Routes, Worker, coun
 
 use crate::{
     apart,
+    constants::OFFSETS,
     hooks::{
         attempt::{
             self, CONNECTION_FD, NGX_BUSY, NGX_DECLINED, NGX_ERROR, Of, PC_CONNECTION, PC_NAME,
@@ -22,9 +23,7 @@ use crate::{
     },
     identity::{self, PC_LOG},
     lead::{connection_of, holds, is_of_peer, peer_of, peer_of_log, peer_of_unset},
-    main_request,
-    maps::{self, OFFSETS},
-    read, sock, stack, task,
+    main_request, maps, read, sock, stack, task,
 };
 
 /// A worker's socket moved to `SYN_SENT` and was entered: an attempt of a request begins, unless it is the resolver's.

@@ -4,7 +4,7 @@
 use aya_ebpf::helpers::{bpf_probe_read_kernel_str_bytes, generated::bpf_get_current_task};
 use tracer_ebpf::abi::{COMPONENT_LEN, Cgroup, MemoryLimit};
 
-use crate::{maps::OFFSETS, read};
+use crate::{constants::OFFSETS, read};
 
 /// Levels of limits looked at.
 const LEVELS: usize = 8;

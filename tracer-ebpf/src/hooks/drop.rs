@@ -6,7 +6,7 @@ use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use tracer_ebpf::abi::DROP_SLOTS;
 
 use crate::{
-    maps,
+    constants, maps,
     packet::{self, ACK, FIN, Packet, RST, SYN},
     task,
 };
@@ -15,8 +15,8 @@ use crate::{
 #[raw_tracepoint(tracepoint = "kfree_skb")]
 pub fn drop_packet(ctx: RawTracePointContext) -> i32 {
     let reason: u32 = ctx.arg(2);
-    let of_any = maps::is_wanted(reason);
-    if !of_any && !maps::is_wanted_of_opening(reason) {
+    let of_any = constants::is_wanted(reason);
+    if !of_any && !constants::is_wanted_of_opening(reason) {
         return 0;
     }
     if let Some(packet) = packet::of_upstream(ctx.arg(0))
@@ -37,7 +37,7 @@ fn is_opening(packet: &Packet) -> bool {
 /// A packet is dropped; kernels before 5.17 say where.
 #[raw_tracepoint(tracepoint = "kfree_skb")]
 pub fn drop_packet_site(ctx: RawTracePointContext) -> i32 {
-    if let Some(reason) = maps::reason_at(ctx.arg(1))
+    if let Some(reason) = constants::reason_at(ctx.arg(1))
         && let Some(packet) = packet::of_upstream(ctx.arg(0))
     {
         note(&packet, reason);

@@ -10,11 +10,7 @@ use aya_ebpf::{
 };
 use tracer_ebpf::abi::own_reason::LISTEN_OVERFLOW;
 
-use crate::{
-    hooks::drop,
-    maps::{self, OFFSETS},
-    packet, read,
-};
+use crate::{constants::OFFSETS, hooks::drop, maps, packet, read};
 
 /// A listener takes a SYN.
 #[fentry]

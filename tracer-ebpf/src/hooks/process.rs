@@ -7,9 +7,10 @@ use aya_log_ebpf::debug;
 use tracer_ebpf::abi::{EXECUTED, EXITED, FORKED, PROCESS, Process};
 
 use crate::{
+    constants::OFFSETS,
     emit::{self, Urgency},
     hooks::backend,
-    maps::{self, MASTERS, OFFSETS},
+    maps::{self, MASTERS},
     read, task,
 };
 

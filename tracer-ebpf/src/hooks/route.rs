@@ -6,7 +6,7 @@
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use tracer_ebpf::abi::Worker;
 
-use crate::{maps::OFFSETS, read, sock, task};
+use crate::{constants::OFFSETS, read, sock, task};
 
 /// The worker, if it is inside connect(): once that failed it logs, perhaps to a syslog server, which is routed as well. By
 /// sockets that is not known: the flow is to be TCP's, unlike those of datagrams and of packets that arrive meanwhile.

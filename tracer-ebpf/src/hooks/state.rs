@@ -9,10 +9,10 @@ use tracer_ebpf::abi::{
 
 use crate::{
     apart,
+    constants::OFFSETS,
     emit::{self, Urgency},
     hooks::{attempt, backend, by_socket, reply, unix_end},
-    maps::{self, OFFSETS},
-    read,
+    maps, read,
     sock::{self, state},
     task,
 };

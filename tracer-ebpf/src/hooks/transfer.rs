@@ -17,11 +17,11 @@ use tracer_ebpf::abi::{
 
 use crate::{
     apart,
+    constants::OFFSETS,
     emit::{self, Urgency},
     framing,
     hooks::{attempt, by_socket, reply, request, resolver, state, unix_end},
-    maps::{self, OFFSETS},
-    read, sock, syscall, task,
+    maps, read, sock, syscall, task,
 };
 
 /// First bytes of TLS records (RFC 8446 section 5.1). An alert's are 7, the last of them its description.

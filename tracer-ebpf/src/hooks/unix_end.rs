@@ -6,8 +6,9 @@ use aya_ebpf::helpers::bpf_get_current_comm;
 use tracer_ebpf::abi::{ACCEPTED, Connection, QUEUED, UnixConnection};
 
 use crate::{
+    constants::OFFSETS,
     hooks::attempt::{OTHER_END, other_end},
-    maps::{self, BACKENDS, OFFSETS},
+    maps::{self, BACKENDS},
     read, task,
 };
 

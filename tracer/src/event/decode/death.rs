@@ -1,0 +1,91 @@
+//! The upstream's end: who closed it, and how that process ended.
+
+use bytes::Buf;
+use tracer_ebpf::abi::{COMM_LEN, COMPONENT_LEN, COMPONENTS};
+
+use super::{
+    Head,
+    field::{endpoint, some, until_nul},
+};
+use crate::event::{Death, MemoryLimit, PeerClosed, Signal};
+use crate::kernel::Reasons;
+
+pub(super) fn peer_closed(header: &Head, mut buf: &[u8], reasons: &Reasons) -> PeerClosed {
+    let local = endpoint(&mut buf);
+    let remote = endpoint(&mut buf);
+    let rst_reason = buf.get_u32_ne();
+    let reset = buf.get_u32_ne() != 0;
+    buf.advance(4);
+    let end = end(header, buf);
+    PeerClosed {
+        at: header.at,
+        local,
+        remote,
+        pid: header.pid,
+        name: end.0.name.clone(),
+        parent: end.0.parent,
+        reset: reset.then(|| {
+            reasons
+                .reset(rst_reason)
+                .unwrap_or_else(|| PeerClosed::NO_REASON.to_owned())
+        }),
+        death: end.1.then_some(end.0),
+    }
+}
+
+/// How a process ended, and whether it was ending at all.
+pub(super) fn end(header: &Head, mut buf: &[u8]) -> (Death, bool) {
+    let code = buf.get_u32_ne();
+    let parent = buf.get_u32_ne();
+    let oom = buf.get_u32_ne() != 0;
+    let dying = buf.get_u32_ne() != 0;
+    let name = until_nul(&buf[..COMM_LEN]);
+    buf.advance(COMM_LEN);
+    let at = some(buf.get_u64_ne());
+    let si_code = buf.get_i32_ne();
+    let sender = buf.get_u32_ne();
+    let number = u8::try_from(buf.get_u32_ne()).unwrap_or(0);
+    buf.advance(4);
+    let sender_name = until_nul(&buf[..COMM_LEN]);
+    buf.advance(COMM_LEN);
+    let pages = buf.get_u64_ne();
+    let used = buf.get_u64_ne();
+    let limited = until_nul(&buf[..COMPONENT_LEN]);
+    buf.advance(COMPONENT_LEN);
+    let mut components: Vec<String> = buf[..COMPONENTS * COMPONENT_LEN]
+        .chunks(COMPONENT_LEN)
+        .map(until_nul)
+        .filter(|component| !component.is_empty())
+        .collect();
+    components.reverse();
+    let signal = at.map(|at| Signal {
+        number,
+        code: si_code,
+        sender,
+        sender_name,
+        at,
+    });
+    let death = Death {
+        at: header.at,
+        pid: header.pid,
+        parent,
+        name,
+        unit: None,
+        cgroup: format!("/{}", components.join("/")),
+        code,
+        signal,
+        oom,
+        limit: (pages != 0).then(|| MemoryLimit {
+            cgroup: limited,
+            bytes: pages.saturating_mul(page_size()),
+            used: used.saturating_mul(page_size()),
+        }),
+    };
+    (death, dying)
+}
+
+fn page_size() -> u64 {
+    // SAFETY: no memory is passed.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    u64::try_from(size).unwrap_or(4096)
+}

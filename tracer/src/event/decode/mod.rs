@@ -1,0 +1,123 @@
+//! Kernel records from bytes, by checked tag and length: the one place where they are read.
+//!
+//! Field by field in the order of `tracer_ebpf::abi`, never transmuted: a short or unknown record is an error value,
+//! counted by the caller.
+
+mod attempt;
+mod connection;
+mod death;
+mod dns;
+mod field;
+mod request;
+
+use bytes::Buf;
+use thiserror::Error;
+use tracer_ebpf::abi::{
+    ANSWER, CONNECTION, DEATH, DNS, EXITED, FAILURE, FIRST_BYTE, FORKED, LOG_CALL, PEER_CLOSED,
+    PROCESS, REPLY, RETRANSMIT, RETRY,
+};
+
+pub(super) use self::field::lossy;
+use crate::event::{Event, Process, ProcessKind, RequestId, Retry, Time};
+use crate::kernel::Reasons;
+
+/// Why a record could not be read.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum DecodeError {
+    /// The record is shorter than its kind.
+    #[error("a record of tag {tag} has {len} bytes only")]
+    Short {
+        /// Its tag.
+        tag: u16,
+        /// Its length.
+        len: usize,
+    },
+    /// A kind this version does not know.
+    #[error("unknown record tag {0}")]
+    Unknown(u16),
+}
+
+/// Bytes of [`tracer_ebpf::abi::Header`].
+const HEADER: usize = 16;
+
+/// One record as it came from the ring buffer.
+///
+/// # Errors
+/// It is short, or of an unknown kind.
+pub fn record(bytes: &[u8], reasons: &Reasons) -> Result<Event, DecodeError> {
+    if bytes.len() < HEADER {
+        return Err(DecodeError::Short {
+            tag: 0,
+            len: bytes.len(),
+        });
+    }
+    let mut buf = bytes;
+    let header = Head {
+        tag: buf.get_u16_ne(),
+        len: buf.get_u16_ne(),
+        pid: buf.get_u32_ne(),
+        at: Time(buf.get_u64_ne()),
+    };
+    let body = match header.tag {
+        FAILURE => size_of::<tracer_ebpf::abi::Failure>(),
+        CONNECTION => size_of::<tracer_ebpf::abi::Connection>(),
+        RETRANSMIT => size_of::<tracer_ebpf::abi::Retransmit>(),
+        FIRST_BYTE => size_of::<tracer_ebpf::abi::FirstByte>(),
+        ANSWER => size_of::<tracer_ebpf::abi::Answer>(),
+        LOG_CALL => size_of::<tracer_ebpf::abi::LogCall>(),
+        PROCESS => size_of::<tracer_ebpf::abi::Process>(),
+        PEER_CLOSED => size_of::<tracer_ebpf::abi::PeerClosed>(),
+        DEATH => size_of::<tracer_ebpf::abi::Death>(),
+        DNS => size_of::<tracer_ebpf::abi::Dns>(),
+        RETRY => size_of::<tracer_ebpf::abi::Retry>(),
+        REPLY => size_of::<tracer_ebpf::abi::Reply>(),
+        unknown => return Err(DecodeError::Unknown(unknown)),
+    };
+    if bytes.len() < body || usize::from(header.len) < body {
+        return Err(DecodeError::Short {
+            tag: header.tag,
+            len: bytes.len().min(header.len.into()),
+        });
+    }
+    Ok(match header.tag {
+        FAILURE => Event::Failure(attempt::failure(&header, buf)),
+        CONNECTION => Event::Connection(Box::new(connection::connection(&header, buf, reasons))),
+        RETRANSMIT => Event::Retransmit(attempt::retransmit(&header, buf)),
+        FIRST_BYTE => Event::FirstByte(attempt::first_byte(&header, buf)),
+        ANSWER => Event::Answer(request::answer(&header, buf)),
+        LOG_CALL => Event::LogCall(request::log_call(&header, buf)),
+        PEER_CLOSED => Event::PeerClosed(Box::new(death::peer_closed(&header, buf, reasons))),
+        DEATH => Event::Death(Box::new(death::end(&header, buf).0)),
+        DNS => Event::Dns(dns::dns(&header, buf)),
+        REPLY => Event::Reply(request::reply(&header, buf)),
+        RETRY => Event::Retry(Retry {
+            at: header.at,
+            worker: header.pid,
+            request: RequestId(buf.get_u64_ne()),
+        }),
+        _ => Event::Process(process(&header, buf)),
+    })
+}
+
+struct Head {
+    tag: u16,
+    len: u16,
+    pid: u32,
+    at: Time,
+}
+
+fn process(header: &Head, mut buf: &[u8]) -> Process {
+    let kind = buf.get_u32_ne();
+    let value = buf.get_u32_ne();
+    let kind = match kind {
+        FORKED => ProcessKind::Forked { master: value },
+        EXITED => ProcessKind::Exited { code: value },
+        // The ABI has no fourth kind; `EXECUTED` asks for a look at the process, which is harmless.
+        _ => ProcessKind::Executed,
+    };
+    Process {
+        at: header.at,
+        pid: header.pid,
+        kind,
+    }
+}

@@ -8,7 +8,7 @@ use aya_ebpf::{
 
 use crate::{
     constants::{self, OFFSETS, STACK_REGISTERS},
-    maps, read,
+    read,
 };
 
 #[cfg(bpf_target_arch = "x86_64")]

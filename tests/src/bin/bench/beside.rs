@@ -26,6 +26,8 @@ pub(crate) enum Beside {
     Filter,
     /// `tracer live` that follows none of these processes: its hooks alone, which leave at once.
     Elsewhere,
+    /// The same that follows the server's nginx, of the proxy's binary: breakpoints stand in it too, and leave at once.
+    Behind,
     /// `tracer live`.
     Live,
     /// `tracer record`.
@@ -43,12 +45,13 @@ pub(crate) enum Beside {
 }
 
 /// All of them, in the table's order.
-pub(crate) const ALL: [Beside; 12] = [
+pub(crate) const ALL: [Beside; 13] = [
     Beside::Sham,
     Beside::Sham2,
     Beside::Empty,
     Beside::Filter,
     Beside::Elsewhere,
+    Beside::Behind,
     Beside::Live,
     Beside::Record,
     Beside::Bpftrace,
@@ -106,6 +109,7 @@ impl Beside {
             Self::Empty => "empty programs",
             Self::Filter => "programs that ask",
             Self::Elsewhere => "tracer, elsewhere",
+            Self::Behind => "tracer, server's",
             Self::Live => "tracer live",
             Self::Record => "tracer record",
             Self::Bpftrace => "bpftrace",
@@ -125,6 +129,7 @@ impl Beside {
                 | Self::Empty
                 | Self::Filter
                 | Self::Elsewhere
+                | Self::Behind
                 | Self::Live
                 | Self::Record
         )
@@ -149,6 +154,7 @@ impl Beside {
         let out = File::create(folder.join("out"))?;
         let tracer = match self {
             Self::Elsewhere => Some(tracer::live(std::process::id())?),
+            Self::Behind => Some(tracer::live(scene.behind())?),
             Self::Live => Some(tracer::live(scene.proxy.master)?),
             Self::Record => Some(tracer::record(scene.proxy.master, &folder.join("run.trc"))?),
             _ => None,
@@ -192,7 +198,9 @@ impl Beside {
             Self::Tcplife => "tcplife",
             Self::Tcpdump => "tcpdump",
             Self::Strace => "strace",
-            Self::Elsewhere | Self::Live | Self::Record => bail!("tracer is started otherwise"),
+            Self::Elsewhere | Self::Behind | Self::Live | Self::Record => {
+                bail!("tracer is started otherwise")
+            }
         };
         let Ok(mut command) = programs::alternative(program) else {
             return Ok(None);

@@ -108,9 +108,14 @@ impl Scene {
         })
     }
 
+    /// The server's master.
+    pub(crate) fn behind(&self) -> u32 {
+        self.behind.id()
+    }
+
     /// The server's worker.
     pub(crate) fn server(&self) -> u32 {
-        process::children(self.behind.id())
+        process::children(self.behind())
             .first()
             .copied()
             .unwrap_or(0)

@@ -83,7 +83,7 @@ fn run() -> Result<bool> {
         speed,
         "records/s",
         speed >= SPEED,
-        ">= 1,000,000",
+        ">= 2,000,000",
     );
     met &= fits("explaining needed", &explained);
     let mut report = Command::new(programs::tracer()?);

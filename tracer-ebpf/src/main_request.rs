@@ -81,6 +81,7 @@ fn enter(worker: &mut Worker, request: u64) -> bool {
     if members[0] as u32 != HTTP {
         return false;
     }
+    worker.main.request = request;
     worker.main.by = request;
     worker.main.nginx = members[CONNECTION];
     worker.main.upstream = members[UPSTREAM];
@@ -98,9 +99,10 @@ fn number(worker: &mut Worker, log: u64) -> Option<Context> {
 /// The client's own request, and the how manieth it is.
 #[inline(always)]
 fn client(worker: &mut Worker, context: &Context) {
-    let ([main, _], by) = (context.requests(), worker.main.by);
-    let is_main = main == by || (main != 0 && read::user(main) == Some(HTTP));
-    worker.main.request = if is_main { main } else { by };
+    let [main, _] = context.requests();
+    if main != 0 && main != worker.main.by && read::user(main) == Some(HTTP) {
+        worker.main.request = main;
+    }
     worker.main.ordinal = context.ordinal(worker);
 }
 

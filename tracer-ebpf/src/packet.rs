@@ -29,9 +29,6 @@ pub struct Packet {
 }
 
 /// The packet in `skb`, if it is TCP and goes to or comes from an upstream that a worker tried.
-///
-/// The ends are read to where they are looked up: kernels before 6.13 give all functions of a program 512 bytes of
-/// stack together.
 #[inline(always)]
 pub fn of_upstream(skb: u64) -> Option<Packet> {
     let head: u64 = kernel(skb, &OFFSETS.skb_head)?;

@@ -7,9 +7,7 @@ use bytes::Buf;
 use crate::event::{RequestId, RouteLookup, Time, Upstream};
 
 const AF_UNIX: u16 = 1;
-
 const AF_INET: u16 = 2;
-
 const AF_INET6: u16 = 10;
 
 pub(super) fn request(id: u64) -> Option<RequestId> {

@@ -40,6 +40,8 @@ enum What {
     Failing,
     /// What each hook costs, as the kernel counts it (bpf_stats)
     Hooks,
+    /// What share of the proxy's time is spent in hooks (perf)
+    Profile,
     /// p99 at 70 % of the peak rate
     Latency,
     /// Another server's connections, and system calls

@@ -42,7 +42,14 @@ pub(crate) const PACKAGES: [Package; 8] = [
 
 /// What `cargo xtask bench` loads nginx with, and what an operator would take instead of tracer; unpacked under
 /// `target/alternatives` when the first benchmark runs. What a release does not have is left out of the table.
-pub(crate) const ALTERNATIVES: [&str; 5] = ["wrk", "bpftrace", "libbpf-tools", "strace", "tcpdump"];
+pub(crate) const ALTERNATIVES: [&str; 6] = [
+    "wrk",
+    "bpftrace",
+    "libbpf-tools",
+    "strace",
+    "tcpdump",
+    "linux-perf",
+];
 
 /// Dependencies that are left out of the tree.
 ///

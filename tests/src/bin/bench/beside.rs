@@ -10,7 +10,7 @@ use tests::tracer::{self, Tracer};
 use tests::wait::{PATIENCE, until};
 use tests::{process, programs};
 
-use crate::scene::{Scene, aside};
+use crate::scene::{Kind, Scene, aside};
 
 /// A condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub(crate) enum Beside {
     Behind,
     /// `tracer live`.
     Live,
+    /// The same with `--max-cpu 5%`: of failures beyond that a sample is told, the others are counted.
+    Ceiling,
     /// `tracer record`.
     Record,
     /// bpftrace, a line for each of the events that tracer looks at, system calls left out.
@@ -45,7 +47,7 @@ pub(crate) enum Beside {
 }
 
 /// All of them, in the table's order.
-pub(crate) const ALL: [Beside; 13] = [
+pub(crate) const ALL: [Beside; 14] = [
     Beside::Sham,
     Beside::Sham2,
     Beside::Empty,
@@ -53,6 +55,7 @@ pub(crate) const ALL: [Beside; 13] = [
     Beside::Elsewhere,
     Beside::Behind,
     Beside::Live,
+    Beside::Ceiling,
     Beside::Record,
     Beside::Bpftrace,
     Beside::Tcplife,
@@ -111,6 +114,7 @@ impl Beside {
             Self::Elsewhere => "tracer, elsewhere",
             Self::Behind => "tracer, server's",
             Self::Live => "tracer live",
+            Self::Ceiling => "live --max-cpu 5%",
             Self::Record => "tracer record",
             Self::Bpftrace => "bpftrace",
             Self::Tcplife => "tcplife",
@@ -131,8 +135,14 @@ impl Beside {
                 | Self::Elsewhere
                 | Self::Behind
                 | Self::Live
+                | Self::Ceiling
                 | Self::Record
         )
+    }
+
+    /// Does it say something about such requests? A ceiling is met where all fail.
+    pub(crate) fn suits(self, kind: Kind) -> bool {
+        self != Self::Ceiling || kind == Kind::Failing
     }
 
     /// Does it not say when its programs stand?
@@ -156,6 +166,11 @@ impl Beside {
             Self::Elsewhere => Some(tracer::live(std::process::id())?),
             Self::Behind => Some(tracer::live(scene.behind())?),
             Self::Live => Some(tracer::live(scene.proxy.master)?),
+            Self::Ceiling => {
+                let mut command = tracer::live(scene.proxy.master)?;
+                command.args(["--max-cpu", "5%"]);
+                Some(command)
+            }
             Self::Record => Some(tracer::record(scene.proxy.master, &folder.join("run.trc"))?),
             _ => None,
         };
@@ -198,7 +213,7 @@ impl Beside {
             Self::Tcplife => "tcplife",
             Self::Tcpdump => "tcpdump",
             Self::Strace => "strace",
-            Self::Elsewhere | Self::Behind | Self::Live | Self::Record => {
+            Self::Elsewhere | Self::Behind | Self::Live | Self::Ceiling | Self::Record => {
                 bail!("tracer is started otherwise")
             }
         };

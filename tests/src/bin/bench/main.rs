@@ -10,6 +10,7 @@ mod figures;
 mod hooks;
 mod latency;
 mod load;
+mod profile;
 mod scene;
 mod throughput;
 mod unrelated;
@@ -89,6 +90,7 @@ fn measure(name: &str, length: &Length) -> Result<()> {
             length,
         ),
         "hooks" => hooks::run(length),
+        "profile" => profile::run(length),
         "latency" => latency::run(length),
         "unrelated" => unrelated::run(length),
         "waiting" => collector::waiting(length),

@@ -36,10 +36,11 @@ pub(crate) fn run(row: Row, length: &Length) -> Result<()> {
     let mut losses = Vec::new();
     for repetition in 0..length.repetitions {
         for at in random.order(beside::ALL.len()) {
-            if length.alone && beside::ALL[at].is_alternative() {
+            let beside = beside::ALL[at];
+            if !beside.suits(row.kind) || (length.alone && beside.is_alternative()) {
                 continue;
             }
-            let Some((stretch, lost)) = one(row.kind, beside::ALL[at], length.seconds)? else {
+            let Some((stretch, lost)) = one(row.kind, beside, length.seconds)? else {
                 continue;
             };
             losses.extend(lost);
@@ -156,10 +157,11 @@ fn table(samples: &BTreeMap<usize, Vec<Stretch>>) {
 }
 
 /// Enough chance to shuffle by (xorshift).
-struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    fn seeded() -> Self {
+    /// Another order each time.
+    pub(crate) fn seeded() -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         Self(now.map_or(1, |now| now.as_nanos() as u64 | 1))
     }
@@ -172,7 +174,7 @@ impl Random {
     }
 
     /// The numbers below `count` in a random order.
-    fn order(&mut self, count: usize) -> Vec<usize> {
+    pub(crate) fn order(&mut self, count: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..count).collect();
         for at in (1..count).rev() {
             order.swap(at, (self.next() % (at as u64 + 1)) as usize);

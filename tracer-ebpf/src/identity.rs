@@ -135,13 +135,9 @@ impl Context {
         [self.members[1], self.members[2]]
     }
 
-    /// How many requests the client's connection carried so far; 0 where that is not known. A session is one, on a connection
-    /// of its own.
+    /// The client's connection, if it is one of a request's.
     #[inline(always)]
-    pub fn ordinal(&self, worker: &Worker) -> u64 {
-        if worker.layout.requests == 0 || self.is_session() {
-            return 0;
-        }
-        read::user(self.members[0].wrapping_add(worker.layout.requests)).unwrap_or(0)
+    pub fn connection(&self) -> u64 {
+        self.members[0]
     }
 }

@@ -1,6 +1,6 @@
 //! The BPF object: entry points in `hooks`, one file a hook family. On the host this is an empty program.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
-// For one instruction, see `maps::add`.
+// For one instruction, see `maps::count`.
 #![cfg_attr(target_arch = "bpf", feature(core_intrinsics))]
 #![cfg_attr(
     target_arch = "bpf",
@@ -18,6 +18,8 @@ mod constants;
 mod emit;
 #[cfg(target_arch = "bpf")]
 mod framing;
+#[cfg(target_arch = "bpf")]
+mod hints;
 #[cfg(target_arch = "bpf")]
 mod hooks;
 #[cfg(target_arch = "bpf")]

@@ -22,7 +22,9 @@ pub fn by_request(pid: u32, worker: &mut Worker, request: u64) {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn tracer_main_by_request(pid: u32, request: u64) -> u64 {
-    if let Some(worker) = maps::worker(pid) {
+    if let Some(worker) = maps::worker(pid)
+        && !is_still(worker, request)
+    {
         worker.main = Main::NONE;
         if enter(worker, request) {
             let log = read::user(worker.main.nginx.wrapping_add(CONNECTION_LOG)).unwrap_or(0);
@@ -73,20 +75,58 @@ pub fn by_peer(pid: u32, worker: &mut Worker, peer: u64) {
 /// Is it a request?
 #[inline(always)]
 fn enter(worker: &mut Worker, request: u64) -> bool {
-    const CONNECTION: usize = REQUEST_CONNECTION as usize / 8;
-    const UPSTREAM: usize = REQUEST_UPSTREAM as usize / 8;
-    let Some(members) = read::user::<[u64; UPSTREAM + 1]>(request) else {
+    let Some(members) = members(request) else {
         return false;
     };
-    if members[0] as u32 != HTTP {
-        return false;
-    }
     worker.main.request = request;
     worker.main.by = request;
     worker.main.nginx = members[CONNECTION];
     worker.main.upstream = members[UPSTREAM];
     true
 }
+
+/// Was it the last one asked for? What fails is logged, then answered, then written.
+#[inline(always)]
+fn is_still(worker: &mut Worker, request: u64) -> bool {
+    let main = worker.main;
+    if main.by != request || main.life[LAST] == 0 {
+        return false;
+    }
+    let is_same = |members: &[u64; UPSTREAM + 1]| {
+        members[CONNECTION] == main.nginx && life(worker, main.nginx) == main.life
+    };
+    match members(request).filter(is_same) {
+        Some(members) => {
+            worker.main.upstream = members[UPSTREAM];
+            true
+        }
+        None => false,
+    }
+}
+
+/// A request's first members.
+#[inline(always)]
+fn members(request: u64) -> Option<[u64; UPSTREAM + 1]> {
+    let members = read::user::<[u64; UPSTREAM + 1]>(request)?;
+    (members[0] as u32 == HTTP).then_some(members)
+}
+
+const CONNECTION: usize = REQUEST_CONNECTION as usize / 8;
+const UPSTREAM: usize = REQUEST_UPSTREAM as usize / 8;
+
+/// See [`Main::life`]. `c->number` lies one or two members before `c->requests` (`c->start_time` came between in 1.19.10).
+#[inline(always)]
+fn life(worker: &Worker, connection: u64) -> [u64; 3] {
+    match worker.layout.requests {
+        0 => [0; 3],
+        requests => {
+            read::user(connection.wrapping_add(requests - 8 * LAST as u64)).unwrap_or_default()
+        }
+    }
+}
+
+/// Which of them is `c->requests`.
+const LAST: usize = 2;
 
 /// The connection's number, and what the log's `data` points to.
 #[inline(always)]
@@ -103,7 +143,8 @@ fn client(worker: &mut Worker, context: &Context) {
     if main != 0 && main != worker.main.by && read::user(main) == Some(HTTP) {
         worker.main.request = main;
     }
-    worker.main.ordinal = context.ordinal(worker);
+    worker.main.life = life(worker, context.connection());
+    worker.main.ordinal = worker.main.life[LAST];
 }
 
 /// The peer object of the request that it was found by, 0 if there is none.

@@ -10,6 +10,8 @@ use tracer_ebpf::abi::{
     Watched, Worker, counter, shedding, worker_places,
 };
 
+use crate::hints;
+
 /// Records for the collector, in one order.
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
@@ -27,25 +29,6 @@ pub static MASTERS: HashMap<u32, Layout> = HashMap::with_max_entries(1024, 0);
 #[map]
 static WORKERS: Array<Worker> = Array::with_max_entries(WORKER_SLOTS, 0);
 
-/// How many sockets with this hash are in `CONNECTIONS`, `UNIX_ENDS` or `CLIENTS`, or were when the map dropped them.
-#[map]
-static SOCKET_HINT: Array<u64> = Array::with_max_entries(SOCKET_HINTS, 0);
-const SOCKET_HINTS: u32 = 1 << 14;
-
-/// A socket of a worker's that is no upstream connection, at its hash: the clients' ones, which are met again and again, and
-/// unix ones that are over.
-#[map]
-static NO_UPSTREAM: Array<u64> = Array::with_max_entries(SOCKET_HINTS, 0);
-
-/// Not 0 at a port of an upstream's.
-#[map]
-static UPSTREAM_HINT: Array<u64> = Array::with_max_entries(PORTS, 0);
-
-/// Not 0 at a port of an upstream's if nginx ever gave a connection to it up.
-#[map]
-static GIVEN_UP_HINT: Array<u64> = Array::with_max_entries(PORTS, 0);
-const PORTS: u32 = 1 << 12;
-
 /// Open upstream connections by socket. The least recently used goes first: a leak can not fill it.
 #[map]
 static CONNECTIONS: LruHashMap<u64, Connection> = LruHashMap::with_max_entries(65536, 0);
@@ -57,10 +40,6 @@ static UPSTREAMS: LruHashMap<Endpoint, u8> = LruHashMap::with_max_entries(4096, 
 /// What happened to packets of a flow, until its connection is written.
 #[map]
 static FLOWS: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entries(8192, 0);
-
-/// How many of them have this port of nginx's, or had when the map dropped them.
-#[map]
-static FLOW_HINT: Array<u64> = Array::with_max_entries(PORTS, 0);
 
 /// Connections that nginx closed without an answer.
 #[map]
@@ -88,10 +67,6 @@ pub static BACKENDS: LruHashMap<u32, u8> = LruHashMap::with_max_entries(1024, 0)
 #[map]
 static UNIX_ENDS: LruHashMap<u64, Holder> = LruHashMap::with_max_entries(16384, 0);
 
-/// How many they are, or were when the map dropped them.
-#[map]
-static UNIX_ENDS_HINT: Array<u64> = Array::with_max_entries(1, 0);
-
 /// Fatal signals of late, by the host pid they were sent to.
 #[map]
 pub static SIGNALS: LruHashMap<u32, Signal> = LruHashMap::with_max_entries(1024, 0);
@@ -113,9 +88,10 @@ const WAKEUP_EVERY: u64 = 5_000_000;
 /// May the collector be woken for a failure?
 #[inline(always)]
 pub fn is_wakeup_due(now: u64) -> bool {
-    let is_due = now.wrapping_sub(hint(&WOKEN, 0)) >= WAKEUP_EVERY;
-    if is_due {
-        put(&WOKEN, 0, now);
+    let is_due = now.wrapping_sub(load(&WOKEN, 0)) >= WAKEUP_EVERY;
+    if is_due && let Some(woken) = WOKEN.get_ptr_mut(0) {
+        // SAFETY: an element of a map lives as long as the program runs; others write it meanwhile.
+        unsafe { woken.write_volatile(now) };
     }
     is_due
 }
@@ -123,30 +99,30 @@ pub fn is_wakeup_due(now: u64) -> bool {
 /// Are healthy connections written?
 #[inline(always)]
 pub fn are_healthy_told() -> bool {
-    hint(&SHEDDING, shedding::HEALTHY) == 0
+    load(&SHEDDING, shedding::HEALTHY) == 0
 }
 
 /// Is it read what a failed request asks?
 #[inline(always)]
 pub fn are_details_told() -> bool {
-    hint(&SHEDDING, shedding::DETAILS) == 0
+    load(&SHEDDING, shedding::DETAILS) == 0
 }
 
 /// Are connections written that served well, and of which nothing was asked?
 #[inline(always)]
 pub fn are_unasked_told() -> bool {
-    hint(&SHEDDING, shedding::UNASKED) == 0
+    load(&SHEDDING, shedding::UNASKED) == 0
 }
 
 /// Are failures of this request told? All of them or none; those of no known request are.
 #[inline(always)]
 pub fn is_told(request: u64) -> bool {
-    let slot = if request < hint(&SHEDDING, shedding::SINCE) {
+    let slot = if request < load(&SHEDDING, shedding::SINCE) {
         shedding::BEFORE
     } else {
         shedding::SAMPLE
     };
-    let sample = hint(&SHEDDING, slot);
+    let sample = load(&SHEDDING, slot);
     // Requests are numbered by time, which alone is no fair sample.
     request == 0 || (request.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) & sample == 0
 }
@@ -155,8 +131,10 @@ pub fn is_told(request: u64) -> bool {
 #[inline(always)]
 pub fn count(slot: u32) {
     if let Some(count) = COUNTERS.get_ptr_mut(slot) {
-        // SAFETY: a slot of this CPU's. Since 7.x another task's program may come in between.
-        unsafe { xadd(count, 1) };
+        // SAFETY: a slot of this CPU's. Since 7.x another task's program may come in between. `AtomicU64` can not add on this
+        // target, of which the compiler only knows that it has no compare-and-exchange; adding without looking at the result
+        // every kernel can.
+        unsafe { core::intrinsics::atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(count, 1) };
     }
 }
 
@@ -165,12 +143,6 @@ pub fn count(slot: u32) {
 pub fn connection(sk: u64) -> Option<&'static mut Connection> {
     // SAFETY: the entry lives as long as the program runs.
     socket(&CONNECTIONS, sk).map(|entry| unsafe { &mut *entry })
-}
-
-/// Is the socket in none of the maps by socket?
-#[inline(always)]
-pub fn is_unknown(sk: u64) -> bool {
-    hint(&SOCKET_HINT, hash(sk)) == 0
 }
 
 /// Enters a connection.
@@ -188,8 +160,7 @@ pub fn remove_connection(sk: u64) {
 /// Who uses the upstream's end of a unix connection.
 #[inline(always)]
 pub fn unix_end(sk: u64) -> Option<&'static mut Holder> {
-    // Mostly there are none, which one place in memory tells of all sockets.
-    if hint(&UNIX_ENDS_HINT, 0) == 0 {
+    if !hints::are_unix_ends_known() {
         return None;
     }
     // SAFETY: as above.
@@ -200,16 +171,14 @@ pub fn unix_end(sk: u64) -> Option<&'static mut Holder> {
 #[inline(always)]
 pub fn add_unix_end(sk: u64) {
     if add_socket(&UNIX_ENDS, sk, &Holder::NOBODY) {
-        add(&UNIX_ENDS_HINT, 0, 1);
+        hints::enter_unix_end();
     }
 }
 
 /// Who uses it does not matter any more.
 #[inline(always)]
 pub fn remove_unix_end(sk: u64) {
-    if remove_socket(&UNIX_ENDS, sk) {
-        add(&UNIX_ENDS_HINT, 0, u64::MAX);
-    }
+    remove_socket(&UNIX_ENDS, sk);
 }
 
 /// The watched requests of the client that a socket leads to.
@@ -236,7 +205,7 @@ static UNWATCHED: Client = [Watched::NONE; WATCHED_REQUESTS];
 
 #[inline(always)]
 fn socket<T>(map: &'static LruHashMap<u64, T>, sk: u64) -> Option<*mut T> {
-    if is_unknown(sk) {
+    if hints::is_unknown(sk) {
         return None;
     }
     map.get_ptr_mut(&sk)
@@ -246,7 +215,7 @@ fn socket<T>(map: &'static LruHashMap<u64, T>, sk: u64) -> Option<*mut T> {
 fn add_socket<T>(map: &'static LruHashMap<u64, T>, sk: u64, value: &T) -> bool {
     let is_entered = insert(map, &sk, value);
     if is_entered {
-        add(&SOCKET_HINT, hash(sk), 1);
+        hints::enter_socket(sk);
     }
     is_entered
 }
@@ -262,12 +231,10 @@ pub fn insert<K, V>(map: &'static LruHashMap<K, V>, key: &K, value: &V) -> bool 
 }
 
 #[inline(always)]
-fn remove_socket<T>(map: &'static LruHashMap<u64, T>, sk: u64) -> bool {
-    let is_removed = map.remove(&sk).is_ok();
-    if is_removed {
-        add(&SOCKET_HINT, hash(sk), u64::MAX);
+fn remove_socket<T>(map: &'static LruHashMap<u64, T>, sk: u64) {
+    if map.remove(&sk).is_ok() {
+        hints::leave_socket(sk);
     }
-    is_removed
 }
 
 /// A worker tried this upstream.
@@ -275,33 +242,21 @@ fn remove_socket<T>(map: &'static LruHashMap<u64, T>, sk: u64) -> bool {
 pub fn add_upstream(remote: &Endpoint) {
     // A lookup keeps it in use, at a fraction of an insertion's cost.
     if UPSTREAMS.get_ptr(remote).is_none() && UPSTREAMS.insert(remote, &1, 0).is_ok() {
-        set(&UPSTREAM_HINT, u32::from(remote.port) % PORTS);
+        hints::set_upstream(remote.port);
     }
 }
 
 /// Did a worker try it?
 #[inline(always)]
 pub fn is_upstream(endpoint: &Endpoint) -> bool {
-    may_be_upstream(endpoint.port) && UPSTREAMS.get_ptr(endpoint).is_some()
-}
-
-/// Did a worker perhaps try an upstream with this port?
-#[inline(always)]
-pub fn may_be_upstream(port: u16) -> bool {
-    hint(&UPSTREAM_HINT, u32::from(port) % PORTS) != 0
+    hints::may_be_upstream(endpoint.port) && UPSTREAMS.get_ptr(endpoint).is_some()
 }
 
 /// nginx closed the connection without an answer.
 #[inline(always)]
 pub fn give_up(key: &FlowKey) {
     let _ = GIVEN_UP.insert(key, &1, 0);
-    set(&GIVEN_UP_HINT, u32::from(key.remote.port) % PORTS);
-}
-
-/// May nginx have given up a connection to this port?
-#[inline(always)]
-pub fn may_be_given_up(port: u16) -> bool {
-    hint(&GIVEN_UP_HINT, u32::from(port) % PORTS) != 0
+    hints::set_given_up(key.remote.port);
 }
 
 /// Was this connection given up? Told once.
@@ -314,7 +269,7 @@ pub fn take_given_up(key: &FlowKey) -> bool {
 #[inline(always)]
 pub fn flow(key: &FlowKey) -> Option<&'static mut Flow> {
     if FLOWS.get_ptr(key).is_none() && FLOWS.insert(key, &NO_FLOW, 0).is_ok() {
-        add(&FLOW_HINT, u32::from(key.local.port) % PORTS, 1);
+        hints::enter_flow(key.local.port);
     }
     // SAFETY: the entry lives as long as the program runs.
     FLOWS.get_ptr_mut(key).map(|flow| unsafe { &mut *flow })
@@ -323,90 +278,26 @@ pub fn flow(key: &FlowKey) -> Option<&'static mut Flow> {
 /// A flow of which nothing is known yet, in read-only data.
 static NO_FLOW: Flow = Flow::NONE;
 
-/// May something have happened to packets of a connection from this port of nginx's?
-#[inline(always)]
-pub fn may_have_flow(port: u16) -> bool {
-    hint(&FLOW_HINT, u32::from(port) % PORTS) != 0
-}
-
-/// The same of one flow, whose connection is over.
+/// What happened to the packets of a flow, whose connection is over.
 #[inline(always)]
 pub fn take_flow(key: &FlowKey, into: &mut Flow) {
     if let Some(flow) = FLOWS.get_ptr(key) {
         // SAFETY: as above.
         *into = unsafe { *flow };
         if FLOWS.remove(key).is_ok() {
-            add(&FLOW_HINT, u32::from(key.local.port) % PORTS, u64::MAX);
+            hints::leave_flow(key.local.port);
         }
     }
 }
 
-/// Was this socket found to be no upstream connection, or no longer one?
+/// A number of an array.
 #[inline(always)]
-pub fn is_no_upstream(sk: u64) -> bool {
-    hint(&NO_UPSTREAM, hash(sk)) == sk
-}
-
-/// This socket is no upstream connection.
-#[inline(always)]
-pub fn set_no_upstream(sk: u64) {
-    put(&NO_UPSTREAM, hash(sk), sk);
-}
-
-/// A socket's last moment: another may have its place.
-#[inline(always)]
-pub fn forget_no_upstream(sk: u64) {
-    if is_no_upstream(sk) {
-        put(&NO_UPSTREAM, hash(sk), 0);
-    }
-}
-
-/// Sockets lie some hundred bytes apart.
-#[inline(always)]
-fn hash(sk: u64) -> u32 {
-    (sk.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - SOCKET_HINTS.ilog2())) as u32
-}
-
-/// An element of an array of hints.
-#[inline(always)]
-fn hint(hints: &'static Array<u64>, index: u32) -> u64 {
-    match hints.get_ptr(index) {
+fn load(numbers: &'static Array<u64>, index: u32) -> u64 {
+    match numbers.get_ptr(index) {
         // SAFETY: an element of a map lives as long as the program runs; others write it meanwhile.
-        Some(hint) => unsafe { hint.read_volatile() },
+        Some(number) => unsafe { number.read_volatile() },
         None => 0,
     }
-}
-
-#[inline(always)]
-fn set(hints: &'static Array<u64>, index: u32) {
-    put(hints, index, 1);
-}
-
-#[inline(always)]
-fn put(hints: &'static Array<u64>, index: u32, value: u64) {
-    if let Some(hint) = hints.get_ptr_mut(index) {
-        // SAFETY: as above.
-        unsafe { hint.write_volatile(value) };
-    }
-}
-
-#[inline(always)]
-fn add(hints: &'static Array<u64>, index: u32, value: u64) {
-    if let Some(hint) = hints.get_ptr_mut(index) {
-        // SAFETY: as above.
-        unsafe { xadd(hint, value) };
-    }
-}
-
-/// `AtomicU64` can not add on this target, of which the compiler only knows that it has no compare-and-exchange; adding
-/// without looking at the result every kernel can.
-///
-/// # Safety
-/// `slot` is an element of a map.
-#[inline(always)]
-unsafe fn xadd(slot: *mut u64, value: u64) {
-    // SAFETY: the caller's.
-    unsafe { core::intrinsics::atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(slot, value) };
 }
 
 /// A followed worker.

@@ -23,6 +23,9 @@ pub const FLAG_BROKE_OFF: u16 = 32;
 /// Which request it serves was not asked yet: nothing is wrong with it so far.
 pub const FLAG_UNASKED: u16 = 64;
 
+/// The log of the request it serves was found to let errors through.
+pub const FLAG_LOGS_ERRORS: u16 = 128;
+
 /// `TCP_SYN_SENT`, include/net/tcp_states.h.
 const TCP_SYN_SENT: u8 = 2;
 

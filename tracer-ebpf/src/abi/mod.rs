@@ -17,7 +17,7 @@ pub use self::{
     },
     config::{ABSENT, DROP_SITES, DropSite, Offsets, WantedDrops, own_reason},
     connection::{
-        ACCEPTED, CONNECTION, Connection, FLAG_BROKE_OFF, FLAG_OPEN, FLAG_RETRY,
+        ACCEPTED, CONNECTION, Connection, FLAG_BROKE_OFF, FLAG_LOGS_ERRORS, FLAG_OPEN, FLAG_RETRY,
         FLAG_RST_IN_SYN_SENT, FLAG_TLS_DATA, FLAG_UNASKED, FLAG_UNIX, Holder, QUEUED, Routes,
         UnixConnection,
     },
@@ -111,7 +111,7 @@ const _: () = {
     assert!(size_of::<Endpoint>() == 18);
     assert!(size_of::<Flow>() == 104);
     assert!(size_of::<FlowKey>() == 36);
-    assert!(size_of::<Worker>() == 200);
+    assert!(size_of::<Worker>() == 224);
     assert!(size_of::<Connection>() == 272 + size_of::<Flow>());
     assert!(size_of::<UnixConnection>().is_multiple_of(8));
     assert!(size_of::<MemoryLimit>() == 16 + COMPONENT_LEN);

@@ -46,6 +46,8 @@ pub struct Main {
     pub ordinal: u64,
     /// The client's socket, 0 if it was not looked for.
     pub socket: u64,
+    /// That number and the last of `nginx`'s, with what lies between: what no other request of the worker's has; 0 unknown.
+    pub life: [u64; 3],
 }
 
 impl Main {
@@ -58,6 +60,7 @@ impl Main {
         connection: 0,
         ordinal: 0,
         socket: 0,
+        life: [0; 3],
     };
 }
 

@@ -16,6 +16,7 @@ use tracer_ebpf::abi::{
 use crate::{
     constants::OFFSETS,
     emit::{self, Urgency},
+    hints,
     hooks::cgroup,
     maps::{self, BACKENDS, OOM_VICTIMS, SIGNALS},
     read, sock, task,
@@ -50,11 +51,11 @@ const BY_KERNEL: i32 = 0x80;
 #[inline(always)]
 pub fn closed(sk: u64) {
     let port = sock::local_port(sk);
-    if !maps::may_be_upstream(port) {
+    if !hints::may_be_upstream(port) {
         return;
     }
     let matters = is_dying() || is_silent(sk);
-    if !matters && !maps::may_be_given_up(port) {
+    if !matters && !hints::may_be_given_up(port) {
         return;
     }
     let key = FlowKey {

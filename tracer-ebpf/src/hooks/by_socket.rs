@@ -12,6 +12,7 @@ use tracer_ebpf::abi::{Connection, FLAG_UNASKED, FLAG_UNIX, Routes, Worker, coun
 use crate::{
     apart,
     constants::OFFSETS,
+    hints,
     hooks::{
         attempt::{
             self, CONNECTION_FD, NGX_BUSY, NGX_DECLINED, NGX_ERROR, Of, PC_CONNECTION, PC_NAME,
@@ -72,17 +73,17 @@ pub fn written(sk: u64, pid: u32, worker: &mut Worker, connection: &mut Connecti
         return;
     }
     // Only `http {}` counts; a session, and the resolver, are asked for at their first write.
-    if turns(worker, connection, now) == 0 || is_expected(worker) {
+    if turns(worker, connection, || now) == 0 || is_expected(worker) {
         ask(sk, pid, worker, connection);
     }
 }
 
 /// Has another request taken the connection? Gives the how manieth request on it that is.
 #[inline(always)]
-fn turns(worker: &Worker, connection: &mut Connection, now: u64) -> u64 {
+fn turns(worker: &Worker, connection: &mut Connection, now: impl FnOnce() -> u64) -> u64 {
     let turn = turn(worker, connection.nginx);
     if turn > 1 && turn != connection.turn {
-        attempt::reuse(connection, now);
+        attempt::reuse(connection, now());
         connection.request = 0;
         connection.flags |= FLAG_UNASKED;
     }
@@ -152,8 +153,8 @@ pub fn closes(sk: u64, pid: u32, worker: &mut Worker, connection: &mut Connectio
     if connection.nginx == 0 || !worker.layout.is_by_socket() {
         return;
     }
-    if connection.first_byte != 0 {
-        turns(worker, connection, task::now());
+    if connection.first_byte != 0 && may_be_dead(sk, connection) {
+        turns(worker, connection, task::now);
     }
     if connection.first_byte == 0 || !state::is_healthy(connection) {
         ask(sk, pid, worker, connection);
@@ -174,6 +175,12 @@ pub fn closes(sk: u64, pid: u32, worker: &mut Worker, connection: &mut Connectio
     }
 }
 
+/// Could a request that took it from the cache have found it dead? A socket that has an error to tell is closed.
+#[inline(always)]
+fn may_be_dead(sk: u64, connection: &Connection) -> bool {
+    connection.flags & FLAG_UNIX != 0 || sock::tcp_state(sk) == sock::state::CLOSE
+}
+
 /// nginx logs or answers something about [`Worker::main`]: one whose connection was found dead has written nothing.
 #[inline(always)]
 pub fn told(pid: u32, worker: &mut Worker, peer: u64, request: u64) {
@@ -190,7 +197,7 @@ pub fn told(pid: u32, worker: &mut Worker, peer: u64, request: u64) {
     };
     if connection.nginx == nginx {
         if connection.first_byte != 0 {
-            turns(worker, connection, task::now());
+            turns(worker, connection, task::now);
         }
         ask_of(sk, pid, worker, connection, peer);
     }
@@ -231,10 +238,10 @@ fn adopt(sk: u64, pid: u32, worker: &mut Worker) -> bool {
     let is_unix = family == sock::AF_UNIX;
     let is_client = if is_unix {
         // accept() gives a socket its listener's address; nginx's own end of a connection has none.
-        maps::is_no_upstream(sk)
+        hints::is_no_upstream(sk)
             || read::kernel::<u64>(sk, &OFFSETS.unix_addr).is_none_or(|address| address != 0)
     } else {
-        !sock::is_tcp(sk) || maps::is_no_upstream(sk)
+        !sock::is_tcp(sk) || hints::is_no_upstream(sk)
     };
     if is_client {
         return false;
@@ -243,7 +250,7 @@ fn adopt(sk: u64, pid: u32, worker: &mut Worker) -> bool {
     let peer = if nginx == 0 { 0 } else { peer_of(nginx) };
     if peer == 0 {
         if !is_unix {
-            maps::set_no_upstream(sk);
+            hints::set_no_upstream(sk);
         }
         return false;
     }
@@ -326,7 +333,7 @@ pub fn closed_at_once(ctx: ProbeContext) -> u32 {
 /// nginx closes a unix connection to an upstream; another may have the socket's place at once.
 #[inline(always)]
 fn unix_ends(sk: u64) {
-    maps::forget_no_upstream(sk);
+    hints::forget_no_upstream(sk);
     if let Some(connection) = maps::connection(sk)
         && connection.flags & FLAG_UNIX != 0
     {

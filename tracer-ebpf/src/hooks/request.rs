@@ -4,7 +4,8 @@
 
 use aya_ebpf::{helpers::bpf_probe_read_user_buf, macros::uprobe, programs::ProbeContext};
 use tracer_ebpf::abi::{
-    ANSWER, Answer, Client, Connection, FLAG_OPEN, HEAD_LEN, TAIL_LEN, Worker, counter,
+    ANSWER, Answer, Client, Connection, FLAG_LOGS_ERRORS, FLAG_OPEN, HEAD_LEN, TAIL_LEN, Worker,
+    counter,
 };
 
 use crate::{
@@ -179,15 +180,23 @@ pub fn request_of(context: &Context) -> u64 {
 
 /// Does nginx itself say what goes wrong with a connection to an upstream: does its log let errors through?
 #[inline(always)]
-pub fn logs_errors(connection: &Connection) -> bool {
+pub fn logs_errors(connection: &mut Connection) -> bool {
+    // It is asked as the end is read, and then as nginx closes it.
+    if connection.flags & FLAG_LOGS_ERRORS != 0 {
+        return true;
+    }
     let nginx = match connection.nginx {
         0 => read::user(connection.peer).unwrap_or(0),
         nginx => nginx,
     };
     // ngx_log_t begins with its level; those of debugging lie above.
-    read::user::<u64>(nginx.wrapping_add(CONNECTION_LOG))
+    let is_told = read::user::<u64>(nginx.wrapping_add(CONNECTION_LOG))
         .and_then(read::user::<u64>)
-        .is_some_and(is_told)
+        .is_some_and(is_told);
+    if is_told {
+        connection.flags |= FLAG_LOGS_ERRORS;
+    }
+    is_told
 }
 
 /// Does a log of this level let errors through?

@@ -11,6 +11,7 @@ use crate::{
     apart,
     constants::OFFSETS,
     emit::{self, Urgency},
+    hints,
     hooks::{attempt, backend, by_socket, reply, unix_end},
     maps, read,
     sock::{self, state},
@@ -55,12 +56,11 @@ pub fn set_state(ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "tcp_destroy_sock")]
 pub fn destroy(ctx: RawTracePointContext) -> i32 {
     let sk: u64 = ctx.arg(0);
-    if maps::is_unknown(sk) {
-        maps::forget_no_upstream(sk);
+    hints::forget_no_upstream(sk);
+    if hints::is_unknown(sk) {
         return 0;
     }
     let Some(connection) = maps::connection(sk) else {
-        maps::forget_no_upstream(sk);
         reply::gone(sk);
         return 0;
     };
@@ -115,7 +115,6 @@ pub fn enter(
     connection.socket = sk;
     connection.peer = peer;
     connection.start = start;
-    connection.netns = sock::netns(sk);
     connection.flags = flags;
     // The resolver's own connections serve no request.
     if peer != 0 {
@@ -124,6 +123,8 @@ pub fn enter(
     }
     if flags & FLAG_UNIX == 0 {
         connection.remote = sock::remote(sk);
+    } else {
+        connection.netns = sock::netns(sk);
     }
     Some(connection)
 }
@@ -160,7 +161,7 @@ fn finished(sk: u64, connection: &mut Connection) {
     let is_plain = connection.flags & FLAG_UNIX == 0
         && is_unasked(connection)
         && !maps::are_unasked_told()
-        && !maps::may_have_flow(sock::local_port(sk));
+        && !hints::may_have_flow(|| sock::local_port(sk));
     if !is_plain {
         write(sk, connection);
     }
@@ -185,6 +186,7 @@ pub fn write(sk: u64, connection: &mut Connection) {
     connection.header.at = task::now();
     if connection.flags & FLAG_UNIX == 0 {
         connection.local = sock::local(sk);
+        connection.netns = sock::netns(sk);
         let received: u64 = read::kernel(sk, &OFFSETS.bytes_received).unwrap_or(0);
         // A FIN takes a place in the sequence and is counted as a byte.
         let fin = u64::from(connection.fin_received != 0);
@@ -194,7 +196,7 @@ pub fn write(sk: u64, connection: &mut Connection) {
             local: connection.local,
             remote: connection.remote,
         };
-        if maps::may_have_flow(key.local.port) {
+        if hints::may_have_flow(|| key.local.port) {
             maps::take_flow(&key, &mut connection.flow);
         }
         if connection.first_byte == 0 && connection.established != 0 {

@@ -19,7 +19,7 @@ use crate::{
     apart,
     constants::OFFSETS,
     emit::{self, Urgency},
-    framing,
+    framing, hints,
     hooks::{attempt, by_socket, reply, request, resolver, state, unix_end},
     maps, read, sock, syscall, task,
 };
@@ -78,7 +78,7 @@ fn was_read(sk: u64, length: i32, flags: i32) -> i32 {
     if worker.layout.is_by_socket() {
         by_socket::transferred(worker);
         if known.is_none() {
-            if maps::is_no_upstream(sk) {
+            if hints::is_no_upstream(sk) {
                 return 0;
             }
             if sock::protocol(sk) == Some(sock::UNIX) {
@@ -185,7 +185,7 @@ fn was_written(sk: u64, length: i32) -> i32 {
     if is_by_socket {
         by_socket::transferred(worker);
         if known.is_none() {
-            if maps::is_no_upstream(sk) {
+            if hints::is_no_upstream(sk) {
                 if worker.watched != 0 {
                     reply::sent(sk, pid, worker);
                 }
@@ -275,7 +275,7 @@ fn ended(sk: u64, connection: &mut Connection, length: i32, flags: i32) {
     if connection.flags & FLAG_UNIX != 0 {
         state::finish(sk, connection);
         // nginx may use it once more, until it closes it.
-        maps::set_no_upstream(sk);
+        hints::set_no_upstream(sk);
     }
 }
 

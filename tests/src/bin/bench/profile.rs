@@ -132,7 +132,7 @@ struct Row {
 enum Whose {
     /// That of the proxy, which passes requests on.
     Proxy,
-    /// That of the server behind it, which is asked directly: tracer follows it not, but where that is the condition.
+    /// That of the server behind it, which is asked directly, and which tracer does not follow.
     Server,
 }
 

@@ -40,7 +40,7 @@ enum What {
     Failing,
     /// What each hook costs, as the kernel counts it (bpf_stats)
     Hooks,
-    /// What share of the proxy's time is spent in hooks (perf)
+    /// What share of the proxy's time, and of another server's, is spent in hooks (perf)
     Profile,
     /// p99 at 70 % of the peak rate
     Latency,

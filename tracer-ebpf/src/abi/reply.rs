@@ -46,7 +46,8 @@ pub struct Main {
     pub ordinal: u64,
     /// The client's socket, 0 if it was not looked for.
     pub socket: u64,
-    /// That number and the last of `nginx`'s, with what lies between: what no other request of the worker's has; 0 unknown.
+    /// What `nginx` itself has of that number and of how many requests it carried, with what lies between: no other request of
+    /// the worker's has the same. 0 unknown.
     pub life: [u64; 3],
 }
 

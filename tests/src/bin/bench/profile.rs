@@ -54,7 +54,7 @@ const BREAKPOINTS: [&str; 4] = [
 /// Prints what share of a worker's time is spent in hooks.
 pub(crate) fn run(length: &Length) -> Result<()> {
     if programs::alternative("perf").is_err() {
-        println!("\nthere is no perf here: where the proxy's time goes is not known");
+        println!("\nthere is no perf here: where a worker's time goes is not known");
         return Ok(());
     }
     for (title, row) in [
@@ -166,7 +166,7 @@ fn table(samples: &[Vec<Shares>]) {
     println!("  medians, with quartiles");
 }
 
-/// Shares of the proxy's time.
+/// Shares of the worker's time.
 struct Shares {
     samples: usize,
     tracepoints: f64,
@@ -196,7 +196,13 @@ fn one(row: Row, beside: Beside, seconds: u64) -> Result<Option<Shares>> {
     process::end(&mut perf, libc::SIGINT);
     running.end()?;
     load?;
-    shares(&file).map(Some)
+    let shares = shares(&file)?;
+    // Hidden symbols would look like hooks that cost nothing.
+    ensure!(
+        shares.all() > 0.0 || beside.is_alternative(),
+        "no sample of the worker's lies within a hook: does perf see the kernel's symbols (kptr_restrict)?"
+    );
+    Ok(Some(shares))
 }
 
 /// Samples a process until it is interrupted.

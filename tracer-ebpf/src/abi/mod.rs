@@ -84,8 +84,11 @@ pub mod counter {
     /// Times that it was not read what a request asks, as [`shedding::DETAILS`](super::shedding::DETAILS) has it: seldom
     /// more than once a request.
     pub const BARE: u32 = 4;
+    /// Times that something was met of which only nginx's closing of connections tells: a log that lets no errors through, a unix
+    /// connection to an upstream.
+    pub const CLOSINGS: u32 = 5;
     /// How many slots there are.
-    pub const SLOTS: u32 = 5;
+    pub const SLOTS: u32 = 6;
 }
 
 /// What the collector asks not to be told, slots of the `SHEDDING` array: no verdict rests on it, or there is too much to do.

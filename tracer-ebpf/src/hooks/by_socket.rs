@@ -2,9 +2,10 @@
 //!
 //! A new connection is seen as it moves to `SYN_SENT` (a unix one at its first write or read), a kept-alive one at the
 //! first write of its next request. The socket leads to nginx's own connection by way of epoll, that to the request.
-//! `void ngx_close_connection(ngx_connection_t *c)` (src/core/ngx_connection.c) shows the `connect()` that failed at once:
-//! nothing else calls it from within `ngx_event_connect_peer`. What never had a socket shows where nginx logs or answers
-//! it. Without these the entry and the return of `ngx_event_connect_peer` show the same, at a breakpoint each.
+//! The `connect()` that failed at once shows where nginx logs it, as does what never had a socket. Where its log is too quiet,
+//! `void ngx_close_connection(ngx_connection_t *c)` (src/core/ngx_connection.c) shows it: nothing else calls that from within
+//! `ngx_event_connect_peer`. It is also all that shows the end of a unix connection. Without these the entry and the return of
+//! `ngx_event_connect_peer` show the same, at a breakpoint each.
 
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 use tracer_ebpf::abi::{Connection, FLAG_UNASKED, FLAG_UNIX, Routes, Worker, counter};
@@ -267,6 +268,7 @@ fn adopt(sk: u64, pid: u32, worker: &mut Worker) -> bool {
     worker.has_logged = 0;
     if is_unix {
         worker.has_unix = 1;
+        maps::count(counter::CLOSINGS);
     }
     let Some(connection) = maps::connection(sk) else {
         return false;
@@ -279,55 +281,89 @@ fn adopt(sk: u64, pid: u32, worker: &mut Worker) -> bool {
     true
 }
 
-/// nginx closes a connection.
+/// nginx closes a connection: one that it never told of, for its log is too quiet, or a unix one.
 #[uprobe]
 pub fn closed_at_once(ctx: ProbeContext) -> u32 {
     stack::of_task();
     let (Some((pid, worker)), Some(connection)) = (task::worker(), ctx.arg::<u64>(0)) else {
         return 0;
     };
-    let is_connecting = is_connecting(&ctx, worker);
-    if !is_connecting && worker.has_unix == 0 {
-        return 0;
-    }
-    let sk = read::user(connection.wrapping_add(CONNECTION_FD))
-        .and_then(task::socket_of)
-        .unwrap_or(0);
-    if !is_connecting {
-        unix_ends(sk);
-        return 0;
-    }
-    let logged_at = worker.start;
-    let log = read::user(connection.wrapping_add(CONNECTION_LOG)).unwrap_or(0);
-    let peer = peer_of_log(log, |_| true);
-    // connect() had moved it to SYN_SENT and found no port: the attempt had begun, and is told as this failure.
-    worker.socket = 0;
-    if let Some(opened) = maps::connection(sk)
-        && opened.flags & FLAG_UNIX == 0
+    if is_connecting(&ctx, worker) {
+        let log = read::user(connection.wrapping_add(CONNECTION_LOG)).unwrap_or(0);
+        if !is_logged(log) {
+            // connect() is called when the peer object has its connection; what fails before it ends the request.
+            let peer = peer_of_log(log, |_| true);
+            let code = if peer != 0 && holds(peer, connection) {
+                NGX_DECLINED
+            } else {
+                NGX_ERROR
+            };
+            fails_at_once(pid, worker, peer, connection, code);
+        }
+    } else if worker.has_unix != 0
+        && let Some(sk) = socket_of(connection)
     {
-        ask(sk, pid, worker, opened);
-        worker.socket = sk;
-        worker.start = opened.start;
-        worker.request = opened.request;
-        worker.routes = opened.routes;
-        maps::remove_connection(sk);
+        unix_ends(sk);
+    }
+    0
+}
+
+/// Does nginx say what fails where this log is the one to say it to?
+#[inline(always)]
+fn is_logged(log: u64) -> bool {
+    read::user::<u64>(log).is_some_and(request::is_told)
+}
+
+/// The socket of an `ngx_connection_t`.
+#[inline(always)]
+fn socket_of(connection: u64) -> Option<u64> {
+    task::socket_of(read::user(connection.wrapping_add(CONNECTION_FD))?)
+}
+
+/// The attempt fails before `ngx_event_connect_peer` returns; `peer` and `connection` are 0 where there is none.
+#[inline(always)]
+fn fails_at_once(pid: u32, worker: &mut Worker, peer: u64, connection: u64, code: i32) {
+    apart::call(worker, &mut (), || {
+        tracer_fails_at_once(pid, peer, connection, code)
+    });
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tracer_fails_at_once(pid: u32, peer: u64, connection: u64, code: i32) -> u64 {
+    if let Some(worker) = maps::worker(pid) {
+        failed_at_once(pid, worker, peer, connection, code);
+    }
+    0
+}
+
+#[inline(always)]
+fn failed_at_once(pid: u32, worker: &mut Worker, peer: u64, connection: u64, code: i32) {
+    let logged_at = worker.start;
+    // connect() had moved it to SYN_SENT and found no port: the attempt had begun, and is told as this failure.
+    let sk = socket_of(connection).unwrap_or(0);
+    let opened = maps::connection(sk).filter(|opened| opened.flags & FLAG_UNIX == 0);
+    let asked = opened
+        .as_ref()
+        .filter(|opened| opened.flags & FLAG_UNASKED == 0);
+    if let Some(asked) = asked {
+        worker.request = asked.request;
     } else if peer != 0 {
         attempt::begin(pid, worker, peer, Of::Another);
-        if worker.has_logged != 0 {
-            worker.start = logged_at;
-        }
+    }
+    worker.socket = 0;
+    if let Some(opened) = opened {
+        worker.socket = sk;
+        worker.start = opened.start;
+        worker.routes = opened.routes;
+        maps::remove_connection(sk);
+    } else if worker.has_logged != 0 {
+        worker.start = logged_at;
     }
     if peer != 0 {
-        // connect() is called when the peer object has its connection; what fails before it ends the request.
-        let code = if holds(peer, connection) {
-            NGX_DECLINED
-        } else {
-            NGX_ERROR
-        };
         attempt::failed(pid, worker, peer, code);
     }
     forget(worker);
-    0
 }
 
 /// nginx closes a unix connection to an upstream; another may have the socket's place at once.
@@ -341,26 +377,85 @@ fn unix_ends(sk: u64) {
     }
 }
 
-/// nginx logs: from within `ngx_event_connect_peer`, or what it calls?
+/// Places in the format of a log call, of which so much is read.
+pub type Text = [u8; 24];
+
+/// nginx logs. Gives with what code the attempt ends that this is about, if it does; [`NGX_BUSY`]: there was no upstream left.
 #[inline(always)]
-pub fn logs(ctx: &ProbeContext, worker: &mut Worker, errno: u32, text: [u8; 8]) {
-    let is_connecting = is_connecting(ctx, worker);
-    if is_connecting || text == NO_CONNECTION {
-        worker.start = task::now();
+pub fn logs(
+    ctx: &ProbeContext,
+    worker: &mut Worker,
+    log: u64,
+    errno: u32,
+    text: &Text,
+) -> Option<i32> {
+    if !worker.layout.is_by_socket() {
+        return None;
     }
-    if is_connecting {
-        worker.has_logged = 1;
-        worker.logged_errno = errno;
+    if begins(text, NO_UPSTREAM) {
+        return Some(NGX_BUSY);
     }
+    let has_none = begins(text, NO_CONNECTION);
+    if !has_none && !is_connecting(ctx, worker) {
+        return None;
+    }
+    worker.start = task::now();
+    worker.has_logged = 1;
+    worker.logged_errno = errno;
+    if has_none || begins(text, NO_SOCKET) {
+        return Some(NGX_ERROR);
+    }
+    // Where the log lets only worse through the closing tells of them all.
+    if !is_logged(log) {
+        return None;
+    }
+    if begins(text, CONNECT) {
+        return Some(NGX_DECLINED);
+    }
+    let is_option = begins(text, OPTION) && !KEPT.contains(&option(text));
+    let ends = is_option || ENDS.iter().any(|start| begins(text, *start));
+    ends.then_some(NGX_ERROR)
+}
+
+/// The attempt that nginx has just logged ends with this code.
+#[inline(always)]
+pub fn ends(pid: u32, worker: &mut Worker, peer: u64, code: i32) {
+    // What fails before connect() is not the peer object's yet.
+    let connection = match code {
+        NGX_DECLINED => read::user(peer.wrapping_add(PC_CONNECTION)).unwrap_or(0),
+        _ => 0,
+    };
+    fails_at_once(pid, worker, peer, connection, code);
+}
+
+#[inline(always)]
+fn begins(text: &Text, start: [u8; 8]) -> bool {
+    text.first_chunk() == Some(&start)
+}
+
+/// Of which option a `setsockopt()` failed.
+#[inline(always)]
+fn option(text: &Text) -> [u8; 8] {
+    let mut name = [0; 8];
+    name.copy_from_slice(&text[11..19]);
+    name
 }
 
 /// What a log call begins with where no socket came to be: there was no upstream left, which is logged when the call
 /// has returned.
-pub const NO_UPSTREAM: [u8; 8] = *b"no live ";
+const NO_UPSTREAM: [u8; 8] = *b"no live ";
+/// See [`NO_UPSTREAM`]: no connection of nginx's, logged within the call by what it calls.
+const NO_CONNECTION: [u8; 8] = *b"%ui work";
 /// See [`NO_UPSTREAM`]: no descriptor, logged within the call.
-pub const NO_SOCKET: [u8; 8] = *b"socket()";
-/// See [`NO_UPSTREAM`]: no connection, logged within the call.
-pub const NO_CONNECTION: [u8; 8] = *b"%ui work";
+const NO_SOCKET: [u8; 8] = *b"socket()";
+/// `connect()` itself failed.
+const CONNECT: [u8; 8] = *b"connect(";
+/// What else ends an attempt: the socket can not be made what it should be.
+const ENDS: [[u8; 8]; 2] = [*b"bind(%V)", *b"ioctl(FI"];
+/// An option can not be set: so does that,
+const OPTION: [u8; 8] = *b"setsocko";
+/// but for `SO_KEEPALIVE` and `IP_BIND_ADDRESS_NO_PORT`, which nginx does without.
+const KEPT: [[u8; 8]; 2] = [*b"SO_KEEPA", *b"IP_BIND_"];
 
 /// An attempt failed without a socket, with this errno.
 #[inline(always)]
@@ -384,6 +479,9 @@ pub fn answered(pid: u32, worker: &mut Worker, peer: u64) {
     let is_quiet = read::user::<u64>(member(PC_LOG)).is_some_and(|level| !request::is_told(level));
     let name = member(PC_NAME);
     let is_group = name != 0 && name != u64::MAX && !is_of_peer(name);
+    if is_quiet {
+        maps::count(counter::CLOSINGS);
+    }
     if is_quiet && is_group && member(PC_CONNECTION) == 0 && member(PC_SOCKADDR) == 0 {
         failed(pid, worker, peer, NGX_BUSY, 0);
     }

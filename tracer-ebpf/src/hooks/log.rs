@@ -12,8 +12,9 @@ use tracer_ebpf::abi::{LOG_CALL, LOG_CALL_STREAM, LogCall, Worker};
 use crate::{
     emit::{self, Urgency},
     hooks::{
-        attempt::{NGX_BUSY, NGX_ERROR},
-        by_socket, reply,
+        attempt::NGX_BUSY,
+        by_socket::{self, Text},
+        reply,
     },
     identity::{self, PC_LOG},
     lead::SESSION_UPSTREAM,
@@ -49,11 +50,11 @@ pub fn log_error(ctx: ProbeContext) -> u32 {
         worker.has_logged = 1;
         worker.logged_errno = errno;
     }
-    let start: [u8; 8] = match worker.layout.is_by_socket() {
+    let start: Text = match worker.layout.is_by_socket() {
         true => read::user(format).unwrap_or_default(),
-        false => [0; 8],
+        false => [0; size_of::<Text>()],
     };
-    by_socket::logs(&ctx, worker, errno, start);
+    let end = by_socket::logs(&ctx, worker, log, errno, &start);
     let argument = ctx.arg::<u64>(4).unwrap_or(0);
     let second = ctx.arg::<u64>(5).unwrap_or(0);
     let session = main_request::by_log(pid, worker, log);
@@ -67,30 +68,34 @@ pub fn log_error(ctx: ProbeContext) -> u32 {
         && let Some(known) = identity::of(pid, worker, peer)
     {
         id = known.id;
-        if !maps::is_told(id) {
-            return 0;
-        }
-        reply::watch_request(pid, worker, id);
-        if worker.layout.is_by_socket() {
-            by_socket::told(pid, worker, peer, id);
-            if start == by_socket::NO_UPSTREAM {
-                by_socket::failed(pid, worker, peer, NGX_BUSY, errno);
+        if maps::is_told(id) {
+            reply::watch_request(pid, worker, id);
+            if worker.layout.is_by_socket() {
+                by_socket::told(pid, worker, peer, id);
+                if end == Some(NGX_BUSY) {
+                    by_socket::failed(pid, worker, peer, NGX_BUSY, errno);
+                }
             }
         }
     }
-    emit::in_place(&UNKNOWN, Urgency::Whenever, |record| {
-        record.header = emit::header::<LogCall>(LOG_CALL, pid, task::now());
-        record.request = id;
-        record.connection = connection;
-        record.errno = errno;
-        record.level = level as u32 | stream;
-        record.format_at = format;
-        // SAFETY: the helper checks the address itself.
-        let _ = unsafe { bpf_probe_read_user_str_bytes(format as *const u8, &mut record.format) };
-        text(record, argument, second);
-    });
-    if peer != 0 && (start == by_socket::NO_SOCKET || start == by_socket::NO_CONNECTION) {
-        by_socket::failed(pid, worker, peer, NGX_ERROR, errno);
+    if id == 0 || maps::is_told(id) {
+        emit::in_place(&UNKNOWN, Urgency::Whenever, |record| {
+            record.header = emit::header::<LogCall>(LOG_CALL, pid, task::now());
+            record.request = id;
+            record.connection = connection;
+            record.errno = errno;
+            record.level = level as u32 | stream;
+            record.format_at = format;
+            // SAFETY: the helper checks the address itself.
+            let _ =
+                unsafe { bpf_probe_read_user_str_bytes(format as *const u8, &mut record.format) };
+            text(record, argument, second);
+        });
+    }
+    if let Some(code) = end
+        && code != NGX_BUSY
+    {
+        by_socket::ends(pid, worker, peer, code);
     }
     0
 }

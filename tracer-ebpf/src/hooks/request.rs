@@ -195,6 +195,8 @@ pub fn logs_errors(connection: &mut Connection) -> bool {
         .is_some_and(is_told);
     if is_told {
         connection.flags |= FLAG_LOGS_ERRORS;
+    } else {
+        maps::count(counter::CLOSINGS);
     }
     is_told
 }

@@ -12,7 +12,8 @@ use super::session::Kernel;
 use crate::{
     kernel::Btf,
     nginx::{self, Binaries, Master},
-    probe::{self, Attached, LoadError, Probes, SIGHTS, Sight, Sizes, Way},
+    probe::{self, Attached, Executable, LoadError, Probes, SIGHTS, Sight, Sizes, Way},
+    source::clock,
 };
 
 /// Arguments of `tracer doctor`.
@@ -56,12 +57,13 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let mut probes = Probes::load(&args.kernel.btf, 0, &args.kernel.without, &sizes)
         .context("attaching the hooks")?;
     for master in &masters {
-        probes.attach_nginx(
-            &master.exe_access,
-            master.exe_id,
-            &symbols(master),
-            master.layout(),
-        );
+        let binary = Executable {
+            path: &master.exe_access,
+            id: master.exe_id,
+            symbols: &symbols(master),
+            is_outspoken: master.is_outspoken(None, clock::now()),
+        };
+        probes.attach_nginx(&binary, master.layout());
     }
     writeln!(out, "\nhooks")?;
     for sight in SIGHTS {
@@ -100,6 +102,13 @@ fn tell(out: &mut impl Write, probes: &Probes, sight: &Sight) -> Result<()> {
         sight.name,
         place(way)
     )?;
+    let is_aside = |name| probes.outcome(name) == Some(&Attached::Aside);
+    if way.iter().any(|hook| is_aside(hook.program)) {
+        writeln!(
+            out,
+            "              stands aside: each error_log lets errors through, and no upstream is a unix socket"
+        )?;
+    }
     for way in sight.ways {
         let why = way
             .iter()

@@ -10,6 +10,7 @@ use std::{
     fs,
     os::unix::ffi::{OsStrExt as _, OsStringExt as _},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use tracer_ebpf::abi::Layout;
@@ -17,8 +18,9 @@ use tracer_ebpf::abi::Layout;
 use super::{
     binary::{Binaries, ExeId},
     layout::layout,
+    outspoken::{self, Started},
 };
-use crate::process;
+use crate::{event::Time, process};
 
 const TITLE_LIMIT: u64 = 4096;
 /// The event loop's descriptor is among the first that nginx opens.
@@ -91,6 +93,34 @@ impl Master {
             };
         }
         layout
+    }
+
+    /// Does its log tell of each upstream that failed at once, and the kernel of each connection's end? As far as the
+    /// configuration shows that its workers have, those that began at `since` and later; `None`: all.
+    #[must_use]
+    pub fn is_outspoken(&self, since: Option<Time>, now: Time) -> bool {
+        let (Some(prefix), Some(conf)) = (&self.prefix, &self.conf) else {
+            return false;
+        };
+        let start = |pid: &u32| process::start_time(*pid).ok();
+        let oldest = since.or_else(|| {
+            self.workers
+                .iter()
+                .chain([&self.pid])
+                .filter_map(start)
+                .min()
+        });
+        // Whose master is gone, their configuration may be any.
+        let (Some(oldest), Some(command), false) = (oldest, command(self.pid), self.pid == 0)
+        else {
+            return false;
+        };
+        outspoken::is_outspoken(&Started {
+            pid: self.pid,
+            conf: &prefix.join(conf),
+            directives: &after(&command, b"-g"),
+            age: Duration::from_nanos(now.since(oldest)),
+        })
     }
 }
 
@@ -253,13 +283,23 @@ fn has_event_loop(pid: u32) -> bool {
 
 /// The value of an option in a master's title, where nginx keeps its arguments, or in a command line.
 fn argument(command: &[u8], option: &[u8]) -> Option<PathBuf> {
-    let mut words = command
-        .split(|byte| matches!(byte, 0 | b' '))
-        .filter(|word| !word.is_empty());
+    let mut words = words(command);
     words.find(|word| *word == option)?;
     words
         .next()
         .map(|word| PathBuf::from(OsString::from_vec(word.to_vec())))
+}
+
+/// All that comes after an option. Its value may have blanks, which a title shows as it shows those between arguments.
+fn after(command: &[u8], option: &[u8]) -> Vec<u8> {
+    let words = words(command).skip_while(|word| *word != option).skip(1);
+    words.collect::<Vec<_>>().join(&b' ')
+}
+
+fn words(command: &[u8]) -> impl Iterator<Item = &[u8]> {
+    command
+        .split(|byte| matches!(byte, 0 | b' '))
+        .filter(|word| !word.is_empty())
 }
 
 #[cfg(test)]
@@ -308,6 +348,13 @@ mod tests {
             Some("/a.conf".into())
         );
         assert_eq!(argument(b"nginx -c", b"-c"), None);
+        let global = b"nginx: master process nginx -c /a -g daemon off; error_log stderr crit;\0";
+        assert_eq!(after(global, b"-g"), b"daemon off; error_log stderr crit;");
+        assert_eq!(
+            after(b"nginx\0-g\0daemon off;\0-c\0/a\0", b"-g"),
+            b"daemon off; -c /a"
+        );
+        assert!(after(titled, b"-g").is_empty());
     }
 
     struct Ended(Child);

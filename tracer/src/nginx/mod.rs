@@ -11,6 +11,7 @@ mod layout;
 mod log_file;
 pub mod log_line;
 mod logs;
+mod outspoken;
 mod status;
 mod symbols;
 mod worker;

@@ -12,7 +12,7 @@ use tracer_ebpf::abi::Layout;
 
 use super::{
     load::{LoadError, Probes},
-    table::{Hook, Place, SIGHTS, Sight},
+    table::{Hook, Place, SIGHTS, Sight, hooks},
 };
 use crate::kernel::Btf;
 
@@ -25,8 +25,32 @@ pub enum Attached {
     Absent(String),
     /// A better way stands.
     Spare,
+    /// It stands aside until an nginx needs it.
+    Aside,
 }
 
+impl Attached {
+    /// It does, or will once it is needed.
+    fn stands(&self) -> bool {
+        matches!(self, Self::Stands | Self::Aside)
+    }
+}
+
+/// An nginx executable whose functions are to be hooked.
+#[derive(Debug, Clone, Copy)]
+pub struct Executable<'a> {
+    /// Opens it from here: `/proc/PID/exe`.
+    pub path: &'a Path,
+    /// Its device and inode number.
+    pub id: (u64, u64),
+    /// File offsets by function name.
+    pub symbols: &'a BTreeMap<String, u64>,
+    /// Its processes log what fails and have no unix upstreams: hooks in what it calls for each connection can stand aside.
+    pub is_outspoken: bool,
+}
+
+/// Where nginx logs.
+const LOGS: Place = Place::Entry("ngx_log_error_core");
 /// Where the kernel says how a kprobe is asked for; without it the verifier need not look at the program.
 const KPROBES: &str = "/sys/bus/event_source/devices/kprobe";
 
@@ -136,16 +160,8 @@ impl Probes {
 
     /// Hooks the functions of one nginx executable, each once however often it is called. Gives the layout that the kernel
     /// side is to follow its processes by.
-    ///
-    /// `path` must open the executable from here (`/proc/PID/exe`); `symbols` gives file offsets by function name.
-    pub fn attach_nginx(
-        &mut self,
-        path: &Path,
-        id: (u64, u64),
-        symbols: &BTreeMap<String, u64>,
-        layout: Layout,
-    ) -> Layout {
-        let mut layout = self.usable(layout);
+    pub fn attach_nginx(&mut self, binary: &Executable<'_>, layout: Layout) -> Layout {
+        let mut layout = self.usable(binary, layout);
         for sight in SIGHTS {
             let mut served = false;
             for way in sight.ways {
@@ -154,9 +170,9 @@ impl Probes {
                     let outcome = if served {
                         Attached::Spare
                     } else {
-                        self.try_function(hook, path, id, symbols, &layout)
+                        self.try_function(hook, binary, &layout)
                     };
-                    stands &= outcome == Attached::Stands;
+                    stands &= outcome.stands();
                     if matches!(hook.place, Place::BySocket(_)) && !stands {
                         layout.connect = 0;
                     }
@@ -169,14 +185,21 @@ impl Probes {
     }
 
     /// Without the hooks that see what a layout is for nobody may count on it.
-    fn usable(&self, layout: Layout) -> Layout {
+    fn usable(&self, binary: &Executable<'_>, layout: Layout) -> Layout {
         let mut layout = layout;
         // A client's answer is seen as it is written, and that an upstream gave none as nothing was read.
         let sees_transfers = self.sees("sent") && self.sees("received");
         if !sees_transfers {
             layout.status = 0;
         }
+        // Where nginx closes connections is not seen of those whose log tells what failed.
+        let sees_logs = hooks().any(|hook| {
+            hook.place == LOGS
+                && binary.symbols.contains_key(hook.place.name())
+                && left_out(&hook, &self.without).is_none()
+        });
         let is_by_socket = sees_transfers
+            && sees_logs
             && BY_SOCKET.iter().all(|member| {
                 !self
                     .missing_members()
@@ -193,21 +216,14 @@ impl Probes {
     fn note(&mut self, program: &'static str, outcome: Attached) {
         match self.outcome.get(program) {
             Some(Attached::Absent(_)) => {}
-            Some(Attached::Stands) if outcome == Attached::Spare => {}
+            Some(Attached::Stands) if outcome != Attached::Stands => {}
             _ => {
                 self.outcome.insert(program, outcome);
             }
         }
     }
 
-    fn try_function(
-        &mut self,
-        hook: &Hook,
-        path: &Path,
-        id: (u64, u64),
-        symbols: &BTreeMap<String, u64>,
-        layout: &Layout,
-    ) -> Attached {
+    fn try_function(&mut self, hook: &Hook, binary: &Executable<'_>, layout: &Layout) -> Attached {
         if let Some(why) = left_out(hook, &self.without) {
             return why;
         }
@@ -226,16 +242,19 @@ impl Probes {
             );
         }
         let function = hook.place.name();
-        let Some(&offset) = symbols.get(function) else {
+        let Some(&offset) = binary.symbols.get(function) else {
             return Attached::Absent(format!("this nginx does not export {function}"));
         };
-        if !self.binaries.insert((id, hook.program)) {
+        if matches!(hook.place, Place::BySocket(_)) && binary.is_outspoken {
+            return Attached::Aside;
+        }
+        if !self.binaries.insert((binary.id, hook.program)) {
             return Attached::Stands;
         }
-        match self.attach_function(hook, path, offset) {
+        match self.attach_function(hook, binary.path, offset) {
             Ok(()) => Attached::Stands,
             Err(error) => {
-                self.binaries.remove(&(id, hook.program));
+                self.binaries.remove(&(binary.id, hook.program));
                 Attached::Absent(chain(&error))
             }
         }
@@ -268,7 +287,7 @@ impl Probes {
     }
 
     fn stands(&self, program: &str) -> bool {
-        self.outcome(program) == Some(&Attached::Stands)
+        self.outcome(program).is_some_and(Attached::stands)
     }
 
     /// By which of its ways a sight is seen, the best being 0; `None` if by none.

@@ -252,6 +252,7 @@ impl Probes {
             healthy: sum(counter::HEALTHY)?,
             failed: sum(counter::UNTOLD)?,
             bare: sum(counter::BARE)?,
+            closings: sum(counter::CLOSINGS)?,
         })
     }
 
@@ -332,6 +333,8 @@ pub struct Told {
     pub failed: u64,
     /// Times that it was not to be read what a failed request asks.
     pub bare: u64,
+    /// Times that something was met of which only the closing of connections tells.
+    pub closings: u64,
 }
 
 /// [`abi::Layout`], in the loader's terms.

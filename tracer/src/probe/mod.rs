@@ -11,7 +11,7 @@ mod table;
 mod verify;
 
 pub use self::{
-    attach::{Attached, Tally},
+    attach::{Attached, Executable, Tally},
     load::{LoadError, Probes, Shed, Told},
     sizes::Sizes,
     table::{Hook, Place, SIGHTS, Sight, Way, hooks, is_known, nginx_functions},

@@ -4,11 +4,13 @@
 //! then, never a half-read answer. Pids are the host's (the ones of the `/proc` that tracer sees).
 
 pub mod netns;
+mod root;
 mod status;
 mod unit;
 
 pub use self::{
     netns::Netns,
+    root::Root,
     status::{Status, name, start_time, status},
     unit::{unified_path, unit, unit_of},
 };

@@ -7,7 +7,8 @@ use tracer_ebpf::abi::Layout;
 use crate::{
     event::{Event, Process, ProcessKind, Time},
     nginx::{self, Binaries, Kind, Master},
-    probe::{self, Probes},
+    probe::{self, Executable, Probes},
+    process,
 };
 
 /// Which nginx to follow.
@@ -44,6 +45,10 @@ pub struct Following {
     waiting: Vec<(u32, Time, usize)>,
     /// Workers forked of late: pid, when to ask again who they are.
     forked: Vec<(u32, Time)>,
+    /// Masters that forked since the last look, and what: the configuration may be another.
+    reloaded: HashMap<u32, u32>,
+    /// What only the closing of connections tells was met, wherever: no configuration is believed any more.
+    has_met_closings: bool,
 }
 
 impl Following {
@@ -67,7 +72,7 @@ impl Following {
                 if master.workers.is_empty() {
                     continue;
                 }
-                let layout = self.attach(probes, &master);
+                let layout = self.attach(probes, &master, None, at);
                 for &worker in &master.workers {
                     self.follow_worker(probes, worker, layout, at, &mut events);
                 }
@@ -85,8 +90,9 @@ impl Following {
         match process.kind {
             // The kernel side follows the child since its fork.
             ProcessKind::Forked { master } => {
-                if let Some(master) = self.masters.get_mut(&master) {
-                    master.workers.push(process.pid);
+                if let Some(known) = self.masters.get_mut(&master) {
+                    known.workers.push(process.pid);
+                    self.reloaded.insert(master, process.pid);
                 }
                 self.workers.insert(process.pid);
                 if let Ok(worker) = nginx::identity(process.pid, process.at, &mut self.binaries) {
@@ -117,6 +123,13 @@ impl Following {
     /// Looks again at executed programs whose time has come.
     pub fn look(&mut self, probes: &mut Probes, now: Time) -> Vec<Event> {
         let mut events = Vec::new();
+        for (master, worker) in std::mem::take(&mut self.reloaded) {
+            if let (Some(master), Ok(start)) =
+                (self.masters.get(&master), process::start_time(worker))
+            {
+                self.attach(probes, master, Some(start), now);
+            }
+        }
         let binaries = &mut self.binaries;
         self.forked.retain(|&(pid, at)| {
             if at <= now
@@ -166,7 +179,7 @@ impl Following {
         events: &mut Vec<Event>,
     ) {
         // First the master: a worker that it forks from now on is followed by the kernel side.
-        let layout = self.attach(probes, &master);
+        let layout = self.attach(probes, &master, None, at);
         if master.pid != 0 && probes.follow_master(master.pid, layout).is_err() {
             return;
         }
@@ -201,10 +214,32 @@ impl Following {
         }
     }
 
-    fn attach(&mut self, probes: &mut Probes, master: &Master) -> Layout {
+    /// Hooks what a master runs; of its workers those that began at `since` and later, or all, tell what is needed.
+    fn attach(
+        &self,
+        probes: &mut Probes,
+        master: &Master,
+        since: Option<Time>,
+        now: Time,
+    ) -> Layout {
         let symbols =
             nginx::offsets(&master.exe_access, &probe::nginx_functions()).unwrap_or_default();
-        probes.attach_nginx(&master.exe_access, master.exe_id, &symbols, master.layout())
+        let binary = Executable {
+            path: &master.exe_access,
+            id: master.exe_id,
+            symbols: &symbols,
+            is_outspoken: !self.has_met_closings && master.is_outspoken(since, now),
+        };
+        probes.attach_nginx(&binary, master.layout())
+    }
+
+    /// The kernel side met what only the closing of connections tells.
+    pub fn met_closings(&mut self, probes: &mut Probes, now: Time) {
+        if !std::mem::replace(&mut self.has_met_closings, true) {
+            for master in self.masters.values() {
+                self.attach(probes, master, None, now);
+            }
+        }
     }
 
     /// The followed masters, by pid.

@@ -240,6 +240,9 @@ impl Live {
     fn untold(&mut self) -> Option<Event> {
         let mut told = self.probes.told().ok()?;
         told.lost += self.undecoded;
+        if told.closings > self.told.closings {
+            self.following.met_closings(&mut self.probes, clock::now());
+        }
         let before = std::mem::replace(&mut self.told, told);
         let skipped = self.skips.look(&self.probes, self.has_failed);
         let lost = Lost {

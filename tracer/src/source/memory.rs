@@ -50,12 +50,18 @@ impl Memory {
     }
 }
 
+/// Bytes.
+#[cfg(target_env = "gnu")]
+const LARGE: libc::c_int = 128 << 10;
+
 /// For a process that holds little: one heap, not one for each thread that was there for a moment.
 pub(super) fn keep_together() {
     #[cfg(target_env = "gnu")]
     // SAFETY: it sets a number.
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, 1);
+        // Set, it does not grow with what is freed: a large piece goes back to the kernel at once.
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
     }
 }
 

@@ -288,8 +288,7 @@ impl Session {
 
     /// Takes what is there.
     fn collect(&mut self) -> Result<()> {
-        let mut events = Vec::new();
-        self.live.collect(&mut events);
+        let events = self.live.collect();
         self.take(events)
     }
 

@@ -52,28 +52,33 @@ impl Lines {
             return Vec::new();
         };
         let key = (pid, connection);
-        let mut lines = self.old.lines.remove(&key).unwrap_or_default();
-        lines.extend(self.young.lines.remove(&key).into_iter().flatten());
-        if lines.is_empty() {
-            return Vec::new();
+        if let Some(mut older) = self.old.lines.remove(&key) {
+            let lines = self.young.lines.entry(key).or_default();
+            older.append(lines);
+            *lines = older;
         }
+        let Some(lines) = self.young.lines.get_mut(&key) else {
+            return Vec::new();
+        };
         let calls = case
             .request
             .log_calls
             .iter()
             .filter(|call| call.connection == connection)
             .count();
-        // A masked request takes its lines later than the next on its connection does.
-        let (mut mine, mut rest): (VecDeque<_>, VecDeque<_>) =
-            lines.drain(..).partition(|line| is_of(line, case));
+        let wanted = if is_call_seen { calls } else { usize::MAX };
+        // Behind them later requests' may wait, many in a flood. A masked request takes its own later than the next one does.
+        let attempts = case.request.attempts.iter();
+        let upstreams: Vec<String> = attempts
+            .filter_map(|attempt| attempt.upstream.as_ref().map(ToString::to_string))
+            .collect();
+        let mut taken = take(lines, wanted, |line| is_of(line, case, &upstreams));
         if case.head().is_none() {
-            mine.append(&mut rest);
+            let more = wanted.saturating_sub(taken.len());
+            taken.extend(take(lines, more, |_| true));
         }
-        let wanted = if is_call_seen { calls } else { mine.len() };
-        let taken: Vec<LogLine> = mine.drain(..wanted.min(mine.len())).collect();
-        mine.append(&mut rest);
-        if !mine.is_empty() {
-            self.young.lines.insert(key, mine);
+        if lines.is_empty() {
+            self.young.lines.remove(&key);
         }
         taken
     }
@@ -104,20 +109,33 @@ fn bytes(line: &LogLine) -> usize {
     size_of::<LogLine>() + line.message.len() + texts.sum::<usize>()
 }
 
+/// Takes the first `wanted` that are meant.
+fn take(
+    lines: &mut VecDeque<LogLine>,
+    wanted: usize,
+    is_meant: impl Fn(&LogLine) -> bool,
+) -> Vec<LogLine> {
+    let mut taken = Vec::new();
+    let mut at = 0;
+    while taken.len() < wanted
+        && let Some(line) = lines.get(at)
+    {
+        if is_meant(line) {
+            taken.extend(lines.remove(at));
+        } else {
+            at += 1;
+        }
+    }
+    taken
+}
+
 /// Does it look like the case's: its request line where that is known (of a long one the beginning), else one of its
 /// upstreams? Only names depend on it, where a client's connection carried several failures at once.
-fn is_of(line: &LogLine, case: &OpenCase) -> bool {
+fn is_of(line: &LogLine, case: &OpenCase, upstreams: &[String]) -> bool {
     if let Some(head) = case.head() {
         let request = line.request.as_deref();
         return request.is_some_and(|request| request.starts_with(&head.line));
     }
-    let Some(logged) = line.upstream.as_deref() else {
-        return false;
-    };
-    let mut upstreams = case
-        .request
-        .attempts
-        .iter()
-        .filter_map(|attempt| attempt.upstream.as_ref());
-    upstreams.any(|upstream| logged.contains(&upstream.to_string()))
+    let logged = line.upstream.as_deref().unwrap_or_default();
+    upstreams.iter().any(|upstream| logged.contains(upstream))
 }

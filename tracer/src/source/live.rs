@@ -36,8 +36,11 @@ const SHED_AFTER: u64 = 1_000_000;
 const LOOK: Duration = Duration::from_millis(20);
 /// How soon it is looked at again after a look that found a failure. In a flood looks cost more than what they find.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
-/// Records taken from the ring at once, before what else there is to do has its turn.
+/// Records taken from the ring at once, before what else there is to do has its turn; more events than these that wait are too many.
 const BATCH: usize = 4096;
+/// Events given at once. To take a record from the ring is a thirtieth of the work that it makes, so the ring is emptied before the
+/// next are given: what waits does so where there is more room.
+const PIECE: usize = 1024;
 
 /// What to trace and how.
 #[derive(Debug, Clone)]
@@ -163,30 +166,52 @@ impl Live {
         Ok(live)
     }
 
-    /// The next events, in order; waits for them. The last of a batch is a [`Event::Tick`].
+    /// The next events, in order; waits for them. There is a [`Event::Tick`] among them at each look.
     ///
     /// # Errors
     /// The ring buffer can not be polled.
     pub async fn next(&mut self) -> std::io::Result<Vec<Event>> {
         let mut events: Vec<Event> = Vec::new();
-        tokio::select! {
-            guard = self.ring.readable_mut() => guard?.clear_ready(),
-            // There may be many while much fails: the next look takes them together.
-            answer = self.questions.answer(), if !self.has_failed => events.extend(answer),
-            _ = self.ticks.tick() => {}
+        if self.ready.is_empty() {
+            tokio::select! {
+                guard = self.ring.readable_mut() => guard?.clear_ready(),
+                // There may be many while much fails: the next look takes them together.
+                answer = self.questions.answer(), if !self.has_failed => events.extend(answer),
+                _ = self.ticks.tick() => {}
+            }
+        } else {
+            // Signals have their turn.
+            tokio::task::yield_now().await;
         }
-        self.collect(&mut events);
+        self.look(&mut events);
+        let piece = self.ready.len().min(PIECE);
+        events.extend(self.ready.drain(..piece));
+        if self.ready.is_empty() {
+            self.ready.shrink_to(BATCH);
+        }
+        if self.ready.len() > BATCH {
+            self.pace.behind();
+        }
         Ok(events)
     }
 
-    /// What is there now, without waiting.
-    pub fn collect(&mut self, events: &mut Vec<Event>) {
+    /// All that is there now, without waiting.
+    #[must_use]
+    pub fn collect(&mut self) -> Vec<Event> {
+        let mut events = Vec::new();
+        self.look(&mut events);
         events.extend(self.ready.drain(..));
-        self.questions.drain(events);
+        events
+    }
+
+    /// Takes what there is from the ring; answers come into `answers`, before all that waits.
+    fn look(&mut self, answers: &mut Vec<Event>) {
+        self.questions.drain(answers);
         self.probes.print_log();
         let now = clock::now();
         // Before the ring: an ICMP error comes before the failure it causes.
-        events.extend(self.icmp.read(now).into_iter().map(Event::Icmp));
+        let errors = self.icmp.read(now);
+        self.ready.extend(errors.into_iter().map(Event::Icmp));
         let mut processes = Vec::new();
         let ring = self.ring.get_mut();
         let mut taken = 0;
@@ -199,7 +224,7 @@ impl Live {
                 Ok(mut event) => {
                     complete(&mut event);
                     self.has_failed |= may_be_judged(&event);
-                    events.push(event);
+                    self.ready.push_back(event);
                     continue;
                 }
                 Err(_) => self.undecoded += 1,
@@ -209,10 +234,10 @@ impl Live {
                 let news = self.following.process(&process);
                 let event = Event::Process(process);
                 self.questions.tell(&event);
-                events.push(event);
+                self.ready.push_back(event);
                 for event in news {
                     meet(&self.questions, &mut self.icmp, &event);
-                    events.push(event);
+                    self.ready.push_back(event);
                 }
             }
         }
@@ -222,9 +247,10 @@ impl Live {
         }
         let news = self.following.look(&mut self.probes, now);
         self.greet(news);
-        events.extend(self.hooks(now));
-        events.extend(self.ready.drain(..));
-        events.extend(self.untold());
+        let hooks = self.hooks(now);
+        self.ready.extend(hooks);
+        let untold = self.untold();
+        self.ready.extend(untold);
         if self.has_failed {
             self.ticks.reset_after(LOOK_AGAIN);
         }
@@ -233,7 +259,7 @@ impl Live {
             // sample and counted by the next.
             let _ = self.probes.shed(shed, clock::now().plus(SHED_AFTER));
         }
-        events.push(Event::Tick(now.whole_millisecond()));
+        self.ready.push_back(Event::Tick(now.whole_millisecond()));
     }
 
     /// What was not told since this was asked last.

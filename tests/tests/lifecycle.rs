@@ -137,6 +137,52 @@ fn a_reader_that_goes_away_is_a_normal_end() -> Result<()> {
 }
 
 #[test]
+fn a_reader_that_stops_to_read_costs_no_record_and_does_not_hold_up_the_end() -> Result<()> {
+    let load = Load {
+        failing: 6000,
+        healthy: 0,
+        concurrency: 8,
+        front: Front::Http,
+    };
+    let site = Stage::new()?.start(vec![closed_port()])?;
+    let (reader, writer) = std::io::pipe()?;
+    let folder = Folder::new()?;
+    let said = folder.join("stderr");
+    let told = || std::fs::read_to_string(&said);
+    let mut child = live(site.nginx.master)?
+        .stdin(Stdio::null())
+        .stdout(writer)
+        .stderr(std::fs::File::create(&said)?)
+        .spawn()?;
+    let status = until("tracing", PATIENCE, || {
+        Ok(told()?.contains("tracing").then_some(()))
+    })
+    .and_then(|()| {
+        site.send(load)?;
+        until("word that nobody reads", PATIENCE, || {
+            Ok(told()?.contains("stdout is not read").then_some(()))
+        })?;
+        process::signal(child.id(), libc::SIGINT);
+        process::ended(&mut child, PATIENCE)
+    });
+    if status.is_err() {
+        process::end(&mut child, libc::SIGKILL);
+    }
+    drop(reader);
+    let said = told()?;
+    ensure!(status?.code() == Some(1), "it said: {said}");
+    for words in [
+        "6000 requests failed",
+        "counted, not written: stdout was not read",
+        "nobody reads it",
+    ] {
+        ensure!(said.contains(words), "no {words:?}: {said}");
+    }
+    ensure!(!said.contains("lost: failures"), "it said: {said}");
+    Ok(())
+}
+
+#[test]
 fn on_sigterm_it_prints_its_summary_and_ends_with_0() -> Result<()> {
     let site = Stage::new()?.start(vec![closed_port()])?;
     let tracer = Tracer::follow(site.nginx.master)?;

@@ -8,6 +8,7 @@ mod export;
 mod generate;
 mod live;
 mod moment;
+mod outlet;
 mod playing;
 mod record;
 mod recording;

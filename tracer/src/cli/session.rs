@@ -161,7 +161,7 @@ async fn trace(following: Following, recording: Option<Recording>) -> Result<()>
         healthy: recording.is_some(),
         log_level: if following.kernel.debug { DEBUG } else { 0 },
     })?;
-    let mut session = Session::new(live, following.output, recording, following.kernel.debug);
+    let mut session = Session::new(live, following.output, recording, following.kernel.debug)?;
     session.greet();
     let far = Instant::now() + Duration::from_secs(86_400 * 365);
     let end = following
@@ -203,20 +203,25 @@ struct Session {
 }
 
 impl Session {
-    fn new(live: Live, output: Output, mut recording: Option<Recording>, debug: bool) -> Self {
+    fn new(
+        live: Live,
+        output: Output,
+        mut recording: Option<Recording>,
+        debug: bool,
+    ) -> Result<Self> {
         let clock = clock::reading();
         if let Some(recording) = &mut recording {
             recording.begin(&live, clock);
         }
-        Self {
+        Ok(Self {
             live,
             correlator: Correlator::default(),
-            verdicts: Verdicts::new(output, clock),
+            verdicts: Verdicts::live(output, clock)?,
             recording,
             masters: 0,
             lost: 0,
             debug,
-        }
+        })
     }
 
     fn dump(&mut self) {
@@ -311,9 +316,12 @@ impl Session {
             eprintln!("kernel records: {written} written, {received} received, {lost} lost");
         }
         self.verdicts.untold(self.correlator.untold());
-        self.verdicts.finish()?;
-        self.recording
-            .map_or(Ok(()), |recording| recording.finish(end))
+        let told = self.verdicts.finish();
+        // Whatever became of stdout.
+        let recorded = self
+            .recording
+            .map_or(Ok(()), |recording| recording.finish(end));
+        told.and(recorded)
     }
 
     fn judge(&mut self, case: &Case) -> Result<()> {

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 use jiff::tz::TimeZone;
 
+use super::outlet::Outlet;
 use crate::{
     causes::catalogue,
     correlate::Untold,
@@ -65,6 +66,44 @@ fn known_cause(id: &str) -> Result<String> {
 /// What a pipe holds: in a flood the verdicts of a look are written in one or two calls.
 const BUFFER: usize = 64 << 10;
 
+/// stdout.
+#[derive(Debug)]
+enum Out {
+    /// What gives the verdicts waits for who reads them.
+    Here(BufWriter<io::Stdout>),
+    /// What gives them does not wait.
+    Apart(Outlet),
+}
+
+impl Out {
+    fn is_full(&self) -> bool {
+        matches!(self, Self::Apart(outlet) if outlet.is_full())
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        match self {
+            Self::Here(out) => out.flush(),
+            Self::Apart(outlet) => outlet.finish(),
+        }
+    }
+}
+
+impl Write for Out {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Here(out) => out.write(text),
+            Self::Apart(outlet) => outlet.write(text),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Here(out) => out.flush(),
+            Self::Apart(outlet) => outlet.flush(),
+        }
+    }
+}
+
 /// Writes verdicts to stdout, and counts them.
 #[derive(Debug)]
 pub(super) struct Verdicts {
@@ -73,7 +112,9 @@ pub(super) struct Verdicts {
     style: text::Style,
     folder: Folder,
     summary: Summary,
-    out: BufWriter<io::Stdout>,
+    out: Out,
+    /// It was said that nobody reads stdout.
+    is_unread: bool,
     /// When a loss of records was last said.
     lost_at: Option<Time>,
 }
@@ -82,13 +123,27 @@ pub(super) struct Verdicts {
 const LOST_AGAIN: u64 = 10_000_000_000;
 
 impl Verdicts {
+    /// Of a capture.
     pub(super) fn new(output: Output, clock: Clock) -> Self {
-        let stdout = io::stdout();
+        let out = BufWriter::with_capacity(BUFFER, io::stdout());
+        Self::written(output, clock, Out::Here(out))
+    }
+
+    /// Of what goes on meanwhile.
+    ///
+    /// # Errors
+    /// A thread can not be started.
+    pub(super) fn live(output: Output, clock: Clock) -> Result<Self> {
+        let outlet = Outlet::start(io::stdout()).context("starting to write to stdout")?;
+        Ok(Self::written(output, clock, Out::Apart(outlet)))
+    }
+
+    fn written(output: Output, clock: Clock, out: Out) -> Self {
         let color = match output.color {
             When::Always => true,
             When::Never => false,
             When::Auto => {
-                stdout.is_terminal()
+                io::stdout().is_terminal()
                     && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
             }
         };
@@ -103,7 +158,8 @@ impl Verdicts {
             style,
             folder: Folder::default(),
             summary: Summary::default(),
-            out: BufWriter::with_capacity(BUFFER, stdout),
+            out,
+            is_unread: false,
             lost_at: None,
         }
     }
@@ -124,6 +180,10 @@ impl Verdicts {
             return Ok(());
         }
         self.summary.add(verdict);
+        if self.out.is_full() {
+            self.unread(verdict.time);
+            return Ok(());
+        }
         match self.output.format {
             Format::Json => json::verdict(&mut self.out, verdict, &self.clock),
             Format::Text => {
@@ -141,6 +201,14 @@ impl Verdicts {
             }
         }
         .context("writing to stdout")
+    }
+
+    fn unread(&mut self, at: Time) {
+        self.summary.unread();
+        if !std::mem::replace(&mut self.is_unread, true) {
+            let style = self.style_of_stderr();
+            let _ = notice::unread(&mut io::stderr().lock(), at, &self.clock, &style);
+        }
     }
 
     /// A verdict that is not to be shown.
@@ -206,17 +274,19 @@ impl Verdicts {
     /// The end: what is folded, then the summary on stderr.
     pub(super) fn finish(&mut self) -> Result<()> {
         let folds = self.folder.finish();
-        folds
+        let written = folds
             .iter()
             .try_for_each(|fold| text::fold(&mut self.out, fold, &self.clock, &self.style))
-            .and_then(|()| self.out.flush())
-            .context("writing to stdout")?;
-        let style = self.style_of_stderr();
-        // A closed stderr hides the summary, no more.
-        let _ = self
-            .summary
-            .write(&mut io::stderr().lock(), &self.clock, &style);
-        Ok(())
+            .and_then(|()| self.out.finish());
+        let is_gone = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+        if !written.as_ref().is_err_and(is_gone) {
+            let style = self.style_of_stderr();
+            // A closed stderr hides the summary, no more.
+            let _ = self
+                .summary
+                .write(&mut io::stderr().lock(), &self.clock, &style);
+        }
+        written.context("writing to stdout")
     }
 }
 

@@ -93,3 +93,16 @@ pub fn lost(
         events
     )
 }
+
+/// Says that nobody reads stdout.
+///
+/// # Errors
+/// Those of the writer.
+pub fn unread(out: &mut impl Write, at: Time, clock: &Clock, style: &Style) -> io::Result<()> {
+    writeln!(
+        out,
+        "{}  {}  stdout is not read as fast as requests fail: verdicts are counted, not written, until it is",
+        style.time(clock, at),
+        style.ink(Ink::Hidden, "notice"),
+    )
+}

@@ -41,6 +41,7 @@ pub struct Summary {
     failed: u64,
     masked: u64,
     not_chosen: u64,
+    unread: u64,
     lost: u64,
     skipped: u64,
     given_up: u64,
@@ -91,6 +92,11 @@ impl Summary {
     /// A verdict that the filters hide: the end tells that there was one.
     pub fn pass_over(&mut self) {
         self.not_chosen += 1;
+    }
+
+    /// A verdict that was counted and not written: nobody read stdout.
+    pub fn unread(&mut self) {
+        self.unread += 1;
     }
 
     /// Requests whose clients left before an answer.
@@ -156,6 +162,14 @@ impl Summary {
                 out,
                 "{} that failed {are} not shown: the options choose others",
                 requests(self.not_chosen)
+            )?;
+        }
+        if self.unread > 0 {
+            let s = if self.unread == 1 { " was" } else { "s were" };
+            writeln!(
+                out,
+                "{} verdict{s} counted, not written: stdout was not read",
+                self.unread
             )?;
         }
         if self.given_up > 0 {

@@ -86,11 +86,7 @@ const MET: [&str; 9] = [
     "sock:inet_sk_error_report",
 ];
 /// The same within nginx.
-const MET_IN_NGINX: [&str; 3] = [
-    "ngx_close_connection",
-    "ngx_log_error_core",
-    "ngx_http_special_response_handler",
-];
+const MET_IN_NGINX: [&str; 2] = ["ngx_log_error_core", "ngx_http_special_response_handler"];
 /// No process has this number: the kernel's lie below 2^22.
 const NOBODY: &str = "{ if (pid == 5000000) { @seen = 1; } }";
 

@@ -1,9 +1,10 @@
 //! How the tracer starts, ends and fails: one clear line, the right exit status, no hook left behind,
 //! and nginx none the worse.
 
-use std::io::Write;
+use std::io::{PipeWriter, Write};
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
@@ -12,6 +13,7 @@ use tests::client::{Front, dial};
 use tests::counters::{all_programs, programs_of};
 use tests::expected::Expected;
 use tests::folder::Folder;
+use tests::site::Site;
 use tests::stage::{Fault, Load, Stage};
 use tests::tracer::{Tracer, live};
 use tests::wait::{PATIENCE, until};
@@ -106,17 +108,23 @@ fn a_worker_that_dies_in_a_request_disturbs_nothing() -> Result<()> {
     site.check(&sent, tracer).map(drop)
 }
 
+/// A tracer whose stdout is that pipe, and whose stderr goes into a file.
+fn piped(site: &Site, stdout: PipeWriter, stderr: &Path) -> Result<Child> {
+    let child = live(site.nginx.master)?
+        .stdin(Stdio::null())
+        .stdout(stdout)
+        .stderr(std::fs::File::create(stderr)?)
+        .spawn()?;
+    Ok(child)
+}
+
 #[test]
 fn a_reader_that_goes_away_is_a_normal_end() -> Result<()> {
     let site = Stage::new()?.start(vec![closed_port()])?;
     let (reader, writer) = std::io::pipe()?;
     let folder = Folder::new()?;
     let said = folder.join("stderr");
-    let mut child = live(site.nginx.master)?
-        .stdin(Stdio::null())
-        .stdout(writer)
-        .stderr(std::fs::File::create(&said)?)
-        .spawn()?;
+    let mut child = piped(&site, writer, &said)?;
     let status = until("tracing", PATIENCE, || {
         Ok(std::fs::read_to_string(&said)?
             .contains("tracing")
@@ -149,11 +157,7 @@ fn a_reader_that_stops_to_read_costs_no_record_and_does_not_hold_up_the_end() ->
     let folder = Folder::new()?;
     let said = folder.join("stderr");
     let told = || std::fs::read_to_string(&said);
-    let mut child = live(site.nginx.master)?
-        .stdin(Stdio::null())
-        .stdout(writer)
-        .stderr(std::fs::File::create(&said)?)
-        .spawn()?;
+    let mut child = piped(&site, writer, &said)?;
     let status = until("tracing", PATIENCE, || {
         Ok(told()?.contains("tracing").then_some(()))
     })

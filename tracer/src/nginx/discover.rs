@@ -96,7 +96,8 @@ impl Master {
     }
 
     /// Does its log tell of each upstream that failed at once, and the kernel of each connection's end? As far as the
-    /// configuration shows that its workers have, those that began at `since` and later; `None`: all.
+    /// configuration shows that its workers have, those that began at `since` and later; `None`: all, of which it is not known
+    /// what was read after the master began.
     #[must_use]
     pub fn is_outspoken(&self, since: Option<Time>, now: Time) -> bool {
         let (Some(prefix), Some(conf)) = (&self.prefix, &self.conf) else {

@@ -8,7 +8,6 @@ use crate::{
     event::{Event, Process, ProcessKind, Time},
     nginx::{self, Binaries, Kind, Master},
     probe::{self, Executable, Probes},
-    process,
 };
 
 /// Which nginx to follow.
@@ -45,8 +44,8 @@ pub struct Following {
     waiting: Vec<(u32, Time, usize)>,
     /// Workers forked of late: pid, when to ask again who they are.
     forked: Vec<(u32, Time)>,
-    /// Masters that forked since the last look, and what: the configuration may be another.
-    reloaded: HashMap<u32, u32>,
+    /// Masters that forked since the last look, and when first: the configuration may be another.
+    reloaded: HashMap<u32, Time>,
     /// What only the closing of connections tells was met, wherever: no configuration is believed any more.
     has_met_closings: bool,
 }
@@ -92,7 +91,7 @@ impl Following {
             ProcessKind::Forked { master } => {
                 if let Some(known) = self.masters.get_mut(&master) {
                     known.workers.push(process.pid);
-                    self.reloaded.insert(master, process.pid);
+                    self.reloaded.entry(master).or_insert(process.at);
                 }
                 self.workers.insert(process.pid);
                 if let Ok(worker) = nginx::identity(process.pid, process.at, &mut self.binaries) {
@@ -123,11 +122,9 @@ impl Following {
     /// Looks again at executed programs whose time has come.
     pub fn look(&mut self, probes: &mut Probes, now: Time) -> Vec<Event> {
         let mut events = Vec::new();
-        for (master, worker) in std::mem::take(&mut self.reloaded) {
-            if let (Some(master), Ok(start)) =
-                (self.masters.get(&master), process::start_time(worker))
-            {
-                self.attach(probes, master, Some(start), now);
+        for (master, at) in std::mem::take(&mut self.reloaded) {
+            if let Some(master) = self.masters.get(&master) {
+                self.attach(probes, master, Some(at), now);
             }
         }
         let binaries = &mut self.binaries;

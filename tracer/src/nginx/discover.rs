@@ -116,10 +116,10 @@ impl Master {
         else {
             return false;
         };
-        outspoken::is_outspoken(&Started {
+        outspoken::is_outspoken(Started {
             pid: self.pid,
-            conf: &prefix.join(conf),
-            directives: &after(&command, b"-g"),
+            conf: prefix.join(conf),
+            directives: after(&command, b"-g"),
             age: Duration::from_nanos(now.since(oldest)),
         })
     }

@@ -6,17 +6,17 @@
 
 use std::{
     ffi::{CString, OsStr},
-    fs::{self, File},
-    io::Read as _,
-    os::{
-        fd::AsRawFd as _,
-        unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
-    },
+    fs::{File, Metadata},
+    io::{self, Read as _},
+    os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
     path::{Component, Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
-use crate::process::Root;
+use crate::process::{
+    self,
+    foreign::{Kind, Root},
+};
 
 /// Files and bytes that are read; more is doubt.
 const FILES: usize = 4096;
@@ -36,39 +36,46 @@ const NOT_UPSTREAM: [&[u8]; 6] = [
 ];
 
 /// What nginx was started with, and how long ago it read it.
-pub(super) struct Started<'a> {
+pub(super) struct Started {
     /// Whose root the files are in.
     pub(super) pid: u32,
     /// The configuration file.
-    pub(super) conf: &'a Path,
+    pub(super) conf: PathBuf,
     /// The directives of `-g`.
-    pub(super) directives: &'a [u8],
+    pub(super) directives: Vec<u8>,
     /// Files that changed within this time are not what it read.
     pub(super) age: Duration,
 }
 
 /// See [the module](self).
 #[must_use]
-pub(super) fn is_outspoken(started: &Started<'_>) -> bool {
-    read(started).is_some()
+pub(super) fn is_outspoken(started: Started) -> bool {
+    let pid = started.pid;
+    let Ok(status) = process::status(pid) else {
+        return false;
+    };
+    let answer = process::bounded(pid, move || {
+        let root = Root::of(pid, &status)?;
+        read(&started, root).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    });
+    answer.is_ok()
 }
 
 /// `None` where the answer is no.
-fn read(started: &Started<'_>) -> Option<()> {
+fn read(started: &Started, root: Root) -> Option<()> {
     let mut reader = Reader {
-        root: Root::of(started.pid).ok()?,
+        root,
         base: started.conf.parent()?.to_path_buf(),
         age: started.age,
         left: BYTES,
         opened: 0,
-        files: vec![started.conf.to_path_buf()],
+        files: vec![started.conf.clone()],
     };
     started.conf.is_absolute().then_some(())?;
-    reader.take(started.directives)?;
+    reader.take(&started.directives)?;
     while let Some(path) = reader.files.pop() {
         let mut text = Vec::new();
         let file = reader.open(&path)?;
-        file.metadata().ok()?.is_file().then_some(())?;
         file.take(reader.left + 1).read_to_end(&mut text).ok()?;
         reader.left = reader.left.checked_sub(text.len() as u64)?;
         reader.take(&text)?;
@@ -136,14 +143,12 @@ impl Reader {
     fn matching(&mut self, folder: &Path, pattern: &OsStr) -> Option<Vec<PathBuf>> {
         let pattern = CString::new(pattern.as_bytes()).ok()?;
         // A folder that is not there has nothing that matches.
-        let Ok(open) = self.root.open(folder) else {
+        let Ok((metadata, names)) = self.root.names(folder, FILES) else {
             return Some(Vec::new());
         };
-        self.is_old(&open)?;
-        let entries = fs::read_dir(format!("/proc/self/fd/{}", open.as_raw_fd())).ok()?;
+        self.is_old(&metadata)?;
         let mut found = Vec::new();
-        for entry in entries.take(FILES) {
-            let name = entry.ok()?.file_name();
+        for name in names {
             let text = CString::new(name.as_bytes()).ok()?;
             // SAFETY: both end with NUL.
             if unsafe { libc::fnmatch(pattern.as_ptr(), text.as_ptr(), libc::FNM_PERIOD) } == 0 {
@@ -156,14 +161,13 @@ impl Reader {
     /// Opens what is as old as it should be.
     fn open(&mut self, path: &Path) -> Option<File> {
         self.opened += 1;
-        let file = self.root.open(path).ok()?;
-        self.is_old(&file)?;
+        let file = self.root.open(path, Kind::File).ok()?;
+        self.is_old(&file.metadata().ok()?)?;
         (self.opened <= FILES).then_some(file)
     }
 
     /// It did not change since.
-    fn is_old(&self, file: &File) -> Option<()> {
-        let metadata = file.metadata().ok()?;
+    fn is_old(&self, metadata: &Metadata) -> Option<()> {
         let changed = Duration::new(
             metadata.ctime().try_into().ok()?,
             metadata.ctime_nsec().try_into().ok()?,
@@ -228,7 +232,7 @@ fn length(text: &[u8], is_end: impl Fn(u8) -> bool) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::{os::unix::fs::symlink, process};
+    use std::{fs, os::unix::fs::symlink, process};
 
     use super::*;
 
@@ -245,10 +249,10 @@ mod tests {
                 None => fs::write(path, text.replace("FOLDER", folder.to_str().unwrap())).unwrap(),
             }
         }
-        let answer = is_outspoken(&Started {
+        let answer = is_outspoken(Started {
             pid: process::id(),
-            conf: &folder.join(files[0].0),
-            directives: directives.as_bytes(),
+            conf: folder.join(files[0].0),
+            directives: directives.as_bytes().to_vec(),
             age,
         });
         fs::remove_dir_all(&folder).unwrap();

@@ -3,14 +3,15 @@
 //! Every read is bounded, and a process may vanish between two of them: all of these give an error (or `None`)
 //! then, never a half-read answer. Pids are the host's (the ones of the `/proc` that tracer sees).
 
+mod bounded;
+pub mod foreign;
 pub mod netns;
-mod root;
 mod status;
 mod unit;
 
 pub use self::{
+    bounded::{bounded, prepare_with, stalling},
     netns::Netns,
-    root::Root,
     status::{Status, name, start_time, status},
     unit::{unified_path, unit, unit_of},
 };
@@ -18,7 +19,6 @@ pub use self::{
 use std::{
     fs::File,
     io::{self, Read as _},
-    os::unix::fs::FileExt as _,
     path::Path,
 };
 
@@ -34,20 +34,6 @@ pub fn read_start(path: impl AsRef<Path>, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(limit.min(PAGE) as usize);
     File::open(path)?.take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)
-}
-
-/// The text at an address of a process: what comes before a NUL, at most `limit` bytes.
-///
-/// # Errors
-/// The process is gone, or nothing is there.
-pub fn text_at(pid: u32, address: u64, limit: usize) -> io::Result<String> {
-    let mut bytes = vec![0; limit];
-    let length = File::open(format!("/proc/{pid}/mem"))?.read_at(&mut bytes, address)?;
-    let text = bytes[..length]
-        .split(|&byte| byte == 0)
-        .next()
-        .unwrap_or_default();
-    Ok(String::from_utf8_lossy(text).into_owned())
 }
 
 /// The pids of the host now, ascending.

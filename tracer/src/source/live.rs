@@ -364,7 +364,8 @@ fn complete(event: &mut Event) {
         Event::Death(death) => name_unit(death),
         Event::LogCall(call) => {
             if let Some(unread) = call.unread.take()
-                && let Ok(format) = process::text_at(call.worker, unread.address, FORMAT_LEN)
+                && let Ok(format) =
+                    process::foreign::text_at(call.worker, unread.address, FORMAT_LEN)
             {
                 call.read(format, unread);
             }

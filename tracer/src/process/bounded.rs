@@ -1,0 +1,215 @@
+//! Work that another user can stall, on threads that are given up when it does.
+//!
+//! Whoever owns a process chooses what lies behind its memory and its files: a page of a FUSE file, an `open` that its
+//! server never answers. Such work runs on a thread of a small pool. If it does not return in [`PATIENCE`], the caller
+//! gets `ETIMEDOUT` and goes on; until it does return, every further call about that process fails at once, and the
+//! thread is missing from the pool. At most [`STUCK`] threads are given up; beyond, calls fail at once.
+
+use std::{
+    collections::HashMap,
+    io,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU8, Ordering},
+        mpsc::{self, RecvTimeoutError, SyncSender},
+    },
+    thread,
+    time::Duration,
+};
+
+/// How long the caller waits. A busy host needs some; a stalled one is not worth more.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// Threads that may be given up at a time.
+const STUCK: usize = 16;
+/// Idle threads that are kept.
+const IDLE: usize = 4;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+struct Pool {
+    idle: Vec<SyncSender<Job>>,
+    /// Calls that did not return in time, by process.
+    stuck: Option<HashMap<u32, usize>>,
+    prepare: Option<fn()>,
+}
+
+static POOL: Mutex<Pool> = Mutex::new(Pool {
+    idle: Vec::new(),
+    stuck: None,
+    prepare: None,
+});
+
+fn pool() -> MutexGuard<'static, Pool> {
+    POOL.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Has each new thread of the pool run this first: it drops the privileges that such work does not need.
+pub fn prepare_with(prepare: fn()) {
+    let mut pool = pool();
+    pool.prepare = Some(prepare);
+    // They began without it.
+    pool.idle.clear();
+}
+
+/// Processes that stall whoever looks at them, now.
+#[must_use]
+pub fn stalling() -> Vec<u32> {
+    let pool = pool();
+    let mut pids: Vec<u32> = pool.stuck.iter().flatten().map(|(&pid, _)| pid).collect();
+    pids.sort_unstable();
+    pids
+}
+
+/// Runs `work`, which looks at process `pid`, and waits for it no longer than [`PATIENCE`].
+///
+/// # Errors
+/// Those of `work`; `ETIMEDOUT` if it does not return in time, or if an earlier call about this process has not returned
+/// yet; `EIO` if it panics.
+pub fn bounded<T: Send + 'static>(
+    pid: u32,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    bounded_by(PATIENCE, pid, work)
+}
+
+fn bounded_by<T: Send + 'static>(
+    patience: Duration,
+    pid: u32,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let (done, result) = mpsc::sync_channel(1);
+    let state = Arc::new(AtomicU8::new(RUNNING));
+    let own = Arc::clone(&state);
+    let job: Job = Box::new(move || {
+        // A reader's panic on hostile bytes costs this answer alone.
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        let _ = done.send(outcome);
+        if own.swap(DONE, Ordering::AcqRel) == GIVEN_UP {
+            returned(pid);
+        }
+    });
+    send(pid, job)?;
+    match result.recv_timeout(patience) {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(_)) | Err(RecvTimeoutError::Disconnected) => {
+            Err(io::Error::from_raw_os_error(libc::EIO))
+        }
+        Err(RecvTimeoutError::Timeout) => {
+            // Entered first, so that whoever returns finds what to take off.
+            give_up(pid);
+            if state.swap(GIVEN_UP, Ordering::AcqRel) == DONE {
+                returned(pid);
+            }
+            Err(stalled())
+        }
+    }
+}
+
+/// What becomes of a call.
+const RUNNING: u8 = 0;
+const DONE: u8 = 1;
+const GIVEN_UP: u8 = 2;
+
+fn stalled() -> io::Error {
+    io::Error::from_raw_os_error(libc::ETIMEDOUT)
+}
+
+/// Gives the job to an idle thread, or to a new one.
+fn send(pid: u32, job: Job) -> io::Result<()> {
+    let mut job = job;
+    loop {
+        let (thread, prepare) = {
+            let mut pool = pool();
+            let stuck = pool.stuck.get_or_insert_default();
+            if stuck.contains_key(&pid) || stuck.values().sum::<usize>() >= STUCK {
+                return Err(stalled());
+            }
+            (pool.idle.pop(), pool.prepare)
+        };
+        let Some(thread) = thread else {
+            return spawn(job, prepare);
+        };
+        match thread.send(job) {
+            Ok(()) => return Ok(()),
+            Err(mpsc::SendError(unsent)) => job = unsent,
+        }
+    }
+}
+
+fn spawn(first: Job, prepare: Option<fn()>) -> io::Result<()> {
+    let (sender, jobs) = mpsc::sync_channel::<Job>(1);
+    thread::Builder::new()
+        .name("reader".to_owned())
+        .spawn(move || {
+            if let Some(prepare) = prepare {
+                prepare();
+            }
+            first();
+            loop {
+                {
+                    let mut pool = pool();
+                    if pool.idle.len() >= IDLE {
+                        return;
+                    }
+                    pool.idle.push(sender.clone());
+                }
+                let Ok(job) = jobs.recv() else { return };
+                job();
+            }
+        })?;
+    Ok(())
+}
+
+fn give_up(pid: u32) {
+    *pool().stuck.get_or_insert_default().entry(pid).or_default() += 1;
+}
+
+fn returned(pid: u32) {
+    let mut pool = pool();
+    let stuck = pool.stuck.get_or_insert_default();
+    if let Some(count) = stuck.get_mut(&pid) {
+        *count -= 1;
+        if *count == 0 {
+            stuck.remove(&pid);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(20);
+
+    #[test]
+    fn an_answer_in_time_is_given_and_a_panic_costs_one_answer() {
+        assert_eq!(bounded(1, || Ok(7)).unwrap(), 7);
+        let panicked = bounded(1, || -> io::Result<()> { panic!("hostile bytes") });
+        assert_eq!(panicked.unwrap_err().raw_os_error(), Some(libc::EIO));
+        assert_eq!(bounded(1, || Ok(8)).unwrap(), 8);
+    }
+
+    #[test]
+    fn who_stalls_is_left_alone_until_the_call_returns() {
+        const STALLER: u32 = 4_000_000_001;
+        let (release, released) = channel::<()>();
+        let stalled = bounded_by(SOON, STALLER, move || {
+            let _ = released.recv();
+            Ok(())
+        });
+        assert_eq!(stalled.unwrap_err().raw_os_error(), Some(libc::ETIMEDOUT));
+        assert!(stalling().contains(&STALLER));
+        // At once, and without another thread.
+        let again = bounded(STALLER, || Ok(()));
+        assert_eq!(again.unwrap_err().raw_os_error(), Some(libc::ETIMEDOUT));
+        // Others are looked at as before.
+        assert_eq!(bounded(1, || Ok(9)).unwrap(), 9);
+        drop(release);
+        while stalling().contains(&STALLER) {
+            thread::yield_now();
+        }
+        assert_eq!(bounded(STALLER, || Ok(10)).unwrap(), 10);
+    }
+}

@@ -1,0 +1,459 @@
+//! What another user may have chosen: the memory of a process, the files that it runs, maps or names.
+//!
+//! This is the one door to them (`cargo xtask test` checks that no other is used). Everything is opened as a path first
+//! (`O_PATH`), which asks no device and no FIFO's other end, and for reading only once it has turned out to be a regular
+//! file (or a folder, where one is asked for): never as a controlling terminal, never waiting, and never with more rights
+//! than the process has itself. All of it is bounded in bytes, and in time by [`bounded`].
+
+use std::{
+    ffi::{CString, OsString},
+    fs::{File, Metadata},
+    io::{self, Read as _},
+    mem,
+    os::{
+        fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+        unix::{ffi::OsStrExt as _, fs::FileExt as _, fs::MetadataExt as _},
+    },
+    path::{Path, PathBuf},
+};
+
+use super::{Status, bounded::bounded, status};
+
+/// What is to be opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A regular file.
+    File,
+    /// A folder, for its names.
+    Folder,
+}
+
+/// At most `limit` bytes of a file of `/proc/PID` that shows memory or mappings of the process (`cmdline`, `maps`).
+///
+/// # Errors
+/// The process is gone, or stalls.
+pub fn proc_file(pid: u32, name: &'static str, limit: u64) -> io::Result<Vec<u8>> {
+    bounded(pid, move || {
+        super::read_start(format!("/proc/{pid}/{name}"), limit)
+    })
+}
+
+/// `length` bytes of a process's memory, fewer where what follows is not there.
+///
+/// # Errors
+/// The process is gone, nothing is there, or it stalls.
+pub fn memory(pid: u32, address: u64, length: usize) -> io::Result<Vec<u8>> {
+    bounded(pid, move || {
+        let mut bytes = vec![0; length];
+        let read = File::open(format!("/proc/{pid}/mem"))?.read_at(&mut bytes, address)?;
+        bytes.truncate(read);
+        Ok(bytes)
+    })
+}
+
+/// The text at an address of a process: what comes before a NUL, at most `limit` bytes.
+///
+/// # Errors
+/// As [`memory`].
+pub fn text_at(pid: u32, address: u64, limit: usize) -> io::Result<String> {
+    let bytes = memory(pid, address, limit)?;
+    let text = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
+    Ok(String::from_utf8_lossy(text).into_owned())
+}
+
+/// Has `read` look at the file that a process runs, on a thread that may be given up.
+///
+/// # Errors
+/// The process is gone, its file is no regular one, or `read` fails or does not return in time.
+pub fn with_exe<T: Send + 'static>(
+    pid: u32,
+    read: impl FnOnce(File) -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    bounded(pid, move || read(link(pid, "exe")?))
+}
+
+/// Has `read` look at the very file that a process maps there, also if it was replaced.
+///
+/// # Errors
+/// As [`with_exe`]; without `CAP_CHECKPOINT_RESTORE` it is not permitted.
+pub fn with_mapped<T: Send + 'static>(
+    pid: u32,
+    range: (u64, u64),
+    read: impl FnOnce(File) -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let (start, end) = range;
+    bounded(pid, move || {
+        read(link(pid, &format!("map_files/{start:x}-{end:x}"))?)
+    })
+}
+
+/// Has `read` look at the file behind a descriptor of a process, with the rights of `owner` (who opened it).
+///
+/// # Errors
+/// As [`with_exe`].
+pub fn with_descriptor<T: Send + 'static>(
+    pid: u32,
+    descriptor: u32,
+    owner: &Status,
+    read: impl FnOnce(File) -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let rights = Rights::of(owner);
+    bounded(pid, move || {
+        let path = path_at(None, &named(pid, &format!("fd/{descriptor}"))?, 0)?;
+        read(rights.borrowed(|| reopen(&path, Kind::File))?)
+    })
+}
+
+/// The device and inode number of the file that a process runs, as the process's mounts show it.
+///
+/// # Errors
+/// As [`with_exe`].
+pub fn exe_metadata(pid: u32) -> io::Result<Metadata> {
+    bounded(pid, move || {
+        path_at(None, &named(pid, "exe")?, 0)?.metadata()
+    })
+}
+
+/// Opens a file or folder by its name in a process's root, as that process would: no symbolic link leads out of the root, and
+/// no more can be read than its user may.
+///
+/// # Errors
+/// Those of `openat2`; `EINVAL` if it is not of that kind.
+pub fn with_path<T: Send + 'static>(
+    pid: u32,
+    path: &Path,
+    kind: Kind,
+    read: impl FnOnce(File) -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let path = path.to_owned();
+    let owner = status(pid)?;
+    bounded(pid, move || read(Root::of(pid, &owner)?.open(&path, kind)?))
+}
+
+/// At most `limit` bytes of a regular file in a process's root.
+///
+/// # Errors
+/// As [`with_path`].
+pub fn read_path(pid: u32, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    with_path(pid, path, Kind::File, move |file| {
+        let mut bytes = Vec::new();
+        file.take(limit).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    })
+}
+
+/// A process's root, held as a path, and the rights of its user. For use within [`bounded`] alone.
+#[derive(Debug)]
+pub struct Root {
+    folder: File,
+    rights: Rights,
+}
+
+impl Root {
+    /// That of a process, as it is now, with the rights of `owner`.
+    ///
+    /// # Errors
+    /// The process is gone, or may not be looked at (needs `CAP_SYS_PTRACE`).
+    pub fn of(pid: u32, owner: &Status) -> io::Result<Self> {
+        Ok(Self {
+            folder: path_at(None, &named(pid, "root")?, libc::O_DIRECTORY)?,
+            rights: Rights::of(owner),
+        })
+    }
+
+    /// Opens a file or a folder, see [`with_path`].
+    ///
+    /// # Errors
+    /// Those of `openat2`; `EINVAL` if it is not of that kind.
+    pub fn open(&self, path: &Path, kind: Kind) -> io::Result<File> {
+        self.rights.borrowed(|| {
+            let path = path_at(Some(&self.folder), &c_path(path)?, 0)?;
+            reopen(&path, kind)
+        })
+    }
+
+    /// The names in a folder, at most `limit`.
+    ///
+    /// # Errors
+    /// As [`Root::open`].
+    pub fn names(&self, folder: &Path, limit: usize) -> io::Result<(Metadata, Vec<OsString>)> {
+        self.rights.borrowed(|| {
+            let path = path_at(Some(&self.folder), &c_path(folder)?, 0)?;
+            let open = reopen(&path, Kind::Folder)?;
+            let entries = std::fs::read_dir(own_descriptor(&open))?;
+            let names = entries
+                .take(limit)
+                .map(|entry| Ok(entry?.file_name()))
+                .collect::<io::Result<_>>()?;
+            Ok((open.metadata()?, names))
+        })
+    }
+}
+
+/// Whose rights count where files are opened (`fsuid`, `fsgid` and supplementary groups).
+#[derive(Debug, Clone)]
+struct Rights {
+    uid: u32,
+    gid: u32,
+    groups: Vec<u32>,
+}
+
+impl Rights {
+    fn of(status: &Status) -> Self {
+        Self {
+            uid: status.file_uid,
+            gid: status.file_gid,
+            groups: status.groups.clone(),
+        }
+    }
+
+    /// Runs `work` with these rights on the calling thread alone, which has its own again afterwards. The host's root keeps
+    /// what tracer has.
+    fn borrowed<T>(&self, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        // SAFETY: no preconditions.
+        let own = unsafe { (libc::geteuid(), libc::getegid()) };
+        if self.uid == own.0 {
+            return work();
+        }
+        let before = groups()?;
+        set_groups(&self.groups)?;
+        let _back = Back {
+            uid: own.0,
+            gid: own.1,
+            groups: before,
+        };
+        // They give the value of before, whatever comes of it: asked once more, they tell what holds now.
+        // SAFETY: integers; of this thread alone, as they are no calls of the C library's that reach all.
+        let now = unsafe {
+            libc::syscall(libc::SYS_setfsgid, self.gid);
+            libc::syscall(libc::SYS_setfsuid, self.uid);
+            (
+                libc::syscall(libc::SYS_setfsuid, u32::MAX),
+                libc::syscall(libc::SYS_setfsgid, u32::MAX),
+            )
+        };
+        if now != (i64::from(self.uid), i64::from(self.gid)) {
+            return Err(io::Error::from_raw_os_error(libc::EPERM));
+        }
+        work()
+    }
+}
+
+/// Gives the thread its own rights again, also where the work panicked.
+struct Back {
+    uid: u32,
+    gid: u32,
+    groups: Vec<u32>,
+}
+
+impl Drop for Back {
+    fn drop(&mut self) {
+        // SAFETY: as in `Rights::borrowed`.
+        unsafe {
+            libc::syscall(libc::SYS_setfsuid, self.uid);
+            libc::syscall(libc::SYS_setfsgid, self.gid);
+        }
+        let _ = set_groups(&self.groups);
+    }
+}
+
+fn groups() -> io::Result<Vec<u32>> {
+    let mut groups = vec![0_u32; 65_536];
+    // SAFETY: room for as many as the kernel allows.
+    let count = unsafe { libc::syscall(libc::SYS_getgroups, groups.len(), groups.as_mut_ptr()) };
+    groups.truncate(usize::try_from(count).map_err(|_| io::Error::last_os_error())?);
+    Ok(groups)
+}
+
+/// Of the calling thread alone, unlike the C library's.
+fn set_groups(groups: &[u32]) -> io::Result<()> {
+    // SAFETY: pointer and count describe the slice.
+    match unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn named(pid: u32, name: &str) -> io::Result<CString> {
+    Ok(CString::new(format!("/proc/{pid}/{name}"))?)
+}
+
+fn c_path(path: &Path) -> io::Result<CString> {
+    Ok(CString::new(path.as_os_str().as_bytes())?)
+}
+
+fn own_descriptor(file: &File) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
+/// A regular file behind a magic link of `/proc`, for reading.
+fn link(pid: u32, name: &str) -> io::Result<File> {
+    reopen(&path_at(None, &named(pid, name)?, 0)?, Kind::File)
+}
+
+/// A path alone (`O_PATH`); below `root` where one is given, from which no link leads out (`openat2`, 5.6).
+fn path_at(root: Option<&File>, path: &CString, flags: i32) -> io::Result<File> {
+    // SAFETY: integers, of which 0 is a value.
+    let mut how: libc::open_how = unsafe { mem::zeroed() };
+    how.flags = (libc::O_PATH | libc::O_CLOEXEC | flags) as u64;
+    how.resolve = match root {
+        Some(_) => libc::RESOLVE_IN_ROOT,
+        None => 0,
+    };
+    // SAFETY: the path ends with NUL, `how` is as long as is said.
+    let opened = unsafe {
+        libc::syscall(
+            libc::SYS_openat2,
+            root.map_or(libc::AT_FDCWD, |root| root.as_raw_fd()),
+            path.as_ptr(),
+            &raw const how,
+            size_of::<libc::open_how>(),
+        )
+    };
+    match i32::try_from(opened) {
+        // SAFETY: it is ours alone.
+        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }.into()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Opens for reading what a path turned out to be.
+fn reopen(path: &File, kind: Kind) -> io::Result<File> {
+    let mode = path.metadata()?.mode() & libc::S_IFMT;
+    let wanted = match kind {
+        Kind::File => libc::S_IFREG,
+        Kind::Folder => libc::S_IFDIR,
+    };
+    if mode != wanted {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    let flags = libc::O_RDONLY | libc::O_NOCTTY | libc::O_NONBLOCK | libc::O_CLOEXEC;
+    let name = c_path(&own_descriptor(path))?;
+    // SAFETY: the path ends with NUL.
+    match unsafe { libc::open(name.as_ptr(), flags) } {
+        // SAFETY: it is ours alone.
+        fd if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }.into()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        io::Read as _,
+        os::unix::fs::{PermissionsExt, symlink},
+    };
+
+    use super::*;
+
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(test: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("tracer-{test}-{}", std::process::id()));
+            fs::create_dir(&path).unwrap();
+            Self(path)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn own() -> (u32, Status) {
+        let pid = std::process::id();
+        (pid, status(pid).unwrap())
+    }
+
+    fn text(mut file: File) -> io::Result<String> {
+        let mut text = String::new();
+        file.read_to_string(&mut text).map(|_| text)
+    }
+
+    #[test]
+    fn no_link_leads_out_of_a_root() {
+        let folder = Folder::new("root");
+        fs::write(folder.0.join("file"), "inside").unwrap();
+        symlink("/file", folder.0.join("link")).unwrap();
+        symlink("../../../../../file", folder.0.join("up")).unwrap();
+        let root = Root {
+            folder: File::open(&folder.0).unwrap(),
+            rights: Rights::of(&own().1),
+        };
+        for name in ["/file", "link", "/up"] {
+            let file = root.open(Path::new(name), Kind::File).unwrap();
+            assert_eq!(text(file).unwrap(), "inside");
+        }
+        assert_eq!(root.names(Path::new("/"), 10).unwrap().1.len(), 3);
+    }
+
+    #[test]
+    fn only_regular_files_are_opened() {
+        let (pid, _) = own();
+        let folder = Folder::new("kinds");
+        let fifo = folder.0.join("fifo");
+        let name = c_path(&fifo).unwrap();
+        // SAFETY: the path ends with NUL.
+        assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o666) }, 0);
+        for path in [
+            &fifo,
+            Path::new("/dev/null"),
+            Path::new("/dev/ptmx"),
+            &folder.0,
+        ] {
+            let error = read_path(pid, path, 10).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(libc::EINVAL), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn no_more_is_read_than_the_process_may() {
+        let (pid, mut status) = own();
+        if status.uid != 0 {
+            println!("SKIPPED: no_more_is_read_than_the_process_may: needs root");
+            return;
+        }
+        let folder = Folder::new("rights");
+        let secret = folder.0.join("secret");
+        fs::write(&secret, "secret").unwrap();
+        for (mode, group, expected) in [
+            (0o600, 65_534, Err(Some(libc::EACCES))),
+            (0o640, 65_534, Err(Some(libc::EACCES))),
+            (0o640, 0, Ok("secret".to_owned())),
+            (0o604, 65_534, Ok("secret".to_owned())),
+        ] {
+            fs::set_permissions(&secret, PermissionsExt::from_mode(mode)).unwrap();
+            fs::set_permissions(&folder.0, PermissionsExt::from_mode(0o755)).unwrap();
+            (status.file_uid, status.file_gid) = (65_534, group);
+            status.groups.clear();
+            let path = secret.clone();
+            let owner = status.clone();
+            let read = bounded(pid, move || {
+                text(Root::of(pid, &owner)?.open(&path, Kind::File)?)
+            });
+            let read = read.map_err(|error| error.raw_os_error());
+            assert_eq!(read, expected, "{mode:o}");
+        }
+        // The thread is its own again.
+        assert_eq!(read_path(pid, &secret, 6).unwrap(), b"secret");
+    }
+
+    #[test]
+    fn this_process_s_own_parts_are_read() {
+        let (pid, _) = own();
+        let name = proc_file(pid, "cmdline", 4096).unwrap();
+        assert!(!name.is_empty());
+        let mark = *b"a mark in memory\0 and more";
+        let read = text_at(pid, mark.as_ptr() as u64, 64).unwrap();
+        assert_eq!(read, "a mark in memory");
+        let head = with_exe(pid, |mut file| {
+            let mut head = [0; 4];
+            file.read_exact(&mut head).map(|()| head)
+        });
+        assert_eq!(head.unwrap(), *b"\x7fELF");
+        assert!(exe_metadata(pid).unwrap().is_file());
+    }
+}

@@ -26,6 +26,14 @@ pub static SITES: [DropSite; DROP_SITES] = [DropSite {
 #[unsafe(no_mangle)]
 pub static STACK_REGISTERS: u32 = 0;
 
+/// 1: every nginx of the host is followed, not only certain ones.
+#[unsafe(no_mangle)]
+pub static FOLLOWS_ALL: u32 = 0;
+
+/// 1: this kernel tells a breakpoint's program by which link it runs.
+#[unsafe(no_mangle)]
+pub static HAS_COOKIES: u32 = 0;
+
 /// The offset that the loader filled in, `None` where this kernel lacks the member.
 #[inline(always)]
 pub fn offset(field: &'static u16) -> Option<usize> {

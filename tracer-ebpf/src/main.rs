@@ -27,6 +27,8 @@ mod identity;
 #[cfg(target_arch = "bpf")]
 mod lead;
 #[cfg(target_arch = "bpf")]
+mod links;
+#[cfg(target_arch = "bpf")]
 mod main_request;
 #[cfg(target_arch = "bpf")]
 mod maps;

@@ -6,8 +6,8 @@ use aya_ebpf::{
 };
 use core::intrinsics::AtomicOrdering;
 use tracer_ebpf::abi::{
-    Connection, Endpoint, Flow, FlowKey, Holder, Layout, MemoryLimit, NOBODY, Signal, WORKER_SLOTS,
-    Watched, Worker, counter, shedding, worker_places,
+    Connection, Endpoint, Flow, FlowKey, Holder, Layout, MemoryLimit, NOBODY, Program, ProgramKey,
+    Signal, WORKER_SLOTS, Watched, Worker, counter, quota, shedding, worker_places,
 };
 
 use crate::hints;
@@ -20,11 +20,21 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 #[map]
 static SHEDDING: Array<u64> = Array::with_max_entries(shedding::SLOTS, 0);
 
-/// Followed masters by host pid.
+/// Programs that are nginx, where all of the host is followed: a process that runs one is followed, as is what it forks.
 #[map]
-pub static MASTERS: HashMap<u32, Layout> = HashMap::with_max_entries(1024, 0);
+pub static PROGRAMS: HashMap<ProgramKey, Program> = HashMap::with_max_entries(1024, 0);
 
-/// Followed workers at their places. The verifier makes an array's lookup a few instructions, a tenth of a hash map's: most
+/// Processes that executed a program of late, and when: what it is shows only after a while.
+#[map]
+static YOUNG: LruHashMap<u32, u64> = LruHashMap::with_max_entries(4096, 0);
+/// Nothing that takes longer to become nginx is found by its forks.
+const YOUTH: u64 = 3_000_000_000;
+
+/// How many followed processes each family has.
+#[map]
+static FAMILIES: LruHashMap<u32, u32> = LruHashMap::with_max_entries(8192, 0);
+
+/// Followed processes at their places. The verifier makes an array's lookup a few instructions, a tenth of a hash map's: most
 /// runs of most hooks end here.
 #[map]
 static WORKERS: Array<Worker> = Array::with_max_entries(WORKER_SLOTS, 0);
@@ -318,33 +328,79 @@ pub fn worker(pid: u32) -> Option<&'static mut Worker> {
     None
 }
 
-/// Follows a worker from its fork on: it has not run yet.
+/// Follows a process from its fork or its execution on. `false`, and counted, where there is no place for it.
 #[inline(always)]
-pub fn add_worker(pid: u32, layout: &Layout) {
-    for place in worker_places(pid) {
-        let Some(slot) = WORKERS.get_ptr_mut(place) else {
-            return;
-        };
-        // SAFETY: as above.
-        let slot = unsafe { &mut *slot };
-        if matches!(slot.pid, 0 | NOBODY) {
-            *slot = UNKNOWN_WORKER;
-            slot.layout = *layout;
-            slot.pid = pid;
-            return;
+pub fn add_worker(pid: u32, family: u32, layout: &Layout) -> bool {
+    let members = FAMILIES.get_ptr_mut(&family);
+    // SAFETY: the entry lives as long as the program runs.
+    let count = members.map_or(0, |count| unsafe { count.read_volatile() });
+    if count < quota(family) {
+        for place in worker_places(pid) {
+            let Some(slot) = WORKERS.get_ptr_mut(place) else {
+                break;
+            };
+            // SAFETY: as above.
+            let slot = unsafe { &mut *slot };
+            if matches!(slot.pid, 0 | NOBODY) {
+                *slot = UNKNOWN_WORKER;
+                slot.layout = *layout;
+                slot.family = family;
+                slot.pid = pid;
+                match members {
+                    Some(count) => change(count, 1),
+                    None => {
+                        let _ = FAMILIES.insert(&family, &1, 0);
+                    }
+                }
+                return true;
+            }
         }
     }
+    self::count(counter::REFUSED);
+    false
+}
+
+/// Other CPUs may change it at the same time.
+#[inline(always)]
+fn change(count: *mut u32, by: u32) {
+    // SAFETY: an element of a map lives as long as the program runs. `AtomicU32` can not add on this target, see `count`.
+    unsafe { core::intrinsics::atomic_xadd::<u32, u32, { AtomicOrdering::Relaxed }>(count, by) };
 }
 
 /// A worker of which nothing is known yet, in read-only data.
 static UNKNOWN_WORKER: Worker = Worker::UNKNOWN;
 
-/// Follows a worker no more.
+/// Follows a process no more; `false` if it was not followed.
 #[inline(always)]
-pub fn remove_worker(pid: u32) {
-    if let Some(worker) = worker(pid) {
-        worker.pid = NOBODY;
+pub fn remove_worker(pid: u32) -> bool {
+    let Some(worker) = worker(pid) else {
+        return false;
+    };
+    worker.pid = NOBODY;
+    if let Some(count) = FAMILIES.get_ptr_mut(&worker.family) {
+        // SAFETY: as above.
+        if unsafe { count.read_volatile() } <= 1 {
+            let _ = FAMILIES.remove(&worker.family);
+        } else {
+            change(count, u32::MAX);
+        }
     }
+    true
+}
+
+/// A process executed a program, or was forked by one that did of late.
+#[inline(always)]
+pub fn set_young(pid: u32, now: u64) {
+    let _ = YOUNG.insert(&pid, &now, 0);
+}
+
+/// Did it, of late?
+#[inline(always)]
+pub fn is_young(pid: u32, now: u64) -> bool {
+    // SAFETY: as above.
+    YOUNG
+        .get_ptr(&pid)
+        .is_some_and(|at| now.wrapping_sub(unsafe { at.read_volatile() }) < YOUTH)
 }
 
 /// A peer object of a worker.

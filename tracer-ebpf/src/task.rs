@@ -1,7 +1,7 @@
 //! The current process, and the sockets behind its descriptors.
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated};
-use tracer_ebpf::abi::Worker;
+use tracer_ebpf::abi::{ProgramKey, Worker};
 
 use crate::{constants::OFFSETS, maps, read};
 
@@ -66,4 +66,29 @@ pub fn socket_of(fd: i32) -> Option<u64> {
     let file: u64 = read::kernel_at(array.wrapping_add(fd as u64 * 8))?;
     let socket: u64 = read::kernel(file, &OFFSETS.private_data)?;
     read::kernel(socket, &OFFSETS.socket_sk)
+}
+
+/// Which program a task runs; kernel threads run none.
+#[inline(always)]
+pub fn program(task: u64) -> Option<ProgramKey> {
+    let file: u64 = read::kernel(memory(task)?, &OFFSETS.exe_file)?;
+    let inode: u64 = read::kernel(file, &OFFSETS.file_inode)?;
+    let super_block: u64 = read::kernel(inode, &OFFSETS.inode_super)?;
+    Some(ProgramKey {
+        inode: read::kernel(inode, &OFFSETS.inode_number)?,
+        device: read::kernel(super_block, &OFFSETS.super_device)?,
+        padding: 0,
+    })
+}
+
+/// Where a task's code begins.
+#[inline(always)]
+pub fn code(task: u64) -> Option<u64> {
+    read::kernel(memory(task)?, &OFFSETS.start_code)
+}
+
+/// `struct mm_struct *`
+#[inline(always)]
+fn memory(task: u64) -> Option<u64> {
+    read::kernel(task, &OFFSETS.mm).filter(|memory| *memory != 0)
 }

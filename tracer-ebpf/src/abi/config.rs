@@ -86,6 +86,20 @@ offsets! {
     real_parent: "task_struct"."real_parent",
     /// `task_struct.stack`
     stack: "task_struct"."stack",
+    /// `task_struct.mm`
+    mm: "task_struct"."mm",
+    /// `mm_struct.exe_file`
+    exe_file: "mm_struct"."exe_file",
+    /// `mm_struct.start_code`
+    start_code: "mm_struct"."start_code",
+    /// `file.f_inode`
+    file_inode: "file"."f_inode",
+    /// `inode.i_ino`
+    inode_number: "inode"."i_ino",
+    /// `inode.i_sb`
+    inode_super: "inode"."i_sb",
+    /// `super_block.s_dev`
+    super_device: "super_block"."s_dev",
     /// `task_struct.files`
     files: "task_struct"."files",
     /// `task_struct.thread.fsbase` (x86-64)

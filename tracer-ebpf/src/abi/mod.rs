@@ -27,13 +27,18 @@ pub use self::{
     },
     dns::{ANSWERED, ASKED, DNS, Dns, FAILED, IS_ANSWER, IS_TRUNCATED, QUESTION_LEN},
     flow::{DROP_SLOTS, DropSlot, FLOW_RESERVED, Flow, FlowKey},
-    process::{EXECUTED, EXITED, FORKED, PROCESS, Process},
+    process::{
+        EXECUTED, EXITED, FOLLOWED, FORKED, PROCESS, Process, REFUSED, WAS_FOLLOWED, YOUNG_FORKED,
+    },
     reply::{Main, REPLY, Reply, WATCHED, Watched},
     request::{
         ANSWER, Answer, Client, FORMAT_LEN, HEAD_LEN, HOST_LEN, LOG_CALL, LOG_CALL_STREAM, LogCall,
         TAIL_LEN, TEXT_LEN,
     },
-    worker::{Layout, NOBODY, WORKER_SLOTS, Worker, worker_places},
+    worker::{
+        FAMILY_QUOTA, Layout, NOBODY, OTHERS, OTHERS_QUOTA, Program, ProgramKey, TARGETS,
+        WORKER_SLOTS, Worker, quota, worker_places,
+    },
 };
 
 /// Bumped when the meaning or the layout of a record changes.
@@ -87,8 +92,10 @@ pub mod counter {
     /// Times that something was met of which only nginx's closing of connections tells: a log that lets no errors through, a unix
     /// connection to an upstream.
     pub const CLOSINGS: u32 = 5;
+    /// Processes of nginx's that found no place to be followed.
+    pub const REFUSED: u32 = 6;
     /// How many slots there are.
-    pub const SLOTS: u32 = 6;
+    pub const SLOTS: u32 = 7;
 }
 
 /// What the collector asks not to be told, slots of the `SHEDDING` array: no verdict rests on it, or there is too much to do.

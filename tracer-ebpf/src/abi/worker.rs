@@ -2,7 +2,7 @@
 
 use super::{Main, Routes};
 
-/// What lies where in a master's processes: the value of the `MASTERS` map, keyed by host pid. Its children share it.
+/// What lies where in a process of nginx's. Whoever it forks shares it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Layout {
@@ -32,7 +32,7 @@ impl Worker {
     /// Nothing is known yet.
     pub const UNKNOWN: Self = Self {
         pid: 0,
-        padding: 0,
+        family: 0,
         layout: Layout {
             errno: 0,
             requests: 0,
@@ -58,28 +58,79 @@ impl Worker {
     };
 }
 
-/// Elements of the array `WORKERS`.
-pub const WORKER_SLOTS: u32 = 4096;
-/// How many places a worker may have there: the first that is free. With 256 workers one in 65,536 finds none.
-pub const WORKER_PLACES: u32 = 4;
+/// Which program a process runs: the inode of its file as the kernel has it. It differs from what `stat()` shows on file
+/// systems that are stacked or have subvolumes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ProgramKey {
+    /// `inode.i_ino`
+    pub inode: u64,
+    /// `super_block.s_dev`: 20 bits of minor number below the major one.
+    pub device: u32,
+    /// Zero.
+    pub padding: u32,
+}
 
-/// The places of a worker in the array `WORKERS`; behind one that nobody ever had there is none.
+impl ProgramKey {
+    /// No program.
+    pub const NONE: Self = Self {
+        inode: 0,
+        device: 0,
+        padding: 0,
+    };
+}
+
+/// A program that is nginx: the value of the map `PROGRAMS`. Whoever executes it is followed from its first instruction on.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Program {
+    /// See [`Layout`]; `connect` is an address of the file's.
+    pub layout: Layout,
+    /// The file's address of what lies at `mm_struct.start_code`.
+    pub code: u64,
+}
+
+/// Elements of the array `WORKERS`.
+pub const WORKER_SLOTS: u32 = 8192;
+/// How many places a process may have there: the first that is free. With 1,000 of them one in 20 million finds none.
+pub const WORKER_PLACES: u32 = 8;
+
+/// The places of a process in the array `WORKERS`; behind one that nobody ever had there is none.
 pub fn worker_places(pid: u32) -> impl Iterator<Item = u32> {
     // An odd number of places apart, or pids that are neighbours would share them.
     (0..WORKER_PLACES).map(move |at| pid.wrapping_add(at * 977) % WORKER_SLOTS)
 }
 
+/// The family of all processes that another user than root started: they share their places, so that none of them takes
+/// those of root's.
+pub const OTHERS: u32 = 0;
+/// How many followed processes a family may have: those that one execution led to by forks.
+pub const FAMILY_QUOTA: u32 = WORKER_SLOTS / 8;
+/// How many processes of other users than root may be followed.
+pub const OTHERS_QUOTA: u32 = WORKER_SLOTS / 2;
+
+/// How many a family may have.
+#[must_use]
+#[inline(always)]
+pub fn quota(family: u32) -> u32 {
+    if family == OTHERS {
+        OTHERS_QUOTA
+    } else {
+        FAMILY_QUOTA
+    }
+}
+
 /// In [`Worker::pid`]: whose place this was is followed no more.
 pub const NOBODY: u32 = u32::MAX;
 
-/// A followed worker: value of the array `WORKERS` at one of its [`worker_places`].
+/// A followed process (a worker, or its master): value of the array `WORKERS` at one of its [`worker_places`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Worker {
     /// Its host pid; 0: nobody had the place yet.
     pub pid: u32,
-    /// Zero.
-    pub padding: u32,
+    /// Whose quota its place counts to: the pid that executed its program, or [`OTHERS`].
+    pub family: u32,
     /// See [`Layout`].
     pub layout: Layout,
     /// The `ngx_peer_connection_t *` of the `ngx_event_connect_peer` call under way, 0 none; by sockets always 0.
@@ -114,3 +165,6 @@ pub struct Worker {
     /// Route lookups within that call; by sockets since the worker last read or wrote one.
     pub routes: Routes,
 }
+
+/// How many program files breakpoints are set in with a number of their own.
+pub const TARGETS: u32 = 1024;

@@ -18,7 +18,7 @@ use crate::{
     constants::OFFSETS,
     emit::{self, Urgency},
     hooks::{reply, state, unix_end},
-    identity, main_request,
+    identity, links, main_request,
     maps::{self, BACKENDS},
     read, sock, stack, task,
 };
@@ -48,6 +48,9 @@ const LED_ON: u32 = 2;
 #[uprobe]
 pub fn connect_peer(ctx: ProbeContext) -> u32 {
     stack::of_task();
+    if !links::counts(&ctx) {
+        return 0;
+    }
     if let (Some((pid, worker)), Some(peer)) = (task::worker(), ctx.arg::<u64>(0)) {
         // The binary is another's too, whose attempts can not be seen by their sockets.
         if worker.layout.is_by_socket() {
@@ -126,6 +129,9 @@ pub fn has_socket(pid: u32, worker: &Worker, peer: u64, sk: u64, is_reused: bool
 #[uretprobe]
 pub fn connect_peer_return(ctx: RetProbeContext) -> u32 {
     stack::of_task();
+    if !links::counts(&ctx) {
+        return 0;
+    }
     let Some((pid, worker)) = task::worker() else {
         return 0;
     };

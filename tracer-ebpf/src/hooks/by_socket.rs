@@ -25,7 +25,7 @@ use crate::{
     },
     identity::{self, PC_LOG},
     lead::{connection_of, holds, is_of_peer, peer_of, peer_of_log, peer_of_unset},
-    main_request, maps, read, sock, stack, task,
+    links, main_request, maps, read, sock, stack, task,
 };
 
 /// A worker's socket moved to `SYN_SENT` and was entered: an attempt of a request begins, unless it is the resolver's.
@@ -285,6 +285,9 @@ fn adopt(sk: u64, pid: u32, worker: &mut Worker) -> bool {
 #[uprobe]
 pub fn closed_at_once(ctx: ProbeContext) -> u32 {
     stack::of_task();
+    if !links::counts(&ctx) {
+        return 0;
+    }
     let (Some((pid, worker)), Some(connection)) = (task::worker(), ctx.arg::<u64>(0)) else {
         return 0;
     };

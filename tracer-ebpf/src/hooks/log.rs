@@ -18,7 +18,7 @@ use crate::{
     },
     identity::{self, PC_LOG},
     lead::SESSION_UPSTREAM,
-    main_request, maps, read, stack, task,
+    links, main_request, maps, read, stack, task,
 };
 
 /// `NGX_LOG_ERR`
@@ -31,6 +31,9 @@ const LONGEST_TEXT: u64 = 4096;
 #[uprobe]
 pub fn log_error(ctx: ProbeContext) -> u32 {
     stack::of_task();
+    if !links::counts(&ctx) {
+        return 0;
+    }
     let Some(level) = ctx.arg::<u64>(0) else {
         return 0;
     };

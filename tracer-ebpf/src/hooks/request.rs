@@ -12,7 +12,7 @@ use crate::{
     emit::{self, Urgency},
     hooks::{by_socket, log, reply, state},
     identity::{self, Context},
-    main_request,
+    links, main_request,
     maps::{self, Request},
     read, sock, stack, task,
 };
@@ -57,6 +57,9 @@ fn last_connection(request: &Request) {
 #[uprobe]
 pub fn special_response(ctx: ProbeContext) -> u32 {
     stack::of_task();
+    if !links::counts(&ctx) {
+        return 0;
+    }
     let Some(status) = ctx.arg::<u64>(1) else {
         return 0;
     };

@@ -29,6 +29,7 @@ pub(super) mod kind {
     pub(in crate::capture) const TICK: u64 = 33;
     pub(in crate::capture) const REPLY: u64 = 34;
     pub(in crate::capture) const NOTICE: u64 = 35;
+    pub(in crate::capture) const COVERAGE: u64 = 36;
 }
 
 /// Writes an event's row; gives its kind.
@@ -54,6 +55,7 @@ pub(super) fn write(event: &Event, out: &mut Vec<u8>) -> serde_json::Result<u64>
         Event::Tick(one) => row(kind::TICK, one, out),
         Event::Reply(one) => row(kind::REPLY, one, out),
         Event::Notice(one) => row(kind::NOTICE, one, out),
+        Event::Coverage(one) => row(kind::COVERAGE, one, out),
     }
 }
 
@@ -93,6 +95,7 @@ pub(super) fn read(kind: u64, row: &[u8]) -> Result<Event, Unread> {
         kind::TICK => Event::Tick(value(row)?),
         kind::REPLY => Event::Reply(value(row)?),
         kind::NOTICE => Event::Notice(value(row)?),
+        kind::COVERAGE => Event::Coverage(value(row)?),
         _ => return Err(Unread::Unknown),
     })
 }

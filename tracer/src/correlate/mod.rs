@@ -137,7 +137,7 @@ impl Correlator {
             Event::Lost(lost) => self.losses.add(lost),
             Event::Hooks(hooks) => self.absent_hooks = hooks.absent,
             // It concerns no request.
-            Event::Notice(_) => {}
+            Event::Notice(_) | Event::Coverage(_) => {}
             Event::Tick(now) => self.tick(now, &mut out),
         }
         out

@@ -3,22 +3,26 @@
 //!
 //! Times are nanoseconds since boot (`CLOCK_BOOTTIME`), as `bpf_ktime_get_boot_ns` gives them.
 
+pub mod coverage;
 pub mod decode;
 pub mod fact;
 mod head;
 pub mod kernel;
+mod life;
 pub mod log;
 pub mod notice;
 mod time;
 mod upstream;
 
 pub use self::{
+    coverage::Coverage,
     fact::{Fact, Question},
     kernel::{
         Answer, ClientRequest, Connection, Death, Dns, DnsStep, Drop, Failure, FirstByte, Holder,
         Icmp, LogCall, MemoryLimit, PeerClosed, Process, ProcessKind, Reply, RequestHead,
         RequestId, Retransmit, Retry, RouteLookup, RstSent, Signal, Unread,
     },
+    life::{Life, LifeKind},
     log::LogLine,
     notice::{Notice, Strain},
     time::{Clock, Time},
@@ -68,6 +72,8 @@ pub enum Event {
     Hooks(Hooks),
     /// Something of nginx's own runs short, or does no more.
     Notice(Notice),
+    /// Whose failures can be seen changed.
+    Coverage(Coverage),
     /// Nothing happened up to this time; deadlines may pass.
     Tick(Time),
 }
@@ -145,6 +151,7 @@ impl Event {
             Self::Lost(one) => one.at,
             Self::Hooks(one) => one.at,
             Self::Notice(one) => one.at,
+            Self::Coverage(one) => one.at,
             Self::Tick(at) => *at,
         }
     }

@@ -10,17 +10,21 @@ use std::{
     fs,
     os::unix::ffi::{OsStrExt as _, OsStringExt as _},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use tracer_ebpf::abi::Layout;
 
 use super::{
-    binary::{Binaries, ExeId},
+    binary::{Binaries, Binary, ExeId},
     layout::layout,
     outspoken::{self, Started},
 };
-use crate::{event::Time, process};
+use crate::{
+    event::Time,
+    process::{self, foreign},
+};
 
 const TITLE_LIMIT: u64 = 4096;
 /// The event loop's descriptor is among the first that nginx opens.
@@ -35,7 +39,9 @@ pub enum Kind {
     Worker,
     /// Master and worker in one (`master_process off`), serving already.
     Single,
-    /// Anything else: cache manager and loader, `nginx -t`, an nginx that is still starting, other programs.
+    /// It executes a file that is named as nginx or a fork is, and has no title yet: it starts, or is `nginx -t`.
+    Starting,
+    /// Anything else: cache manager and loader, other programs.
     Other,
 }
 
@@ -59,8 +65,8 @@ pub struct Master {
     pub exe: PathBuf,
     /// A path that opens the very binary from our mount namespace while the process lives: `/proc/PID/exe`.
     pub exe_access: PathBuf,
-    /// The binary's device and inode number.
-    pub exe_id: ExeId,
+    /// What the binary shows.
+    pub binary: Arc<Binary>,
     /// `nginx/1.22.1`, where the binary tells.
     pub version: Option<String>,
     /// The prefix: `-p`, else the one compiled in. In the process's own root.
@@ -74,25 +80,30 @@ impl Master {
     /// epoll (`use` in `events {}`); of a worker that is no more that is not known.
     #[must_use]
     pub fn layout(&self) -> Layout {
-        let pid = match self.pid {
-            0 => self.workers.first().copied().unwrap_or(0),
-            pid => pid,
-        };
-        let layout = layout(pid, self.version.as_deref());
-        // It has its title once it waits.
+        let layout = layout(self.shown(), &self.binary);
+        // It has its title once it waits. All workers read one configuration.
         let waits_otherwise = |&worker: &u32| {
             let title = command(worker).and_then(|command| title(&command));
             title == Some(Title::Worker) && !has_event_loop(worker)
         };
         // Those whose masters are gone may be several masters', each at addresses of its own.
         let is_mixed = self.pid == 0 && self.workers.len() > 1;
-        if is_mixed || self.workers.iter().any(waits_otherwise) {
+        if is_mixed || self.workers.first().is_some_and(waits_otherwise) {
             return Layout {
                 connect: 0,
                 ..layout
             };
         }
         layout
+    }
+
+    /// A process that runs its binary.
+    #[must_use]
+    pub fn shown(&self) -> u32 {
+        match self.pid {
+            0 => self.workers.first().copied().unwrap_or(0),
+            pid => pid,
+        }
     }
 
     /// Does its log tell of each upstream that failed at once, and the kernel of each connection's end? As far as the
@@ -119,15 +130,16 @@ impl Master {
         outspoken::is_outspoken(Started {
             pid: self.pid,
             conf: prefix.join(conf),
-            directives: after(&command, b"-g"),
+            directives: options(&command).directives,
             age: Duration::from_nanos(now.since(oldest)),
         })
     }
 }
 
-/// Every nginx of the host, by master's pid. Costs a short file's read for each process of the host.
+/// Every nginx of the host that is `wanted` (by its master's pid and its workers'), by master's pid. Costs a short file's read
+/// for each process of the host; the binaries of what is not wanted are not looked at.
 #[must_use]
-pub fn scan(binaries: &mut Binaries) -> Vec<Master> {
+pub fn scan(wanted: impl Fn(u32, &[u32]) -> bool, binaries: &mut Binaries) -> Vec<Master> {
     let mut masters: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     let mut workers = Vec::new();
     for pid in process::pids().unwrap_or_default() {
@@ -151,8 +163,10 @@ pub fn scan(binaries: &mut Binaries) -> Vec<Master> {
     for (pid, parent) in workers {
         if let Some(own) = masters.get_mut(&parent) {
             own.push(pid);
-        } else if let Ok((id, _)) = binaries.at(&exe_of(pid)) {
-            orphans.entry(id).or_default().push(pid);
+        } else if wanted(0, &[pid])
+            && let Ok(binary) = binaries.of(pid)
+        {
+            orphans.entry(binary.id).or_default().push(pid);
         }
     }
     let led = masters
@@ -162,50 +176,76 @@ pub fn scan(binaries: &mut Binaries) -> Vec<Master> {
         .into_values()
         .map(|workers| (0, workers[0], workers));
     led.chain(alone)
+        .filter(|(pid, _, workers)| wanted(*pid, workers))
         .filter_map(|(pid, shown, workers)| describe(pid, shown, workers, binaries))
         .collect()
 }
 
-/// What one process is; `None` if it is gone. Cheap: of most processes only the title is read.
+/// The nginx whose master (or all in one) a process is; `None` if it is gone, or its binary is none of nginx's.
+#[must_use]
+pub fn master(pid: u32, kind: Kind, binaries: &mut Binaries) -> Option<Master> {
+    let mut workers = process::children(pid);
+    workers.retain(|&child| inspect(child).is_some_and(|child| child.kind == Kind::Worker));
+    if kind == Kind::Single {
+        workers.push(pid);
+    }
+    describe(pid, pid, workers, binaries)
+}
+
+/// The processes that run the file that a process runs, as their mounts show it.
+#[must_use]
+pub fn runs_the_same(pid: u32) -> Vec<u32> {
+    let (Ok(own), Ok(path)) = (foreign::exe_id(pid), fs::read_link(exe_of(pid))) else {
+        return Vec::new();
+    };
+    let is_same = |other: &u32| {
+        fs::read_link(exe_of(*other)).is_ok_and(|other| other == path)
+            && foreign::exe_id(*other).is_ok_and(|other| other == own)
+    };
+    let pids = process::pids().unwrap_or_default();
+    pids.into_iter().filter(is_same).collect()
+}
+
+/// What one process is; `None` if it is gone, or stalls. Cheap: of most processes only the title is read.
 #[must_use]
 pub fn inspect(pid: u32) -> Option<Process> {
     let command = command(pid)?;
     let title = title(&command);
-    let is_nginx = match title {
-        Some(Title::Master | Title::Worker) => true,
-        Some(Title::Helper) => false,
+    let kind = match title {
+        Some(Title::Master) => Kind::Master,
+        Some(Title::Worker) => Kind::Worker,
+        Some(Title::Helper) => Kind::Other,
         // The kernel's own threads have no command line.
-        None => !command.is_empty() && named_nginx(pid) && has_event_loop(pid),
+        None if command.is_empty() || !named_nginx(pid) => Kind::Other,
+        None if has_event_loop(pid) => Kind::Single,
+        None => Kind::Starting,
     };
-    if !is_nginx {
-        return Some(Process {
-            kind: Kind::Other,
-            parent: 0,
-        });
+    if kind == Kind::Other {
+        return Some(Process { kind, parent: 0 });
     }
     let parent = process::status(pid).ok()?.parent;
-    let kind = match title {
-        Some(Title::Master) if forked_lately(pid, parent) => Kind::Worker,
-        Some(Title::Master) => Kind::Master,
-        Some(_) => Kind::Worker,
-        None => Kind::Single,
+    let kind = match kind {
+        Kind::Master if forked_lately(pid, parent) => Kind::Worker,
+        kind => kind,
     };
     Some(Process { kind, parent })
 }
 
 fn describe(pid: u32, shown: u32, workers: Vec<u32>, binaries: &mut Binaries) -> Option<Master> {
     let exe_access = exe_of(shown);
-    let (exe_id, binary) = binaries.at(&exe_access).ok()?;
-    let command = command(shown).unwrap_or_default();
+    let binary = binaries.of(shown).ok()?;
+    // A title is anyone's to choose.
+    binary.is_nginx().then_some(())?;
+    let options = options(&command(shown).unwrap_or_default());
     Some(Master {
         pid,
         workers,
         exe: fs::read_link(&exe_access).ok()?,
         exe_access,
-        exe_id,
-        version: binary.version,
-        prefix: argument(&command, b"-p").or(binary.prefix),
-        conf: argument(&command, b"-c").or(binary.conf),
+        version: binary.version.clone(),
+        prefix: options.prefix.or_else(|| binary.prefix.clone()),
+        conf: options.conf.or_else(|| binary.conf.clone()),
+        binary,
     })
 }
 
@@ -214,7 +254,7 @@ fn exe_of(pid: u32) -> PathBuf {
 }
 
 fn command(pid: u32) -> Option<Vec<u8>> {
-    process::read_start(format!("/proc/{pid}/cmdline"), TITLE_LIMIT).ok()
+    foreign::proc_file(pid, "cmdline", TITLE_LIMIT).ok()
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -263,7 +303,9 @@ fn arguments_at(pid: u32) -> Option<(String, String)> {
     Some((fields.get(45)?.to_string(), fields.get(25)?.to_string()))
 }
 
-fn named_nginx(pid: u32) -> bool {
+/// Does it execute a file that is named as nginx or a fork is? Nobody can stall who asks that.
+#[must_use]
+pub fn named_nginx(pid: u32) -> bool {
     let Ok(exe) = fs::read_link(exe_of(pid)) else {
         return false;
     };
@@ -282,22 +324,49 @@ fn has_event_loop(pid: u32) -> bool {
         .any(|link| link == Path::new("anon_inode:[eventpoll]"))
 }
 
-/// The value of an option in a master's title, where nginx keeps its arguments, or in a command line.
-fn argument(command: &[u8], option: &[u8]) -> Option<PathBuf> {
+/// What nginx was started with.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Options {
+    conf: Option<PathBuf>,
+    prefix: Option<PathBuf>,
+    /// The value of `-g`, and what comes after it: a title shows its blanks as it shows those between arguments.
+    directives: Vec<u8>,
+}
+
+/// From a master's title, where nginx keeps its arguments, or a command line: `ngx_get_options` (src/core/nginx.c). The last
+/// of several counts.
+fn options(command: &[u8]) -> Options {
+    let mut options = Options::default();
     let mut words = words(command);
-    words.find(|word| *word == option)?;
-    words
-        .next()
-        .map(|word| PathBuf::from(OsString::from_vec(word.to_vec())))
+    while let Some(word) = words.next() {
+        let Some(letters) = word.strip_prefix(b"-") else {
+            continue;
+        };
+        let Some(at) = letters.iter().position(|letter| b"cpgse".contains(letter)) else {
+            continue;
+        };
+        let rest = words.clone();
+        // `-c FILE` or `-cFILE`, also after other letters.
+        let value = match &letters[at + 1..] {
+            [] => words.next(),
+            joined => Some(joined),
+        };
+        let path = || value.map(|value| PathBuf::from(OsString::from_vec(value.to_vec())));
+        match letters[at] {
+            b'c' => options.conf = path(),
+            b'p' => options.prefix = path(),
+            b'g' => {
+                let joined = Some(&letters[at + 1..]).filter(|joined| !joined.is_empty());
+                let words: Vec<&[u8]> = joined.into_iter().chain(rest).collect();
+                options.directives = words.join(&b' ');
+            }
+            _ => {}
+        }
+    }
+    options
 }
 
-/// All that comes after an option. Its value may have blanks, which a title shows as it shows those between arguments.
-fn after(command: &[u8], option: &[u8]) -> Vec<u8> {
-    let words = words(command).skip_while(|word| *word != option).skip(1);
-    words.collect::<Vec<_>>().join(&b' ')
-}
-
-fn words(command: &[u8]) -> impl Iterator<Item = &[u8]> {
+fn words(command: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
     command
         .split(|byte| matches!(byte, 0 | b' '))
         .filter(|word| !word.is_empty())
@@ -340,22 +409,37 @@ mod tests {
     }
 
     #[test]
-    fn options_are_read_from_a_title_and_from_a_command_line() {
-        let titled = b"nginx: master process nginx -c /srv/n.conf -p /srv\0\0";
-        assert_eq!(argument(titled, b"-c"), Some("/srv/n.conf".into()));
-        assert_eq!(argument(titled, b"-p"), Some("/srv".into()));
+    fn options_are_read_as_nginx_reads_them() {
+        let paths = |command: &[u8]| {
+            let Options { conf, prefix, .. } = options(command);
+            (conf, prefix)
+        };
+        let path = |text: &str| Some(PathBuf::from(text));
+        for (command, conf, prefix) in [
+            (
+                &b"nginx: master process nginx -c /srv/n.conf -p /srv\0\0"[..],
+                path("/srv/n.conf"),
+                path("/srv"),
+            ),
+            (b"nginx\0-g\0x\0-c\0/a.conf\0", path("/a.conf"), None),
+            (b"nginx -c /first -c /last", path("/last"), None),
+            (b"nginx -c/joined -qp/srv", path("/joined"), path("/srv")),
+            (b"nginx -tc /a -s reload", path("/a"), None),
+            (b"nginx -c", None, None),
+            (b"nginx", None, None),
+        ] {
+            let text = String::from_utf8_lossy(command);
+            assert_eq!(paths(command), (conf, prefix), "{text}");
+        }
+        let directives = |command: &[u8]| options(command).directives;
+        let titled = b"nginx: master process nginx -c /a -g daemon off; error_log stderr crit;\0";
+        assert_eq!(directives(titled), b"daemon off; error_log stderr crit;");
         assert_eq!(
-            argument(b"nginx\0-c\0/a.conf\0", b"-c"),
-            Some("/a.conf".into())
-        );
-        assert_eq!(argument(b"nginx -c", b"-c"), None);
-        let global = b"nginx: master process nginx -c /a -g daemon off; error_log stderr crit;\0";
-        assert_eq!(after(global, b"-g"), b"daemon off; error_log stderr crit;");
-        assert_eq!(
-            after(b"nginx\0-g\0daemon off;\0-c\0/a\0", b"-g"),
+            directives(b"nginx\0-g\0daemon off;\0-c\0/a\0"),
             b"daemon off; -c /a"
         );
-        assert!(after(titled, b"-g").is_empty());
+        assert_eq!(directives(b"nginx -gdaemon off;"), b"daemon off;");
+        assert!(directives(b"nginx -c /a").is_empty());
     }
 
     struct Ended(Child);
@@ -383,23 +467,26 @@ mod tests {
     }
 
     #[test]
-    fn a_master_is_found_with_its_worker() {
+    fn titles_are_seen_and_make_no_nginx_of_another_program() {
         let Some(fake) = fake() else {
-            println!("SKIPPED: a_master_is_found_with_its_worker: no bash");
+            println!(
+                "SKIPPED: titles_are_seen_and_make_no_nginx_of_another_program: no bash"
+            );
             return;
         };
-        let mut binaries = Binaries::default();
-        let found = (0..100).find_map(|_| {
-            std::thread::sleep(Duration::from_millis(20));
-            scan(&mut binaries)
-                .into_iter()
-                .find(|master| master.pid == fake.0.id() && !master.workers.is_empty())
+        let master = fake.0.id();
+        let worker = (0..1000).find_map(|_| {
+            std::thread::sleep(Duration::from_millis(2));
+            let children = process::children(master);
+            children.into_iter().find_map(|child| {
+                let worker = inspect(child)?;
+                (worker.kind == Kind::Worker && worker.parent == master).then_some(child)
+            })
         });
-        let master = found.expect("the fake master");
-        assert_eq!(master.conf, Some("/x/n.conf".into()));
-        let worker = inspect(master.workers[0]).unwrap();
-        assert_eq!((worker.kind, worker.parent), (Kind::Worker, master.pid));
-        assert!(fs::File::open(&master.exe_access).is_ok());
+        assert!(worker.is_some());
+        assert_eq!(inspect(master).unwrap().kind, Kind::Master);
+        let found = scan(|pid, _| pid == master, &mut Binaries::default());
+        assert_eq!(found, []);
     }
 
     #[test]

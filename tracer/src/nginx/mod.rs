@@ -4,6 +4,7 @@
 //! builds, in any container. Nothing is asked of nginx itself and nothing of it is changed.
 
 mod binary;
+mod breakpoints;
 mod cycle;
 mod discover;
 mod errno;
@@ -18,8 +19,9 @@ mod worker;
 
 pub use self::{
     binary::{Binaries, Binary, ExeId},
+    breakpoints::breakpoints,
     cycle::{Connections, connections, cycle_at},
-    discover::{Kind, Master, Process, inspect, scan},
+    discover::{Kind, Master, Process, inspect, master, named_nginx, runs_the_same, scan},
     errno::errno_offset,
     layout::requests_offset,
     logs::{LogTail, appended},

@@ -1,23 +1,19 @@
 //! Who a worker is: what a verdict says of it.
 
-use std::path::Path;
-
 use anyhow::{Context as _, Result};
 
-use super::binary::Binaries;
 use crate::{
     event::{Time, fact::Worker},
     process::{self, Netns},
 };
 
-/// Learns it at `at`. Version and unit may stay unknown; the rest is told or is an error.
+/// Learns it at `at`, of one that runs this version. The unit may stay unknown; the rest is told or is an error.
 ///
 /// # Errors
 /// The worker is gone, or `/proc` hides it.
-pub fn identity(pid: u32, at: Time, binaries: &mut Binaries) -> Result<Worker> {
+pub fn identity(pid: u32, at: Time, version: Option<String>) -> Result<Worker> {
     let status = process::status(pid).with_context(|| format!("status of worker {pid}"))?;
     let netns = Netns::of(pid).with_context(|| format!("network namespace of worker {pid}"))?;
-    let binary = binaries.at(Path::new(&format!("/proc/{pid}/exe")));
     Ok(Worker {
         at,
         pid,
@@ -27,7 +23,7 @@ pub fn identity(pid: u32, at: Time, binaries: &mut Binaries) -> Result<Worker> {
         gid: status.gid,
         netns: netns.id(),
         unit: process::unit(pid),
-        version: binary.ok().and_then(|(_, binary)| binary.version),
+        version,
     })
 }
 
@@ -38,7 +34,7 @@ mod tests {
     #[test]
     fn this_process_s_identity_is_its_own() {
         let pid = std::process::id();
-        let worker = identity(pid, Time(7), &mut Binaries::default()).unwrap();
+        let worker = identity(pid, Time(7), None).unwrap();
         // SAFETY: no preconditions.
         let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
         assert_eq!((worker.uid, worker.gid, worker.at), (uid, gid, Time(7)));

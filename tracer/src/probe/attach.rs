@@ -1,11 +1,14 @@
 //! Attaching what the table asks for: for each sight the best way that stands. A hook that does not attach costs its
 //! evidence, not the run.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
-use aya::programs::{
-    FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint, UProbe,
-    uprobe::UProbeAttachLocation, uprobe::UProbeScope,
+use aya::{
+    maps::Array,
+    programs::{
+        FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint, UProbe,
+        uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope},
+    },
 };
 
 use tracer_ebpf::abi::Layout;
@@ -13,8 +16,12 @@ use tracer_ebpf::abi::Layout;
 use super::{
     load::{LoadError, Probes},
     table::{Hook, Place, SIGHTS, Sight, hooks},
+    targets::{self, Gone, Likeness},
 };
-use crate::kernel::Btf;
+use crate::{
+    kernel::Btf,
+    nginx::{Binary, ExeId},
+};
 
 /// How a hook came out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,19 +41,44 @@ impl Attached {
     fn stands(&self) -> bool {
         matches!(self, Self::Stands | Self::Aside)
     }
+
+    /// How bad that is.
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Spare => 0,
+            Self::Aside => 1,
+            Self::Stands => 2,
+            Self::Absent(_) => 3,
+        }
+    }
 }
 
 /// An nginx executable whose functions are to be hooked.
 #[derive(Debug, Clone, Copy)]
 pub struct Executable<'a> {
-    /// Opens it from here: `/proc/PID/exe`.
-    pub path: &'a Path,
-    /// Its device and inode number.
-    pub id: (u64, u64),
-    /// File offsets by function name.
-    pub symbols: &'a BTreeMap<String, u64>,
-    /// Its processes log what fails and have no unix upstreams: hooks in what it calls for each connection can stand aside.
+    /// A process that runs it.
+    pub pid: u32,
+    /// What it has.
+    pub binary: &'a Binary,
+    /// Its processes log what fails and have no unix upstreams: hooks in what it calls for each connection are deferred.
     pub is_outspoken: bool,
+    /// The functions that have a breakpoint in that process's memory already.
+    pub breakpoints: &'a BTreeSet<String>,
+    /// Why nothing may be attached to it.
+    pub forbidden: Option<&'static str>,
+}
+
+/// Who else runs a file whose hooks lose the mount that they were attached through.
+#[derive(Debug)]
+pub struct Moved {
+    /// A process that runs it.
+    pub pid: u32,
+    /// What it has.
+    pub binary: Arc<Binary>,
+    /// See [`Executable`].
+    pub is_outspoken: bool,
+    /// What lies where in it.
+    pub layout: Layout,
 }
 
 /// Where nginx logs.
@@ -160,8 +192,29 @@ impl Probes {
 
     /// Hooks the functions of one nginx executable, each once however often it is called. Gives the layout that the kernel
     /// side is to follow its processes by.
-    pub fn attach_nginx(&mut self, binary: &Executable<'_>, layout: Layout) -> Layout {
-        let mut layout = self.usable(binary, layout);
+    pub fn attach_nginx(&mut self, executable: &Executable<'_>, layout: Layout) -> Layout {
+        let binary = executable.binary;
+        let likeness = Likeness {
+            size: binary.size,
+            modified: binary.mtime,
+            functions: binary.functions.clone(),
+        };
+        let place = self
+            .targets
+            .enter(binary.id, likeness, executable.breakpoints);
+        let layout = self.attach_at(place, executable, layout);
+        self.count_in(place);
+        self.merge();
+        layout
+    }
+
+    fn attach_at(
+        &mut self,
+        place: usize,
+        executable: &Executable<'_>,
+        layout: Layout,
+    ) -> Layout {
+        let mut layout = self.usable(executable, layout);
         for sight in SIGHTS {
             let mut served = false;
             for way in sight.ways {
@@ -170,13 +223,13 @@ impl Probes {
                     let outcome = if served {
                         Attached::Spare
                     } else {
-                        self.try_function(hook, binary, &layout)
+                        self.try_function(place, hook, executable, &layout)
                     };
                     stands &= outcome.stands();
                     if matches!(hook.place, Place::BySocket(_)) && !stands {
                         layout.connect = 0;
                     }
-                    self.note(hook.program, outcome);
+                    self.targets.at(place).outcome.insert(hook.program, outcome);
                 }
                 served |= stands;
             }
@@ -184,8 +237,79 @@ impl Probes {
         layout
     }
 
+    /// What is attached to a target's generation of now counts from now on.
+    fn count_in(&mut self, place: usize) {
+        let Some((number, generation)) = self.targets.at(place).counting() else {
+            return;
+        };
+        let map = self.ebpf.map_mut("GENERATIONS");
+        let map = map.and_then(|map| Array::<_, u32>::try_from(map).ok());
+        if let Some(mut map) = map {
+            // An array's element can be set.
+            let _ = map.set(number, generation, 0);
+        }
+    }
+
+    /// Nobody runs this file by its mount any more: nothing may keep that busy. `runs` gives a process that runs the file
+    /// as another mount shows it. 
+    pub fn release(&mut self, id: ExeId, executable: impl Fn(ExeId) -> Option<Moved>) {
+        match self.targets.leave(id) {
+            Gone::Nothing => return,
+            Gone::Target(mut target) => targets::detach_aside(target.take()),
+            Gone::Moves(place) => {
+                let others = self.targets.members(place).to_vec();
+                let moved = others
+                    .into_iter()
+                    .find_map(|other| Some((other, executable(other)?)));
+                if let Some((other, moved)) = moved {
+                    self.targets.lead(place, other);
+                    let before = self.targets.at(place).next();
+                    let executable = Executable {
+                        pid: moved.pid,
+                        binary: &moved.binary,
+                        is_outspoken: moved.is_outspoken,
+                        breakpoints: &BTreeSet::new(),
+                        forbidden: None,
+                    };
+                    self.attach_at(place, &executable, moved.layout);
+                    self.count_in(place);
+                    targets::detach_aside(before);
+                }
+            }
+        }
+        self.merge();
+    }
+
+    /// Of several nginx the worst counts: what one lacks is not hidden by another that has it.
+    fn merge(&mut self) {
+        for hook in hooks().filter(|hook| hook.place.is_nginx()) {
+            let outcomes = self.targets.iter().filter_map(|target| target.outcome.get(hook.program));
+            match outcomes.max_by_key(|outcome| outcome.rank()).cloned() {
+                Some(worst) => self.outcome.insert(hook.program, worst),
+                None => self.outcome.remove(hook.program),
+            };
+        }
+    }
+
+    /// Why the failures of an nginx can not be seen; `None` if they can.
+    #[must_use]
+    pub fn blindness(&self, id: ExeId) -> Option<String> {
+        let target = self.targets.of(id)?;
+        SIGHTS.iter().filter(|sight| sight.sees_failures).find_map(|sight| {
+            let stands = |hook: &Hook| target.outcome.get(hook.program).is_some_and(Attached::stands);
+            if sight.ways.iter().any(|way| way.iter().all(stands)) {
+                return None;
+            }
+            let mut hooks = sight.ways.iter().copied().flatten();
+            hooks.find_map(|hook| match target.outcome.get(hook.program) {
+                Some(Attached::Absent(why)) => Some(format!("{}: {why}", sight.name)),
+                _ => None,
+            })
+        })
+    }
+
     /// Without the hooks that see what a layout is for nobody may count on it.
-    fn usable(&self, binary: &Executable<'_>, layout: Layout) -> Layout {
+    fn usable(&self, executable: &Executable<'_>, layout: Layout) -> Layout {
         let mut layout = layout;
         // A client's answer is seen as it is written, and that an upstream gave none as nothing was read.
         let sees_transfers = self.sees("sent") && self.sees("received");
@@ -195,7 +319,7 @@ impl Probes {
         // Where nginx closes connections is not seen of those whose log tells what failed.
         let sees_logs = hooks().any(|hook| {
             hook.place == LOGS
-                && binary.symbols.contains_key(hook.place.name())
+                && executable.binary.functions.contains_key(hook.place.name())
                 && left_out(&hook, &self.without).is_none()
         });
         let is_by_socket = sees_transfers
@@ -212,51 +336,42 @@ impl Probes {
         layout
     }
 
-    /// One nginx without the function must stay visible beside another that has it.
-    fn note(&mut self, program: &'static str, outcome: Attached) {
-        match self.outcome.get(program) {
-            Some(Attached::Absent(_)) => {}
-            Some(Attached::Stands) if outcome != Attached::Stands => {}
-            _ => {
-                self.outcome.insert(program, outcome);
-            }
-        }
-    }
-
-    fn try_function(&mut self, hook: &Hook, binary: &Executable<'_>, layout: &Layout) -> Attached {
+    fn try_function(
+        &mut self,
+        place: usize,
+        hook: &Hook,
+        executable: &Executable<'_>,
+        layout: &Layout,
+    ) -> Attached {
         if let Some(why) = left_out(hook, &self.without) {
             return why;
         }
+        if let Some(why) = executable.forbidden {
+            return Attached::Absent(why.to_owned());
+        }
         if matches!(hook.place, Place::BySocket(_)) && !layout.is_by_socket() {
-            if !self
-                .binaries
-                .iter()
-                .any(|(_, program)| *program == hook.program)
-                && let Program::UProbe(program) = self.program(hook.program)
-            {
-                // It was verified beside the others; whether it was, does not matter.
-                let _ = program.unload();
-            }
             return Attached::Absent(
                 "sockets do not lead to requests here: epoll, nginx 1.15.3, and the hooks sent and received are needed".to_owned(),
             );
         }
         let function = hook.place.name();
-        let Some(&offset) = binary.symbols.get(function) else {
+        let Some(&offset) = executable.binary.functions.get(function) else {
             return Attached::Absent(format!("this nginx does not export {function}"));
         };
-        if matches!(hook.place, Place::BySocket(_)) && binary.is_outspoken {
-            return Attached::Aside;
-        }
-        if !self.binaries.insert((binary.id, hook.program)) {
+        let target = self.targets.at(place);
+        if target.has(hook.program) {
             return Attached::Stands;
         }
-        match self.attach_function(hook, binary.path, offset) {
-            Ok(()) => Attached::Stands,
-            Err(error) => {
-                self.binaries.remove(&(binary.id, hook.program));
-                Attached::Absent(chain(&error))
+        if matches!(hook.place, Place::BySocket(_)) && executable.is_outspoken {
+            return Attached::Aside;
+        }
+        let (path, cookie) = (targets::of_process(executable.pid), target.cookie());
+        match self.attach_function(hook, &path, offset, cookie) {
+            Ok(link) => {
+                self.targets.at(place).add(hook.program, link);
+                Attached::Stands
             }
+            Err(error) => Attached::Absent(chain(&error)),
         }
     }
 
@@ -265,19 +380,18 @@ impl Probes {
         hook: &Hook,
         path: &Path,
         offset: u64,
-    ) -> Result<(), ProgramError> {
+        cookie: Option<u64>,
+    ) -> Result<UProbeLink, ProgramError> {
         let program: &mut UProbe = self.program(hook.program).try_into()?;
         if program.fd().is_err() {
             program.load()?;
         }
-        let link = program.attach(
-            UProbeAttachLocation::AbsoluteOffset(offset),
-            path,
-            UProbeScope::AllProcesses,
-        )?;
-        let link = program.take_link(link)?;
-        self.links.push(link);
-        Ok(())
+        let point = UProbeAttachPoint {
+            location: UProbeAttachLocation::AbsoluteOffset(offset),
+            cookie,
+        };
+        let link = program.attach(point, path, UProbeScope::AllProcesses)?;
+        program.take_link(link)
     }
 
     /// How a program came out; `None` before an nginx was attached, for nginx's own.

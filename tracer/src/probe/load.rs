@@ -3,7 +3,7 @@
 //! All links are file descriptors of this process: whatever ends it, SIGKILL included, takes every hook away.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     path::Path,
     thread,
 };
@@ -11,16 +11,17 @@ use std::{
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, HashMap as BpfHashMap, MapData, PerCpuArray, RingBuf},
-    programs::{Program, uprobe::UProbeLink},
+    programs::Program,
 };
 use aya_log::EbpfLogger;
 use thiserror::Error;
-use tracer_ebpf::abi::{self, counter, shedding, worker_places};
+use tracer_ebpf::abi::{self, ProgramKey, counter, quota, shedding, worker_places};
 
 use super::{
     attach::{Attached, Kernel},
     diagnostics::{self, Stderr},
     sizes::Sizes,
+    targets::Targets,
 };
 use crate::{
     event::Time,
@@ -56,8 +57,8 @@ pub enum LoadError {
     /// A map is missing or of another kind: the object is not ours.
     #[error("the BPF object lacks the map {0}")]
     Map(&'static str),
-    /// More workers than there are places for.
-    #[error("too many workers")]
+    /// More processes of nginx's than there are places for.
+    #[error("no place to follow another process")]
     Workers,
     /// A map could not be used.
     #[error("using a BPF map")]
@@ -71,10 +72,8 @@ pub struct Probes {
     log: Option<EbpfLogger<Stderr>>,
     /// How each program came out, nginx's once one nginx was attached.
     pub(super) outcome: HashMap<&'static str, Attached>,
-    /// Those in nginx, apart: the kernel takes a tenth of a second over the end of each.
-    pub(super) links: Vec<UProbeLink>,
-    /// Executables (device and inode) and the programs that stand in them.
-    pub(super) binaries: HashSet<((u64, u64), &'static str)>,
+    /// The program files that are nginx, and what is attached in them.
+    pub(super) targets: Targets,
     /// Kinds of places and programs that are not to be used.
     pub(super) without: Vec<String>,
     reasons: Reasons,
@@ -100,6 +99,7 @@ impl Probes {
         log_level: u8,
         without: &[String],
         sizes: &Sizes,
+        follows_all: bool,
     ) -> Result<Self, LoadError> {
         // Three readers of the same megabytes, each for itself: the loader's own comes with it.
         let (own, btf, mut loader) = thread::scope(|scope| {
@@ -120,12 +120,19 @@ impl Probes {
         let wanted = reasons.wanted_drops();
         let sites = kernel::drop_sites(&own).map(RawSite);
         let stack_registers = kernel::stack_registers(&own);
+        let has_cookies = own
+            .enumerators("bpf_func_id")
+            .iter()
+            .any(|(_, name)| name == "BPF_FUNC_get_attach_cookie");
+        let (follows_all, cookies) = (u32::from(follows_all), u32::from(has_cookies));
         let mut ebpf = loader
             .btf(Some(&btf))
             .override_global("OFFSETS", offsets.as_slice(), true)
             .override_global("WANTED_DROPS", wanted.as_slice(), true)
             .override_global("SITES", sites.as_slice(), true)
             .override_global("STACK_REGISTERS", &stack_registers, true)
+            .override_global("FOLLOWS_ALL", &follows_all, true)
+            .override_global("HAS_COOKIES", &cookies, true)
             .override_global(aya_log::LEVEL, &log_level, false)
             .map_max_entries("EVENTS", sizes.ring)
             .map_max_entries("CONNECTIONS", sizes.connections)
@@ -140,8 +147,7 @@ impl Probes {
             log,
             ring: Some(ring),
             outcome: HashMap::new(),
-            links: Vec::new(),
-            binaries: HashSet::new(),
+            targets: Targets::new(has_cookies),
             without: without.to_vec(),
             reasons,
             missing_members,
@@ -165,62 +171,93 @@ impl Probes {
             .expect("the table names programs of the object built beside it")
     }
 
-    /// Follows a master: its children are workers from their fork on.
+    /// Follows whoever executes this program, from now on; what lies where in it is `program`'s.
     ///
     /// # Errors
     /// The map is full.
-    pub fn follow_master(&mut self, pid: u32, layout: abi::Layout) -> Result<(), LoadError> {
-        let mut map: BpfHashMap<_, u32, RawLayout> = BpfHashMap::try_from(
-            self.ebpf
-                .map_mut("MASTERS")
-                .ok_or(LoadError::Map("MASTERS"))?,
-        )?;
-        Ok(map.insert(pid, RawLayout(layout), 0)?)
+    pub fn follow_program(
+        &mut self,
+        key: ProgramKey,
+        program: abi::Program,
+    ) -> Result<(), LoadError> {
+        Ok(self.programs()?.insert(RawKey(key), RawProgram(program), 0)?)
     }
 
-    /// Follows a worker that was there before its master was followed.
+    /// Follows a program no more.
     ///
     /// # Errors
-    /// The map is full.
-    pub fn follow_worker(&mut self, pid: u32, layout: abi::Layout) -> Result<(), LoadError> {
+    /// The map is not there.
+    pub fn unfollow_program(&mut self, key: ProgramKey) -> Result<(), LoadError> {
+        // It may have been full.
+        let _ = self.programs()?.remove(&RawKey(key));
+        Ok(())
+    }
+
+    fn programs(&mut self) -> Result<BpfHashMap<&mut MapData, RawKey, RawProgram>, LoadError> {
+        let map = self.ebpf.map_mut("PROGRAMS");
+        Ok(BpfHashMap::try_from(map.ok_or(LoadError::Map("PROGRAMS"))?)?)
+    }
+
+    /// Follows a process that was there before: its hooks count from now on, and what it forks is followed. Of one that is
+    /// followed already only the layout is set.
+    ///
+    /// # Errors
+    /// Its family has used up its quota, or there is no place.
+    pub fn follow(
+        &mut self,
+        pid: u32,
+        family: u32,
+        layout: abi::Layout,
+    ) -> Result<(), LoadError> {
+        let mut slots = self.workers()?;
+        let mut free = None;
+        for place in worker_places(pid) {
+            let mut held = slots.get(&place, 0)?.0;
+            match held.pid {
+                has if has == pid => {
+                    // The kernel side was faster, by what it knew of the program.
+                    if held.layout != layout {
+                        held.layout = layout;
+                        slots.set(place, RawWorker(held), 0)?;
+                    }
+                    return Ok(());
+                }
+                0 | abi::NOBODY => free = free.or(Some(place)),
+                _ => {}
+            }
+            if held.pid == 0 {
+                break;
+            }
+        }
+        let place = free.ok_or(LoadError::Workers)?;
+        let members = self.members(family, 1)?;
+        if members > quota(family) {
+            self.members(family, -1)?;
+            return Err(LoadError::Workers);
+        }
         let worker = abi::Worker {
             pid,
+            family,
             layout,
             ..abi::Worker::UNKNOWN
         };
-        let mut slots = self.workers()?;
-        for place in worker_places(pid) {
-            match slots.get(&place, 0)?.0.pid {
-                // The fork hook was faster.
-                has if has == pid => return Ok(()),
-                0 | abi::NOBODY => return Ok(slots.set(place, RawWorker(worker), 0)?),
-                _ => {}
-            }
-        }
-        Err(LoadError::Workers)
+        Ok(self.workers()?.set(place, RawWorker(worker), 0)?)
+    }
+
+    /// Counts a family's members; gives how many it has then.
+    fn members(&mut self, family: u32, change: i32) -> Result<u32, LoadError> {
+        let map = self.ebpf.map_mut("FAMILIES");
+        let mut map: BpfHashMap<_, u32, u32> =
+            BpfHashMap::try_from(map.ok_or(LoadError::Map("FAMILIES"))?)?;
+        let members = map.get(&family, 0).unwrap_or(0);
+        let members = members.saturating_add_signed(change);
+        map.insert(family, members, 0)?;
+        Ok(members)
     }
 
     fn workers(&mut self) -> Result<Array<&mut MapData, RawWorker>, LoadError> {
         let map = self.ebpf.map_mut("WORKERS");
         Ok(Array::try_from(map.ok_or(LoadError::Map("WORKERS"))?)?)
-    }
-
-    /// Follows a process no more.
-    ///
-    /// # Errors
-    /// The maps are not there.
-    pub fn unfollow(&mut self, pid: u32) -> Result<(), LoadError> {
-        let mut slots = self.workers()?;
-        for place in worker_places(pid) {
-            if slots.get(&place, 0)?.0.pid == pid {
-                let nobody = abi::Worker {
-                    pid: abi::NOBODY,
-                    ..abi::Worker::UNKNOWN
-                };
-                slots.set(place, RawWorker(nobody), 0)?;
-            }
-        }
-        Ok(())
     }
 
     /// The ring buffer, once.
@@ -253,6 +290,7 @@ impl Probes {
             failed: sum(counter::UNTOLD)?,
             bare: sum(counter::BARE)?,
             closings: sum(counter::CLOSINGS)?,
+            refused: sum(counter::REFUSED)?,
         })
     }
 
@@ -298,17 +336,6 @@ impl Probes {
     }
 }
 
-impl Drop for Probes {
-    /// All at once: the kernel waits until no CPU is in a hook any more, for all of them as long as for one.
-    fn drop(&mut self) {
-        thread::scope(|scope| {
-            for link in self.links.drain(..) {
-                scope.spawn(move || drop(link));
-            }
-        });
-    }
-}
-
 /// What to leave out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shed {
@@ -335,12 +362,19 @@ pub struct Told {
     pub bare: u64,
     /// Times that something was met of which only the closing of connections tells.
     pub closings: u64,
+    /// Processes of nginx's that found no place to be followed.
+    pub refused: u64,
 }
 
-/// [`abi::Layout`], in the loader's terms.
+/// [`ProgramKey`], in the loader's terms.
 #[repr(transparent)]
 #[derive(Clone, Copy)]
-struct RawLayout(abi::Layout);
+struct RawKey(ProgramKey);
+
+/// [`abi::Program`], in the loader's terms.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+struct RawProgram(abi::Program);
 
 /// [`abi::Worker`], in the loader's terms.
 #[repr(transparent)]
@@ -353,7 +387,9 @@ struct RawWorker(abi::Worker);
 struct RawSite(abi::DropSite);
 
 // SAFETY: repr(transparent) over repr(C) integers, without implicit padding (asserted in tracer-ebpf).
-unsafe impl aya::Pod for RawLayout {}
+unsafe impl aya::Pod for RawKey {}
+// SAFETY: as above.
+unsafe impl aya::Pod for RawProgram {}
 // SAFETY: as above.
 unsafe impl aya::Pod for RawWorker {}
 // SAFETY: as above.

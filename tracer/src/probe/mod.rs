@@ -8,10 +8,11 @@ mod skipped;
 #[cfg(test)]
 mod stack_depth;
 mod table;
+mod targets;
 mod verify;
 
 pub use self::{
-    attach::{Attached, Executable, Tally},
+    attach::{Attached, Executable, Moved, Tally},
     load::{LoadError, Probes, Shed, Told},
     sizes::Sizes,
     table::{Hook, Place, SIGHTS, Sight, Way, hooks, is_known, nginx_functions},

@@ -101,6 +101,8 @@ pub struct Sight {
     pub instead: Option<&'static str>,
     /// tracer can not do its work without it.
     pub required: bool,
+    /// Without it no failure of an nginx is seen at all.
+    pub sees_failures: bool,
 }
 
 const ANY: usize = usize::MAX;
@@ -168,6 +170,14 @@ const fn sight(
         ways,
         instead: None,
         required: false,
+        sees_failures: false,
+    }
+}
+
+const fn sees_failures(sight: Sight) -> Sight {
+    Sight {
+        sees_failures: true,
+        ..sight
     }
 }
 
@@ -395,7 +405,7 @@ pub const SIGHTS: &[Sight] = &[
             ],
         ],
     ),
-    sight(
+    sees_failures(sight(
         "special_response",
         "nginx's own error answers",
         "no verdict can be given: which requests failed is not known",
@@ -403,7 +413,7 @@ pub const SIGHTS: &[Sight] = &[
             "special_response",
             Place::Entry("ngx_http_special_response_handler"),
         )]],
-    ),
+    )),
     sight(
         "log_error",
         "nginx's own error-log calls",

@@ -104,7 +104,32 @@ pub fn with_descriptor<T: Send + 'static>(
     })
 }
 
-/// The device and inode number of the file that a process runs, as the process's mounts show it.
+/// Device and inode number of the file that a process runs, as its mounts show it.
+///
+/// # Errors
+/// As [`with_exe`].
+pub fn exe_id(pid: u32) -> io::Result<(u64, u64)> {
+    exe_metadata(pid).map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+/// The kind of file system that the file of a process's program lies on (`statfs.f_type`).
+///
+/// # Errors
+/// As [`with_exe`].
+pub fn exe_file_system(pid: u32) -> io::Result<libc::c_long> {
+    bounded(pid, move || {
+        let path = path_at(None, &named(pid, "exe")?, 0)?;
+        // SAFETY: integers, of which 0 is a value.
+        let mut status: libc::statfs = unsafe { mem::zeroed() };
+        // SAFETY: an open descriptor, and a structure that is valid for writes.
+        match unsafe { libc::fstatfs(path.as_raw_fd(), &raw mut status) } {
+            0 => Ok(status.f_type),
+            _ => Err(io::Error::last_os_error()),
+        }
+    })
+}
+
+/// What is known of the file that a process runs, as its mounts show it.
 ///
 /// # Errors
 /// As [`with_exe`].

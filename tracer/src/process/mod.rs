@@ -36,6 +36,32 @@ pub fn read_start(path: impl AsRef<Path>, limit: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// The children of a process, of all its threads; none if it is gone.
+#[must_use]
+pub fn children(pid: u32) -> Vec<u32> {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
+        return Vec::new();
+    };
+    let of_thread = |thread: std::fs::DirEntry| {
+        let bytes = read_start(thread.path().join("children"), CHILDREN_LIMIT).ok()?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    threads
+        .flatten()
+        .take(THREADS)
+        .filter_map(of_thread)
+        .flat_map(|text| {
+            let pids = text.split_ascii_whitespace().filter_map(|pid| pid.parse().ok());
+            pids.collect::<Vec<u32>>()
+        })
+        .collect()
+}
+
+/// nginx forks from its one thread; another program may have many.
+const THREADS: usize = 16;
+/// More children than nginx has.
+const CHILDREN_LIMIT: u64 = 256 << 10;
+
 /// The pids of the host now, ascending.
 ///
 /// # Errors

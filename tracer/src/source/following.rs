@@ -1,13 +1,21 @@
 //! Which nginx processes are followed: those there are, and those that come.
+//!
+//! The kernel side follows whoever executes a program that is known to be nginx, and all that it forks, from their first
+//! instruction on. Here it is found out which programs are, and what the processes turn out to be.
 
 use std::collections::{HashMap, HashSet};
 
-use tracer_ebpf::abi::Layout;
+use tracer_ebpf::abi::{Layout, OTHERS, ProgramKey};
 
+use super::scout::{Candidate, Described, Found, Scout};
 use crate::{
-    event::{Event, Process, ProcessKind, Time},
-    nginx::{self, Binaries, Kind, Master},
-    probe::{self, Executable, Probes},
+    event::{
+        Coverage, Event, Life, LifeKind, Time,
+        coverage::Change,
+    },
+    nginx::{self, ExeId, Master},
+    probe::{Executable, Moved, Probes},
+    process,
 };
 
 /// Which nginx to follow.
@@ -20,221 +28,538 @@ pub struct Scope {
 }
 
 impl Scope {
-    fn is_everything(&self) -> bool {
+    /// Every nginx of the host?
+    #[must_use]
+    pub fn is_everything(&self) -> bool {
         self.masters.is_empty() && self.workers.is_empty()
+    }
+
+    /// Does it hold this master, or one of these workers of its?
+    pub(super) fn has(&self, master: u32, workers: &[u32]) -> bool {
+        self.is_everything()
+            || self.masters.contains(&master)
+            || workers.iter().any(|worker| self.workers.contains(worker))
+    }
+
+    fn has_all_of(&self, master: u32) -> bool {
+        self.is_everything() || self.masters.contains(&master)
     }
 }
 
-/// A program that was executed shows what it is only some time later: look again at these intervals (nanoseconds).
-const LOOKS: [u64; 4] = [20_000_000, 100_000_000, 500_000_000, 2_000_000_000];
-/// Executions waiting for another look; beyond, new ones are not looked at again.
+/// What a process is shows only some time after it executed a program: it is looked at at these intervals (nanoseconds), the
+/// first time at once if its name is nginx's.
+const LOOKS: [u64; 6] = [0, 5_000_000, 20_000_000, 100_000_000, 500_000_000, 2_000_000_000];
+/// The first look at what has another name.
+const UNNAMED: usize = 2;
+/// Processes waiting for another look; beyond, new ones are not looked at again.
 const WAITING: usize = 4096;
-
 /// A new worker takes its own user only after the fork: it is asked again after this (nanoseconds).
 const SETTLED: u64 = 100_000_000;
+/// How long a program may have no process before its hooks are taken away: a restart takes less (nanoseconds).
+const LINGER: u64 = 700_000_000;
+/// How often it is checked that who is followed is still there, should the word of an end have been lost, and whether there
+/// is a place now for who found none (nanoseconds).
+const CHECK: u64 = 5_000_000_000;
 
 /// The followed processes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Following {
     scope: Scope,
-    binaries: Binaries,
-    masters: HashMap<u32, Master>,
-    workers: HashSet<u32>,
-    /// Executed programs: pid, when to look again, which look.
-    waiting: Vec<(u32, Time, usize)>,
-    /// Workers forked of late: pid, when to ask again who they are.
+    scout: Scout,
+    masters: HashMap<u32, Described>,
+    /// All followed processes: workers, their masters, and such as are to become either.
+    processes: HashMap<u32, Option<ExeId>>,
+    programs: HashMap<ExeId, Program>,
+    waiting: Vec<(Candidate, Time)>,
+    /// Processes forked of late: pid, when to ask again who they are.
     forked: Vec<(u32, Time)>,
     /// Masters that forked since the last look, and when first: the configuration may be another.
     reloaded: HashMap<u32, Time>,
     /// What only the closing of connections tells was met, wherever: no configuration is believed any more.
     has_met_closings: bool,
+    /// Masters whose failures can not be seen.
+    blind: HashSet<u32>,
+    /// Who forked processes that found no place.
+    refused: HashSet<u32>,
+    /// `false` until it was said whether anything is followed.
+    has_said: bool,
+    covers: bool,
+    checked: Time,
+}
+
+/// A program that is nginx.
+#[derive(Debug)]
+struct Program {
+    described: Described,
+    keys: Vec<ProgramKey>,
+    /// Who runs it.
+    pids: HashSet<u32>,
+    /// Since when nobody does.
+    unused: Option<Time>,
 }
 
 impl Following {
     /// Follows what `scope` allows.
-    #[must_use]
-    pub fn new(scope: Scope) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// A thread can not be started.
+    pub fn new(scope: Scope) -> std::io::Result<Self> {
+        Ok(Self {
+            scout: Scout::start(scope.clone())?,
             scope,
-            ..Self::default()
-        }
+            masters: HashMap::new(),
+            processes: HashMap::new(),
+            programs: HashMap::new(),
+            waiting: Vec::new(),
+            forked: Vec::new(),
+            reloaded: HashMap::new(),
+            has_met_closings: false,
+            blind: HashSet::new(),
+            refused: HashSet::new(),
+            has_said: false,
+            covers: false,
+            checked: Time(0),
+        })
     }
 
     /// Follows every nginx that runs now. Gives who their workers are.
     pub fn scan(&mut self, probes: &mut Probes, at: Time) -> Vec<Event> {
         let mut events = Vec::new();
-        for mut master in nginx::scan(&mut self.binaries) {
-            if !self.scope.is_everything() && !self.scope.masters.contains(&master.pid) {
-                master
-                    .workers
-                    .retain(|worker| self.scope.workers.contains(worker));
-                if master.workers.is_empty() {
-                    continue;
-                }
-                let layout = self.attach(probes, &master, None, at);
-                for &worker in &master.workers {
-                    self.follow_worker(probes, worker, layout, at, &mut events);
-                }
-                self.masters.insert(master.pid, master);
-                continue;
-            }
-            self.follow_master(probes, master, at, &mut events);
+        for described in self.scout.scan() {
+            self.follow_master(probes, described, None, at, &mut events);
         }
+        // Those to come: who is named before it executes nginx.
+        self.cover(at, at, &mut events);
         events
     }
 
     /// Takes what happened to a process; new workers and masters are followed.
-    pub fn process(&mut self, process: &Process) -> Vec<Event> {
+    pub fn process(&mut self, life: &Life) -> Vec<Event> {
         let mut events = Vec::new();
-        match process.kind {
+        let Life { pid, at, kind } = *life;
+        match kind {
             // The kernel side follows the child since its fork.
-            ProcessKind::Forked { master } => {
-                if let Some(known) = self.masters.get_mut(&master) {
-                    known.workers.push(process.pid);
-                    self.reloaded.entry(master).or_insert(process.at);
+            LifeKind::Forked { parent } => {
+                let program = self.processes.get(&parent).copied().flatten();
+                self.enter(pid, program);
+                if let Some(known) = self.masters.get_mut(&parent) {
+                    known.master.workers.push(pid);
+                    self.reloaded.entry(parent).or_insert(at);
+                } else {
+                    // What forks without being a master leaves one behind.
+                    self.wait(candidate(pid, ProgramKey::NONE, at, true), 0);
                 }
-                self.workers.insert(process.pid);
-                if let Ok(worker) = nginx::identity(process.pid, process.at, &mut self.binaries) {
-                    events.push(Event::Worker(worker));
+                self.meet(pid, at, &mut events);
+            }
+            LifeKind::Executed {
+                program,
+                is_followed,
+                was_followed,
+            } => {
+                self.leave(pid, at);
+                if is_followed {
+                    let known = self.programs.iter();
+                    let known = known
+                        .filter(|(_, one)| one.keys.contains(&program))
+                        .map(|(&id, _)| id);
+                    let known = known.last();
+                    self.enter(pid, known);
+                    self.meet(pid, at, &mut events);
                 }
-                if self.forked.len() < WAITING {
-                    self.forked.push((process.pid, process.at.plus(SETTLED)));
+                let is_wanted = is_followed || was_followed;
+                if is_wanted || self.scope.is_everything() || self.scope.masters.contains(&pid) {
+                    let first = match is_wanted || nginx::named_nginx(pid) {
+                        true => 0,
+                        false => UNNAMED,
+                    };
+                    let mut candidate = candidate(pid, program, at, is_followed);
+                    candidate.is_wanted = is_wanted;
+                    self.wait(candidate, first);
                 }
             }
-            ProcessKind::Executed => {
-                self.workers.remove(&process.pid);
-                if self.waiting.len() < WAITING && self.scope.workers.is_empty() {
-                    self.waiting
-                        .push((process.pid, process.at.plus(LOOKS[0]), 0));
-                }
+            LifeKind::YoungForked { .. } => {
+                let mut candidate = candidate(pid, ProgramKey::NONE, at, false);
+                candidate.is_wanted = true;
+                self.wait(candidate, UNNAMED);
             }
-            ProcessKind::Exited { .. } => {
-                self.workers.remove(&process.pid);
-                self.masters.remove(&process.pid);
-                for master in self.masters.values_mut() {
-                    master.workers.retain(|&worker| worker != process.pid);
-                }
+            LifeKind::Exited { .. } => {
+                self.leave(pid, at);
+                self.cover(at, at, &mut events);
+            }
+            LifeKind::Refused { parent } => {
+                self.refused.insert(parent);
             }
         }
         events
     }
 
-    /// Looks again at executed programs whose time has come.
+    fn wait(&mut self, mut candidate: Candidate, look: usize) {
+        candidate.looks = look;
+        if LOOKS[look] == 0 {
+            self.scout.look(candidate);
+        } else if self.waiting.len() < WAITING {
+            self.waiting
+                .push((candidate, candidate.since.plus(LOOKS[look])));
+        }
+    }
+
+    /// A process is followed.
+    fn enter(&mut self, pid: u32, program: Option<ExeId>) {
+        self.processes.insert(pid, program);
+        if let Some(program) = program.and_then(|id| self.programs.get_mut(&id)) {
+            program.pids.insert(pid);
+            program.unused = None;
+        }
+    }
+
+    /// It is not, any more.
+    fn leave(&mut self, pid: u32, at: Time) {
+        self.masters.remove(&pid);
+        self.blind.remove(&pid);
+        self.refused.remove(&pid);
+        for described in self.masters.values_mut() {
+            described.master.workers.retain(|&worker| worker != pid);
+        }
+        // Workers whose master is gone are held by none.
+        self.masters
+            .retain(|&master, described| master != 0 || !described.master.workers.is_empty());
+        let program = self.processes.remove(&pid).flatten();
+        if let Some(program) = program.and_then(|id| self.programs.get_mut(&id)) {
+            program.pids.remove(&pid);
+            if program.pids.is_empty() {
+                program.unused = Some(at);
+            }
+        }
+    }
+
+    /// Who a process is, which may be a worker.
+    fn meet(&mut self, pid: u32, at: Time, events: &mut Vec<Event>) {
+        events.extend(self.identity(pid, at));
+        if self.forked.len() < WAITING {
+            self.forked.push((pid, at.plus(SETTLED)));
+        }
+    }
+
+    fn identity(&self, pid: u32, at: Time) -> Option<Event> {
+        let program = self.processes.get(&pid).copied().flatten();
+        let known = program.and_then(|id| self.programs.get(&id));
+        let version = known.and_then(|known| known.described.master.version.clone());
+        nginx::identity(pid, at, version).ok().map(Event::Worker)
+    }
+
+    /// Looks again at processes whose time has come, and takes what was found out.
     pub fn look(&mut self, probes: &mut Probes, now: Time) -> Vec<Event> {
         let mut events = Vec::new();
         for (master, at) in std::mem::take(&mut self.reloaded) {
-            if let Some(master) = self.masters.get(&master) {
-                self.attach(probes, master, Some(at), now);
+            if let Some(described) = self.masters.get(&master) {
+                self.scout
+                    .read_configuration(described.master.clone(), at);
             }
         }
-        let binaries = &mut self.binaries;
-        self.forked.retain(|&(pid, at)| {
-            if at <= now
-                && let Ok(worker) = nginx::identity(pid, now, binaries)
-            {
-                events.push(Event::Worker(worker));
-            }
-            at > now
-        });
-        let due: Vec<(u32, usize)> = self
-            .waiting
-            .iter()
-            .filter(|(_, at, _)| *at <= now)
-            .map(|&(pid, _, look)| (pid, look))
-            .collect();
-        self.waiting.retain(|(_, at, _)| *at > now);
-        for (pid, look) in due {
-            match nginx::inspect(pid) {
-                Some(process) if matches!(process.kind, Kind::Master | Kind::Single) => {
-                    let known = self.scope.is_everything()
-                        || self.scope.masters.contains(&pid)
-                        || self.masters.contains_key(&process.parent);
-                    if known && !self.masters.contains_key(&pid) {
-                        let found = nginx::scan(&mut self.binaries)
-                            .into_iter()
-                            .find(|master| master.pid == pid);
-                        if let Some(master) = found {
-                            self.follow_master(probes, master, now, &mut events);
-                        }
-                    }
-                }
-                Some(_) if look + 1 < LOOKS.len() => {
-                    self.waiting
-                        .push((pid, now.plus(LOOKS[look + 1]), look + 1));
-                }
-                _ => {}
-            }
+        let settled = self.forked.iter().filter(|(_, at)| *at <= now);
+        events.extend(settled.filter_map(|&(pid, _)| self.identity(pid, now)));
+        self.forked.retain(|(_, at)| *at > now);
+        let due = |(_, at): &(Candidate, Time)| *at <= now;
+        for (candidate, _) in self.waiting.iter().filter(|one| due(one)) {
+            self.scout.look(*candidate);
         }
+        self.waiting.retain(|one| !due(one));
+        while let Some(found) = self.scout.take() {
+            self.found(probes, found, now, &mut events);
+        }
+        if now.since(self.checked) >= CHECK {
+            self.checked = now;
+            self.check(probes, now, &mut events);
+        }
+        self.release(probes, now);
         events
+    }
+
+    /// The next thing that was found out; it is taken by [`Self::found`]. Never ends.
+    pub(super) async fn next(&mut self) -> Found {
+        match self.scout.next().await {
+            Some(found) => found,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Takes what was found out.
+    pub(super) fn found(
+        &mut self,
+        probes: &mut Probes,
+        found: Found,
+        now: Time,
+        events: &mut Vec<Event>,
+    ) {
+        match found {
+            Found::Master(described, candidate) => {
+                self.follow_master(probes, *described, Some(candidate), now, events);
+            }
+            Found::Program(described, candidate) => {
+                self.follow_program(probes, *described, candidate, now, events);
+            }
+            Found::Nothing(candidate) => {
+                if candidate.looks + 1 < LOOKS.len() {
+                    self.wait(candidate, candidate.looks + 1);
+                }
+            }
+            Found::Gone => {}
+            Found::Outspoken {
+                master,
+                is_outspoken,
+            } => {
+                if let Some(described) = self.masters.get_mut(&master) {
+                    described.is_outspoken = is_outspoken;
+                    let described = described.clone();
+                    self.attach(probes, &described);
+                }
+            }
+        }
+    }
+
+    /// A process executes nginx and is not ready yet.
+    fn follow_program(
+        &mut self,
+        probes: &mut Probes,
+        described: Described,
+        candidate: Candidate,
+        now: Time,
+        events: &mut Vec<Event>,
+    ) {
+        let pid = candidate.pid;
+        if self.processes.contains_key(&pid) {
+            return;
+        }
+        let layout = self.attach(probes, &described);
+        let id = self.learn(probes, &described, layout, Some(candidate.program));
+        let same = described.others.iter().copied().filter(|&other| other != pid);
+        for follower in std::iter::once(pid).chain(same) {
+            if self.processes.contains_key(&follower)
+                || !(self.scope.is_everything() || follower == pid)
+                || probes.follow(follower, family(pid), layout).is_err()
+            {
+                continue;
+            }
+            self.enter(follower, Some(id));
+            self.meet(follower, now, events);
+            let mut followed = candidate;
+            (followed.pid, followed.is_followed, followed.is_wanted) = (follower, true, true);
+            self.wait(followed, 1);
+        }
+        self.late(&described, candidate, events);
+    }
+
+    /// Failures of before are not seen.
+    fn late(&self, described: &Described, candidate: Candidate, events: &mut Vec<Event>) {
+        let master = &described.master;
+        let version = master.version.as_deref().unwrap_or("nginx");
+        events.push(Event::Coverage(Coverage {
+            at: super::clock::now(),
+            change: Change::Late {
+                pid: candidate.pid,
+                program: format!("{version} ({})", master.exe.display()),
+                since: candidate.since,
+            },
+        }));
     }
 
     fn follow_master(
         &mut self,
         probes: &mut Probes,
-        master: Master,
+        mut described: Described,
+        candidate: Option<Candidate>,
         at: Time,
         events: &mut Vec<Event>,
     ) {
-        // First the master: a worker that it forks from now on is followed by the kernel side.
-        let layout = self.attach(probes, &master, None, at);
-        if master.pid != 0 && probes.follow_master(master.pid, layout).is_err() {
+        let pid = described.master.pid;
+        if pid != 0 && self.masters.contains_key(&pid) {
             return;
         }
-        // Then its workers as they are now, or one forked in between would be missed.
-        let mut master = master;
-        if let Some(again) = nginx::scan(&mut self.binaries)
-            .into_iter()
-            .find(|other| other.pid == master.pid)
+        let family = family(described.master.shown());
+        let was_followed = self.processes.contains_key(&pid);
+        let layout = self.attach(probes, &described);
+        let key = candidate.map(|candidate| candidate.program);
+        let id = self.learn(probes, &described, layout, key);
+        if !self.scope.has_all_of(pid) && candidate.is_none_or(|candidate| !candidate.is_wanted) {
+            let workers = &self.scope.workers;
+            described.master.workers.retain(|worker| workers.contains(worker));
+        } else if pid != 0 {
+            // First the master: a worker that it forks from now on is followed by the kernel side. Then its workers as they
+            // are now, or one forked in between would be missed.
+            if probes.follow(pid, family, layout).is_err() {
+                self.refused.insert(pid);
+            }
+            self.enter(pid, Some(id));
+            let known = described.master.workers.clone();
+            let mut children = process::children(pid);
+            children.retain(|child| !known.contains(child) && run_the_same(pid, *child));
+            described.master.workers.extend(children);
+        }
+        if let Some(candidate) = candidate
+            && !was_followed
         {
-            master = again;
+            self.late(&described, candidate, events);
         }
-        for &worker in &master.workers {
-            self.follow_worker(probes, worker, layout, at, events);
+        for &worker in &described.master.workers {
+            let is_known = worker != pid && self.processes.contains_key(&worker);
+            if probes.follow(worker, family, layout).is_err() {
+                self.refused.insert(pid);
+            } else if !is_known {
+                self.enter(worker, Some(id));
+                events.extend(self.identity(worker, at));
+            }
         }
-        self.masters.insert(master.pid, master);
+        if let Some(why) = probes.blindness(id)
+            && self.blind.insert(pid)
+        {
+            let version = described.master.version.clone();
+            events.push(Event::Coverage(Coverage {
+                at,
+                change: Change::Blind {
+                    pid,
+                    program: version.unwrap_or_else(|| "nginx".to_owned()),
+                    why,
+                },
+            }));
+        }
+        let since = match candidate {
+            Some(candidate) if was_followed => candidate.since,
+            _ => at,
+        };
+        self.masters.insert(pid, described);
+        self.cover(at, since, events);
     }
 
-    /// A worker was forked by its master: what lies where is the same in both.
-    fn follow_worker(
+    /// The program is nginx: whoever executes it from now on is followed.
+    fn learn(
         &mut self,
         probes: &mut Probes,
-        pid: u32,
+        described: &Described,
         layout: Layout,
-        at: Time,
-        events: &mut Vec<Event>,
-    ) {
-        if probes.follow_worker(pid, layout).is_err() || !self.workers.insert(pid) {
-            return;
+        key: Option<ProgramKey>,
+    ) -> ExeId {
+        let id = described.binary().id;
+        let program = self.programs.entry(id).or_insert_with(|| Program {
+            described: described.clone(),
+            keys: Vec::new(),
+            pids: HashSet::new(),
+            unused: None,
+        });
+        program.described.layout = layout;
+        if self.scope.is_everything() {
+            let seen = key.filter(|key| *key != ProgramKey::NONE);
+            for key in seen.into_iter().chain(described.key) {
+                // If there are too many, those who execute it are followed once they are looked at.
+                if probes
+                    .follow_program(key, program.described.program())
+                    .is_ok()
+                    && !program.keys.contains(&key)
+                {
+                    program.keys.push(key);
+                }
+            }
         }
-        if let Ok(worker) = nginx::identity(pid, at, &mut self.binaries) {
-            events.push(Event::Worker(worker));
+        id
+    }
+
+    /// Takes hooks away from programs that nobody runs any more.
+    fn release(&mut self, probes: &mut Probes, now: Time) {
+        let is_over =
+            |program: &Program| program.unused.is_some_and(|at| now.since(at) >= LINGER);
+        let over = self.programs.iter().filter(|(_, program)| is_over(program));
+        for id in over.map(|(&id, _)| id).collect::<Vec<_>>() {
+            let Some(program) = self.programs.remove(&id) else {
+                continue;
+            };
+            for key in program.keys {
+                let _ = probes.unfollow_program(key);
+            }
+            probes.release(id, |other| {
+                let program = self.programs.get(&other)?;
+                Some(Moved {
+                    pid: *program.pids.iter().next()?,
+                    binary: program.described.binary().clone(),
+                    is_outspoken: program.described.is_outspoken && !self.has_met_closings,
+                    layout: program.described.layout,
+                })
+            });
         }
     }
 
-    /// Hooks what a master runs; of its workers those that began at `since` and later, or all, tell what is needed.
-    fn attach(
-        &self,
-        probes: &mut Probes,
-        master: &Master,
-        since: Option<Time>,
-        now: Time,
-    ) -> Layout {
-        let symbols =
-            nginx::offsets(&master.exe_access, &probe::nginx_functions()).unwrap_or_default();
-        let binary = Executable {
-            path: &master.exe_access,
-            id: master.exe_id,
-            symbols: &symbols,
-            is_outspoken: !self.has_met_closings && master.is_outspoken(since, now),
+    /// Whether anything is followed, if that changed; what is has been since `since`.
+    fn cover(&mut self, at: Time, since: Time, events: &mut Vec<Event>) {
+        let covers = !self.masters.is_empty();
+        if std::mem::replace(&mut self.has_said, true) && covers == self.covers {
+            return;
+        }
+        self.covers = covers;
+        let change = match covers {
+            true => Change::Something { since },
+            false => Change::Nothing,
         };
-        probes.attach_nginx(&binary, master.layout())
+        events.push(Event::Coverage(Coverage { at, change }));
+    }
+
+    /// Those whose end was not heard of are followed no more; those who found no place may find one now.
+    fn check(&mut self, probes: &mut Probes, now: Time, events: &mut Vec<Event>) {
+        let gone = self.processes.keys().copied().filter(|pid| process::name(*pid).is_err());
+        for pid in gone.collect::<Vec<_>>() {
+            self.leave(pid, now);
+        }
+        self.cover(now, now, events);
+        let refused = std::mem::take(&mut self.refused);
+        for parent in refused {
+            let Some(&program) = self.processes.get(&parent) else {
+                continue;
+            };
+            let layout = program
+                .and_then(|id| self.programs.get(&id))
+                .map_or(Layout::default(), |known| known.described.layout);
+            let mut left = 0;
+            for child in process::children(parent) {
+                if self.processes.contains_key(&child) {
+                    continue;
+                }
+                if probes.follow(child, family(parent), layout).is_err() {
+                    left += 1;
+                    continue;
+                }
+                self.enter(child, program);
+                if let Some(known) = self.masters.get_mut(&parent) {
+                    known.master.workers.push(child);
+                }
+                self.meet(child, now, events);
+            }
+            if left > 0 {
+                self.refused.insert(parent);
+                events.push(Event::Coverage(Coverage {
+                    at: now,
+                    change: Change::Refused {
+                        pid: parent,
+                        processes: left,
+                    },
+                }));
+            }
+        }
+    }
+
+    /// Hooks what an nginx runs.
+    fn attach(&self, probes: &mut Probes, described: &Described) -> Layout {
+        let executable = Executable {
+            pid: described.master.shown(),
+            binary: described.binary(),
+            is_outspoken: !self.has_met_closings && described.is_outspoken,
+            breakpoints: &described.breakpoints,
+            forbidden: described.forbidden,
+        };
+        probes.attach_nginx(&executable, described.layout)
     }
 
     /// The kernel side met what only the closing of connections tells.
-    pub fn met_closings(&mut self, probes: &mut Probes, now: Time) {
+    pub fn met_closings(&mut self, probes: &mut Probes) {
         if !std::mem::replace(&mut self.has_met_closings, true) {
-            for master in self.masters.values() {
-                self.attach(probes, master, None, now);
+            for described in self.masters.values() {
+                self.attach(probes, described);
             }
         }
     }
@@ -242,7 +567,7 @@ impl Following {
     /// The followed masters, by pid.
     #[must_use]
     pub fn masters(&self) -> Vec<&Master> {
-        let mut masters: Vec<&Master> = self.masters.values().collect();
+        let mut masters: Vec<&Master> = self.masters.values().map(|one| &one.master).collect();
         masters.sort_by_key(|master| master.pid);
         masters
     }
@@ -250,6 +575,37 @@ impl Following {
     /// How many workers are followed.
     #[must_use]
     pub fn workers(&self) -> usize {
-        self.workers.len()
+        self.masters.values().map(|one| one.master.workers.len()).sum()
+    }
+
+    /// Of the followed masters, those whose failures can not be seen.
+    #[must_use]
+    pub fn blind(&self) -> usize {
+        self.blind.len()
+    }
+}
+
+fn candidate(pid: u32, program: ProgramKey, since: Time, is_followed: bool) -> Candidate {
+    Candidate {
+        pid,
+        program,
+        since,
+        is_followed,
+        is_wanted: is_followed,
+        looks: 0,
+    }
+}
+
+/// Do they run the same file? Nobody can stall who asks that.
+fn run_the_same(one: u32, other: u32) -> bool {
+    let file = |pid: u32| std::fs::read_link(format!("/proc/{pid}/exe"));
+    file(one).is_ok_and(|one| file(other).is_ok_and(|other| one == other))
+}
+
+/// Whose quota the places of a master's processes count to.
+fn family(master: u32) -> u32 {
+    match process::status(master) {
+        Ok(status) if status.uid != 0 => OTHERS,
+        _ => master,
     }
 }

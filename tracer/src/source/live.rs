@@ -25,7 +25,7 @@ use super::{
     skips::Skips,
 };
 use crate::{
-    event::{Death, Event, Hooks, Lost, Question, Time, decode},
+    event::{Death, Event, Hooks, Life, Lost, Question, Time, decode},
     probe::{LoadError, Probes, Sizes, Told},
     process,
 };
@@ -119,7 +119,14 @@ impl Live {
         }
         memory::keep_together();
         let sizes = Sizes::of_host(options.ring);
-        let mut probes = Probes::load(&options.btf, options.log_level, &options.without, &sizes)?;
+        let follows_all = options.scope.is_everything();
+        let mut probes = Probes::load(
+            &options.btf,
+            options.log_level,
+            &options.without,
+            &sizes,
+            follows_all,
+        )?;
         if !options.healthy {
             probes.leave_out_unasked()?;
         }
@@ -127,7 +134,7 @@ impl Live {
         // SAFETY: the ring owns its descriptor and keeps it for its life; it is only read through `get_mut`.
         let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }
             .map_err(std::io::Error::from)?;
-        let mut following = Following::new(options.scope);
+        let mut following = Following::new(options.scope)?;
         let mut ticks = interval(LOOK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let events = following.scan(&mut probes, clock::now());
@@ -173,11 +180,20 @@ impl Live {
     pub async fn next(&mut self) -> std::io::Result<Vec<Event>> {
         let mut events: Vec<Event> = Vec::new();
         if self.ready.is_empty() {
+            let mut found = None;
             tokio::select! {
                 guard = self.ring.readable_mut() => guard?.clear_ready(),
                 // There may be many while much fails: the next look takes them together.
                 answer = self.questions.answer(), if !self.has_failed => events.extend(answer),
+                one = self.following.next() => found = Some(one),
                 _ = self.ticks.tick() => {}
+            }
+            if let Some(found) = found {
+                let mut news = Vec::new();
+                let now = clock::now();
+                self.following
+                    .found(&mut self.probes, found, now, &mut news);
+                self.greet(news);
             }
         } else {
             // Signals have their turn.
@@ -212,33 +228,27 @@ impl Live {
         // Before the ring: an ICMP error comes before the failure it causes.
         let errors = self.icmp.read(now);
         self.ready.extend(errors.into_iter().map(Event::Icmp));
-        let mut processes = Vec::new();
         let ring = self.ring.get_mut();
         let mut taken = 0;
         self.has_failed = false;
         while taken < BATCH {
             let Some(record) = ring.next() else { break };
             taken += 1;
+            if let Some(life) = decode::life(&record) {
+                drop(record);
+                for event in lived(&mut self.following, &life) {
+                    meet(&self.questions, &mut self.icmp, &event);
+                    self.ready.push_back(event);
+                }
+                continue;
+            }
             match decode::record(&record, self.probes.reasons()) {
-                Ok(Event::Process(process)) => processes.push(process),
                 Ok(mut event) => {
                     complete(&mut event);
                     self.has_failed |= may_be_judged(&event);
                     self.ready.push_back(event);
-                    continue;
                 }
                 Err(_) => self.undecoded += 1,
-            }
-            drop(record);
-            for process in processes.drain(..) {
-                let news = self.following.process(&process);
-                let event = Event::Process(process);
-                self.questions.tell(&event);
-                self.ready.push_back(event);
-                for event in news {
-                    meet(&self.questions, &mut self.icmp, &event);
-                    self.ready.push_back(event);
-                }
             }
         }
         self.received += taken as u64;
@@ -267,7 +277,7 @@ impl Live {
         let mut told = self.probes.told().ok()?;
         told.lost += self.undecoded;
         if told.closings > self.told.closings {
-            self.following.met_closings(&mut self.probes, clock::now());
+            self.following.met_closings(&mut self.probes);
         }
         let before = std::mem::replace(&mut self.told, told);
         let skipped = self.skips.look(&self.probes, self.has_failed);
@@ -346,6 +356,13 @@ impl Live {
     pub fn now(&self) -> Time {
         clock::now()
     }
+}
+
+/// What happened to a process, and what follows of it.
+fn lived(following: &mut Following, life: &Life) -> Vec<Event> {
+    let own = life.event().map(Event::Process);
+    let news = following.process(life);
+    own.into_iter().chain(news).collect()
 }
 
 /// May a verdict come of it?

@@ -65,7 +65,6 @@ pub fn record(bytes: &[u8], reasons: &Reasons) -> Result<Event, DecodeError> {
         FIRST_BYTE => size_of::<tracer_ebpf::abi::FirstByte>(),
         ANSWER => size_of::<tracer_ebpf::abi::Answer>(),
         LOG_CALL => size_of::<tracer_ebpf::abi::LogCall>(),
-        PROCESS => size_of::<tracer_ebpf::abi::Process>(),
         PEER_CLOSED => size_of::<tracer_ebpf::abi::PeerClosed>(),
         DEATH => size_of::<tracer_ebpf::abi::Death>(),
         DNS => size_of::<tracer_ebpf::abi::Dns>(),
@@ -95,7 +94,7 @@ pub fn record(bytes: &[u8], reasons: &Reasons) -> Result<Event, DecodeError> {
             worker: header.pid,
             request: RequestId(buf.get_u64_ne()),
         }),
-        _ => Event::Process(process(&header, buf)),
+        unknown => return Err(DecodeError::Unknown(unknown)),
     })
 }
 
@@ -106,18 +105,38 @@ struct Head {
     at: Time,
 }
 
-fn process(header: &Head, mut buf: &[u8]) -> Process {
-    let kind = buf.get_u32_ne();
-    let value = buf.get_u32_ne();
-    let kind = match kind {
-        FORKED => ProcessKind::Forked { master: value },
-        EXITED => ProcessKind::Exited { code: value },
-        // The ABI has no fourth kind; `EXECUTED` asks for a look at the process, which is harmless.
-        _ => ProcessKind::Executed,
-    };
-    Process {
-        at: header.at,
-        pid: header.pid,
-        kind,
+/// Reads what happened to a process; `None`: the record is another one, see [`record`].
+///
+/// # Errors
+/// It is shorter than such a record.
+#[must_use]
+pub fn life(bytes: &[u8]) -> Option<Life> {
+    let mut buf = bytes;
+    let (tag, len) = (buf.try_get_u16_ne().ok()?, buf.try_get_u16_ne().ok()?);
+    let whole = size_of::<abi::Process>();
+    if tag != PROCESS || bytes.len() < whole || usize::from(len) < whole {
+        return None;
     }
+    let pid = buf.get_u32_ne();
+    let at = Time(buf.get_u64_ne());
+    let (kind, value) = (buf.get_u32_ne(), buf.get_u32_ne());
+    let program = ProgramKey {
+        inode: buf.get_u64_ne(),
+        device: buf.get_u32_ne(),
+        padding: 0,
+    };
+    let kind = match kind {
+        abi::FORKED => LifeKind::Forked { parent: value },
+        abi::EXECUTED => LifeKind::Executed {
+            program,
+            is_followed: value == abi::FOLLOWED,
+            was_followed: value == abi::WAS_FOLLOWED,
+        },
+        abi::EXITED => LifeKind::Exited { code: value },
+        abi::YOUNG_FORKED => LifeKind::YoungForked { parent: value },
+        abi::REFUSED => LifeKind::Refused { parent: value },
+        _ => return None,
+    };
+    Some(Life { pid, at, kind })
+}
 }

@@ -1,0 +1,51 @@
+//! Whose failures can be seen, and since when: no failed request is said only of time in which one would have been seen.
+
+use serde::{Deserialize, Serialize};
+
+use super::Time;
+
+/// What can be seen changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Coverage {
+    /// When.
+    pub at: Time,
+    /// How.
+    pub change: Change,
+}
+
+/// How it changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Change {
+    /// No nginx is followed: none runs, or the last one ended.
+    Nothing,
+    /// There is one that is followed.
+    Something {
+        /// Since when.
+        since: Time,
+    },
+    /// A program that had not been seen before is nginx: its failures are seen only from now on.
+    Late {
+        /// Who executed it.
+        pid: u32,
+        /// Its path, and what it calls itself.
+        program: String,
+        /// When it was executed.
+        since: Time,
+    },
+    /// This nginx's failures can not be seen.
+    Blind {
+        /// Its master.
+        pid: u32,
+        /// What it calls itself.
+        program: String,
+        /// Why.
+        why: String,
+    },
+    /// Processes of this nginx's are not followed: there is no place.
+    Refused {
+        /// Who forked them.
+        pid: u32,
+        /// How many so far, of all.
+        processes: u64,
+    },
+}

@@ -1,0 +1,261 @@
+//! The scout's thread: it finds out what processes are. Whoever owns one chooses what it shows, so it may take its time, while
+//! the ring is still drained.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, mpsc},
+    thread,
+};
+
+use tokio::sync::mpsc as asynchronous;
+use tracer_ebpf::abi::{self, Layout, ProgramKey};
+
+use super::{clock, following::Scope};
+use crate::{
+    event::Time,
+    nginx::{self, Binaries, Binary, ExeId, Kind, Master},
+    process::{self, foreign},
+};
+
+/// A process that may be nginx.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Candidate {
+    pub(super) pid: u32,
+    /// What it executes, where it was seen to.
+    pub(super) program: ProgramKey,
+    /// When it executed that, or was forked.
+    pub(super) since: Time,
+    /// It is followed already, by what it executes or who forked it.
+    pub(super) is_followed: bool,
+    /// It is to be followed if it is nginx, whatever the scope says of it.
+    pub(super) is_wanted: bool,
+    /// How often it was looked at.
+    pub(super) looks: usize,
+}
+
+/// What was found out.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// An nginx.
+    Master(Box<Described>, Candidate),
+    /// It executes nginx, and is not ready yet.
+    Program(Box<Described>, Candidate),
+    /// Neither, so far.
+    Nothing(Candidate),
+    /// It has ended.
+    Gone,
+    /// Whether a master's workers log what fails, and have no unix upstreams.
+    Outspoken { master: u32, is_outspoken: bool },
+}
+
+/// An nginx, and what is to be known to follow it.
+#[derive(Debug, Clone)]
+pub(super) struct Described {
+    pub(super) master: Master,
+    pub(super) layout: Layout,
+    pub(super) is_outspoken: bool,
+    /// See [`nginx::breakpoints`].
+    pub(super) breakpoints: BTreeSet<String>,
+    /// What the kernel side knows its program by, where that is what `stat()` shows.
+    pub(super) key: Option<ProgramKey>,
+    /// Why nothing may be attached to it.
+    pub(super) forbidden: Option<&'static str>,
+    /// All that run the same program already.
+    pub(super) others: Vec<u32>,
+}
+
+impl Described {
+    pub(super) fn binary(&self) -> &Arc<Binary> {
+        &self.master.binary
+    }
+
+    /// What the kernel side needs to follow whoever executes the program.
+    pub(super) fn program(&self) -> abi::Program {
+        let (connect, connect_len) = match self.layout.connect {
+            0 => (0, 0),
+            _ => self.binary().connect.unwrap_or_default(),
+        };
+        abi::Program {
+            layout: Layout {
+                connect,
+                connect_len,
+                ..self.layout
+            },
+            code: self.binary().code,
+        }
+    }
+}
+
+enum Job {
+    Scan(mpsc::Sender<Described>),
+    Look(Candidate),
+    Outspoken(Box<Master>, Time),
+}
+
+/// A handle on the thread; it ends when the handle is dropped.
+#[derive(Debug)]
+pub(super) struct Scout {
+    jobs: mpsc::Sender<Job>,
+    found: asynchronous::UnboundedReceiver<Found>,
+}
+
+impl Scout {
+    /// Starts it; the first that it does is to find all that runs.
+    ///
+    /// # Errors
+    /// A thread can not be started.
+    pub(super) fn start(scope: Scope) -> std::io::Result<Self> {
+        let (jobs, todo) = mpsc::channel();
+        let (give, found) = asynchronous::unbounded_channel();
+        let mut own = Own {
+            scope,
+            binaries: Binaries::default(),
+        };
+        thread::Builder::new()
+            .name("scout".to_owned())
+            .spawn(move || {
+                for job in todo {
+                    for found in own.work(job) {
+                        if give.send(found).is_err() {
+                            return;
+                        }
+                    }
+                }
+            })?;
+        Ok(Self { jobs, found })
+    }
+
+    /// All that runs now; waits for it.
+    pub(super) fn scan(&self) -> Vec<Described> {
+        let (give, found) = mpsc::channel();
+        let _ = self.jobs.send(Job::Scan(give));
+        found.into_iter().collect()
+    }
+
+    /// Has it look at a process.
+    pub(super) fn look(&self, candidate: Candidate) {
+        let _ = self.jobs.send(Job::Look(candidate));
+    }
+
+    /// Has it read a master's configuration, which workers that began at `since` have read.
+    pub(super) fn read_configuration(&self, master: Master, since: Time) {
+        let _ = self.jobs.send(Job::Outspoken(Box::new(master), since));
+    }
+
+    /// The next thing that was found out; never ends while the handle lives.
+    pub(super) async fn next(&mut self) -> Option<Found> {
+        self.found.recv().await
+    }
+
+    /// What was found out so far.
+    pub(super) fn take(&mut self) -> Option<Found> {
+        self.found.try_recv().ok()
+    }
+}
+
+/// What the thread has.
+struct Own {
+    scope: Scope,
+    binaries: Binaries,
+}
+
+impl Own {
+    fn work(&mut self, job: Job) -> Vec<Found> {
+        match job {
+            Job::Scan(give) => {
+                let scope = &self.scope;
+                let wanted = |master: u32, workers: &[u32]| scope.has(master, workers);
+                for master in nginx::scan(wanted, &mut self.binaries) {
+                    let _ = give.send(self.describe(master));
+                }
+                Vec::new()
+            }
+            Job::Look(candidate) => vec![self.look(candidate)],
+            Job::Outspoken(master, since) => vec![Found::Outspoken {
+                is_outspoken: master.is_outspoken(Some(since), clock::now()),
+                master: master.pid,
+            }],
+        }
+    }
+
+    fn look(&mut self, candidate: Candidate) -> Found {
+        // Most programs end soon; to ask so costs little.
+        if process::name(candidate.pid).is_err() {
+            return Found::Gone;
+        }
+        let nothing = Found::Nothing(candidate);
+        let Some(process) = nginx::inspect(candidate.pid) else {
+            return nothing;
+        };
+        let is_wanted = candidate.is_wanted
+            || self.scope.has(candidate.pid, &[])
+            || self.scope.has(process.parent, &[]);
+        if !is_wanted {
+            return nothing;
+        }
+        let master = match process.kind {
+            Kind::Master | Kind::Single | Kind::Starting => {
+                nginx::master(candidate.pid, process.kind, &mut self.binaries)
+            }
+            Kind::Worker | Kind::Other => None,
+        };
+        let Some(master) = master else {
+            return nothing;
+        };
+        match process.kind {
+            // What is known of its program was told already.
+            Kind::Starting if candidate.is_followed => nothing,
+            Kind::Starting => {
+                let mut described = self.describe(master);
+                described.others = nginx::runs_the_same(candidate.pid);
+                Found::Program(Box::new(described), candidate)
+            }
+            _ => Found::Master(Box::new(self.describe(master)), candidate),
+        }
+    }
+
+    fn describe(&mut self, master: Master) -> Described {
+        let shown = master.shown();
+        Described {
+            layout: master.layout(),
+            is_outspoken: master.is_outspoken(None, clock::now()),
+            breakpoints: nginx::breakpoints(shown, &master.binary),
+            key: key(shown, master.binary.id),
+            forbidden: forbidden(shown),
+            others: Vec::new(),
+            master,
+        }
+    }
+}
+
+/// What the kernel side knows a program by, of file systems whose inodes are what `stat()` shows: stacked ones and such with
+/// subvolumes show others.
+fn key(pid: u32, (device, inode): ExeId) -> Option<ProgramKey> {
+    const PLAIN: [libc::c_long; 4] = [
+        libc::EXT4_SUPER_MAGIC,
+        libc::XFS_SUPER_MAGIC,
+        libc::TMPFS_MAGIC,
+        libc::F2FS_SUPER_MAGIC,
+    ];
+    let kind = foreign::exe_file_system(pid).ok()?;
+    PLAIN.contains(&kind).then(|| ProgramKey {
+        inode,
+        // As the kernel has it: `MKDEV` (include/linux/kdev_t.h).
+        device: libc::major(device) << 20 | libc::minor(device),
+        padding: 0,
+    })
+}
+
+/// Why nothing may be attached to what a process runs: the kernel reads the file while all forks of the host wait.
+fn forbidden(pid: u32) -> Option<&'static str> {
+    match foreign::exe_file_system(pid) {
+        Ok(libc::FUSE_SUPER_MAGIC) => {
+            Some("its binary lies on a FUSE file system, whose server could stall the kernel")
+        }
+        Ok(_) => None,
+        // It is gone, or stalls.
+        Err(_) => process::stalling()
+            .contains(&pid)
+            .then_some("the file system of its binary does not answer"),
+    }
+}

@@ -7,7 +7,9 @@ use super::{
     header::Header,
     page::{Builder, Page},
 };
-use crate::event::{Event, Hooks, Lost, ProcessKind, Time, fact::Worker};
+use crate::event::{
+    Coverage, Event, Hooks, Lost, ProcessKind, Time, coverage::Change, fact::Worker,
+};
 
 /// A page with its place in the run.
 #[derive(Debug)]
@@ -38,7 +40,14 @@ struct Standing {
     workers: BTreeMap<u32, Worker>,
     hooks: Hooks,
     lost: Option<Lost>,
+    /// Whether an nginx is followed, since when.
+    followed: Option<Coverage>,
+    /// Those whose failures can not be seen.
+    blind: BTreeMap<u32, Coverage>,
 }
+
+/// Of more it is not said again that their failures can not be seen.
+const BLIND: usize = 64;
 
 impl Standing {
     /// Takes an event; did it change anything?
@@ -65,6 +74,23 @@ impl Standing {
                 });
                 true
             }
+            Event::Coverage(coverage) => {
+                match &coverage.change {
+                    Change::Nothing | Change::Something { .. } => {
+                        self.followed = Some(coverage.clone());
+                    }
+                    Change::Follows { since, .. } => {
+                        let change = Change::Something { since: *since };
+                        let at = coverage.at;
+                        self.followed = Some(Coverage { at, change });
+                    }
+                    Change::Blind { pid, .. } if self.blind.len() < BLIND => {
+                        self.blind.insert(*pid, coverage.clone());
+                    }
+                    _ => {}
+                }
+                true
+            }
             Event::Process(process) => {
                 matches!(process.kind, ProcessKind::Exited { .. })
                     && self.workers.remove(&process.pid).is_some()
@@ -78,6 +104,10 @@ impl Standing {
         builder.add(&Event::Hooks(self.hooks.clone()));
         if let Some(lost) = &self.lost {
             builder.add(&Event::Lost(lost.clone()));
+        }
+        let coverage = self.followed.iter().chain(self.blind.values());
+        for coverage in coverage {
+            builder.add(&Event::Coverage(coverage.clone()));
         }
         for worker in self.workers.values() {
             builder.add(&Event::Worker(worker.clone()));

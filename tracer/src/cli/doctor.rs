@@ -1,7 +1,6 @@
 //! `tracer doctor`: what this kernel, host and nginx allow.
 
 use std::{
-    collections::BTreeMap,
     fs,
     io::{self, Write},
 };
@@ -12,8 +11,8 @@ use super::session::Kernel;
 use crate::{
     kernel::Btf,
     nginx::{self, Binaries, Master},
-    probe::{self, Attached, Executable, LoadError, Probes, SIGHTS, Sight, Sizes, Way},
-    source::clock,
+    probe::{Attached, LoadError, Probes, SIGHTS, Sight, Sizes, Way},
+    source::Described,
 };
 
 /// Arguments of `tracer doctor`.
@@ -53,17 +52,11 @@ pub(super) fn run(args: &Args) -> Result<()> {
         sizes.memory() >> 20
     )?;
     let mut binaries = Binaries::default();
-    let masters = nginx::scan(&mut binaries);
-    let mut probes = Probes::load(&args.kernel.btf, 0, &args.kernel.without, &sizes)
+    let masters = nginx::scan(|_, _| true, &mut binaries);
+    let mut probes = Probes::load(&args.kernel.btf, 0, &args.kernel.without, &sizes, false)
         .context("attaching the hooks")?;
     for master in &masters {
-        let binary = Executable {
-            path: &master.exe_access,
-            id: master.exe_id,
-            symbols: &symbols(master),
-            is_outspoken: master.is_outspoken(None, clock::now()),
-        };
-        probes.attach_nginx(&binary, master.layout());
+        Described::of(master.clone()).attach(&mut probes, true);
     }
     writeln!(out, "\nhooks")?;
     for sight in SIGHTS {
@@ -143,7 +136,7 @@ fn describe(out: &mut impl Write, master: &Master) -> Result<()> {
         master.workers.len(),
         master.exe.display()
     )?;
-    let found = symbols(master);
+    let found = &master.binary.functions;
     for sight in SIGHTS {
         let mut hooks = sight.ways.iter().copied().flatten();
         if let Some(missing) =
@@ -164,7 +157,7 @@ fn describe(out: &mut impl Write, master: &Master) -> Result<()> {
             "    errno can not be found in its libc: connect() failures need error_log at `error`"
         )?;
     }
-    if nginx::requests_offset(&master.exe_access).is_none() {
+    if master.binary.requests == 0 {
         writeln!(
             out,
             "    where it counts requests can not be found: those of one client within one millisecond may be taken for one"
@@ -189,8 +182,4 @@ fn describe(out: &mut impl Write, master: &Master) -> Result<()> {
         writeln!(out, "    logs {}", logs.join(", "))?;
     }
     Ok(())
-}
-
-fn symbols(master: &Master) -> BTreeMap<String, u64> {
-    nginx::offsets(&master.exe_access, &probe::nginx_functions()).unwrap_or_default()
 }

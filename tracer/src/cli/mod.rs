@@ -117,7 +117,7 @@ impl Exit {
             if cause.is::<causes::UnknownCause>() {
                 return Self::Usage;
             }
-            if cause.is::<StartError>() || cause.is::<LoadError>() {
+            if cause.is::<StartError>() || cause.is::<LoadError>() || cause.is::<session::Blind>() {
                 return Self::NotHere;
             }
         }

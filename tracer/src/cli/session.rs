@@ -16,7 +16,7 @@ use super::{
 use crate::{
     causes,
     correlate::{Case, Correlator},
-    event::Event,
+    event::{Event, coverage::Change},
     probe,
     source::{Ceilings, Live, Options, Scope, clock},
 };
@@ -49,9 +49,24 @@ pub(super) struct Following {
     /// Room for what the kernel side tells until it is read: 512K, 16M; else by this host's size, see `tracer doctor`
     #[arg(long, value_name = "SIZE", value_parser = buffer, hide_short_help = true)]
     kernel_buffer: Option<u64>,
+    /// Run although failures of the nginx that run cannot be seen: by default that ends with status 3
+    #[arg(long)]
+    keep_going: bool,
     #[command(flatten)]
     pub(super) kernel: Kernel,
 }
+
+/// Failures of an nginx could not be seen, which was said.
+#[derive(Debug)]
+pub(super) struct Blind(String);
+
+impl std::fmt::Display for Blind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Blind {}
 
 /// What is asked of the kernel; shared with `doctor`.
 #[derive(Debug, clap::Args)]
@@ -72,6 +87,8 @@ pub(super) struct Kernel {
     pub(super) debug: bool,
 }
 
+/// So many nginx are named as tracing begins; of more it is said how many.
+const GREETED: usize = 5;
 /// aya-log's `Debug`.
 const DEBUG: u8 = 4;
 /// After Ctrl-C, what is under way is given this long to be answered by the host.
@@ -161,6 +178,13 @@ async fn trace(following: Following, recording: Option<Recording>) -> Result<()>
         healthy: recording.is_some(),
         log_level: if following.kernel.debug { DEBUG } else { 0 },
     })?;
+    if let Some(why) = live.blindness() {
+        let why = Blind(format!("blind: {why}; see `tracer doctor`"));
+        if !following.keep_going {
+            return Err(why.into());
+        }
+        eprintln!("tracer: {why}");
+    }
     let mut session = Session::new(live, following.output, recording, following.kernel.debug)?;
     session.greet();
     let far = Instant::now() + Duration::from_secs(86_400 * 365);
@@ -197,7 +221,8 @@ struct Session {
     correlator: Correlator,
     verdicts: Verdicts,
     recording: Option<Recording>,
-    masters: usize,
+    /// Failures of some nginx can not be seen.
+    is_blind: bool,
     lost: u64,
     debug: bool,
 }
@@ -218,7 +243,7 @@ impl Session {
             correlator: Correlator::default(),
             verdicts: Verdicts::live(output, clock)?,
             recording,
-            masters: 0,
+            is_blind: false,
             lost: 0,
             debug,
         })
@@ -246,23 +271,23 @@ impl Session {
         }
         if masters.is_empty() {
             eprintln!("tracing: no nginx is running yet, waiting for one; {hooks}");
-        } else {
-            let workers = self.live.following().workers();
-            let who: Vec<String> = masters
-                .iter()
-                .map(|master| {
-                    let version = master
-                        .version
-                        .as_deref()
-                        .unwrap_or("nginx")
-                        .replace('/', " ");
-                    format!("{version} (master {})", master.pid)
-                })
-                .collect();
-            let s = if workers == 1 { "" } else { "s" };
-            eprintln!("tracing {workers} worker{s} of {}: {hooks}", who.join(", "));
+            return;
         }
-        self.masters = masters.len();
+        let workers = self.live.following().workers();
+        let mut who: Vec<String> = masters
+            .iter()
+            .take(GREETED)
+            .map(|master| {
+                let version = master.version.as_deref().unwrap_or("nginx");
+                format!("{} (master {})", version.replacen('/', " ", 1), master.pid)
+            })
+            .collect();
+        let more = masters.len() - who.len();
+        if more > 0 {
+            who.push(format!("{more} more"));
+        }
+        let s = if workers == 1 { "" } else { "s" };
+        eprintln!("tracing {workers} worker{s} of {}: {hooks}", who.join(", "));
     }
 
     fn take(&mut self, events: Vec<Event>) -> Result<()> {
@@ -271,6 +296,9 @@ impl Session {
             if let Event::Lost(lost) = &event {
                 self.lost += lost.events;
                 self.verdicts.lost(self.lost);
+            }
+            if let Event::Coverage(coverage) = &event {
+                self.is_blind |= matches!(coverage.change, Change::Blind { .. });
             }
             self.verdicts.notice(&event, event.at());
             if let Some(recording) = &mut self.recording {
@@ -284,10 +312,6 @@ impl Session {
         }
         self.live.ask(questions);
         self.verdicts.flush(self.live.now())?;
-        if self.live.following().masters().len() > self.masters {
-            self.greet();
-        }
-        self.masters = self.live.following().masters().len();
         Ok(())
     }
 
@@ -321,7 +345,12 @@ impl Session {
         let recorded = self
             .recording
             .map_or(Ok(()), |recording| recording.finish(end));
-        told.and(recorded)
+        told.and(recorded)?;
+        if self.is_blind {
+            let why = "blind: failures of some nginx could not be seen; the summary says of which";
+            return Err(Blind(why.to_owned()).into());
+        }
+        Ok(())
     }
 
     fn judge(&mut self, case: &Case) -> Result<()> {

@@ -14,7 +14,7 @@ use crate::{
     causes::catalogue,
     correlate::Untold,
     event::{Clock, Event, Notice, Time},
-    render::{Folder, Summary, json, notice, text},
+    render::{Folder, Summary, coverage, json, notice, text},
     verdict::Verdict,
 };
 
@@ -117,6 +117,8 @@ pub(super) struct Verdicts {
     is_unread: bool,
     /// When a loss of records was last said.
     lost_at: Option<Time>,
+    /// It was said whether anything is followed.
+    has_begun: bool,
 }
 
 /// A loss of kernel records is said again after this (nanoseconds).
@@ -161,6 +163,7 @@ impl Verdicts {
             out,
             is_unread: false,
             lost_at: None,
+            has_begun: false,
         }
     }
 
@@ -235,6 +238,15 @@ impl Verdicts {
                 let one = Notice { at, ..one.clone() };
                 let _ = notice::notice(&mut io::stderr().lock(), &one, &self.clock, &style);
                 self.summary.notice(one);
+            }
+            Event::Coverage(one) => {
+                let one = one.at(at);
+                // What nobody follows at the beginning is said there.
+                if self.has_begun {
+                    let _ = coverage::coverage(&mut io::stderr().lock(), &one, &self.clock, &style);
+                }
+                self.has_begun = true;
+                self.summary.coverage(&one);
             }
             Event::Lost(lost) => {
                 self.summary.left_out(lost);

@@ -13,6 +13,22 @@ pub struct Coverage {
     pub change: Change,
 }
 
+impl Coverage {
+    /// The same at another time, what it counts from included.
+    #[must_use]
+    pub fn at(&self, at: Time) -> Self {
+        let mut moved = self.clone();
+        if let Change::Something { since }
+        | Change::Follows { since, .. }
+        | Change::Late { since, .. } = &mut moved.change
+        {
+            *since = Time(at.0.saturating_sub(self.at.since(*since)));
+        }
+        moved.at = at;
+        moved
+    }
+}
+
 /// How it changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Change {
@@ -20,6 +36,17 @@ pub enum Change {
     Nothing,
     /// There is one that is followed.
     Something {
+        /// Since when.
+        since: Time,
+    },
+    /// Another nginx is followed.
+    Follows {
+        /// Its master.
+        pid: u32,
+        /// What it calls itself.
+        program: String,
+        /// How many workers it has so far.
+        workers: usize,
         /// Since when.
         since: Time,
     },

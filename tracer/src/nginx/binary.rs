@@ -1,111 +1,273 @@
-//! What an nginx binary says of itself in its constants: its version and how it was configured.
+//! What an nginx binary shows: its version and how it was configured, where its functions are, what lies where in a process.
 //!
-//! Read once an inode; a binary that says nothing (a wrapper, no section table) gives an empty [`Binary`].
+//! Read once a file, bounded ([`super::elf`]): anyone may give a process nginx's title. A file that shows nothing (a wrapper,
+//! no section table, no ELF file at all) gives an empty [`Binary`].
 
 use std::{
-    collections::HashMap,
-    fs, io,
-    os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
+    collections::{BTreeMap, HashMap},
+    fs::{File, Metadata},
+    io,
+    ops::ControlFlow,
+    os::unix::fs::{FileExt as _, MetadataExt as _},
+    path::PathBuf,
+    sync::Arc,
 };
 
-use object::{Object as _, ObjectSection as _};
+use super::{
+    elf::{Elf, ReadAt, find},
+    layout, status,
+};
+use crate::{
+    probe,
+    process::{Mapping, foreign},
+};
 
-use super::symbols;
-
-/// More constants than any build has.
-const CONSTANTS_LIMIT: u64 = 64 << 20;
 /// Longer than any version, shorter than any confusion.
 const VERSION_LIMIT: usize = 64;
-const REMEMBERED: usize = 256;
+/// Longer than any build's.
+const ARGUMENTS_LIMIT: usize = 64 << 10;
+const ARGUMENTS: &[u8] = b"configure arguments:";
+/// nginx and its forks, as their binaries name themselves.
+const MAKES: [&[u8]; 5] = [b"nginx", b"angie", b"freenginx", b"tengine", b"openresty"];
+/// The longest of these.
+const NAME_LIMIT: usize = 9;
+/// `PATH_MAX`
+const PATH_LIMIT: usize = 4096;
+const REMEMBERED: usize = 1024;
+/// Mappings are listed by address; those of the program come first.
+const MAPS_LIMIT: u64 = 1 << 20;
 
 /// A binary's device and inode number: it stays the same under all of its paths.
 pub type ExeId = (u64, u64);
 
-/// What a binary says of itself.
+/// All that is ever asked of a binary.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Binary {
+    /// Device and inode number, as the process's mounts show them.
+    pub id: ExeId,
+    /// Bytes of the file.
+    pub size: u64,
+    /// When it was written last (seconds and nanoseconds): copies of one file of a lower layer have it in common.
+    pub mtime: (i64, i64),
     /// `nginx/1.22.1`, `openresty/1.25.3.1`, `Angie/1.5.1`, ….
     pub version: Option<String>,
     /// `--prefix` it was configured with.
     pub prefix: Option<PathBuf>,
     /// `--conf-path` it was configured with.
     pub conf: Option<PathBuf>,
+    /// Offsets in the file of those of [`probe::nginx_functions`] that it has, as a uprobe takes them.
+    pub functions: BTreeMap<String, u64>,
+    /// See [`tracer_ebpf::abi::Layout::requests`]; 0 not known.
+    pub requests: u64,
+    /// See [`tracer_ebpf::abi::Layout::status`]; 0 not known.
+    pub status: u64,
+    /// The function that makes every attempt to reach an upstream: its address in the file's own address space, and its
+    /// length. Only where requests of upstream connections are counted.
+    pub connect: Option<(u64, u64)>,
+    /// The address of the pointer `ngx_cycle`, in the file's own address space.
+    pub cycle: Option<u64>,
+    /// The address of the file's first byte, in its own address space.
+    pub first: u64,
+    /// The lowest address of code (`p_vaddr` of the executable `PT_LOAD`), in the file's own address space.
+    pub code: u64,
 }
+
+impl Binary {
+    /// Is it nginx, or a fork? It says a version as they do, or has functions of theirs.
+    #[must_use]
+    pub fn is_nginx(&self) -> bool {
+        self.version.is_some() || self.functions.len() >= 2
+    }
+
+    /// Where an address of the file's own address space is in a process that runs it.
+    pub(super) fn in_process(&self, pid: u32, address: u64) -> Option<u64> {
+        let start = first_mapping(pid)?;
+        Some(start.wrapping_sub(self.first).wrapping_add(address))
+    }
+}
+
+/// A file is the same while these are.
+type Identity = (ExeId, u64, (i64, i64));
 
 /// Binaries already read.
 #[derive(Debug, Default)]
 pub struct Binaries {
-    known: HashMap<ExeId, Binary>,
+    known: HashMap<Identity, Arc<Binary>>,
 }
 
 impl Binaries {
-    /// The binary at a path that opens it (`/proc/PID/exe`), with its identity.
+    /// The binary that a process runs.
     ///
     /// # Errors
-    /// It cannot be looked at: the process is gone.
-    pub fn at(&mut self, path: &Path) -> io::Result<(ExeId, Binary)> {
-        let metadata = fs::metadata(path)?;
-        let id = (metadata.dev(), metadata.ino());
-        if self.known.len() >= REMEMBERED && !self.known.contains_key(&id) {
+    /// It cannot be looked at: the process is gone, or the file stalls.
+    pub fn of(&mut self, pid: u32) -> io::Result<Arc<Binary>> {
+        if let Some(known) = self.known.get(&identity(&foreign::exe_metadata(pid)?)) {
+            return Ok(Arc::clone(known));
+        }
+        let binary = Arc::new(foreign::with_exe(pid, |file| read(&file))?);
+        if self.known.len() >= REMEMBERED {
             self.known.clear();
         }
-        let binary = self.known.entry(id).or_insert_with(|| read(path));
-        Ok((id, binary.clone()))
+        let identity = (binary.id, binary.size, binary.mtime);
+        self.known.insert(identity, Arc::clone(&binary));
+        Ok(binary)
     }
 }
 
-fn read(path: &Path) -> Binary {
-    constants(path).map_or_else(Binary::default, |bytes| parse(&bytes))
+fn identity(metadata: &Metadata) -> Identity {
+    (
+        (metadata.dev(), metadata.ino()),
+        metadata.len(),
+        (metadata.mtime(), metadata.mtime_nsec()),
+    )
 }
 
-fn constants(path: &Path) -> Option<Vec<u8>> {
-    let cache = symbols::open(path).ok()?;
-    let elf = symbols::parse(&cache, path).ok()?;
-    let section = elf.section_by_name(".rodata")?;
-    (section.size() <= CONSTANTS_LIMIT).then(|| section.data().ok().map(<[u8]>::to_vec))?
+fn read(file: &File) -> io::Result<Binary> {
+    let (id, size, mtime) = identity(&file.metadata()?);
+    let shown = shown(&|into, at| file.read_at(into, at))?;
+    Ok(Binary {
+        id,
+        size,
+        mtime,
+        ..shown
+    })
 }
 
-fn parse(bytes: &[u8]) -> Binary {
-    let arguments =
-        after(bytes, b"configure arguments:").map(|rest| until(rest, b"\0\n", 64 << 10));
-    let argument = |name: &str| {
-        let value = after(arguments?, name.as_bytes())?;
-        let value = until(value, b" '\"\0", 4096);
-        Some(PathBuf::from(String::from_utf8_lossy(value).into_owned()))
+/// What a file of these bytes shows.
+#[must_use]
+pub fn parse(file: &[u8]) -> Binary {
+    let read = |into: &mut [u8], at: u64| {
+        let rest = usize::try_from(at).ok().and_then(|at| file.get(at..));
+        let rest = rest.unwrap_or_default();
+        let length = rest.len().min(into.len());
+        into[..length].copy_from_slice(&rest[..length]);
+        Ok(length)
     };
-    Binary {
-        version: version(bytes),
-        prefix: argument(" --prefix="),
-        conf: argument(" --conf-path="),
-    }
+    shown(&read).unwrap_or_default()
 }
 
-/// From `nginx version: nginx/1.22.1` (`src/core/nginx.c`), as each fork words it: `NAME version: NAME/NUMBER`.
-fn version(bytes: &[u8]) -> Option<String> {
-    let mut rest = bytes;
-    while let Some(next) = after(rest, b" version: ") {
-        let token = until(next, b" \r\n\0\"", VERSION_LIMIT);
-        let text = String::from_utf8_lossy(token);
-        if let Some((name, number)) = text.split_once('/')
-            && !name.is_empty()
-            && name
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-            && number.starts_with(|first: char| first.is_ascii_digit())
-        {
-            return Some(text.into_owned());
+fn shown(read: ReadAt<'_>) -> io::Result<Binary> {
+    const CYCLE: &str = "ngx_cycle";
+    let Some(elf) = Elf::parse(read)? else {
+        return Ok(Binary::default());
+    };
+    let hooked = probe::nginx_functions();
+    let mut names = hooked.clone();
+    names.extend([layout::COUNTS.0, layout::CONNECTS, status::SENDS.0, CYCLE]);
+    let symbols = elf.symbols("ngx_", &names)?;
+    let code = |(name, length): (&str, usize)| match symbols.get(name) {
+        Some(symbol) => elf.code(symbol.address, length),
+        None => Ok(Vec::new()),
+    };
+    let offset = |name: &str| elf.code_offset(symbols.get(name)?.address);
+    let functions = hooked
+        .iter()
+        .filter_map(|name| Some(((*name).to_owned(), offset(name)?)));
+    let segments = elf.segments();
+    let codes = segments.iter().filter(|segment| segment.is_code);
+    let first = segments.iter().find(|segment| segment.offset == 0);
+    let mut binary = Binary {
+        functions: functions.collect(),
+        requests: layout::counted(&code(layout::COUNTS)?).unwrap_or(0),
+        status: status::decode(&code(status::SENDS)?).unwrap_or(0).into(),
+        // Without the first byte's address, no other is known in a process.
+        cycle: first.and_then(|_| Some(symbols.get(CYCLE)?.address)),
+        first: first.map_or(0, |segment| segment.address),
+        code: codes.map(|segment| segment.address).min().unwrap_or(0),
+        ..constants(&elf)?
+    };
+    let counts = binary.requests != 0
+        && first.is_some()
+        && binary
+            .version
+            .as_deref()
+            .is_some_and(layout::counts_upstream_requests);
+    let connect = symbols.get(layout::CONNECTS).filter(|_| counts);
+    binary.connect = connect.map(|symbol| (symbol.address, symbol.size));
+    Ok(binary)
+}
+
+/// Version and configured paths: what the constants say.
+fn constants(elf: &Elf<'_>) -> io::Result<Binary> {
+    let mut binary = Binary::default();
+    let mut has_arguments = false;
+    let overlap = NAME_LIMIT + ARGUMENTS_LIMIT;
+    elf.section(".rodata", overlap, |_, bytes, is_last| {
+        // What begins later is whole in the piece that follows.
+        let begins = match is_last {
+            true => bytes.len(),
+            false => bytes.len().saturating_sub(ARGUMENTS_LIMIT),
+        };
+        if binary.version.is_none() {
+            binary.version = version(bytes, begins);
         }
-        rest = next;
+        if !has_arguments
+            && let Some(at) = find(bytes, ARGUMENTS)
+            && at < begins
+        {
+            let arguments = &bytes[at + ARGUMENTS.len()..];
+            let arguments = until(arguments, b"\0\n", ARGUMENTS_LIMIT);
+            has_arguments = true;
+            binary.prefix = argument(arguments, b" --prefix=");
+            binary.conf = argument(arguments, b" --conf-path=");
+        }
+        match has_arguments && binary.version.is_some() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    })?;
+    Ok(binary)
+}
+
+fn argument(arguments: &[u8], name: &[u8]) -> Option<PathBuf> {
+    let at = find(arguments, name)?;
+    let value = until(&arguments[at + name.len()..], b" '\"\0", PATH_LIMIT);
+    Some(PathBuf::from(String::from_utf8_lossy(value).into_owned()))
+}
+
+/// From `nginx version: nginx/1.22.1` (`src/core/nginx.c`), as each fork words it: `NAME version: NAME/NUMBER`. It begins
+/// before `begins`.
+fn version(bytes: &[u8], begins: usize) -> Option<String> {
+    const SAYS: &[u8] = b" version: ";
+    let mut from = 0;
+    while let Some(at) = find(&bytes[from..], SAYS) {
+        let at = from + at;
+        from = at + SAYS.len();
+        if at >= begins {
+            return None;
+        }
+        let token = until(&bytes[from..], b" \r\n\0\"", VERSION_LIMIT);
+        let slash = token.iter().position(|&byte| byte == b'/').unwrap_or(0);
+        let (name, number) = token.split_at(slash);
+        let is_name = |&byte: &u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        if slash > 0
+            && name.iter().all(is_name)
+            && number.get(1).is_some_and(u8::is_ascii_digit)
+            && is_make(&bytes[..at])
+        {
+            return Some(String::from_utf8_lossy(token).into_owned());
+        }
     }
     None
 }
 
-fn after<'a>(bytes: &'a [u8], needle: &[u8]) -> Option<&'a [u8]> {
-    let at = bytes
-        .windows(needle.len())
-        .position(|window| window == needle)?;
-    bytes.get(at + needle.len()..)
+/// Does it end with the name of nginx or of a fork?
+fn is_make(bytes: &[u8]) -> bool {
+    MAKES.iter().any(|name| {
+        let begin = bytes.len().checked_sub(name.len());
+        begin.is_some_and(|begin| bytes[begin..].eq_ignore_ascii_case(name))
+    })
+}
+
+/// Where a process maps the first byte of the file that it runs.
+fn first_mapping(pid: u32) -> Option<u64> {
+    let path = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    let maps = foreign::proc_file(pid, "maps", MAPS_LIMIT).ok()?;
+    let own = String::from_utf8_lossy(&maps);
+    own.lines().find_map(|line| {
+        let mapping = Mapping::parse(line)?;
+        (mapping.offset == 0 && path.to_str() == Some(mapping.path)).then_some(mapping.start)
+    })
 }
 
 fn until<'a>(bytes: &'a [u8], ends: &[u8], limit: usize) -> &'a [u8] {
@@ -116,6 +278,8 @@ fn until<'a>(bytes: &'a [u8], ends: &[u8], limit: usize) -> &'a [u8] {
 
 #[cfg(test)]
 mod tests {
+    use std::process::{Command, Stdio};
+
     use super::*;
 
     #[test]
@@ -134,23 +298,27 @@ mod tests {
             ("nginx version: nginx/\0 version: %ui\0", None),
             ("", None),
         ] {
-            assert_eq!(parse(constants.as_bytes()).version.as_deref(), version);
+            let found = super::version(constants.as_bytes(), constants.len());
+            assert_eq!(found.as_deref(), version, "{constants}");
         }
     }
 
     #[test]
-    fn configured_paths_are_read_from_the_arguments() {
-        let binary = parse(
-            b"configure arguments: --with-cc-opt='-g --prefix-map=x' --prefix=/usr/share/nginx --conf-path=/etc/n.conf\0",
-        );
-        assert_eq!(binary.prefix, Some("/usr/share/nginx".into()));
-        assert_eq!(binary.conf, Some("/etc/n.conf".into()));
-    }
-
-    #[test]
-    fn a_program_that_is_no_nginx_says_nothing() {
+    fn a_program_that_is_no_nginx_shows_nothing() {
+        let mut cat = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
         let mut binaries = Binaries::default();
-        let (_, binary) = binaries.at(Path::new("/proc/1/exe")).unwrap_or_default();
-        assert_eq!(binary.version, None);
+        // Until it has executed, it is this program.
+        let own = foreign::exe_metadata(std::process::id()).unwrap();
+        let binary = loop {
+            let binary = binaries.of(cat.id()).unwrap();
+            if binary.id != identity(&own).0 {
+                break binary;
+            }
+        };
+        drop(cat.stdin.take());
+        cat.wait().unwrap();
+        assert!(!binary.is_nginx());
+        assert_eq!((&binary.version, binary.functions.len()), (&None, 0));
+        assert_ne!(binary.code, 0);
     }
 }

@@ -39,6 +39,9 @@ pub fn breakpoints(pid: u32, binary: &Binary) -> BTreeSet<String> {
         let bytes = address.and_then(|at| foreign::memory(pid, at, BREAKPOINT.len()).ok());
         bytes.is_some_and(|bytes| bytes == BREAKPOINT)
     };
-    let set = binary.functions.iter().filter(|(_, offset)| is_set(**offset));
+    let set = binary
+        .functions
+        .iter()
+        .filter(|(_, offset)| is_set(**offset));
     set.map(|(name, _)| name.clone()).collect()
 }

@@ -2,9 +2,8 @@
 //!
 //! The structure grew over time. What is read is believed only if its parts fit each other; else there is no answer.
 
-use std::{fs::File, os::unix::fs::FileExt as _, path::Path};
-
-use super::symbols;
+use super::binary::Binary;
+use crate::process::foreign;
 
 /// Where an `ngx_cycle_t` has its members.
 struct Layout {
@@ -49,24 +48,19 @@ pub struct Connections {
     pub limit: u64,
 }
 
-/// Where the pointer `ngx_cycle` lies in a process; `None` where that cannot be told.
+/// Where the pointer `ngx_cycle` lies in a process that runs this binary; `None` where that is not known.
 #[must_use]
-pub fn cycle_at(pid: u32) -> Option<u64> {
-    let exe = format!("/proc/{pid}/exe");
-    symbols::in_process(pid, Path::new(&exe), "ngx_cycle").map(|(address, _)| address)
+pub fn cycle_at(pid: u32, binary: &Binary) -> Option<u64> {
+    binary.in_process(pid, binary.cycle?)
 }
 
 /// The connections of a worker whose `ngx_cycle` lies there; `None` where it is gone or not what is expected.
 #[must_use]
 pub fn connections(pid: u32, cycle_at: u64) -> Option<Connections> {
-    let memory = File::open(format!("/proc/{pid}/mem")).ok()?;
-    let mut pointer = [0; 8];
-    memory.read_exact_at(&mut pointer, cycle_at).ok()?;
-    let mut cycle = [0; LENGTH];
-    memory
-        .read_exact_at(&mut cycle, u64::from_ne_bytes(pointer))
-        .ok()?;
-    parse(&cycle)
+    let pointer = foreign::memory(pid, cycle_at, 8).ok()?;
+    let pointer = u64::from_ne_bytes(pointer.try_into().ok()?);
+    let cycle = foreign::memory(pid, pointer, LENGTH).ok()?;
+    parse(cycle.first_chunk()?)
 }
 
 fn parse(cycle: &[u8; LENGTH]) -> Option<Connections> {

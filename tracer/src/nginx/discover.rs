@@ -469,9 +469,7 @@ mod tests {
     #[test]
     fn titles_are_seen_and_make_no_nginx_of_another_program() {
         let Some(fake) = fake() else {
-            println!(
-                "SKIPPED: titles_are_seen_and_make_no_nginx_of_another_program: no bash"
-            );
+            println!("SKIPPED: titles_are_seen_and_make_no_nginx_of_another_program: no bash");
             return;
         };
         let master = fake.0.id();

@@ -18,55 +18,39 @@ pub fn errno_offset(pid: u32) -> Option<i64> {
 
 #[cfg(target_arch = "x86_64")]
 mod x86_64 {
-    use std::{
-        fs::File,
-        os::unix::fs::FileExt as _,
-        path::{Path, PathBuf},
+    use std::{fs::File, io, os::unix::fs::FileExt as _};
+
+    use crate::{
+        nginx::elf::{Elf, Segment},
+        process::{Mapping, foreign},
     };
 
-    use object::{Object as _, ObjectSegment as _};
-
-    use crate::{nginx::symbols, process};
-
     const PAGE: u64 = 4096;
+    const FUNCTION: &str = "__errno_location";
+    /// Its first bytes that are read.
+    const CODE: usize = 48;
 
     pub(super) fn errno_offset(pid: u32) -> Option<i64> {
-        let maps = process::read_start(format!("/proc/{pid}/maps"), 1 << 20).ok()?;
+        let maps = foreign::proc_file(pid, "maps", 1 << 20).ok()?;
         let maps = String::from_utf8_lossy(&maps);
-        let code: Vec<Mapping> = maps.lines().filter_map(executable).collect();
-        let libc = code.iter().find(|mapping| is_libc(&mapping.path));
+        let code = || {
+            maps.lines()
+                .filter_map(Mapping::parse)
+                .filter(|mapping| mapping.is_code && mapping.path.starts_with('/'))
+        };
         // A static program has its libc within: the first mapping is its own.
-        let mapping = libc.or(code.first())?;
-        let (start, end) = (mapping.start, mapping.end);
-        // The very file that is mapped, also if it was replaced; else by its name in the process's root.
-        [
-            PathBuf::from(format!("/proc/{pid}/map_files/{start:x}-{end:x}")),
-            PathBuf::from(format!("/proc/{pid}/root{}", mapping.path)),
-        ]
-        .iter()
-        .find_map(|path| offset_in(pid, mapping, path))
-    }
-
-    struct Mapping {
-        start: u64,
-        end: u64,
-        offset: u64,
-        path: String,
-    }
-
-    /// A line of `maps` that maps code from a file: `START-END r-xp OFFSET DEV INODE PATH`.
-    fn executable(line: &str) -> Option<Mapping> {
-        let mut fields = line.split_ascii_whitespace();
-        let (start, end) = fields.next()?.split_once('-')?;
-        let permissions = fields.next()?;
-        let offset = fields.next()?;
-        let path = fields.nth(2)?;
-        (permissions.contains('x') && path.starts_with('/')).then_some(())?;
-        Some(Mapping {
-            start: u64::from_str_radix(start, 16).ok()?,
-            end: u64::from_str_radix(end, 16).ok()?,
-            offset: u64::from_str_radix(offset, 16).ok()?,
-            path: path.to_owned(),
+        let mapping = code()
+            .find(|mapping| is_libc(mapping.path))
+            .or(code().next())?;
+        let (start, end, offset) = (mapping.start, mapping.end, mapping.offset);
+        // The very file that is mapped: anything may have its name by now.
+        let function = foreign::with_mapped(pid, (start, end), move |file| {
+            function(&file, (start, end), offset)
+        });
+        let function = function.ok()??;
+        decode(&function.code, function.address, |address| {
+            let bytes = foreign::memory(pid, function.bias.wrapping_add(address), 8).ok()?;
+            Some(i64::from_le_bytes(bytes.try_into().ok()?))
         })
     }
 
@@ -77,31 +61,46 @@ mod x86_64 {
             .any(|prefix| name.starts_with(prefix))
     }
 
-    fn offset_in(pid: u32, mapping: &Mapping, path: &Path) -> Option<i64> {
-        let cache = symbols::open(path).ok()?;
-        let elf = symbols::parse(&cache, path).ok()?;
-        let function = symbols::address(&elf, "__errno_location")?;
-        let code = elf
-            .segments()
-            .find_map(|segment| segment.data_range(function, 48).ok().flatten())?;
-        let bias = elf.segments().find_map(|segment| {
-            let (offset, length) = segment.file_range();
-            let first_page = offset / PAGE * PAGE;
-            let inside = mapping.offset.checked_sub(first_page)?;
-            (mapping.offset < offset + length).then_some(())?;
-            let address = segment.address() / PAGE * PAGE + inside;
-            // An address range that holds the function, or it is another mapping of the file.
-            let holds = (address..address + (mapping.end - mapping.start)).contains(&function);
-            holds.then(|| mapping.start.wrapping_sub(address))
-        })?;
-        decode(code, function, |address| {
-            let mut value = [0; 8];
-            let memory = File::open(format!("/proc/{pid}/mem")).ok()?;
-            memory
-                .read_exact_at(&mut value, bias.wrapping_add(address))
-                .ok()?;
-            Some(i64::from_le_bytes(value))
-        })
+    /// `__errno_location()`
+    struct Function {
+        code: Vec<u8>,
+        /// In the file's own address space.
+        address: u64,
+        /// What this lies below the process's.
+        bias: u64,
+    }
+
+    /// The function in a file that is mapped from `offset` on.
+    fn function(file: &File, range: (u64, u64), offset: u64) -> io::Result<Option<Function>> {
+        let read = |into: &mut [u8], at| file.read_at(into, at);
+        let Some(elf) = Elf::parse(&read)? else {
+            return Ok(None);
+        };
+        let symbols = elf.symbols(FUNCTION, &[FUNCTION])?;
+        let Some(address) = symbols.get(FUNCTION).map(|symbol| symbol.address) else {
+            return Ok(None);
+        };
+        let mut segments = elf.segments().iter();
+        let bias = segments.find_map(|segment| bias(segment, range, offset, address));
+        let code = elf.code(address, CODE)?;
+        Ok(bias.map(|bias| Function {
+            code,
+            address,
+            bias,
+        }))
+    }
+
+    /// How far above the file's addresses a segment is mapped, if that mapping holds the function.
+    fn bias(segment: &Segment, range: (u64, u64), offset: u64, function: u64) -> Option<u64> {
+        let first_page = segment.offset / PAGE * PAGE;
+        let inside = offset.checked_sub(first_page)?;
+        (offset < segment.offset.checked_add(segment.length)?).then_some(())?;
+        let address = (segment.address / PAGE * PAGE).checked_add(inside)?;
+        // An address range that holds the function, or it is another mapping of the file.
+        let end = address.checked_add(range.1 - range.0)?;
+        (address..end)
+            .contains(&function)
+            .then(|| range.0.wrapping_sub(address))
     }
 
     /// Follows `rax` through straight code up to `ret`, as a sum of one thread pointer and constants. `load` reads

@@ -3,36 +3,30 @@
 //! Each place is read off a few instructions of a function whose source is known; an unknown encoding gives none, never
 //! a guess.
 
-use std::path::Path;
-
-use object::{Object as _, ObjectSegment as _};
 use tracer_ebpf::abi::Layout;
 
-use super::{errno::errno_offset, status::status_offset, symbols};
+use super::{binary::Binary, errno::errno_offset};
 
 /// The function that counts a connection's requests (src/http/ngx_http_request.c), and how much of it is read.
-const COUNTS: (&str, u64) = ("ngx_http_create_request", 96);
+pub(super) const COUNTS: (&str, usize) = ("ngx_http_create_request", 96);
 /// The function that makes every attempt to reach an upstream (src/event/ngx_event_connect.c).
-const CONNECTS: &str = "ngx_event_connect_peer";
+pub(super) const CONNECTS: &str = "ngx_event_connect_peer";
 /// Since then a connection to an upstream counts its requests as well (src/http/ngx_http_upstream.c).
 const COUNTS_UPSTREAM: [u32; 3] = [1, 15, 3];
 /// Where `ngx_connection_t.requests` can lie.
 const PLAUSIBLE: std::ops::Range<u64> = 0x80..0x200;
 
-/// The layout of a process whose binary says that it is this version; what cannot be told is 0.
+/// The layout of a process that runs this binary; what is not known is 0.
 #[must_use]
-pub(super) fn layout(pid: u32, version: Option<&str>) -> Layout {
-    let exe = format!("/proc/{pid}/exe");
-    let exe = Path::new(&exe);
-    let requests = requests_offset(exe).unwrap_or(0);
-    let (connect, connect_len) = (requests != 0 && version.is_some_and(counts_upstream_requests))
-        .then(|| symbols::in_process(pid, exe, CONNECTS))
-        .flatten()
-        .unwrap_or_default();
+pub(super) fn layout(pid: u32, binary: &Binary) -> Layout {
+    let connect = binary
+        .connect
+        .and_then(|(address, length)| Some((binary.in_process(pid, address)?, length)));
+    let (connect, connect_len) = connect.unwrap_or_default();
     Layout {
         errno: errno_offset(pid).unwrap_or(0),
-        requests,
-        status: status_offset(exe).unwrap_or(0).into(),
+        requests: binary.requests,
+        status: binary.status,
         connect,
         connect_len,
     }
@@ -40,7 +34,7 @@ pub(super) fn layout(pid: u32, version: Option<&str>) -> Layout {
 
 /// Whether this version counts the requests of connections to upstreams. Forks but Angie, which began later, go by nginx's
 /// numbers; of others it is not known.
-fn counts_upstream_requests(version: &str) -> bool {
+pub(super) fn counts_upstream_requests(version: &str) -> bool {
     let Some((name, number)) = version.split_once('/') else {
         return false;
     };
@@ -53,21 +47,11 @@ fn counts_upstream_requests(version: &str) -> bool {
     }
 }
 
-/// Where an `ngx_connection_t` of this binary counts its requests; `None` where that cannot be told: then a request is
-/// known by nginx's milliseconds and its tries.
-#[must_use]
-pub fn requests_offset(binary: &Path) -> Option<u64> {
-    let cache = symbols::open(binary).ok()?;
-    let elf = symbols::parse(&cache, binary).ok()?;
-    let function = symbols::address(&elf, COUNTS.0)?;
-    let code = elf
-        .segments()
-        .find_map(|segment| segment.data_range(function, COUNTS.1).ok().flatten())?;
-    counted(code)
-}
-
+/// Where an `ngx_connection_t` counts its requests, by the function's code; where that is not known, a request is known by
+/// nginx's milliseconds and its tries.
+///
 /// The one place that is counted up by `c->requests++`: `add qword [reg + disp32], 1` or `inc qword [reg + disp32]`.
-fn counted(code: &[u8]) -> Option<u64> {
+pub(super) fn counted(code: &[u8]) -> Option<u64> {
     if cfg!(not(target_arch = "x86_64")) {
         return None;
     }

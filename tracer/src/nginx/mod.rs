@@ -3,10 +3,11 @@
 //! Whatever the path and the build: distribution packages, nginx.org, OpenResty, Angie, freenginx, Tengine, static
 //! builds, in any container. Nothing is asked of nginx itself and nothing of it is changed.
 
-mod binary;
+pub mod binary;
 mod breakpoints;
 mod cycle;
 mod discover;
+mod elf;
 mod errno;
 mod layout;
 mod log_file;
@@ -14,7 +15,6 @@ pub mod log_line;
 mod logs;
 mod outspoken;
 mod status;
-mod symbols;
 mod worker;
 
 pub use self::{
@@ -23,8 +23,6 @@ pub use self::{
     cycle::{Connections, connections, cycle_at},
     discover::{Kind, Master, Process, inspect, master, named_nginx, runs_the_same, scan},
     errno::errno_offset,
-    layout::requests_offset,
     logs::{LogTail, appended},
-    symbols::offsets,
     worker::identity,
 };

@@ -4,34 +4,17 @@
 //! there and clears the status line beside it (src/http/ngx_http_core_module.c, the same since 0.9). An unknown
 //! encoding gives `None`, never a guess. Only x86-64 is decoded.
 
-use std::path::Path;
-
-use object::{Object as _, ObjectSegment as _};
-
-use super::symbols;
-
-/// The assignment comes well within the function's first bytes.
-const CODE: u64 = 96;
+/// The function, and how much of it is read: the assignment comes well within its first bytes.
+pub(super) const SENDS: (&str, usize) = ("ngx_http_send_header", 96);
 /// The structure is smaller than this.
 const LIMIT: u16 = 4096;
 
-/// The offset of `headers_out.status` in the requests of the nginx at a path; `None` where it cannot be told.
-#[must_use]
-pub(super) fn status_offset(exe: &Path) -> Option<u16> {
-    if !cfg!(target_arch = "x86_64") {
+/// The offset of `headers_out.status`, by the function's code:
+/// `mov rax, [rdi + err_status]; test rax, rax; je …; mov [rdi + status], rax; mov qword [rdi + status + 8], 0`
+pub(super) fn decode(code: &[u8]) -> Option<u16> {
+    if cfg!(not(target_arch = "x86_64")) {
         return None;
     }
-    let cache = symbols::open(exe).ok()?;
-    let elf = symbols::parse(&cache, exe).ok()?;
-    let function = symbols::address(&elf, "ngx_http_send_header")?;
-    let code = elf
-        .segments()
-        .find_map(|segment| segment.data_range(function, CODE).ok().flatten())?;
-    decode(code)
-}
-
-/// `mov rax, [rdi + err_status]; test rax, rax; je …; mov [rdi + status], rax; mov qword [rdi + status + 8], 0`
-fn decode(code: &[u8]) -> Option<u16> {
     let mut found = code.windows(30).filter_map(|code| {
         let (load, rest) = code.split_at(7);
         let (test, rest) = rest.split_at(5);

@@ -21,6 +21,7 @@ use super::{
 use crate::{
     kernel::Btf,
     nginx::{Binary, ExeId},
+    process,
 };
 
 /// How a hook came out.
@@ -208,12 +209,7 @@ impl Probes {
         layout
     }
 
-    fn attach_at(
-        &mut self,
-        place: usize,
-        executable: &Executable<'_>,
-        layout: Layout,
-    ) -> Layout {
+    fn attach_at(&mut self, place: usize, executable: &Executable<'_>, layout: Layout) -> Layout {
         let mut layout = self.usable(executable, layout);
         for sight in SIGHTS {
             let mut served = false;
@@ -250,8 +246,34 @@ impl Probes {
         }
     }
 
+    /// Tries whether the kernel lets this process attach to nginx: some want `CAP_SYS_ADMIN` for it. The breakpoint is at this
+    /// program's first instruction, which ran before.
+    ///
+    /// # Errors
+    /// It does not; the reason is the kernel's.
+    pub fn may_attach(&mut self) -> Result<(), String> {
+        let Some(hook) = hooks().find(|hook| hook.place == LOGS) else {
+            return Ok(());
+        };
+        if let Some(Attached::Absent(why)) = left_out(&hook, &self.without) {
+            return Err(why);
+        }
+        let Some(offset) = process::own_entry() else {
+            return Ok(());
+        };
+        let path = targets::of_process(std::process::id());
+        match self.attach_function(&hook, &path, offset, None) {
+            Ok(link) => targets::detach_aside(vec![link]),
+            Err(error) => {
+                let function = hook.place.name();
+                return Err(format!("attaching to {function}: {}", chain(&error)));
+            }
+        }
+        Ok(())
+    }
+
     /// Nobody runs this file by its mount any more: nothing may keep that busy. `runs` gives a process that runs the file
-    /// as another mount shows it. 
+    /// as another mount shows it.
     pub fn release(&mut self, id: ExeId, executable: impl Fn(ExeId) -> Option<Moved>) {
         match self.targets.leave(id) {
             Gone::Nothing => return,
@@ -283,7 +305,10 @@ impl Probes {
     /// Of several nginx the worst counts: what one lacks is not hidden by another that has it.
     fn merge(&mut self) {
         for hook in hooks().filter(|hook| hook.place.is_nginx()) {
-            let outcomes = self.targets.iter().filter_map(|target| target.outcome.get(hook.program));
+            let outcomes = self
+                .targets
+                .iter()
+                .filter_map(|target| target.outcome.get(hook.program));
             match outcomes.max_by_key(|outcome| outcome.rank()).cloned() {
                 Some(worst) => self.outcome.insert(hook.program, worst),
                 None => self.outcome.remove(hook.program),
@@ -295,17 +320,25 @@ impl Probes {
     #[must_use]
     pub fn blindness(&self, id: ExeId) -> Option<String> {
         let target = self.targets.of(id)?;
-        SIGHTS.iter().filter(|sight| sight.sees_failures).find_map(|sight| {
-            let stands = |hook: &Hook| target.outcome.get(hook.program).is_some_and(Attached::stands);
-            if sight.ways.iter().any(|way| way.iter().all(stands)) {
-                return None;
-            }
-            let mut hooks = sight.ways.iter().copied().flatten();
-            hooks.find_map(|hook| match target.outcome.get(hook.program) {
-                Some(Attached::Absent(why)) => Some(format!("{}: {why}", sight.name)),
-                _ => None,
+        SIGHTS
+            .iter()
+            .filter(|sight| sight.sees_failures)
+            .find_map(|sight| {
+                let stands = |hook: &Hook| {
+                    target
+                        .outcome
+                        .get(hook.program)
+                        .is_some_and(Attached::stands)
+                };
+                if sight.ways.iter().any(|way| way.iter().all(stands)) {
+                    return None;
+                }
+                let mut hooks = sight.ways.iter().copied().flatten();
+                hooks.find_map(|hook| match target.outcome.get(hook.program) {
+                    Some(Attached::Absent(why)) => Some(format!("{}: {why}", sight.name)),
+                    _ => None,
+                })
             })
-        })
     }
 
     /// Without the hooks that see what a layout is for nobody may count on it.

@@ -2,11 +2,7 @@
 //!
 //! All links are file descriptors of this process: whatever ends it, SIGKILL included, takes every hook away.
 
-use std::{
-    collections::HashMap,
-    path::Path,
-    thread,
-};
+use std::{collections::HashMap, path::Path, thread};
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -180,7 +176,9 @@ impl Probes {
         key: ProgramKey,
         program: abi::Program,
     ) -> Result<(), LoadError> {
-        Ok(self.programs()?.insert(RawKey(key), RawProgram(program), 0)?)
+        Ok(self
+            .programs()?
+            .insert(RawKey(key), RawProgram(program), 0)?)
     }
 
     /// Follows a program no more.
@@ -195,7 +193,9 @@ impl Probes {
 
     fn programs(&mut self) -> Result<BpfHashMap<&mut MapData, RawKey, RawProgram>, LoadError> {
         let map = self.ebpf.map_mut("PROGRAMS");
-        Ok(BpfHashMap::try_from(map.ok_or(LoadError::Map("PROGRAMS"))?)?)
+        Ok(BpfHashMap::try_from(
+            map.ok_or(LoadError::Map("PROGRAMS"))?,
+        )?)
     }
 
     /// Follows a process that was there before: its hooks count from now on, and what it forks is followed. Of one that is
@@ -203,12 +203,7 @@ impl Probes {
     ///
     /// # Errors
     /// Its family has used up its quota, or there is no place.
-    pub fn follow(
-        &mut self,
-        pid: u32,
-        family: u32,
-        layout: abi::Layout,
-    ) -> Result<(), LoadError> {
+    pub fn follow(&mut self, pid: u32, family: u32, layout: abi::Layout) -> Result<(), LoadError> {
         let mut slots = self.workers()?;
         let mut free = None;
         for place in worker_places(pid) {

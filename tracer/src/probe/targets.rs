@@ -127,7 +127,9 @@ impl Targets {
         let like = |target: &Target| {
             !target.links.is_empty()
                 && target.likeness == likeness
-                && target.functions().eq(breakpoints.iter().map(String::as_str))
+                && target
+                    .functions()
+                    .eq(breakpoints.iter().map(String::as_str))
         };
         if let Some(same) = self.all.iter().position(like) {
             self.all[same].members.push(id);

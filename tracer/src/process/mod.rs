@@ -5,12 +5,14 @@
 
 mod bounded;
 pub mod foreign;
+mod maps;
 pub mod netns;
 mod status;
 mod unit;
 
 pub use self::{
     bounded::{bounded, prepare_with, stalling},
+    maps::Mapping,
     netns::Netns,
     status::{Status, name, start_time, status},
     unit::{unified_path, unit, unit_of},
@@ -36,6 +38,19 @@ pub fn read_start(path: impl AsRef<Path>, limit: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Where the file that this process runs has its first instruction, in bytes from its beginning.
+#[must_use]
+pub fn own_entry() -> Option<u64> {
+    // SAFETY: no preconditions.
+    let entry = unsafe { libc::getauxval(libc::AT_ENTRY) };
+    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+    let mut mappings = maps.lines().filter_map(Mapping::parse);
+    mappings.find_map(|mapping| {
+        let inside = entry.checked_sub(mapping.start)?;
+        (entry < mapping.end && mapping.is_code).then(|| mapping.offset + inside)
+    })
+}
+
 /// The children of a process, of all its threads; none if it is gone.
 #[must_use]
 pub fn children(pid: u32) -> Vec<u32> {
@@ -51,7 +66,9 @@ pub fn children(pid: u32) -> Vec<u32> {
         .take(THREADS)
         .filter_map(of_thread)
         .flat_map(|text| {
-            let pids = text.split_ascii_whitespace().filter_map(|pid| pid.parse().ok());
+            let pids = text
+                .split_ascii_whitespace()
+                .filter_map(|pid| pid.parse().ok());
             pids.collect::<Vec<u32>>()
         })
         .collect()

@@ -5,6 +5,7 @@
 
 pub mod chart;
 mod clean;
+pub mod coverage;
 mod fold;
 pub mod json;
 pub mod notice;

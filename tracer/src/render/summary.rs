@@ -6,11 +6,13 @@ use std::{
 };
 
 use super::{
-    clean, notice,
+    clean,
+    coverage::Seen,
+    notice,
     text::{Ink, Style, status},
 };
 use crate::{
-    event::{Clock, Lost, Notice, Time},
+    event::{Clock, Coverage, Lost, Notice, Time},
     verdict::Verdict,
 };
 
@@ -50,6 +52,7 @@ pub struct Summary {
     details_left_out: u64,
     failed_left_out: u64,
     notices: Vec<Notice>,
+    seen: Seen,
 }
 
 /// Notices kept for the table; a run with more has said them as they came.
@@ -116,6 +119,11 @@ impl Summary {
         }
     }
 
+    /// Whose failures can be seen changed.
+    pub fn coverage(&mut self, coverage: &Coverage) {
+        self.seen.add(coverage);
+    }
+
     /// What was counted, no more: the collector had too much to do.
     pub fn left_out(&mut self, lost: &Lost) {
         self.healthy_left_out += lost.healthy;
@@ -140,7 +148,7 @@ impl Summary {
     pub fn write(&self, out: &mut impl Write, clock: &Clock, style: &Style) -> io::Result<()> {
         match (self.failed, self.masked) {
             // Nothing was written that it would have to stand apart from.
-            (0, 0) => writeln!(out, "no failed request")?,
+            (0, 0) => writeln!(out, "{}", self.seen.nothing_failed())?,
             (failed, masked) => {
                 writeln!(out)?;
                 writeln!(out, "{} failed", requests(failed))?;
@@ -156,6 +164,7 @@ impl Summary {
                 }
             }
         }
+        self.seen.write(out, clock, style)?;
         if self.not_chosen > 0 {
             let are = if self.not_chosen == 1 { "is" } else { "are" };
             writeln!(

@@ -7,14 +7,14 @@ use std::collections::{HashMap, HashSet};
 
 use tracer_ebpf::abi::{Layout, OTHERS, ProgramKey};
 
-use super::scout::{Candidate, Described, Found, Scout};
+use super::{
+    clock,
+    scout::{Candidate, Described, Found, Scout},
+};
 use crate::{
-    event::{
-        Coverage, Event, Life, LifeKind, Time,
-        coverage::Change,
-    },
+    event::{Coverage, Event, Life, LifeKind, Time, coverage::Change},
     nginx::{self, ExeId, Master},
-    probe::{Executable, Moved, Probes},
+    probe::{Moved, Probes},
     process,
 };
 
@@ -48,7 +48,14 @@ impl Scope {
 
 /// What a process is shows only some time after it executed a program: it is looked at at these intervals (nanoseconds), the
 /// first time at once if its name is nginx's.
-const LOOKS: [u64; 6] = [0, 5_000_000, 20_000_000, 100_000_000, 500_000_000, 2_000_000_000];
+const LOOKS: [u64; 6] = [
+    0,
+    5_000_000,
+    20_000_000,
+    100_000_000,
+    500_000_000,
+    2_000_000_000,
+];
 /// The first look at what has another name.
 const UNNAMED: usize = 2;
 /// Processes waiting for another look; beyond, new ones are not looked at again.
@@ -78,7 +85,7 @@ pub struct Following {
     /// What only the closing of connections tells was met, wherever: no configuration is believed any more.
     has_met_closings: bool,
     /// Masters whose failures can not be seen.
-    blind: HashSet<u32>,
+    blind: HashMap<u32, String>,
     /// Who forked processes that found no place.
     refused: HashSet<u32>,
     /// `false` until it was said whether anything is followed.
@@ -114,7 +121,7 @@ impl Following {
             forked: Vec::new(),
             reloaded: HashMap::new(),
             has_met_closings: false,
-            blind: HashSet::new(),
+            blind: HashMap::new(),
             refused: HashSet::new(),
             has_said: false,
             covers: false,
@@ -128,8 +135,7 @@ impl Following {
         for described in self.scout.scan() {
             self.follow_master(probes, described, None, at, &mut events);
         }
-        // Those to come: who is named before it executes nginx.
-        self.cover(at, at, &mut events);
+        self.cover(at, &mut events);
         events
     }
 
@@ -184,7 +190,7 @@ impl Following {
             }
             LifeKind::Exited { .. } => {
                 self.leave(pid, at);
-                self.cover(at, at, &mut events);
+                self.cover(at, &mut events);
             }
             LifeKind::Refused { parent } => {
                 self.refused.insert(parent);
@@ -252,8 +258,7 @@ impl Following {
         let mut events = Vec::new();
         for (master, at) in std::mem::take(&mut self.reloaded) {
             if let Some(described) = self.masters.get(&master) {
-                self.scout
-                    .read_configuration(described.master.clone(), at);
+                self.scout.read_configuration(described.master.clone(), at);
             }
         }
         let settled = self.forked.iter().filter(|(_, at)| *at <= now);
@@ -332,7 +337,11 @@ impl Following {
         }
         let layout = self.attach(probes, &described);
         let id = self.learn(probes, &described, layout, Some(candidate.program));
-        let same = described.others.iter().copied().filter(|&other| other != pid);
+        let same = described
+            .others
+            .iter()
+            .copied()
+            .filter(|&other| other != pid);
         for follower in std::iter::once(pid).chain(same) {
             if self.processes.contains_key(&follower)
                 || !(self.scope.is_everything() || follower == pid)
@@ -351,13 +360,12 @@ impl Following {
 
     /// Failures of before are not seen.
     fn late(&self, described: &Described, candidate: Candidate, events: &mut Vec<Event>) {
-        let master = &described.master;
-        let version = master.version.as_deref().unwrap_or("nginx");
+        let exe = described.master.exe.display();
         events.push(Event::Coverage(Coverage {
-            at: super::clock::now(),
+            at: clock::now(),
             change: Change::Late {
                 pid: candidate.pid,
-                program: format!("{version} ({})", master.exe.display()),
+                program: format!("{} ({exe})", program_name(described)),
                 since: candidate.since,
             },
         }));
@@ -382,7 +390,10 @@ impl Following {
         let id = self.learn(probes, &described, layout, key);
         if !self.scope.has_all_of(pid) && candidate.is_none_or(|candidate| !candidate.is_wanted) {
             let workers = &self.scope.workers;
-            described.master.workers.retain(|worker| workers.contains(worker));
+            described
+                .master
+                .workers
+                .retain(|worker| workers.contains(worker));
         } else if pid != 0 {
             // First the master: a worker that it forks from now on is followed by the kernel side. Then its workers as they
             // are now, or one forked in between would be missed.
@@ -410,24 +421,31 @@ impl Following {
             }
         }
         if let Some(why) = probes.blindness(id)
-            && self.blind.insert(pid)
+            && self.blind.insert(pid, why.clone()).is_none()
         {
-            let version = described.master.version.clone();
             events.push(Event::Coverage(Coverage {
                 at,
                 change: Change::Blind {
                     pid,
-                    program: version.unwrap_or_else(|| "nginx".to_owned()),
+                    program: program_name(&described),
                     why,
                 },
             }));
         }
-        let since = match candidate {
-            Some(candidate) if was_followed => candidate.since,
-            _ => at,
-        };
+        // At the beginning it is said of all at once.
+        if let Some(candidate) = candidate {
+            self.covers = true;
+            events.push(Event::Coverage(Coverage {
+                at,
+                change: Change::Follows {
+                    pid,
+                    program: program_name(&described),
+                    workers: described.master.workers.len(),
+                    since: if was_followed { candidate.since } else { at },
+                },
+            }));
+        }
         self.masters.insert(pid, described);
-        self.cover(at, since, events);
     }
 
     /// The program is nginx: whoever executes it from now on is followed.
@@ -464,8 +482,7 @@ impl Following {
 
     /// Takes hooks away from programs that nobody runs any more.
     fn release(&mut self, probes: &mut Probes, now: Time) {
-        let is_over =
-            |program: &Program| program.unused.is_some_and(|at| now.since(at) >= LINGER);
+        let is_over = |program: &Program| program.unused.is_some_and(|at| now.since(at) >= LINGER);
         let over = self.programs.iter().filter(|(_, program)| is_over(program));
         for id in over.map(|(&id, _)| id).collect::<Vec<_>>() {
             let Some(program) = self.programs.remove(&id) else {
@@ -486,15 +503,15 @@ impl Following {
         }
     }
 
-    /// Whether anything is followed, if that changed; what is has been since `since`.
-    fn cover(&mut self, at: Time, since: Time, events: &mut Vec<Event>) {
+    /// Whether anything is followed, if that changed.
+    fn cover(&mut self, at: Time, events: &mut Vec<Event>) {
         let covers = !self.masters.is_empty();
         if std::mem::replace(&mut self.has_said, true) && covers == self.covers {
             return;
         }
         self.covers = covers;
         let change = match covers {
-            true => Change::Something { since },
+            true => Change::Something { since: at },
             false => Change::Nothing,
         };
         events.push(Event::Coverage(Coverage { at, change }));
@@ -502,11 +519,15 @@ impl Following {
 
     /// Those whose end was not heard of are followed no more; those who found no place may find one now.
     fn check(&mut self, probes: &mut Probes, now: Time, events: &mut Vec<Event>) {
-        let gone = self.processes.keys().copied().filter(|pid| process::name(*pid).is_err());
+        let gone = self
+            .processes
+            .keys()
+            .copied()
+            .filter(|pid| process::name(*pid).is_err());
         for pid in gone.collect::<Vec<_>>() {
             self.leave(pid, now);
         }
-        self.cover(now, now, events);
+        self.cover(now, events);
         let refused = std::mem::take(&mut self.refused);
         for parent in refused {
             let Some(&program) = self.processes.get(&parent) else {
@@ -545,14 +566,7 @@ impl Following {
 
     /// Hooks what an nginx runs.
     fn attach(&self, probes: &mut Probes, described: &Described) -> Layout {
-        let executable = Executable {
-            pid: described.master.shown(),
-            binary: described.binary(),
-            is_outspoken: !self.has_met_closings && described.is_outspoken,
-            breakpoints: &described.breakpoints,
-            forbidden: described.forbidden,
-        };
-        probes.attach_nginx(&executable, described.layout)
+        described.attach(probes, !self.has_met_closings)
     }
 
     /// The kernel side met what only the closing of connections tells.
@@ -575,13 +589,24 @@ impl Following {
     /// How many workers are followed.
     #[must_use]
     pub fn workers(&self) -> usize {
-        self.masters.values().map(|one| one.master.workers.len()).sum()
+        self.masters
+            .values()
+            .map(|one| one.master.workers.len())
+            .sum()
     }
 
-    /// Of the followed masters, those whose failures can not be seen.
+    /// Why no failure can be seen of any of the followed masters; `None` if there can.
     #[must_use]
-    pub fn blind(&self) -> usize {
-        self.blind.len()
+    pub fn blindness(&self) -> Option<String> {
+        let is_blind = |master: &u32| self.blind.contains_key(master);
+        if !self.masters.keys().all(is_blind) {
+            return None;
+        }
+        let (pid, why) = self.blind.iter().min()?;
+        let program = program_name(self.masters.get(pid)?).replacen('/', " ", 1);
+        Some(format!(
+            "failures of {program} (master {pid}) cannot be seen: {why}"
+        ))
     }
 }
 
@@ -594,6 +619,12 @@ fn candidate(pid: u32, program: ProgramKey, since: Time, is_followed: bool) -> C
         is_wanted: is_followed,
         looks: 0,
     }
+}
+
+/// What an nginx calls itself.
+fn program_name(described: &Described) -> String {
+    let version = described.master.version.clone();
+    version.unwrap_or_else(|| "nginx".to_owned())
 }
 
 /// Do they run the same file? Nobody can stall who asks that.

@@ -97,6 +97,8 @@ pub struct Live {
     has_failed: bool,
     /// Hooks that do not stand, as was told last.
     absent: Option<Vec<String>>,
+    /// See [`Self::blindness`].
+    blindness: Option<String>,
 }
 
 impl std::fmt::Debug for Live {
@@ -138,6 +140,11 @@ impl Live {
         let mut ticks = interval(LOOK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let events = following.scan(&mut probes, clock::now());
+        let blindness = match following.masters().is_empty() {
+            true if privileges::may_administrate() => None,
+            true => probes.may_attach().err(),
+            false => following.blindness(),
+        };
         let mut observer = Observer::new(options.error_logs);
         for event in &events {
             // Before anyone is told that tracing began: what is logged from then on is read.
@@ -164,6 +171,7 @@ impl Live {
             ready: VecDeque::new(),
             has_failed: false,
             absent: None,
+            blindness,
         };
         let hooks = live.hooks(clock::now());
         live.ready.extend(hooks);
@@ -343,6 +351,12 @@ impl Live {
     #[must_use]
     pub fn probes(&self) -> &Probes {
         &self.probes
+    }
+
+    /// Why no failure can be seen of any nginx that runs, or, where none does, of one to come; `None` if there can.
+    #[must_use]
+    pub fn blindness(&self) -> Option<String> {
+        self.blindness.clone()
     }
 
     /// Who is followed.

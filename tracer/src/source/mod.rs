@@ -8,6 +8,7 @@ mod memory;
 mod pace;
 mod privileges;
 mod questions;
+mod scout;
 mod skips;
 pub mod system;
 
@@ -16,4 +17,5 @@ pub use self::{
     live::{Live, Options, StartError},
     pace::Ceilings,
     privileges::keep_file_access_alone,
+    scout::Described,
 };

@@ -48,6 +48,13 @@ pub(super) fn may_trace() -> bool {
     has(CAP_SYS_ADMIN) || (has(CAP_BPF) && has(CAP_PERFMON))
 }
 
+/// May it attach to nginx, whatever the kernel?
+#[must_use]
+pub(super) fn may_administrate() -> bool {
+    let word = (CAP_SYS_ADMIN / 32) as usize;
+    get().is_ok_and(|data| data[word].effective & (1 << (CAP_SYS_ADMIN % 32)) != 0)
+}
+
 /// Gives away all other capabilities, and the way to get them back by executing something.
 ///
 /// # Errors

@@ -14,6 +14,7 @@ use super::{clock, following::Scope};
 use crate::{
     event::Time,
     nginx::{self, Binaries, Binary, ExeId, Kind, Master},
+    probe::{Executable, Probes},
     process::{self, foreign},
 };
 
@@ -50,8 +51,9 @@ pub(super) enum Found {
 
 /// An nginx, and what is to be known to follow it.
 #[derive(Debug, Clone)]
-pub(super) struct Described {
-    pub(super) master: Master,
+pub struct Described {
+    /// The nginx.
+    pub master: Master,
     pub(super) layout: Layout,
     pub(super) is_outspoken: bool,
     /// See [`nginx::breakpoints`].
@@ -65,6 +67,34 @@ pub(super) struct Described {
 }
 
 impl Described {
+    /// Finds out about a master; it may take its time.
+    #[must_use]
+    pub fn of(master: Master) -> Self {
+        let shown = master.shown();
+        Self {
+            layout: master.layout(),
+            is_outspoken: master.is_outspoken(None, clock::now()),
+            breakpoints: nginx::breakpoints(shown, &master.binary),
+            key: key(shown, master.binary.id),
+            forbidden: forbidden(shown),
+            others: Vec::new(),
+            master,
+        }
+    }
+
+    /// Hooks what it runs; gives the layout that the kernel side is to follow its processes by. `is_believed`: what its
+    /// configuration says of its logs holds.
+    pub fn attach(&self, probes: &mut Probes, is_believed: bool) -> Layout {
+        let executable = Executable {
+            pid: self.master.shown(),
+            binary: self.binary(),
+            is_outspoken: is_believed && self.is_outspoken,
+            breakpoints: &self.breakpoints,
+            forbidden: self.forbidden,
+        };
+        probes.attach_nginx(&executable, self.layout)
+    }
+
     pub(super) fn binary(&self) -> &Arc<Binary> {
         &self.master.binary
     }
@@ -166,7 +196,7 @@ impl Own {
                 let scope = &self.scope;
                 let wanted = |master: u32, workers: &[u32]| scope.has(master, workers);
                 for master in nginx::scan(wanted, &mut self.binaries) {
-                    let _ = give.send(self.describe(master));
+                    let _ = give.send(Described::of(master));
                 }
                 Vec::new()
             }
@@ -206,24 +236,11 @@ impl Own {
             // What is known of its program was told already.
             Kind::Starting if candidate.is_followed => nothing,
             Kind::Starting => {
-                let mut described = self.describe(master);
+                let mut described = Described::of(master);
                 described.others = nginx::runs_the_same(candidate.pid);
                 Found::Program(Box::new(described), candidate)
             }
-            _ => Found::Master(Box::new(self.describe(master)), candidate),
-        }
-    }
-
-    fn describe(&mut self, master: Master) -> Described {
-        let shown = master.shown();
-        Described {
-            layout: master.layout(),
-            is_outspoken: master.is_outspoken(None, clock::now()),
-            breakpoints: nginx::breakpoints(shown, &master.binary),
-            key: key(shown, master.binary.id),
-            forbidden: forbidden(shown),
-            others: Vec::new(),
-            master,
+            _ => Found::Master(Box::new(Described::of(master)), candidate),
         }
     }
 }

@@ -13,12 +13,12 @@ mod request;
 use bytes::Buf;
 use thiserror::Error;
 use tracer_ebpf::abi::{
-    ANSWER, CONNECTION, DEATH, DNS, EXITED, FAILURE, FIRST_BYTE, FORKED, LOG_CALL, PEER_CLOSED,
-    PROCESS, REPLY, RETRANSMIT, RETRY,
+    self, ANSWER, CONNECTION, DEATH, DNS, FAILURE, FIRST_BYTE, LOG_CALL, PEER_CLOSED, PROCESS,
+    ProgramKey, REPLY, RETRANSMIT, RETRY,
 };
 
 pub(super) use self::field::lossy;
-use crate::event::{Event, Process, ProcessKind, RequestId, Retry, Time};
+use crate::event::{Event, Life, LifeKind, RequestId, Retry, Time};
 use crate::kernel::Reasons;
 
 /// Why a record could not be read.
@@ -40,7 +40,7 @@ pub enum DecodeError {
 /// Bytes of [`tracer_ebpf::abi::Header`].
 const HEADER: usize = 16;
 
-/// One record as it came from the ring buffer.
+/// One record as it came from the ring buffer, but for those of [`life`].
 ///
 /// # Errors
 /// It is short, or of an unknown kind.
@@ -59,17 +59,17 @@ pub fn record(bytes: &[u8], reasons: &Reasons) -> Result<Event, DecodeError> {
         at: Time(buf.get_u64_ne()),
     };
     let body = match header.tag {
-        FAILURE => size_of::<tracer_ebpf::abi::Failure>(),
-        CONNECTION => size_of::<tracer_ebpf::abi::Connection>(),
-        RETRANSMIT => size_of::<tracer_ebpf::abi::Retransmit>(),
-        FIRST_BYTE => size_of::<tracer_ebpf::abi::FirstByte>(),
-        ANSWER => size_of::<tracer_ebpf::abi::Answer>(),
-        LOG_CALL => size_of::<tracer_ebpf::abi::LogCall>(),
-        PEER_CLOSED => size_of::<tracer_ebpf::abi::PeerClosed>(),
-        DEATH => size_of::<tracer_ebpf::abi::Death>(),
-        DNS => size_of::<tracer_ebpf::abi::Dns>(),
-        RETRY => size_of::<tracer_ebpf::abi::Retry>(),
-        REPLY => size_of::<tracer_ebpf::abi::Reply>(),
+        FAILURE => size_of::<abi::Failure>(),
+        CONNECTION => size_of::<abi::Connection>(),
+        RETRANSMIT => size_of::<abi::Retransmit>(),
+        FIRST_BYTE => size_of::<abi::FirstByte>(),
+        ANSWER => size_of::<abi::Answer>(),
+        LOG_CALL => size_of::<abi::LogCall>(),
+        PEER_CLOSED => size_of::<abi::PeerClosed>(),
+        DEATH => size_of::<abi::Death>(),
+        DNS => size_of::<abi::Dns>(),
+        RETRY => size_of::<abi::Retry>(),
+        REPLY => size_of::<abi::Reply>(),
         unknown => return Err(DecodeError::Unknown(unknown)),
     };
     if bytes.len() < body || usize::from(header.len) < body {
@@ -106,9 +106,6 @@ struct Head {
 }
 
 /// Reads what happened to a process; `None`: the record is another one, see [`record`].
-///
-/// # Errors
-/// It is shorter than such a record.
 #[must_use]
 pub fn life(bytes: &[u8]) -> Option<Life> {
     let mut buf = bytes;
@@ -138,5 +135,4 @@ pub fn life(bytes: &[u8]) -> Option<Life> {
         _ => return None,
     };
     Some(Life { pid, at, kind })
-}
 }

@@ -20,7 +20,7 @@ use crate::{
         Time,
         notice::{Notice, Strain},
     },
-    nginx,
+    nginx::{self, Binaries},
     process::{
         self,
         netns::{self, Netns},
@@ -35,6 +35,7 @@ const DESCRIPTORS: usize = 4096;
 /// What is known of the workers and listeners so far.
 #[derive(Debug, Default)]
 pub(super) struct Strains {
+    binaries: Binaries,
     workers: HashMap<u32, Worker>,
     listeners: HashMap<(u32, SocketAddr, u32), Listener>,
 }
@@ -66,9 +67,11 @@ struct Seen {
 impl Strains {
     pub(super) fn follow(&mut self, worker: u32) {
         let master = process::status(worker).map_or(worker, |status| status.parent);
+        let binary = self.binaries.of(worker);
+        let cycle_at = binary.ok().and_then(|it| nginx::cycle_at(worker, &it));
         self.workers.entry(worker).or_insert_with(|| Worker {
             master,
-            cycle_at: nginx::cycle_at(worker),
+            cycle_at,
             descriptors: Gauge::default(),
             connections: Gauge::default(),
         });

@@ -67,7 +67,9 @@ pub(super) fn run(args: Args) -> Result<()> {
         let own = run.header().clock;
         let verdict = match told {
             Told::Verdict(verdict, _) => verdict,
-            Told::Event(event @ (Event::Notice(_) | Event::Lost(_) | Event::Coverage(_))) => {
+            Told::Event(
+                event @ (Event::Notice(_) | Event::Lost(_) | Event::Coverage(_) | Event::Tick(_)),
+            ) => {
                 verdicts.notice(event, own.translate(event.at(), clock));
                 return Ok(());
             }

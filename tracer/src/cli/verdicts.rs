@@ -231,6 +231,10 @@ impl Verdicts {
 
     /// Says on stderr what is no failed request and yet explains an incident; `at` is the event's time on this clock.
     pub(super) fn notice(&mut self, event: &Event, at: Time) {
+        if let Event::Tick(_) = event {
+            self.summary.until(at);
+            return;
+        }
         let style = self.style_of_stderr();
         // A closed stderr hides it, no more.
         match event {

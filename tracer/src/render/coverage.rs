@@ -93,6 +93,8 @@ pub(super) struct Seen {
     has_covered: bool,
     /// Since when nothing is followed.
     nothing: Option<Time>,
+    /// The end so far.
+    last: Time,
     gaps: Vec<(Time, Time)>,
     more: u64,
     more_time: u64,
@@ -130,6 +132,11 @@ impl Seen {
             }
             Change::Refused { processes, .. } => self.refused = self.refused.max(*processes),
         }
+    }
+
+    /// Time passed.
+    pub(super) fn until(&mut self, at: Time) {
+        self.last = self.last.max(at);
     }
 
     /// What is said where no request failed: no more than could be seen.
@@ -180,7 +187,8 @@ impl Seen {
         if let Some(from) = self.nothing {
             writeln!(
                 out,
-                "nothing was followed from {} to the end",
+                "nothing was followed for {}: from {} to the end",
+                duration(self.last.since(from)),
                 style.time(clock, from)
             )?;
         }

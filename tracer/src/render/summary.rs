@@ -124,6 +124,11 @@ impl Summary {
         self.seen.add(coverage);
     }
 
+    /// Time passed, in which what is followed stayed so.
+    pub fn until(&mut self, at: Time) {
+        self.seen.until(at);
+    }
+
     /// What was counted, no more: the collector had too much to do.
     pub fn left_out(&mut self, lost: &Lost) {
         self.healthy_left_out += lost.healthy;

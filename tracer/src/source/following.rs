@@ -75,7 +75,7 @@ pub struct Following {
     scout: Scout,
     masters: HashMap<u32, Described>,
     /// All followed processes: workers, their masters, and such as are to become either.
-    processes: HashMap<u32, Option<ExeId>>,
+    processes: HashMap<u32, Followed>,
     programs: HashMap<ExeId, Program>,
     waiting: Vec<(Candidate, Time)>,
     /// Processes forked of late: pid, when to ask again who they are.
@@ -92,6 +92,14 @@ pub struct Following {
     has_said: bool,
     covers: bool,
     checked: Time,
+}
+
+/// A followed process.
+#[derive(Debug, Clone, Copy)]
+struct Followed {
+    program: Option<ExeId>,
+    /// Since when.
+    since: Time,
 }
 
 /// A program that is nginx.
@@ -146,8 +154,8 @@ impl Following {
         match kind {
             // The kernel side follows the child since its fork.
             LifeKind::Forked { parent } => {
-                let program = self.processes.get(&parent).copied().flatten();
-                self.enter(pid, program);
+                let program = self.program_of(parent);
+                self.enter(pid, program, at);
                 if let Some(known) = self.masters.get_mut(&parent) {
                     known.master.workers.push(pid);
                     self.reloaded.entry(parent).or_insert(at);
@@ -162,6 +170,11 @@ impl Following {
                 is_followed,
                 was_followed,
             } => {
+                let since = self.processes.get(&pid).map(|followed| followed.since);
+                if since.is_some_and(|since| since >= at) {
+                    // It was found to execute nginx before the word of that came.
+                    return events;
+                }
                 self.leave(pid, at);
                 if is_followed {
                     let known = self.programs.iter();
@@ -169,7 +182,7 @@ impl Following {
                         .filter(|(_, one)| one.keys.contains(&program))
                         .map(|(&id, _)| id);
                     let known = known.last();
-                    self.enter(pid, known);
+                    self.enter(pid, known, at);
                     self.meet(pid, at, &mut events);
                 }
                 let is_wanted = is_followed || was_followed;
@@ -209,9 +222,13 @@ impl Following {
         }
     }
 
+    fn program_of(&self, pid: u32) -> Option<ExeId> {
+        self.processes.get(&pid)?.program
+    }
+
     /// A process is followed.
-    fn enter(&mut self, pid: u32, program: Option<ExeId>) {
-        self.processes.insert(pid, program);
+    fn enter(&mut self, pid: u32, program: Option<ExeId>, since: Time) {
+        self.processes.insert(pid, Followed { program, since });
         if let Some(program) = program.and_then(|id| self.programs.get_mut(&id)) {
             program.pids.insert(pid);
             program.unused = None;
@@ -229,7 +246,7 @@ impl Following {
         // Workers whose master is gone are held by none.
         self.masters
             .retain(|&master, described| master != 0 || !described.master.workers.is_empty());
-        let program = self.processes.remove(&pid).flatten();
+        let program = self.processes.remove(&pid).and_then(|one| one.program);
         if let Some(program) = program.and_then(|id| self.programs.get_mut(&id)) {
             program.pids.remove(&pid);
             if program.pids.is_empty() {
@@ -247,7 +264,7 @@ impl Following {
     }
 
     fn identity(&self, pid: u32, at: Time) -> Option<Event> {
-        let program = self.processes.get(&pid).copied().flatten();
+        let program = self.program_of(pid);
         let known = program.and_then(|id| self.programs.get(&id));
         let version = known.and_then(|known| known.described.master.version.clone());
         nginx::identity(pid, at, version).ok().map(Event::Worker)
@@ -336,6 +353,9 @@ impl Following {
             return;
         }
         let layout = self.attach(probes, &described);
+        if self.is_gone(probes, &described) {
+            return;
+        }
         let id = self.learn(probes, &described, layout, Some(candidate.program));
         let same = described
             .others
@@ -349,13 +369,24 @@ impl Following {
             {
                 continue;
             }
-            self.enter(follower, Some(id));
+            self.enter(follower, Some(id), now);
             self.meet(follower, now, events);
             let mut followed = candidate;
             (followed.pid, followed.is_followed, followed.is_wanted) = (follower, true, true);
             self.wait(followed, 1);
         }
         self.late(&described, candidate, events);
+    }
+
+    /// Did it end before hooks were attached to what it runs?
+    fn is_gone(&self, probes: &mut Probes, described: &Described) -> bool {
+        let id = described.binary().id;
+        let is_gone =
+            probes.blindness(id).is_some() && process::name(described.master.shown()).is_err();
+        if is_gone && !self.programs.contains_key(&id) {
+            probes.release(id, |_| None);
+        }
+        is_gone
     }
 
     /// Failures of before are not seen.
@@ -386,6 +417,9 @@ impl Following {
         let family = family(described.master.shown());
         let was_followed = self.processes.contains_key(&pid);
         let layout = self.attach(probes, &described);
+        if self.is_gone(probes, &described) {
+            return;
+        }
         let key = candidate.map(|candidate| candidate.program);
         let id = self.learn(probes, &described, layout, key);
         if !self.scope.has_all_of(pid) && candidate.is_none_or(|candidate| !candidate.is_wanted) {
@@ -400,7 +434,7 @@ impl Following {
             if probes.follow(pid, family, layout).is_err() {
                 self.refused.insert(pid);
             }
-            self.enter(pid, Some(id));
+            self.enter(pid, Some(id), at);
             let known = described.master.workers.clone();
             let mut children = process::children(pid);
             children.retain(|child| !known.contains(child) && run_the_same(pid, *child));
@@ -416,7 +450,7 @@ impl Following {
             if probes.follow(worker, family, layout).is_err() {
                 self.refused.insert(pid);
             } else if !is_known {
-                self.enter(worker, Some(id));
+                self.enter(worker, Some(id), at);
                 events.extend(self.identity(worker, at));
             }
         }
@@ -530,7 +564,7 @@ impl Following {
         self.cover(now, events);
         let refused = std::mem::take(&mut self.refused);
         for parent in refused {
-            let Some(&program) = self.processes.get(&parent) else {
+            let Some(Followed { program, .. }) = self.processes.get(&parent).copied() else {
                 continue;
             };
             let layout = program
@@ -545,7 +579,7 @@ impl Following {
                     left += 1;
                     continue;
                 }
-                self.enter(child, program);
+                self.enter(child, program, now);
                 if let Some(known) = self.masters.get_mut(&parent) {
                     known.master.workers.push(child);
                 }

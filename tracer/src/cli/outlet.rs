@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use crate::source::keep_nothing;
+
 /// Bytes that may wait for their reader; more is not taken.
 const WAITING: usize = 4 << 20;
 /// What a pipe holds.
@@ -54,7 +56,10 @@ impl Outlet {
         let told = Arc::clone(&shared);
         thread::Builder::new()
             .name("stdout".to_owned())
-            .spawn(move || write(out, &todo, &told))?;
+            .spawn(move || {
+                keep_nothing();
+                write(out, &todo, &told);
+            })?;
         Ok(Self {
             text: Vec::new(),
             jobs: Some(jobs),

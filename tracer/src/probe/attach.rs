@@ -21,7 +21,7 @@ use super::{
 use crate::{
     kernel::Btf,
     nginx::{Binary, ExeId},
-    process,
+    process::{self, keeper},
 };
 
 /// How a hook came out.
@@ -419,12 +419,20 @@ impl Probes {
         if program.fd().is_err() {
             program.load()?;
         }
-        let point = UProbeAttachPoint {
-            location: UProbeAttachLocation::AbsoluteOffset(offset),
-            cookie,
-        };
-        let link = program.attach(point, path, UProbeScope::AllProcesses)?;
-        program.take_link(link)
+        let (info, kind, name) = (program.info()?, program.kind(), hook.program);
+        let path = path.to_owned();
+        // By the keeper, and for a bounded time: reading the file's instruction may never return.
+        keeper::with_admin(move || {
+            // SAFETY: it describes the program above, which is a uprobe of this kind.
+            let mut program = unsafe { UProbe::from_program_info(info, name.into(), kind) }?;
+            let point = UProbeAttachPoint {
+                location: UProbeAttachLocation::AbsoluteOffset(offset),
+                cookie,
+            };
+            let link = program.attach(point, path, UProbeScope::AllProcesses)?;
+            program.take_link(link)
+        })
+        .map_err(ProgramError::IOError)?
     }
 
     /// How a program came out; `None` before an nginx was attached, for nginx's own.

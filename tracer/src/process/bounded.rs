@@ -13,9 +13,10 @@ use std::{
         atomic::{AtomicU8, Ordering},
         mpsc::{self, RecvTimeoutError, SyncSender},
     },
-    thread,
     time::Duration,
 };
+
+use super::keeper;
 
 /// How long the caller waits. A busy host needs some; a stalled one is not worth more.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -138,26 +139,23 @@ fn send(pid: u32, job: Job) -> io::Result<()> {
 
 fn spawn(first: Job, prepare: Option<fn()>) -> io::Result<()> {
     let (sender, jobs) = mpsc::sync_channel::<Job>(1);
-    thread::Builder::new()
-        .name("reader".to_owned())
-        .spawn(move || {
-            if let Some(prepare) = prepare {
-                prepare();
-            }
-            first();
-            loop {
-                {
-                    let mut pool = pool();
-                    if pool.idle.len() >= IDLE {
-                        return;
-                    }
-                    pool.idle.push(sender.clone());
+    keeper::spawn("reader", move || {
+        if let Some(prepare) = prepare {
+            prepare();
+        }
+        first();
+        loop {
+            {
+                let mut pool = pool();
+                if pool.idle.len() >= IDLE {
+                    return;
                 }
-                let Ok(job) = jobs.recv() else { return };
-                job();
+                pool.idle.push(sender.clone());
             }
-        })?;
-    Ok(())
+            let Ok(job) = jobs.recv() else { return };
+            job();
+        }
+    })
 }
 
 fn give_up(pid: u32) {
@@ -177,7 +175,7 @@ fn returned(pid: u32) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::channel;
+    use std::{sync::mpsc::channel, thread};
 
     use super::*;
 

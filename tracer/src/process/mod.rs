@@ -5,6 +5,7 @@
 
 mod bounded;
 pub mod foreign;
+pub mod keeper;
 mod maps;
 pub mod netns;
 mod status;

@@ -1,24 +1,31 @@
-//! Work done in another process's network namespace.
+//! Another process's network namespace, asked from outside.
 //!
 //! A socket belongs to the namespace of the thread that opened it, and `/proc/sys/net` shows that of the thread that
-//! reads it. So the calling thread enters the namespace and comes back; nothing is kept open afterwards, as an open
-//! socket would keep a dead container's namespace alive.
+//! reads it. So the [keeper](super::keeper) enters the namespace, opens or reads, and comes back. An open socket keeps the
+//! namespace alive: whoever asks for one closes it.
 
 use std::{
     collections::HashSet,
     fs::{self, File},
     io,
-    os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
+    os::{
+        fd::{AsRawFd as _, OwnedFd},
+        unix::fs::MetadataExt as _,
+    },
+    sync::Arc,
     time::Instant,
 };
 
-use anyhow::{Context as _, Result};
+use super::{
+    keeper::{self, Socket},
+    read_start,
+};
 
 /// A process's network namespace, held open.
 #[derive(Debug)]
 pub struct Netns {
     id: u32,
-    file: File,
+    file: Arc<File>,
 }
 
 impl Netns {
@@ -27,9 +34,7 @@ impl Netns {
     /// # Errors
     /// The process is gone, or may not be looked at (needs `CAP_SYS_PTRACE`).
     pub fn of(pid: u32) -> io::Result<Self> {
-        let file = File::open(format!("/proc/{pid}/ns/net"))?;
-        let id = inode_number(&file.metadata()?)?;
-        Ok(Self { id, file })
+        Self::at(&format!("/proc/{pid}/ns/net"))
     }
 
     /// The namespace of the calling thread.
@@ -37,9 +42,16 @@ impl Netns {
     /// # Errors
     /// `/proc` is not mounted.
     pub fn own() -> io::Result<Self> {
-        let file = File::open("/proc/thread-self/ns/net")?;
+        Self::at("/proc/thread-self/ns/net")
+    }
+
+    fn at(path: &str) -> io::Result<Self> {
+        let file = File::open(path)?;
         let id = inode_number(&file.metadata()?)?;
-        Ok(Self { id, file })
+        Ok(Self {
+            id,
+            file: Arc::new(file),
+        })
     }
 
     /// Its inode number, as in `net:[4026531840]`.
@@ -48,28 +60,82 @@ impl Netns {
         self.id
     }
 
-    /// Runs `work` inside, on the calling thread, which is back in its own namespace afterwards.
+    /// A netlink socket of this protocol, which asks about this namespace.
     ///
     /// # Errors
-    /// The namespace cannot be entered (needs `CAP_SYS_ADMIN`), or `work` fails.
-    pub fn within<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        let home = Self::own().context("this thread's network namespace")?;
-        if home.id == self.id {
-            return work();
+    /// The namespace cannot be entered (needs `CAP_SYS_ADMIN`), or the kernel lacks the protocol.
+    pub fn netlink(&self, protocol: i32) -> io::Result<OwnedFd> {
+        let socket = Socket::Netlink(protocol);
+        if self.is_own() {
+            return socket.open();
         }
-        self.enter()
-            .with_context(|| format!("enter network namespace {}", self.id))?;
-        let _back = Home(home);
-        work()
+        keeper::socket(&self.file, socket)
     }
 
-    fn enter(&self) -> io::Result<()> {
-        // SAFETY: the descriptor is open; only the calling thread changes its namespace.
-        if unsafe { libc::setns(self.file.as_raw_fd(), libc::CLONE_NEWNET) } < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(())
+    /// A raw socket that receives ICMP of this namespace and does not block.
+    ///
+    /// # Errors
+    /// The namespace cannot be entered, or raw sockets are not permitted (needs `CAP_NET_RAW`).
+    pub fn icmp(&self) -> io::Result<OwnedFd> {
+        keeper::socket(&self.file, Socket::Icmp)
     }
+
+    /// The same for ICMPv6.
+    ///
+    /// # Errors
+    /// As [`icmp`](Self::icmp); IPv6 is off.
+    pub fn icmpv6(&self) -> io::Result<OwnedFd> {
+        keeper::socket(&self.file, Socket::Icmpv6)
+    }
+
+    /// One setting of `/proc/sys/net` in this namespace, e.g. `ipv4/ip_local_port_range`; `None` if it is absent there or
+    /// cannot be read.
+    #[must_use]
+    pub fn setting(&self, name: &'static str) -> Option<String> {
+        if self.is_own() {
+            return setting_here(name).ok();
+        }
+        keeper::setting(&self.file, name).ok()
+    }
+
+    /// A setting that is a number.
+    #[must_use]
+    pub fn number(&self, name: &'static str) -> Option<u32> {
+        self.setting(name)?.trim().parse().ok()
+    }
+
+    fn is_own(&self) -> bool {
+        Self::own().is_ok_and(|own| own.id == self.id)
+    }
+}
+
+/// One setting in the namespace of the calling thread.
+pub(super) fn setting_here(name: &str) -> io::Result<String> {
+    let bytes = read_start(format!("/proc/sys/net/{name}"), 4096)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Runs `work` inside, on the calling thread, which is back in its own namespace afterwards.
+///
+/// # Errors
+/// The namespace cannot be entered (needs `CAP_SYS_ADMIN`), or `work` fails.
+pub(super) fn within<T>(netns: &File, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let home = Netns::own()?;
+    if inode_number(&netns.metadata()?)? == home.id {
+        return work();
+    }
+    enter(netns)?;
+    let _back = Home(home);
+    work()
+}
+
+/// Moves the calling thread alone.
+pub(super) fn enter(netns: &File) -> io::Result<()> {
+    // SAFETY: the descriptor is open; only the calling thread changes its namespace.
+    if unsafe { libc::setns(netns.as_raw_fd(), libc::CLONE_NEWNET) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }
 
 /// Enters the thread's own namespace again when it goes, also where the work panicked.
@@ -78,7 +144,7 @@ struct Home(Netns);
 impl Drop for Home {
     fn drop(&mut self) {
         // The namespace is held open, and whoever could leave it may enter it.
-        let _ = self.0.enter();
+        let _ = enter(&self.0.file);
     }
 }
 
@@ -91,18 +157,6 @@ pub fn others(than: &Netns, deadline: Instant) -> impl Iterator<Item = Netns> {
         .take_while(move |_| Instant::now() <= deadline)
         .filter_map(|pid| Netns::of(pid).ok())
         .filter(move |netns| seen.insert(netns.id))
-}
-
-/// One number of `/proc/sys/net` in the namespace of the calling thread; `None` if it is absent there.
-#[must_use]
-pub fn sysctl(name: &str) -> Option<u32> {
-    sysctl_text(name)?.trim().parse().ok()
-}
-
-/// One setting of `/proc/sys/net` in the namespace of the calling thread, e.g. `ipv4/ip_local_port_range`.
-#[must_use]
-pub fn sysctl_text(name: &str) -> Option<String> {
-    fs::read_to_string(format!("/proc/sys/net/{name}")).ok()
 }
 
 fn inode_number(metadata: &fs::Metadata) -> io::Result<u32> {
@@ -178,13 +232,11 @@ mod tests {
         let before = Netns::own().unwrap().id();
         let netns = Netns::of(other.thread).unwrap();
         assert_ne!(netns.id(), before);
-        let inside = netns.within(|| Ok(Netns::own()?.id())).unwrap();
+        let inside = within(&netns.file, || Ok(Netns::own()?.id())).unwrap();
         assert_eq!(inside, netns.id());
         assert_eq!(Netns::own().unwrap().id(), before);
-        assert!(
-            netns
-                .within(|| -> Result<()> { anyhow::bail!("its error") })
-                .is_err()
-        );
+        let error = io::Error::other("its error");
+        assert!(within(&netns.file, || Err::<(), _>(error)).is_err());
+        assert_eq!(Netns::own().unwrap().id(), before);
     }
 }

@@ -120,6 +120,8 @@ impl Live {
             return Err(StartError::NotPermitted);
         }
         memory::keep_together();
+        process::keeper::start(privileges::keeper)?;
+        process::prepare_with(privileges::reader);
         let sizes = Sizes::of_host(options.ring);
         let follows_all = options.scope.is_everything();
         let mut probes = Probes::load(
@@ -152,10 +154,8 @@ impl Live {
                 observer.follow(worker.pid);
             }
         }
-        // What can not be given away is kept: less safe, not less right. Before the observer's thread begins, which
-        // takes over what this one has.
-        let _ = privileges::reduce();
         let questions = Questions::start(observer)?;
+        privileges::main_loop();
         let mut live = Self {
             probes,
             ring,

@@ -16,6 +16,6 @@ pub use self::{
     following::{Following, Scope},
     live::{Live, Options, StartError},
     pace::Ceilings,
-    privileges::keep_file_access_alone,
+    privileges::{keep_file_access_alone, keep_nothing},
     scout::Described,
 };

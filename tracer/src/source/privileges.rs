@@ -1,27 +1,45 @@
-//! Giving away what is needed no more, once the first hooks stand.
+//! What each thread may do once the first hooks are attached. Only the keeper keeps `CAP_SYS_ADMIN`; what reads files of
+//! others may not open namespaces, nor the other way round.
 
 use std::io;
 
-/// What stays: attaching to an nginx that starts later (`CAP_BPF`, `CAP_PERFMON`, `CAP_SYS_ADMIN` for uprobes and for
-/// entering namespaces), looking at its processes (`CAP_SYS_PTRACE`, `CAP_DAC_READ_SEARCH`), asking for sockets
-/// (`CAP_NET_ADMIN`), reading ICMP errors (`CAP_NET_RAW`).
-const KEPT: [u32; 7] = [
+/// Enters namespaces, attaches uprobes, names BPF programs (`CAP_NET_ADMIN` to list a cgroup's), opens raw sockets, and
+/// starts the readers.
+const KEEPER: [u32; 10] = [
     CAP_DAC_READ_SEARCH,
+    CAP_SETGID,
+    CAP_SETUID,
     CAP_NET_ADMIN,
     CAP_NET_RAW,
     CAP_SYS_PTRACE,
     CAP_SYS_ADMIN,
     CAP_PERFMON,
     CAP_BPF,
+    CAP_CHECKPOINT_RESTORE,
+];
+/// Loads programs that an nginx needs later, uses maps, and finds nginx in `/proc`.
+const MAIN: [u32; 4] = [CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, CAP_PERFMON, CAP_BPF];
+/// Looks at processes.
+const OBSERVER: [u32; 2] = [CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE];
+/// Opens files with another's rights, and what a process maps.
+const READER: [u32; 5] = [
+    CAP_DAC_READ_SEARCH,
+    CAP_SETGID,
+    CAP_SETUID,
+    CAP_SYS_PTRACE,
+    CAP_CHECKPOINT_RESTORE,
 ];
 const CAP_DAC_OVERRIDE: u32 = 1;
 const CAP_DAC_READ_SEARCH: u32 = 2;
+const CAP_SETGID: u32 = 6;
+const CAP_SETUID: u32 = 7;
 const CAP_NET_ADMIN: u32 = 12;
 const CAP_NET_RAW: u32 = 13;
 const CAP_SYS_PTRACE: u32 = 19;
 const CAP_SYS_ADMIN: u32 = 21;
 const CAP_PERFMON: u32 = 38;
 const CAP_BPF: u32 = 39;
+const CAP_CHECKPOINT_RESTORE: u32 = 40;
 const VERSION_3: u32 = 0x2008_0522;
 
 #[repr(C)]
@@ -55,21 +73,40 @@ pub(super) fn may_administrate() -> bool {
     get().is_ok_and(|data| data[word].effective & (1 << (CAP_SYS_ADMIN % 32)) != 0)
 }
 
-/// Gives away all other capabilities, and the way to get them back by executing something.
-///
-/// # Errors
-/// The kernel refused; the caller goes on as it was.
-pub(super) fn reduce() -> io::Result<()> {
-    keep(&KEPT)
+// What cannot be dropped is kept: less safe, not less right.
+
+/// For the thread that the others ask: see [`crate::process::keeper`].
+pub(super) fn keeper() {
+    let _ = keep(&KEEPER);
+}
+
+/// For the event loop.
+pub(super) fn main_loop() {
+    let _ = keep(&MAIN);
+}
+
+/// For the observer's thread.
+pub(super) fn observer() {
+    let _ = keep(&OBSERVER);
+}
+
+/// For threads that open what another user may have chosen.
+pub(super) fn reader() {
+    let _ = keep(&READER);
+}
+
+/// For a thread that writes to what is open.
+pub fn keep_nothing() {
+    let _ = keep(&[]);
 }
 
 /// For a thread that only writes files: wherever the caller could write, it can still.
 pub fn keep_file_access_alone() {
-    // What can not be given away is kept: less safe, not less right.
     let _ = keep(&[CAP_DAC_OVERRIDE]);
 }
 
-/// Of this thread; threads that it makes take over what it has.
+/// Drops all other capabilities of this thread, and the way to get them back by executing something. Threads that it
+/// starts have what it has.
 fn keep(kept: &[u32]) -> io::Result<()> {
     // SAFETY: plain flags, no pointers.
     if unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } != 0 {
@@ -102,7 +139,7 @@ fn get() -> io::Result<[Data; 2]> {
         pid: 0,
     };
     let mut data = [Data::default(); 2];
-    // SAFETY: as in `reduce`; the kernel writes two structures.
+    // SAFETY: as in `keep`; the kernel writes two structures.
     if unsafe { libc::syscall(libc::SYS_capget, &raw const head, data.as_mut_ptr()) } != 0 {
         return Err(io::Error::last_os_error());
     }

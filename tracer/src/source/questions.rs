@@ -14,7 +14,7 @@ use std::{
 
 use tokio::sync::mpsc as asynchronous;
 
-use super::{clock, host::Observer};
+use super::{clock, host::Observer, privileges};
 use crate::event::{Event, Process, ProcessKind, Question};
 
 /// What the thread is asked to do.
@@ -50,6 +50,7 @@ impl Questions {
         thread::Builder::new()
             .name("observer".to_owned())
             .spawn(move || {
+                privileges::observer();
                 let mut looked = Instant::now();
                 loop {
                     if looked.elapsed() >= LOOK {

@@ -9,6 +9,8 @@ use std::{
     path::Path,
 };
 
+use crate::process::keeper;
+
 const BPF_PROG_GET_FD_BY_ID: i64 = 13;
 const BPF_OBJ_GET_INFO_BY_FD: i64 = 15;
 const BPF_PROG_QUERY: i64 = 16;
@@ -28,13 +30,17 @@ const ON_CONNECT: [(u32, &str); 6] = [
 /// `ATTACH_TYPE NAME` of each, in the order they run; a program without a name is called by its number.
 ///
 /// # Errors
-/// The cgroup is gone, or the kernel refuses every query (`CAP_NET_ADMIN`, `CAP_BPF`).
+/// The cgroup is gone, or the kernel refuses every query (`CAP_NET_ADMIN`, `CAP_BPF`; for names `CAP_SYS_ADMIN`).
 pub(super) fn on_connect(cgroup: &Path) -> io::Result<Vec<String>> {
     let directory = File::open(cgroup)?;
+    keeper::with_admin(move || programs(&directory))?
+}
+
+fn programs(directory: &File) -> io::Result<Vec<String>> {
     let mut programs = Vec::new();
     let mut answer = Err(io::Error::from(io::ErrorKind::Unsupported));
     for (kind, attach_type) in ON_CONNECT {
-        match query(&directory, kind) {
+        match query(directory, kind) {
             Ok(ids) => {
                 answer = Ok(());
                 programs.extend(

@@ -8,7 +8,7 @@ use std::{
     io,
     mem::MaybeUninit,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -55,8 +55,8 @@ impl IcmpListener {
         if self.sockets.len() >= NAMESPACES * 2 {
             bail!("{NAMESPACES} network namespaces are listened to already");
         }
-        let (v4, v6) =
-            netns.within(|| Ok((open_v4().context("raw ICMP socket")?, open_v6().ok())))?;
+        let v4 = open_v4(&netns).context("raw ICMP socket")?;
+        let v6 = open_v6(&netns).ok();
         let socket = |v6, fd| Socket {
             netns: netns.id(),
             v6,
@@ -105,33 +105,19 @@ impl IcmpListener {
     }
 }
 
-fn open_v4() -> io::Result<OwnedFd> {
+fn open_v4(netns: &Netns) -> io::Result<OwnedFd> {
     // A set bit blocks its type.
     let blocked: u32 = !(1 << UNREACHABLE_V4 | 1 << TIME_EXCEEDED_V4);
-    open(libc::AF_INET, libc::IPPROTO_ICMP, libc::SOL_RAW, &blocked)
+    confined(netns.icmp()?, libc::SOL_RAW, &blocked)
 }
 
-fn open_v6() -> io::Result<OwnedFd> {
+fn open_v6(netns: &Netns) -> io::Result<OwnedFd> {
     let mut blocked = [u32::MAX; 8];
     blocked[0] = !(1 << UNREACHABLE_V6 | 1 << TIME_EXCEEDED_V6);
-    open(
-        libc::AF_INET6,
-        libc::IPPROTO_ICMPV6,
-        libc::IPPROTO_ICMPV6,
-        &blocked,
-    )
+    confined(netns.icmpv6()?, libc::IPPROTO_ICMPV6, &blocked)
 }
 
-fn open<F>(family: i32, protocol: i32, level: i32, filter: &F) -> io::Result<OwnedFd> {
-    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-    // SAFETY: no pointers; the descriptor is owned at once.
-    let socket = unsafe {
-        let fd = libc::socket(family, kind, protocol);
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        OwnedFd::from_raw_fd(fd)
-    };
+fn confined<F>(socket: OwnedFd, level: i32, filter: &F) -> io::Result<OwnedFd> {
     set(&socket, level, FILTER, filter)?;
     set(&socket, libc::SOL_SOCKET, libc::SO_RCVBUF, &RECEIVE_BUFFER)?;
     Ok(socket)
@@ -276,14 +262,9 @@ mod tests {
     }
 
     /// Sends `packet` (ICMP and what is in it) to the loopback.
-    fn send_v4(packet: &[u8]) {
-        // SAFETY: a raw socket of the test's own; the address and the packet outlive the calls.
+    fn send_v4(socket: &OwnedFd, packet: &[u8]) {
+        // SAFETY: the address and the packet outlive the calls.
         unsafe {
-            let socket = libc::socket(
-                libc::AF_INET,
-                libc::SOCK_RAW | libc::SOCK_CLOEXEC,
-                libc::IPPROTO_ICMP,
-            );
             let mut to: libc::sockaddr_in = std::mem::zeroed();
             to.sin_family = libc::AF_INET as u16;
             to.sin_addr.s_addr = u32::from(Ipv4Addr::LOCALHOST).to_be();
@@ -296,14 +277,13 @@ mod tests {
             let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
             packet[2..4].copy_from_slice(&sum.to_be_bytes());
             libc::sendto(
-                socket,
+                socket.as_raw_fd(),
                 packet.as_ptr().cast(),
                 packet.len(),
                 0,
                 (&raw const to).cast(),
                 length,
             );
-            libc::close(socket);
         }
     }
 
@@ -321,13 +301,9 @@ mod tests {
         assert!((1..=2).contains(&listener.fds().count()));
         let inside = Netns::of(netns.thread).unwrap();
         let error = unreachable_v4(6);
-        inside
-            .within(|| {
-                send_v4(&[8, 0, 0, 0, 0, 0, 0, 0]);
-                send_v4(&error[20..]);
-                Ok(())
-            })
-            .unwrap();
+        let socket = inside.icmp().unwrap();
+        send_v4(&socket, &[8, 0, 0, 0, 0, 0, 0, 0]);
+        send_v4(&socket, &error[20..]);
         let read = listener.read(Time(9));
         assert_eq!(read.len(), 1);
         assert_eq!(

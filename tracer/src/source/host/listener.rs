@@ -23,10 +23,7 @@ use crate::{
         Time,
         fact::{Listener, ListenerView, Owner, SilentNeighbor},
     },
-    process::{
-        self,
-        netns::{self, Netns},
-    },
+    process::{self, Netns},
 };
 
 const SOCKETS: usize = 16_384;
@@ -46,7 +43,7 @@ pub(super) fn view(
     let netns =
         Netns::of(worker).with_context(|| format!("network namespace of worker {worker}"))?;
     let target = reached(address);
-    let scene = netns.within(|| look(target))?;
+    let scene = look(&netns, target)?;
 
     let mut inodes: Vec<u32> = scene.sockets.iter().map(|socket| socket.inode).collect();
     // The port in question first: the search for owners may run out of time.
@@ -68,20 +65,20 @@ struct Scene {
     somaxconn: Option<u32>,
 }
 
-fn look(target: SocketAddr) -> Result<Scene> {
-    let mut sockets = list(sock_diag::LISTENING)?;
+fn look(netns: &Netns, target: SocketAddr) -> Result<Scene> {
+    let mut sockets = list(netns, sock_diag::LISTENING)?;
     let is_taken = sockets
         .iter()
         .any(|socket| socket.local.port() == target.port() && takes(socket, target.ip()));
     if !is_taken {
         // The kernel looks through all its bound ports for these.
-        sockets.extend(list(sock_diag::BOUND)?);
+        sockets.extend(list(netns, sock_diag::BOUND)?);
     }
-    let way = route::way(target.ip()).context("ask the routing table")?;
+    let way = route::way(netns, target.ip()).context("ask the routing table")?;
     let silent_neighbor = match (way.next_hop, way.source) {
         // Where the neighbour table cannot be asked, nobody is told to be silent.
         (Some((address, interface)), Some(source))
-            if neighbor::is_silent(address, interface).unwrap_or(false) =>
+            if neighbor::is_silent(netns, address, interface).unwrap_or(false) =>
         {
             Some(SilentNeighbor { address, source })
         }
@@ -91,11 +88,11 @@ fn look(target: SocketAddr) -> Result<Scene> {
         local: way.is_local,
         silent_neighbor,
         sockets,
-        somaxconn: netns::sysctl("core/somaxconn"),
+        somaxconn: netns.number("core/somaxconn"),
     })
 }
 
-fn list(states: u32) -> Result<Vec<TcpSocket>> {
+fn list(netns: &Netns, states: u32) -> Result<Vec<TcpSocket>> {
     let mut sockets = Vec::new();
     for family in [libc::AF_INET, libc::AF_INET6] {
         let query = Query {
@@ -104,7 +101,7 @@ fn list(states: u32) -> Result<Vec<TcpSocket>> {
             remote_port: 0,
             limit: SOCKETS,
         };
-        let listed = sock_diag::tcp(query, |socket| sockets.push(socket));
+        let listed = sock_diag::tcp(netns, query, |socket| sockets.push(socket));
         // A kernel without IPv6 has no v6 listeners.
         if let Err(error) = listed
             && family == libc::AF_INET

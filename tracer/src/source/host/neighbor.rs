@@ -4,6 +4,7 @@
 use std::{io, net::IpAddr};
 
 use super::netlink::{attribute, family_and_bytes, request};
+use crate::process::Netns;
 
 const RTM_GETNEIGH: u16 = 30;
 // include/uapi/linux/neighbour.h
@@ -15,12 +16,12 @@ const NEIGHBOR: usize = 12;
 const INTERFACE: usize = 4;
 const STATE: usize = 8;
 
-/// Was `address` asked for on that interface, and has not answered? In the network namespace of the calling thread. Since
+/// Was `address` asked for on that interface of a network namespace, and has not answered? Since
 /// 5.0; nobody asked for it: `false`.
 ///
 /// # Errors
 /// The netlink socket.
-pub(super) fn is_silent(address: IpAddr, interface: u32) -> io::Result<bool> {
+pub(super) fn is_silent(netns: &Netns, address: IpAddr, interface: u32) -> io::Result<bool> {
     let (family, bytes) = family_and_bytes(address);
     let mut payload = vec![0; NEIGHBOR];
     payload[0] = family;
@@ -28,6 +29,7 @@ pub(super) fn is_silent(address: IpAddr, interface: u32) -> io::Result<bool> {
     payload.extend_from_slice(&attribute(NDA_DST, &bytes));
     let mut state = 0;
     let answer = request(
+        netns,
         libc::NETLINK_ROUTE,
         RTM_GETNEIGH,
         0,

@@ -5,9 +5,11 @@
 use std::{
     io,
     net::IpAddr,
-    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+    os::fd::{AsRawFd as _, OwnedFd},
     time::{Duration, Instant},
 };
+
+use crate::process::Netns;
 
 const HEADER: usize = 16;
 /// The kernel fills at most this much an answer to a dump.
@@ -24,12 +26,13 @@ pub(super) enum Extent {
     Cut,
 }
 
-/// Sends one request in the calling thread's network namespace and hands each answer's type and payload to `each`,
+/// Sends one request in a network namespace and hands each answer's type and payload to `each`,
 /// at most `limit` of them.
 ///
 /// # Errors
 /// The socket, or the errno the kernel answered (`ENOENT` from `sock_diag`: its module is absent).
 pub(super) fn request(
+    netns: &Netns,
     protocol: i32,
     kind: u16,
     flags: i32,
@@ -38,7 +41,7 @@ pub(super) fn request(
     mut each: impl FnMut(u16, &[u8]),
 ) -> io::Result<Extent> {
     let deadline = Instant::now() + PATIENCE;
-    let socket = open(protocol)?;
+    let socket = open(netns, protocol)?;
     send(&socket, kind, flags, payload)?;
     let mut buffer = vec![0; BUFFER];
     let mut left = limit;
@@ -146,19 +149,8 @@ impl<'a> Message<'a> {
     }
 }
 
-fn open(protocol: i32) -> io::Result<OwnedFd> {
-    // SAFETY: no pointers; the descriptor is owned at once.
-    let socket = unsafe {
-        let fd = libc::socket(
-            libc::AF_NETLINK,
-            libc::SOCK_RAW | libc::SOCK_CLOEXEC,
-            protocol,
-        );
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        OwnedFd::from_raw_fd(fd)
-    };
+fn open(netns: &Netns, protocol: i32) -> io::Result<OwnedFd> {
+    let socket = netns.netlink(protocol)?;
     let patience = libc::timeval {
         tv_sec: 0,
         tv_usec: PATIENCE.subsec_micros().into(),
@@ -215,7 +207,8 @@ mod tests {
 
     #[test]
     fn the_kernel_s_errno_is_ours() {
-        let error = request(libc::NETLINK_ROUTE, 9999, 0, &[0; 4], 1, |_, _| {}).unwrap_err();
+        let own = Netns::own().unwrap();
+        let error = request(&own, libc::NETLINK_ROUTE, 9999, 0, &[0; 4], 1, |_, _| {}).unwrap_err();
         assert!(error.raw_os_error().is_some());
     }
 }

@@ -32,14 +32,14 @@ pub(super) fn view(
 ) -> Result<PeerSocketView> {
     let netns =
         Netns::of(worker).with_context(|| format!("network namespace of worker {worker}"))?;
-    let look = || netns.within(|| find(local, remote));
+    let look = || find(&netns, local, remote);
     // One that is being closed loses its process after its state was read: what was not taken still is not.
     let found = match look()? {
         Some(socket) if !is_taken(&socket) => look()?,
         found => found,
     };
     // nginx has closed it; the kernel keeps it until all is acknowledged.
-    let own = netns.within(|| Ok(sock_diag::connection(local, remote)?))?;
+    let own = sock_diag::connection(&netns, local, remote)?;
     let retransmits = own.map_or(0, |own| own.retransmits);
     let Some(socket) = found else {
         return Ok(PeerSocketView {
@@ -62,9 +62,9 @@ fn is_taken(socket: &TcpSocket) -> bool {
     socket.inode != 0 || !matches!(socket.state, ESTABLISHED | SYN_RECV | CLOSE_WAIT)
 }
 
-fn find(local: SocketAddr, remote: SocketAddr) -> Result<Option<TcpSocket>> {
-    let found =
-        sock_diag::connection(remote, local).context("find a TCP connection by sock_diag")?;
+fn find(netns: &Netns, local: SocketAddr, remote: SocketAddr) -> Result<Option<TcpSocket>> {
+    let found = sock_diag::connection(netns, remote, local)
+        .context("find a TCP connection by sock_diag")?;
     Ok(found.filter(|socket| !socket.listens() && socket.state != TIME_WAIT))
 }
 

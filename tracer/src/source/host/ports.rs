@@ -7,10 +7,7 @@ use std::net::SocketAddr;
 use anyhow::{Context as _, Result};
 
 use super::sock_diag::{self, Query, TIME_WAIT};
-use crate::{
-    event::fact::PortsView,
-    process::netns::{self, Netns},
-};
+use crate::{event::fact::PortsView, process::Netns};
 
 /// There are no more ports than that for one source address; with several source addresses the count is cut here.
 const SOCKETS: usize = 1 << 18;
@@ -22,14 +19,16 @@ const SOCKETS: usize = 1 << 18;
 pub(super) fn view(worker: u32, remote: SocketAddr) -> Result<PortsView> {
     let netns =
         Netns::of(worker).with_context(|| format!("network namespace of worker {worker}"))?;
-    netns.within(|| look(remote))
+    look(&netns, remote)
 }
 
-fn look(remote: SocketAddr) -> Result<PortsView> {
-    let range = netns::sysctl_text("ipv4/ip_local_port_range").context("ip_local_port_range")?;
+fn look(netns: &Netns, remote: SocketAddr) -> Result<PortsView> {
+    let range = netns
+        .setting("ipv4/ip_local_port_range")
+        .context("ip_local_port_range")?;
     let mut view = PortsView {
         range: port_range(&range).context("ip_local_port_range: not two ports")?,
-        tw_reuse: netns::sysctl("ipv4/tcp_tw_reuse"),
+        tw_reuse: netns.number("ipv4/tcp_tw_reuse"),
         ..PortsView::default()
     };
     let query = Query {
@@ -43,7 +42,7 @@ fn look(remote: SocketAddr) -> Result<PortsView> {
         remote_port: remote.port(),
         limit: SOCKETS,
     };
-    sock_diag::tcp(query, |socket| {
+    sock_diag::tcp(netns, query, |socket| {
         if socket.remote.ip() != remote.ip() {
             return;
         }

@@ -4,6 +4,7 @@
 use std::{io, net::IpAddr};
 
 use super::netlink::{attribute, attributes, family_and_bytes, number_at, request};
+use crate::process::Netns;
 
 const RTM_GETROUTE: u16 = 26;
 const RTN_LOCAL: u8 = 2;
@@ -27,11 +28,11 @@ pub(super) struct Way {
     pub(super) source: Option<IpAddr>,
 }
 
-/// The way of a packet to `address`, in the network namespace of the calling thread. No route at all: nowhere.
+/// The way of a packet to `address` in a network namespace. No route at all: nowhere.
 ///
 /// # Errors
 /// The netlink socket.
-pub(super) fn way(address: IpAddr) -> io::Result<Way> {
+pub(super) fn way(netns: &Netns, address: IpAddr) -> io::Result<Way> {
     let (family, bytes) = family_and_bytes(address);
     // struct rtmsg: family, destination length in bits, then zeros; RTA_DST.
     let mut payload = vec![0; ROUTE];
@@ -40,6 +41,7 @@ pub(super) fn way(address: IpAddr) -> io::Result<Way> {
     payload.extend_from_slice(&attribute(RTA_DST, &bytes));
     let mut way = Way::default();
     let answer = request(
+        netns,
         libc::NETLINK_ROUTE,
         RTM_GETROUTE,
         0,
@@ -93,13 +95,14 @@ fn ip(bytes: &[u8]) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use super::way;
+    use super::*;
 
     #[test]
     fn all_of_the_loopback_net_is_local_and_a_documentation_address_is_not() {
-        let local = way("127.9.8.7".parse().unwrap()).unwrap();
+        let own = Netns::own().unwrap();
+        let local = way(&own, "127.9.8.7".parse().unwrap()).unwrap();
         assert!(local.is_local);
         assert_eq!(local.next_hop, None);
-        assert!(!way("192.0.2.1".parse().unwrap()).unwrap().is_local);
+        assert!(!way(&own, "192.0.2.1".parse().unwrap()).unwrap().is_local);
     }
 }

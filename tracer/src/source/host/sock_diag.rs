@@ -1,5 +1,5 @@
-//! The host's sockets by `NETLINK_SOCK_DIAG` (`net/ipv4/inet_diag.c`, `net/unix/diag.c`), in the network namespace
-//! of the calling thread. No privilege is needed but for the namespace.
+//! The host's sockets by `NETLINK_SOCK_DIAG` (`net/ipv4/inet_diag.c`, `net/unix/diag.c`), in a network namespace.
+//! No privilege is needed but for the namespace.
 
 use std::{
     io,
@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::netlink::{Extent, attributes, number_at, request};
+use crate::process::Netns;
 
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const TCP_LISTEN: u8 = 10;
@@ -74,11 +75,16 @@ impl TcpSocket {
 ///
 /// # Errors
 /// The kernel has no `tcp_diag`, or refused.
-pub(super) fn tcp(query: Query, mut each: impl FnMut(TcpSocket)) -> io::Result<Extent> {
+pub(super) fn tcp(
+    netns: &Netns,
+    query: Query,
+    mut each: impl FnMut(TcpSocket),
+) -> io::Result<Extent> {
     let mut payload = inet_request(query.family);
     payload[4..8].copy_from_slice(&query.states.to_ne_bytes());
     payload[10..12].copy_from_slice(&query.remote_port.to_be_bytes());
     request(
+        netns,
         libc::NETLINK_SOCK_DIAG,
         SOCK_DIAG_BY_FAMILY,
         libc::NLM_F_DUMP,
@@ -97,7 +103,11 @@ pub(super) fn tcp(query: Query, mut each: impl FnMut(TcpSocket)) -> io::Result<E
 ///
 /// # Errors
 /// The kernel has no `tcp_diag`, or refused.
-pub(super) fn connection(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<TcpSocket>> {
+pub(super) fn connection(
+    netns: &Netns,
+    local: SocketAddr,
+    remote: SocketAddr,
+) -> io::Result<Option<TcpSocket>> {
     let family = match (local, remote) {
         (SocketAddr::V4(_), SocketAddr::V4(_)) => libc::AF_INET,
         _ => libc::AF_INET6,
@@ -118,6 +128,7 @@ pub(super) fn connection(local: SocketAddr, remote: SocketAddr) -> io::Result<Op
     }
     let mut found = None;
     let answered = request(
+        netns,
         libc::NETLINK_SOCK_DIAG,
         SOCK_DIAG_BY_FAMILY,
         0,
@@ -135,7 +146,7 @@ pub(super) fn connection(local: SocketAddr, remote: SocketAddr) -> io::Result<Op
                 remote_port: 0,
                 limit: 1,
             };
-            tcp(query, |_| {}).map(|_| None)
+            tcp(netns, query, |_| {}).map(|_| None)
         }
         Err(error) => Err(error),
     }
@@ -206,7 +217,10 @@ pub(super) struct UnixListener {
 ///
 /// # Errors
 /// The kernel has no `unix_diag`, or refused.
-pub(super) fn unix_listeners(limit: usize) -> io::Result<(Vec<UnixListener>, Extent)> {
+pub(super) fn unix_listeners(
+    netns: &Netns,
+    limit: usize,
+) -> io::Result<(Vec<UnixListener>, Extent)> {
     const SHOW_NAME_VFS_RQLEN: u32 = 0x01 | 0x02 | 0x10;
     let mut payload = [0; 24];
     payload[0] = libc::AF_UNIX as u8;
@@ -215,6 +229,7 @@ pub(super) fn unix_listeners(limit: usize) -> io::Result<(Vec<UnixListener>, Ext
     payload[16..24].fill(0xff);
     let mut listeners = Vec::new();
     let extent = request(
+        netns,
         libc::NETLINK_SOCK_DIAG,
         SOCK_DIAG_BY_FAMILY,
         libc::NLM_F_DUMP,

@@ -21,10 +21,7 @@ use crate::{
         notice::{Notice, Strain},
     },
     nginx::{self, Binaries},
-    process::{
-        self,
-        netns::{self, Netns},
-    },
+    process::{self, Netns},
 };
 
 /// Listening sockets looked at a namespace.
@@ -170,20 +167,19 @@ impl Worker {
 fn listeners(holder: u32, worker: u32) -> Result<Vec<Seen>> {
     let inodes = sockets(holder);
     let overflows = listen_overflows(worker).unwrap_or(0);
-    let (sockets, somaxconn) = Netns::of(worker)?.within(|| {
-        let mut sockets = Vec::new();
-        for family in [libc::AF_INET, libc::AF_INET6] {
-            let query = Query {
-                family,
-                states: sock_diag::LISTENING,
-                remote_port: 0,
-                limit: LISTENERS,
-            };
-            // A kernel without IPv6 has no v6 listeners.
-            let _ = sock_diag::tcp(query, |socket| sockets.push(socket));
-        }
-        Ok((sockets, netns::sysctl("core/somaxconn")))
-    })?;
+    let netns = Netns::of(worker)?;
+    let mut sockets = Vec::new();
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        let query = Query {
+            family,
+            states: sock_diag::LISTENING,
+            remote_port: 0,
+            limit: LISTENERS,
+        };
+        // A kernel without IPv6 has no v6 listeners.
+        let _ = sock_diag::tcp(&netns, query, |socket| sockets.push(socket));
+    }
+    let somaxconn = netns.number("core/somaxconn");
     let own = sockets
         .into_iter()
         .filter(|socket| inodes.contains(&socket.inode));

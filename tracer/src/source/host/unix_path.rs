@@ -52,7 +52,7 @@ pub(super) fn view(
         Netns::of(worker).with_context(|| format!("network namespace of worker {worker}"))?;
     let root = PathBuf::from(format!("/proc/{worker}/root"));
     let accounts = Accounts::of(&root);
-    let somaxconn = netns.within(|| Ok(netns::sysctl("core/somaxconn")))?;
+    let somaxconn = netns.number("core/somaxconn");
     let mut view = UnixPathView {
         kind: PathKind::Missing,
         file: None,
@@ -115,19 +115,19 @@ enum Wanted<'a> {
 /// The listener of a file may be in any network namespace (`unix_find_bsd()`), that of an abstract name only in the
 /// worker's.
 fn listener(wanted: &Wanted<'_>, netns: &Netns) -> Result<Option<UnixListener>> {
-    let list = || {
-        let (listeners, _) =
-            sock_diag::unix_listeners(LISTENERS).context("list unix listeners by sock_diag")?;
+    let list = |netns: &Netns| -> Result<_> {
+        let (listeners, _) = sock_diag::unix_listeners(netns, LISTENERS)
+            .context("list unix listeners by sock_diag")?;
         Ok(listeners)
     };
-    if let Some(found) = chosen(wanted, netns.within(list)?) {
+    if let Some(found) = chosen(wanted, list(netns)?) {
         return Ok(Some(found));
     }
     if matches!(wanted, Wanted::Abstract(_)) {
         return Ok(None);
     }
     let deadline = Instant::now() + ELSEWHERE;
-    Ok(netns::others(netns, deadline).find_map(|other| chosen(wanted, other.within(list).ok()?)))
+    Ok(netns::others(netns, deadline).find_map(|other| chosen(wanted, list(&other).ok()?)))
 }
 
 fn chosen(wanted: &Wanted<'_>, listeners: Vec<UnixListener>) -> Option<UnixListener> {

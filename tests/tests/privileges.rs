@@ -1,0 +1,135 @@
+//! What each thread of a running tracer may do: one of them, the keeper, may do what root does to namespaces; none of those
+//! that read what others wrote may.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use anyhow::{Context, Result, ensure};
+use tests::expected::Expected;
+use tests::stage::{Fault, Load, Stage};
+use tests::tracer::Tracer;
+use tests::wait::{PATIENCE, until};
+
+const CAP_DAC_OVERRIDE: u64 = 1 << 1;
+const CAP_DAC_READ_SEARCH: u64 = 1 << 2;
+const CAP_SETGID: u64 = 1 << 6;
+const CAP_SETUID: u64 = 1 << 7;
+const CAP_NET_ADMIN: u64 = 1 << 12;
+const CAP_NET_RAW: u64 = 1 << 13;
+const CAP_SYS_PTRACE: u64 = 1 << 19;
+const CAP_SYS_ADMIN: u64 = 1 << 21;
+const CAP_PERFMON: u64 = 1 << 38;
+const CAP_BPF: u64 = 1 << 39;
+const CAP_CHECKPOINT_RESTORE: u64 = 1 << 40;
+
+/// What threads of this name may have.
+fn allowed(name: &str) -> Option<u64> {
+    let looks = CAP_DAC_READ_SEARCH | CAP_SYS_PTRACE;
+    Some(match name {
+        "tracer" => looks | CAP_PERFMON | CAP_BPF,
+        "observer" => looks,
+        "reader" => looks | CAP_SETGID | CAP_SETUID | CAP_CHECKPOINT_RESTORE,
+        "recorder" => CAP_DAC_OVERRIDE,
+        "stdout" => 0,
+        "keeper" => {
+            looks
+                | CAP_SETGID
+                | CAP_SETUID
+                | CAP_CHECKPOINT_RESTORE
+                | CAP_NET_ADMIN
+                | CAP_NET_RAW
+                | CAP_PERFMON
+                | CAP_BPF
+                | CAP_SYS_ADMIN
+        }
+        _ => return None,
+    })
+}
+
+/// A thread's name, and some fields of its `status`.
+#[derive(Debug)]
+struct Thread {
+    name: String,
+    fields: BTreeMap<String, String>,
+}
+
+impl Thread {
+    fn capabilities(&self, set: &str) -> Result<u64> {
+        let text = self.fields.get(set).context("no such set")?;
+        Ok(u64::from_str_radix(text, 16)?)
+    }
+
+    fn is(&self, field: &str, value: &str) -> bool {
+        self.fields.get(field).is_some_and(|now| now == value)
+    }
+}
+
+/// All threads of a process; one that ends meanwhile is left out.
+fn threads(pid: u32) -> Result<Vec<Thread>> {
+    let mut threads = Vec::new();
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let Ok(status) = fs::read_to_string(task?.path().join("status")) else {
+            continue;
+        };
+        let fields: BTreeMap<String, String> = status
+            .lines()
+            .filter_map(|line| line.split_once(':'))
+            .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
+            .collect();
+        threads.push(Thread {
+            name: fields["Name"].clone(),
+            fields,
+        });
+    }
+    Ok(threads)
+}
+
+/// The threads as they are when none of the keeper's jobs is at work: those have its privileges, and end.
+fn settled(pid: u32) -> Result<Vec<Thread>> {
+    until("a tracer without jobs at work", PATIENCE, || {
+        let threads = threads(pid)?;
+        let has = |name: &str| threads.iter().any(|thread| thread.name == name);
+        let busy = has("admin") || !has("observer") || !has("stdout") || !has("keeper");
+        Ok((!busy).then_some(threads))
+    })
+}
+
+#[test]
+fn one_thread_alone_may_enter_namespaces() -> Result<()> {
+    let stage = Stage::new()?;
+    let expected = Expected::new("no-listener", "127.0.0.1:9001", "ECONNREFUSED");
+    let site = stage.start(vec![Fault::proxy(expected, "")])?;
+    let tracer = Tracer::follow(site.nginx.master)?;
+    let sent = site.send(Load::default())?;
+    // Each kind of thread has worked by then.
+    site.verdict_lines(&sent, &tracer)?;
+    let threads = settled(tracer.pid())?;
+    let mut keepers = 0;
+    for thread in &threads {
+        let allowed = allowed(&thread.name)
+            .with_context(|| format!("{} is a thread of no known kind", thread.name))?;
+        for set in ["CapEff", "CapPrm"] {
+            let has = thread.capabilities(set)?;
+            ensure!(
+                has & !allowed == 0,
+                "{set} of {} has {has:x}, of which {:x} is too much",
+                thread.name,
+                has & !allowed
+            );
+        }
+        ensure!(
+            thread.capabilities("CapInh")? == 0,
+            "{} would hand capabilities on",
+            thread.name
+        );
+        ensure!(
+            thread.is("NoNewPrivs", "1"),
+            "{} may gain privileges",
+            thread.name
+        );
+        keepers += usize::from(thread.capabilities("CapEff")? & CAP_SYS_ADMIN != 0);
+    }
+    ensure!(keepers == 1, "{keepers} threads have CAP_SYS_ADMIN");
+    // And with no more than that all is found.
+    site.check(&sent, tracer).map(drop)
+}

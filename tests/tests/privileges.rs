@@ -89,7 +89,7 @@ fn settled(pid: u32) -> Result<Vec<Thread>> {
     until("a tracer without jobs at work", PATIENCE, || {
         let threads = threads(pid)?;
         let has = |name: &str| threads.iter().any(|thread| thread.name == name);
-        let busy = has("admin") || !has("observer") || !has("stdout") || !has("keeper");
+        let busy = has("admin") || !has("observer") || !has("stdout");
         Ok((!busy).then_some(threads))
     })
 }

@@ -12,7 +12,7 @@ use crate::{
     kernel::Btf,
     nginx::{self, Binaries, Master},
     probe::{Attached, LoadError, Probes, SIGHTS, Sight, Sizes, Way},
-    source::Described,
+    source::{Described, try_seccomp},
 };
 
 /// Arguments of `tracer doctor`.
@@ -51,6 +51,12 @@ pub(super) fn run(args: &Args) -> Result<()> {
         "memory   {} MiB of its own at most (--max-memory): towards it healthy connections, then failures are only counted",
         sizes.memory() >> 20
     )?;
+    if let Err(error) = try_seccomp() {
+        writeln!(
+            out,
+            "seccomp  not available ({error}): tracer runs without its filter of system calls"
+        )?;
+    }
     let mut binaries = Binaries::default();
     let masters = nginx::scan(|_, _| true, &mut binaries);
     let mut probes = Probes::load(&args.kernel.btf, 0, &args.kernel.without, &sizes, false)

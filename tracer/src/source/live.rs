@@ -22,6 +22,7 @@ use super::{
     pace::{Ceilings, Pace},
     privileges,
     questions::Questions,
+    seccomp::Filters,
     skips::Skips,
 };
 use crate::{
@@ -156,6 +157,8 @@ impl Live {
         }
         let questions = Questions::start(observer)?;
         privileges::main_loop();
+        // A kernel that refuses them: less safe, not less right, and `tracer doctor` says so.
+        let _ = Filters::new().and_then(|filters| filters.apply());
         let mut live = Self {
             probes,
             ring,

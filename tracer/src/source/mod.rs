@@ -9,6 +9,7 @@ mod pace;
 mod privileges;
 mod questions;
 mod scout;
+mod seccomp;
 mod skips;
 pub mod system;
 
@@ -18,4 +19,5 @@ pub use self::{
     pace::Ceilings,
     privileges::{keep_file_access_alone, keep_nothing},
     scout::Described,
+    seccomp::try_seccomp,
 };

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use tracer::cli::{self, Exit};
 
 fn main() -> ExitCode {
+    cli::report_faults();
     match cli::run(std::env::args_os()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => match Exit::of(&error) {

@@ -72,10 +72,11 @@ enum Job {
 /// A recording under way.
 #[derive(Debug)]
 pub struct Recorder {
+    path: PathBuf,
     pages: Pages,
-    jobs: mpsc::Sender<Job>,
+    jobs: Option<mpsc::Sender<Job>>,
     stopped: mpsc::Receiver<Stopped>,
-    thread: thread::JoinHandle<()>,
+    thread: Option<thread::JoinHandle<()>>,
     /// Bytes handed on and not written.
     queued: Arc<AtomicUsize>,
     flushed: Time,
@@ -105,6 +106,7 @@ impl Recorder {
                 source,
             },
         })?;
+        let path = plan.path.clone();
         let (jobs, todo) = mpsc::channel();
         let (say, stopped) = mpsc::channel();
         let queued = Arc::new(AtomicUsize::new(0));
@@ -117,10 +119,11 @@ impl Recorder {
             })
             .map_err(CreateError::Thread)?;
         Ok(Self {
+            path,
             pages: Pages::default(),
-            jobs,
+            jobs: Some(jobs),
             stopped,
-            thread,
+            thread: Some(thread),
             queued,
             flushed: Time(0),
             left_out: 0,
@@ -130,7 +133,7 @@ impl Recorder {
     /// Recording begins.
     pub fn begin(&mut self, header: Header) {
         self.flushed = Time(header.clock.boot);
-        let _ = self.jobs.send(Job::Begin(Box::new(header)));
+        self.send(Job::Begin(Box::new(header)));
     }
 
     /// Adds the next event of the stream.
@@ -161,14 +164,18 @@ impl Recorder {
             return;
         }
         self.queued.fetch_add(size, Ordering::Relaxed);
+        self.send(Job::Page(one));
+    }
+
+    fn send(&self, job: Job) {
         // Without a thread recording has ended, which was said.
-        let _ = self.jobs.send(Job::Page(one));
+        let _ = self.jobs.as_ref().map(|jobs| jobs.send(job));
     }
 
     /// Writes out what the ring keeps.
     pub fn dump(&mut self, now: Time) {
         self.flush(now);
-        let _ = self.jobs.send(Job::Dump);
+        self.send(Job::Dump);
     }
 
     /// Did recording end? Told once.
@@ -185,10 +192,34 @@ impl Recorder {
     /// The stream ended: waits until all is written. Gives what was not told yet.
     pub fn finish(mut self, at: Time) -> Option<Stopped> {
         self.flush(at);
-        let _ = self.jobs.send(Job::End(at));
-        drop(self.jobs);
-        let _ = self.thread.join();
-        self.stopped.try_recv().ok()
+        self.send(Job::End(at));
+        let is_whole = self.join();
+        let stopped = self.stopped.try_recv().ok();
+        stopped.or_else(|| {
+            (!is_whole).then(|| {
+                let error = io::Error::other("a fault of tracer's own");
+                failed(&self.path, error)
+            })
+        })
+    }
+
+    /// Waits for the thread; `false` if it panicked.
+    fn join(&mut self) -> bool {
+        self.jobs = None;
+        self.thread
+            .take()
+            .is_none_or(|thread| thread.join().is_ok())
+    }
+}
+
+impl Drop for Recorder {
+    /// The run ended otherwise than by [`finish`](Self::finish), by a panic or an error: what there is is written, and the
+    /// file shows no end.
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            self.dump(self.flushed);
+            self.join();
+        }
     }
 }
 

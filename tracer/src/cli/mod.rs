@@ -5,6 +5,7 @@ mod chart;
 mod doctor;
 mod explain;
 mod export;
+mod fault;
 mod generate;
 mod live;
 mod moment;
@@ -17,6 +18,8 @@ mod session;
 mod size;
 mod verdicts;
 mod written;
+
+pub use self::fault::report_faults;
 
 use std::{ffi::OsString, io, process::ExitCode};
 
@@ -73,7 +76,12 @@ enum Command {
 /// What the command could not do; [`Exit::of`] says what that means for the exit status. Usage errors and `--help`
 /// end the process at once.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<()> {
-    match Cli::parse_from(arguments).command {
+    let command = Cli::parse_from(arguments).command;
+    fault::caught(|| obey(command))
+}
+
+fn obey(command: Command) -> Result<()> {
+    match command {
         Command::Live(args) => live::run(args),
         Command::Record(args) => record::run(args),
         Command::Explain(args) => explain::run(args),
@@ -111,7 +119,7 @@ impl Exit {
             {
                 return Self::ClosedPipe;
             }
-            if cause.is::<recording::EndedEarly>() {
+            if cause.is::<recording::EndedEarly>() || cause.is::<fault::Fault>() {
                 return Self::Told;
             }
             if cause.is::<causes::UnknownCause>() {

@@ -25,7 +25,7 @@ fn is_plain(string: &str) -> bool {
 }
 
 /// For a terminal: harmful characters as `\x1b` or `\u{202e}`, cut with an ellipsis.
-pub(super) fn text(string: &str) -> String {
+pub(crate) fn text(string: &str) -> String {
     if is_plain(string) && string.len() <= LONGEST {
         return string.to_owned();
     }

@@ -19,6 +19,7 @@ mod tests;
 pub mod text;
 mod wrap;
 
+pub(crate) use self::clean::text as on_terminal;
 pub use self::{
     fold::{Fold, Folder},
     summary::Summary,

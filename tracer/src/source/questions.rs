@@ -3,6 +3,7 @@
 use std::{
     collections::HashSet,
     iter,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -15,7 +16,7 @@ use std::{
 use tokio::sync::mpsc as asynchronous;
 
 use super::{clock, host::Observer, privileges};
-use crate::event::{Event, Process, ProcessKind, Question};
+use crate::event::{Event, Fact, Process, ProcessKind, Question, Time};
 
 /// What the thread is asked to do.
 enum Job {
@@ -55,7 +56,8 @@ impl Questions {
                 loop {
                     if looked.elapsed() >= LOOK {
                         looked = Instant::now();
-                        if done.send(observer.look(clock::now())).is_err() {
+                        let news = caught(|| observer.look(clock::now())).unwrap_or_default();
+                        if done.send(news).is_err() {
                             return;
                         }
                     }
@@ -72,7 +74,9 @@ impl Questions {
                         match job {
                             Job::Ask(question) => {
                                 if !answered.contains(&question) {
-                                    let events = observer.answer(&question, clock::now());
+                                    let events = answer(&question, |question, now| {
+                                        observer.answer(question, now)
+                                    });
                                     if done.send(events).is_err() {
                                         return;
                                     }
@@ -80,8 +84,12 @@ impl Questions {
                                 }
                                 asked.fetch_sub(1, Ordering::Release);
                             }
-                            Job::Follow(worker) => observer.follow(worker),
-                            Job::Forget(worker) => observer.forget(worker),
+                            Job::Follow(worker) => {
+                                caught(|| observer.follow(worker));
+                            }
+                            Job::Forget(worker) => {
+                                caught(|| observer.forget(worker));
+                            }
                         }
                     }
                 }
@@ -130,5 +138,39 @@ impl Questions {
         while let Ok(events) = self.answers.try_recv() {
             into.extend(events);
         }
+    }
+}
+
+/// What `ask` answers; a panic in it, which was reported, costs this question alone.
+fn answer(question: &Question, ask: impl FnOnce(&Question, Time) -> Vec<Event>) -> Vec<Event> {
+    let now = clock::now();
+    caught(|| ask(question, now)).unwrap_or_else(|| {
+        vec![Event::Fact(Box::new(Fact {
+            at: now,
+            question: question.clone(),
+            finding: Err("a fault of tracer's own".to_owned()),
+        }))]
+    })
+}
+
+/// `None` if it panicked. What the observer keeps between questions is caches, which hold whole entries alone.
+fn caught<T>(work: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(work)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_costs_one_question() {
+        let question = Question::Log { worker: 7 };
+        let events = answer(&question, |_, _| panic!("hostile bytes"));
+        let [Event::Fact(fact)] = &events[..] else {
+            panic!("{events:?}");
+        };
+        assert_eq!(fact.question, question);
+        assert!(fact.finding.is_err());
+        assert_eq!(answer(&question, |_, now| vec![Event::Tick(now)]).len(), 1);
     }
 }

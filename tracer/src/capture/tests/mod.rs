@@ -3,6 +3,7 @@
 mod damage;
 mod examples;
 mod names;
+mod panics;
 mod round_trip;
 
 use std::io::Cursor;

@@ -1,0 +1,77 @@
+//! A panic is a fault of tracer's own: one line on stderr, no backtrace, and a failed run where it is the event loop's.
+
+use std::{
+    collections::BTreeSet,
+    fmt,
+    io::{self, Write as _},
+    panic::{self, AssertUnwindSafe, PanicHookInfo},
+    sync::{Mutex, PoisonError},
+};
+
+use anyhow::Result;
+
+use crate::render::on_terminal;
+
+/// Places that were reported: one that hostile bytes reach again and again is reported once.
+static REPORTED: Mutex<BTreeSet<(String, u32)>> = Mutex::new(BTreeSet::new());
+/// Places reported at most.
+const PLACES: usize = 16;
+
+/// Has every panic of this process reported so; a place at most once.
+pub fn report_faults() {
+    panic::set_hook(Box::new(|panic| {
+        if is_new(panic) {
+            // Without stderr there is nobody to report it to.
+            let _ = writeln!(io::stderr().lock(), "{}", line(panic));
+        }
+    }));
+}
+
+fn is_new(panic: &PanicHookInfo<'_>) -> bool {
+    let mut reported = REPORTED.lock().unwrap_or_else(PoisonError::into_inner);
+    let place = panic.location().map_or((String::new(), 0), |location| {
+        (location.file().to_owned(), location.line())
+    });
+    reported.len() < PLACES && reported.insert(place)
+}
+
+fn line(panic: &PanicHookInfo<'_>) -> String {
+    let place = panic.location().map_or_else(String::new, |location| {
+        format!(" at {}:{}", location.file(), location.line())
+    });
+    let message = panic.payload_as_str().unwrap_or("no message");
+    format!(
+        "tracer: a fault of its own{place}: {}; please report it",
+        on_terminal(message)
+    )
+}
+
+/// A panic ended the run; it was reported when it happened.
+#[derive(Debug)]
+pub(super) struct Fault;
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a fault of tracer's own")
+    }
+}
+
+impl std::error::Error for Fault {}
+
+/// Runs `work`; a panic in it is an error. What `work` holds is dropped: a capture is flushed.
+pub(super) fn caught(work: impl FnOnce() -> Result<()>) -> Result<()> {
+    panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(Fault.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Exit;
+
+    #[test]
+    fn a_panic_is_a_failure_that_was_reported() {
+        let error = caught(|| panic!("a test's own")).unwrap_err();
+        assert_eq!(Exit::of(&error), Exit::Told);
+        assert!(caught(|| Ok(())).is_ok());
+    }
+}

@@ -25,6 +25,8 @@ pub(super) const SENT: Hook = hook("sent", "sock_send_length");
 pub(super) const DROP: Hook = hook("drop_packet", "kfree_skb");
 pub(super) const RETRANSMIT: Hook = hook("retransmit", "tcp_retransmit_skb");
 pub(super) const ICMP_SENT: Hook = hook("icmp_send", "icmp_send");
+/// Raw sockets, no hook: they may be missing in the worker's network namespace.
+pub(super) const ICMP_RECEIVED: Hook = hook("icmp_receive", "raw ICMP sockets");
 pub(super) const ROUTE_V4: Hook = hook("route_lookup", "fib_table_lookup");
 pub(super) const ROUTE_V6: Hook = hook("route_lookup6", "fib6_table_lookup");
 pub(super) const SECURITY: Hook = hook("security", "security_socket_connect");

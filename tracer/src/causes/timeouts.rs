@@ -35,7 +35,15 @@ fn syn_timeout(scene: &Scene<'_>) -> Option<Finding> {
         format!("{sent} to {remote} in {waited}, no answer; nothing on this host dropped them");
     let ip = remote.ip();
     let finding = Finding::proven(summary)
-        .rests_on_silence_of(scene, &[hook::RETRANSMIT, hook::DROP, hook::RST_RECEIVED])
+        .rests_on_silence_of(
+            scene,
+            &[
+                hook::RETRANSMIT,
+                hook::DROP,
+                hook::RST_RECEIVED,
+                hook::ICMP_RECEIVED,
+            ],
+        )
         .unless(
             local.is_some(),
             format!("whether {ip} is an address of this host could not be asked"),

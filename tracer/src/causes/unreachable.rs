@@ -186,6 +186,7 @@ fn unseen(scene: &Scene<'_>, c: &Connection, remote: SocketAddr) -> Option<Findi
             format!("the network answered the SYN to {remote} with an error: {}", errno::name(errno)),
             "the ICMP error and its sender; no RST came, nothing on this host dropped or answered it",
         )
+        .rests_on_silence_of(scene, &[hook::ICMP_RECEIVED])
         .fact("waited", format!("{} from the SYN to the error", wording::duration(c.closed.since(c.start))))
         .advise(format!("see who answers: traceroute -T -p {} {}", remote.port(), remote.ip()))
         .advise(format!("see: tcpdump -ni any 'icmp or icmp6'  while connecting to {remote}")),

@@ -11,8 +11,8 @@ use super::session::Kernel;
 use crate::{
     kernel::Btf,
     nginx::{self, Binaries, Master},
-    probe::{Attached, LoadError, Probes, SIGHTS, Sight, Sizes, Way},
-    source::{Described, try_seccomp},
+    probe::{Attached, ICMP_RECEIVE, LoadError, Probes, SIGHTS, Sight, Sizes, Way},
+    source::{Described, host::IcmpListener, try_seccomp},
 };
 
 /// Arguments of `tracer doctor`.
@@ -68,6 +68,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     for sight in SIGHTS {
         tell(&mut out, &probes, sight)?;
     }
+    tell_icmp(&mut out, &masters)?;
     for member in probes.missing_members() {
         writeln!(out, "  note      this kernel has no {member}")?;
     }
@@ -122,6 +123,24 @@ fn tell(out: &mut impl Write, probes: &Probes, sight: &Sight) -> Result<()> {
     if matches!(word, "inferred" | "LOST") {
         writeln!(out, "              so {}", sight.without)?;
     }
+    Ok(())
+}
+
+/// Whether ICMP errors can be heard here, and where nginx runs.
+fn tell_icmp(out: &mut impl Write, masters: &[Master]) -> Result<()> {
+    let mut listener = IcmpListener::default();
+    listener.follow(std::process::id());
+    for master in masters {
+        listener.follow(master.pid);
+    }
+    let name = ICMP_RECEIVE.name;
+    let Some(why) = listener.deaf() else {
+        let gives = ICMP_RECEIVE.gives;
+        writeln!(out, "  attached  {name:<16} {gives}")?;
+        return Ok(());
+    };
+    writeln!(out, "  LOST      {name:<16} {why}")?;
+    writeln!(out, "              so {}", ICMP_RECEIVE.without)?;
     Ok(())
 }
 

@@ -76,7 +76,6 @@ impl Recording {
             .filter(|hook| probes.outcome(hook.program) == Some(&Attached::Stands))
             .map(|hook| hook.program.to_owned())
             .collect();
-        let absent = probes.absent().into_iter().map(ToOwned::to_owned);
         let nginx = live.following().masters().into_iter().map(|master| Nginx {
             master: master.pid,
             version: master.version.clone(),
@@ -95,7 +94,7 @@ impl Recording {
             nginx: nginx.collect(),
             hooks: HooksAtStart {
                 standing: standing.into_iter().collect(),
-                absent: absent.collect(),
+                absent: live.absent(),
             },
             tracer: env!("CARGO_PKG_VERSION").to_owned(),
             command: arguments

@@ -258,7 +258,7 @@ impl Session {
     /// One line on stderr: all hooks stand.
     fn greet(&mut self) {
         let masters = self.live.following().masters();
-        let tally = self.live.probes().tally();
+        let tally = self.live.tally();
         let mut hooks = format!("{} hooks", tally.stand);
         if tally.by_fallback > 0 {
             hooks = format!("{hooks}, {} by fallback", tally.by_fallback);

@@ -15,5 +15,5 @@ pub use self::{
     attach::{Attached, Executable, Moved, Tally},
     load::{LoadError, Probes, Shed, Told},
     sizes::Sizes,
-    table::{Hook, Place, SIGHTS, Sight, Way, hooks, is_known, nginx_functions},
+    table::{Hook, ICMP_RECEIVE, Place, SIGHTS, Sight, Way, hooks, is_known, nginx_functions},
 };

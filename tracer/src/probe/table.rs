@@ -422,6 +422,14 @@ pub const SIGHTS: &[Sight] = &[
     ),
 ];
 
+/// What no hook shows: raw sockets hear it, in the network namespace of each followed worker.
+pub const ICMP_RECEIVE: Sight = sight(
+    "icmp_receive",
+    "ICMP errors that reach this host, by raw sockets",
+    "who refused a connection by ICMP is not known, only its errno, and syn-timeout is inferred",
+    &[],
+);
+
 /// The hooks of all ways.
 pub fn hooks() -> impl Iterator<Item = Hook> {
     SIGHTS
@@ -440,8 +448,9 @@ pub fn nginx_functions() -> Vec<&'static str> {
     names
 }
 
-/// Whether `--without` may say this: a kind of place, or a program.
+/// Whether `--without` may say this: a kind of place, or a program, or what raw sockets hear.
 #[must_use]
 pub fn is_known(word: &str) -> bool {
-    hooks().any(|hook| hook.program == word || hook.place.kind() == word)
+    word == ICMP_RECEIVE.name
+        || hooks().any(|hook| hook.program == word || hook.place.kind() == word)
 }

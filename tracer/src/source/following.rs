@@ -12,7 +12,7 @@ use super::{
     scout::{Candidate, Described, Found, Scout},
 };
 use crate::{
-    event::{Coverage, Event, Life, LifeKind, Time, coverage::Change},
+    event::{Coverage, Event, Life, LifeKind, Process, ProcessKind, Time, coverage::Change},
     nginx::{self, ExeId, Master},
     probe::{Moved, Probes},
     process,
@@ -175,7 +175,10 @@ impl Following {
                     // It was found to execute nginx before the word of that came.
                     return events;
                 }
-                self.leave(pid, at);
+                if since.is_some() {
+                    self.leave(pid, at);
+                    events.push(gone(pid, at));
+                }
                 if is_followed {
                     let known = self.programs.iter();
                     let known = known
@@ -560,6 +563,7 @@ impl Following {
             .filter(|pid| process::name(*pid).is_err());
         for pid in gone.collect::<Vec<_>>() {
             self.leave(pid, now);
+            events.push(self::gone(pid, now));
         }
         self.cover(now, events);
         let refused = std::mem::take(&mut self.refused);
@@ -659,6 +663,15 @@ fn candidate(pid: u32, program: ProgramKey, since: Time, is_followed: bool) -> C
 fn program_name(described: &Described) -> String {
     let version = described.master.version.clone();
     version.unwrap_or_else(|| "nginx".to_owned())
+}
+
+/// A process is nginx's no more: it executed another program, or its end was not heard of.
+fn gone(pid: u32, at: Time) -> Event {
+    Event::Process(Process {
+        at,
+        pid,
+        kind: ProcessKind::Executed,
+    })
 }
 
 /// Do they run the same file? Nobody can stall who asks that.

@@ -26,8 +26,8 @@ use super::{
     skips::Skips,
 };
 use crate::{
-    event::{Death, Event, Hooks, Life, Lost, Question, Time, decode},
-    probe::{LoadError, Probes, Sizes, Told},
+    event::{Death, Event, Hooks, Life, Lost, Process, ProcessKind, Question, Time, decode},
+    probe::{ICMP_RECEIVE, LoadError, Probes, Sizes, Tally, Told},
     process,
 };
 
@@ -155,6 +155,10 @@ impl Live {
                 observer.follow(worker.pid);
             }
         }
+        let icmp = match options.without.iter().any(|word| word == ICMP_RECEIVE.name) {
+            true => IcmpListener::left_out("left out by --without icmp_receive"),
+            false => IcmpListener::default(),
+        };
         let questions = Questions::start(observer)?;
         privileges::main_loop();
         // A kernel that refuses them: less safe, not less right, and `tracer doctor` says so.
@@ -164,7 +168,7 @@ impl Live {
             ring,
             following,
             questions,
-            icmp: IcmpListener::default(),
+            icmp,
             ticks,
             pace: Pace::new(options.ceilings, &sizes),
             skips: Skips::new(),
@@ -176,9 +180,11 @@ impl Live {
             absent: None,
             blindness,
         };
-        let hooks = live.hooks(clock::now());
-        live.ready.extend(hooks);
+        // After those of whom it is learnt which namespaces there are.
         live.greet(events);
+        if let Some(hooks) = live.hooks(clock::now()) {
+            live.ready.push_front(hooks);
+        }
         // What loading took: BTF alone is some megabytes.
         memory::give_back();
         Ok(live)
@@ -319,14 +325,17 @@ impl Live {
         }
     }
 
+    /// The names of the sights that are missing now.
+    #[must_use]
+    pub fn absent(&self) -> Vec<String> {
+        let hooks = self.probes.absent().into_iter();
+        let deaf = self.icmp.deaf().map(|_| ICMP_RECEIVE.name);
+        hooks.chain(deaf).map(ToOwned::to_owned).collect()
+    }
+
     /// Which hooks stand, if that changed.
     fn hooks(&mut self, at: Time) -> Option<Event> {
-        let absent: Vec<String> = self
-            .probes
-            .absent()
-            .into_iter()
-            .map(ToOwned::to_owned)
-            .collect();
+        let absent = self.absent();
         if self.absent.as_ref() == Some(&absent) {
             return None;
         }
@@ -348,6 +357,14 @@ impl Live {
     #[must_use]
     pub fn is_asking(&self) -> bool {
         self.questions.are_pending()
+    }
+
+    /// How what there is to see came out, in numbers.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        let mut tally = self.probes.tally();
+        tally.lost += usize::from(self.icmp.deaf().is_some());
+        tally
     }
 
     /// The hooks, as they came out.
@@ -416,8 +433,13 @@ fn name_unit(death: &mut Death) {
 /// A worker came: its logs and its namespace's ICMP errors are read from now on.
 fn meet(questions: &Questions, icmp: &mut IcmpListener, event: &Event) {
     questions.tell(event);
-    if let Event::Worker(worker) = event {
-        // Without it ICMP errors from the wire are known by their errno alone, and the verdict says so.
-        let _ = icmp.add_netns(worker.pid);
+    match event {
+        Event::Worker(worker) => icmp.follow(worker.pid),
+        Event::Process(Process {
+            pid,
+            kind: ProcessKind::Exited { .. } | ProcessKind::Executed,
+            ..
+        }) => icmp.forget(*pid),
+        _ => {}
     }
 }

@@ -120,7 +120,7 @@ impl Questions {
             Event::Worker(worker) => Job::Follow(worker.pid),
             Event::Process(Process {
                 pid,
-                kind: ProcessKind::Exited { .. },
+                kind: ProcessKind::Exited { .. } | ProcessKind::Executed,
                 ..
             }) => Job::Forget(*pid),
             _ => return,

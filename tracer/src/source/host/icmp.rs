@@ -1,27 +1,31 @@
 //! ICMP errors that this host receives about its own TCP packets, read from raw sockets.
 //!
-//! One pair of sockets (ICMP, ICMPv6) a followed network namespace; the kernel filters them to the errors that refuse
-//! a connection, so that a ping flood does not wake us. The pair keeps its namespace alive until it is forgotten.
+//! One pair of sockets (ICMP, ICMPv6) for each network namespace of followed workers; the kernel filters them to the errors
+//! that refuse a connection, so that a ping flood does not wake us. A pair keeps its namespace alive, so it is closed with
+//! the namespace's last worker. Where a namespace cannot be listened to, [`IcmpListener::deaf`] says why.
 //! An error that the host makes itself and answers to itself within the stack (a local REJECT) is seen as well.
 
 use std::{
+    collections::{BTreeMap, HashMap, HashSet},
     io,
     mem::MaybeUninit,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
+    os::fd::{AsRawFd as _, OwnedFd},
 };
-
-use anyhow::{Context as _, Result, bail};
 
 use crate::{
     event::{Icmp, Time},
     process::Netns,
 };
 
-const NAMESPACES: usize = 32;
+/// Namespaces listened to at a time.
+const NAMESPACES: usize = 1024;
 /// One call reads at most this many errors of a socket; the rest waits, or is dropped by the kernel.
 const READS: usize = 64;
 const RECEIVE_BUFFER: i32 = 64 * 1024;
+/// How often (nanoseconds) it is checked that namespaces still have workers, as the record of an exit may be lost, and
+/// that those that could not be listened to still cannot.
+const SWEEP: u64 = 5_000_000_000;
 /// `ICMP_FILTER` and `ICMPV6_FILTER` (`linux/icmp.h`, `linux/icmpv6.h`).
 const FILTER: i32 = 1;
 const UNREACHABLE_V4: u8 = 3;
@@ -32,55 +36,103 @@ const TIME_EXCEEDED_V6: u8 = 3;
 /// Listens for ICMP errors in the namespaces of followed workers.
 #[derive(Debug, Default)]
 pub struct IcmpListener {
-    sockets: Vec<Socket>,
+    namespaces: BTreeMap<u32, Namespace>,
+    /// Each worker's.
+    workers: HashMap<u32, u32>,
+    swept: Time,
+    /// Why no namespace is listened to.
+    left_out: Option<&'static str>,
+}
+
+#[derive(Debug)]
+struct Namespace {
+    workers: HashSet<u32>,
+    /// Or why there are none.
+    sockets: Result<Vec<Socket>, String>,
 }
 
 #[derive(Debug)]
 struct Socket {
-    netns: u32,
     v6: bool,
     fd: OwnedFd,
 }
 
 impl IcmpListener {
-    /// Listens in this process's namespace as well; once for each namespace. Where IPv6 is off, to ICMP alone.
-    ///
-    /// # Errors
-    /// The process is gone, raw sockets are refused (`CAP_NET_RAW`), or 32 namespaces are listened to already.
-    pub fn add_netns(&mut self, pid: u32) -> Result<()> {
-        let netns = Netns::of(pid).with_context(|| format!("network namespace of {pid}"))?;
-        if self.sockets.iter().any(|socket| socket.netns == netns.id()) {
-            return Ok(());
+    /// Listens to none.
+    #[must_use]
+    pub fn left_out(why: &'static str) -> Self {
+        Self {
+            left_out: Some(why),
+            ..Self::default()
         }
-        if self.sockets.len() >= NAMESPACES * 2 {
-            bail!("{NAMESPACES} network namespaces are listened to already");
+    }
+
+    /// Listens in this worker's namespace until its last worker is forgotten. Where IPv6 is off, to ICMP alone.
+    pub fn follow(&mut self, worker: u32) {
+        if self.left_out.is_some() {
+            return;
         }
-        let v4 = open_v4(&netns).context("raw ICMP socket")?;
-        let v6 = open_v6(&netns).ok();
-        let socket = |v6, fd| Socket {
-            netns: netns.id(),
-            v6,
-            fd,
+        // A worker that has ended has no namespace to listen to.
+        let Ok(netns) = Netns::of(worker) else {
+            return;
         };
-        self.sockets.push(socket(false, v4));
-        self.sockets.extend(v6.map(|fd| socket(true, fd)));
-        Ok(())
+        if self.workers.get(&worker) == Some(&netns.id()) {
+            return;
+        }
+        self.forget(worker);
+        self.workers.insert(worker, netns.id());
+        let room = self.open() < NAMESPACES;
+        let namespace = self
+            .namespaces
+            .entry(netns.id())
+            .or_insert_with(|| Namespace {
+                workers: HashSet::new(),
+                sockets: listen(&netns, room),
+            });
+        namespace.workers.insert(worker);
     }
 
-    /// Leaves a namespace (its inode number), so that it may end.
-    pub fn forget_netns(&mut self, netns: u32) {
-        self.sockets.retain(|socket| socket.netns != netns);
+    /// The worker ended; with the last one of its namespace its sockets are closed, so that the namespace can end.
+    pub fn forget(&mut self, worker: u32) {
+        let Some(id) = self.workers.remove(&worker) else {
+            return;
+        };
+        if let Some(namespace) = self.namespaces.get_mut(&id) {
+            namespace.workers.remove(&worker);
+            if namespace.workers.is_empty() {
+                self.namespaces.remove(&id);
+            }
+        }
     }
 
-    /// The sockets to poll for reading.
-    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.sockets.iter().map(|socket| socket.fd.as_fd())
+    /// Why ICMP errors cannot be heard in some namespace of a followed worker; `None` if they can in all.
+    #[must_use]
+    pub fn deaf(&self) -> Option<&str> {
+        let mut namespaces = self.namespaces.values();
+        let deaf = namespaces.find_map(|one| one.sockets.as_ref().err());
+        self.left_out.or_else(|| deaf.map(String::as_str))
+    }
+
+    /// Sockets held.
+    #[must_use]
+    pub fn sockets(&self) -> usize {
+        let sockets = self.namespaces.values().flat_map(|one| &one.sockets);
+        sockets.map(Vec::len).sum()
     }
 
     /// What came in about TCP packets; never blocks, and reads a bounded number of errors a call.
     pub fn read(&mut self, now: Time) -> Vec<Icmp> {
+        if now.since(self.swept) >= SWEEP {
+            self.swept = now;
+            self.sweep();
+        }
+        let sockets: Vec<(u32, &Socket)> = self
+            .namespaces
+            .iter()
+            .flat_map(|(&id, one)| one.sockets.iter().flatten().map(move |socket| (id, socket)))
+            .collect();
         let mut errors = Vec::new();
-        for socket in &self.sockets {
+        for (netns, socket) in ready(&sockets) {
             for _ in 0..READS {
                 let mut buffer = [0; 2048];
                 match receive(socket, &mut buffer) {
@@ -92,7 +144,7 @@ impl IcmpListener {
                         };
                         errors.extend(error.map(|error| Icmp {
                             at: now,
-                            netns: socket.netns,
+                            netns,
                             ..error
                         }));
                     }
@@ -103,6 +155,70 @@ impl IcmpListener {
         }
         errors
     }
+
+    /// Namespaces with sockets.
+    fn open(&self) -> usize {
+        let namespaces = self.namespaces.values();
+        namespaces.filter(|one| one.sockets.is_ok()).count()
+    }
+
+    fn sweep(&mut self) {
+        let mut gone = Vec::new();
+        let mut open = self.open();
+        for (&id, namespace) in &mut self.namespaces {
+            let at = |worker: &u32| Netns::of(*worker).ok().filter(|now| now.id() == id);
+            match namespace.workers.iter().find_map(at) {
+                Some(netns) => {
+                    if namespace.sockets.is_err() {
+                        namespace.sockets = listen(&netns, open < NAMESPACES);
+                        open += usize::from(namespace.sockets.is_ok());
+                    }
+                }
+                None => gone.extend(&namespace.workers),
+            }
+        }
+        for worker in gone {
+            self.forget(worker);
+        }
+    }
+}
+
+/// The sockets of a namespace, or why ICMP cannot be heard there.
+fn listen(netns: &Netns, room: bool) -> Result<Vec<Socket>, String> {
+    if !room {
+        return Err(format!(
+            "{NAMESPACES} network namespaces are listened to already"
+        ));
+    }
+    let fd = open_v4(netns).map_err(|error| format!("raw ICMP socket: {error}"))?;
+    let mut sockets = vec![Socket { v6: false, fd }];
+    match open_v6(netns) {
+        Ok(fd) => sockets.push(Socket { v6: true, fd }),
+        Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {}
+        Err(error) => return Err(format!("raw ICMPv6 socket: {error}")),
+    }
+    Ok(sockets)
+}
+
+/// Those in which something waits: one call for all of them.
+fn ready<'a>(sockets: &[(u32, &'a Socket)]) -> Vec<(u32, &'a Socket)> {
+    let mut polled: Vec<libc::pollfd> = sockets
+        .iter()
+        .map(|(_, socket)| libc::pollfd {
+            fd: socket.fd.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        })
+        .collect();
+    // SAFETY: pointer and count describe the vector; the descriptors are open.
+    let found = unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, 0) };
+    if found <= 0 {
+        return Vec::new();
+    }
+    let both = polled.iter().zip(sockets);
+    both.filter(|(polled, _)| polled.revents != 0)
+        .map(|(_, socket)| *socket)
+        .collect()
 }
 
 fn open_v4(netns: &Netns) -> io::Result<OwnedFd> {
@@ -296,9 +412,10 @@ mod tests {
             return;
         };
         let mut listener = IcmpListener::default();
-        listener.add_netns(netns.thread).unwrap();
-        listener.add_netns(netns.thread).unwrap();
-        assert!((1..=2).contains(&listener.fds().count()));
+        listener.follow(netns.thread);
+        listener.follow(netns.thread);
+        assert!((1..=2).contains(&listener.sockets()));
+        assert_eq!(listener.deaf(), None);
         let inside = Netns::of(netns.thread).unwrap();
         let error = unreachable_v4(6);
         let socket = inside.icmp().unwrap();
@@ -311,7 +428,64 @@ mod tests {
             (Time(9), inside.id(), 13)
         );
         assert_eq!(read[0].sender, IpAddr::from([127, 0, 0, 1]));
-        listener.forget_netns(inside.id());
-        assert_eq!(listener.fds().count(), 0);
+        assert!(listener.read(Time(9)).is_empty());
+    }
+
+    #[test]
+    fn a_namespace_is_left_with_its_last_worker() {
+        let name = "a_namespace_is_left_with_its_last_worker";
+        let Some(one) = crate::process::netns::in_new_netns(name, || ()) else {
+            return;
+        };
+        let mut listener = IcmpListener::default();
+        let own = std::process::id();
+        listener.follow(own);
+        let ours = listener.sockets();
+        listener.follow(one.thread);
+        assert_eq!(listener.sockets(), 2 * ours);
+        listener.forget(one.thread);
+        assert_eq!(listener.sockets(), ours);
+        listener.forget(one.thread);
+        listener.forget(own);
+        assert_eq!(listener.sockets(), 0);
+    }
+
+    #[test]
+    fn a_namespace_whose_workers_ended_unseen_is_left_too() {
+        let name = "a_namespace_whose_workers_ended_unseen_is_left_too";
+        let Some(one) = crate::process::netns::in_new_netns(name, || ()) else {
+            return;
+        };
+        let mut listener = IcmpListener::default();
+        listener.follow(one.thread);
+        let id = Netns::of(one.thread).unwrap().id();
+        let thread = one.thread;
+        drop(one);
+        while Netns::of(thread).is_ok_and(|now| now.id() == id) {
+            std::thread::yield_now();
+        }
+        listener.read(Time(SWEEP - 1));
+        assert!(listener.sockets() > 0);
+        listener.read(Time(SWEEP));
+        assert_eq!(listener.sockets(), 0);
+    }
+
+    #[test]
+    fn where_no_socket_can_be_opened_it_is_said_until_one_can() {
+        let own = Netns::own().unwrap();
+        let refused = listen(&own, false).unwrap_err();
+        let mut listener = IcmpListener::default();
+        let worker = std::process::id();
+        let namespace = Namespace {
+            workers: HashSet::from([worker]),
+            sockets: Err(refused),
+        };
+        listener.workers.insert(worker, own.id());
+        listener.namespaces.insert(own.id(), namespace);
+        assert!(listener.deaf().unwrap().contains("1024"));
+        if crate::process::status(worker).unwrap().uid == 0 {
+            listener.read(Time(SWEEP));
+            assert_eq!(listener.deaf(), None);
+        }
     }
 }

@@ -36,9 +36,16 @@ pub struct Ended {
     pub stderr: String,
 }
 
+/// A tracer that neither learns of those of other tests that were killed, nor leaves word of itself.
+fn command() -> Result<Command> {
+    let mut command = Command::new(programs::tracer()?);
+    command.env("RUNTIME_DIRECTORY", "/nonexistent");
+    Ok(command)
+}
+
 /// A command for `tracer live`, verdicts as JSON, for the nginx with this master only.
 pub fn live(master: u32) -> Result<Command> {
-    let mut command = Command::new(programs::tracer()?);
+    let mut command = command()?;
     command
         .args(["live", "--format", "json", "--master"])
         .arg(master.to_string());
@@ -50,7 +57,7 @@ const CAPTURE: &str = "run.trc";
 
 /// A command for `tracer record` into `file`, otherwise as [`live`].
 pub fn record(master: u32, file: &Path) -> Result<Command> {
-    let mut command = Command::new(programs::tracer()?);
+    let mut command = command()?;
     command.arg("record").arg("--output").arg(file);
     command
         .args(["--format", "json", "--master"])

@@ -1,4 +1,4 @@
-//! A state of nginx's that is no failed request and yet explains an incident.
+//! A state of nginx's that is no failed request and yet explains an incident; and what tracer itself could not watch.
 
 use std::net::SocketAddr;
 
@@ -11,7 +11,7 @@ use super::Time;
 pub struct Notice {
     /// When it was seen.
     pub at: Time,
-    /// Whose: the master of a listener, else the worker; pid on the host.
+    /// Whose: the master of a listener, the worker, the tracer; pid on the host.
     pub pid: u32,
     /// What is short.
     pub strain: Strain,
@@ -48,5 +48,17 @@ pub enum Strain {
         used: u64,
         /// All it has.
         limit: u64,
+    },
+    /// tracer's own descriptors: without them it cannot look at nginx.
+    OwnDescriptors {
+        /// How many it holds.
+        open: u64,
+        /// `RLIMIT_NOFILE`.
+        limit: u64,
+    },
+    /// No tracer watched: one ended without its summary, and this one began later.
+    Unwatched {
+        /// For so long before the notice (nanoseconds), or a second less.
+        nanos: u64,
     },
 }

@@ -8,6 +8,9 @@ use crate::event::{
     notice::{Notice, Strain},
 };
 
+/// Nanoseconds.
+const HOUR: u64 = 3_600_000_000_000;
+
 /// Writes one.
 ///
 /// # Errors
@@ -24,12 +27,12 @@ pub fn notice(
         "{}  {}  {}",
         style.time(clock, notice.at),
         style.ink(Ink::Hidden, &format!("notice{over}")),
-        sentence(notice)
+        sentence(notice, |time| style.time(clock, time))
     )
 }
 
-/// What it says.
-pub(super) fn sentence(notice: &Notice) -> String {
+/// What it says; `when` shows a time.
+pub(super) fn sentence(notice: &Notice, when: impl Fn(Time) -> String) -> String {
     let pid = notice.pid;
     match notice.strain {
         Strain::ListenQueue { address, .. } if notice.is_over => {
@@ -71,6 +74,25 @@ pub(super) fn sentence(notice: &Notice) -> String {
         Strain::Connections { used, limit } => format!(
             "worker {pid} is near its worker_connections: {used} of {limit} in use; raise worker_connections, or worker_processes"
         ),
+        Strain::OwnDescriptors { open, limit } if notice.is_over => {
+            format!("tracer (pid {pid}) holds {open} descriptors of {limit}")
+        }
+        Strain::OwnDescriptors { open, limit } => format!(
+            "tracer (pid {pid}) is near its own descriptor limit: {open} of {limit}; it may not be able to look at more nginx; \
+             raise LimitNOFILE (ulimit -Hn)"
+        ),
+        Strain::Unwatched { nanos } => {
+            let since = Time(notice.at.0.saturating_sub(nanos));
+            let hours = match nanos / HOUR {
+                0 => String::new(),
+                hours => format!(", {hours} h later,"),
+            };
+            format!(
+                "tracer (pid {pid}) ended without its summary; failures between {} and {}{hours} were not seen",
+                when(since),
+                when(notice.at)
+            )
+        }
     }
 }
 
@@ -105,4 +127,30 @@ pub fn unread(out: &mut impl Write, at: Time, clock: &Clock, style: &Style) -> i
         style.time(clock, at),
         style.ink(Ink::Hidden, "notice"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn unwatched(nanos: u64) -> String {
+        let notice = Notice {
+            at: Time(200_000 * SECOND),
+            pid: 812,
+            strain: Strain::Unwatched { nanos },
+            is_over: false,
+        };
+        sentence(&notice, |time| format!("{} s", time.0 / SECOND))
+    }
+
+    #[test]
+    fn what_was_not_watched_is_told_with_its_times() {
+        assert_eq!(
+            unwatched(3 * SECOND),
+            "tracer (pid 812) ended without its summary; failures between 199997 s and 200000 s were not seen"
+        );
+        assert!(unwatched(30 * HOUR).contains("and 200000 s, 30 h later, were not seen"));
+    }
 }

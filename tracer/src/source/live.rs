@@ -16,10 +16,12 @@ use tracer_ebpf::abi::FORMAT_LEN;
 
 use super::{
     clock,
+    descriptors::Descriptors,
     following::{Following, Scope},
     host::{IcmpListener, Observer},
     memory,
     pace::{Ceilings, Pace},
+    presence::Presence,
     privileges,
     questions::Questions,
     seccomp::Filters,
@@ -87,6 +89,8 @@ pub struct Live {
     following: Following,
     questions: Questions,
     icmp: IcmpListener,
+    presence: Presence,
+    descriptors: Descriptors,
     ticks: Interval,
     pace: Pace,
     skips: Skips,
@@ -121,6 +125,7 @@ impl Live {
             return Err(StartError::NotPermitted);
         }
         memory::keep_together();
+        let descriptors = Descriptors::raise_limit();
         process::keeper::start(privileges::keeper)?;
         process::prepare_with(privileges::reader);
         let sizes = Sizes::of_host(options.ring);
@@ -163,12 +168,15 @@ impl Live {
         privileges::main_loop();
         // A kernel that refuses them: less safe, not less right, and `tracer doctor` says so.
         let _ = Filters::new().and_then(|filters| filters.apply());
+        let (presence, unwatched) = Presence::begin(clock::now());
         let mut live = Self {
             probes,
             ring,
             following,
             questions,
             icmp,
+            presence,
+            descriptors,
             ticks,
             pace: Pace::new(options.ceilings, &sizes),
             skips: Skips::new(),
@@ -185,6 +193,7 @@ impl Live {
         if let Some(hooks) = live.hooks(clock::now()) {
             live.ready.push_front(hooks);
         }
+        live.ready.extend(unwatched.into_iter().map(Event::Notice));
         // What loading took: BTF alone is some megabytes.
         memory::give_back();
         Ok(live)
@@ -276,6 +285,9 @@ impl Live {
         self.greet(news);
         let hooks = self.hooks(now);
         self.ready.extend(hooks);
+        self.presence.beat(now);
+        let short = self.descriptors.look(now);
+        self.ready.extend(short.map(Event::Notice));
         let untold = self.untold();
         self.ready.extend(untold);
         if self.has_failed {

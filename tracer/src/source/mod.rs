@@ -1,11 +1,13 @@
 //! Where events come from: the kernel's ring buffer, and the host observer beside it.
 
 pub mod clock;
+mod descriptors;
 mod following;
 pub mod host;
 mod live;
 mod memory;
 mod pace;
+mod presence;
 mod privileges;
 mod questions;
 mod scout;

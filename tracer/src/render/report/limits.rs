@@ -54,7 +54,10 @@ fn notices(report: &Report<'_>, words: &Words) -> Vec<String> {
         )
     });
     let own = report.incident.notices.iter();
-    let own = own.map(|one| format!("{}: {}", words.time(one.at), html::text(&sentence(one))));
+    let own = own.map(|one| {
+        let sentence = sentence(one, |time| words.time(time));
+        format!("{}: {}", words.time(one.at), html::text(&sentence))
+    });
     own.chain(full.take(20)).chain(crashes).collect()
 }
 

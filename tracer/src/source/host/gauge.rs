@@ -7,21 +7,26 @@ const CALM: u64 = 10_000_000_000;
 
 /// One thing that may run short.
 #[derive(Debug, Default)]
-pub(super) struct Gauge {
+pub(in crate::source) struct Gauge {
     is_raised: bool,
     low_since: Option<Time>,
 }
 
 /// What a sample changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Change {
+pub(in crate::source) enum Change {
     Begins,
     Ends,
 }
 
 impl Gauge {
     /// Takes a sample. Between high and low it stays what it was.
-    pub(super) fn sample(&mut self, now: Time, is_high: bool, is_low: bool) -> Option<Change> {
+    pub(in crate::source) fn sample(
+        &mut self,
+        now: Time,
+        is_high: bool,
+        is_low: bool,
+    ) -> Option<Change> {
         if !self.is_raised {
             self.is_raised = is_high;
             return is_high.then_some(Change::Begins);
@@ -39,7 +44,7 @@ impl Gauge {
     }
 
     /// The same for a part of a limit: nine tenths are high, less than eight are low.
-    pub(super) fn share(&mut self, now: Time, used: u64, limit: u64) -> Option<Change> {
+    pub(in crate::source) fn share(&mut self, now: Time, used: u64, limit: u64) -> Option<Change> {
         let tenths = |n: u64| u128::from(used) * 10 >= u128::from(limit) * u128::from(n);
         self.sample(now, limit > 0 && tenths(9), !tenths(8))
     }

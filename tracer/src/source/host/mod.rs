@@ -23,6 +23,7 @@ mod strain;
 mod unix_path;
 mod viewer;
 
+pub(super) use self::gauge::{Change, Gauge};
 pub use self::icmp::IcmpListener;
 
 use std::path::PathBuf;

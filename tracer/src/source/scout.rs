@@ -10,7 +10,7 @@ use std::{
 use tokio::sync::mpsc as asynchronous;
 use tracer_ebpf::abi::{self, Layout, ProgramKey};
 
-use super::{clock, following::Scope};
+use super::{clock, following::Scope, privileges};
 use crate::{
     event::Time,
     nginx::{self, Binaries, Binary, ExeId, Kind, Master},
@@ -144,6 +144,7 @@ impl Scout {
         thread::Builder::new()
             .name("scout".to_owned())
             .spawn(move || {
+                privileges::observer();
                 for job in todo {
                     for found in own.work(job) {
                         if give.send(found).is_err() {

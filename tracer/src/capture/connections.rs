@@ -4,7 +4,7 @@
 //! left out. What does not fit the columns (drops, RSTs and ICMP errors of this host) is written as a row instead.
 //! The numbers of the columns and what their cells mean are in `docs/capture-format.md`; a number is never reused.
 
-use std::{collections::HashMap, net::SocketAddr};
+use std::{collections::HashMap, net::SocketAddr, ops::Range};
 
 use super::cells::{apply, difference, put, take, take_piece};
 use crate::event::{Connection, Holder, RequestId, RouteLookup, Time, Upstream};
@@ -335,19 +335,23 @@ impl Writer {
         if let Some(&cell) = self.names.addresses.get(&address) {
             return cell;
         }
-        self.names.texts.push(address.to_string());
-        let cell = self.names.texts.len() as u64;
+        let cell = self.text(address.to_string());
         self.names.addresses.insert(address, cell);
         cell
+    }
+
+    fn text(&mut self, text: String) -> u64 {
+        // So that a page is full before it has more texts than a reader takes.
+        self.bytes += text.len() + 32;
+        self.names.texts.push(text);
+        self.names.texts.len() as u64
     }
 
     fn program(&mut self, name: &str) -> u64 {
         if let Some(&cell) = self.names.programs.get(name) {
             return cell;
         }
-        self.bytes += name.len();
-        self.names.texts.push(name.to_owned());
-        let cell = self.names.texts.len() as u64;
+        let cell = self.text(name.to_owned());
         self.names.programs.insert(name.to_owned(), cell);
         cell
     }
@@ -356,10 +360,7 @@ impl Writer {
         if let Some(&cell) = self.names.upstreams.get(upstream) {
             return cell;
         }
-        let text = upstream.to_string();
-        self.bytes += text.len();
-        self.names.texts.push(text);
-        let cell = self.names.texts.len() as u64;
+        let cell = self.text(upstream.to_string());
         self.names.upstreams.insert(upstream.clone(), cell);
         cell
     }
@@ -400,10 +401,22 @@ pub(super) struct Reader {
     /// Where the next cell of each column is, and where the column ends.
     columns: [(usize, usize); COLUMNS],
     seen: [Vec<u64>; 3],
-    texts: Vec<String>,
-    upstreams: Vec<Option<Upstream>>,
+    texts: Vec<Text>,
     before: Before,
 }
+
+/// A text of the page: where it is, and the address or path that it says, if it says one.
+#[derive(Debug)]
+struct Text {
+    place: Range<usize>,
+    upstream: Option<Upstream>,
+}
+
+/// No page has more texts, each of at most so many bytes: a unix socket's path has 108, three times that where it is no
+/// UTF-8.
+const TEXTS: u64 = 1 << 16;
+/// See [`TEXTS`].
+const LONGEST: usize = 512;
 
 impl Default for Reader {
     fn default() -> Self {
@@ -412,7 +425,6 @@ impl Default for Reader {
             columns: [(0, 0); COLUMNS],
             seen: Default::default(),
             texts: Vec::new(),
-            upstreams: Vec::new(),
             before: Before::default(),
         }
     }
@@ -426,10 +438,17 @@ impl Reader {
             left: take(section, &mut at)?,
             ..Self::default()
         };
-        for _ in 0..take(section, &mut at)? {
+        let texts = take(section, &mut at).filter(|count| *count <= TEXTS)?;
+        for _ in 0..texts {
             let text = std::str::from_utf8(take_piece(section, &mut at)?).ok()?;
-            reader.upstreams.push(upstream(text));
-            reader.texts.push(text.to_owned());
+            if text.len() > LONGEST {
+                return None;
+            }
+            let end = start + at;
+            reader.texts.push(Text {
+                place: end - text.len()..end,
+                upstream: upstream(text),
+            });
         }
         while at < section.len() {
             let number = usize::try_from(take(section, &mut at)?).ok()?;
@@ -591,15 +610,16 @@ impl Reader {
         let pid = self.option(page, Column::HolderPid)?;
         let name = self.option(page, Column::HolderName)?;
         let name = name.and_then(|place| self.texts.get(usize::try_from(place).ok()?));
+        let name = name.and_then(|text| page.get(text.place.clone()));
         Some(pid.map(|pid| Holder {
             pid: pid as u32,
-            name: name.cloned().unwrap_or_default(),
+            name: String::from_utf8_lossy(name.unwrap_or_default()).into_owned(),
         }))
     }
 
     fn name(&self, cell: u64) -> Option<Upstream> {
         let place = usize::try_from(cell.checked_sub(1)?).ok()?;
-        self.upstreams.get(place)?.clone()
+        self.texts.get(place)?.upstream.clone()
     }
 }
 

@@ -85,7 +85,15 @@ pub(super) struct File<W> {
     /// Bytes of the header.
     begun: u64,
     index: Vec<Entry>,
+    /// The number of the event after the last one.
+    after: u64,
+    /// The last frame's latest time.
+    to: Time,
 }
+
+/// Frames in the index, a day's and more: the end is a frame itself, and no larger than others. The heads of those
+/// beyond are walked.
+const INDEXED: usize = 100_000;
 
 impl File<std::fs::File> {
     /// Takes back what was written of a frame that did not fit.
@@ -103,6 +111,8 @@ impl<W: Write> File<W> {
             written,
             begun: written,
             index: Vec::new(),
+            after: 0,
+            to: Time::default(),
         })
     }
 
@@ -123,10 +133,14 @@ impl<W: Write> File<W> {
     pub(super) fn write(&mut self, framed: &Framed) -> io::Result<()> {
         self.out.write_all(&framed.bytes)?;
         if let Some(entry) = framed.entry {
-            self.index.push(Entry {
-                offset: self.written,
-                ..entry
-            });
+            self.after = entry.sequence + u64::from(entry.events);
+            self.to = entry.to;
+            if self.index.len() < INDEXED {
+                self.index.push(Entry {
+                    offset: self.written,
+                    ..entry
+                });
+            }
         }
         self.written += framed.bytes.len() as u64;
         Ok(())
@@ -138,11 +152,9 @@ impl<W: Write> File<W> {
             ended,
             index: std::mem::take(&mut self.index),
         };
-        let last = end.index.last();
-        let sequence = last.map_or(0, |entry| entry.sequence + u64::from(entry.events));
-        let at = ended.or(last.map(|entry| entry.to)).unwrap_or_default();
+        let at = ended.unwrap_or(self.to);
         let payload = serde_json::to_vec(&end)?;
-        let mut bytes = frame::frame(frame::END, 0, sequence, (at, at), &payload)?;
+        let mut bytes = frame::frame(frame::END, 0, self.after, (at, at), &payload)?;
         bytes.extend_from_slice(&self.written.to_le_bytes());
         bytes.extend_from_slice(&TRAILER);
         self.out.write_all(&bytes)?;

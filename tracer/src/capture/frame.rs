@@ -155,9 +155,11 @@ pub(super) fn payload(head: &Head, stored: &[u8], out: &mut Vec<u8>) -> bool {
     match head.stored_as {
         AS_IS => out.extend_from_slice(stored),
         ZSTD => {
-            out.resize(head.payload as usize, 0);
-            let unpacked = zstd::bulk::decompress_to_buffer(stored, out.as_mut_slice());
-            if !unpacked.is_ok_and(|length| length == out.len()) {
+            // Not filled with zeros first: a small frame may claim much.
+            out.reserve(head.payload as usize);
+            let unpacked = zstd::bulk::Decompressor::new()
+                .and_then(|mut zstd| zstd.decompress_to_buffer(stored, out));
+            if !unpacked.is_ok_and(|length| length == head.payload as usize) {
                 return false;
             }
         }

@@ -181,7 +181,21 @@ impl Header {
         if crc32fast::hash(body) != u32::from_le_bytes(*checksum) {
             return Err(HeaderError::Damaged);
         }
-        let header = serde_json::from_slice(&body[FIXED..]).map_err(|_| HeaderError::Damaged)?;
+        let mut header: Self =
+            serde_json::from_slice(&body[FIXED..]).map_err(|_| HeaderError::Damaged)?;
+        header.shorten();
         Ok((header, bytes.len() as u64))
+    }
+
+    /// It is kept, and shown, as long as the run is read: no list is longer than one that a host fills.
+    fn shorten(&mut self) {
+        fn most<T>(list: &mut Vec<T>, most: usize) {
+            list.truncate(most);
+            list.shrink_to_fit();
+        }
+        most(&mut self.nginx, 1024);
+        most(&mut self.hooks.standing, 1024);
+        most(&mut self.hooks.absent, 1024);
+        most(&mut self.command, 1024);
     }
 }

@@ -25,6 +25,8 @@ const MILLISECOND: u64 = 1_000_000;
 const FULL: usize = 256 << 10;
 /// Or with so many events.
 const EVENTS: usize = 16_384;
+/// No page has more.
+const MOST_EVENTS: u32 = 1 << 18;
 
 /// Gathers events.
 #[derive(Debug, Default)]
@@ -172,8 +174,11 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// Begins to read; the buffer comes back with [`Self::into_buffer`].
-    pub(super) fn open(page: Vec<u8>) -> Option<Self> {
+    /// Begins to read a page of so many events; the buffer comes back with [`Self::into_buffer`].
+    pub(super) fn open(page: Vec<u8>, events: u32) -> Option<Self> {
+        if events > MOST_EVENTS {
+            return None;
+        }
         let mut reader = Self::default();
         let mut at = 0;
         while at < page.len() {

@@ -10,13 +10,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde::Deserialize;
+
 use super::{
-    file::End,
     frame::{self, Found},
     header::{Header, HeaderError},
     page::{self, Next},
 };
-use crate::event::{Event, Time};
+use crate::event::{Event, Heap as _, Time};
 
 /// What a file holds, in order.
 #[derive(Debug)]
@@ -134,7 +135,9 @@ pub struct Reader<R> {
     sequence: Option<u64>,
     /// Events of the page under way that were not given yet.
     pending: u64,
-    end: Option<End>,
+    /// The end frame, or the place where the file was cut off, was met.
+    is_over: bool,
+    ended: Option<Time>,
     damage: Damage,
     /// The place was lost: the next frame is being looked for.
     searching: bool,
@@ -176,7 +179,8 @@ impl<R: Read + Seek> Reader<R> {
             spare: Vec::new(),
             sequence,
             pending: 0,
-            end: None,
+            is_over: false,
+            ended: None,
             damage: Damage::default(),
             searching: false,
         })
@@ -199,7 +203,7 @@ impl<R: Read + Seek> Reader<R> {
 
     /// When recording ended, where the file says so.
     pub fn ended(&self) -> Option<Time> {
-        self.end.as_ref()?.ended
+        self.ended
     }
 
     /// The number of the next event within its run.
@@ -285,7 +289,7 @@ impl<R: Read + Seek> Reader<R> {
     }
 
     fn next_frame(&mut self) -> io::Result<Step> {
-        if self.end.is_some() {
+        if self.is_over {
             return Ok(Step::Over);
         }
         let here = self.place();
@@ -319,7 +323,11 @@ impl<R: Read + Seek> Reader<R> {
     fn take(&mut self, head: frame::Head, payload: Vec<u8>, here: u64) -> Step {
         match head.kind {
             frame::EVENTS => {
-                let Some(page) = page::Reader::open(payload) else {
+                // No real stream packs so well: it would make much of a small file.
+                let is_plausible =
+                    u64::from(head.events) <= REPEATED + DENSEST * u64::from(head.stored);
+                let page = is_plausible.then(|| page::Reader::open(payload, head.events));
+                let Some(page) = page.flatten() else {
                     return self.unread(head, here);
                 };
                 let expected = self.sequence.unwrap_or(head.sequence);
@@ -332,12 +340,18 @@ impl<R: Read + Seek> Reader<R> {
             }
             frame::STANDING => {
                 let mut events = Vec::new();
-                if let Some(mut page) = page::Reader::open(payload) {
+                if let Some(mut page) = page::Reader::open(payload, head.events) {
+                    let mut room = STANDING_LIMIT;
                     while let Next::Event(event) = page.next() {
-                        events.push(event);
-                        if events.len() > STANDING_LIMIT {
-                            break;
+                        // Nothing else holds for longer than a moment.
+                        if !matches!(event, Event::Worker(_) | Event::Hooks(_) | Event::Lost(_)) {
+                            continue;
                         }
+                        let Some(left) = room.checked_sub(size_of::<Event>() + event.heap()) else {
+                            break;
+                        };
+                        room = left;
+                        events.push(event);
                     }
                 }
                 let expected = self.sequence.replace(head.sequence);
@@ -354,10 +368,11 @@ impl<R: Read + Seek> Reader<R> {
                 }
             }
             frame::END => {
-                match serde_json::from_slice::<End>(&payload) {
+                match serde_json::from_slice::<Ended>(&payload) {
                     Ok(end) => {
                         let expected = self.sequence.unwrap_or(head.sequence);
-                        self.end = Some(end);
+                        self.is_over = true;
+                        self.ended = end.ended;
                         if let Some(gap) = self.gap(head.sequence.saturating_sub(expected)) {
                             self.sequence = Some(head.sequence);
                             return Step::Item(gap);
@@ -388,7 +403,7 @@ impl<R: Read + Seek> Reader<R> {
     fn cut_off(&mut self) -> Step {
         self.damage.cut_off = true;
         self.damage.first_at.get_or_insert(self.place());
-        self.end = Some(End::default());
+        self.is_over = true;
         Step::Over
     }
 
@@ -401,7 +416,8 @@ impl<R: Read + Seek> Reader<R> {
             self.searching = true;
             self.damaged(here);
         }
-        self.fill(CHUNK)?;
+        // What is there already, first: markers that lead nowhere may come one after the other.
+        self.fill(frame::MARKER.len() + 1)?;
         let rest = &self.buffer[self.at + 1..];
         let next = rest
             .windows(frame::MARKER.len())
@@ -412,8 +428,19 @@ impl<R: Read + Seek> Reader<R> {
     }
 }
 
-/// Workers and hooks of one host are fewer.
-const STANDING_LIMIT: usize = 65_536;
+/// Bytes of what holds: workers and hooks of one host are fewer.
+const STANDING_LIMIT: usize = 8 << 20;
+/// Events for each stored byte of a frame, at most; a healthy connection takes 24 bytes.
+const DENSEST: u64 = 16;
+/// And so many more: a minute without anything is 3000 equal ticks.
+const REPEATED: u64 = 4096;
+
+/// What matters of the end frame; its index is for who looks for a moment.
+#[derive(Deserialize)]
+struct Ended {
+    #[serde(default)]
+    ended: Option<Time>,
+}
 
 enum Step {
     Item(Item),

@@ -266,7 +266,7 @@ impl Run {
         self.events += 1;
         self.now = self.now.max(event.at());
         if let Event::Lost(lost) = &event {
-            self.lost += lost.events;
+            self.lost = self.lost.saturating_add(lost.events);
         }
         tell(self, Told::Event(&event))?;
         let outcome = self.correlator.feed(event);
@@ -292,10 +292,15 @@ impl Run {
         end: Time,
         tell: &mut impl FnMut(&Self, Told<'_>) -> Result<()>,
     ) -> Result<()> {
-        for case in self.correlator.finish(end) {
-            self.judge(&case, tell)?;
+        loop {
+            let cases = self.correlator.finish(end);
+            if cases.is_empty() {
+                return Ok(());
+            }
+            for case in cases {
+                self.judge(&case, tell)?;
+            }
         }
-        Ok(())
     }
 
     /// What came before does not lead on to what comes.

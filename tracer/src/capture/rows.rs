@@ -2,10 +2,12 @@
 //!
 //! The names of the members are the file's contract, pinned by a test: a renamed field needs `#[serde(rename)]`, a
 //! new one `#[serde(default)]`. What a later version adds is passed over.
+//!
+//! A row that holds more than tracer could have met is damaged: what keeps events counts on their size.
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::event::Event;
+use crate::event::{Event, Heap as _};
 
 /// Which event a row is. A number is never reused.
 pub(super) mod kind {
@@ -72,8 +74,37 @@ pub(super) enum Unread {
     Damaged,
 }
 
+/// No row is longer (bytes): a log line of 64 KiB, each byte as `\u001b`, fits.
+pub(super) const LONGEST: usize = 512 << 10;
+/// No event that the kernel side reports holds more texts and lists (bytes): a text is 256 bytes at most there, and three
+/// times that where it is no UTF-8.
+const KERNEL: usize = 8 << 10;
+/// No worker: its unit is a file's name, its version has 64 bytes.
+const WORKER: usize = 2 << 10;
+/// Nor tracer itself of its some hundred hooks.
+const HOOKS: usize = 64 << 10;
+/// Nor a line of nginx's log, nor an answer of the host's.
+const OTHERS: usize = 256 << 10;
+
 /// Reads a row.
 pub(super) fn read(kind: u64, row: &[u8]) -> Result<Event, Unread> {
+    if row.len() > LONGEST {
+        return Err(Unread::Damaged);
+    }
+    let event = parse(kind, row)?;
+    let most = match event {
+        Event::Fact(_) | Event::LogLine(_) => OTHERS,
+        Event::Lost(_) | Event::Hooks(_) => HOOKS,
+        Event::Worker(_) => WORKER,
+        _ => KERNEL,
+    };
+    if event.heap() > most {
+        return Err(Unread::Damaged);
+    }
+    Ok(event)
+}
+
+fn parse(kind: u64, row: &[u8]) -> Result<Event, Unread> {
     Ok(match kind {
         kind::FAILURE => Event::Failure(value(row)?),
         kind::CONNECTION => Event::Connection(value(row)?),

@@ -7,6 +7,7 @@ pub mod coverage;
 pub mod decode;
 pub mod fact;
 mod head;
+mod heap;
 pub mod kernel;
 mod life;
 pub mod log;
@@ -17,6 +18,7 @@ mod upstream;
 pub use self::{
     coverage::Coverage,
     fact::{Fact, Question},
+    heap::Heap,
     kernel::{
         Answer, ClientRequest, Connection, Death, Dns, DnsStep, Drop, Failure, FirstByte, Holder,
         Icmp, LogCall, MemoryLimit, PeerClosed, Process, ProcessKind, Reply, RequestHead,

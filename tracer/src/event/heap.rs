@@ -1,0 +1,149 @@
+//! Bytes that a value holds beyond its own size: what budgets are counted in, as texts and lists are as long as a
+//! capture's author chose.
+
+use super::{
+    Answer, Connection, Death, Dns, Drop, Event, Fact, Failure, FirstByte, Holder, Hooks, LogCall,
+    LogLine, Lost, MemoryLimit, PeerClosed, Question, RequestHead, RstSent, Signal, Skipped,
+    Upstream,
+    fact::{
+        ConfinementView, Finding, Inode, Listener, ListenerView, Owner, PeerSocketView,
+        UnixPathView, Worker,
+    },
+};
+
+/// See the module.
+pub trait Heap {
+    /// Bytes on the heap, without what the allocator adds.
+    fn heap(&self) -> usize;
+}
+
+impl Heap for String {
+    fn heap(&self) -> usize {
+        self.len()
+    }
+}
+
+impl<T: Heap> Heap for Option<T> {
+    fn heap(&self) -> usize {
+        self.as_ref().map_or(0, Heap::heap)
+    }
+}
+
+impl<T: Heap> Heap for Box<T> {
+    fn heap(&self) -> usize {
+        size_of::<T>() + T::heap(self)
+    }
+}
+
+impl<T: Heap> Heap for Vec<T> {
+    fn heap(&self) -> usize {
+        let each = self.iter().map(|one| size_of::<T>() + one.heap());
+        each.sum()
+    }
+}
+
+/// The sum of those members that can hold any.
+macro_rules! heap {
+    ($($kind:ty: $($member:ident),+;)+) => {
+        $(impl Heap for $kind {
+            fn heap(&self) -> usize {
+                0 $(+ self.$member.heap())+
+            }
+        })+
+    };
+}
+
+heap! {
+    Failure: upstream;
+    Connection: remote, holder, rst_sent, drops;
+    Holder: name;
+    RstSent: reason;
+    Drop: reason;
+    Answer: head;
+    RequestHead: line, host;
+    FirstByte: remote, head;
+    Signal: sender_name;
+    Death: name, unit, cgroup, signal, limit;
+    MemoryLimit: cgroup;
+    PeerClosed: name, reset, death;
+    Dns: name;
+    Worker: unit, version;
+    Fact: question, finding;
+    Owner: name, unit;
+    Listener: owner;
+    ListenerView: exact, same_port, bound, nearby;
+    PeerSocketView: owner;
+    Inode: path, user, group;
+    UnixPathView: file, missing, blocked, listener, worker_user;
+    ConfinementView: modules, label, cgroup, cgroup_programs;
+    LogLine: message, client, host, request, upstream;
+    Lost: skipped;
+    Skipped: hook;
+    Hooks: absent;
+}
+
+impl Heap for Upstream {
+    fn heap(&self) -> usize {
+        match self {
+            Self::Inet(_) => 0,
+            Self::Unix(path) => path.heap(),
+        }
+    }
+}
+
+impl Heap for Question {
+    fn heap(&self) -> usize {
+        match self {
+            Self::UnixPath { path, .. } => path.heap(),
+            _ => 0,
+        }
+    }
+}
+
+impl Heap for Result<Finding, String> {
+    fn heap(&self) -> usize {
+        match self {
+            Ok(Finding::Listener(view)) => view.heap(),
+            Ok(Finding::UnixPath(view)) => view.heap(),
+            Ok(Finding::PeerSocket(view)) => view.heap(),
+            Ok(Finding::Confinement(view)) => view.heap(),
+            Ok(Finding::Ports(_) | Finding::Descriptors(_) | Finding::Log) => 0,
+            Err(why) => why.heap(),
+        }
+    }
+}
+
+impl Heap for LogCall {
+    fn heap(&self) -> usize {
+        let resolved = self.resolved.as_ref().map_or(0, |(name, _)| name.heap());
+        // `unread` is of the live side alone, which bounds it.
+        self.format.heap() + self.text.heap() + resolved
+    }
+}
+
+impl Heap for Event {
+    fn heap(&self) -> usize {
+        match self {
+            Self::Failure(one) => one.heap(),
+            Self::Connection(one) => one.heap(),
+            Self::Answer(one) => one.heap(),
+            Self::LogCall(one) => one.heap(),
+            Self::FirstByte(one) => one.heap(),
+            Self::Worker(one) => one.heap(),
+            Self::PeerClosed(one) => one.heap(),
+            Self::Death(one) => one.heap(),
+            Self::Dns(one) => one.heap(),
+            Self::Fact(one) => one.heap(),
+            Self::LogLine(one) => one.heap(),
+            Self::Lost(one) => one.heap(),
+            Self::Hooks(one) => one.heap(),
+            Self::Reply(_)
+            | Self::Retry(_)
+            | Self::Retransmit(_)
+            | Self::Process(_)
+            | Self::Icmp(_)
+            | Self::Notice(_)
+            | Self::Tick(_) => 0,
+        }
+    }
+}

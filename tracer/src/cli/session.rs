@@ -332,8 +332,14 @@ impl Session {
         }
         self.collect()?;
         let end = self.live.now();
-        for case in self.correlator.finish(end) {
-            self.judge(&case)?;
+        loop {
+            let cases = self.correlator.finish(end);
+            if cases.is_empty() {
+                break;
+            }
+            for case in cases {
+                self.judge(&case)?;
+            }
         }
         if self.debug {
             let (written, received, lost) = self.live.account();

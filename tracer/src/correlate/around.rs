@@ -1,13 +1,22 @@
 //! What happened around the requests: backends that died or reset connections, name lookups, earlier failures of the
 //! same worker. Remembered briefly, joined by socket, process or worker.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 
-use super::{Attempt, Case, Course, open::OpenCase};
+use super::{
+    Attempt, Case, Course,
+    open::OpenCase,
+    remembered::{Limits, Remembered},
+};
 use crate::event::{Death, Dns, PeerClosed, Time, Upstream};
 
-/// Endings and deaths remembered.
+/// Endings and deaths remembered, each of some KB at most.
 const ENDINGS: usize = 1024;
+/// Deaths given to an attempt, the last ones.
+const DEATHS_TOLD: usize = 16;
+/// Workers of which steps and failures are remembered, and bytes of each kind.
+const WORKERS: usize = 4096;
+const BYTES: usize = 16 << 20;
 /// Earlier failures remembered a worker, and for how long (nanoseconds).
 const EARLIER: usize = 8;
 const EARLIER_FOR: u64 = 60_000_000_000;
@@ -20,12 +29,36 @@ const STEPS_TOLD: usize = 32;
 const NEAR: u64 = 500_000_000;
 
 /// The memory.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Around {
     endings: VecDeque<PeerClosed>,
     deaths: VecDeque<Death>,
-    dns: HashMap<u32, VecDeque<Dns>>,
-    earlier: HashMap<u32, VecDeque<Attempt>>,
+    /// By worker.
+    dns: Remembered<u32, Dns>,
+    earlier: Remembered<u32, Attempt>,
+}
+
+impl Default for Around {
+    fn default() -> Self {
+        Self {
+            endings: VecDeque::new(),
+            deaths: VecDeque::new(),
+            dns: Remembered::new(Limits {
+                at: |step| step.at,
+                most: STEPS,
+                keys: WORKERS,
+                fresh: STEPS_FOR,
+                budget: BYTES,
+            }),
+            earlier: Remembered::new(Limits {
+                at: |attempt| attempt.end,
+                most: EARLIER,
+                keys: WORKERS,
+                fresh: EARLIER_FOR,
+                budget: BYTES,
+            }),
+        }
+    }
 }
 
 fn push<T>(queue: &mut VecDeque<T>, value: T, limit: usize) {
@@ -61,7 +94,7 @@ impl Around {
     }
 
     pub(super) fn dns(&mut self, dns: Dns) {
-        push(self.dns.entry(dns.worker).or_default(), dns, STEPS);
+        self.dns.push(dns.worker, dns);
     }
 
     /// The worker ended.
@@ -77,9 +110,8 @@ impl Around {
             .attempts
             .iter()
             .filter(|attempt| attempt.upstream.is_some() && !attempt.has_response());
-        let earlier = self.earlier.entry(case.worker).or_default();
         for attempt in failed {
-            push(earlier, attempt.clone(), EARLIER);
+            self.earlier.push(case.worker, attempt.clone());
         }
     }
 
@@ -109,13 +141,13 @@ impl Around {
                     (None, Some(listener)) => death.pid == listener || death.parent == listener,
                     (None, None) => false,
                 };
-                attempt.deaths = self
-                    .deaths
-                    .iter()
-                    .filter(is_its_own)
+                let deaths = self.deaths.iter().rev().filter(is_its_own);
+                attempt.deaths = deaths
                     .filter(|death| death.at >= attempt.start && death.at <= attempt.end.plus(NEAR))
+                    .take(DEATHS_TOLD)
                     .cloned()
                     .collect();
+                attempt.deaths.reverse();
             }
             _ => {}
         }
@@ -151,11 +183,7 @@ impl Around {
             .retain(|closed| now.since(closed.at) < EARLIER_FOR);
         self.deaths
             .retain(|death| now.since(death.at) < EARLIER_FOR);
-        for steps in self.dns.values_mut() {
-            steps.retain(|step| now.since(step.at) < STEPS_FOR);
-        }
-        for attempts in self.earlier.values_mut() {
-            attempts.retain(|attempt| now.since(attempt.end) < EARLIER_FOR);
-        }
+        self.dns.forget_each(now, STEPS_FOR);
+        self.earlier.forget_each(now, EARLIER_FOR);
     }
 }

@@ -1,8 +1,8 @@
 //! A case: one failed request, its attempts, and what was seen of each. It names no cause.
 
 use crate::event::{
-    Connection, Death, Dns, Failure, Icmp, LogCall, LogLine, PeerClosed, RequestHead, Skipped,
-    Time, Upstream,
+    Connection, Death, Dns, Failure, Heap, Icmp, LogCall, LogLine, PeerClosed, RequestHead,
+    Skipped, Time, Upstream,
     fact::{
         ConfinementView, DescriptorsView, ListenerView, PeerSocketView, PortsView, UnixPathView,
         Worker,
@@ -108,4 +108,49 @@ pub struct Facts {
     pub icmp: Option<Icmp>,
     /// Questions that the host could not answer: why.
     pub unanswered: Vec<String>,
+}
+
+impl Heap for Case {
+    fn heap(&self) -> usize {
+        self.identity.heap()
+            + self.head.heap()
+            + self.attempts.heap()
+            + self.log_calls.heap()
+            + self.earlier.heap()
+            + self.dns.heap()
+            + self.log_lines.heap()
+            + self.skipped.heap()
+            + self.absent_hooks.heap()
+    }
+}
+
+impl Heap for Attempt {
+    fn heap(&self) -> usize {
+        self.upstream.heap()
+            + self.course.heap()
+            + self.peer_closed.heap()
+            + self.deaths.heap()
+            + self.facts.heap()
+    }
+}
+
+impl Heap for Course {
+    fn heap(&self) -> usize {
+        match self {
+            Self::FailedAtOnce(failure) => failure.heap(),
+            Self::Connection(connection) => connection.heap(),
+            Self::Succeeded => 0,
+        }
+    }
+}
+
+impl Heap for Facts {
+    fn heap(&self) -> usize {
+        self.listener.heap()
+            + self.queue_at_retransmit.heap()
+            + self.peer_socket.heap()
+            + self.unix_path.heap()
+            + self.confinement.heap()
+            + self.unanswered.heap()
+    }
 }

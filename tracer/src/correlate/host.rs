@@ -5,18 +5,28 @@ use std::{
     net::SocketAddr,
 };
 
-use super::{Attempt, Course, Facts};
+use super::{
+    Attempt, Course, Facts,
+    remembered::{Limits, Remembered},
+    workers::Workers,
+};
 use crate::event::{
-    Connection, Fact, Failure, Icmp, Question, Time, Upstream,
-    fact::{Finding, ListenerView, UnixPathView, Worker},
+    Connection, Fact, Failure, Heap, Icmp, Question, Time, Upstream,
+    fact::{Finding, ListenerView, UnixPathView},
 };
 
 /// An answer this young (nanoseconds) serves the next failure of the same kind too.
 const FRESH: u64 = 200_000_000;
 /// Answers older than this are forgotten.
 const MEMORY: u64 = 120_000_000_000;
-/// Questions and answers kept; beyond, only fresh ones are.
+/// Questions and answers kept; beyond, only fresh ones are, and of these the newer.
 const FACTS: usize = 4096;
+/// Bytes of answers.
+const FACT_BYTES: usize = 16 << 20;
+/// Bytes of listener views.
+const VIEW_BYTES: usize = 32 << 20;
+/// Of the host's words why it could not tell, so many bytes are shown at most.
+const WHY: usize = 2048;
 /// Questions about single connections asked at most in the time that an answer is fresh: a flood of failures must not
 /// become a flood of questions.
 const SINGLE: usize = 128;
@@ -32,14 +42,51 @@ const EADDRNOTAVAIL: u32 = 99;
 const ECONNREFUSED: u32 = 111;
 
 /// Questions and answers of late.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct HostMemory {
     asked: HashMap<Question, Time>,
-    facts: HashMap<Question, Fact>,
-    listeners: HashMap<Question, VecDeque<(Time, ListenerView)>>,
+    facts: Remembered<Question, Fact>,
+    listeners: Remembered<Question, Seen>,
     icmps: VecDeque<Icmp>,
     /// When questions about single connections were asked of late.
     single: VecDeque<Time>,
+}
+
+/// Listeners as they were at a time.
+#[derive(Debug)]
+struct Seen {
+    at: Time,
+    view: ListenerView,
+}
+
+impl Heap for Seen {
+    fn heap(&self) -> usize {
+        self.view.heap()
+    }
+}
+
+impl Default for HostMemory {
+    fn default() -> Self {
+        Self {
+            asked: HashMap::new(),
+            facts: Remembered::new(Limits {
+                at: |fact| fact.at,
+                most: 1,
+                keys: FACTS,
+                fresh: FRESH,
+                budget: FACT_BYTES,
+            }),
+            listeners: Remembered::new(Limits {
+                at: |seen| seen.at,
+                most: VIEWS,
+                keys: FACTS,
+                fresh: FRESH,
+                budget: VIEW_BYTES,
+            }),
+            icmps: VecDeque::new(),
+            single: VecDeque::new(),
+        }
+    }
 }
 
 pub(super) fn listener(worker: u32, address: SocketAddr) -> Question {
@@ -147,6 +194,9 @@ impl HostMemory {
         }
         if self.asked.len() >= FACTS {
             self.asked.retain(|_, at| now.since(*at) < FRESH);
+            if self.asked.len() >= FACTS {
+                self.asked.clear();
+            }
         }
         self.asked.insert(question.clone(), now);
         Some(question)
@@ -157,28 +207,19 @@ impl HostMemory {
         if fact.finding.is_err()
             && self
                 .facts
-                .get(&fact.question)
+                .last(&fact.question)
                 .is_some_and(|known| known.finding.is_ok() && known.at.plus(FRESH) >= fact.at)
         {
             return;
         }
         if let Ok(Finding::Listener(view)) = &fact.finding {
-            if self.listeners.len() >= FACTS {
-                let now = fact.at;
-                self.listeners
-                    .retain(|_, views| is_younger(views, now, FRESH));
-            }
-            let views = self.listeners.entry(fact.question.clone()).or_default();
-            if views.len() == VIEWS {
-                views.pop_front();
-            }
-            views.push_back((fact.at, view.clone()));
+            let seen = Seen {
+                at: fact.at,
+                view: view.clone(),
+            };
+            self.listeners.push(fact.question.clone(), seen);
         }
-        if self.facts.len() >= FACTS {
-            let now = fact.at;
-            self.facts.retain(|_, fact| now.since(fact.at) < FRESH);
-        }
-        self.facts.insert(fact.question.clone(), fact);
+        self.facts.push(fact.question.clone(), fact);
     }
 
     pub(super) fn icmp(&mut self, icmp: Icmp) {
@@ -190,13 +231,15 @@ impl HostMemory {
 
     /// Was it answered at or after `time`?
     pub(super) fn knows(&self, question: &Question, time: Time) -> bool {
-        self.facts.get(question).is_some_and(|fact| fact.at >= time)
+        self.facts
+            .last(question)
+            .is_some_and(|fact| fact.at >= time)
     }
 
     /// Was it answered after `time`, or so shortly before that it was not asked again?
     pub(super) fn knows_nearly(&self, question: &Question, time: Time) -> bool {
         self.facts
-            .get(question)
+            .last(question)
             .is_some_and(|fact| fact.at.plus(FRESH) >= time)
     }
 
@@ -206,13 +249,13 @@ impl HostMemory {
         worker: u32,
         attempt: &Attempt,
         is_answered: bool,
-        workers: &HashMap<u32, Worker>,
+        workers: &Workers,
     ) -> Facts {
         let mut facts = Facts::default();
         for question in about(worker, attempt, is_answered) {
             let Some(fact) = self
                 .facts
-                .get(&question)
+                .last(&question)
                 .filter(|fact| fact.at.plus(FRESH) >= attempt.end)
             else {
                 facts
@@ -230,7 +273,7 @@ impl HostMemory {
                 Ok(Finding::Log) => {}
                 Err(why) => match self.seen_by_sibling(&question, attempt.end, workers) {
                     Some(view) => facts.unix_path = Some(view),
-                    None => facts.unanswered.push(why.clone()),
+                    None => facts.unanswered.push(beginning(why).to_owned()),
                 },
             }
         }
@@ -257,22 +300,22 @@ impl HostMemory {
         &self,
         question: &Question,
         end: Time,
-        workers: &HashMap<u32, Worker>,
+        workers: &Workers,
     ) -> Option<Box<UnixPathView>> {
         let Question::UnixPath { worker, path } = question else {
             return None;
         };
-        let master = workers.get(worker)?.master;
-        let is_sibling = |other: &u32| {
+        let master = workers.get(*worker)?.master;
+        let is_sibling = |other: u32| {
             let other = workers.get(other);
             other.is_some_and(|other| other.master == master)
         };
         let seen = self
             .facts
-            .iter()
+            .lasts()
             .filter_map(|(other, fact)| match (other, &fact.finding) {
                 (Question::UnixPath { worker, path: same }, Ok(Finding::UnixPath(view)))
-                    if same == path && fact.at.plus(FRESH) >= end && is_sibling(worker) =>
+                    if same == path && fact.at.plus(FRESH) >= end && is_sibling(*worker) =>
                 {
                     Some((fact.at, *worker, view))
                 }
@@ -294,17 +337,16 @@ impl HostMemory {
         self.listeners
             .get(question)?
             .iter()
-            .filter(|(at, _)| (from..=to).contains(at))
-            .map(|(_, view)| view)
+            .filter(|seen| (from..=to).contains(&seen.at))
+            .map(|seen| &seen.view)
             .max_by_key(|view| load(view))
             .cloned()
     }
 
     pub(super) fn forget(&mut self, now: Time) {
         self.asked.retain(|_, at| now.since(*at) < MEMORY);
-        self.facts.retain(|_, fact| now.since(fact.at) < MEMORY);
-        self.listeners
-            .retain(|_, views| is_younger(views, now, MEMORY));
+        self.facts.forget(now, MEMORY);
+        self.listeners.forget(now, MEMORY);
         while self
             .icmps
             .front()
@@ -315,7 +357,7 @@ impl HostMemory {
     }
 }
 
-/// Is the last view younger than so many nanoseconds?
-fn is_younger(views: &VecDeque<(Time, ListenerView)>, now: Time, age: u64) -> bool {
-    views.back().is_some_and(|(at, _)| now.since(*at) < age)
+/// As much of the words as is shown.
+fn beginning(words: &str) -> &str {
+    &words[..words.floor_char_boundary(WHY)]
 }

@@ -7,6 +7,8 @@ use crate::event::{Lost, Skipped, Time};
 
 /// Looks that found skipped runs and are kept apart; earlier ones are joined, and so touch more requests, never fewer.
 const LOOKS: usize = 64;
+/// Hooks told apart: more than there are. Runs of others are counted to the last.
+const HOOKS: usize = 256;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -18,11 +20,13 @@ pub(super) struct Losses {
 
 impl Losses {
     pub(super) fn add(&mut self, lost: Lost) {
-        self.records += lost.events;
+        self.records = self.records.saturating_add(lost.events);
         if lost.skipped.is_empty() {
             return;
         }
-        self.skipped.push_back((lost.at, lost.skipped));
+        let mut skipped = Vec::new();
+        join(&mut skipped, &lost.skipped);
+        self.skipped.push_back((lost.at, skipped));
         if self.skipped.len() > LOOKS
             && let Some((_, oldest)) = self.skipped.pop_front()
             && let Some((_, next)) = self.skipped.front_mut()
@@ -49,8 +53,9 @@ impl Losses {
 /// What was skipped during two parts of a request, which may overlap.
 pub(super) fn either(mut one: Vec<Skipped>, other: Vec<Skipped>) -> Vec<Skipped> {
     for skipped in other {
-        match one.iter_mut().find(|same| same.hook == skipped.hook) {
-            Some(same) => same.runs = same.runs.max(skipped.runs),
+        let known = one.iter().position(|same| same.hook == skipped.hook);
+        match known.or((one.len() >= HOOKS).then_some(HOOKS - 1)) {
+            Some(at) => one[at].runs = one[at].runs.max(skipped.runs),
             None => one.push(skipped),
         }
     }
@@ -59,9 +64,12 @@ pub(super) fn either(mut one: Vec<Skipped>, other: Vec<Skipped>) -> Vec<Skipped>
 
 fn join(all: &mut Vec<Skipped>, others: &[Skipped]) {
     for one in others {
-        match all.iter_mut().find(|other| other.hook == one.hook) {
-            Some(other) => {
-                other.runs += one.runs;
+        let is_full = all.len() >= HOOKS;
+        let known = all.iter().position(|other| other.hook == one.hook);
+        match known.or(is_full.then_some(HOOKS - 1)) {
+            Some(at) => {
+                let other = &mut all[at];
+                other.runs = other.runs.saturating_add(one.runs);
                 other.since = other.since.min(one.since);
             }
             None => all.push(one.clone()),

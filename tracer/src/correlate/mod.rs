@@ -10,25 +10,25 @@ mod host;
 mod lines;
 mod losses;
 mod open;
+mod remembered;
 mod replies;
 mod request;
+mod requests;
 #[cfg(test)]
 mod tests;
+mod workers;
 
-use std::{
-    collections::{HashMap, VecDeque, hash_map::Entry},
-    iter::Sum,
-};
+use std::{collections::VecDeque, iter::Sum};
 
 pub use case::{Attempt, Case, Course, Facts};
 
 use self::{
     around::Around, host::HostMemory, lines::Lines, losses::Losses, open::OpenCase,
-    replies::Replies, request::Request,
+    replies::Replies, request::Request, requests::Requests, workers::Workers,
 };
 use crate::event::{
-    Answer, Connection, Event, Failure, FirstByte, LogCall, Question, Reply, RequestId, Retry,
-    Time, fact::Worker,
+    Answer, Connection, Event, Failure, FirstByte, Heap as _, LogCall, Question, Reply, RequestId,
+    Retry, Time,
 };
 
 /// A case waits no longer than this for the host's answers (nanoseconds): they come within milliseconds, but a host in
@@ -42,8 +42,14 @@ const SETTLED: u64 = 100_000_000;
 const FORGOTTEN: u64 = 600_000_000_000;
 /// How often the memory is swept.
 const SWEEP: u64 = 5_000_000_000;
-/// Requests remembered; beyond, the older half goes.
-const REQUESTS: usize = 65_536;
+/// Bytes of cases that wait for the host's answers; beyond, the oldest ones wait no longer.
+const OPEN: usize = 48 << 20;
+/// Bytes of cases in one outcome, about; more come with the next.
+const AT_ONCE: usize = 16 << 20;
+/// Cases are looked through no more often than this: live, a tick comes each 20 ms.
+const GLANCE: u64 = 5_000_000;
+/// Entries of requests that may settle, beyond twice the requests there are, before they are gone through.
+const SETTLING: usize = 65_536;
 
 /// Failed requests that get no verdict.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -75,11 +81,17 @@ pub struct Outcome {
 /// The correlator's memory, bounded.
 #[derive(Debug, Default)]
 pub struct Correlator {
-    workers: HashMap<u32, Worker>,
-    requests: HashMap<(u32, RequestId), Request>,
+    workers: Workers,
+    requests: Requests,
     /// Requests that were served, or whose last attempt failed, in order of that time.
     settling: VecDeque<(Time, u32, RequestId)>,
     open: VecDeque<OpenCase>,
+    /// Bytes of these.
+    open_bytes: usize,
+    /// Up to when cases are being closed, of which some did not fit the last outcome.
+    closing: Option<Time>,
+    /// When cases were last looked through.
+    glanced: Option<Time>,
     replies: Replies,
     host: HostMemory,
     around: Around,
@@ -102,6 +114,10 @@ impl Correlator {
     /// Takes the next event of the stream.
     pub fn feed(&mut self, event: Event) -> Outcome {
         let mut out = Outcome::default();
+        // As they would have been then: nothing has come since.
+        if let Some(now) = self.closing.take() {
+            self.close_cases(Some(now), &mut out);
+        }
         if event
             .request()
             .is_some_and(|request| request.0 < self.since.0)
@@ -120,12 +136,11 @@ impl Correlator {
                 host::listener(retransmit.worker, retransmit.remote),
                 retransmit.at,
             )),
-            Event::Worker(worker) => {
-                self.workers.insert(worker.pid, worker);
-            }
+            Event::Worker(worker) => self.workers.learn(worker),
             Event::Process(process) => {
                 if let crate::event::ProcessKind::Exited { .. } = process.kind {
                     self.around.ended(process.pid);
+                    self.workers.ended(process.pid);
                 }
             }
             Event::PeerClosed(closed) => self.around.peer_closed(*closed),
@@ -140,6 +155,8 @@ impl Correlator {
             Event::Notice(_) | Event::Coverage(_) => {}
             Event::Tick(now) => self.tick(now, &mut out),
         }
+        self.close_oldest(&mut out);
+        self.replies.limit(&mut out.cases);
         out
     }
 
@@ -152,21 +169,29 @@ impl Correlator {
     /// Failed requests without a verdict so far; those given up are counted at the latest by [`Self::finish`].
     #[must_use]
     pub fn untold(&self) -> Untold {
-        self.untold
+        Untold {
+            forgotten: self.requests.forgotten,
+            ..self.untold
+        }
     }
 
-    /// The end of the stream: what is still open is over now.
+    /// The end of the stream: what is still open is over now. To be called until it gives none.
     pub fn finish(&mut self, now: Time) -> Vec<Case> {
         let mut out = Outcome::default();
+        self.closing = None;
         self.settle(now.plus(SETTLED), &mut out);
-        self.close_cases(now.plus(PATIENCE + SETTLED), &mut out);
+        while out.cases.is_empty() && !self.open.is_empty() {
+            self.close_cases(None, &mut out);
+        }
         let left = self
             .requests
-            .values()
+            .iter()
             .filter(|request| request.is_given_up() && request.reply.is_none());
         self.untold.given_up += left.count() as u64;
         self.requests.clear();
-        self.replies.finish(&mut out.cases);
+        if self.open.is_empty() {
+            self.replies.finish(&mut out.cases);
+        }
         out.cases
     }
 
@@ -178,8 +203,7 @@ impl Correlator {
         out.questions
             .extend(self.host.ask(Question::Log { worker }, at));
         let attempt = Attempt::failed_at_once(failure);
-        self.request(worker, request, at).add(attempt);
-        self.settling.push_back((at, worker, request));
+        self.hear_and_settle((worker, request), at, |request| request.add(attempt));
     }
 
     fn connection(&mut self, connection: Box<Connection>, out: &mut Outcome) {
@@ -196,32 +220,35 @@ impl Correlator {
                 .extend(self.host.ask(Question::Log { worker }, at));
         }
         let attempt = Attempt::connection(connection);
-        self.request(worker, request, at).add(attempt);
-        self.settling.push_back((at, worker, request));
+        self.hear_and_settle((worker, request), at, |request| request.add(attempt));
     }
 
     fn first_byte(&mut self, first: &FirstByte) {
         let (worker, at) = (first.worker, first.at);
-        let request = self.request(worker, first.request, at);
-        let attempt = Attempt::succeeded(first, request.attempts.last());
-        request.serve(attempt, first);
-        if request.ticket.is_none()
-            && let Some(client_request) = first.client_request
-        {
-            let ticket = self.replies.expect_more(worker, client_request, at);
-            self.request(worker, first.request, at).ticket = ticket;
-        }
-        self.settling.push_back((at, worker, first.request));
+        let replies = &mut self.replies;
+        let is_due = self.requests.hear((worker, first.request), at, |request| {
+            let attempt = Attempt::succeeded(first, request.attempts.last());
+            request.serve(attempt, first);
+            if request.ticket.is_none()
+                && let Some(client_request) = first.client_request
+            {
+                request.ticket = replies.expect_more(worker, client_request, at);
+            }
+            request.settles_at(at)
+        });
+        self.settles(is_due, at, (worker, first.request));
     }
 
     fn retry(&mut self, retry: &Retry) {
-        self.request(retry.worker, retry.request, retry.at)
-            .is_trying = true;
+        let key = (retry.worker, retry.request);
+        self.requests
+            .hear(key, retry.at, |request| request.is_trying = true);
     }
 
     fn log_call(&mut self, call: LogCall) {
         if let Some(request) = call.request {
-            self.request(call.worker, request, call.at).log(call);
+            self.requests
+                .hear((call.worker, request), call.at, |request| request.log(call));
         }
     }
 
@@ -265,42 +292,62 @@ impl Correlator {
         };
         let began = if reply.is_earlier { Time(0) } else { at };
         // From a cache it is sent before the connection that failed is closed.
-        self.request(worker, request, at).reply = Some((status, began));
         let key = (worker, request);
+        let is_due = self.requests.hear(key, at, |request| {
+            request.reply = Some((status, began));
+            request.settles_at(at)
+        });
         if !reply.is_earlier
             && self.requests.get(&key).is_some_and(Request::is_given_up)
             && let Some(over) = self.requests.remove(&key)
         {
             self.over(worker, over, at, out);
         }
-        self.settling.push_back((at, worker, request));
+        self.settles(is_due, at, key);
     }
 
     fn open(&mut self, case: OpenCase) {
         self.around.failed(&case);
+        self.open_bytes += case.bytes();
         self.open.push_back(case);
+    }
+
+    /// Something happened that may have been the request's last.
+    fn hear_and_settle(&mut self, key: requests::Key, at: Time, change: impl FnOnce(&mut Request)) {
+        let is_due = self.requests.hear(key, at, |request| {
+            change(request);
+            request.settles_at(at)
+        });
+        self.settles(is_due, at, key);
+    }
+
+    /// The request may settle from then on, if it is not known already.
+    fn settles(&mut self, is_due: bool, at: Time, (worker, request): requests::Key) {
+        if !is_due {
+            return;
+        }
+        self.settling.push_back((at, worker, request));
+        // Without ticks nothing leaves them: of each request the last entry matters.
+        if self.settling.len() > 2 * self.requests.len() + SETTLING {
+            let requests = &self.requests;
+            self.settling.retain(|&(at, worker, request)| {
+                let known = requests.get(&(worker, request));
+                known.is_some_and(|request| request.heard <= at)
+            });
+        }
     }
 
     fn tick(&mut self, now: Time, out: &mut Outcome) {
         self.settle(now, out);
-        self.close_cases(now, out);
-        if self.requests.len() > REQUESTS {
-            let mut times: Vec<Time> = self
-                .requests
-                .values()
-                .map(|request| request.heard)
-                .collect();
-            let (_, &mut middle, _) = times.select_nth_unstable(REQUESTS / 2);
-            self.requests.retain(|_, request| {
-                let is_kept = request.heard > middle;
-                self.untold.forgotten += u64::from(!is_kept && request.has_failed());
-                is_kept
-            });
+        let is_soon = |before: Time| now.since(before) < GLANCE;
+        if !self.glanced.is_some_and(is_soon) {
+            self.glanced = Some(now);
+            self.close_cases(Some(now), out);
         }
+        self.requests.limit();
         if now.since(self.swept) >= SWEEP {
             self.swept = now;
-            self.requests
-                .retain(|_, request| now.since(request.heard) < FORGOTTEN);
+            self.requests.forget_silent(now, FORGOTTEN);
             self.host.forget(now);
             self.around.forget(now);
             self.lines.forget(now);
@@ -315,12 +362,9 @@ impl Correlator {
                 break;
             }
             self.settling.pop_front();
-            let Entry::Occupied(entry) = self.requests.entry((worker, id)) else {
-                continue;
-            };
-            let request = entry.get();
-            if request.heard <= at && request.is_settled() {
-                let request = entry.remove();
+            let key = (worker, id);
+            let is_over = self.requests.is_over(&key, at);
+            if let Some(request) = is_over.then(|| self.requests.remove(&key)).flatten() {
                 self.over(worker, request, now, out);
             }
         }
@@ -336,38 +380,60 @@ impl Correlator {
         }
     }
 
-    fn close_cases(&mut self, now: Time, out: &mut Outcome) {
-        let is_call_seen =
-            self.losses.records() == 0 && !self.absent_hooks.iter().any(|hook| hook == LOG_HOOK);
+    /// Closes those that are answered or waited too long; all, if time is at its end.
+    fn close_cases(&mut self, now: Option<Time>, out: &mut Outcome) {
         let mut waiting = VecDeque::new();
-        while let Some(mut open) = self.open.pop_front() {
-            if now.since(open.since) < PATIENCE && !open.is_answered(&self.host) {
+        let mut given = 0;
+        while let Some(open) = self.open.pop_front() {
+            if given > AT_ONCE {
+                self.open.push_front(open);
+                self.closing = now;
+                break;
+            }
+            let may_wait = now.is_some_and(|now| now.since(open.since) < PATIENCE);
+            if may_wait && !open.is_answered(&self.host) {
                 waiting.push_back(open);
                 continue;
             }
-            let identity = self.workers.get(&open.worker).cloned();
-            let lines = self.lines.take(identity.as_ref(), &open, is_call_seen);
-            let is_answered = open.is_answered_by_nginx();
-            for attempt in &mut open.request.attempts {
-                attempt.facts = self
-                    .host
-                    .facts(open.worker, attempt, is_answered, &self.workers);
-                self.around.complete(attempt);
-            }
-            let ticket = open.request.ticket;
-            let mut case = open.close(identity, lines, &self.losses, &self.absent_hooks);
-            self.around.add(&mut case);
-            match ticket {
-                Some(ticket) => self.replies.explained(ticket, case, &mut out.cases),
-                None => out.cases.push(case),
-            }
+            given += self.close(open, out);
         }
+        waiting.append(&mut self.open);
         self.open = waiting;
     }
 
-    fn request(&mut self, worker: u32, request: RequestId, at: Time) -> &mut Request {
-        let request = self.requests.entry((worker, request)).or_default();
-        request.heard = at;
-        request
+    /// There are too many: the oldest wait no longer.
+    fn close_oldest(&mut self, out: &mut Outcome) {
+        let mut given = 0;
+        while self.open_bytes > OPEN
+            && given <= AT_ONCE
+            && let Some(open) = self.open.pop_front()
+        {
+            given += self.close(open, out);
+        }
+    }
+
+    /// Completes a case; gives how many bytes it has.
+    fn close(&mut self, mut open: OpenCase, out: &mut Outcome) -> usize {
+        self.open_bytes -= open.bytes();
+        let is_call_seen =
+            self.losses.records() == 0 && !self.absent_hooks.iter().any(|hook| hook == LOG_HOOK);
+        let identity = self.workers.get(open.worker).cloned();
+        let lines = self.lines.take(identity.as_ref(), &open, is_call_seen);
+        let is_answered = open.is_answered_by_nginx();
+        for attempt in &mut open.request.attempts {
+            attempt.facts = self
+                .host
+                .facts(open.worker, attempt, is_answered, &self.workers);
+            self.around.complete(attempt);
+        }
+        let ticket = open.request.ticket;
+        let mut case = open.close(identity, lines, &self.losses, &self.absent_hooks);
+        self.around.add(&mut case);
+        let bytes = size_of::<Case>() + case.heap();
+        match ticket {
+            Some(ticket) => self.replies.explained(ticket, case, &mut out.cases),
+            None => out.cases.push(case),
+        }
+        bytes
     }
 }

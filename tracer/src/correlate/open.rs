@@ -7,7 +7,8 @@ use super::{
     request::Request,
 };
 use crate::event::{
-    Answer, Connection, Failure, FirstByte, LogLine, Question, RequestHead, Time, fact::Worker,
+    Answer, Connection, Failure, FirstByte, Heap as _, LogLine, Question, RequestHead, Time,
+    fact::Worker,
 };
 
 /// A case to be.
@@ -74,6 +75,11 @@ impl OpenCase {
             request,
             answer: None,
         })
+    }
+
+    /// Bytes that it takes.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Self>() + self.request.bytes() + self.answer.heap()
     }
 
     /// nginx's connection number.

@@ -7,12 +7,17 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::{Case, losses};
-use crate::event::{ClientRequest, Time};
+use crate::event::{ClientRequest, Heap as _, Time};
 
 /// A reply that did not come for so long (nanoseconds) is not waited for any more.
 const OVERDUE: u64 = 600_000_000_000;
 /// Requests waited for; beyond, the oldest are given away.
 const WAITING: usize = 8192;
+/// Between two sweeps there may be more, within so many bytes.
+const BYTES: usize = 64 << 20;
+/// Of one request, which may be led on ten times (`NGX_HTTP_MAX_URI_CHANGES`), so many attempts, log calls and lines are
+/// kept, the first ones.
+const JOINED: usize = 256;
 
 /// A request that is waited for.
 pub(super) type Ticket = u64;
@@ -23,7 +28,12 @@ pub(super) struct Replies {
     current: HashMap<(u32, ClientRequest), Ticket>,
     waiting: BTreeMap<Ticket, Waiting>,
     next: Ticket,
+    /// Bytes of all that wait.
+    bytes: usize,
 }
+
+/// What a request that is waited for takes, besides its case.
+const ONE: usize = 2 * size_of::<((u32, ClientRequest), Waiting)>();
 
 #[derive(Debug)]
 struct Waiting {
@@ -42,12 +52,16 @@ impl Replies {
         let key = (worker, request);
         let ticket = *self.current.entry(key).or_insert(self.next);
         self.next = self.next.max(ticket + 1);
-        let waiting = self.waiting.entry(ticket).or_insert(Waiting {
-            key,
-            since: now,
-            open: 0,
-            case: None,
-            reply: None,
+        let bytes = &mut self.bytes;
+        let waiting = self.waiting.entry(ticket).or_insert_with(|| {
+            *bytes += ONE;
+            Waiting {
+                key,
+                since: now,
+                open: 0,
+                case: None,
+                reply: None,
+            }
         });
         waiting.open += 1;
         ticket
@@ -89,12 +103,14 @@ impl Replies {
             return;
         };
         waiting.open = waiting.open.saturating_sub(1);
+        self.bytes -= waiting.case.heap();
         waiting.case = Some(match waiting.case.take() {
             // A case that waited longer for the host's answers is told later.
             Some(other) if other.time > case.time => case.led_on_to(other),
             Some(before) => before.led_on_to(case),
             None => case,
         });
+        self.bytes += waiting.case.heap();
         cases.extend(self.ready(ticket));
     }
 
@@ -103,6 +119,13 @@ impl Replies {
         while let Some((_, oldest)) = self.waiting.first_key_value()
             && (now.since(oldest.since) >= OVERDUE || self.waiting.len() > WAITING)
         {
+            self.give_oldest_away(cases);
+        }
+    }
+
+    /// Gives away the oldest if too much waits.
+    pub(super) fn limit(&mut self, cases: &mut Vec<Case>) {
+        while self.bytes > BYTES {
             self.give_oldest_away(cases);
         }
     }
@@ -119,6 +142,7 @@ impl Replies {
             if self.current.get(&waiting.key) == Some(&ticket) {
                 self.current.remove(&waiting.key);
             }
+            self.bytes -= ONE + waiting.case.heap();
             cases.extend(waiting.case);
         }
     }
@@ -129,6 +153,7 @@ impl Replies {
             return None;
         }
         let waiting = self.waiting.remove(&ticket)?;
+        self.bytes -= ONE + waiting.case.heap();
         let mut case = waiting.case?;
         case.client_status = waiting.reply.flatten();
         Some(case)
@@ -167,5 +192,6 @@ impl Case {
 
 fn joined<T>(mut first: Vec<T>, second: Vec<T>) -> Vec<T> {
     first.extend(second);
+    first.truncate(JOINED);
     first
 }

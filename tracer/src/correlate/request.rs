@@ -1,7 +1,7 @@
 //! A request under way: its attempts so far.
 
 use super::{Attempt, Course, replies::Ticket};
-use crate::event::{FirstByte, LogCall, Time};
+use crate::event::{FirstByte, Heap as _, LogCall, Time};
 
 /// Log calls kept a request.
 const LOG_CALLS: usize = 32;
@@ -25,9 +25,21 @@ pub(super) struct Request {
     pub(super) reply: Option<(u16, Time)>,
     /// Of its client's request, which is told once its client was answered.
     pub(super) ticket: Option<Ticket>,
+    /// When it was last put among those that may settle.
+    pub(super) settles: Option<Time>,
+    /// Bytes of its attempts and log calls.
+    kept: usize,
 }
 
 impl Request {
+    /// Bytes that it holds beyond its own size.
+    pub(super) fn bytes(&self) -> usize {
+        let serving = self.serving.as_ref().map_or(0, |serving| {
+            size_of::<(Attempt, Option<u16>)>() + serving.0.heap()
+        });
+        self.kept + serving + self.first_byte.heap()
+    }
+
     /// A record written while a connection was open, and the one at its end, are of one attempt; so are those of a socket
     /// that connect() opened and of connect() failing at once.
     fn is_same(&self, attempt: &Attempt) -> bool {
@@ -41,16 +53,24 @@ impl Request {
     pub(super) fn add(&mut self, attempt: Attempt) {
         self.serving = None;
         self.is_trying = false;
-        if self.is_same(&attempt) {
-            self.attempts.pop();
+        if self.is_same(&attempt)
+            && let Some(same) = self.attempts.pop()
+        {
+            self.kept -= size_of::<Attempt>() + same.heap();
         }
         if self.attempts.len() < ATTEMPTS {
+            self.kept += size_of::<Attempt>() + attempt.heap();
             // Most requests have one attempt, and one is large.
             if self.attempts.is_empty() {
                 self.attempts.reserve_exact(1);
             }
             self.attempts.push(attempt);
         }
+    }
+
+    /// It may settle from then on. `false`: it is among those that may already.
+    pub(super) fn settles_at(&mut self, at: Time) -> bool {
+        self.settles.replace(at) != Some(at)
     }
 
     /// A response begins.
@@ -62,6 +82,7 @@ impl Request {
 
     pub(super) fn log(&mut self, call: LogCall) {
         if self.log_calls.len() < LOG_CALLS {
+            self.kept += size_of::<LogCall>() + call.heap();
             self.log_calls.push(call);
         }
     }

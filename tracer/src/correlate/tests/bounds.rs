@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    correlate::REQUESTS,
+    correlate::requests::REQUESTS,
     event::{Event, LogLine},
 };
 
@@ -40,7 +40,7 @@ fn what_settled_leaves_nothing_behind() {
     }
     scene.wait(SECOND);
     let correlator = scene.correlator();
-    assert!(correlator.requests.is_empty());
+    assert_eq!(correlator.requests.len(), 0);
     assert!(correlator.settling.is_empty() && correlator.open.is_empty());
     assert_eq!(scene.so_far().len(), 1000);
 }
@@ -53,7 +53,7 @@ fn healthy_connections_are_remembered_briefly() {
         drop(request.served_and_closed());
     }
     scene.wait(SECOND);
-    assert!(scene.correlator().requests.is_empty());
+    assert_eq!(scene.correlator().requests.len(), 0);
     assert!(scene.correlator().settling.is_empty());
 }
 

@@ -2,10 +2,11 @@
 //!
 //! The folders are the data's way, in order: `kernel` and `probe` attach the hooks, `source` reads what they and the
 //! host say, `event` makes it a stream, `correlate` makes cases of it, `causes` verdicts, `render` words and files;
-//! `capture` keeps the stream in a file and plays it again.
+//! `capture` keeps the stream in a file and plays it again. What is said on the way goes through `say`.
 
 pub mod capture;
 pub mod causes;
+mod clean;
 pub mod cli;
 pub mod correlate;
 pub mod event;
@@ -14,6 +15,7 @@ pub mod nginx;
 pub mod probe;
 pub mod process;
 pub mod render;
+pub mod say;
 pub mod series;
 pub mod source;
 pub mod verdict;

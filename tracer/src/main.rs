@@ -2,7 +2,10 @@
 
 use std::process::ExitCode;
 
-use tracer::cli::{self, Exit};
+use tracer::{
+    cli::{self, Exit},
+    say,
+};
 
 fn main() -> ExitCode {
     cli::report_faults();
@@ -13,7 +16,7 @@ fn main() -> ExitCode {
             Exit::ClosedPipe => ExitCode::SUCCESS,
             exit @ Exit::Told => exit.code(),
             exit => {
-                eprintln!("tracer: {error:#}");
+                say::line(&format!("tracer: {error:#}"));
                 exit.code()
             }
         },

@@ -1,9 +1,6 @@
 //! `tracer doctor`: what this kernel, host and nginx allow.
 
-use std::{
-    fs,
-    io::{self, Write},
-};
+use std::{fs, io::Write};
 
 use anyhow::{Context as _, Result};
 
@@ -12,6 +9,7 @@ use crate::{
     kernel::Btf,
     nginx::{self, Binaries, Master},
     probe::{Attached, ICMP_RECEIVE, LoadError, Probes, SIGHTS, Sight, Sizes, Way},
+    say::Lines,
     source::{Described, host::IcmpListener, try_seccomp},
 };
 
@@ -27,7 +25,7 @@ pub(super) struct Args {
 /// # Errors
 /// Not permitted, or this kernel can not; what could be found out was printed before.
 pub(super) fn run(args: &Args) -> Result<()> {
-    let mut out = io::stdout().lock();
+    let mut out = Lines::to_stdout();
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     writeln!(out, "kernel   {}", release.trim())?;
     match Btf::read(&args.kernel.btf) {
@@ -64,7 +62,8 @@ pub(super) fn run(args: &Args) -> Result<()> {
     for master in &masters {
         Described::of(master.clone()).attach(&mut probes, true);
     }
-    writeln!(out, "\nhooks")?;
+    writeln!(out)?;
+    writeln!(out, "hooks")?;
     for sight in SIGHTS {
         tell(&mut out, &probes, sight)?;
     }
@@ -72,7 +71,8 @@ pub(super) fn run(args: &Args) -> Result<()> {
     for member in probes.missing_members() {
         writeln!(out, "  note      this kernel has no {member}")?;
     }
-    writeln!(out, "\nnginx")?;
+    writeln!(out)?;
+    writeln!(out, "nginx")?;
     if masters.is_empty() {
         writeln!(out, "  none is running; `tracer live` waits for one")?;
     }
@@ -83,7 +83,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
 }
 
 /// By which way something is seen, and why not by a better one.
-fn tell(out: &mut impl Write, probes: &Probes, sight: &Sight) -> Result<()> {
+fn tell(out: &mut Lines<impl Write>, probes: &Probes, sight: &Sight) -> Result<()> {
     let (word, way) = match probes.way(sight) {
         Some(0) => ("attached", sight.ways[0]),
         Some(way) => ("fallback", sight.ways[way]),
@@ -127,7 +127,7 @@ fn tell(out: &mut impl Write, probes: &Probes, sight: &Sight) -> Result<()> {
 }
 
 /// Whether ICMP errors can be heard here, and where nginx runs.
-fn tell_icmp(out: &mut impl Write, masters: &[Master]) -> Result<()> {
+fn tell_icmp(out: &mut Lines<impl Write>, masters: &[Master]) -> Result<()> {
     let mut listener = IcmpListener::default();
     listener.follow(std::process::id());
     for master in masters {
@@ -152,7 +152,7 @@ fn place(way: Way) -> String {
     format!("{kind} {}", names.join(", "))
 }
 
-fn describe(out: &mut impl Write, master: &Master) -> Result<()> {
+fn describe(out: &mut Lines<impl Write>, master: &Master) -> Result<()> {
     let version = master.version.as_deref().unwrap_or("unknown version");
     writeln!(
         out,

@@ -26,7 +26,7 @@ use std::{ffi::OsString, io, process::ExitCode};
 use anyhow::Result;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use crate::{probe::LoadError, source::StartError};
+use crate::{probe::LoadError, say, source::StartError};
 
 /// Explains each 502 of nginx at kernel level: one verdict per failed request, with evidence, confidence and the fix.
 #[derive(Debug, Parser)]
@@ -88,7 +88,7 @@ fn obey(command: Command) -> Result<()> {
         Command::Chart(args) => chart::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Export(args) => export::run(&args),
-        Command::Causes(args) => causes::run(&args, &mut io::stdout().lock()),
+        Command::Causes(args) => causes::run(&args, &mut say::rendered().lock()),
         Command::Doctor(args) => doctor::run(&args),
         Command::Generate(args) => generate::run(&args, Cli::command()),
     }

@@ -1,12 +1,13 @@
 //! Captures that a command reads: their names, how far they are read, what is wrong with them.
 
-use std::{io::IsTerminal as _, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
     capture::{Anonymizer, Replay, Run, Told},
+    say::{self, say},
     series::Series,
     source::system,
 };
@@ -107,13 +108,13 @@ pub(super) fn gather(
 /// Says on stderr what is wrong with the files; they were read as far as they go.
 pub(super) fn tell_damages(replay: &Replay) {
     for (path, damage) in replay.runs().iter().flat_map(Run::damages) {
-        eprintln!("tracer: {} {damage}", path.display());
+        say!("tracer: {} {damage}", path.display());
     }
 }
 
 /// How far it is, for people who wait: on a terminal's stderr, none elsewhere.
 fn bar(size: u64) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
+    if !say::is_terminal_aside() {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::new(size);

@@ -12,6 +12,7 @@ use crate::{
     capture::{Anonymizer, Header, HooksAtStart, Nginx, Plan, Recorder, Stopped},
     event::{Clock, Event, Time},
     probe::{self, Attached},
+    say::say,
     source::{Live, keep_file_access_alone, system},
     verdict::Verdict,
 };
@@ -152,7 +153,7 @@ impl Recording {
             self.failed |= tell(&stopped);
         }
         if left_out > 0 {
-            eprintln!(
+            say!(
                 "tracer: {left_out} events were not recorded: the disk was too slow; the capture says where"
             );
             self.failed = true;
@@ -170,6 +171,6 @@ impl Recording {
 
 /// Says why recording ended; is it a failure?
 fn tell(stopped: &Stopped) -> bool {
-    eprintln!("tracer: {stopped}");
+    say!("tracer: {stopped}");
     matches!(stopped, Stopped::Failed { .. })
 }

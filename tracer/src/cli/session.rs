@@ -18,6 +18,7 @@ use crate::{
     correlate::{Case, Correlator},
     event::{Event, coverage::Change},
     probe,
+    say::say,
     source::{Ceilings, Live, Options, Scope, clock},
 };
 
@@ -183,7 +184,7 @@ async fn trace(following: Following, recording: Option<Recording>) -> Result<()>
         if !following.keep_going {
             return Err(why.into());
         }
-        eprintln!("tracer: {why}");
+        say!("tracer: {why}");
     }
     let mut session = Session::new(live, following.output, recording, following.kernel.debug)?;
     session.greet();
@@ -270,7 +271,7 @@ impl Session {
             hooks = format!("{hooks} (`tracer doctor` says what that costs)");
         }
         if masters.is_empty() {
-            eprintln!("tracing: no nginx is running yet, waiting for one; {hooks}");
+            say!("tracing: no nginx is running yet, waiting for one; {hooks}");
             return;
         }
         let workers = self.live.following().workers();
@@ -287,7 +288,7 @@ impl Session {
             who.push(format!("{more} more"));
         }
         let s = if workers == 1 { "" } else { "s" };
-        eprintln!("tracing {workers} worker{s} of {}: {hooks}", who.join(", "));
+        say!("tracing {workers} worker{s} of {}: {hooks}", who.join(", "));
     }
 
     fn take(&mut self, events: Vec<Event>) -> Result<()> {
@@ -343,7 +344,7 @@ impl Session {
         }
         if self.debug {
             let (written, received, lost) = self.live.account();
-            eprintln!("kernel records: {written} written, {received} received, {lost} lost");
+            say!("kernel records: {written} written, {received} received, {lost} lost");
         }
         self.verdicts.untold(self.correlator.untold());
         let told = self.verdicts.finish();

@@ -1,7 +1,7 @@
 //! Where verdicts go: filters, the format, the summary. Shared by all commands that give verdicts.
 
 use std::{
-    io::{self, BufWriter, IsTerminal as _, Write},
+    io::{self, BufWriter, Write},
     num::NonZeroUsize,
 };
 
@@ -15,6 +15,7 @@ use crate::{
     correlate::Untold,
     event::{Clock, Event, Notice, Time},
     render::{Folder, Summary, coverage, json, notice, text},
+    say,
     verdict::Verdict,
 };
 
@@ -127,7 +128,7 @@ const LOST_AGAIN: u64 = 10_000_000_000;
 impl Verdicts {
     /// Of a capture.
     pub(super) fn new(output: Output, clock: Clock) -> Self {
-        let out = BufWriter::with_capacity(BUFFER, io::stdout());
+        let out = BufWriter::with_capacity(BUFFER, say::rendered());
         Self::written(output, clock, Out::Here(out))
     }
 
@@ -136,7 +137,7 @@ impl Verdicts {
     /// # Errors
     /// A thread can not be started.
     pub(super) fn live(output: Output, clock: Clock) -> Result<Self> {
-        let outlet = Outlet::start(io::stdout()).context("starting to write to stdout")?;
+        let outlet = Outlet::start(say::rendered()).context("starting to write to stdout")?;
         Ok(Self::written(output, clock, Out::Apart(outlet)))
     }
 
@@ -145,7 +146,7 @@ impl Verdicts {
             When::Always => true,
             When::Never => false,
             When::Auto => {
-                io::stdout().is_terminal()
+                say::is_terminal()
                     && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
             }
         };
@@ -210,7 +211,7 @@ impl Verdicts {
         self.summary.unread();
         if !std::mem::replace(&mut self.is_unread, true) {
             let style = self.style_of_stderr();
-            let _ = notice::unread(&mut io::stderr().lock(), at, &self.clock, &style);
+            let _ = notice::unread(&mut say::rendered_aside(), at, &self.clock, &style);
         }
     }
 
@@ -240,29 +241,30 @@ impl Verdicts {
         match event {
             Event::Notice(one) => {
                 let one = Notice { at, ..one.clone() };
-                let _ = notice::notice(&mut io::stderr().lock(), &one, &self.clock, &style);
+                let _ = notice::notice(&mut say::rendered_aside(), &one, &self.clock, &style);
                 self.summary.notice(one);
             }
             Event::Coverage(one) => {
                 let one = one.at(at);
                 // What nobody follows at the beginning is said there.
                 if self.has_begun {
-                    let _ = coverage::coverage(&mut io::stderr().lock(), &one, &self.clock, &style);
+                    let _ =
+                        coverage::coverage(&mut say::rendered_aside(), &one, &self.clock, &style);
                 }
                 self.has_begun = true;
                 self.summary.coverage(&one);
             }
             Event::Lost(lost) => {
                 self.summary.left_out(lost);
-                self.summary
-                    .skipped(lost.skipped.iter().map(|one| one.runs).sum());
+                let runs = lost.skipped.iter().map(|one| one.runs);
+                self.summary.skipped(runs.fold(0, u64::saturating_add));
                 if lost.events == 0 {
                     return;
                 }
                 let said = self.lost_at.replace(at);
                 if said.is_none_or(|said| at.since(said) >= LOST_AGAIN) {
                     let (clock, events) = (&self.clock, lost.events);
-                    let _ = notice::lost(&mut io::stderr().lock(), at, events, clock, &style);
+                    let _ = notice::lost(&mut say::rendered_aside(), at, events, clock, &style);
                 }
             }
             _ => {}
@@ -271,7 +273,7 @@ impl Verdicts {
 
     fn style_of_stderr(&self) -> text::Style {
         text::Style {
-            color: self.style.color && io::stderr().is_terminal(),
+            color: self.style.color && say::is_terminal_aside(),
             ..self.style.clone()
         }
     }
@@ -300,7 +302,7 @@ impl Verdicts {
             // A closed stderr hides the summary, no more.
             let _ = self
                 .summary
-                .write(&mut io::stderr().lock(), &self.clock, &style);
+                .write(&mut say::rendered_aside(), &self.clock, &style);
         }
         written.context("writing to stdout")
     }

@@ -5,6 +5,7 @@ use super::{
     Answer, Connection, Death, Dns, Drop, Event, Fact, Failure, FirstByte, Holder, Hooks, LogCall,
     LogLine, Lost, MemoryLimit, PeerClosed, Question, RequestHead, RstSent, Signal, Skipped,
     Upstream,
+    coverage::Change,
     fact::{
         ConfinementView, Finding, Inode, Listener, ListenerView, Owner, PeerSocketView,
         UnixPathView, Worker,
@@ -137,6 +138,11 @@ impl Heap for Event {
             Self::LogLine(one) => one.heap(),
             Self::Lost(one) => one.heap(),
             Self::Hooks(one) => one.heap(),
+            Self::Coverage(one) => match &one.change {
+                Change::Late { program, .. } | Change::Follows { program, .. } => program.heap(),
+                Change::Blind { program, why, .. } => program.heap() + why.heap(),
+                Change::Nothing | Change::Something { .. } | Change::Refused { .. } => 0,
+            },
             Self::Reply(_)
             | Self::Retry(_)
             | Self::Retransmit(_)

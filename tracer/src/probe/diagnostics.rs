@@ -4,6 +4,8 @@ use aya::Ebpf;
 use aya_log::EbpfLogger;
 use log::{Log, Metadata, Record};
 
+use crate::say::say;
+
 /// Prints a diagnostic a line, marked as the BPF side's.
 #[derive(Debug)]
 pub(super) struct Stderr;
@@ -14,7 +16,7 @@ impl Log for Stderr {
     }
 
     fn log(&self, record: &Record<'_>) {
-        eprintln!(
+        say!(
             "bpf {}: {}",
             record.level().as_str().to_lowercase(),
             record.args()

@@ -5,11 +5,11 @@ use std::{
     io::{self, Write},
 };
 
-use super::{
+use super::text::{Ink, Style};
+use crate::{
     clean,
-    text::{Ink, Style},
+    event::{Clock, Coverage, Time, coverage::Change},
 };
-use crate::event::{Clock, Coverage, Time, coverage::Change};
 
 /// Times without any nginx that the summary lists; of more it says the sum.
 const GAPS: usize = 20;

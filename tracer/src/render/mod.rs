@@ -4,7 +4,6 @@
 //! characters escaped, and no longer than a person reads.
 
 pub mod chart;
-mod clean;
 pub mod coverage;
 mod fold;
 pub mod json;
@@ -24,3 +23,4 @@ pub use self::{
     fold::{Fold, Folder},
     summary::Summary,
 };
+use crate::clean;

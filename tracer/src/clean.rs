@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 /// No string of others is shown longer (characters).
 const LONGEST: usize = 512;
+/// Nor is a line that is made of several.
+const LONGEST_LINE: usize = 4096;
 
 /// A character that a terminal obeys or that hides or reorders others: controls, directions, zero widths, tags;
 /// and what XML does not take.
@@ -26,12 +28,21 @@ fn is_plain(string: &str) -> bool {
 
 /// For a terminal: harmful characters as `\x1b` or `\u{202e}`, cut with an ellipsis.
 pub(crate) fn text(string: &str) -> String {
-    if is_plain(string) && string.len() <= LONGEST {
+    cleaned(string, LONGEST)
+}
+
+/// A whole line, its own words and those of others alike.
+pub(crate) fn line(string: &str) -> String {
+    cleaned(string, LONGEST_LINE)
+}
+
+fn cleaned(string: &str, longest: usize) -> String {
+    if is_plain(string) && string.len() <= longest {
         return string.to_owned();
     }
-    let mut clean = String::with_capacity(string.len().min(LONGEST));
+    let mut clean = String::with_capacity(string.len().min(longest));
     for (count, c) in string.chars().enumerate() {
-        if count == LONGEST {
+        if count == longest {
             clean.push('…');
             break;
         }
@@ -51,7 +62,7 @@ pub(crate) fn text(string: &str) -> String {
 }
 
 /// For JSON: cut alike; the characters stay, their escaping is [`escaped`]'s.
-pub(super) fn cut(string: &str) -> String {
+pub(crate) fn cut(string: &str) -> String {
     match string.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", &string[..end]),
         None => string.to_owned(),
@@ -59,7 +70,7 @@ pub(super) fn cut(string: &str) -> String {
 }
 
 /// JSON text with harmful characters as `\uXXXX`. Outside its strings JSON holds none but a final line feed.
-pub(super) fn escaped(json: String) -> String {
+pub(crate) fn escaped(json: String) -> String {
     if is_plain(&json) {
         return json;
     }

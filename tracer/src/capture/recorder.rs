@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc,
     },
     thread,
@@ -69,6 +69,15 @@ enum Job {
     End(Time),
 }
 
+/// What the two threads know of each other.
+#[derive(Debug, Default)]
+struct Waiting {
+    /// Bytes handed on and not written.
+    bytes: AtomicUsize,
+    /// Nothing is written any more.
+    is_over: AtomicBool,
+}
+
 /// A recording under way.
 #[derive(Debug)]
 pub struct Recorder {
@@ -77,8 +86,7 @@ pub struct Recorder {
     jobs: Option<mpsc::Sender<Job>>,
     stopped: mpsc::Receiver<Stopped>,
     thread: Option<thread::JoinHandle<()>>,
-    /// Bytes handed on and not written.
-    queued: Arc<AtomicUsize>,
+    waiting: Arc<Waiting>,
     flushed: Time,
     left_out: u64,
 }
@@ -109,13 +117,13 @@ impl Recorder {
         let path = plan.path.clone();
         let (jobs, todo) = mpsc::channel();
         let (say, stopped) = mpsc::channel();
-        let queued = Arc::new(AtomicUsize::new(0));
-        let waiting = Arc::clone(&queued);
+        let waiting = Arc::new(Waiting::default());
+        let shared = Arc::clone(&waiting);
         let thread = thread::Builder::new()
             .name("recorder".to_owned())
             .spawn(move || {
                 confine();
-                write(plan, file, &todo, &say, &waiting);
+                write(plan, file, &todo, &say, &shared);
             })
             .map_err(CreateError::Thread)?;
         Ok(Self {
@@ -124,7 +132,7 @@ impl Recorder {
             jobs: Some(jobs),
             stopped,
             thread: Some(thread),
-            queued,
+            waiting,
             flushed: Time(0),
             left_out: 0,
         })
@@ -138,6 +146,9 @@ impl Recorder {
 
     /// Adds the next event of the stream.
     pub fn add(&mut self, event: &Event) {
+        if self.waiting.is_over.load(Ordering::Relaxed) {
+            return;
+        }
         self.pages.add(event);
         let due = match event {
             Event::Tick(now) => {
@@ -159,11 +170,15 @@ impl Recorder {
         self.flushed = self.flushed.max(now);
         let Some(one) = self.pages.take() else { return };
         let size = one.page.payload.len();
-        if self.queued.load(Ordering::Relaxed) + size > QUEUE {
+        // What is not written as it is over has its reason, which was said.
+        if self.waiting.is_over.load(Ordering::Relaxed) {
+            return;
+        }
+        if self.waiting.bytes.load(Ordering::Relaxed) + size > QUEUE {
             self.left_out += u64::from(one.page.events);
             return;
         }
-        self.queued.fetch_add(size, Ordering::Relaxed);
+        self.waiting.bytes.fetch_add(size, Ordering::Relaxed);
         self.send(Job::Page(one));
     }
 
@@ -229,7 +244,7 @@ fn write(
     file: fs::File,
     todo: &mpsc::Receiver<Job>,
     say: &mpsc::Sender<Stopped>,
-    queued: &AtomicUsize,
+    waiting: &Waiting,
 ) {
     let path = plan.path.clone();
     let Ok(Job::Begin(header)) = todo.recv() else {
@@ -240,6 +255,7 @@ fn write(
     let mut sink = match Sink::begin(plan, *header, file) {
         Ok(sink) => sink,
         Err(error) => {
+            waiting.is_over.store(true, Ordering::Relaxed);
             let _ = say.send(failed(&path, error));
             return;
         }
@@ -249,7 +265,9 @@ fn write(
         let done = match job {
             Job::Page(one) => {
                 now = one.page.times.1;
-                queued.fetch_sub(one.page.payload.len(), Ordering::Relaxed);
+                waiting
+                    .bytes
+                    .fetch_sub(one.page.payload.len(), Ordering::Relaxed);
                 sink.take(one)
             }
             Job::Dump => sink.dump(),
@@ -257,6 +275,7 @@ fn write(
             Job::Begin(_) => Ok(()),
         };
         if let Err(stop) = done {
+            waiting.is_over.store(true, Ordering::Relaxed);
             sink.give_up(now);
             let _ = say.send(match stop {
                 Stop::Full => Stopped::Full(path),
@@ -272,5 +291,50 @@ fn failed(path: &Path, error: io::Error) -> Stopped {
     Stopped::Failed {
         path: path.to_owned(),
         error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::LogLine;
+
+    #[test]
+    fn what_comes_after_the_end_was_not_left_out_for_a_slow_disk() {
+        let name = format!("tracer-recorder-{}.trc", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let plan = Plan {
+            path: path.clone(),
+            max_size: Some(4096),
+            files: 1,
+            ring: None,
+        };
+        let mut recorder = Recorder::create(plan, || {}).expect("a file");
+        recorder.begin(crate::capture::tests::header());
+        let mut at = 1_000_000_000;
+        let mut second = |recorder: &mut Recorder| {
+            at += 1_000_000_000;
+            for _ in 0..8 {
+                recorder.add(&Event::LogLine(LogLine {
+                    at: Time(at),
+                    // No two are alike: they do not get smaller.
+                    message: format!("{at:x}").repeat(8192),
+                    ..LogLine::default()
+                }));
+            }
+            recorder.add(&Event::Tick(Time(at)));
+        };
+        let stopped = loop {
+            second(&mut recorder);
+            if let Some(stopped) = recorder.stopped() {
+                break stopped;
+            }
+        };
+        assert!(matches!(stopped, Stopped::Full(_)), "{stopped}");
+        // Several times what may wait.
+        (0..100).for_each(|_| second(&mut recorder));
+        assert_eq!(recorder.left_out(), 0);
+        assert!(recorder.finish(Time(at)).is_none());
+        fs::remove_file(path).expect("removed");
     }
 }

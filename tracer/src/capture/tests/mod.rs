@@ -11,7 +11,7 @@ use std::io::Cursor;
 use super::{Damage, Gap, Header, Item, Kernel, Reader, Writer};
 use crate::event::{Clock, Event, Time};
 
-fn header() -> Header {
+pub(in crate::capture) fn header() -> Header {
     Header {
         run: "00112233445566778899aabbccddeeff".to_owned(),
         part: 0,

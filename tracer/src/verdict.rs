@@ -1,6 +1,6 @@
 //! What a verdict is: the contract of `--format json`, one object a failed request.
 
-use crate::event::{Clock, Time};
+use crate::event::{Clock, Heap, Time};
 
 /// How sure a verdict is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -106,5 +106,36 @@ impl Verdict {
             *time = own.translate(*time, other);
         }
         self
+    }
+}
+
+impl Heap for Verdict {
+    fn heap(&self) -> usize {
+        self.unit.heap()
+            + self.request.heap()
+            + self.upstream.heap()
+            + self.errno.heap()
+            + self.attempts.heap()
+            + self.summary.heap()
+            + self.evidence.heap()
+            + self.advice.heap()
+    }
+}
+
+impl Heap for Request {
+    fn heap(&self) -> usize {
+        self.client.heap() + self.host.heap() + self.line.heap()
+    }
+}
+
+impl Heap for AttemptVerdict {
+    fn heap(&self) -> usize {
+        self.upstream.heap() + self.errno.heap()
+    }
+}
+
+impl Heap for Evidence {
+    fn heap(&self) -> usize {
+        self.text.heap()
     }
 }

@@ -7,7 +7,7 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::event::{Event, Heap as _};
+use crate::event::{Event, Heap as _, LogLine};
 
 /// Which event a row is. A number is never reused.
 pub(super) mod kind {
@@ -78,12 +78,14 @@ pub(super) enum Unread {
 pub(super) const LONGEST: usize = 512 << 10;
 /// No event that the kernel side reports holds more texts and lists (bytes): a text is 256 bytes at most there, and three
 /// times that where it is no UTF-8.
-const KERNEL: usize = 8 << 10;
+const KERNEL: usize = 2 << 10;
+/// Nor an end of a process, which names its cgroups.
+const DEATH: usize = 4 << 10;
 /// No worker: its unit is a file's name, its version has 64 bytes.
 const WORKER: usize = 2 << 10;
 /// Nor tracer itself of its some hundred hooks.
 const HOOKS: usize = 64 << 10;
-/// Nor a line of nginx's log, nor an answer of the host's.
+/// Nor an answer of the host's.
 const OTHERS: usize = 256 << 10;
 
 /// Reads a row.
@@ -91,17 +93,49 @@ pub(super) fn read(kind: u64, row: &[u8]) -> Result<Event, Unread> {
     if row.len() > LONGEST {
         return Err(Unread::Damaged);
     }
-    let event = parse(kind, row)?;
+    let mut event = parse(kind, row)?;
+    if let Event::LogLine(line) = &mut event {
+        shorten(line);
+    }
     let most = match event {
         Event::Fact(_) | Event::LogLine(_) => OTHERS,
         Event::Lost(_) | Event::Hooks(_) => HOOKS,
         Event::Worker(_) => WORKER,
+        Event::PeerClosed(_) | Event::Death(_) => DEATH,
         _ => KERNEL,
     };
-    if event.heap() > most {
+    // A path that was asked about is a socket's.
+    let is_askable = match &event {
+        Event::Fact(fact) => fact.question.heap() <= KERNEL,
+        _ => true,
+    };
+    if event.heap() > most || !is_askable {
         return Err(Unread::Damaged);
     }
     Ok(event)
+}
+
+/// nginx writes lines of 2 KiB at most; another may have written to its log.
+const LINE: usize = 4 << 10;
+
+fn shorten(line: &mut LogLine) {
+    let LogLine {
+        at: _,
+        pid: _,
+        connection: _,
+        message,
+        client,
+        host,
+        request,
+        upstream,
+    } = line;
+    let others = [client, host, request, upstream].into_iter().flatten();
+    for text in others.chain([message]) {
+        if text.len() > LINE {
+            text.truncate(text.floor_char_boundary(LINE));
+            text.shrink_to_fit();
+        }
+    }
 }
 
 fn parse(kind: u64, row: &[u8]) -> Result<Event, Unread> {

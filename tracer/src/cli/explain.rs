@@ -1,5 +1,7 @@
 //! `tracer explain`: a capture played again; the verdicts are those that `live` gave.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 
 use super::{
@@ -9,7 +11,7 @@ use super::{
 };
 use crate::{
     capture::{Run, Told},
-    event::Event,
+    event::{Event, Heap as _, Time},
     verdict::Verdict,
 };
 
@@ -84,36 +86,50 @@ pub(super) fn run(args: Args) -> Result<()> {
             return verdicts.take(verdict);
         }
         waiting.add(verdict.clone().on_clock(own, clock));
-        for verdict in waiting.until(clock.boot_time(run.unix_now().saturating_sub(LATE))) {
+        let until = clock.boot_time(run.unix_now().saturating_sub(LATE));
+        while let Some(verdict) = waiting.next(until) {
             verdicts.take(&verdict)?;
         }
         Ok(())
     })?;
-    for verdict in waiting.until(u64::MAX) {
+    while let Some(verdict) = waiting.next(u64::MAX) {
         verdicts.take(&verdict)?;
     }
-    let sum = |of: fn(&Run) -> u64| replay.runs().iter().map(of).sum();
-    verdicts.lost(sum(Run::lost));
+    let lost = replay.runs().iter().map(Run::lost);
+    verdicts.lost(lost.fold(0, u64::saturating_add));
     verdicts.untold(replay.runs().iter().map(Run::untold).sum());
     verdicts.finish()?;
     playing::tell_damages(&replay);
     Ok(())
 }
 
+/// Bytes of verdicts that wait; a run whose times lead nowhere must not make them wait for ever.
+const BYTES: usize = 32 << 20;
+
 /// Verdicts of several runs, on one clock, until none that is earlier can come.
 #[derive(Default)]
-struct Waiting(Vec<Verdict>);
+struct Waiting {
+    /// By time, and in the order in which they came.
+    verdicts: BTreeMap<(Time, u64), Verdict>,
+    come: u64,
+    bytes: usize,
+}
 
 impl Waiting {
     fn add(&mut self, verdict: Verdict) {
-        let at = self.0.partition_point(|other| other.time <= verdict.time);
-        self.0.insert(at, verdict);
+        self.bytes += size_of::<Verdict>() + verdict.heap();
+        self.verdicts.insert((verdict.time, self.come), verdict);
+        self.come += 1;
     }
 
-    /// Those up to this boot time, in order.
-    fn until(&mut self, time: u64) -> std::vec::IntoIter<Verdict> {
-        let count = self.0.partition_point(|verdict| verdict.time.0 <= time);
-        let rest = self.0.split_off(count);
-        std::mem::replace(&mut self.0, rest).into_iter()
+    /// The next one up to this boot time, or if there are too many.
+    fn next(&mut self, time: u64) -> Option<Verdict> {
+        let next = self.verdicts.first_entry()?;
+        if next.key().0.0 > time && self.bytes <= BYTES {
+            return None;
+        }
+        let verdict = next.remove();
+        self.bytes -= size_of::<Verdict>() + verdict.heap();
+        Some(verdict)
     }
 }

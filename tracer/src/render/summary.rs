@@ -131,9 +131,9 @@ impl Summary {
 
     /// What was counted, no more: the collector had too much to do.
     pub fn left_out(&mut self, lost: &Lost) {
-        self.healthy_left_out += lost.healthy;
-        self.details_left_out += lost.bare;
-        self.failed_left_out += lost.unexplained;
+        self.healthy_left_out = self.healthy_left_out.saturating_add(lost.healthy);
+        self.details_left_out = self.details_left_out.saturating_add(lost.bare);
+        self.failed_left_out = self.failed_left_out.saturating_add(lost.unexplained);
     }
 
     /// Kernel records lost in the run so far.
@@ -143,7 +143,7 @@ impl Summary {
 
     /// Runs of hooks that the kernel skipped.
     pub fn skipped(&mut self, runs: u64) {
-        self.skipped += runs;
+        self.skipped = self.skipped.saturating_add(runs);
     }
 
     /// Writes the table, the most frequent first, masked failures apart.

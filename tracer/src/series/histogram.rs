@@ -27,6 +27,11 @@ impl Histogram {
         self.max = self.max.max(nanoseconds);
     }
 
+    /// Bytes of its bins.
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(self.counts.as_slice())
+    }
+
     /// How many were counted.
     #[must_use]
     pub fn count(&self) -> u64 {

@@ -77,7 +77,7 @@ impl Series {
             Event::Fact(fact) => self.queues.fact(fact, clock),
             Event::Lost(lost) => {
                 self.seen(clock.unix_nanos(lost.at));
-                self.lost += lost.events;
+                self.lost = self.lost.saturating_add(lost.events);
             }
             Event::Tick(at) => self.seen(clock.unix_nanos(*at)),
             _ => {}

@@ -1,7 +1,10 @@
 //! What became of the connections to each upstream. Bounded: the upstreams that fail and are used least are folded into
 //! one, and counted.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+};
 
 use super::{COARSE, Histogram, Merge, Timeline};
 use crate::event::{Connection, Upstream};
@@ -12,6 +15,10 @@ const KEPT: usize = 1024;
 const MORE: usize = 1024;
 /// Upstreams told apart when they are counted.
 const COUNTED: usize = 65_536;
+/// Bytes of durations kept apart; beyond, the half that fails and is used least is folded.
+const BYTES: usize = 32 << 20;
+/// They are counted each so many connections.
+const LOOK: u32 = 4096;
 
 /// How a connection to an upstream went, as far as the kernel shows it. It names no cause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,6 +129,15 @@ pub struct UpstreamSeries {
     pub first_byte: Timeline<Histogram, COARSE>,
 }
 
+impl UpstreamSeries {
+    fn bytes(&self) -> usize {
+        let durations = [&self.connect, &self.first_byte].into_iter();
+        let spans = durations.flat_map(Timeline::iter);
+        let spans = spans.map(|(_, one)| size_of::<Histogram>() + one.bytes());
+        size_of::<(Upstream, Self)>() + spans.sum::<usize>()
+    }
+}
+
 impl Merge for UpstreamSeries {
     fn merge(&mut self, other: Self) {
         self.outcomes.merge(other.outcomes);
@@ -157,13 +173,29 @@ impl Ranking<'_> {
 pub struct Upstreams {
     each: HashMap<Upstream, UpstreamSeries>,
     others: UpstreamSeries,
-    folded: HashSet<Upstream>,
+    /// Hashes of those that were folded: to count them.
+    folded: HashSet<u64>,
+    /// Connections since the bytes were last counted.
+    since: u32,
+}
+
+fn hash(upstream: &Upstream) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    upstream.hash(&mut hasher);
+    hasher.finish()
 }
 
 impl Upstreams {
     pub(super) fn of(&mut self, upstream: &Upstream) -> &mut UpstreamSeries {
+        self.since += 1;
+        if self.since == LOOK {
+            self.since = 0;
+            while self.each.len() > 1 && self.bytes() > BYTES {
+                self.fold(self.each.len() / 2);
+            }
+        }
         if self.each.len() == KEPT + MORE && !self.each.contains_key(upstream) {
-            self.fold();
+            self.fold(KEPT);
         }
         self.each.entry(upstream.clone()).or_default()
     }
@@ -174,13 +206,11 @@ impl Upstreams {
         let mut first: Vec<_> = self.each.iter().filter(|(_, one)| is_wanted(one)).collect();
         first.sort_by(|a, b| rank(a.1).cmp(&rank(b.1)).then_with(|| a.0.cmp(b.0)));
         let rest = first.split_off(count.min(first.len()));
-        let folded = self
-            .folded
-            .iter()
-            .filter(|one| !self.each.contains_key(one));
+        let again = self.each.keys().map(hash);
+        let again = again.filter(|one| self.folded.contains(one)).count();
         let mut ranking = Ranking {
             first,
-            more: rest.len() + folded.count(),
+            more: rest.len() + self.folded.len() - again,
             is_exact: self.folded.len() < COUNTED,
             others: self.others.clone(),
         };
@@ -198,13 +228,18 @@ impl Upstreams {
         total
     }
 
-    fn fold(&mut self) {
+    fn bytes(&self) -> usize {
+        self.each.values().map(UpstreamSeries::bytes).sum()
+    }
+
+    /// Folds all but so many.
+    fn fold(&mut self, kept: usize) {
         let mut ranked: Vec<_> = self.each.drain().collect();
         ranked.sort_by(|a, b| rank(&a.1).cmp(&rank(&b.1)).then_with(|| a.0.cmp(&b.0)));
-        for (upstream, series) in ranked.drain(KEPT..) {
+        for (upstream, series) in ranked.drain(kept..) {
             self.others.merge(series);
             if self.folded.len() < COUNTED {
-                self.folded.insert(upstream);
+                self.folded.insert(hash(&upstream));
             }
         }
         self.each.extend(ranked);

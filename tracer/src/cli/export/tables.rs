@@ -1,10 +1,11 @@
-//! `--parquet`: tables below a folder, by host and hour, as `TABLE/host=H/hour=2026-11-21_10/RUN-PART-N.parquet`.
+//! `--parquet`: tables below a folder, by host and hour, as `TABLE/host=H/hour=2026-11-21_10/RUN-PART-0.parquet`.
 //!
-//! Names come from the capture alone: the same capture again replaces its own files, others stand beside them. A host has
-//! one file of a table open: rows come in order of time; what comes late begins another file.
+//! Names come from the capture alone: the same capture again replaces its own files, others stand beside them. Rows come
+//! nearly in order of time: a table has the files of a few hours open. What comes for an hour whose file is closed, and
+//! what is of more hours than were recorded, goes to `hour=other`.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     path::{Path, PathBuf},
 };
 
@@ -16,23 +17,44 @@ use crate::{
     cli::written::{self, Written},
     event::{Event, Time},
     render::parquet::{self, ATTEMPTS, CONNECTIONS, Cell, Table, TableFile, VERDICTS},
+    say::say,
 };
 
 /// `2026-11-21_10`, in UTC: like no time that a reader might take it for (ClickHouse fails on the attempt).
 const HOUR: &str = "%Y-%m-%d_%H";
 const HOUR_NANOS: u64 = 3_600_000_000_000;
+/// Hours of a table that are open at once: a verdict may come minutes after its own time.
+const OPEN: usize = 3;
+/// Hours of a table with a file of their own: a year's and more.
+const MOST: u64 = 10_000;
+/// These, and one more for each so many events of the run: an hour that was recorded has a hundred thousand ticks.
+const FREE: u64 = 48;
+/// See [`FREE`].
+const EVENTS: u64 = 1000;
 
 pub(super) struct Tables {
     folder: PathBuf,
-    open: HashMap<(String, &'static str), Open>,
-    /// How many files of a partition were begun, by their path without the number.
-    begun: HashMap<String, u64>,
+    /// Of each run and table.
+    hours: HashMap<(String, &'static str), Hours>,
     /// Verdicts of each run so far.
     verdicts: HashMap<String, u64>,
+    /// Rows that are not with their hour.
+    late: u64,
+}
+
+/// The files of a table of a run.
+#[derive(Default)]
+struct Hours {
+    /// The one that was last written to is the last.
+    open: Vec<Open>,
+    closed: HashSet<u64>,
+    /// Takes the rows of all other hours.
+    other: Option<Open>,
 }
 
 struct Open {
-    hour: u64,
+    /// `None`: several.
+    hour: Option<u64>,
     path: PathBuf,
     file: TableFile<Written>,
 }
@@ -42,59 +64,86 @@ impl Tables {
         written::folder(folder)?;
         Ok(Self {
             folder: folder.to_owned(),
-            open: HashMap::new(),
-            begun: HashMap::new(),
+            hours: HashMap::new(),
             verdicts: HashMap::new(),
+            late: 0,
         })
     }
 
-    fn row(
-        &mut self,
-        header: &Header,
-        table: &'static Table,
-        at: Time,
-        cells: Vec<Cell>,
-    ) -> Result<()> {
+    fn row(&mut self, run: &Run, table: &'static Table, at: Time, cells: Vec<Cell>) -> Result<()> {
+        let header = run.header();
         let hour = header.clock.unix_nanos(at) / HOUR_NANOS;
         let key = (header.run.clone(), table.name);
-        if let Some(open) = self.open.get_mut(&key).filter(|open| open.hour == hour) {
-            return open
-                .file
-                .row(cells)
-                .with_context(|| format!("writing {}", open.path.display()));
+        let hours = self.hours.entry(key).or_default();
+        let begin = |hour| Open::begin(&self.folder, header, table, hour);
+        if let Some(at) = hours.open.iter().position(|open| open.hour == Some(hour)) {
+            hours.open[at..].rotate_left(1);
+        } else if hours.may_begin(hour, run.events()) {
+            if hours.open.len() == OPEN {
+                let oldest = hours.open.remove(0);
+                hours.closed.extend(oldest.hour);
+                oldest.keep()?;
+            }
+            hours.open.push(begin(Some(hour))?);
+        } else {
+            self.late += 1;
+            let other = match hours.other.take() {
+                Some(other) => other,
+                None => begin(None)?,
+            };
+            return hours.other.insert(other).row(cells);
         }
-        if let Some(open) = self.open.remove(&key) {
-            open.keep()?;
+        match hours.open.last_mut() {
+            Some(open) => open.row(cells),
+            None => Ok(()),
         }
-        let mut open = self.begin(header, table, hour)?;
-        open.file
-            .row(cells)
-            .with_context(|| format!("writing {}", open.path.display()))?;
-        self.open.insert(key, open);
-        Ok(())
     }
+}
 
-    fn begin(&mut self, header: &Header, table: &'static Table, hour: u64) -> Result<Open> {
-        let named = jiff::Timestamp::from_nanosecond((hour * HOUR_NANOS).into())
-            .unwrap_or(jiff::Timestamp::MAX);
-        let place = format!(
-            "{}/host={}/hour={}",
-            table.name,
-            encoded(&header.host),
-            named.strftime(HOUR)
-        );
-        let stem = format!("{place}/{}-{}", encoded(&header.run), header.part);
-        let number = self.begun.entry(stem.clone()).or_default();
-        let path = self.folder.join(format!("{stem}-{number}.parquet"));
-        *number += 1;
-        written::folder(&self.folder.join(place))?;
-        let file = TableFile::new(Written::create(&path)?, table)
-            .with_context(|| format!("writing {}", path.display()))?;
-        Ok(Open { hour, path, file })
+impl Hours {
+    /// Is a file of its own due to this hour, which has none open, after so many events?
+    fn may_begin(&self, hour: u64, events: u64) -> bool {
+        let begun = (self.open.len() + self.closed.len()) as u64;
+        !self.closed.contains(&hour) && begun < MOST.min(FREE + events / EVENTS)
     }
 }
 
 impl Open {
+    fn begin(
+        folder: &Path,
+        header: &Header,
+        table: &'static Table,
+        hour: Option<u64>,
+    ) -> Result<Self> {
+        let named = hour.map_or_else(
+            || "other".to_owned(),
+            |hour| {
+                let begin = jiff::Timestamp::from_nanosecond((hour * HOUR_NANOS).into());
+                let begin = begin.unwrap_or(jiff::Timestamp::MAX);
+                begin.strftime(HOUR).to_string()
+            },
+        );
+        let place = folder.join(format!(
+            "{}/host={}/hour={named}",
+            table.name,
+            encoded(&header.host),
+        ));
+        written::folder(&place)?;
+        let path = place.join(format!(
+            "{}-{}-0.parquet",
+            encoded(&header.run),
+            header.part
+        ));
+        let file = TableFile::new(Written::create(&path)?, table)
+            .with_context(|| format!("writing {}", path.display()))?;
+        Ok(Self { hour, path, file })
+    }
+
+    fn row(&mut self, cells: Vec<Cell>) -> Result<()> {
+        let written = self.file.row(cells);
+        written.with_context(|| format!("writing {}", self.path.display()))
+    }
+
     fn keep(self) -> Result<()> {
         let what = format!("writing {}", self.path.display());
         self.file.finish().context(what)?.keep()
@@ -107,11 +156,11 @@ impl Sink for Tables {
         let (name, clock) = (&header.run, &header.clock);
         match told {
             Told::Event(Event::Connection(one)) => match parquet::connection(name, one, clock) {
-                Some(cells) => self.row(header, &CONNECTIONS, one.closed, cells),
+                Some(cells) => self.row(run, &CONNECTIONS, one.closed, cells),
                 None => Ok(()),
             },
             Told::Event(Event::Failure(one)) => self.row(
-                header,
+                run,
                 &CONNECTIONS,
                 one.at,
                 parquet::failure(name, one, clock),
@@ -121,20 +170,29 @@ impl Sink for Tables {
                 *number += 1;
                 let number = *number;
                 self.row(
-                    header,
+                    run,
                     &VERDICTS,
                     verdict.time,
                     parquet::verdict(name, number, verdict, clock),
                 )?;
                 parquet::attempts(name, number, verdict, clock)
-                    .try_for_each(|cells| self.row(header, &ATTEMPTS, verdict.time, cells))
+                    .try_for_each(|cells| self.row(run, &ATTEMPTS, verdict.time, cells))
             }
             Told::Event(_) | Told::Cut => Ok(()),
         }
     }
 
     fn keep(self: Box<Self>) -> Result<()> {
-        self.open.into_values().try_for_each(Open::keep)
+        let all = self.hours.into_values();
+        all.flat_map(|hours| hours.open.into_iter().chain(hours.other))
+            .try_for_each(Open::keep)?;
+        if self.late > 0 {
+            say!(
+                "tracer: {} rows out of order in time are in the partition hour=other of their table",
+                self.late
+            );
+        }
+        Ok(())
     }
 }
 

@@ -113,7 +113,9 @@ fn lines(drawing: &mut Drawing, plot: &Plot, durations: &Timeline<Histogram, COA
         };
         let points: Vec<_> = durations
             .iter()
-            .filter_map(|(at, one)| Some(plot.at((at + width / 2) as f64, value(one)? as f64)))
+            .filter_map(|(at, one)| {
+                Some(plot.at(at.saturating_add(width / 2) as f64, value(one)? as f64))
+            })
             .collect();
         // A span of its own makes no line.
         match points[..] {

@@ -18,6 +18,8 @@ use super::table::{Cell, Kind, Table};
 
 /// Rows of a group: what is kept in memory.
 const GROUP: usize = 32_768;
+/// Or so many bytes.
+const BYTES: usize = 8 << 20;
 
 /// A file could not be written; the source says why.
 #[derive(Debug, Error)]
@@ -28,6 +30,8 @@ pub struct ParquetError(#[from] Inner);
 pub struct TableFile<W: Write + Send> {
     columns: Vec<Kept>,
     rows: usize,
+    /// Bytes of these.
+    bytes: usize,
     writer: SerializedFileWriter<W>,
 }
 
@@ -74,6 +78,7 @@ impl<W: Write + Send> TableFile<W> {
                 .map(|column| kept(column.kind))
                 .collect(),
             rows: 0,
+            bytes: 0,
             writer: SerializedFileWriter::new(out, Arc::new(schema), Arc::new(properties.build()))?,
         })
     }
@@ -85,10 +90,11 @@ impl<W: Write + Send> TableFile<W> {
     pub fn row(&mut self, cells: Vec<Cell>) -> Result<(), ParquetError> {
         debug_assert_eq!(cells.len(), self.columns.len());
         for (column, cell) in self.columns.iter_mut().zip(cells) {
+            self.bytes += cell.bytes();
             column.add(cell);
         }
         self.rows += 1;
-        if self.rows == GROUP {
+        if self.rows == GROUP || self.bytes >= BYTES {
             self.flush()
         } else {
             Ok(())
@@ -105,6 +111,7 @@ impl<W: Write + Send> TableFile<W> {
     }
 
     fn flush(&mut self) -> Result<(), ParquetError> {
+        self.bytes = 0;
         if mem::take(&mut self.rows) == 0 {
             return Ok(());
         }

@@ -49,6 +49,17 @@ pub enum Cell {
     Flag(Option<bool>),
 }
 
+impl Cell {
+    /// Bytes that it takes until it is written: an address and a length, or itself.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Text(Some(text)) => 64 + text.len(),
+            Self::Integer(_) | Self::Time(_) => 10,
+            Self::Text(None) | Self::Flag(_) => 3,
+        }
+    }
+}
+
 /// A column.
 #[derive(Debug)]
 pub struct Column {

@@ -81,7 +81,10 @@ fn statuses(story: &Story) -> String {
             format!("{status} ({})", number(*count))
         }
     });
-    format!("{}{masked}", each.collect::<Vec<_>>().join(", "))
+    let others = Some(story.other_statuses).filter(|count| *count > 0);
+    let others = others.map(|count| format!("others ({})", number(count)));
+    let each: Vec<String> = each.chain(others).collect();
+    format!("{}{masked}", each.join(", "))
 }
 
 fn sure(story: &Story) -> String {

@@ -4,13 +4,17 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::{
-    event::{Clock, Event, Notice, ProcessKind, Time},
+    event::{Clock, Event, Heap as _, Notice, ProcessKind, Time},
     render::{Fold, Folder},
     verdict::{Confidence, Verdict},
 };
 
 /// Requests and counts shown one by one.
 const SHOWN: usize = 150;
+/// Bytes of these; a request has some KB.
+const BYTES: usize = 8 << 20;
+/// Statuses of a cause told apart.
+const STATUSES: usize = 16;
 /// Upstreams of a cause told apart.
 const UPSTREAMS: usize = 256;
 /// Things out of sight, and workers that died, each named so often.
@@ -26,6 +30,8 @@ pub(super) struct Story {
     /// By confidence: unknown, inferred, proven.
     pub(super) sure: [u64; 3],
     pub(super) statuses: BTreeMap<Option<u16>, u64>,
+    /// Verdicts with statuses beyond [`STATUSES`].
+    pub(super) other_statuses: u64,
     upstreams: HashMap<Option<String>, u64>,
     /// Verdicts on upstreams beyond [`UPSTREAMS`].
     elsewhere: u64,
@@ -42,6 +48,7 @@ impl Story {
             last: verdict.time,
             sure: [0; 3],
             statuses: BTreeMap::new(),
+            other_statuses: 0,
             upstreams: HashMap::new(),
             elsewhere: 0,
             example: verdict.clone(),
@@ -54,7 +61,11 @@ impl Story {
         self.first = self.first.min(verdict.time);
         self.last = self.last.max(verdict.time);
         self.sure[verdict.confidence as usize] += 1;
-        *self.statuses.entry(verdict.status).or_default() += 1;
+        if self.statuses.len() < STATUSES || self.statuses.contains_key(&verdict.status) {
+            *self.statuses.entry(verdict.status).or_default() += 1;
+        } else {
+            self.other_statuses += 1;
+        }
         if self.upstreams.len() < UPSTREAMS || self.upstreams.contains_key(&verdict.upstream) {
             *self.upstreams.entry(verdict.upstream.clone()).or_default() += 1;
         } else {
@@ -116,6 +127,8 @@ pub struct Incident {
     /// What of nginx's own ran short.
     pub(super) notices: Vec<Notice>,
     folder: Folder,
+    /// Bytes of the requests shown.
+    bytes: usize,
 }
 
 impl Incident {
@@ -133,6 +146,7 @@ impl Incident {
             crashes: Vec::new(),
             notices: Vec::new(),
             folder: Folder::default(),
+            bytes: 0,
         }
     }
 
@@ -154,7 +168,9 @@ impl Incident {
         let (folds, shown) = self.folder.take(verdict);
         folds.into_iter().for_each(|fold| self.fold(fold));
         if shown {
-            if self.shown.len() < SHOWN {
+            let bytes = self.bytes + verdict.heap();
+            if self.shown.len() < SHOWN && bytes <= BYTES {
+                self.bytes = bytes;
                 self.shown.push(Shown::Request(Box::new(verdict.clone())));
             } else {
                 self.left_out += 1;

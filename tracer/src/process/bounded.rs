@@ -25,6 +25,9 @@ const STUCK: usize = 16;
 /// Idle threads that are kept.
 const IDLE: usize = 4;
 
+/// From here on keys are no pids (`PID_MAX_LIMIT` is 2^22): of a file that many processes share, or that none holds.
+pub const NO_PROCESS: u32 = 1 << 30;
+
 type Job = Box<dyn FnOnce() + Send>;
 
 struct Pool {
@@ -56,7 +59,8 @@ pub fn prepare_with(prepare: fn()) {
 #[must_use]
 pub fn stalling() -> Vec<u32> {
     let pool = pool();
-    let mut pids: Vec<u32> = pool.stuck.iter().flatten().map(|(&pid, _)| pid).collect();
+    let stuck = pool.stuck.iter().flatten().map(|(&pid, _)| pid);
+    let mut pids: Vec<u32> = stuck.filter(|&pid| pid < NO_PROCESS).collect();
     pids.sort_unstable();
     pids
 }
@@ -191,7 +195,7 @@ mod tests {
 
     #[test]
     fn who_stalls_is_left_alone_until_the_call_returns() {
-        const STALLER: u32 = 4_000_000_001;
+        const STALLER: u32 = 1_000_000_001;
         let (release, released) = channel::<()>();
         let stalled = bounded_by(SOON, STALLER, move || {
             let _ = released.recv();

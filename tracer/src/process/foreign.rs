@@ -6,13 +6,16 @@
 //! than the process has itself. All of it is bounded in bytes, and in time by [`bounded`].
 
 use std::{
-    ffi::{CString, OsString},
+    ffi::{CString, OsStr, OsString},
     fs::{File, Metadata},
     io::{self, Read as _},
     mem,
     os::{
         fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
-        unix::{ffi::OsStrExt as _, fs::FileExt as _, fs::MetadataExt as _},
+        unix::{
+            ffi::{OsStrExt as _, OsStringExt as _},
+            fs::{FileExt as _, MetadataExt as _},
+        },
     },
     path::{Path, PathBuf},
 };
@@ -97,11 +100,37 @@ pub fn with_descriptor<T: Send + 'static>(
     owner: &Status,
     read: impl FnOnce(File) -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    let rights = Rights::of(owner);
-    bounded(pid, move || {
-        let path = path_at(None, &named(pid, &format!("fd/{descriptor}"))?, 0)?;
-        read(rights.borrowed(|| reopen(&path, Kind::File))?)
-    })
+    let owner = owner.clone();
+    bounded(pid, move || read(open_descriptor(pid, descriptor, &owner)?))
+}
+
+/// Opens the file behind a descriptor, see [`with_descriptor`]. For use within [`bounded`] alone.
+///
+/// # Errors
+/// The descriptor is gone or of no regular file, or `owner` may not read it.
+pub fn open_descriptor(pid: u32, descriptor: u32, owner: &Status) -> io::Result<File> {
+    let path = descriptor_path(pid, descriptor)?;
+    Rights::of(owner).borrowed(|| reopen(&path, Kind::File))
+}
+
+/// What is behind a descriptor of a process, without opening it. For use within [`bounded`] alone.
+///
+/// # Errors
+/// The descriptor is gone.
+pub fn descriptor_metadata(pid: u32, descriptor: u32) -> io::Result<Metadata> {
+    descriptor_path(pid, descriptor)?.metadata()
+}
+
+fn descriptor_path(pid: u32, descriptor: u32) -> io::Result<File> {
+    path_at(None, &named(pid, &format!("fd/{descriptor}"))?, 0)
+}
+
+/// Opens a regular file that the operator named. For use within [`bounded`] alone.
+///
+/// # Errors
+/// Those of `openat2`; `EINVAL` if it is no regular file.
+pub fn open_named(path: &Path) -> io::Result<File> {
+    reopen(&path_at(None, &c_path(path)?, 0)?, Kind::File)
 }
 
 /// Device and inode number of the file that a process runs, as its mounts show it.
@@ -212,6 +241,81 @@ impl Root {
                 .collect::<io::Result<_>>()?;
             Ok((open.metadata()?, names))
         })
+    }
+}
+
+/// A file, folder, link or socket, held as a path (`O_PATH`): it is looked at, never opened. For use within [`bounded`] alone.
+#[derive(Debug)]
+pub struct Place(File);
+
+impl Place {
+    /// A process's root.
+    ///
+    /// # Errors
+    /// The process is gone, or may not be looked at.
+    pub fn root_of(pid: u32) -> io::Result<Self> {
+        path_at(None, &named(pid, "root")?, libc::O_DIRECTORY).map(Self)
+    }
+
+    /// A process's directory.
+    ///
+    /// # Errors
+    /// As [`Place::root_of`].
+    pub fn directory_of(pid: u32) -> io::Result<Self> {
+        path_at(None, &named(pid, "cwd")?, libc::O_DIRECTORY).map(Self)
+    }
+
+    /// What has this name in it; a symbolic link is given itself. `name` is one component, and not `..`.
+    ///
+    /// # Errors
+    /// Those of `openat`.
+    pub fn entry(&self, name: &OsStr) -> io::Result<Self> {
+        let name = c_path(Path::new(name))?;
+        let flags = libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+        // SAFETY: the name ends with NUL.
+        match unsafe { libc::openat(self.0.as_raw_fd(), name.as_ptr(), flags) } {
+            // SAFETY: it is ours alone.
+            fd if fd >= 0 => Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }.into())),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    /// Its owner, mode and kind.
+    ///
+    /// # Errors
+    /// Those of `fstat`.
+    pub fn metadata(&self) -> io::Result<Metadata> {
+        self.0.metadata()
+    }
+
+    /// What a symbolic link says.
+    ///
+    /// # Errors
+    /// Those of `readlinkat`; `ENOENT` if it is no link.
+    pub fn target(&self) -> io::Result<PathBuf> {
+        let mut bytes = vec![0_u8; libc::PATH_MAX as usize];
+        // SAFETY: an empty path means the descriptor itself; no more is written than there is room.
+        let length = unsafe {
+            libc::readlinkat(
+                self.0.as_raw_fd(),
+                c"".as_ptr(),
+                bytes.as_mut_ptr().cast(),
+                bytes.len(),
+            )
+        };
+        bytes.truncate(usize::try_from(length).map_err(|_| io::Error::last_os_error())?);
+        Ok(OsString::from_vec(bytes).into())
+    }
+
+    /// Has it an access ACL?
+    #[must_use]
+    pub fn has_acl(&self) -> bool {
+        let Ok(path) = c_path(&own_descriptor(&self.0)) else {
+            return false;
+        };
+        let name = c"system.posix_acl_access";
+        // SAFETY: both strings end with NUL; a size of 0 asks for the length alone.
+        unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), std::ptr::null_mut(), 0) > 0 }
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod bounded;
 pub mod foreign;
+mod ids;
 pub mod keeper;
 mod maps;
 pub mod netns;
@@ -12,7 +13,8 @@ mod status;
 mod unit;
 
 pub use self::{
-    bounded::{bounded, prepare_with, stalling},
+    bounded::{NO_PROCESS, bounded, prepare_with, stalling},
+    ids::Ids,
     maps::Mapping,
     netns::Netns,
     status::{Status, name, start_time, status},

@@ -7,7 +7,7 @@ use super::{
     scene::Scene,
     wording,
 };
-use crate::event::fact::{PathKind, UnixPathView};
+use crate::event::fact::{Inode, Inside, PathKind, UnixPathView};
 
 pub(super) static UNIX_SOCKET_MISSING: Cause = Cause {
     id: "unix-socket-missing",
@@ -161,11 +161,7 @@ fn permission(scene: &Scene<'_>) -> Option<Finding> {
     let (_, path) = scene.unix_failure().filter(|(f, _)| f.errno == EACCES)?;
     let view = scene.facts().unix_path.as_deref()?;
     let blocked = view.blocked.as_ref()?;
-    // With the word before it: a user may be called nobody.
-    let user = match &view.worker_user {
-        Some(name) => format!("user {name}"),
-        None => format!("uid {}", view.worker_uid),
-    };
+    let user = user(view);
     let is_file = blocked.path == path;
     let needs = if is_file { "write to" } else { "pass" };
     let finding = Finding::proven(format!("{user} may not {needs} {}", blocked.path))
@@ -175,16 +171,27 @@ fn permission(scene: &Scene<'_>) -> Option<Finding> {
         )
         .fact(
             "worker",
-            format!(
-                "the worker runs as {user} (uid {}, gid {})",
-                view.worker_uid, view.worker_gid
-            ),
+            format!("the worker runs as {user} ({})", ids(view)),
         );
+    if is_file && view.kind == PathKind::Other {
+        return Some(
+            finding
+                .fact("path", format!("{path} is not a socket"))
+                .advise(format!(
+                    "remove {path} and restart the backend, or correct the path in nginx"
+                ))
+                .advise(see_path(path)),
+        );
+    }
     let target = wording::quoted(&blocked.path);
+    if let Some(inside) = view.worker_inside {
+        let host = wording::quoted(&format!("/proc/{}/root{}", scene.case.worker, blocked.path));
+        return Some(
+            let_in_container(finding, view, blocked, (inside, is_file), (&target, &host))
+                .advise(see_path(path).replacen("see: ", "see, inside the container: ", 1)),
+        );
+    }
     let finding = match (is_file, view.worker_user.as_deref()) {
-        (true, _) if view.kind == PathKind::Other => finding
-            .fact("path", format!("{path} is not a socket"))
-            .advise(format!("remove {path} and restart the backend, or correct the path in nginx")),
         (true, Some(user)) => finding.advise(format!(
             "let user {user} write to it: in the backend set the socket's group to one that it is in, mode 0660 \
              (now: chgrp {user} {target}; chmod g+w {target})"
@@ -193,4 +200,73 @@ fn permission(scene: &Scene<'_>) -> Option<Finding> {
         (false, _) => finding.advise(format!("let {user} pass the directory: chmod o+x {target}, or a group that it is in")),
     };
     Some(finding.advise(see_path(path)))
+}
+
+/// The worker's user, as it sees itself. With a word before it: a user may be called nobody.
+fn user(view: &UnixPathView) -> String {
+    match (&view.worker_user, view.worker_inside) {
+        (Some(name), _) => format!("user {name}"),
+        (None, Some(Inside { uid: Some(uid), .. })) => format!("uid {uid}"),
+        (None, Some(Inside { uid: None, .. })) => format!(
+            "uid {} of the host, not mapped in its user namespace,",
+            view.worker_uid
+        ),
+        (None, None) => format!("uid {}", view.worker_uid),
+    }
+}
+
+fn ids(view: &UnixPathView) -> String {
+    let (uid, gid) = (view.worker_uid, view.worker_gid);
+    let number = |id: Option<u32>| id.map_or_else(|| "unmapped".to_owned(), |id| id.to_string());
+    match view.worker_inside {
+        None => format!("uid {uid}, gid {gid}"),
+        Some(inside) => format!(
+            "uid {}, gid {} in its user namespace; uid {uid}, gid {gid} on the host",
+            number(inside.uid),
+            number(inside.gid)
+        ),
+    }
+}
+
+/// What to type, and where: the container's root may change only what is of users and groups that are mapped there.
+fn let_in_container(
+    finding: Finding,
+    view: &UnixPathView,
+    blocked: &Inode,
+    (worker, is_file): (Inside, bool),
+    (inside, host): (&str, &str),
+) -> Finding {
+    let is_mapped = blocked
+        .inside
+        .is_some_and(|owner| owner.uid.is_some() && owner.gid.is_some());
+    let name = || view.worker_group.clone();
+    let group = worker
+        .gid
+        .filter(|_| is_mapped)
+        .map(|gid| name().unwrap_or_else(|| gid.to_string()));
+    let (within, on_host) = if is_file {
+        (
+            group.map(|group| format!("chgrp {group} {inside}; chmod g+w {inside}")),
+            format!("chgrp {} {host}; chmod g+w {host}", view.worker_gid),
+        )
+    } else {
+        (
+            is_mapped.then(|| format!("chmod o+x {inside}")),
+            format!("chmod o+x {host}"),
+        )
+    };
+    match within {
+        Some(within) => finding
+            .advise(format!("inside the container: {within}"))
+            .advise(format!("or on the host: {on_host}")),
+        None => finding
+            .fact(
+                "path",
+                format!(
+                    "the container's root may not change {}: its owner, its group or the worker's group is not mapped there",
+                    blocked.path
+                ),
+            )
+            .advise(format!("on the host: {on_host}")),
+    }
 }

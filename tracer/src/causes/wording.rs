@@ -76,14 +76,30 @@ pub(super) fn holder_name(listener: &Listener) -> &str {
         .map_or("it", |owner| owner.name.as_str())
 }
 
-/// `root:www-data, mode 0660`.
+/// `root:www-data, mode 0660`, as the worker sees it, and the host's numbers where those are others.
 pub(super) fn owner_and_mode(inode: &Inode) -> String {
-    let id =
-        |name: &Option<String>, number: u32| name.clone().unwrap_or_else(|| number.to_string());
+    let id = |name: &Option<String>, number: Option<u32>| {
+        let number = || number.map_or_else(|| "unmapped".to_owned(), |number| number.to_string());
+        name.clone().unwrap_or_else(number)
+    };
+    let (uid, gid) = match inode.inside {
+        Some(inside) => (inside.uid, inside.gid),
+        None => (Some(inode.uid), Some(inode.gid)),
+    };
+    let (host, unmapped) = match (uid, gid) {
+        (Some(uid), Some(gid)) if (uid, gid) == (inode.uid, inode.gid) => (String::new(), ""),
+        (uid, gid) => (
+            format!(" ({}:{} on the host", inode.uid, inode.gid),
+            match (uid, gid) {
+                (Some(_), Some(_)) => ")",
+                _ => "; not mapped in the worker's user namespace)",
+            },
+        ),
+    };
     format!(
-        "{}:{}, mode {:04o}",
-        id(&inode.user, inode.uid),
-        id(&inode.group, inode.gid),
+        "{}:{}, mode {:04o}{host}{unmapped}",
+        id(&inode.user, uid),
+        id(&inode.group, gid),
         inode.mode & 0o7777
     )
 }

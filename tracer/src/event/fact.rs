@@ -159,6 +159,15 @@ pub enum PathKind {
     Other,
 }
 
+/// Ids as the worker's own user namespace numbers them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inside {
+    /// The user; `None`: not mapped there.
+    pub uid: Option<u32>,
+    /// The group.
+    pub gid: Option<u32>,
+}
+
 /// A file's owner and mode.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inode {
@@ -166,14 +175,17 @@ pub struct Inode {
     pub path: String,
     /// Permission bits (`0o7777`).
     pub mode: u32,
-    /// Owner and its name on this host, where it has one.
+    /// Owner, as the host numbers it.
     pub uid: u32,
-    /// Group.
+    /// Group, as the host numbers it.
     pub gid: u32,
-    /// Owner's name.
+    /// Owner's name in the worker's root.
     pub user: Option<String>,
-    /// Group's name.
+    /// Group's name there.
     pub group: Option<String>,
+    /// Owner and group as the worker sees them, where its user namespace is not the host's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inside: Option<Inside>,
 }
 
 /// A unix socket's path, seen by a worker.
@@ -189,12 +201,18 @@ pub struct UnixPathView {
     pub blocked: Option<Inode>,
     /// The listener on it, if one listens.
     pub listener: Option<Listener>,
-    /// The worker's effective uid, gid and user name.
+    /// The worker's effective uid and gid as the host numbers them, and its user's name in its own root.
     pub worker_uid: u32,
     /// See `worker_uid`.
     pub worker_gid: u32,
     /// See `worker_uid`.
     pub worker_user: Option<String>,
+    /// Its group's name in its own root, where its user namespace is not the host's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker_group: Option<String>,
+    /// Its user and group as it sees them itself, where its user namespace is not the host's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker_inside: Option<Inside>,
     /// `net.core.somaxconn`.
     pub somaxconn: Option<u32>,
 }

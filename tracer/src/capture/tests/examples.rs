@@ -152,6 +152,7 @@ fn inode() -> Option<Inode> {
         gid: 33,
         user: text("root"),
         group: text("www-data"),
+        inside: None,
     })
 }
 
@@ -214,6 +215,8 @@ fn facts() -> Vec<Event> {
                 worker_uid: 33,
                 worker_gid: 33,
                 worker_user: text("www-data"),
+                worker_group: None,
+                worker_inside: None,
                 somaxconn: None,
             }))),
         ),

@@ -7,7 +7,7 @@ use crate::{
     causes::catalogue,
     event::{
         Death, Dns, DnsStep, Holder, Icmp, PeerClosed, Signal,
-        fact::{ConfinementView, Inode, PathKind, PeerSocketView, UnixPathView},
+        fact::{ConfinementView, Inode, Inside, PathKind, PeerSocketView, UnixPathView},
     },
 };
 
@@ -224,31 +224,41 @@ fn a_view() -> impl Strategy<Value = ListenerView> {
 
 fn path_view() -> impl Strategy<Value = UnixPathView> {
     let kind = prop::sample::select(vec![PathKind::Missing, PathKind::Socket, PathKind::Other]);
-    let inode = (".{0,8}", any::<u32>()).prop_map(|(path, mode)| Inode {
+    let inside = option::of(
+        (option::of(any::<u32>()), option::of(any::<u32>()))
+            .prop_map(|(uid, gid)| Inside { uid, gid }),
+    );
+    let inode = (".{0,8}", any::<u32>(), inside.clone()).prop_map(|(path, mode, inside)| Inode {
         path,
         mode,
         uid: 0,
         gid: 0,
         user: None,
         group: None,
+        inside,
     });
     (
         kind,
         option::of(inode),
         option::of(a_listener()),
         option::of(".{0,8}"),
+        inside,
     )
-        .prop_map(|(kind, blocked, listener, missing)| UnixPathView {
-            kind,
-            file: blocked.clone(),
-            missing,
-            blocked,
-            listener,
-            worker_uid: 0,
-            worker_gid: 0,
-            worker_user: None,
-            somaxconn: None,
-        })
+        .prop_map(
+            |(kind, blocked, listener, missing, worker_inside)| UnixPathView {
+                kind,
+                file: blocked.clone(),
+                missing,
+                blocked,
+                listener,
+                worker_uid: 0,
+                worker_gid: 0,
+                worker_user: None,
+                worker_group: None,
+                worker_inside,
+                somaxconn: None,
+            },
+        )
 }
 
 fn confinement() -> impl Strategy<Value = ConfinementView> {

@@ -1,7 +1,7 @@
 //! Unix sockets.
 
 use super::*;
-use crate::event::fact::{ConfinementView, Inode, PathKind, UnixPathView};
+use crate::event::fact::{ConfinementView, Inode, Inside, PathKind, UnixPathView};
 
 const PATH: &str = "/run/app/app.sock";
 
@@ -20,6 +20,7 @@ fn inode(path: &str, mode: u32) -> Inode {
         gid: 1000,
         user: Some("app".to_owned()),
         group: None,
+        inside: None,
     }
 }
 
@@ -33,6 +34,8 @@ fn path_view(kind: PathKind) -> UnixPathView {
         worker_uid: 33,
         worker_gid: 33,
         worker_user: Some("www-data".to_owned()),
+        worker_group: None,
+        worker_inside: None,
         somaxconn: Some(128),
     }
 }
@@ -136,6 +139,74 @@ fn a_blocked_directory_is_named_with_its_mode() {
         "let user www-data pass the directory: chmod o+x /run/app, or a group that it is in"
     );
     assert_eq!(verdict.upstream.as_deref(), Some("unix:/run/app/app.sock"));
+}
+
+/// A worker of a rootless container: its user 33 is the host's 100033.
+fn rootless(owner: Inside, host: (u32, u32)) -> UnixPathView {
+    let file = Inode {
+        uid: host.0,
+        gid: host.1,
+        user: owner.uid.map(|_| "root".to_owned()),
+        inside: Some(owner),
+        ..inode(PATH, 0o600)
+    };
+    UnixPathView {
+        blocked: Some(file),
+        worker_uid: 100_033,
+        worker_gid: 100_033,
+        worker_group: Some("www-data".to_owned()),
+        worker_inside: Some(Inside {
+            uid: Some(33),
+            gid: Some(33),
+        }),
+        ..path_view(PathKind::Socket)
+    }
+}
+
+#[test]
+fn in_a_rootless_container_names_and_advice_are_the_container_s() {
+    let root = Inside {
+        uid: Some(0),
+        gid: Some(0),
+    };
+    let verdict = verdict(&unix(13, at(rootless(root, (100_000, 100_000)))));
+    assert_eq!(
+        verdict.summary,
+        "user www-data may not write to /run/app/app.sock"
+    );
+    let texts: Vec<&str> = verdict.evidence.iter().map(|e| e.text.as_str()).collect();
+    for text in [
+        "/run/app/app.sock is root:0, mode 0600 (100000:100000 on the host)",
+        "the worker runs as user www-data (uid 33, gid 33 in its user namespace; uid 100033, gid 100033 on the host)",
+    ] {
+        assert!(texts.contains(&text), "{texts:#?}");
+    }
+    assert_eq!(
+        verdict.advice,
+        [
+            "inside the container: chgrp www-data /run/app/app.sock; chmod g+w /run/app/app.sock",
+            "or on the host: chgrp 100033 /proc/1234/root/run/app/app.sock; chmod g+w /proc/1234/root/run/app/app.sock",
+            "see, inside the container: ls -l /run/app/app.sock; namei -l /run/app/app.sock; ss -lxp src /run/app/app.sock",
+        ]
+    );
+}
+
+#[test]
+fn what_is_not_mapped_is_said_and_changed_on_the_host() {
+    let nobody = Inside {
+        uid: None,
+        gid: None,
+    };
+    let verdict = verdict(&unix(13, at(rootless(nobody, (0, 0)))));
+    let texts: Vec<&str> = verdict.evidence.iter().map(|e| e.text.as_str()).collect();
+    let owner = "/run/app/app.sock is unmapped:unmapped, mode 0600 (0:0 on the host; not mapped in the worker's user namespace)";
+    assert!(texts.contains(&owner), "{texts:#?}");
+    assert!(
+        texts
+            .iter()
+            .any(|text| text.contains("root may not change"))
+    );
+    assert!(verdict.advice[0].starts_with("on the host: chgrp 100033 /proc/1234/root/run/app"));
 }
 
 #[test]

@@ -193,6 +193,8 @@ pub(super) fn missing(worker_uid: u32) -> Finding {
         worker_uid,
         worker_gid: 33,
         worker_user: None,
+        worker_group: None,
+        worker_inside: None,
         somaxconn: None,
     }))
 }

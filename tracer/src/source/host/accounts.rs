@@ -1,46 +1,63 @@
-//! Names of users and groups, from the worker's own `/etc/passwd` and `/etc/group`.
+//! Names of users and groups, from the worker's own `/etc/passwd` and `/etc/group`, by the numbers that its user namespace
+//! gives them.
 //!
 //! Read as files and not through the C library: a name service may ask the network, which is what is in trouble.
 
 use std::path::Path;
 
-use crate::process::read_start;
+use crate::{
+    event::fact::Inside,
+    process::{Ids, foreign},
+};
 
 const LIMIT: u64 = 1 << 20;
 
-/// The accounts of one root directory.
+/// The accounts of a worker's root.
 #[derive(Debug)]
 pub(super) struct Accounts {
     passwd: String,
     group: String,
+    /// Of a user namespace that is not the host's.
+    ids: Option<Ids>,
 }
 
 impl Accounts {
-    /// Those below `root`; a file that is absent names nobody.
-    pub(super) fn of(root: &Path) -> Self {
-        let read = |name: &str| {
-            // Were it a link, it would lead out of the worker's root.
-            let path = root.join("etc").join(name);
-            let plain = std::fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_file());
-            let bytes = if plain {
-                read_start(path, LIMIT).ok()
-            } else {
-                None
-            };
-            String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
+    /// Those that a process has; a file that is absent, or does not answer, names nobody.
+    pub(super) fn of(pid: u32) -> Self {
+        let read = |path: &str| {
+            let bytes = foreign::read_path(pid, Path::new(path), LIMIT).unwrap_or_default();
+            String::from_utf8_lossy(&bytes).into_owned()
         };
         Self {
-            passwd: read("passwd"),
-            group: read("group"),
+            passwd: read("/etc/passwd"),
+            group: read("/etc/group"),
+            ids: Ids::of(pid).ok().flatten(),
         }
     }
 
+    /// The name of a user of the host.
     pub(super) fn user(&self, uid: u32) -> Option<String> {
-        name(&self.passwd, uid)
+        let inside = self.ids.as_ref().map_or(Some(uid), |ids| ids.user(uid))?;
+        name(&self.passwd, inside)
     }
 
+    /// The name of a group of the host.
     pub(super) fn group(&self, gid: u32) -> Option<String> {
-        name(&self.group, gid)
+        let inside = self.ids.as_ref().map_or(Some(gid), |ids| ids.group(gid))?;
+        name(&self.group, inside)
+    }
+
+    /// How the worker numbers them, where that is not as the host does.
+    pub(super) fn inside(&self, uid: u32, gid: u32) -> Option<Inside> {
+        self.ids.as_ref().map(|ids| Inside {
+            uid: ids.user(uid),
+            gid: ids.group(gid),
+        })
+    }
+
+    /// Its user namespace, where that is not the host's.
+    pub(super) fn ids(&self) -> Option<&Ids> {
+        self.ids.as_ref()
     }
 }
 
@@ -62,8 +79,8 @@ mod tests {
         let passwd = "root:x:0:0:root:/root:/bin/bash\n# a comment\nwww-data:x:33:33::/var/www:\n";
         assert_eq!(name(passwd, 33).as_deref(), Some("www-data"));
         assert_eq!(name(passwd, 34), None);
-        let accounts = Accounts::of(Path::new("/proc/self/root"));
+        let accounts = Accounts::of(std::process::id());
         assert_eq!(accounts.group(0).as_deref(), Some("root"));
-        assert_eq!(Accounts::of(Path::new("/no/such/root")).user(0), None);
+        assert_eq!(Accounts::of(u32::MAX).user(0), None);
     }
 }

@@ -1,32 +1,40 @@
 //! A path as a worker's user walks it: where it leads, what is missing, what stops.
 //!
-//! It is walked in the worker's own root, component by component, and each is judged by the permission bits as
-//! `generic_permission()` does. Where an ACL decides, nothing is claimed: the path then counts as not blocked.
-//! Security modules are another question's matter.
+//! It is walked from the worker's own root, one component at a time and each held by a descriptor, so no symbolic link and no
+//! rename meanwhile leads out of that root. Each is judged by the permission bits as `generic_permission()` does. Where an ACL
+//! decides, nothing is claimed: the path then counts as not blocked. Security modules are another question's matter.
+//!
+//! For use within [`bounded`](crate::process::bounded) alone: a file system may not answer.
 
 use std::{
     collections::VecDeque,
-    ffi::{CString, OsString},
+    ffi::OsString,
     fs::{self, Metadata},
     io,
-    os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
+    os::unix::fs::MetadataExt as _,
     path::{Component, Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result, bail};
 
 use super::accounts::Accounts;
-use crate::{event::fact::Inode, process::Status};
+use crate::{
+    event::fact::Inode,
+    process::{Ids, Status, foreign::Place},
+};
 
 /// As many symbolic links as the kernel follows (`MAXSYMLINKS`), and no longer a path (`PATH_MAX`).
 const LINKS: u32 = 40;
 const PATH: usize = 4096;
+/// Components held at a time; each takes a descriptor.
+const DEPTH: usize = 128;
 const WRITE: u32 = 0o2;
 const SEARCH: u32 = 0o1;
 const CAP_DAC_OVERRIDE: u64 = 1 << 1;
 const CAP_DAC_READ_SEARCH: u64 = 1 << 2;
 
 /// A component of the path as the worker sees it.
+#[derive(Debug)]
 pub(super) struct Step {
     pub(super) path: PathBuf,
     pub(super) metadata: Metadata,
@@ -34,19 +42,21 @@ pub(super) struct Step {
 
 impl Step {
     pub(super) fn inode(&self, accounts: &Accounts) -> Inode {
+        let (uid, gid) = (self.metadata.uid(), self.metadata.gid());
         Inode {
             path: self.path.to_string_lossy().into_owned(),
             mode: self.metadata.mode() & 0o7777,
-            uid: self.metadata.uid(),
-            gid: self.metadata.gid(),
-            user: accounts.user(self.metadata.uid()),
-            group: accounts.group(self.metadata.gid()),
+            uid,
+            gid,
+            user: accounts.user(uid),
+            group: accounts.group(gid),
+            inside: accounts.inside(uid, gid),
         }
     }
 }
 
 /// Where a path leads.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Walk {
     /// What the path leads to.
     pub(super) file: Option<Step>,
@@ -58,51 +68,72 @@ pub(super) struct Walk {
     pub(super) is_circle: bool,
 }
 
-/// Follows `path` inside `root`, for the user of `status`. A relative path begins in the worker's directory.
+/// The way from the root to where the walk is.
+struct Way {
+    root: Place,
+    below: Vec<(OsString, Place)>,
+}
+
+impl Way {
+    fn here(&self) -> &Place {
+        self.below.last().map_or(&self.root, |(_, place)| place)
+    }
+
+    fn path(&self) -> PathBuf {
+        let names = self.below.iter().map(|(name, _)| name);
+        Path::new("/").join(names.collect::<PathBuf>())
+    }
+
+    /// Goes on to an entry, or up; from the root there is no way up.
+    fn enter(&mut self, name: OsString) -> io::Result<()> {
+        if name == ".." {
+            self.below.pop();
+            return Ok(());
+        }
+        let place = self.here().entry(&name)?;
+        self.below.push((name, place));
+        Ok(())
+    }
+}
+
+/// Follows `path` in the worker's root, for the user of `status`, whose user namespace has `ids`. A relative path begins in the
+/// worker's directory.
 ///
 /// # Errors
 /// It is no path, or cannot be looked at.
-pub(super) fn walk(root: &Path, path: &str, worker: u32, status: &Status) -> Result<Walk> {
+pub(super) fn walk(worker: u32, path: &str, status: &Status, ids: Option<&Ids>) -> Result<Walk> {
     if path.is_empty() || path.len() > PATH {
         bail!("a path of {} bytes", path.len());
     }
     let path = Path::new(path);
-    let mut left: VecDeque<OsString> = names(path).collect();
-    let mut here = PathBuf::from("/");
+    let mut way = Way {
+        root: Place::root_of(worker).context("its root")?,
+        below: Vec::new(),
+    };
     if path.is_relative() {
-        let directory = fs::read_link(format!("/proc/{worker}/cwd")).context("its directory")?;
-        // What the link shows is the path in our view; in the worker's it lacks its root's part.
-        let own_root = fs::read_link(root).unwrap_or_else(|_| PathBuf::from("/"));
-        let inside = directory.strip_prefix(&own_root).unwrap_or(&directory);
-        here = Path::new("/").join(inside);
+        enter_directory(&mut way, worker).context("its directory")?;
     }
+    let mut left: VecDeque<OsString> = names(path).collect();
     let mut walk = Walk::default();
     let mut links = 0;
     loop {
-        let step = match look(root, &here) {
-            Ok(metadata) => Step {
-                path: here.clone(),
-                metadata,
-            },
-            Err(error) if is_missing(&error) => {
-                walk.missing = Some(here);
-                return Ok(walk);
-            }
-            Err(error) => return Err(error).with_context(|| format!("look at {}", here.display())),
-        };
-        if step.metadata.is_symlink() {
+        let here = way.here();
+        let metadata = here
+            .metadata()
+            .with_context(|| format!("look at {}", way.path().display()))?;
+        if metadata.is_symlink() {
             links += 1;
             if links > LINKS {
                 walk.is_circle = true;
                 return Ok(walk);
             }
-            let target = fs::read_link(within(root, &here)).context("read a symbolic link")?;
-            if target.as_os_str().len() > PATH {
-                bail!("{}: a symbolic link too long", here.display());
+            let target = here.target().context("read a symbolic link")?;
+            if target.as_os_str().len() > PATH || left.len() > PATH {
+                bail!("{}: a symbolic link too long", way.path().display());
             }
-            here.pop();
+            way.below.pop();
             if target.has_root() {
-                here = PathBuf::from("/");
+                way.below.clear();
             }
             for name in names(&target).collect::<Vec<_>>().into_iter().rev() {
                 left.push_front(name);
@@ -110,26 +141,55 @@ pub(super) fn walk(root: &Path, path: &str, worker: u32, status: &Status) -> Res
         } else {
             let last = left.is_empty();
             let wanted = if last { WRITE } else { SEARCH };
-            if walk.blocked.is_none() && !permits(root, &step, wanted, status) {
-                walk.blocked = Some(Step {
-                    path: step.path.clone(),
-                    metadata: step.metadata.clone(),
-                });
+            let is_blocked =
+                walk.blocked.is_none() && !permits(here, &metadata, wanted, status, ids);
+            let step = || Step {
+                path: way.path(),
+                metadata: metadata.clone(),
+            };
+            if is_blocked {
+                walk.blocked = Some(step());
             }
             if last {
-                walk.file = Some(step);
+                walk.file = Some(step());
                 return Ok(walk);
             }
         }
-        match left.pop_front() {
-            Some(name) if name == ".." => {
-                here.pop();
+        let Some(name) = left.pop_front() else {
+            // A link to the root itself, or to a folder above.
+            continue;
+        };
+        if way.below.len() >= DEPTH {
+            bail!("a path of more than {DEPTH} components");
+        }
+        match way.enter(name.clone()) {
+            Ok(()) => {}
+            Err(error) if is_missing(&error) => {
+                walk.missing = Some(way.path().join(name));
+                return Ok(walk);
             }
-            Some(name) => here.push(name),
-            // A link to the root itself.
-            None => {}
+            Err(error) => {
+                let path = way.path().join(name);
+                return Err(error).with_context(|| format!("look at {}", path.display()));
+            }
         }
     }
+}
+
+/// The worker's directory, by the names that lead there from its root.
+fn enter_directory(way: &mut Way, worker: u32) -> Result<()> {
+    let directory = Place::directory_of(worker)?.metadata()?;
+    let shown = fs::read_link(format!("/proc/{worker}/cwd"))?;
+    // What the link shows is the path in our view; in the worker's it lacks its root's part.
+    let root = fs::read_link(format!("/proc/{worker}/root")).unwrap_or_else(|_| "/".into());
+    for name in names(shown.strip_prefix(root).unwrap_or(&shown)) {
+        way.enter(name)?;
+    }
+    let found = way.here().metadata()?;
+    if (found.dev(), found.ino()) != (directory.dev(), directory.ino()) {
+        bail!("{} is another one now", shown.display());
+    }
+    Ok(())
 }
 
 fn names(path: &Path) -> impl Iterator<Item = OsString> {
@@ -140,40 +200,33 @@ fn names(path: &Path) -> impl Iterator<Item = OsString> {
     })
 }
 
-/// Every component before `here`'s last is no symbolic link, so the kernel follows none of the worker's.
-fn look(root: &Path, here: &Path) -> io::Result<Metadata> {
-    if here == Path::new("/") {
-        // The magic link itself is to be followed.
-        return fs::metadata(root);
-    }
-    fs::symlink_metadata(within(root, here))
-}
-
-fn within(root: &Path, here: &Path) -> PathBuf {
-    root.join(here.strip_prefix("/").unwrap_or(here))
-}
-
 fn is_missing(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR))
 }
 
 /// `generic_permission()` (`fs/namei.c`), but for ACLs: where one is set, `true`.
-fn permits(root: &Path, step: &Step, wanted: u32, status: &Status) -> bool {
-    let directory = step.metadata.is_dir();
-    let overrides = if directory {
+fn permits(
+    place: &Place,
+    metadata: &Metadata,
+    wanted: u32,
+    status: &Status,
+    ids: Option<&Ids>,
+) -> bool {
+    let overrides = if metadata.is_dir() {
         CAP_DAC_OVERRIDE | CAP_DAC_READ_SEARCH
     } else {
         CAP_DAC_OVERRIDE
     };
-    // In a user namespace of its own the capability may not count for this file: then nothing is claimed.
-    if status.capabilities & overrides != 0 {
+    let (user, group) = (metadata.uid(), metadata.gid());
+    // In a user namespace it counts for files of users and groups that are mapped there (`capable_wrt_inode_uidgid()`).
+    let counts = ids.is_none_or(|ids| ids.user(user).is_some() && ids.group(group).is_some());
+    if counts && status.capabilities & overrides != 0 {
         return true;
     }
-    let mode = step.metadata.mode();
-    let group = step.metadata.gid();
-    let bits = if step.metadata.uid() == status.file_uid {
+    let mode = metadata.mode();
+    let bits = if user == status.file_uid {
         mode >> 6
-    } else if has_acl(&within(root, &step.path)) {
+    } else if place.has_acl() {
         return true;
     } else if group == status.file_gid || status.groups.contains(&group) {
         mode >> 3
@@ -181,15 +234,6 @@ fn permits(root: &Path, step: &Step, wanted: u32, status: &Status) -> bool {
         mode
     };
     bits & wanted != 0
-}
-
-fn has_acl(path: &Path) -> bool {
-    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else {
-        return false;
-    };
-    let name = c"system.posix_acl_access";
-    // SAFETY: both strings end with NUL; a size of 0 asks for the length alone.
-    unsafe { libc::lgetxattr(path.as_ptr(), name.as_ptr(), std::ptr::null_mut(), 0) > 0 }
 }
 
 /// A directory of the test's own.
@@ -209,7 +253,6 @@ impl Directory {
     }
 }
 
-#[cfg(test)]
 #[cfg(test)]
 impl Drop for Directory {
     fn drop(&mut self) {
@@ -233,14 +276,7 @@ mod tests {
             file_gid: 54_321,
             ..Status::default()
         };
-        let own = std::process::id();
-        walk(
-            &PathBuf::from(format!("/proc/{own}/root")),
-            path,
-            own,
-            &status,
-        )
-        .unwrap()
+        walk(std::process::id(), path, &status, None).unwrap()
     }
 
     #[test]

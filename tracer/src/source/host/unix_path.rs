@@ -20,7 +20,7 @@ use anyhow::{Context as _, Result};
 use super::{
     accounts::Accounts,
     owner::Owners,
-    path_walk::{Step, walk},
+    path_walk::{Step, Walk, walk},
     sock_diag::{self, UnixListener},
 };
 use crate::{
@@ -29,7 +29,7 @@ use crate::{
         fact::{Listener, PathKind, UnixPathView},
     },
     process::{
-        Status,
+        Status, bounded,
         netns::{self, Netns},
     },
 };
@@ -50,8 +50,8 @@ pub(super) fn view(
 ) -> Result<UnixPathView> {
     let netns =
         Netns::of(worker).with_context(|| format!("network namespace of worker {worker}"))?;
-    let root = PathBuf::from(format!("/proc/{worker}/root"));
-    let accounts = Accounts::of(&root);
+    let accounts = Accounts::of(worker);
+    let inside = accounts.inside(status.uid, status.gid);
     let somaxconn = netns.number("core/somaxconn");
     let mut view = UnixPathView {
         kind: PathKind::Missing,
@@ -62,6 +62,8 @@ pub(super) fn view(
         worker_uid: status.uid,
         worker_gid: status.gid,
         worker_user: accounts.user(status.uid),
+        worker_group: inside.and_then(|_| accounts.group(status.gid)),
+        worker_inside: inside,
         somaxconn,
     };
 
@@ -69,7 +71,7 @@ pub(super) fn view(
     let wanted = if let Some(name) = abstract_name {
         Wanted::Abstract(name.as_bytes())
     } else {
-        let found = walk(&root, path, worker, status)?;
+        let found = walked(worker, path, status, &accounts)?;
         view.missing = found
             .missing
             .map(|path| path.to_string_lossy().into_owned());
@@ -105,6 +107,15 @@ pub(super) fn view(
         });
     }
     Ok(view)
+}
+
+/// Walks on a thread that may be given up.
+fn walked(worker: u32, path: &str, status: &Status, accounts: &Accounts) -> Result<Walk> {
+    let (path, status, ids) = (path.to_owned(), status.clone(), accounts.ids().cloned());
+    bounded(worker, move || {
+        Ok(walk(worker, &path, &status, ids.as_ref()))
+    })
+    .context("look at the path")?
 }
 
 enum Wanted<'a> {

@@ -26,6 +26,7 @@ mod no_live;
 mod programs;
 mod queues;
 mod refused;
+mod request;
 mod response;
 mod routes;
 mod scene;
@@ -44,7 +45,7 @@ use self::{catalogue::Cause, finding::Finding, scene::Scene};
 use crate::{
     correlate::{Attempt, Case, Course},
     event::{LogCall, Time, Upstream},
-    verdict::{AttemptVerdict, Evidence, Request, Verdict},
+    verdict::{AttemptVerdict, Evidence, Verdict},
 };
 
 /// Advice is read under pressure: the most useful lines only.
@@ -74,6 +75,8 @@ pub fn judge(case: &Case) -> Option<Verdict> {
     let mut evidence = story::tell(&scene);
     evidence.extend(other_attempts(case, attempt));
     evidence.extend(finding.evidence);
+    let (request, notes) = request::named(case);
+    evidence.extend(notes);
     // Events by their time; states of the host after them, as they were told.
     evidence.sort_by_key(|evidence| (evidence.time.is_none(), evidence.time));
     let mut advice = finding.advice;
@@ -90,7 +93,7 @@ pub fn judge(case: &Case) -> Option<Verdict> {
             .as_ref()
             .and_then(|worker| worker.unit.clone()),
         connection: case.connection,
-        request: request(case),
+        request,
         upstream: scene.upstream(),
         errno: scene.errno().map(errno::name),
         attempts: case
@@ -235,22 +238,4 @@ fn other_attempts<'a>(
                 text,
             }
         })
-}
-
-/// The request's names, from its log lines and its socket.
-fn request(case: &Case) -> Option<Request> {
-    let logged = |field: fn(&crate::event::LogLine) -> Option<&String>| {
-        case.log_lines.iter().find_map(field).cloned()
-    };
-    let request = Request {
-        client: logged(|line| line.client.as_ref()).or_else(|| {
-            case.client
-                .map(|client| client.ip().to_canonical().to_string())
-        }),
-        host: logged(|line| line.host.as_ref())
-            .or_else(|| case.head.as_ref().and_then(|head| head.host.clone())),
-        line: logged(|line| line.request.as_ref())
-            .or_else(|| case.head.as_ref().map(|head| head.line.clone())),
-    };
-    (request != Request::default()).then_some(request)
 }

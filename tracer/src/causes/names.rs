@@ -14,7 +14,7 @@ impl<'a> Scene<'a> {
         let upstream = self.attempt?.upstream.as_ref()?;
         let nameless = matches!(upstream, Upstream::Unix(path) if path.is_empty());
         let logged = || {
-            let lines = self.case.log_lines.iter();
+            let lines = self.case.sure_lines();
             let mut paths = lines.filter_map(|line| line.upstream.as_deref()?.split_once("unix:"));
             let (_, path) = paths.next()?;
             Some(format!("unix:{}", path.split(':').next()?))
@@ -27,14 +27,15 @@ impl<'a> Scene<'a> {
 
     /// The request's method, where its line is known.
     pub(super) fn method(&self) -> Option<&'a str> {
-        let mut lines = self.case.log_lines.iter();
-        let line = lines.find_map(|line| line.request.as_deref())?;
+        let seen = self.case.head.as_ref().map(|head| head.line.as_str());
+        let mut lines = self.case.sure_lines();
+        let line = seen.or_else(|| lines.find_map(|line| line.request.as_deref()))?;
         line.split_once(' ').map(|(method, _)| method)
     }
 
     /// The scheme that nginx's log shows for the upstream, as its directives begin: `proxy`, `fastcgi`, `grpc`, ….
     pub(super) fn scheme(&self) -> Option<&'static str> {
-        let mut lines = self.case.log_lines.iter();
+        let mut lines = self.case.sure_lines();
         let upstream = lines.find_map(|line| line.upstream.as_deref())?;
         match upstream.split_once("://")?.0 {
             "fastcgi" => Some("fastcgi"),
@@ -47,8 +48,10 @@ impl<'a> Scene<'a> {
 
     /// The name that the client asked for: what nginx sends as its own unless told otherwise.
     pub(super) fn server_name(&self) -> Option<&'a str> {
-        let mut lines = self.case.log_lines.iter();
-        let host = lines.find_map(|line| line.host.as_deref())?;
+        let head = self.case.head.as_ref();
+        let seen = head.and_then(|head| head.host.as_deref());
+        let mut lines = self.case.sure_lines();
+        let host = seen.or_else(|| lines.find_map(|line| line.host.as_deref()))?;
         let plain = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
         (!host.is_empty() && host.chars().all(plain)).then_some(host)
     }

@@ -118,8 +118,7 @@ pub(super) fn quoted(path: &str) -> String {
 pub(super) fn pass(scene: &Scene<'_>, address: SocketAddr) -> String {
     let logged = scene
         .case
-        .log_lines
-        .iter()
+        .sure_lines()
         .find_map(|line| line.upstream.as_deref());
     let scheme = logged
         .and_then(|upstream| upstream.split_once("://"))

@@ -53,6 +53,13 @@ pub struct Case {
     pub absent_hooks: Vec<String>,
 }
 
+impl Case {
+    /// The log's lines that only its own worker can have written, or whoever writes to that worker's log.
+    pub fn sure_lines(&self) -> impl Iterator<Item = &LogLine> {
+        self.log_lines.iter().filter(|line| !line.is_doubtful())
+    }
+}
+
 /// One try to reach an upstream. What most have not is boxed: there is one of these for each healthy connection, too.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {

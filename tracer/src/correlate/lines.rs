@@ -1,11 +1,13 @@
 //! Lines of nginx's log on their way to their requests, by worker and connection number.
 //!
-//! One client connection can carry many requests; each takes as many lines as nginx made log calls for it, in order.
+//! A worker is known by whose log it is that the line was read from. Where that leaves several, or none, the line must agree
+//! with what was seen of the request itself, or it is nobody's. One client connection can carry many requests; each takes as
+//! many lines as nginx made log calls for it, in order.
 
 use std::collections::{HashMap, VecDeque};
 
 use super::open::OpenCase;
-use crate::event::{LogLine, Time, fact::Worker};
+use crate::event::{LogCall, LogLine, Time, fact::Worker};
 
 /// Lines unclaimed for so long (nanoseconds) belong to nothing that fails.
 const UNCLAIMED: u64 = 5_000_000_000;
@@ -13,8 +15,26 @@ const UNCLAIMED: u64 = 5_000_000_000;
 /// most.
 const GENERATION: usize = 3 << 20;
 
-/// By pid as nginx printed it, and connection number.
-type Key = (u32, u64);
+/// By writer and connection number.
+type Key = (Writer, u64);
+
+/// Who wrote a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Writer {
+    /// This worker, by pid on the host.
+    Worker(u32),
+    /// Whoever has this pid in its own pid namespace.
+    Printed(u32),
+}
+
+impl Writer {
+    fn of(line: &LogLine) -> Self {
+        match line.workers.as_deref() {
+            Some(&[worker]) => Self::Worker(worker),
+            _ => Self::Printed(line.pid),
+        }
+    }
+}
 
 /// Lines not claimed yet.
 #[derive(Debug, Default)]
@@ -36,7 +56,7 @@ impl Lines {
             self.old = std::mem::take(&mut self.young);
         }
         self.young.bytes += bytes(&line);
-        let key = (line.pid, line.connection);
+        let key = (Writer::of(&line), line.connection);
         self.young.lines.entry(key).or_default().push_back(line);
     }
 
@@ -51,7 +71,52 @@ impl Lines {
         let Some(connection) = case.connection() else {
             return Vec::new();
         };
-        let key = (pid, connection);
+        let calls = case.request.log_calls.iter();
+        let calls: Vec<&LogCall> = calls.filter(|call| call.connection == connection).collect();
+        let wanted = if is_call_seen {
+            calls.len()
+        } else {
+            usize::MAX
+        };
+        let attempts = case.request.attempts.iter();
+        let upstreams: Vec<String> = attempts
+            .filter_map(|attempt| attempt.upstream.as_ref().map(ToString::to_string))
+            .collect();
+        let own = (Writer::Worker(case.worker), connection);
+        let printed = (Writer::Printed(pid), connection);
+        let is_old = |line: &LogLine| line.workers.is_none();
+        // Behind them later requests' may wait, many in a flood. A masked request takes its own later than the next one does.
+        let mut taken = self.claim(own, wanted, |line| is_of(line, case, &upstreams));
+        if case.head().is_none() {
+            let more = wanted.saturating_sub(taken.len());
+            taken.extend(self.claim(own, more, |_| true));
+        }
+        let more = wanted.saturating_sub(taken.len());
+        taken.extend(self.claim(printed, more, |line| {
+            is_old(line) && is_of(line, case, &upstreams)
+        }));
+        if case.head().is_none() {
+            let more = wanted.saturating_sub(taken.len());
+            taken.extend(self.claim(printed, more, is_old));
+        }
+        let more = wanted.saturating_sub(taken.len());
+        let is_possible = |line: &LogLine| {
+            let workers = line.workers.as_deref().unwrap_or(&[]);
+            !is_old(line) && (workers.is_empty() || workers.contains(&case.worker))
+        };
+        taken.extend(self.claim(printed, more, |line| {
+            is_possible(line) && agrees(line, case, &upstreams, &calls)
+        }));
+        taken
+    }
+
+    /// Takes the first `wanted` of these that are meant.
+    fn claim(
+        &mut self,
+        key: Key,
+        wanted: usize,
+        is_meant: impl Fn(&LogLine) -> bool,
+    ) -> Vec<LogLine> {
         if let Some(mut older) = self.old.lines.remove(&key) {
             let lines = self.young.lines.entry(key).or_default();
             older.append(lines);
@@ -60,23 +125,7 @@ impl Lines {
         let Some(lines) = self.young.lines.get_mut(&key) else {
             return Vec::new();
         };
-        let calls = case
-            .request
-            .log_calls
-            .iter()
-            .filter(|call| call.connection == connection)
-            .count();
-        let wanted = if is_call_seen { calls } else { usize::MAX };
-        // Behind them later requests' may wait, many in a flood. A masked request takes its own later than the next one does.
-        let attempts = case.request.attempts.iter();
-        let upstreams: Vec<String> = attempts
-            .filter_map(|attempt| attempt.upstream.as_ref().map(ToString::to_string))
-            .collect();
-        let mut taken = take(lines, wanted, |line| is_of(line, case, &upstreams));
-        if case.head().is_none() {
-            let more = wanted.saturating_sub(taken.len());
-            taken.extend(take(lines, more, |_| true));
-        }
+        let taken = take(lines, wanted, is_meant);
         if lines.is_empty() {
             self.young.lines.remove(&key);
         }
@@ -106,7 +155,8 @@ impl Lines {
 fn bytes(line: &LogLine) -> usize {
     let texts = [&line.client, &line.host, &line.request, &line.upstream];
     let texts = texts.into_iter().flatten().map(String::len);
-    size_of::<LogLine>() + line.message.len() + texts.sum::<usize>()
+    let workers = line.workers.as_ref().map_or(0, |all| size_of_val(&all[..]));
+    size_of::<LogLine>() + line.message.len() + texts.sum::<usize>() + workers
 }
 
 /// Takes the first `wanted` that are meant.
@@ -138,4 +188,35 @@ fn is_of(line: &LogLine, case: &OpenCase, upstreams: &[String]) -> bool {
     }
     let logged = line.upstream.as_deref().unwrap_or_default();
     upstreams.iter().any(|upstream| logged.contains(upstream))
+}
+
+/// Does all that was seen of the case say that a line of doubtful origin is its own? Its request line, where that is known;
+/// else all of its client, one of its upstreams and one of nginx's calls.
+fn agrees(line: &LogLine, case: &OpenCase, upstreams: &[String], calls: &[&LogCall]) -> bool {
+    let client = case
+        .client()
+        .map(|client| client.ip().to_canonical().to_string());
+    if let (Some(seen), Some(logged)) = (&client, &line.client)
+        && seen != logged
+    {
+        return false;
+    }
+    if let Some(head) = case.head() {
+        let is_host = match (&head.host, &line.host) {
+            (Some(seen), Some(logged)) => seen == logged,
+            _ => true,
+        };
+        return is_host && is_of(line, case, upstreams);
+    }
+    client.is_some()
+        && line.client.is_some()
+        && is_of(line, case, upstreams)
+        && calls.iter().any(|call| is_written_by(line, call))
+}
+
+/// Did this call write it? As far as its format is fixed, and by the errno.
+fn is_written_by(line: &LogLine, call: &LogCall) -> bool {
+    let fixed = call.format.split('%').next().unwrap_or_default();
+    let errno = format!(" ({}: ", call.errno);
+    line.message.starts_with(fixed) && (call.errno == 0 || line.message.contains(&errno))
 }

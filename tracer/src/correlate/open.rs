@@ -1,5 +1,7 @@
 //! A request that is over, waiting for what the host has to say of it.
 
+use std::net::SocketAddr;
+
 use super::{
     Attempt, Case, Course,
     host::{self, HostMemory},
@@ -108,6 +110,14 @@ impl OpenCase {
         }
     }
 
+    /// The client's address, from its socket.
+    pub(super) fn client(&self) -> Option<SocketAddr> {
+        match (&self.answer, &self.request.first_byte) {
+            (Some(answer), _) => answer.client,
+            (None, first) => first.as_ref().and_then(|first| first.client),
+        }
+    }
+
     /// Did nginx make an error answer?
     pub(super) fn is_answered_by_nginx(&self) -> bool {
         self.answer.is_some()
@@ -140,10 +150,7 @@ impl OpenCase {
         // Where no attempt was seen, one may have been missed since the beginning.
         let begun = self.request.attempts.iter().map(|one| one.start).min();
         let begun = begun.unwrap_or_default();
-        let client = match (&self.answer, &self.request.first_byte) {
-            (Some(answer), _) => answer.client,
-            (None, first) => first.as_ref().and_then(|first| first.client),
-        };
+        let client = self.client();
         Case {
             time: self.time,
             worker: self.worker,

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Time;
 
-/// One parsed error-log line that carries a connection number. No verdict depends on it: it names the request.
+/// One parsed error-log line that carries a connection number. No cause depends on it: it names the request, where nginx's
+/// memory does not.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct LogLine {
     /// When it was read (boot time).
@@ -23,4 +24,18 @@ pub struct LogLine {
     pub request: Option<String>,
     /// `upstream: "…"`, without quotes.
     pub upstream: Option<String>,
+    /// The followed workers that may have written it, by pid on the host: those that have the printed pid in their own pid
+    /// namespace and hold the file that it was read from. Absent in captures of before: whoever has that pid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workers: Option<Vec<u32>>,
+}
+
+impl LogLine {
+    /// May another have written it than whom it is taken for? Several workers may, or none is known to hold the file.
+    #[must_use]
+    pub fn is_doubtful(&self) -> bool {
+        self.workers
+            .as_ref()
+            .is_some_and(|workers| workers.len() != 1)
+    }
 }

@@ -61,4 +61,11 @@ pub enum Strain {
         /// For so long before the notice (nanoseconds), or a second less.
         nanos: u64,
     },
+    /// More was logged than is read. Of no process: `pid` is 0.
+    LogSkipped {
+        /// Bytes of error logs that were not read so far.
+        bytes: u64,
+    },
+    /// An error log of a worker did not answer when it was read.
+    LogStalled,
 }

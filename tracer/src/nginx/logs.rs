@@ -1,24 +1,26 @@
 //! The error logs of the followed workers, read from where they ended when following began.
 //!
 //! They are found through the workers' open descriptors, so in any container and under any name; every regular file
-//! that a worker appends to is a candidate until it turns out to be no error log. Workers share their logs: a line is
-//! given once, to whoever asks first. A log on standard error (a pipe), syslog or memory is out of reach.
+//! that a worker appends to is a candidate until it turns out to be no error log. Each is opened with the rights of who opened
+//! it for nginx, and looked at where it may stall. Workers share their logs: a line is given once, to whoever asks first, with
+//! the workers that may have written it. A log on standard error (a pipe), syslog or memory is out of reach.
 //!
 //! Bounded: 16 files a worker, 1 MiB a call; what is beyond is skipped and counted. Rotation is noticed at the next
 //! call: what was written to the old file is read first, then the new one from its start.
 
 use std::{
-    collections::HashMap,
-    fs::{self, Metadata, OpenOptions},
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    collections::{HashMap, HashSet},
+    fs::{self, File, Metadata},
+    io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime},
 };
 
-use super::log_file::Tail;
+use super::log_file::{Missed, Tail, patient};
 use crate::{
     event::{LogLine, Time},
-    process,
+    process::{self, Status, foreign},
 };
 
 const FILES: usize = 16;
@@ -26,6 +28,15 @@ const BYTES: u64 = 1 << 20;
 /// A worker with very many connections has very many descriptors; its logs are among the lowest.
 const SEARCH: Duration = Duration::from_millis(50);
 const TICK: Duration = Duration::from_millis(10);
+/// What a worker wrote that has ended is known to be its own for so long, and of so many.
+const ENDED_FOR: Duration = Duration::from_secs(3);
+const ENDED: usize = 1024;
+/// Processes a sweep looks at again, those that were not for so long: a file that was rotated away is let go.
+const SWEPT: usize = 4;
+const SWEPT_AFTER: Duration = Duration::from_secs(10);
+/// Workers looked at again in one call, as a line may be theirs; and how soon once more for the same file.
+const AGAIN: usize = 16;
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 type FileId = (u64, u64);
 
@@ -33,70 +44,190 @@ type FileId = (u64, u64);
 #[derive(Debug)]
 pub struct LogTail {
     tails: HashMap<FileId, Tail>,
-    workers: HashMap<u32, Vec<Named>>,
-    added: Vec<Named>,
+    holders: HashMap<u32, Holder>,
+    added: Vec<Log>,
     looked: SystemTime,
     skipped: u64,
+    /// Workers a log of which stalled, and was not said yet.
+    stalled: Vec<u32>,
 }
 
-/// A path that opens a log, and the file that it opened when last looked at.
+/// A process that holds logs open.
+#[derive(Debug)]
+struct Holder {
+    /// What its lines show: its pid in its own namespace. `None`: a master, which writes no lines of requests.
+    printed: Option<u32>,
+    logs: Vec<Log>,
+    ended: Option<Instant>,
+    looked: Instant,
+    /// A file that it was found not to hold.
+    lacks: Option<FileId>,
+}
+
+impl Holder {
+    fn holds(&self, id: FileId) -> bool {
+        self.logs.iter().any(|log| log.id == Some(id))
+    }
+}
+
+/// A log, and the file that it was when last looked at.
 #[derive(Debug, Clone)]
-struct Named {
-    access: PathBuf,
+struct Log {
+    access: Access,
     id: Option<FileId>,
+}
+
+/// How a log is reached.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Access {
+    /// A descriptor of a process.
+    Held { pid: u32, descriptor: u32 },
+    /// The operator named it.
+    Named(PathBuf),
+}
+
+impl Access {
+    /// What is there now, a regular file or nothing. May stall.
+    fn id(&self) -> Option<FileId> {
+        let metadata = match self {
+            Self::Held { pid, descriptor } => foreign::descriptor_metadata(*pid, *descriptor),
+            Self::Named(path) => fs::metadata(path),
+        };
+        metadata.ok().filter(Metadata::is_file).map(|it| id(&it))
+    }
+
+    /// May stall.
+    fn open(&self, owner: &Status) -> io::Result<(File, Metadata)> {
+        let file = match self {
+            Self::Held { pid, descriptor } => foreign::open_descriptor(*pid, *descriptor, owner),
+            Self::Named(path) => foreign::open_named(path),
+        }?;
+        let metadata = file.metadata()?;
+        Ok((file, metadata))
+    }
+
+    fn path(&self) -> PathBuf {
+        match self {
+            Self::Held { pid, descriptor } => format!("/proc/{pid}/fd/{descriptor}").into(),
+            Self::Named(path) => path.clone(),
+        }
+    }
 }
 
 impl LogTail {
     /// Follows these paths beside what the workers hold.
     #[must_use]
     pub fn new(added: Vec<PathBuf>) -> Self {
+        let added = added.into_iter().map(|path| Log {
+            access: Access::Named(path),
+            id: None,
+        });
         let mut tail = Self {
             tails: HashMap::new(),
-            workers: HashMap::new(),
-            added: added
-                .into_iter()
-                .map(|access| Named { access, id: None })
-                .collect(),
+            holders: HashMap::new(),
+            added: added.collect(),
             looked: SystemTime::now(),
             skipped: 0,
+            stalled: Vec::new(),
         };
         tail.look_at_added();
         tail
     }
 
-    /// Begins at the present end of the worker's logs.
+    /// Begins at the present end of the worker's logs, and its master's, which holds the same ones longer.
     pub fn follow(&mut self, worker: u32) {
-        let mut logs = candidates(worker);
-        for log in &mut logs {
-            log.id = self.open(&log.access);
-        }
-        self.workers.insert(worker, logs);
+        let Ok(status) = process::status(worker) else {
+            return;
+        };
+        let owner = match opener(worker, &status) {
+            Some(master) => {
+                // It may be worker as well.
+                let known = self.holders.get(&status.parent);
+                let printed = known.and_then(|known| known.printed);
+                if known.is_none_or(|known| known.looked.elapsed() >= AGAIN_AFTER) {
+                    self.hold(status.parent, printed, &master);
+                }
+                master
+            }
+            None => status.clone(),
+        };
+        self.hold(worker, Some(status.own_pid), &owner);
         self.drop_unheld();
     }
 
-    /// Forgets a worker that ended. Its last lines are read through another worker, or not at all.
-    pub fn forget(&mut self, worker: u32) {
-        self.workers.remove(&worker);
+    fn hold(&mut self, pid: u32, printed: Option<u32>, owner: &Status) {
+        let (mut logs, is_stalled) = candidates(pid);
+        if is_stalled {
+            self.say_stalled(pid);
+        }
+        for log in &mut logs {
+            log.id = log.id.and_then(|id| self.open(pid, &log.access, id, owner));
+        }
+        let holder = Holder {
+            printed,
+            logs,
+            ended: None,
+            looked: Instant::now(),
+            lacks: None,
+        };
+        self.holders.insert(pid, holder);
+    }
+
+    /// The process ended. What it wrote last is still to be read.
+    pub fn forget(&mut self, pid: u32) {
+        if let Some(holder) = self.holders.get_mut(&pid) {
+            holder.ended = Some(Instant::now());
+        }
+    }
+
+    /// Lets go of what processes held that ended some time ago, and of files that were rotated away. To be called each second.
+    pub fn sweep(&mut self) {
+        for (pid, holder) in &mut self.holders {
+            if holder.ended.is_none() && !Path::new(&format!("/proc/{pid}")).exists() {
+                holder.ended = Some(Instant::now());
+            }
+        }
+        let ended = |holder: &Holder| holder.ended.map(|at| at.elapsed());
+        let mut ages: Vec<Duration> = self.holders.values().filter_map(ended).collect();
+        let mut most = ENDED_FOR;
+        if ages.len() > ENDED {
+            most = most.min(*ages.select_nth_unstable(ENDED).1);
+        }
+        self.holders
+            .retain(|_, holder| ended(holder).is_none_or(|age| age < most));
+        let is_due =
+            |holder: &Holder| holder.ended.is_none() && holder.looked.elapsed() >= SWEPT_AFTER;
+        let due = self.holders.iter().filter(|(_, holder)| is_due(holder));
+        let due: Vec<u32> = due.map(|(&pid, _)| pid).take(SWEPT).collect();
+        for pid in due {
+            if self.is_rotated(pid) {
+                self.follow_again(pid);
+            } else if let Some(holder) = self.holders.get_mut(&pid) {
+                holder.looked = Instant::now();
+            }
+        }
         self.drop_unheld();
     }
 
     /// The lines about requests that were logged since the last call, by any worker that shares this one's logs; `at`
     /// is the time they get. A worker that was not followed yet is from now on.
     pub fn read_new(&mut self, worker: u32, at: Time) -> Vec<LogLine> {
-        if !self.workers.contains_key(&worker) {
+        let is_to_be_found = self.holders.get(&worker).is_none_or(|holder| {
+            let is_old = holder.looked.elapsed() >= AGAIN_AFTER;
+            holder.logs.is_empty() && holder.ended.is_none() && is_old
+        });
+        if is_to_be_found {
             self.follow(worker);
         }
         let mut lines = Vec::new();
         let mut budget = BYTES;
         self.read(worker, at, &mut budget, &mut lines);
-        if self.rotated(worker) {
-            self.follow(worker);
+        if self.is_rotated(worker) {
+            self.follow_again(worker);
             self.look_at_added();
             self.read(worker, at, &mut budget, &mut lines);
         }
         self.looked = SystemTime::now();
-        self.workers
-            .retain(|pid, logs| !logs.is_empty() || Path::new(&format!("/proc/{pid}")).exists());
         lines
     }
 
@@ -106,76 +237,176 @@ impl LogTail {
         self.skipped
     }
 
+    /// Workers a log of which stalled since this was asked last.
+    pub fn take_stalled(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.stalled)
+    }
+
+    fn follow_again(&mut self, pid: u32) {
+        let known = self.holders.get(&pid);
+        match known.filter(|known| known.ended.is_none()) {
+            Some(Holder { printed: None, .. }) => {
+                if let Ok(status) = process::status(pid) {
+                    self.hold(pid, None, &status);
+                    self.drop_unheld();
+                }
+            }
+            Some(_) => self.follow(pid),
+            None => {}
+        }
+    }
+
+    fn say_stalled(&mut self, worker: u32) {
+        if self.stalled.len() < ENDED {
+            self.stalled.push(worker);
+        }
+    }
+
     fn read(&mut self, worker: u32, at: Time, budget: &mut u64, lines: &mut Vec<LogLine>) {
-        let ids: Vec<FileId> = match self.workers.get(&worker) {
-            Some(held) if !held.is_empty() => {
-                let logs = held.iter().chain(&self.added);
+        let ids: Vec<FileId> = match self.holders.get(&worker) {
+            Some(holder) => {
+                let logs = holder.logs.iter().chain(&self.added);
                 logs.filter_map(|log| log.id).collect()
             }
-            // A worker that is gone shows its logs no more; others hold the same.
-            _ => self.tails.keys().copied().collect(),
+            // One that was gone before it was looked at; others hold the same.
+            None => self.tails.keys().copied().collect(),
         };
+        let mut again = AGAIN;
         for id in ids {
-            if let Some(tail) = self.tails.get_mut(&id) {
-                self.skipped += tail.read(at, budget, lines);
+            let Some(tail) = self.tails.get_mut(&id) else {
+                continue;
+            };
+            let first = lines.len();
+            let Missed { bytes, is_stalled } = tail.read(worker, at, budget, lines);
+            self.skipped += bytes;
+            if is_stalled {
+                self.say_stalled(worker);
+            }
+            if let Some(new) = lines.get_mut(first..).filter(|new| !new.is_empty()) {
+                self.name_writers(id, new, &mut again);
             }
         }
     }
 
-    fn rotated(&self, worker: u32) -> bool {
-        let held = self.workers.get(&worker).into_iter().flatten();
-        held.chain(&self.added)
-            .any(|log| fs::metadata(&log.access).ok().map(|now| id(&now)) != log.id)
+    /// Who may have written lines of a file: a followed worker that holds it and has the printed pid.
+    fn name_writers(&mut self, id: FileId, lines: &mut [LogLine], again: &mut usize) {
+        let mut writers = self.writers(id);
+        for line in lines {
+            if !writers.contains_key(&line.pid) && self.look_again(id, line.pid, again) {
+                writers = self.writers(id);
+            }
+            line.workers = Some(writers.get(&line.pid).cloned().unwrap_or_default());
+        }
+    }
+
+    fn writers(&self, id: FileId) -> HashMap<u32, Vec<u32>> {
+        let mut writers: HashMap<u32, Vec<u32>> = HashMap::new();
+        for (&pid, holder) in &self.holders {
+            if let Some(printed) = holder.printed.filter(|_| holder.holds(id)) {
+                writers.entry(printed).or_default().push(pid);
+            }
+        }
+        for pids in writers.values_mut() {
+            pids.sort_unstable();
+        }
+        writers
+    }
+
+    /// Looks at workers again that have this pid: they may have opened the file since, as another's was found to be rotated.
+    fn look_again(&mut self, id: FileId, printed: u32, again: &mut usize) -> bool {
+        let is_to_be_asked = |holder: &Holder| {
+            let is_known = holder.lacks == Some(id) && holder.looked.elapsed() < AGAIN_AFTER;
+            holder.printed == Some(printed) && holder.ended.is_none() && !is_known
+        };
+        let asked = self.holders.iter();
+        let asked = asked.filter(|(_, holder)| is_to_be_asked(holder));
+        let asked: Vec<u32> = asked.map(|(&pid, _)| pid).take(*again).collect();
+        *again -= asked.len();
+        for &pid in &asked {
+            self.follow_again(pid);
+            if let Some(holder) = self.holders.get_mut(&pid)
+                && !holder.holds(id)
+            {
+                holder.lacks = Some(id);
+            }
+        }
+        !asked.is_empty()
+    }
+
+    fn is_rotated(&self, worker: u32) -> bool {
+        let holder = self.holders.get(&worker);
+        let held = holder.filter(|holder| holder.ended.is_none());
+        let held = held.into_iter().flat_map(|holder| &holder.logs);
+        let logs: Vec<Log> = held.chain(&self.added).cloned().collect();
+        // What does not answer is as it was.
+        let is_another = move || {
+            let mut logs = logs.iter();
+            Ok(logs.any(|log| log.access.id() != log.id))
+        };
+        patient(worker, is_another).unwrap_or(false)
     }
 
     fn look_at_added(&mut self) {
         for at in 0..self.added.len() {
             let access = self.added[at].access.clone();
-            self.added[at].id = self.open(&access);
+            let asked = access.clone();
+            let id = patient(NOBODY, move || Ok(asked.id())).ok().flatten();
+            self.added[at].id =
+                id.and_then(|id| self.open(NOBODY, &access, id, &Status::default()));
         }
         self.drop_unheld();
     }
 
-    fn open(&mut self, path: &Path) -> Option<FileId> {
-        // Non-blocking, should it have become a pipe since it was looked at.
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-            .open(path)
-            .ok()?;
-        let metadata = file.metadata().ok().filter(Metadata::is_file)?;
-        let id = id(&metadata);
+    /// Opens a file unless it is open; `None` if it may not be read, or is another one by now.
+    fn open(&mut self, pid: u32, access: &Access, id: FileId, owner: &Status) -> Option<FileId> {
+        if self.tails.contains_key(&id) {
+            return Some(id);
+        }
+        let (opened, owner) = (access.clone(), owner.clone());
+        let (file, metadata) = patient(pid, move || opened.open(&owner)).ok()?;
+        if self::id(&metadata) != id {
+            return None;
+        }
         // A file that was made since the last look is new as a whole; file times lag by a clock tick.
         let new = metadata
             .created()
             .is_ok_and(|made| made + TICK > self.looked);
         let start = if new { 0 } else { metadata.len() };
-        self.tails
-            .entry(id)
-            .or_insert_with(|| Tail::new(file, start));
+        self.tails.insert(id, Tail::new(file, start));
         Some(id)
     }
 
     fn drop_unheld(&mut self) {
-        let held = self.workers.values().flatten().chain(&self.added);
-        let held: Vec<FileId> = held.filter_map(|log| log.id).collect();
+        let held = self.holders.values().flat_map(|holder| &holder.logs);
+        let held: HashSet<FileId> = held.chain(&self.added).filter_map(|log| log.id).collect();
         self.tails.retain(|id, _| held.contains(id));
     }
 }
 
+/// No process: the operator's own files.
+const NOBODY: u32 = u32::MAX;
+
 /// The regular files that a worker appends to, as paths that open them; those named like an error log first.
 #[must_use]
 pub fn appended(worker: u32) -> Vec<PathBuf> {
-    candidates(worker)
-        .into_iter()
-        .map(|log| log.access)
-        .collect()
+    let (logs, _) = candidates(worker);
+    logs.into_iter().map(|log| log.access.path()).collect()
 }
 
-fn candidates(worker: u32) -> Vec<Named> {
+/// Who opened a process's files: the master that it was forked from. A parent that runs another program is none: it may have
+/// more rights, and may be anyone that took in an orphan.
+fn opener(pid: u32, status: &Status) -> Option<Status> {
+    let exe = |pid| foreign::exe_metadata(pid).ok().map(|exe| id(&exe));
+    let parent = process::status(status.parent).ok()?;
+    let own = exe(pid)?;
+    (exe(status.parent)? == own).then_some(parent)
+}
+
+/// The regular files that a process appends to, and whether one could not be looked at as it stalls.
+fn candidates(pid: u32) -> (Vec<Log>, bool) {
     let deadline = Instant::now() + SEARCH;
-    let mut found: Vec<(bool, FileId, PathBuf)> = Vec::new();
-    for entry in fs::read_dir(format!("/proc/{worker}/fd"))
+    let mut found: Vec<(bool, Access)> = Vec::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/fd"))
         .into_iter()
         .flatten()
         .flatten()
@@ -183,37 +414,47 @@ fn candidates(worker: u32) -> Vec<Named> {
         if found.len() >= FILES || Instant::now() > deadline {
             break;
         }
-        let access = entry.path();
-        let Ok(target) = fs::read_link(&access) else {
+        let Ok(target) = fs::read_link(entry.path()) else {
             continue;
         };
+        let name = entry.file_name();
+        let descriptor = name.to_str().and_then(|name| name.parse().ok());
         // Sockets and the like are no paths; a file outside the process's root has one all the same.
-        if !target.has_root() || !appends(worker, &entry.file_name().to_string_lossy()) {
-            continue;
-        }
-        let Ok(metadata) = fs::metadata(&access) else {
-            continue;
-        };
-        // nginx's standard error is its error log once more.
-        let known = found.iter().any(|(_, other, _)| *other == id(&metadata));
-        if metadata.is_file() && !known {
-            let named = target.to_string_lossy().contains("error");
-            found.push((!named, id(&metadata), access));
+        if let Some(descriptor) = descriptor
+            && target.has_root()
+            && appends(pid, descriptor)
+        {
+            let is_named = target.to_string_lossy().contains("error");
+            found.push((!is_named, Access::Held { pid, descriptor }));
         }
     }
     found.sort();
-    found
-        .into_iter()
-        .map(|(_, id, access)| Named {
-            access,
-            id: Some(id),
-        })
-        .collect()
+    let accesses: Vec<Access> = found.into_iter().map(|(_, access)| access).collect();
+    let (ids, is_stalled) = ids(pid, &accesses);
+    let mut logs: Vec<Log> = Vec::new();
+    for (access, id) in accesses.into_iter().zip(ids) {
+        // nginx's standard error is its error log once more.
+        if id.is_some() && logs.iter().all(|known| known.id != id) {
+            logs.push(Log { access, id });
+        }
+    }
+    (logs, is_stalled)
+}
+
+/// What these are now: all at once, and if one stalls each by itself.
+fn ids(pid: u32, accesses: &[Access]) -> (Vec<Option<FileId>>, bool) {
+    let all = accesses.to_vec();
+    if let Ok(ids) = patient(pid, move || Ok(all.iter().map(Access::id).collect())) {
+        return (ids, false);
+    }
+    let each = accesses.iter().cloned();
+    let each = each.map(|one| patient(pid, move || Ok(one.id())).ok().flatten());
+    (each.collect(), true)
 }
 
 /// Opened with `O_APPEND` and for writing, by the octal `flags:` of `fdinfo`.
-fn appends(pid: u32, fd: &str) -> bool {
-    let flags = process::read_start(format!("/proc/{pid}/fdinfo/{fd}"), 1024).ok();
+fn appends(pid: u32, descriptor: u32) -> bool {
+    let flags = process::read_start(format!("/proc/{pid}/fdinfo/{descriptor}"), 1024).ok();
     let flags = flags
         .as_deref()
         .and_then(|text| std::str::from_utf8(text).ok());
@@ -230,7 +471,7 @@ fn id(metadata: &Metadata) -> FileId {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs::File, io::Write as _};
+    use std::{fs::OpenOptions, io::Write as _};
 
     use super::*;
     use crate::nginx::log_file::FOREIGN_LINES;
@@ -295,9 +536,6 @@ mod tests {
         LogTail::new(vec![log.path.clone()])
     }
 
-    /// No process: only the added paths are read.
-    const NOBODY: u32 = u32::MAX;
-
     #[test]
     fn an_open_log_is_found_by_its_descriptor_and_read_from_its_end() {
         let mut log = Log::new("found", "shop-error.log");
@@ -314,6 +552,71 @@ mod tests {
         let read = connections(&tail.read_new(own, Time(5)));
         assert!(read.contains(&20_001) && !read.contains(&20_000));
         assert!(!connections(&tail.read_new(own, Time(6))).contains(&20_001));
+    }
+
+    #[test]
+    fn a_line_s_writer_is_who_holds_the_log_and_prints_that_pid() {
+        let mut log = Log::new("writer", "error.log");
+        let own = std::process::id();
+        let mut tail = LogTail::new(vec![log.path.clone()]);
+        tail.follow(own);
+        log.write(&line(1));
+        log.write(&line(2).replace("7#7", &format!("{own}#{own}")));
+        let lines = tail.read_new(own, Time(1));
+        let writers: Vec<_> = lines.iter().map(|line| line.workers.clone()).collect();
+        assert_eq!(writers, [Some(vec![]), Some(vec![own])]);
+        // What ended just now wrote it still.
+        tail.forget(own);
+        log.write(&line(3).replace("7#7", &format!("{own}#{own}")));
+        let lines = tail.read_new(own, Time(2));
+        assert_eq!(lines[0].workers, Some(vec![own]));
+    }
+
+    #[test]
+    fn nobody_has_written_what_no_worker_holds() {
+        let mut log = Log::new("unheld", "error.log");
+        let mut tail = tail(&log);
+        tail.follow(std::process::id());
+        // Still there for the operator's path, but this process has closed it.
+        log.file = File::open("/dev/null").unwrap();
+        let own = std::process::id();
+        let text = line(1).replace("7#7", &format!("{own}#{own}"));
+        Log::append(&log.path).write_all(text.as_bytes()).unwrap();
+        tail.follow(own);
+        let lines = tail.read_new(own, Time(1));
+        assert_eq!(lines[0].workers, Some(vec![]));
+        assert!(lines[0].is_doubtful());
+    }
+
+    #[test]
+    fn only_regular_files_are_logs() {
+        let log = Log::new("kinds", "error.log");
+        let fifo = log.directory.join("error.fifo");
+        let name = std::ffi::CString::new(fifo.to_str().unwrap()).unwrap();
+        // SAFETY: the path ends with NUL.
+        assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+        let open = |path: &Path| {
+            let mut options = OpenOptions::new();
+            options.read(true).append(true).open(path).unwrap()
+        };
+        let _held = [
+            open(&fifo),
+            open(Path::new("/dev/null")),
+            open(Path::new("/dev/ptmx")),
+        ];
+        let own = std::process::id();
+        let found = appended(own);
+        let found: Vec<PathBuf> = found
+            .iter()
+            .map(|path| fs::read_link(path).unwrap())
+            .collect();
+        assert!(found.contains(&log.path), "{found:?}");
+        for other in [&fifo, Path::new("/dev/null"), Path::new("/dev/ptmx")] {
+            assert!(!found.iter().any(|path| path == other), "{found:?}");
+        }
+        // Nor may the operator name one.
+        let tail = LogTail::new(vec![fifo, "/dev/ptmx".into()]);
+        assert!(tail.tails.is_empty());
     }
 
     #[test]

@@ -93,6 +93,15 @@ pub(super) fn sentence(notice: &Notice, when: impl Fn(Time) -> String) -> String
                 when(notice.at)
             )
         }
+        Strain::LogSkipped { bytes } if notice.is_over => {
+            format!("error logs are read in full again; {bytes} bytes were skipped")
+        }
+        Strain::LogSkipped { bytes } => format!(
+            "error logs grow faster than they are read, {bytes} bytes skipped: verdicts may lack host and request line"
+        ),
+        Strain::LogStalled => format!(
+            "an error log of worker {pid} does not answer reads: its lines are missing, verdicts may lack host and request line"
+        ),
     }
 }
 

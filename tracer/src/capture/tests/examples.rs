@@ -373,6 +373,7 @@ fn nginx() -> Vec<Event> {
             host: text("shop.test"),
             request: text("GET /a HTTP/1.1"),
             upstream: text("http://127.0.0.1:3000/a"),
+            workers: None,
         }),
         Event::Dns(Dns {
             at,

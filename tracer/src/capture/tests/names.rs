@@ -6,8 +6,8 @@ use crate::capture::{
     rows::{self, Unread},
 };
 use crate::event::{
-    Event, Fact, Lost, Question, Skipped, Time,
-    fact::{Finding, ListenerView, SilentNeighbor},
+    Event, Fact, LogLine, Lost, Notice, Question, Skipped, Strain, Time,
+    fact::{Finding, Inode, Inside, ListenerView, PathKind, SilentNeighbor, UnixPathView},
 };
 
 const GOLDEN: &str = concat!(
@@ -132,5 +132,78 @@ fn what_was_left_out_is_kept_beside_what_was_lost() {
     });
     assert!(matches!(rows::read(rows::kind::LOST, row), Ok(event) if event == lost));
     let events = [lost, Event::Tick(Time(22))];
+    assert_eq!(read(&file(&[&events])).unwrap().events, events);
+}
+
+#[test]
+fn whose_a_log_line_may_be_is_kept() {
+    let line = br#"{"at":21,"pid":3,"connection":4,"message":"x","client":null,"host":null,"request":null,"upstream":null,"workers":[7,8]}"#;
+    let expected = Event::LogLine(LogLine {
+        at: Time(21),
+        pid: 3,
+        connection: 4,
+        message: "x".to_owned(),
+        workers: Some(vec![7, 8]),
+        ..LogLine::default()
+    });
+    assert!(matches!(rows::read(rows::kind::LOG_LINE, line), Ok(event) if event == expected));
+    let strains = [Strain::LogSkipped { bytes: 1 << 20 }, Strain::LogStalled];
+    let notices = strains.map(|strain| {
+        Event::Notice(Notice {
+            at: Time(21),
+            pid: 7,
+            strain,
+            is_over: false,
+        })
+    });
+    let mut events = vec![expected];
+    events.extend(notices);
+    events.push(Event::Tick(Time(22)));
+    assert_eq!(read(&file(&[&events])).unwrap().events, events);
+}
+
+#[test]
+fn what_a_user_namespace_numbers_is_kept() {
+    let row = br#"{"at":21,"question":{"UnixPath":{"worker":7,"path":"/a"}},"finding":{"Ok":{"UnixPath":{"kind":"Socket",
+        "file":null,"missing":null,"blocked":{"path":"/a","mode":384,"uid":100000,"gid":0,"user":"root","group":null,
+        "inside":{"uid":0,"gid":null}},"listener":null,"worker_uid":100033,"worker_gid":100033,"worker_user":"www-data",
+        "worker_group":"www-data","worker_inside":{"uid":33,"gid":33},"somaxconn":null}}}}"#;
+    let view = UnixPathView {
+        kind: PathKind::Socket,
+        file: None,
+        missing: None,
+        blocked: Some(Inode {
+            path: "/a".to_owned(),
+            mode: 0o600,
+            uid: 100_000,
+            gid: 0,
+            user: Some("root".to_owned()),
+            group: None,
+            inside: Some(Inside {
+                uid: Some(0),
+                gid: None,
+            }),
+        }),
+        listener: None,
+        worker_uid: 100_033,
+        worker_gid: 100_033,
+        worker_user: Some("www-data".to_owned()),
+        worker_group: Some("www-data".to_owned()),
+        worker_inside: Some(Inside {
+            uid: Some(33),
+            gid: Some(33),
+        }),
+        somaxconn: None,
+    };
+    let fact = Event::Fact(Box::new(Fact {
+        at: Time(21),
+        question: Question::UnixPath {
+            worker: 7,
+            path: "/a".to_owned(),
+        },
+        finding: Ok(Finding::UnixPath(Box::new(view))),
+    }));
+    assert!(matches!(rows::read(rows::kind::FACT, row), Ok(event) if event == fact));
+    let events = [fact, Event::Tick(Time(22))];
     assert_eq!(read(&file(&[&events])).unwrap().events, events);
 }

@@ -6,9 +6,10 @@ use super::*;
 use crate::{
     causes::catalogue,
     event::{
-        Death, Dns, DnsStep, Holder, Icmp, PeerClosed, Signal,
+        Death, Dns, DnsStep, Holder, Icmp, LogLine, PeerClosed, Signal,
         fact::{ConfinementView, Inode, Inside, PathKind, PeerSocketView, UnixPathView},
     },
+    verdict::Verdict,
 };
 
 /// Times near each other, and the odd ones.
@@ -604,4 +605,46 @@ proptest! {
             }
         }
     }
+
+    /// Whoever may append to a log can write any line: it names, and decides nothing.
+    #[test]
+    fn no_line_of_the_log_decides(case in a_case(), lines in vec(a_line(), 1..4)) {
+        let mut without = case.clone();
+        without.log_lines = Vec::new();
+        let mut with = case;
+        with.log_lines = lines;
+        match (judge(&without), judge(&with)) {
+            (Some(without), Some(with)) => {
+                prop_assert_eq!(without.cause, with.cause);
+                prop_assert_eq!(without.confidence, with.confidence);
+                prop_assert_eq!(&without.errno, &with.errno);
+                let causes = |verdict: &Verdict| verdict.attempts.iter().map(|one| one.cause).collect::<Vec<_>>();
+                prop_assert_eq!(causes(&without), causes(&with));
+            }
+            (without, with) => prop_assert_eq!(without.is_some(), with.is_some()),
+        }
+    }
+}
+
+fn a_line() -> impl Strategy<Value = LogLine> {
+    let text = |pattern: &'static str| option::of(pattern);
+    (
+        "(connect\\(\\)|upstream|recv\\(\\)|no live) .{0,20}",
+        text("192\\.168\\.1\\.[0-9]|.{0,9}"),
+        text("[a-z.]{0,9}"),
+        text("(GET|POST) /.{0,9}"),
+        text("(http|fastcgi|grpc)://(unix:/run/a:|127\\.0\\.0\\.1:3000)/.{0,4}"),
+        option::of(vec(any::<u32>(), 0..3)),
+    )
+        .prop_map(
+            |(message, client, host, request, upstream, workers)| LogLine {
+                message,
+                client,
+                host,
+                request,
+                upstream,
+                workers,
+                ..LogLine::default()
+            },
+        )
 }

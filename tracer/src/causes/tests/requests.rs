@@ -1,7 +1,7 @@
 //! Which attempt speaks for the request, and which requests are ours.
 
 use super::*;
-use crate::event::LogLine;
+use crate::event::{LogLine, RequestHead};
 
 fn refused_here() -> Attempt {
     attempt(no_socket("127.0.0.1:3000"), local(true))
@@ -172,4 +172,74 @@ fn the_request_has_its_names_from_its_log_lines() {
     let request = named.request.expect("a request");
     assert_eq!(request.host.as_deref(), Some("shop.example.com"));
     assert_eq!(request.line.as_deref(), Some("GET /api/cart HTTP/1.1"));
+}
+
+#[test]
+fn what_was_seen_goes_before_what_the_log_says() {
+    let mut case = request(502, vec![refused_here()]);
+    case.head = Some(RequestHead {
+        line: "POST /api/cart HTTP/1.1".to_owned(),
+        host: Some("shop.example.com".to_owned()),
+    });
+    let plain = verdict(&case);
+    case.log_lines.push(LogLine {
+        client: Some("203.0.113.9".to_owned()),
+        host: Some("forged.example.com".to_owned()),
+        request: Some("POST /api/cart HTTP/1.1 forged".to_owned()),
+        ..LogLine::default()
+    });
+    let verdict = verdict(&case);
+    assert_eq!(verdict.request, plain.request);
+    let notes = verdict.evidence.iter().filter(|one| one.event == "log");
+    let notes: Vec<&str> = notes.map(|one| one.text.as_str()).collect();
+    assert_eq!(
+        notes,
+        [
+            "the error log names another client: 203.0.113.9",
+            "the error log names another host: forged.example.com"
+        ]
+    );
+}
+
+#[test]
+fn a_request_line_that_was_cut_is_completed_by_the_log() {
+    let mut case = request(502, vec![refused_here()]);
+    case.head = Some(RequestHead {
+        line: "GET /long".to_owned(),
+        host: None,
+    });
+    let line = |text: &str| LogLine {
+        request: Some(text.to_owned()),
+        ..LogLine::default()
+    };
+    case.log_lines = vec![line("GET /other HTTP/1.1"), line("GET /longer HTTP/1.1")];
+    let request = verdict(&case).request.expect("a request");
+    assert_eq!(request.line.as_deref(), Some("GET /longer HTTP/1.1"));
+}
+
+#[test]
+fn names_that_may_be_another_worker_s_are_marked() {
+    for (workers, reason) in [
+        (vec![], "no followed worker holds the log that it is from"),
+        (
+            vec![7, 8],
+            "2 workers with the pid that it prints share that log",
+        ),
+    ] {
+        let mut case = request(502, vec![refused_here()]);
+        case.log_lines.push(LogLine {
+            host: Some("shop.example.com".to_owned()),
+            workers: Some(workers),
+            ..LogLine::default()
+        });
+        let doubtful = verdict(&case);
+        let text = format!(
+            "the request's names are from a log line that may be another worker's: {reason}"
+        );
+        assert!(doubtful.evidence.iter().any(|one| one.text == text));
+        // Nothing is to be doubted where a line is surely its own, or memory says it.
+        case.log_lines[0].workers = Some(vec![1234]);
+        let sure = verdict(&case);
+        assert!(sure.evidence.iter().all(|one| one.event != "log"));
+    }
 }

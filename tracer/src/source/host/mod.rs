@@ -30,9 +30,14 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 
-use self::{owner::Owners, strain::Strains, viewer::Viewers};
+use self::{
+    gauge::{Change, Gauge},
+    owner::Owners,
+    strain::Strains,
+    viewer::Viewers,
+};
 use crate::{
-    event::{Event, Fact, Question, Time, fact::Finding},
+    event::{Event, Fact, Notice, Question, Strain, Time, fact::Finding},
     nginx::LogTail,
 };
 
@@ -43,6 +48,8 @@ pub struct Observer {
     logs: LogTail,
     viewers: Viewers,
     strains: Strains,
+    skipped: Gauge,
+    skipped_before: u64,
 }
 
 impl Observer {
@@ -54,18 +61,17 @@ impl Observer {
             logs: LogTail::new(error_logs),
             viewers: Viewers::default(),
             strains: Strains::default(),
+            skipped: Gauge::default(),
+            skipped_before: 0,
         }
     }
 
-    /// Reads this worker's logs from here on, and its master's, which holds the same ones longer. To be told as early
-    /// as can be: what was logged before is not read.
+    /// Reads this worker's logs from here on. To be told as early as can be: what was logged before is not read.
     pub fn follow(&mut self, worker: u32) {
         self.logs.follow(worker);
         self.strains.follow(worker);
         // Remembered for when it has ended; if it has already, there is nothing to remember.
-        if let Some(master) = self.viewers.meet(worker) {
-            self.logs.follow(master);
-        }
+        self.viewers.meet(worker);
     }
 
     /// The worker ended.
@@ -77,14 +83,36 @@ impl Observer {
     /// Looks at what of nginx's own may run short; gives what changed.
     pub fn look(&mut self, now: Time) -> Vec<Event> {
         self.viewers.look();
-        let notices = self.strains.look(now);
+        self.logs.sweep();
+        let mut notices = self.strains.look(now);
+        notices.extend(self.unread_logs(now));
         notices.into_iter().map(Event::Notice).collect()
     }
 
-    /// Bytes of error logs skipped so far because more was logged than may be read.
-    #[must_use]
-    pub fn skipped_log_bytes(&self) -> u64 {
-        self.logs.skipped()
+    /// What of the logs is not read: without its lines verdicts may lack the request's names.
+    fn unread_logs(&mut self, now: Time) -> Vec<Notice> {
+        let skipped = self.logs.skipped();
+        let bytes = skipped - std::mem::replace(&mut self.skipped_before, skipped);
+        let notice = |pid, strain, is_over| Notice {
+            at: now,
+            pid,
+            strain,
+            is_over,
+        };
+        let mut notices = Vec::new();
+        if let Some(change) = self.skipped.sample(now, bytes > 0, bytes == 0) {
+            let strain = Strain::LogSkipped { bytes: skipped };
+            notices.push(notice(0, strain, change == Change::Ends));
+        }
+        let mut stalled = self.logs.take_stalled();
+        stalled.sort_unstable();
+        stalled.dedup();
+        notices.extend(
+            stalled
+                .into_iter()
+                .map(|pid| notice(pid, Strain::LogStalled, false)),
+        );
+        notices
     }
 
     /// Answers now, in the order of the stream: the log lines that a [`Question::Log`] brought, then the fact.

@@ -10,3 +10,4 @@ pub mod lsm_program;
 pub mod memory;
 pub mod seccomp;
 pub mod unix_files;
+pub mod user_namespace;

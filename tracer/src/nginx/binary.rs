@@ -146,7 +146,7 @@ pub fn parse(file: &[u8]) -> Binary {
     shown(&read).unwrap_or_default()
 }
 
-fn shown(read: ReadAt<'_>) -> io::Result<Binary> {
+pub(super) fn shown(read: ReadAt<'_>) -> io::Result<Binary> {
     const CYCLE: &str = "ngx_cycle";
     let Some(elf) = Elf::parse(read)? else {
         return Ok(Binary::default());
@@ -280,7 +280,7 @@ fn until<'a>(bytes: &'a [u8], ends: &[u8], limit: usize) -> &'a [u8] {
 mod tests {
     use std::process::{Command, Stdio};
 
-    use super::*;
+    use super::{super::elf::tests::Made, *};
 
     #[test]
     fn each_fork_s_constants_tell_its_version() {
@@ -301,6 +301,26 @@ mod tests {
             let found = super::version(constants.as_bytes(), constants.len());
             assert_eq!(found.as_deref(), version, "{constants}");
         }
+    }
+
+    /// What a file with these constants shows.
+    fn of_constants(constants: &[u8]) -> Binary {
+        let made = Made::of_constants(constants);
+        shown(&|into, at| made.read(into, at)).unwrap()
+    }
+
+    #[test]
+    fn what_it_was_configured_with_is_read_wherever_it_is() {
+        let arguments = b"configure arguments: --with-cc-opt='-g --prefix-map=x' --prefix=/usr/share/nginx --conf-path=/etc/n.conf\0";
+        for before in (0..400 << 10).step_by(1021) {
+            let version = b"nginx version: nginx/1.22.1\n\0";
+            let binary = of_constants(&[&vec![b'x'; before], &version[..], arguments].concat());
+            assert_eq!(binary.version.as_deref(), Some("nginx/1.22.1"), "{before}");
+            assert_eq!(binary.prefix, Some("/usr/share/nginx".into()));
+            assert_eq!(binary.conf, Some("/etc/n.conf".into()));
+            assert!(binary.is_nginx());
+        }
+        assert!(!of_constants(b"curl version: curl/8.0\0").is_nginx());
     }
 
     #[test]

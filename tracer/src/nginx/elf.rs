@@ -1,13 +1,17 @@
 //! An ELF file that anyone may have written: only what is needed is read, piece by piece, and never mapped.
 //!
 //! All counts and lengths in it are claims. They are cut to the limits below, which real programs do not reach, so a file costs
-//! at most [`BUDGET`] bytes of reading and a few hundred kilobytes of memory. What lies beyond a limit counts as absent. Only
+//! at most 64 MiB of reading and a few hundred kilobytes of memory. What lies beyond a limit counts as absent. Only
 //! 64-bit files of this host's byte order are read; others run no nginx that could be followed.
 
-use std::{cell::Cell, collections::BTreeMap, io, ops::ControlFlow};
+mod pieces;
 
-/// Bytes that are read of one file, all in all.
-const BUDGET: u64 = 64 << 20;
+pub(super) use pieces::{ReadAt, find};
+
+use std::{collections::BTreeMap, io, ops::ControlFlow};
+
+use pieces::Pieces;
+
 /// Bytes that are read of a table of symbols; each takes 24.
 const SYMBOLS: u64 = 16 << 20;
 /// Bytes that are read of the names of a table of symbols.
@@ -18,8 +22,6 @@ const SECTIONS: u64 = 1024;
 const SEGMENTS: u64 = 128;
 /// How often the beginning of a name is looked at in the names of a table; a build has some thousands of nginx's.
 const OCCURRENCES: usize = 1 << 16;
-/// Bytes that are held at a time; a multiple of a symbol's.
-const PIECE: usize = SYMBOL * 4096;
 
 const HEADER: usize = 64;
 const SEGMENT: usize = 56;
@@ -35,14 +37,9 @@ const DYNSYM: u32 = 11;
 /// `SHN_XINDEX`: see the first section.
 const EXTENDED: u16 = 0xffff;
 
-/// Reads into a buffer from an offset, as `pread` does.
-pub(super) type ReadAt<'a> = &'a dyn Fn(&mut [u8], u64) -> io::Result<usize>;
-
 /// See [the module](self).
 pub(super) struct Elf<'a> {
-    read: ReadAt<'a>,
-    /// Bytes that may still be read.
-    left: Cell<u64>,
+    file: Pieces<'a>,
     segments: Vec<Segment>,
     sections: Vec<Section>,
 }
@@ -78,12 +75,11 @@ impl<'a> Elf<'a> {
     /// Those of `read`.
     pub(super) fn parse(read: ReadAt<'a>) -> io::Result<Option<Self>> {
         let mut elf = Self {
-            read,
-            left: Cell::new(BUDGET),
+            file: Pieces::new(read),
             segments: Vec::new(),
             sections: Vec::new(),
         };
-        let header = elf.bytes(0, HEADER)?;
+        let header = elf.file.bytes(0, HEADER)?;
         let byte_order = if cfg!(target_endian = "big") { 2 } else { 1 };
         if header.len() < HEADER || !header.starts_with(&[0x7f, b'E', b'L', b'F', 2, byte_order]) {
             return Ok(None);
@@ -91,7 +87,7 @@ impl<'a> Elf<'a> {
         let count = u64::from(short(&header, 56));
         if usize::from(short(&header, 54)) == SEGMENT {
             let length = SEGMENT * count.min(SEGMENTS) as usize;
-            let table = elf.bytes(long(&header, 32), length)?;
+            let table = elf.file.bytes(long(&header, 32), length)?;
             let segments = table
                 .chunks_exact(SEGMENT)
                 .filter(|head| word(head, 0) == LOAD);
@@ -112,7 +108,7 @@ impl<'a> Elf<'a> {
 
     fn sections(&self, header: &[u8]) -> io::Result<Vec<Section>> {
         let at = long(header, 40);
-        let first = self.bytes(at, SECTION)?;
+        let first = self.file.bytes(at, SECTION)?;
         if at == 0 || first.len() < SECTION {
             return Ok(Vec::new());
         }
@@ -124,12 +120,14 @@ impl<'a> Elf<'a> {
             EXTENDED => word(&first, 40),
             index => index.into(),
         };
-        let table = self.bytes(at, SECTION * count.min(SECTIONS) as usize)?;
+        let table = self
+            .file
+            .bytes(at, SECTION * count.min(SECTIONS) as usize)?;
         let heads = || table.chunks_exact(SECTION);
         let names = match heads().nth(names as usize) {
             Some(head) => {
                 let size = usize::try_from(long(head, 32)).unwrap_or(usize::MAX);
-                self.bytes(long(head, 24), size.min(SECTION_NAMES))?
+                self.file.bytes(long(head, 24), size.min(SECTION_NAMES))?
             }
             None => Vec::new(),
         };
@@ -175,12 +173,12 @@ impl<'a> Elf<'a> {
     /// Those of reading the file.
     pub(super) fn code(&self, address: u64, length: usize) -> io::Result<Vec<u8>> {
         match self.code_offset(address) {
-            Some(offset) => self.bytes(offset, length),
+            Some(offset) => self.file.bytes(offset, length),
             None => Ok(Vec::new()),
         }
     }
 
-    /// Has `look` see the section of that name, as [`Elf::pieces`] does.
+    /// Has `look` see the section of that name, as [`Pieces::each`] does.
     ///
     /// # Errors
     /// Those of reading the file.
@@ -194,7 +192,7 @@ impl<'a> Elf<'a> {
         wanted[..name.len()].copy_from_slice(name.as_bytes());
         let section = self.sections.iter().find(|section| section.name == wanted);
         match section.filter(|section| section.kind != NOBITS) {
-            Some(section) => self.pieces(section.offset, section.size, overlap, look),
+            Some(section) => self.file.each(section.offset, section.size, overlap, look),
             None => Ok(()),
         }
     }
@@ -235,27 +233,28 @@ impl<'a> Elf<'a> {
         let longest = names.iter().map(|name| name.len() + 1).max().unwrap_or(0);
         let size = texts.size.min(NAMES);
         let mut looked = 0;
-        self.pieces(texts.offset, size, longest, |begin, bytes, _| {
-            let mut from = 0;
-            while let Some(at) = find(&bytes[from..], prefix.as_bytes()) {
-                from += at;
-                looked += 1;
-                let rest = &bytes[from..];
-                let is_here = |name: &&&str| {
-                    rest.starts_with(name.as_bytes()) && rest.get(name.len()) == Some(&0)
-                };
-                if let Some(name) = names.iter().find(is_here)
-                    && let Ok(place) = u32::try_from(begin + from as u64)
-                {
-                    places.insert(place, *name);
+        self.file
+            .each(texts.offset, size, longest, |begin, bytes, _| {
+                let mut from = 0;
+                while let Some(at) = find(&bytes[from..], prefix.as_bytes()) {
+                    from += at;
+                    looked += 1;
+                    let rest = &bytes[from..];
+                    let is_here = |name: &&&str| {
+                        rest.starts_with(name.as_bytes()) && rest.get(name.len()) == Some(&0)
+                    };
+                    if let Some(name) = names.iter().find(is_here)
+                        && let Ok(place) = u32::try_from(begin + from as u64)
+                    {
+                        places.insert(place, *name);
+                    }
+                    from += prefix.len();
                 }
-                from += prefix.len();
-            }
-            match looked {
-                0..OCCURRENCES => ControlFlow::Continue(()),
-                _ => ControlFlow::Break(()),
-            }
-        })?;
+                match looked {
+                    0..OCCURRENCES => ControlFlow::Continue(()),
+                    _ => ControlFlow::Break(()),
+                }
+            })?;
         Ok(places)
     }
 
@@ -272,7 +271,7 @@ impl<'a> Elf<'a> {
             return Ok(());
         };
         let size = table.size.min(SYMBOLS);
-        self.pieces(table.offset, size, 0, |_, bytes, _| {
+        self.file.each(table.offset, size, 0, |_, bytes, _| {
             for symbol in bytes.chunks_exact(SYMBOL) {
                 let at = word(symbol, 0);
                 if (first..=last).contains(&at)
@@ -288,71 +287,6 @@ impl<'a> Elf<'a> {
             ControlFlow::Continue(())
         })
     }
-
-    /// Has `look` see a part of the file: where in the part a piece begins, its bytes, whether it is the last one. Each begins
-    /// with the `overlap` bytes that the one before ended with.
-    fn pieces(
-        &self,
-        offset: u64,
-        size: u64,
-        overlap: usize,
-        mut look: impl FnMut(u64, &[u8], bool) -> ControlFlow<()>,
-    ) -> io::Result<()> {
-        let mut bytes = vec![0; PIECE.min(usize::try_from(size).unwrap_or(PIECE)) + overlap];
-        // Bytes kept of the piece before, and read so far.
-        let (mut kept, mut done) = (0, 0);
-        loop {
-            let room = bytes.len() - kept;
-            let wanted = usize::try_from(size - done)
-                .unwrap_or(room)
-                .min(room.min(PIECE));
-            let Some(at) = offset.checked_add(done) else {
-                return Ok(());
-            };
-            let read = self.fill(&mut bytes[kept..kept + wanted], at)?;
-            let begin = done - kept as u64;
-            done += read as u64;
-            let (length, is_last) = (kept + read, read < wanted || done == size);
-            if look(begin, &bytes[..length], is_last).is_break() || is_last {
-                return Ok(());
-            }
-            kept = overlap.min(length);
-            bytes.copy_within(length - kept..length, 0);
-        }
-    }
-
-    /// At most `length` bytes from an offset of the file on.
-    ///
-    /// # Errors
-    /// Those of reading it.
-    fn bytes(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0; length];
-        let read = self.fill(&mut bytes, offset)?;
-        bytes.truncate(read);
-        Ok(bytes)
-    }
-
-    /// Fills as much of `into` as there is, and may be read.
-    fn fill(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
-        let allowed = usize::try_from(self.left.get()).unwrap_or(usize::MAX);
-        let length = into.len().min(allowed);
-        let mut done = 0;
-        while done < length {
-            let Some(at) = offset.checked_add(done as u64) else {
-                break;
-            };
-            match (self.read)(&mut into[done..length], at) {
-                Ok(0) => break,
-                Ok(read) => done += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // No file has bytes at offsets that do not fit into a signed number.
-                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => break,
-                Err(error) => return Err(error),
-            }
-        }
-        self.left.set(self.left.get() - done as u64);
-        Ok(done)
-    }
 }
 
 /// Is a symbol a function or object of the file's own? Type and section tell.
@@ -363,20 +297,6 @@ fn is_definition(symbol: &[u8]) -> bool {
         kind => kind <= 2,
     };
     is_kind && short(symbol, 6) != 0
-}
-
-/// Where `needle` begins first, in time linear in `bytes`.
-pub(super) fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
-    // SAFETY: both pointers are readable for the lengths given.
-    let found = unsafe {
-        libc::memmem(
-            bytes.as_ptr().cast(),
-            bytes.len(),
-            needle.as_ptr().cast(),
-            needle.len(),
-        )
-    };
-    (!found.is_null()).then(|| found as usize - bytes.as_ptr() as usize)
 }
 
 // The members of a table's entry, which is whole.
@@ -398,3 +318,6 @@ fn member<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     member.copy_from_slice(&bytes[at..at + N]);
     member
 }
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -30,12 +30,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 
-use self::{
-    gauge::{Change, Gauge},
-    owner::Owners,
-    strain::Strains,
-    viewer::Viewers,
-};
+use self::{owner::Owners, strain::Strains, viewer::Viewers};
 use crate::{
     event::{Event, Fact, Notice, Question, Strain, Time, fact::Finding},
     nginx::LogTail,

@@ -1,20 +1,23 @@
 //! One netlink request and its answers (`net/netlink/af_netlink.c`), bounded in messages and time.
 //!
-//! Hand-written: tracer needs one request shape and a walk over attributes, no more.
+//! Hand-written: tracer needs one request shape and a walk over attributes, no more. Whoever is root in a container may send
+//! to each netlink socket in its network namespace. So the socket is connected to the kernel, which then refuses what others
+//! send, and what came from elsewhere or answers another request is passed over.
 
 use std::{
-    io,
+    io, mem,
     net::IpAddr,
     os::fd::{AsRawFd as _, OwnedFd},
+    sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
 use crate::process::Netns;
 
 const HEADER: usize = 16;
-/// The kernel fills at most this much an answer to a dump.
+/// The kernel fills at most half of this an answer to a dump.
 const BUFFER: usize = 64 * 1024;
-/// A whole dump may take this long.
+/// A whole dump may take this long, and the wait for one answer.
 const PATIENCE: Duration = Duration::from_millis(200);
 
 /// How much of an answer was read.
@@ -22,7 +25,7 @@ const PATIENCE: Duration = Duration::from_millis(200);
 pub(super) enum Extent {
     /// All of it.
     Whole,
-    /// It was cut at the bound of messages or of time.
+    /// It was cut at the bound of messages or of time, or what was listed changed meanwhile.
     Cut,
 }
 
@@ -30,7 +33,8 @@ pub(super) enum Extent {
 /// at most `limit` of them.
 ///
 /// # Errors
-/// The socket, or the errno the kernel answered (`ENOENT` from `sock_diag`: its module is absent).
+/// The socket, or the errno the kernel answered (`ENOENT` from `sock_diag`: its module is absent); an answer that is
+/// malformed.
 pub(super) fn request(
     netns: &Netns,
     protocol: i32,
@@ -41,52 +45,83 @@ pub(super) fn request(
     mut each: impl FnMut(u16, &[u8]),
 ) -> io::Result<Extent> {
     let deadline = Instant::now() + PATIENCE;
-    let socket = open(netns, protocol)?;
-    send(&socket, kind, flags, payload)?;
+    let socket = Socket::open(netns, protocol)?;
+    socket.connect()?;
+    let mut answers = Answers {
+        sequence: socket.send(kind, flags, payload)?,
+        port: socket.port()?,
+        left: limit,
+        has_changed: false,
+    };
     let mut buffer = vec![0; BUFFER];
-    let mut left = limit;
-    loop {
-        // SAFETY: the buffer is writable for the length given.
-        let read = unsafe {
-            libc::recv(
-                socket.as_raw_fd(),
-                buffer.as_mut_ptr().cast(),
-                buffer.len(),
-                0,
-            )
+    while Instant::now() <= deadline {
+        let Some(datagram) = socket.receive(&mut buffer)? else {
+            break;
         };
-        let Ok(read) = usize::try_from(read) else {
-            let error = io::Error::last_os_error();
-            match error.kind() {
-                io::ErrorKind::Interrupted => continue,
-                io::ErrorKind::WouldBlock => return Ok(Extent::Cut),
-                _ => return Err(error),
+        if let Some(extent) = answers.take(datagram, &mut each)? {
+            return Ok(extent);
+        }
+    }
+    Ok(Extent::Cut)
+}
+
+/// The answers to one request, as its socket receives them.
+#[derive(Debug)]
+pub(super) struct Answers {
+    /// The request's number.
+    pub(super) sequence: u32,
+    /// Its socket's.
+    pub(super) port: u32,
+    /// How many more to hand over.
+    pub(super) left: usize,
+    /// The kernel said that what it lists changed meanwhile.
+    pub(super) has_changed: bool,
+}
+
+impl Answers {
+    /// Hands over what a datagram of the kernel's holds; how much that is of the answer once it has come to its end.
+    pub(super) fn take(
+        &mut self,
+        datagram: &[u8],
+        mut each: impl FnMut(u16, &[u8]),
+    ) -> io::Result<Option<Extent>> {
+        let mut rest = datagram;
+        while !rest.is_empty() {
+            let message = Message::first(&mut rest).ok_or(io::ErrorKind::InvalidData)?;
+            if (message.sequence, message.port) != (self.sequence, self.port) {
+                continue;
             }
-        };
-        let mut rest = &buffer[..read];
-        while let Some(message) = Message::first(&mut rest) {
+            self.has_changed |= i32::from(message.flags) & libc::NLM_F_DUMP_INTR != 0;
             match i32::from(message.kind) {
-                libc::NLMSG_DONE => return Ok(Extent::Whole),
-                libc::NLMSG_ERROR => {
-                    return match number_at(message.payload, 0).map(|code| code as i32) {
-                        Some(0) => Ok(Extent::Whole),
-                        Some(code) => Err(io::Error::from_raw_os_error(-code)),
-                        None => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
+                // Either carries an errno, of late also the end of a list.
+                kind @ (libc::NLMSG_DONE | libc::NLMSG_ERROR) => {
+                    let code = number_at(message.payload, 0).map(|code| code as i32);
+                    return match code {
+                        Some(code) if code < 0 => {
+                            Err(io::Error::from_raw_os_error(code.saturating_neg()))
+                        }
+                        None if kind == libc::NLMSG_ERROR => Err(io::ErrorKind::InvalidData.into()),
+                        _ => Ok(Some(self.extent())),
                     };
                 }
                 libc::NLMSG_NOOP => {}
-                _ if left == 0 => return Ok(Extent::Cut),
+                _ if self.left == 0 => return Ok(Some(Extent::Cut)),
                 _ => {
-                    left -= 1;
+                    self.left -= 1;
                     each(message.kind, message.payload);
                     if i32::from(message.flags) & libc::NLM_F_MULTI == 0 {
-                        return Ok(Extent::Whole);
+                        return Ok(Some(self.extent()));
                     }
                 }
             }
         }
-        if Instant::now() > deadline {
-            return Ok(Extent::Cut);
+        Ok(None)
+    }
+
+    fn extent(&self) -> Extent {
+        match self.has_changed {
+            true => Extent::Cut,
+            false => Extent::Whole,
         }
     }
 }
@@ -132,16 +167,20 @@ fn short_at(bytes: &[u8], at: usize) -> Option<u16> {
 struct Message<'a> {
     kind: u16,
     flags: u16,
+    sequence: u32,
+    port: u32,
     payload: &'a [u8],
 }
 
 impl<'a> Message<'a> {
-    /// Takes the first message off `bytes`; `None` at the end, or if its length is impossible.
+    /// Takes the first message off `bytes`; `None` if there is none, or its length is impossible.
     fn first(bytes: &mut &'a [u8]) -> Option<Self> {
         let length = usize::try_from(number_at(bytes, 0)?).ok()?;
         let message = Self {
             kind: short_at(bytes, 4)?,
             flags: short_at(bytes, 6)?,
+            sequence: number_at(bytes, 8)?,
+            port: number_at(bytes, 12)?,
             payload: bytes.get(HEADER..length)?,
         };
         *bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
@@ -149,43 +188,131 @@ impl<'a> Message<'a> {
     }
 }
 
-fn open(netns: &Netns, protocol: i32) -> io::Result<OwnedFd> {
-    let socket = netns.netlink(protocol)?;
-    let patience = libc::timeval {
-        tv_sec: 0,
-        tv_usec: PATIENCE.subsec_micros().into(),
-    };
-    // SAFETY: the pointer and length describe `patience`, which outlives the call.
-    let set = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_RCVTIMEO,
-            (&raw const patience).cast(),
-            size_of::<libc::timeval>() as libc::socklen_t,
-        )
-    };
-    if set < 0 {
-        return Err(io::Error::last_os_error());
+struct Socket(OwnedFd);
+
+impl Socket {
+    fn open(netns: &Netns, protocol: i32) -> io::Result<Self> {
+        let socket = netns.netlink(protocol)?;
+        let patience = libc::timeval {
+            tv_sec: 0,
+            tv_usec: PATIENCE.subsec_micros().into(),
+        };
+        // SAFETY: the pointer and length describe `patience`, which outlives the call.
+        let set = unsafe {
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_RCVTIMEO,
+                (&raw const patience).cast(),
+                size_of::<libc::timeval>() as libc::socklen_t,
+            )
+        };
+        if set < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Self(socket))
     }
-    Ok(socket)
+
+    /// From now on it takes only what the kernel sends.
+    fn connect(&self) -> io::Result<()> {
+        let kernel = address(0);
+        // SAFETY: the pointer and length describe `kernel`, which outlives the call.
+        let connected =
+            unsafe { libc::connect(self.0.as_raw_fd(), (&raw const kernel).cast(), ADDRESS_SIZE) };
+        if connected < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(())
+    }
+
+    /// The number that it is known by in its namespace.
+    fn port(&self) -> io::Result<u32> {
+        let (mut own, mut length) = (address(0), ADDRESS_SIZE);
+        // SAFETY: the pointers are to variables that outlive the call; the length is the address's.
+        let named = unsafe {
+            libc::getsockname(self.0.as_raw_fd(), (&raw mut own).cast(), &raw mut length)
+        };
+        if named < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(own.nl_pid)
+    }
+
+    /// Sends a request to the kernel and gives its number.
+    fn send(&self, kind: u16, flags: i32, payload: &[u8]) -> io::Result<u32> {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        let sequence = NEXT.fetch_add(1, Ordering::Relaxed);
+        let flags = (libc::NLM_F_REQUEST | flags) as u16;
+        let message = message(kind, flags, sequence, 0, payload);
+        // SAFETY: the message is readable for its length; a netlink socket without another peer sends to the kernel.
+        let sent = unsafe {
+            libc::send(
+                self.0.as_raw_fd(),
+                message.as_ptr().cast(),
+                message.len(),
+                0,
+            )
+        };
+        if sent < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(sequence)
+    }
+
+    /// The next datagram, empty if it is not the kernel's; `None` if none came in time.
+    fn receive<'b>(&self, buffer: &'b mut [u8]) -> io::Result<Option<&'b [u8]>> {
+        let mut sender = address(u32::MAX);
+        let mut place = libc::iovec {
+            iov_base: buffer.as_mut_ptr().cast(),
+            iov_len: buffer.len(),
+        };
+        // SAFETY: pointers and integers, of which 0 is a value.
+        let mut head: libc::msghdr = unsafe { mem::zeroed() };
+        head.msg_name = (&raw mut sender).cast();
+        head.msg_namelen = ADDRESS_SIZE;
+        head.msg_iov = &raw mut place;
+        head.msg_iovlen = 1;
+        // SAFETY: all pointers are to variables that outlive the call, with their lengths.
+        let read = unsafe { libc::recvmsg(self.0.as_raw_fd(), &raw mut head, 0) };
+        let Ok(read) = usize::try_from(read) else {
+            let error = io::Error::last_os_error();
+            return match error.kind() {
+                io::ErrorKind::Interrupted => Ok(Some(&[])),
+                io::ErrorKind::WouldBlock => Ok(None),
+                _ => Err(error),
+            };
+        };
+        if head.msg_namelen != ADDRESS_SIZE || sender.nl_pid != 0 {
+            return Ok(Some(&[]));
+        }
+        if head.msg_flags & libc::MSG_TRUNC != 0 {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        Ok(Some(&buffer[..read]))
+    }
 }
 
-fn send(socket: &OwnedFd, kind: u16, flags: i32, payload: &[u8]) -> io::Result<()> {
+const ADDRESS_SIZE: libc::socklen_t = size_of::<libc::sockaddr_nl>() as libc::socklen_t;
+
+/// Of the socket with that number; 0 is the kernel.
+fn address(port: u32) -> libc::sockaddr_nl {
+    // SAFETY: integers, of which 0 is a value.
+    let mut address: libc::sockaddr_nl = unsafe { mem::zeroed() };
+    address.nl_family = libc::AF_NETLINK as libc::sa_family_t;
+    address.nl_pid = port;
+    address
+}
+
+fn message(kind: u16, flags: u16, sequence: u32, port: u32, payload: &[u8]) -> Vec<u8> {
     let length = HEADER + payload.len();
     let mut message = Vec::with_capacity(length);
     message.extend_from_slice(&(length as u32).to_ne_bytes());
     message.extend_from_slice(&kind.to_ne_bytes());
-    message.extend_from_slice(&((libc::NLM_F_REQUEST | flags) as u16).to_ne_bytes());
-    message.extend_from_slice(&1_u32.to_ne_bytes());
-    message.extend_from_slice(&0_u32.to_ne_bytes());
+    message.extend_from_slice(&flags.to_ne_bytes());
+    message.extend_from_slice(&sequence.to_ne_bytes());
+    message.extend_from_slice(&port.to_ne_bytes());
     message.extend_from_slice(payload);
-    // SAFETY: the message is readable for its length; an unconnected netlink socket sends to the kernel.
-    let sent = unsafe { libc::send(socket.as_raw_fd(), message.as_ptr().cast(), length, 0) };
-    if sent < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
+    message
 }
 
 #[cfg(test)]
@@ -210,5 +337,156 @@ mod tests {
         let own = Netns::own().unwrap();
         let error = request(&own, libc::NETLINK_ROUTE, 9999, 0, &[0; 4], 1, |_, _| {}).unwrap_err();
         assert!(error.raw_os_error().is_some());
+    }
+
+    const SEQUENCE: u32 = 7;
+    const PORT: u32 = 4242;
+    const LISTED: u16 = 20;
+    const MULTI: u16 = libc::NLM_F_MULTI as u16;
+    const CHANGED: u16 = libc::NLM_F_DUMP_INTR as u16;
+
+    /// What is handed over of these datagrams, and what comes of them.
+    fn taken(datagrams: &[Vec<u8>]) -> (Vec<Vec<u8>>, io::Result<Option<Extent>>) {
+        let mut answers = Answers {
+            sequence: SEQUENCE,
+            port: PORT,
+            left: 9,
+            has_changed: false,
+        };
+        let mut handed = Vec::new();
+        for datagram in datagrams {
+            let end = answers.take(datagram, |_, payload| handed.push(payload.to_vec()));
+            if !matches!(end, Ok(None)) {
+                return (handed, end);
+            }
+        }
+        (handed, Ok(None))
+    }
+
+    fn listed(sequence: u32, port: u32, payload: u8) -> Vec<u8> {
+        message(LISTED, MULTI, sequence, port, &[payload; 4])
+    }
+
+    fn done(flags: u16, code: i32) -> Vec<u8> {
+        let kind = libc::NLMSG_DONE as u16;
+        message(kind, MULTI | flags, SEQUENCE, PORT, &code.to_ne_bytes())
+    }
+
+    #[test]
+    fn only_answers_to_this_request_of_this_socket_are_handed_over() {
+        let others = [
+            listed(SEQUENCE + 1, PORT, 1),
+            listed(SEQUENCE, PORT + 1, 2),
+            listed(SEQUENCE, 0, 3),
+        ];
+        let own = [listed(SEQUENCE, PORT, 4), done(0, 0)].concat();
+        let (handed, end) = taken(&[others.concat(), own]);
+        assert_eq!(handed, [vec![4; 4]]);
+        assert_eq!(end.unwrap(), Some(Extent::Whole));
+        // Nor do others' ends end it.
+        let foreign = message(libc::NLMSG_DONE as u16, MULTI, SEQUENCE + 1, PORT, &[0; 4]);
+        assert_eq!(taken(&[foreign]).1.unwrap(), None);
+    }
+
+    #[test]
+    fn a_list_that_changed_meanwhile_is_no_whole_one() {
+        for datagrams in [
+            vec![listed(SEQUENCE, PORT, 1), done(CHANGED, 0)],
+            vec![
+                message(LISTED, MULTI | CHANGED, SEQUENCE, PORT, &[1; 4]),
+                listed(SEQUENCE, PORT, 2),
+                done(0, 0),
+            ],
+            vec![message(LISTED, CHANGED, SEQUENCE, PORT, &[1; 4])],
+        ] {
+            assert_eq!(taken(&datagrams).1.unwrap(), Some(Extent::Cut));
+        }
+    }
+
+    #[test]
+    fn a_list_that_ends_with_an_error_is_one() {
+        let (handed, end) = taken(&[listed(SEQUENCE, PORT, 1), done(0, -libc::ENOENT)]);
+        assert_eq!(handed.len(), 1);
+        assert_eq!(end.unwrap_err().raw_os_error(), Some(libc::ENOENT));
+    }
+
+    #[test]
+    fn what_is_malformed_is_an_error() {
+        let sound = listed(SEQUENCE, PORT, 1);
+        for length in [0_u32, 15, 21, 1 << 20, u32::MAX] {
+            let mut other = sound.clone();
+            other[..4].copy_from_slice(&length.to_ne_bytes());
+            let (handed, end) = taken(&[other]);
+            assert!(handed.is_empty());
+            assert_eq!(end.unwrap_err().kind(), io::ErrorKind::InvalidData);
+        }
+        let cut = sound[..9].to_vec();
+        assert!(taken(&[cut]).1.is_err());
+        let empty = message(libc::NLMSG_ERROR as u16, 0, SEQUENCE, PORT, &[]);
+        assert!(taken(&[empty]).1.is_err());
+    }
+
+    /// Sends to the socket with that number, as whoever is root in its namespace may.
+    fn forge(port: u32) -> Option<io::Result<()>> {
+        let attacker = Socket::open(libc::NETLINK_ROUTE).unwrap();
+        let bytes = listed(SEQUENCE, port, 1);
+        let to = address(port);
+        // SAFETY: the pointers are to variables that outlive the call, with their lengths.
+        let sent = unsafe {
+            libc::sendto(
+                attacker.0.as_raw_fd(),
+                bytes.as_ptr().cast(),
+                bytes.len(),
+                0,
+                (&raw const to).cast(),
+                ADDRESS_SIZE,
+            )
+        };
+        match sent {
+            0.. => Some(Ok(())),
+            _ => match io::Error::last_os_error() {
+                error if error.raw_os_error() == Some(libc::EPERM) => {
+                    println!("SKIPPED: an_answer_of_another_process: needs CAP_NET_ADMIN");
+                    None
+                }
+                error => Some(Err(error)),
+            },
+        }
+    }
+
+    #[test]
+    fn an_answer_of_another_process_is_refused_by_the_kernel() {
+        let socket = Socket::open(libc::NETLINK_ROUTE).unwrap();
+        socket.connect().unwrap();
+        let refused = forge(socket.port().unwrap());
+        let code = refused.map(|sent| sent.unwrap_err().raw_os_error());
+        assert!(matches!(code, None | Some(Some(libc::ECONNREFUSED))));
+    }
+
+    #[test]
+    fn an_answer_of_another_process_is_passed_over() {
+        let socket = Socket::open(libc::NETLINK_ROUTE).unwrap();
+        // It gets its number, but is not connected.
+        socket.send(9999, 0, &[0; 4]).unwrap();
+        let mut buffer = [0; 4096];
+        let own = socket.receive(&mut buffer).unwrap().unwrap();
+        assert!(own.len() > HEADER);
+        if let Some(sent) = forge(socket.port().unwrap()) {
+            sent.unwrap();
+            assert_eq!(socket.receive(&mut buffer).unwrap(), Some(&[][..]));
+        }
+    }
+
+    #[test]
+    fn a_cut_datagram_is_an_error_and_silence_is_not_waited_for() {
+        let socket = Socket::open(libc::NETLINK_ROUTE).unwrap();
+        socket.connect().unwrap();
+        // RTM_GETLINK
+        socket.send(18, libc::NLM_F_DUMP, &[0; 16]).unwrap();
+        let cut = socket.receive(&mut [0; 64]).unwrap_err();
+        assert_eq!(cut.kind(), io::ErrorKind::InvalidData);
+        let quiet = Socket::open(libc::NETLINK_ROUTE).unwrap();
+        quiet.connect().unwrap();
+        assert_eq!(quiet.receive(&mut [0; 64]).unwrap(), None);
     }
 }

@@ -115,6 +115,9 @@ pub(super) fn read(kind: u64, row: &[u8]) -> Result<Event, Unread> {
     Ok(event)
 }
 
+/// More than these do not make a line more doubtful.
+const WORKERS: usize = 64;
+
 /// nginx writes lines of 2 KiB at most; another may have written to its log.
 const LINE: usize = 4 << 10;
 
@@ -128,7 +131,12 @@ fn shorten(line: &mut LogLine) {
         host,
         request,
         upstream,
+        workers,
     } = line;
+    if let Some(workers) = workers {
+        workers.truncate(WORKERS);
+        workers.shrink_to_fit();
+    }
     let others = [client, host, request, upstream].into_iter().flatten();
     for text in others.chain([message]) {
         if text.len() > LINE {

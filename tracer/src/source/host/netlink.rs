@@ -428,7 +428,7 @@ mod tests {
 
     /// Sends to the socket with that number, as whoever is root in its namespace may.
     fn forge(port: u32) -> Option<io::Result<()>> {
-        let attacker = Socket::open(libc::NETLINK_ROUTE).unwrap();
+        let attacker = Socket::open(&Netns::own().unwrap(), libc::NETLINK_ROUTE).unwrap();
         let bytes = listed(SEQUENCE, port, 1);
         let to = address(port);
         // SAFETY: the pointers are to variables that outlive the call, with their lengths.
@@ -456,7 +456,7 @@ mod tests {
 
     #[test]
     fn an_answer_of_another_process_is_refused_by_the_kernel() {
-        let socket = Socket::open(libc::NETLINK_ROUTE).unwrap();
+        let socket = Socket::open(&Netns::own().unwrap(), libc::NETLINK_ROUTE).unwrap();
         socket.connect().unwrap();
         let refused = forge(socket.port().unwrap());
         let code = refused.map(|sent| sent.unwrap_err().raw_os_error());
@@ -465,7 +465,7 @@ mod tests {
 
     #[test]
     fn an_answer_of_another_process_is_passed_over() {
-        let socket = Socket::open(libc::NETLINK_ROUTE).unwrap();
+        let socket = Socket::open(&Netns::own().unwrap(), libc::NETLINK_ROUTE).unwrap();
         // It gets its number, but is not connected.
         socket.send(9999, 0, &[0; 4]).unwrap();
         let mut buffer = [0; 4096];
@@ -479,13 +479,13 @@ mod tests {
 
     #[test]
     fn a_cut_datagram_is_an_error_and_silence_is_not_waited_for() {
-        let socket = Socket::open(libc::NETLINK_ROUTE).unwrap();
+        let socket = Socket::open(&Netns::own().unwrap(), libc::NETLINK_ROUTE).unwrap();
         socket.connect().unwrap();
         // RTM_GETLINK
         socket.send(18, libc::NLM_F_DUMP, &[0; 16]).unwrap();
         let cut = socket.receive(&mut [0; 64]).unwrap_err();
         assert_eq!(cut.kind(), io::ErrorKind::InvalidData);
-        let quiet = Socket::open(libc::NETLINK_ROUTE).unwrap();
+        let quiet = Socket::open(&Netns::own().unwrap(), libc::NETLINK_ROUTE).unwrap();
         quiet.connect().unwrap();
         assert_eq!(quiet.receive(&mut [0; 64]).unwrap(), None);
     }

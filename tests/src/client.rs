@@ -13,6 +13,7 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use crate::http2;
 pub use crate::tls::Tls;
+use crate::wait::{PATIENCE, until};
 
 /// The Host header of every request.
 pub const HOST: &str = "shop.test";
@@ -152,6 +153,29 @@ pub fn send(front: Front, questions: &[Question], concurrency: usize) -> Result<
     answers
         .into_inner()
         .map_err(|_| anyhow!("a client panicked"))
+}
+
+/// Asks for these paths one after another, from the moment that nginx takes connections: it may still
+/// have to fork who serves them.
+pub fn eager(paths: &[String]) -> Result<Vec<Answer>> {
+    let ask = |path: &String| {
+        let asked = Instant::now();
+        let status = Front::Http.ask(&Question::get(path.clone()));
+        let status = status.with_context(|| format!("no answer to {path}"))?;
+        let path = path.clone();
+        Ok(Answer {
+            path,
+            status,
+            asked,
+        })
+    };
+    let Some((first, others)) = paths.split_first() else {
+        return Ok(Vec::new());
+    };
+    // `nginx -t` has the port for a moment too, and serves nobody.
+    let first = until("nginx's first answer", PATIENCE, || Ok(ask(first).ok()))?;
+    let others = others.iter().map(ask).collect::<Result<Vec<_>>>()?;
+    Ok([vec![first], others].concat())
 }
 
 /// Connects to nginx.

@@ -2,8 +2,12 @@
 //!
 //! Listens on `127.0.0.1:80` and `[::1]:80` of the test's network namespace, its workers run as
 //! `nobody`, and its error log has the level that nginx has when nobody sets one.
+//!
+//! It runs in the foreground or as a service does ([`Form`]). A daemonized nginx is nobody's child: its
+//! master is known by its pid file and ended by its pid.
 
 mod command;
+mod life;
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -12,14 +16,35 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::error_log::LogLine;
 use crate::folder::Folder;
 use crate::netns::Netns;
 use crate::wait::{PATIENCE, until};
-use crate::{client, process};
+use crate::{client, process, programs};
 use command::{arranged, libraries};
+
+/// How nginx is started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// `daemon off`: the process that was started is the master.
+    #[default]
+    Foreground,
+    /// `daemon on` in the configuration: the process that was started forks the master and exits.
+    Daemon,
+    /// As Debian's unit starts it: first `nginx -t`, then `-g 'daemon on; master_process on;'`.
+    Unit,
+    /// `daemon off`, in a pid namespace of its own.
+    Boxed,
+}
+
+impl Form {
+    /// Whether the process that was started exits as soon as nginx runs.
+    fn is_daemon(self) -> bool {
+        matches!(self, Self::Daemon | Self::Unit)
+    }
+}
 
 /// What differs from test to test; everything in nginx's own words.
 #[derive(Clone, Debug)]
@@ -38,6 +63,12 @@ pub struct Config {
     pub error_log: Option<String>,
     /// The file system root to run another nginx in, instead of the usual one.
     pub tree: Option<PathBuf>,
+    /// The binary to run, instead of the usual one.
+    pub program: Option<PathBuf>,
+    /// How it is started.
+    pub form: Form,
+    /// `master_process off`: one process serves by itself. Not with [`Form::Unit`].
+    pub single: bool,
 }
 
 impl Default for Config {
@@ -50,6 +81,9 @@ impl Default for Config {
             server: String::new(),
             error_log: None,
             tree: None,
+            program: None,
+            form: Form::Foreground,
+            single: false,
         }
     }
 }
@@ -57,10 +91,12 @@ impl Default for Config {
 /// A running nginx.
 #[derive(Debug)]
 pub struct Nginx {
-    child: Child,
+    /// The process that was started; `None` once it has ended, as a daemon's does at once.
+    child: Option<Child>,
     /// The master's pid, as the host counts.
     pub master: u32,
-    workers: u32,
+    config: Config,
+    is_running: bool,
     /// The pids of all workers that were ever seen.
     seen: Mutex<BTreeSet<u32>>,
     folder: Folder,
@@ -76,12 +112,7 @@ impl Nginx {
         prepare: impl FnOnce(&mut Command) -> Result<()>,
     ) -> Result<Self> {
         let folder = Folder::new()?;
-        let mut command = arranged(netns, &folder, config)?;
-        prepare(&mut command)?;
-        let child = command
-            .spawn()
-            .with_context(|| format!("cannot start {command:?}"))?;
-        let master = child.id();
+        let (child, master) = launched(netns, &folder, config, prepare)?;
         Self::ready(child, master, folder, netns, config)
     }
 
@@ -111,7 +142,7 @@ impl Nginx {
             process::end(&mut child, libc::SIGTERM);
             return Err(error);
         }
-        Self::ready(child, master, folder, netns, config)
+        Self::ready(Some(child), master, folder, netns, config)
     }
 
     /// Starts nginx with pid and mount namespaces of its own, as a container runtime would: its
@@ -143,17 +174,15 @@ impl Nginx {
         let child = command
             .spawn()
             .with_context(|| format!("cannot start {command:?}"))?;
-        let master = until("the contained nginx", PATIENCE, || {
-            Ok(process::children(child.id()).into_iter().find(|pid| {
-                std::fs::read_to_string(format!("/proc/{pid}/comm"))
-                    .is_ok_and(|comm| comm.trim() == "nginx")
-            }))
+        let master = boxed_master(&child, |pid| {
+            std::fs::read_to_string(format!("/proc/{pid}/comm"))
+                .is_ok_and(|comm| comm.trim() == "nginx")
         })?;
-        Self::ready(child, master, folder, netns, config)
+        Self::ready(Some(child), master, folder, netns, config)
     }
 
     fn ready(
-        child: Child,
+        child: Option<Child>,
         master: u32,
         folder: Folder,
         netns: &Netns,
@@ -162,30 +191,54 @@ impl Nginx {
         let mut nginx = Self {
             child,
             master,
-            workers: config.workers,
+            config: config.clone(),
+            is_running: true,
             seen: Mutex::default(),
             folder,
             netns: netns.clone(),
         };
+        nginx.answers()?;
+        Ok(nginx)
+    }
+
+    /// Waits for its first answer.
+    fn answers(&mut self) -> Result<()> {
         until("nginx's first answer", PATIENCE, || {
-            if let Some(status) = nginx.child.try_wait()? {
-                bail!(
-                    "nginx ended with {status}: {}",
-                    std::fs::read_to_string(nginx.folder.join("error.log")).unwrap_or_default()
-                );
+            let status = match &mut self.child {
+                Some(child) => child.try_wait()?,
+                None => None,
+            };
+            if status.is_some() || !process::alive(self.master) {
+                bail!("nginx ended with {status:?}: {}", self.logged());
             }
-            if nginx.worker_pids().len() < config.workers as usize {
+            if self.worker_pids().len() < self.workers() {
                 return Ok(None);
             }
-            let answer = nginx.netns.enter(|| client::get("/ready"));
+            let answer = self.netns.enter(|| client::get("/ready"));
             Ok(matches!(answer, Ok(200)).then_some(()))
-        })?;
-        Ok(nginx)
+        })
+    }
+
+    /// How many processes are to serve.
+    fn workers(&self) -> usize {
+        if self.config.single {
+            1
+        } else {
+            self.config.workers as usize
+        }
+    }
+
+    fn logged(&self) -> String {
+        logged(&self.folder)
     }
 
     /// The pids of the workers of now, also those that are shutting down.
     pub fn worker_pids(&self) -> Vec<u32> {
-        let workers = process::children(self.master);
+        let workers = if self.config.single {
+            vec![self.master]
+        } else {
+            process::children(self.master)
+        };
         self.seen().extend(&workers);
         workers
     }
@@ -207,14 +260,14 @@ impl Nginx {
         until("new workers after a reload", PATIENCE, || {
             let new = self.worker_pids();
             let fresh = new.iter().filter(|pid| !old.contains(pid)).count();
-            Ok((fresh >= self.workers as usize).then_some(()))
+            Ok((fresh >= self.workers()).then_some(()))
         })
     }
 
     /// Waits until no worker of before the last reload is left.
     pub fn settled(&self) -> Result<()> {
         until("the end of the old workers", PATIENCE, || {
-            Ok((self.worker_pids().len() == self.workers as usize).then_some(()))
+            Ok((self.worker_pids().len() == self.workers()).then_some(()))
         })
     }
 
@@ -235,14 +288,87 @@ impl Nginx {
 
 impl Drop for Nginx {
     fn drop(&mut self) {
+        if !self.is_running {
+            return;
+        }
         let workers = self.worker_pids();
         process::signal(self.master, libc::SIGTERM);
-        if process::ended(&mut self.child, Duration::from_secs(3)).is_err() {
+        let limit = Duration::from_secs(3);
+        let ended = match &mut self.child {
+            Some(child) => process::ended(child, limit).map(drop),
+            None => until("the end of a daemon", limit, || {
+                Ok((!process::alive(self.master)).then_some(()))
+            }),
+        };
+        if ended.is_err() {
             // Without a master nobody else ends the workers.
             for pid in workers.into_iter().chain([self.master]) {
                 process::signal(pid, libc::SIGKILL);
             }
-            process::end(&mut self.child, libc::SIGKILL);
+            if let Some(child) = &mut self.child {
+                process::end(child, libc::SIGKILL);
+            }
         }
     }
+}
+
+/// Starts nginx as its form says, and gives the started process, if that still runs, and the master's pid.
+fn launched(
+    netns: &Netns,
+    folder: &Folder,
+    config: &Config,
+    prepare: impl FnOnce(&mut Command) -> Result<()>,
+) -> Result<(Option<Child>, u32)> {
+    let mut command = arranged(netns, folder, config)?;
+    if config.form == Form::Unit {
+        let mut test = arranged(netns, folder, config)?;
+        programs::output(test.args(["-t", "-q"]))?;
+        command.args(["-g", "daemon on; master_process on;"]);
+    }
+    prepare(&mut command)?;
+    let program = config.program.clone();
+    let mut child = command
+        .spawn()
+        .with_context(|| format!("cannot start {command:?}"))?;
+    if config.form.is_daemon() {
+        let status = process::ended(&mut child, PATIENCE)?;
+        ensure!(
+            status.success(),
+            "nginx ended with {status}: {}",
+            logged(folder)
+        );
+        let master = until("the daemon's pid file", PATIENCE, || {
+            Ok(pid_file(folder).filter(|pid| process::alive(*pid)))
+        })?;
+        return Ok((None, master));
+    }
+    let master = match config.form {
+        Form::Boxed => boxed_master(&child, |pid| {
+            let runs = std::fs::read_link(format!("/proc/{pid}/exe")).ok();
+            runs.is_some()
+                && program
+                    .as_ref()
+                    .is_none_or(|program| runs == program.canonicalize().ok())
+        })?,
+        _ => child.id(),
+    };
+    Ok((Some(child), master))
+}
+
+/// The process in the pid namespace that `outer` made and waits for.
+fn boxed_master(outer: &Child, is_it: impl Fn(u32) -> bool) -> Result<u32> {
+    until("the boxed nginx", PATIENCE, || {
+        let inner = process::children(outer.id());
+        Ok(inner.into_iter().find(|pid| is_it(*pid)))
+    })
+}
+
+/// The master's pid as nginx has written it.
+fn pid_file(folder: &Folder) -> Option<u32> {
+    let text = std::fs::read_to_string(folder.join("nginx.pid")).ok()?;
+    text.trim().parse().ok()
+}
+
+fn logged(folder: &Folder) -> String {
+    std::fs::read_to_string(folder.join("error.log")).unwrap_or_default()
 }

@@ -138,6 +138,11 @@ impl Tracer {
         Ok(line.at - self.started)
     }
 
+    /// The lines on stderr so far.
+    pub fn said(&self) -> Vec<Line> {
+        self.stderr.now()
+    }
+
     /// Waits for a line on stderr that contains `text`.
     pub fn says(&mut self, text: &str) -> Result<Line> {
         let (child, stderr) = (&mut self.child, &mut self.stderr);

@@ -31,3 +31,21 @@ pub fn connect(near: &Netns) -> Result<Netns> {
     }
     Ok(far)
 }
+
+/// Lays a cable without addresses from `near` to `far`. Its end in `near` is gone once the kernel has
+/// freed `far`, which it does when nobody holds that namespace or a socket in it: [`has`].
+pub fn tether(near: &Netns, name: &str, far: &Netns) -> Result<()> {
+    near.ip(&format!(
+        "link add {name} type veth peer name tether netns {}",
+        far.path()
+    ))
+}
+
+/// Whether `netns` has a link of that name.
+pub fn has(netns: &Netns, name: &str) -> Result<bool> {
+    netns.enter(|| {
+        let name = std::ffi::CString::new(name)?;
+        // SAFETY: a name that ends with a zero.
+        Ok(unsafe { libc::if_nametoindex(name.as_ptr()) } != 0)
+    })
+}

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
 use tests::certificate::Certificate;
 use tests::client::{Answer, Front, HOST, Question, Tls};
+use tests::holdings::resident;
 use tests::process;
 use tests::selection::Selection;
 use tests::session::Session;
@@ -120,14 +121,6 @@ impl Run<'_> {
         self.site.nginx.reload()?;
         Ok(memory)
     }
-}
-
-/// Memory that a process holds, in KiB.
-fn resident(pid: u32) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let number = line.and_then(|line| line.split_whitespace().next());
-    number.context("no VmRSS")?.parse().context("no number")
 }
 
 /// How often each cause was told where each was due.

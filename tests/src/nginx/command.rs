@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::Result;
 
-use super::Config;
+use super::{Config, Form};
 use crate::folder::Folder;
 use crate::netns::Netns;
 use crate::programs;
@@ -49,6 +49,9 @@ pub(super) fn arranged(netns: &Netns, folder: &Folder, config: &Config) -> Resul
         server,
         error_log,
         tree,
+        program,
+        form,
+        single,
     } = config;
     let error_log = error_log
         .clone()
@@ -56,9 +59,20 @@ pub(super) fn arranged(netns: &Netns, folder: &Folder, config: &Config) -> Resul
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|kind| format!("{kind}_temp_path {at}/{kind};\n"))
         .concat();
+    let mut form_words = match form {
+        // Both are given on the command line.
+        Form::Unit => "",
+        Form::Daemon => "daemon on;",
+        Form::Foreground | Form::Boxed => "daemon off;",
+    }
+    .to_owned();
+    if *single {
+        form_words.push_str(" master_process off;");
+    }
+    // A binary that takes over by USR2 gets no other environment.
     let text = format!(
-        "daemon off; user nobody nogroup; worker_processes {workers}; pid {at}/nginx.pid;\n\
-         error_log {error_log};\n{main}\n\
+        "{form_words} user nobody nogroup; worker_processes {workers}; pid {at}/nginx.pid;\n\
+         env LD_LIBRARY_PATH; error_log {error_log};\n{main}\n\
          events {{ {events} }}\n\
          http {{\n{temporary}access_log off;\n{http}\n\
          server {{\nlisten 127.0.0.1:80; listen [::1]:80;\n\
@@ -66,9 +80,26 @@ pub(super) fn arranged(netns: &Netns, folder: &Folder, config: &Config) -> Resul
     );
     let file = folder.join("nginx.conf");
     std::fs::write(&file, text)?;
-    let mut command = match tree {
-        Some(tree) => rooted(tree)?,
-        None => programs::command("nginx")?,
+    let inner = match (tree, program) {
+        (Some(tree), _) => rooted(tree)?,
+        (None, Some(program)) => {
+            let mut command = Command::new(program);
+            libraries(&programs::command("nginx")?, &mut command);
+            command
+        }
+        (None, None) => programs::command("nginx")?,
+    };
+    let mut command = match form {
+        Form::Boxed => {
+            let mut command = programs::command("unshare")?;
+            command
+                .args(["--fork", "--kill-child", "--pid"])
+                .arg(inner.get_program())
+                .args(inner.get_args());
+            libraries(&inner, &mut command);
+            command
+        }
+        _ => inner,
     };
     netns.place(&mut command);
     command

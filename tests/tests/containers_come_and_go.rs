@@ -1,0 +1,202 @@
+//! Containers with nginx begin and end while tracer runs: what was held for one goes with it, and no failed
+//! request is missed.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context, Result, ensure};
+use tests::client::Answer;
+use tests::counters::Counters;
+use tests::failing::Failing;
+use tests::folder::Folder;
+use tests::holdings::Holdings;
+use tests::mount::Mount;
+use tests::netns::Netns;
+use tests::nginx::{Form, Nginx};
+use tests::programs;
+use tests::unscoped::Unscoped;
+use tests::veth;
+use tests::wait::{PATIENCE, until};
+
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// An nginx in network and pid namespaces of its own, its binary on a file system of its own.
+struct Container {
+    mount: Mount,
+    failing: Failing,
+    nginx: Nginx,
+    /// The cable's end in the network that is looked from.
+    cable: String,
+}
+
+impl Container {
+    fn start(mount: Mount, like: &Failing, outside: &Netns) -> Result<Self> {
+        let mut failing = Failing::like(like)?;
+        failing.config.program = Some(mount.join("nginx"));
+        let cable = format!("cable{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        veth::tether(outside, &cable, &failing.netns)?;
+        Ok(Self {
+            nginx: failing.start()?,
+            mount,
+            failing,
+            cable,
+        })
+    }
+
+    /// Waits until tracer says that it follows this nginx.
+    fn followed_by(&self, tracer: &Unscoped) -> Result<()> {
+        let master = self.nginx.master.to_string();
+        let binary = self.mount.join("nginx").display().to_string();
+        tracer
+            .says("the container's nginx", |line| {
+                line.contains(&master) || line.contains(&binary)
+            })
+            .map(drop)
+    }
+
+    /// Ends it; fails unless its file system can be unmounted and its network has gone soon after.
+    fn end(mut self, outside: &Netns) -> Result<()> {
+        self.nginx.stop(libc::SIGTERM)?;
+        drop((self.nginx, self.failing));
+        self.mount.unmount()?;
+        until("the end of the container's network", PATIENCE / 8, || {
+            Ok((!veth::has(outside, &self.cable)?).then_some(()))
+        })
+    }
+}
+
+fn nginx() -> Result<PathBuf> {
+    Ok(programs::command("nginx")?.get_program().into())
+}
+
+fn come_and_go(rounds: usize) -> Result<()> {
+    let model = Failing::new(Form::Boxed)?;
+    let outside = Netns::new()?;
+    let tracer = Unscoped::start(&model)?;
+    let mut sent: Vec<Answer> = Vec::new();
+    let mut first = None;
+    let mut faults = Vec::new();
+    for round in 0..rounds {
+        let mount = Mount::tmpfs()?;
+        std::fs::copy(nginx()?, mount.join("nginx"))?;
+        let container = Container::start(mount, &model, &outside)?;
+        container.followed_by(&tracer)?;
+        let asked = container.failing.send(3)?;
+        tracer.reported(&asked)?;
+        sent.extend(asked);
+        if let Err(fault) = container.end(&outside) {
+            faults.push(format!("container {round}: {fault:#}"));
+        }
+        if round == 0 {
+            first = Some(Holdings::of(tracer.pid())?);
+        }
+    }
+    let first = first.context("no container")?;
+    let mut last = first;
+    let flat = until("what the tracer holds to be as at first", PATIENCE / 8, || {
+        last = Holdings::of(tracer.pid())?;
+        Ok(last.is_within(&first).then_some(()))
+    });
+    println!("NOTE: after one container {first:?}, after {rounds} {last:?}");
+    ensure!(
+        faults.is_empty(),
+        "{} faults, first {}; after one container {first:?}, after {rounds} {last:?}",
+        faults.len(),
+        faults[0]
+    );
+    flat.with_context(|| format!("after one container {first:?}, after {rounds} {last:?}"))?;
+    let bound = first.memory + first.memory / 4 + 4096;
+    ensure!(
+        last.memory <= bound,
+        "it grew from {} to {} KiB",
+        first.memory,
+        last.memory
+    );
+    tracer.check(&sent).map(drop)
+}
+
+#[test]
+fn twenty_containers_leave_nothing_behind() -> Result<()> {
+    come_and_go(20)
+}
+
+#[test]
+#[ignore = "several minutes"]
+fn two_hundred_containers_leave_nothing_behind() -> Result<()> {
+    come_and_go(200)
+}
+
+/// Three containers of one image: the kernel has one file for all of them, each mount another device.
+#[test]
+fn containers_of_one_image_share_its_breakpoints() -> Result<()> {
+    const EACH: usize = 10;
+    let model = Failing::new(Form::Boxed)?;
+    let outside = Netns::new()?;
+    let image = Folder::new()?;
+    std::fs::copy(nginx()?, image.join("nginx"))?;
+    let layers = [Folder::new()?, Folder::new()?, Folder::new()?];
+    let mut containers = Vec::new();
+    for layer in &layers {
+        let mount = Mount::overlay(image.path(), layer)?;
+        containers.push(Container::start(mount, &model, &outside)?);
+    }
+    let counters = Counters::new()?;
+    // Theirs alone: the counts are of all that is followed.
+    let masters: Vec<String> = containers
+        .iter()
+        .flat_map(|container| ["--master".to_owned(), container.nginx.master.to_string()])
+        .collect();
+    let masters: Vec<&str> = masters.iter().map(String::as_str).collect();
+    let tracer = Unscoped::start_with(&model, &masters)?;
+    let mut sent = Vec::new();
+    let mut faults = Vec::new();
+    // Whichever of them it attached through, that one ends too.
+    while !containers.is_empty() {
+        for container in &containers {
+            sent.extend(container.failing.send(EACH)?);
+        }
+        tracer.reported(&sent)?;
+        let runs = counters.of(tracer.pid())?;
+        let of = |program: &str| {
+            let found = runs.iter().find(|(name, _)| program.starts_with(name.as_str()));
+            found.map_or(0, |(_, runs)| *runs as usize)
+        };
+        ensure!(
+            of("special_response") == sent.len(),
+            "the breakpoint of {} failed requests ran {} times",
+            sent.len(),
+            of("special_response")
+        );
+        let ending = containers.remove(0);
+        let left = containers.len();
+        if let Err(fault) = ending.end(&outside) {
+            faults.push(format!("with {left} others: {fault:#}"));
+        }
+    }
+    ensure!(faults.is_empty(), "{faults:?}");
+    tracer.check(&sent).map(drop)
+}
+
+/// The second container starts when tracer already follows the first, and outlives it.
+#[test]
+fn a_later_container_of_the_same_image_outlives_the_first() -> Result<()> {
+    let model = Failing::new(Form::Boxed)?;
+    let outside = Netns::new()?;
+    let image = Folder::new()?;
+    std::fs::copy(nginx()?, image.join("nginx"))?;
+    let layers = [Folder::new()?, Folder::new()?];
+    let mount = Mount::overlay(image.path(), &layers[0])?;
+    let first = Container::start(mount, &model, &outside)?;
+    let tracer = Unscoped::start(&model)?;
+    let mut sent = first.failing.send(5)?;
+    let mount = Mount::overlay(image.path(), &layers[1])?;
+    let second = Container::start(mount, &model, &outside)?;
+    second.followed_by(&tracer)?;
+    sent.extend(second.failing.send(5)?);
+    tracer.reported(&sent)?;
+    first.end(&outside)?;
+    sent.extend(second.failing.send(5)?);
+    tracer.reported(&sent)?;
+    second.end(&outside)?;
+    tracer.check(&sent).map(drop)
+}

@@ -8,6 +8,7 @@ pub mod landlock;
 pub mod listeners;
 pub mod lsm_program;
 pub mod memory;
+pub mod pretended;
 pub mod seccomp;
 pub mod unix_files;
 pub mod user_namespace;

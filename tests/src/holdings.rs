@@ -43,6 +43,18 @@ impl Holdings {
         Ok(held)
     }
 
+    /// So many more of each, memory aside.
+    #[must_use]
+    pub fn plus(self, more: usize) -> Self {
+        Self {
+            descriptors: self.descriptors + more,
+            maps: self.maps + more,
+            links: self.links + more,
+            sockets: self.sockets + more,
+            memory: self.memory,
+        }
+    }
+
     /// Whether no more is held than in `other`, memory aside.
     #[must_use]
     pub fn is_within(&self, other: &Self) -> bool {

@@ -69,6 +69,8 @@ pub struct Config {
     pub form: Form,
     /// `master_process off`: one process serves by itself. Not with [`Form::Unit`].
     pub single: bool,
+    /// The user (and group) that starts it, where that is not root.
+    pub owner: Option<u32>,
 }
 
 impl Default for Config {
@@ -84,6 +86,7 @@ impl Default for Config {
             program: None,
             form: Form::Foreground,
             single: false,
+            owner: None,
         }
     }
 }

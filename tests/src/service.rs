@@ -100,8 +100,8 @@ impl Drop for Service {
     }
 }
 
-/// Cargo puts a package's programs beside the folder of its tests.
-fn program() -> Result<PathBuf> {
+/// The program `backend`. Cargo puts a package's programs beside the folder of its tests.
+pub fn program() -> Result<PathBuf> {
     let this = std::env::current_exe()?;
     let folders = this.ancestors().skip(1).take(2);
     for folder in folders {

@@ -152,10 +152,11 @@ fn check(sent: &[Answer], verdicts: impl IntoIterator<Item = Value>) -> Result<(
     let nameless = found.get("").map_or(0, Vec::len);
     ensure!(
         missing.is_empty() && wrong.is_empty(),
-        "of {} failed requests {} have no verdict {missing:?} ({nameless} verdicts name no request), {} a wrong one or \
+        "of {} failed requests {} have no verdict, as {:?} ({nameless} verdicts name no request), {} a wrong one or \
          several, first {:?}",
         sent.len(),
         missing.len(),
+        missing.iter().take(8).collect::<Vec<_>>(),
         wrong.len(),
         wrong.first()
     );

@@ -1,5 +1,6 @@
 //! nginx's configuration as a file, and the command that starts it.
 
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -52,6 +53,7 @@ pub(super) fn arranged(netns: &Netns, folder: &Folder, config: &Config) -> Resul
         program,
         form,
         single,
+        owner,
     } = config;
     let error_log = error_log
         .clone()
@@ -69,9 +71,12 @@ pub(super) fn arranged(netns: &Netns, folder: &Folder, config: &Config) -> Resul
     if *single {
         form_words.push_str(" master_process off;");
     }
+    if owner.is_none() {
+        form_words.push_str(" user nobody nogroup;");
+    }
     // A binary that takes over by USR2 gets no other environment.
     let text = format!(
-        "{form_words} user nobody nogroup; worker_processes {workers}; pid {at}/nginx.pid;\n\
+        "{form_words} worker_processes {workers}; pid {at}/nginx.pid;\n\
          env LD_LIBRARY_PATH; error_log {error_log};\n{main}\n\
          events {{ {events} }}\n\
          http {{\n{temporary}access_log off;\n{http}\n\
@@ -102,6 +107,25 @@ pub(super) fn arranged(netns: &Netns, folder: &Folder, config: &Config) -> Resul
         _ => inner,
     };
     netns.place(&mut command);
+    if let Some(owner) = *owner {
+        std::os::unix::fs::chown(folder.path(), Some(owner), Some(owner))?;
+        // Any user may have the port in this namespace.
+        netns.sysctl("ipv4/ip_unprivileged_port_start", "0")?;
+        // After the namespace was entered, which is root's to do.
+        // SAFETY: between fork and exec only system calls on plain integers are made.
+        unsafe {
+            command.pre_exec(move || {
+                let is_done = libc::setgroups(0, std::ptr::null()) == 0
+                    && libc::setgid(owner) == 0
+                    && libc::setuid(owner) == 0;
+                if is_done {
+                    Ok(())
+                } else {
+                    Err(std::io::Error::last_os_error())
+                }
+            });
+        }
+    }
     command
         .arg("-p")
         .arg(folder.path())

@@ -1,0 +1,136 @@
+//! Processes that only call themselves nginx, and an nginx of another user's with more workers than anybody
+//! needs: the host's own nginx is followed none the worse.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use tests::client::Answer;
+use tests::failing::Failing;
+use tests::faults::pretended::Pretended;
+use tests::folder::Folder;
+use tests::holdings::Holdings;
+use tests::nginx::{Config, Form, Nginx};
+use tests::programs;
+use tests::unscoped::Unscoped;
+use tests::wait::{PATIENCE, until};
+
+/// Longer than any verdict may take, on a busy machine.
+const SLOW: Duration = Duration::from_millis(1500);
+
+/// Time from the answer to each request to its verdict; each must have come within [`SLOW`].
+fn soon(tracer: &Unscoped, sent: &[Answer]) -> Result<()> {
+    tracer.reported(sent)?;
+    for (line, verdict) in tracer.verdicts()? {
+        let path = verdict["request"]["line"].as_str().unwrap_or_default();
+        let path = path.split(' ').nth(1).unwrap_or_default();
+        let Some(asked) = sent.iter().find(|answer| answer.path == path) else {
+            continue;
+        };
+        let took = line.at.saturating_duration_since(asked.asked);
+        ensure!(took <= SLOW, "the verdict on {path} took {took:?}");
+    }
+    Ok(())
+}
+
+/// The real nginx, a daemon that was restarted under the tracer.
+fn reloaded(failing: &Failing, nginx: &Nginx, tracer: &Unscoped) -> Result<Vec<Answer>> {
+    nginx.reload()?;
+    nginx.settled()?;
+    let sent = failing.send(5)?;
+    soon(tracer, &sent)?;
+    Ok(sent)
+}
+
+#[test]
+fn what_only_calls_itself_nginx_is_not_followed_and_costs_nothing() -> Result<()> {
+    const COUNT: usize = 300;
+    let failing = Failing::new(Form::Daemon)?;
+    let nginx = failing.start()?;
+    let tracer = Unscoped::start(&failing)?;
+    let mut sent = failing.send(5)?;
+    tracer.reported(&sent)?;
+    let before = Holdings::of(tracer.pid())?;
+    let pretended = (0..COUNT)
+        .map(|_| Pretended::idle())
+        .collect::<Result<Vec<_>>>()?;
+    // Whoever is looked at later than others: some seconds after the exec.
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(4) {
+        let more = failing.send(5)?;
+        soon(&tracer, &more)?;
+        sent.extend(more);
+    }
+    sent.extend(reloaded(&failing, &nginx, &tracer)?);
+    let after = Holdings::of(tracer.pid())?;
+    ensure!(
+        after.is_within(&before.plus(COUNT / 10)),
+        "{COUNT} pretended nginx: {before:?}, then {after:?}"
+    );
+    let said = tracer.text();
+    let followed = said.lines().find(|line| {
+        line.starts_with("tracing")
+            && pretended
+                .iter()
+                .any(|one| line.contains(&format!("(master {})", one.pid())))
+    });
+    ensure!(followed.is_none(), "it follows one: {followed:?}");
+    tracer.check(&sent).map(drop)
+}
+
+#[test]
+fn what_only_calls_itself_nginx_does_not_take_the_places_of_real_workers() -> Result<()> {
+    let failing = Failing::new(Form::Daemon)?;
+    let nginx = failing.start()?;
+    let _crowd = Pretended::parent(5000)?;
+    let tracer = Unscoped::start(&failing)?;
+    let sent = reloaded(&failing, &nginx, &tracer)?;
+    tracer.check(&sent).map(drop)
+}
+
+#[test]
+fn another_user_s_nginx_with_very_many_workers_does_not_take_the_places_of_others() -> Result<()> {
+    let folder = Folder::new()?;
+    let binary = folder.join("nginx");
+    std::fs::copy(programs::command("nginx")?.get_program(), &binary)?;
+    let failing = Failing::new(Form::Daemon)?;
+    let nginx = failing.start()?;
+    let mut crowd = Failing::new(Form::Daemon)?;
+    crowd.config = Config {
+        workers: 900,
+        main: "worker_rlimit_nofile 4096;".into(),
+        events: "worker_connections 16;".into(),
+        program: Some(binary),
+        owner: Some(65_534),
+        ..crowd.config
+    };
+    let tracer = Unscoped::start(&failing)?;
+    let crowd = crowd.start().context("the crowd")?;
+    println!("NOTE: {} workers", crowd.worker_pids().len());
+    let sent = reloaded(&failing, &nginx, &tracer)?;
+    tracer.check(&sent).map(drop)
+}
+
+#[test]
+fn stopped_processes_that_call_themselves_nginx_hold_nobody_up() -> Result<()> {
+    let failing = Failing::new(Form::Daemon)?;
+    let nginx = failing.start()?;
+    let crowd = (0..20)
+        .map(|_| Pretended::parent(2))
+        .collect::<Result<Vec<_>>>()?;
+    crowd.iter().for_each(Pretended::stall);
+    let is_stopped = |one: &Pretended| {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", one.pid()));
+        stat.is_ok_and(|stat| stat.contains(") T "))
+    };
+    until("all of them to be stopped", PATIENCE, || {
+        Ok(crowd.iter().all(is_stopped).then_some(()))
+    })?;
+    let began = Instant::now();
+    let tracer = Unscoped::start(&failing)?;
+    let took = began.elapsed();
+    ensure!(took <= 2 * SLOW, "it took {took:?} to start");
+    let mut sent = failing.send(5)?;
+    soon(&tracer, &sent)?;
+    sent.extend(reloaded(&failing, &nginx, &tracer)?);
+    tracer.check(&sent).map(drop)
+}

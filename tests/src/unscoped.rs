@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -37,10 +38,16 @@ impl Unscoped {
     pub fn start_with(of: &Failing, arguments: &[&str]) -> Result<Self> {
         let mut tracer = Tracer::start(live()?.args(arguments))?;
         tracer.tracing()?;
-        Ok(Self {
+        Ok(Self::of(tracer, of))
+    }
+
+    /// Has a tracer's verdicts on this nginx count.
+    #[must_use]
+    pub fn of(tracer: Tracer, failing: &Failing) -> Self {
+        Self {
             tracer,
-            upstream: of.upstream.clone(),
-        })
+            upstream: failing.upstream.clone(),
+        }
     }
 
     /// The tracer's pid.
@@ -94,6 +101,20 @@ impl Unscoped {
         waited
     }
 
+    /// How long after each of these requests was sent its verdict was read.
+    pub fn delays(&self, sent: &[Answer]) -> Result<Vec<Duration>> {
+        let mut read = BTreeMap::new();
+        for (line, verdict) in self.verdicts()? {
+            read.entry(path(&verdict)).or_insert(line.at);
+        }
+        let delays = sent.iter().map(|answer| {
+            let at = read.get(&answer.path);
+            let at = at.with_context(|| format!("no verdict on {}", answer.path))?;
+            Ok(at.saturating_duration_since(answer.asked))
+        });
+        delays.collect()
+    }
+
     /// Ends it and gives what is left, the test's own verdicts alone.
     pub fn stop(self, signal: i32) -> Result<Ended> {
         let mut ended = self.tracer.stop(signal)?;
@@ -130,11 +151,15 @@ impl Unscoped {
 pub fn by_path(verdicts: impl IntoIterator<Item = Value>) -> BTreeMap<String, Vec<Value>> {
     let mut found: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for verdict in verdicts {
-        let line = verdict["request"]["line"].as_str().unwrap_or_default();
-        let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
-        found.entry(path).or_default().push(verdict);
+        found.entry(path(&verdict)).or_default().push(verdict);
     }
     found
+}
+
+/// The path that a verdict's request asked for.
+fn path(verdict: &Value) -> String {
+    let line = verdict["request"]["line"].as_str().unwrap_or_default();
+    line.split(' ').nth(1).unwrap_or_default().to_owned()
 }
 
 /// Fails unless each of these requests has one verdict: `no-listener`, proven, one attempt.

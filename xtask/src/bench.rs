@@ -48,6 +48,8 @@ enum What {
     Unrelated,
     /// exec to `tracing`, a 502 to its verdict, Ctrl-C to the end
     Waiting,
+    /// exec to `tracing`, a 502 to its verdict, with 100 masters and 1,000 workers on the host
+    Crowd,
     /// Memory with 10,000 upstream connections open
     Memory,
     /// A ring of next to nothing: what is lost is counted exactly

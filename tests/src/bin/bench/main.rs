@@ -6,6 +6,7 @@
 mod beside;
 mod collector;
 mod cpu;
+mod crowd;
 mod figures;
 mod hooks;
 mod latency;
@@ -94,6 +95,7 @@ fn measure(name: &str, length: &Length) -> Result<()> {
         "latency" => latency::run(length),
         "unrelated" => unrelated::run(length),
         "waiting" => collector::waiting(length),
+        "crowd" => crowd::run(length),
         "memory" => collector::memory(length),
         "soak" => collector::soak(length),
         "loss" => collector::loss(length),

@@ -117,6 +117,19 @@ fn come_and_go(rounds: usize) -> Result<()> {
     tracer.check(&sent).map(drop)
 }
 
+/// What the other tests find held is not held by these tests themselves.
+#[test]
+fn a_container_that_nobody_follows_leaves_nothing_behind() -> Result<()> {
+    let model = Failing::new(Form::Boxed)?;
+    let outside = Netns::new()?;
+    let mount = Mount::tmpfs()?;
+    std::fs::copy(nginx()?, mount.join("nginx"))?;
+    let container = Container::start(mount, &model, &outside)?;
+    container.failing.send(3)?;
+    ensure!(veth::has(&outside, &container.cable)?, "there is no cable");
+    container.end(&outside)
+}
+
 #[test]
 fn twenty_containers_leave_nothing_behind() -> Result<()> {
     come_and_go(20)

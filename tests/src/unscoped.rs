@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use regex_lite::Regex;
 use serde_json::Value;
 
 use crate::client::Answer;
@@ -66,13 +67,29 @@ impl Unscoped {
             let mut said = self.said().into_iter();
             Ok(said.find(|line| is_it(&line.text)))
         })
-        .with_context(|| format!("it said: {}", self.text()))
+        .with_context(|| self.last_words())
     }
 
     /// All of stderr so far.
     pub fn text(&self) -> String {
         let said = self.said().into_iter();
         said.map(|line| line.text).collect::<Vec<_>>().join("\n")
+    }
+
+    /// The end of it, for messages: there may be a line for each nginx of the host.
+    fn last_words(&self) -> String {
+        let said = self.said();
+        let lines = said.iter().skip(said.len().saturating_sub(4));
+        let lines = lines.map(|line| line.text.chars().take(400).collect::<String>());
+        format!("it said last: {}", lines.collect::<Vec<_>>().join("\n"))
+    }
+
+    /// Waits for a line that names this process.
+    pub fn names(&self, pid: u32) -> Result<Line> {
+        let word = Regex::new(&format!(r"\b{pid}\b"))?;
+        self.says("a line with the pid of an nginx", |line| {
+            word.is_match(line)
+        })
     }
 
     /// The verdicts so far, with the time of each.
@@ -96,8 +113,7 @@ impl Unscoped {
             Ok(all.then_some(()))
         });
         let verdicts = self.verdicts()?.into_iter();
-        check(sent, verdicts.map(|(_, verdict)| verdict))
-            .with_context(|| format!("it said: {}", self.text()))?;
+        check(sent, verdicts.map(|(_, verdict)| verdict)).with_context(|| self.last_words())?;
         waited
     }
 
@@ -113,6 +129,16 @@ impl Unscoped {
             Ok(at.saturating_duration_since(answer.asked))
         });
         delays.collect()
+    }
+
+    /// Waits for the verdict on the request for this path, wherever it was passed to.
+    pub fn verdict_on(&self, wanted: &str) -> Result<Value> {
+        until("the verdict on a request", PATIENCE, || {
+            let lines = self.tracer.verdict_lines(0)?.into_iter();
+            let verdicts = lines.flat_map(|line| serde_json::from_str(&line.text));
+            Ok(verdicts.into_iter().find(|verdict| path(verdict) == wanted))
+        })
+        .with_context(|| self.last_words())
     }
 
     /// Ends it and gives what is left, the test's own verdicts alone.

@@ -113,9 +113,10 @@ fn copy(folder: &Folder, name: &str) -> Result<PathBuf> {
 
 /// Whether a line says that this nginx's binary is attached to, and how long that took.
 fn says_attached(line: &str, binary: &Path, nginx: &Nginx) -> bool {
-    let time = Regex::new(r"\battached\b.*\b\d+(\.\d+)? ?(µs|us|ms|s)\b").expect("a sound pattern");
-    let names = [binary.display().to_string(), nginx.master.to_string()];
-    time.is_match(line) && names.iter().any(|name| line.contains(name))
+    let holds = |pattern: &str| Regex::new(pattern).is_ok_and(|regex| regex.is_match(line));
+    let names_it =
+        line.contains(&binary.display().to_string()) || holds(&format!(r"\b{}\b", nginx.master));
+    names_it && holds(r"\battached\b.*\b\d+(\.\d+)? ?(µs|us|ms|s)\b")
 }
 
 /// A binary is met for the first time: the line says how long it took to attach, what failed before is named

@@ -2,10 +2,11 @@
 //! request is missed.
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, ensure};
-use tests::client::Answer;
+use tests::client::{self, Answer};
 use tests::counters::Counters;
 use tests::failing::Failing;
 use tests::folder::Folder;
@@ -14,7 +15,9 @@ use tests::mount::Mount;
 use tests::netns::Netns;
 use tests::nginx::{Form, Nginx};
 use tests::programs;
-use tests::unscoped::Unscoped;
+use tests::tracer::Tracer;
+use tests::tun::{self, Host, Tun};
+use tests::unscoped::{self, Unscoped};
 use tests::veth;
 use tests::wait::{PATIENCE, until};
 
@@ -45,13 +48,7 @@ impl Container {
 
     /// Waits until tracer says that it follows this nginx.
     fn followed_by(&self, tracer: &Unscoped) -> Result<()> {
-        let master = self.nginx.master.to_string();
-        let binary = self.mount.join("nginx").display().to_string();
-        tracer
-            .says("the container's nginx", |line| {
-                line.contains(&master) || line.contains(&binary)
-            })
-            .map(drop)
+        tracer.names(self.nginx.master).map(drop)
     }
 
     /// Ends it; fails unless its file system can be unmounted and its network has gone soon after.
@@ -216,4 +213,76 @@ fn a_later_container_of_the_same_image_outlives_the_first() -> Result<()> {
     tracer.reported(&sent)?;
     second.end(&outside)?;
     tracer.check(&sent).map(drop)
+}
+
+/// Networks come and go, more than tracer listens in at a time: it listens in the last as in the first.
+#[test]
+fn a_router_s_answer_is_read_however_many_networks_came_before() -> Result<()> {
+    let model = Failing::new(Form::Foreground)?;
+    let _stays = model.start()?;
+    let tracer = Unscoped::start(&model)?;
+    for _ in 0..36 {
+        let failing = Failing::like(&model)?;
+        let nginx = failing.start()?;
+        tracer.names(nginx.master)?;
+        tracer.reported(&failing.send(1)?)?;
+    }
+    let mut failing = Failing::new(Form::Foreground)?;
+    let _link = Tun::new(&failing.netns, &[Host::Unreachable(1)])?;
+    failing.config.server = format!("location / {{ proxy_pass http://{}:80; }}", tun::address(0));
+    let nginx = failing.start()?;
+    tracer.names(nginx.master)?;
+    let path = format!("/router/{}", std::process::id());
+    failing.netns.enter(|| client::get(&path))?;
+    let verdict = tracer.verdict_on(&path)?;
+    ensure!(
+        verdict["cause"] == "icmp-unreachable" && verdict["confidence"] == "proven",
+        "{verdict}"
+    );
+    Ok(())
+}
+
+/// `tracer live` with these limits of descriptors, soft and hard.
+fn limited(soft: u64, hard: u64) -> Result<Command> {
+    let whole = unscoped::live()?;
+    let mut command = programs::command("prlimit")?;
+    command
+        .arg(format!("--nofile={soft}:{hard}"))
+        .arg(whole.get_program())
+        .args(whole.get_args());
+    Ok(command)
+}
+
+#[test]
+fn it_takes_as_many_descriptors_as_it_may() -> Result<()> {
+    let mut tracer = Tracer::start(&mut limited(512, 4096)?)?;
+    tracer.tracing()?;
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", tracer.pid()))?;
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"));
+    let line = line.context("no limit")?;
+    let numbers: Vec<&str> = line.split_whitespace().skip(3).take(2).collect();
+    ensure!(numbers == ["4096", "4096"], "{line}");
+    Ok(())
+}
+
+/// Each container takes some: the one that finds none left is not followed in silence.
+#[test]
+fn descriptors_that_run_short_are_said() -> Result<()> {
+    let model = Failing::new(Form::Boxed)?;
+    let outside = Netns::new()?;
+    let mut tracer = Tracer::start(&mut limited(110, 110)?)?;
+    tracer.tracing()?;
+    let tracer = Unscoped::of(tracer, &model);
+    let mut containers = Vec::new();
+    for _ in 0..24 {
+        let mount = Mount::tmpfs()?;
+        std::fs::copy(nginx()?, mount.join("nginx"))?;
+        containers.push(Container::start(mount, &model, &outside)?);
+    }
+    tracer.says("that descriptors run short", |line| {
+        line.contains("descriptors") && (line.contains("limit") || line.contains("not followed"))
+    })?;
+    Ok(())
 }

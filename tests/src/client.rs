@@ -155,8 +155,8 @@ pub fn send(front: Front, questions: &[Question], concurrency: usize) -> Result<
         .map_err(|_| anyhow!("a client panicked"))
 }
 
-/// Asks for these paths one after another, from the moment that nginx takes connections, even before
-/// it has forked its workers.
+/// Asks for these paths one after another, from the moment that nginx takes connections: it may not
+/// have forked its workers yet.
 pub fn eager(paths: &[String]) -> Result<Vec<Answer>> {
     let ask = |path: &String| {
         let asked = Instant::now();

@@ -1,5 +1,5 @@
-//! An nginx whose requests all fail, at an upstream that no other test has: by it a test knows its own
-//! verdicts where tracer follows every nginx of the host.
+//! An nginx whose requests all fail, at an upstream that no other test has: by it a test knows its
+//! own verdicts where tracer follows every nginx of the host.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

@@ -3,8 +3,8 @@
 //! Listens on `127.0.0.1:80` and `[::1]:80` of the test's network namespace, its workers run as
 //! `nobody`, and its error log has the level that nginx has when nobody sets one.
 //!
-//! It runs in the foreground or as a service does ([`Form`]). A daemonized nginx is nobody's child: its
-//! master is known by its pid file and ended by its pid.
+//! It runs in the foreground or as a service does ([`Form`]). A daemonized nginx is nobody's child:
+//! its master is known by its pid file and ended by its pid.
 
 mod command;
 mod life;
@@ -315,7 +315,8 @@ impl Drop for Nginx {
     }
 }
 
-/// Starts nginx as its form says, and gives the started process, if that still runs, and the master's pid.
+/// Starts nginx as its form says. Returns the started process, if that still runs, and the pid of the
+/// master.
 fn launched(
     netns: &Netns,
     folder: &Folder,

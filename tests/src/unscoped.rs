@@ -104,8 +104,8 @@ impl Unscoped {
         Ok(verdicts)
     }
 
-    /// Waits until each of these requests has its verdict, and fails unless it is the right one and the
-    /// only one.
+    /// Waits until each of these requests has its verdict, and fails unless it is the right one and
+    /// the only one.
     pub fn reported(&self, sent: &[Answer]) -> Result<()> {
         let waited = until("a verdict on each failed request", PATIENCE, || {
             let found = by_path(self.verdicts()?.into_iter().map(|(_, verdict)| verdict));
@@ -151,8 +151,8 @@ impl Unscoped {
         Ok(ended)
     }
 
-    /// Waits as [`Unscoped::reported`], ends it, and fails if there is a verdict on anything else or if it
-    /// did not end well.
+    /// Waits as [`Unscoped::reported`], ends it, and fails if there is a verdict on anything else or
+    /// if it did not end well.
     pub fn check(self, sent: &[Answer]) -> Result<Ended> {
         self.reported(sent)?;
         let ended = self.stop(libc::SIGINT)?;

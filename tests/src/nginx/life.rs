@@ -28,8 +28,8 @@ impl Nginx {
         self.answers()
     }
 
-    /// Hands over to a new master of the same binary (USR2), has `between` done while both serve, and
-    /// ends the old one (QUIT).
+    /// Hands over to a new master of the same binary (USR2), has `between` done while both serve,
+    /// and ends the old one (QUIT).
     pub fn upgrade(&mut self, between: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
         let old = self.master;
         let mut retired = self.worker_pids();

@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Requests in flight.
 const REQUESTS: usize = 64;
 /// Jobs that may be stuck at a time, each on a thread of its own: the file of a uprobe may be one that never answers.
-const STUCK: usize = 4;
+const STUCK: usize = 16;
 /// Bytes.
 const STACK: usize = 256 << 10;
 

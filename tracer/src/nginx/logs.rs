@@ -161,7 +161,7 @@ impl LogTail {
             self.say_stalled(pid);
         }
         for log in &mut logs {
-            log.id = log.id.and_then(|id| self.open(pid, &log.access, id, owner));
+            self.open(pid, log, owner);
         }
         let holder = Holder {
             printed,
@@ -347,33 +347,34 @@ impl LogTail {
     }
 
     fn look_at_added(&mut self) {
-        for at in 0..self.added.len() {
-            let access = self.added[at].access.clone();
-            let asked = access.clone();
-            let id = patient(NOBODY, move || Ok(asked.id())).ok().flatten();
-            self.added[at].id =
-                id.and_then(|id| self.open(NOBODY, &access, id, &Status::default()));
+        let mut added = std::mem::take(&mut self.added);
+        for log in &mut added {
+            let access = log.access.clone();
+            log.id = patient(NOBODY, move || Ok(access.id())).ok().flatten();
+            self.open(NOBODY, log, &Status::default());
         }
+        self.added = added;
         self.drop_unheld();
     }
 
-    /// Opens a file unless it is open; `None` if it may not be read, or is another one by now.
-    fn open(&mut self, pid: u32, access: &Access, id: FileId, owner: &Status) -> Option<FileId> {
-        if self.tails.contains_key(&id) {
-            return Some(id);
+    /// Opens a file unless it is open, or may not be read. One that stalls, or is another by now, is to be looked at again.
+    fn open(&mut self, pid: u32, log: &mut Log, owner: &Status) {
+        let Some(id) = log.id.filter(|id| !self.tails.contains_key(id)) else {
+            return;
+        };
+        let (access, owner) = (log.access.clone(), owner.clone());
+        match patient(pid, move || access.open(&owner)) {
+            Ok((file, metadata)) if self::id(&metadata) == id => {
+                // A file that was made since the last look is new as a whole; file times lag by a clock tick.
+                let new = metadata
+                    .created()
+                    .is_ok_and(|made| made + TICK > self.looked);
+                let start = if new { 0 } else { metadata.len() };
+                self.tails.insert(id, Tail::new(file, start));
+            }
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            _ => log.id = None,
         }
-        let (opened, owner) = (access.clone(), owner.clone());
-        let (file, metadata) = patient(pid, move || opened.open(&owner)).ok()?;
-        if self::id(&metadata) != id {
-            return None;
-        }
-        // A file that was made since the last look is new as a whole; file times lag by a clock tick.
-        let new = metadata
-            .created()
-            .is_ok_and(|made| made + TICK > self.looked);
-        let start = if new { 0 } else { metadata.len() };
-        self.tails.insert(id, Tail::new(file, start));
-        Some(id)
     }
 
     fn drop_unheld(&mut self) {
@@ -471,7 +472,11 @@ fn id(metadata: &Metadata) -> FileId {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs::OpenOptions, io::Write as _};
+    use std::{
+        fs::OpenOptions,
+        io::{Read as _, Write as _},
+        process::{Command, Stdio},
+    };
 
     use super::*;
     use crate::nginx::log_file::FOREIGN_LINES;
@@ -531,6 +536,12 @@ mod tests {
         lines.iter().map(|line| line.connection).collect()
     }
 
+    /// Who may have written those of a connection.
+    fn writers(lines: &[LogLine], connection: u64) -> Vec<Option<Vec<u32>>> {
+        let lines = lines.iter().filter(|line| line.connection == connection);
+        lines.map(|line| line.workers.clone()).collect()
+    }
+
     /// Tests in one process share its descriptors: each reads its own added path, but for the one that finds them.
     fn tail(log: &Log) -> LogTail {
         LogTail::new(vec![log.path.clone()])
@@ -560,16 +571,15 @@ mod tests {
         let own = std::process::id();
         let mut tail = LogTail::new(vec![log.path.clone()]);
         tail.follow(own);
-        log.write(&line(1));
-        log.write(&line(2).replace("7#7", &format!("{own}#{own}")));
+        log.write(&line(40_001));
+        log.write(&line(40_001).replace("7#7", &format!("{own}#{own}")));
         let lines = tail.read_new(own, Time(1));
-        let writers: Vec<_> = lines.iter().map(|line| line.workers.clone()).collect();
-        assert_eq!(writers, [Some(vec![]), Some(vec![own])]);
+        assert_eq!(writers(&lines, 40_001), [Some(vec![]), Some(vec![own])]);
         // What ended just now wrote it still.
         tail.forget(own);
-        log.write(&line(3).replace("7#7", &format!("{own}#{own}")));
+        log.write(&line(40_002).replace("7#7", &format!("{own}#{own}")));
         let lines = tail.read_new(own, Time(2));
-        assert_eq!(lines[0].workers, Some(vec![own]));
+        assert_eq!(writers(&lines, 40_002), [Some(vec![own])]);
     }
 
     #[test]
@@ -580,12 +590,50 @@ mod tests {
         // Still there for the operator's path, but this process has closed it.
         log.file = File::open("/dev/null").unwrap();
         let own = std::process::id();
-        let text = line(1).replace("7#7", &format!("{own}#{own}"));
+        let text = line(50_001).replace("7#7", &format!("{own}#{own}"));
         Log::append(&log.path).write_all(text.as_bytes()).unwrap();
         tail.follow(own);
         let lines = tail.read_new(own, Time(1));
-        assert_eq!(lines[0].workers, Some(vec![]));
-        assert!(lines[0].is_doubtful());
+        assert_eq!(writers(&lines, 50_001), [Some(vec![])]);
+    }
+
+    /// nginx reopens its logs in each worker: what one of them is asked about may hold another's lines.
+    #[test]
+    fn in_a_rotated_log_each_worker_s_lines_are_its_own() {
+        let mut log = Log::new("writers", "error.log");
+        let mut shell = Command::new("sh")
+            .args([
+                "-c",
+                "exec 3>>\"$1\"; echo; read go; exec 3>>\"$1\"; echo; read end",
+                "sh",
+            ])
+            .arg(&log.path)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut reopened = shell.stdout.take().unwrap();
+        let mut wait = || reopened.read_exact(&mut [0]).unwrap();
+        wait();
+        let (own, other) = (std::process::id(), shell.id());
+        let mut tail = LogTail::new(Vec::new());
+        tail.follow(own);
+        tail.follow(other);
+        std::thread::sleep(TICK * 2);
+        log.reopen();
+        let mut input = shell.stdin.take().unwrap();
+        input.write_all(b"\n").unwrap();
+        wait();
+        for pid in [other, own] {
+            log.write(&line(30_001).replace("7#7", &format!("{pid}#{pid}")));
+        }
+        let lines = tail.read_new(own, Time(1));
+        assert_eq!(
+            writers(&lines, 30_001),
+            [Some(vec![other]), Some(vec![own])]
+        );
+        drop(input);
+        shell.wait().unwrap();
     }
 
     #[test]

@@ -21,6 +21,10 @@ use crate::process::{
 /// Files and bytes that are read; more is doubt.
 const FILES: usize = 4096;
 const BYTES: u64 = 16 << 20;
+/// Words of a directive: a `server_name` may have thousands.
+const WORDS: usize = 1 << 16;
+/// `PATH_MAX`
+const PATH: usize = 4096;
 /// A process's start is known in ticks of 10 ms, a file's change in the kernel's own.
 const TICKS: Duration = Duration::from_millis(20);
 /// Levels of `error_log` that let no errors through.
@@ -97,7 +101,7 @@ struct Reader {
 
 impl Reader {
     fn take(&mut self, text: &[u8]) -> Option<()> {
-        for directive in directives(text) {
+        directives(text, |directive| {
             let (&name, words) = directive.split_first()?;
             if name == b"include" {
                 let pattern = self.base.join(OsStr::from_bytes(words.first()?));
@@ -109,15 +113,13 @@ impl Reader {
             let is_lua = contains(name, b"_by_lua");
             let is_unix = !NOT_UPSTREAM.contains(&name)
                 && directive.iter().any(|word| contains(word, b"unix:"));
-            if is_quiet || is_lua || is_unix {
-                return None;
-            }
-        }
-        Some(())
+            (!is_quiet && !is_lua && !is_unix).then_some(())
+        })
     }
 
     /// The files that a pattern stands for, as glob(3) has it.
     fn include(&mut self, pattern: &Path) -> Option<()> {
+        (pattern.as_os_str().len() < PATH).then_some(())?;
         let mut found = vec![PathBuf::from("/")];
         for component in pattern.components() {
             let Component::Normal(name) = component else {
@@ -133,11 +135,12 @@ impl Reader {
             let mut inside = Vec::new();
             for folder in found {
                 inside.extend(self.matching(&folder, name)?);
+                (inside.len() <= FILES).then_some(())?;
             }
             found = inside;
         }
         self.files.extend(found);
-        Some(())
+        (self.files.len() <= FILES).then_some(())
     }
 
     fn matching(&mut self, folder: &Path, pattern: &OsStr) -> Option<Vec<PathBuf>> {
@@ -147,6 +150,8 @@ impl Reader {
             return Some(Vec::new());
         };
         self.is_old(&metadata)?;
+        // There may be more.
+        (names.len() < FILES).then_some(())?;
         let mut found = Vec::new();
         for name in names {
             let text = CString::new(name.as_bytes()).ok()?;
@@ -183,9 +188,9 @@ fn contains(word: &[u8], part: &[u8]) -> bool {
     word.windows(part.len()).any(|window| window == part)
 }
 
-/// Each directive's words, without their quotes; what stands in a block follows it.
-fn directives(text: &[u8]) -> Vec<Vec<&[u8]>> {
-    let mut all = Vec::new();
+/// Has `look` see each directive's words, without their quotes; what is in a block follows it. `None` once `look` gives it,
+/// or a directive has too many.
+fn directives<'a>(text: &'a [u8], mut look: impl FnMut(&[&'a [u8]]) -> Option<()>) -> Option<()> {
     let mut words: Vec<&[u8]> = Vec::new();
     let mut at = 0;
     while let Some(&byte) = text.get(at) {
@@ -193,7 +198,10 @@ fn directives(text: &[u8]) -> Vec<Vec<&[u8]>> {
         match byte {
             b'#' => at += length(rest, |byte| byte == b'\n'),
             b';' | b'{' | b'}' => {
-                all.push(std::mem::take(&mut words));
+                if !words.is_empty() {
+                    look(&words)?;
+                }
+                words.clear();
                 at += 1;
             }
             quote @ (b'"' | b'\'') => {
@@ -211,10 +219,12 @@ fn directives(text: &[u8]) -> Vec<Vec<&[u8]>> {
                 at += length.max(1);
             }
         }
+        (words.len() <= WORDS).then_some(())?;
     }
-    all.push(words);
-    all.retain(|words| !words.is_empty());
-    all
+    if words.is_empty() {
+        return Some(());
+    }
+    look(&words)
 }
 
 /// How much comes before the byte that ends it; a backslash takes the next byte its meaning, `${` is a variable's.
@@ -336,6 +346,50 @@ mod tests {
         assert!(!with("include a.conf;", "b.conf", ""), "what is not there");
         assert!(!with("include conf.d;", "conf.d/a", ""), "no file");
         assert!(!with("include nginx.conf;", "b.conf", ""), "a circle");
+    }
+
+    #[test]
+    fn a_directive_of_too_many_words_is_doubt() {
+        let count = |text: &str| {
+            let mut count = 0;
+            let read = directives(text.as_bytes(), |words| {
+                count += words.len();
+                Some(())
+            });
+            read.map(|()| count)
+        };
+        assert_eq!(count(&"a;".repeat(2 * WORDS)), Some(2 * WORDS));
+        assert_eq!(count(&"a ".repeat(WORDS)), Some(WORDS));
+        assert_eq!(count(&"a ".repeat(WORDS + 1)), None);
+    }
+
+    #[test]
+    fn a_pattern_of_too_many_files_is_doubt() {
+        let folder = std::env::temp_dir().join(format!("tracer-many-{}", process::id()));
+        let folder_of = |name: usize| folder.join(name.to_string());
+        for name in 0..FILES - 1 {
+            fs::create_dir_all(folder_of(name)).unwrap();
+        }
+        // As `is_outspoken`, but for as long as it takes.
+        let found = |pattern: &str| {
+            let pid = process::id();
+            let mut reader = Reader {
+                root: Root::of(pid, &crate::process::status(pid).unwrap()).unwrap(),
+                base: folder.clone(),
+                age: Duration::ZERO,
+                left: BYTES,
+                opened: 0,
+                files: Vec::new(),
+            };
+            let found = reader.include(&folder.join(pattern));
+            found.map(|()| reader.files.len())
+        };
+        assert_eq!(found("*/x"), Some(FILES - 1));
+        assert_eq!(found("*/../[12]*"), None, "each part is many");
+        assert_eq!(found(&"../".repeat(PATH)), None, "no path is as long");
+        fs::create_dir_all(folder_of(FILES)).unwrap();
+        assert_eq!(found("*/x"), None, "there may be more");
+        fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

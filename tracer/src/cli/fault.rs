@@ -3,14 +3,13 @@
 use std::{
     collections::BTreeSet,
     fmt,
-    io::{self, Write as _},
     panic::{self, AssertUnwindSafe, PanicHookInfo},
     sync::{Mutex, PoisonError},
 };
 
 use anyhow::Result;
 
-use crate::render::on_terminal;
+use crate::say;
 
 /// Places that were reported: one that hostile bytes reach again and again is reported once.
 static REPORTED: Mutex<BTreeSet<(String, u32)>> = Mutex::new(BTreeSet::new());
@@ -22,7 +21,7 @@ pub fn report_faults() {
     panic::set_hook(Box::new(|panic| {
         if is_new(panic) {
             // Without stderr there is nobody to report it to.
-            let _ = writeln!(io::stderr().lock(), "{}", line(panic));
+            say::line(&line(panic));
         }
     }));
 }
@@ -40,10 +39,7 @@ fn line(panic: &PanicHookInfo<'_>) -> String {
         format!(" at {}:{}", location.file(), location.line())
     });
     let message = panic.payload_as_str().unwrap_or("no message");
-    format!(
-        "tracer: a fault of its own{place}: {}; please report it",
-        on_terminal(message)
-    )
+    format!("tracer: a fault of its own{place}: {message}; please report it")
 }
 
 /// A panic ended the run; it was reported when it happened.

@@ -60,7 +60,7 @@ fn sentence(change: &Change, at: Time) -> Option<String> {
             program,
             since,
         } => format!(
-            "{} is followed {} after pid {pid} executed it: failures before that were not seen",
+            "{} is attached {} after pid {pid} executed it: failures before that were not seen",
             name(program),
             duration(at.since(*since))
         ),
@@ -196,7 +196,7 @@ impl Seen {
             let s = if self.late == 1 { " was" } else { "s were" };
             writeln!(
                 out,
-                "{} program{s} followed only after it had begun, at most {}: failures of before were not seen",
+                "{} program{s} attached only after it had begun, at most {}: failures of before were not seen",
                 self.late,
                 duration(self.late_most)
             )?;

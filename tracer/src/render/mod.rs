@@ -18,7 +18,6 @@ mod tests;
 pub mod text;
 mod wrap;
 
-pub(crate) use self::clean::text as on_terminal;
 pub use self::{
     fold::{Fold, Folder},
     summary::Summary,

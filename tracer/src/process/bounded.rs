@@ -77,7 +77,7 @@ pub fn bounded<T: Send + 'static>(
     bounded_by(PATIENCE, pid, work)
 }
 
-fn bounded_by<T: Send + 'static>(
+pub(super) fn bounded_by<T: Send + 'static>(
     patience: Duration,
     pid: u32,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,

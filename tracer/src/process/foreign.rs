@@ -18,9 +18,14 @@ use std::{
         },
     },
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use super::{Status, bounded::bounded, status};
+use super::{
+    Status,
+    bounded::{bounded, bounded_by},
+    status,
+};
 
 /// What is to be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,20 +51,26 @@ pub fn proc_file(pid: u32, name: &'static str, limit: u64) -> io::Result<Vec<u8>
 /// # Errors
 /// The process is gone, nothing is there, or it stalls.
 pub fn memory(pid: u32, address: u64, length: usize) -> io::Result<Vec<u8>> {
-    bounded(pid, move || {
-        let mut bytes = vec![0; length];
-        let read = File::open(format!("/proc/{pid}/mem"))?.read_at(&mut bytes, address)?;
-        bytes.truncate(read);
-        Ok(bytes)
-    })
+    bounded(pid, move || memory_of(pid, address, length))
 }
 
-/// The text at an address of a process: what comes before a NUL, at most `limit` bytes.
+fn memory_of(pid: u32, address: u64, length: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; length];
+    let read = File::open(format!("/proc/{pid}/mem"))?.read_at(&mut bytes, address)?;
+    bytes.truncate(read);
+    Ok(bytes)
+}
+
+/// Much longer than a page of a program takes to come from a disk.
+const SOON: Duration = Duration::from_millis(20);
+
+/// The text at an address of a process: what comes before a NUL, at most `limit` bytes. For the event loop: it waits no longer
+/// than [`SOON`].
 ///
 /// # Errors
 /// As [`memory`].
 pub fn text_at(pid: u32, address: u64, limit: usize) -> io::Result<String> {
-    let bytes = memory(pid, address, limit)?;
+    let bytes = bounded_by(SOON, pid, move || memory_of(pid, address, limit))?;
     let text = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
     Ok(String::from_utf8_lossy(text).into_owned())
 }

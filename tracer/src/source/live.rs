@@ -12,7 +12,6 @@ use tokio::{
     io::{Interest, unix::AsyncFd},
     time::{Interval, MissedTickBehavior, interval},
 };
-use tracer_ebpf::abi::FORMAT_LEN;
 
 use super::{
     clock,
@@ -26,6 +25,7 @@ use super::{
     questions::Questions,
     seccomp::Filters,
     skips::Skips,
+    unread::Unread,
 };
 use crate::{
     event::{Death, Event, Hooks, Life, Lost, Process, ProcessKind, Question, Time, decode},
@@ -95,6 +95,7 @@ pub struct Live {
     pace: Pace,
     skips: Skips,
     told: Told,
+    unread: Unread,
     received: u64,
     undecoded: u64,
     ready: VecDeque<Event>,
@@ -181,6 +182,7 @@ impl Live {
             pace: Pace::new(options.ceilings, &sizes),
             skips: Skips::new(),
             told: Told::default(),
+            unread: Unread::default(),
             received: 0,
             undecoded: 0,
             ready: VecDeque::new(),
@@ -270,7 +272,7 @@ impl Live {
             }
             match decode::record(&record, self.probes.reasons()) {
                 Ok(mut event) => {
-                    complete(&mut event);
+                    complete(&mut event, &mut self.unread, now);
                     self.has_failed |= may_be_judged(&event);
                     self.ready.push_back(event);
                 }
@@ -417,7 +419,7 @@ fn may_be_judged(event: &Event) -> bool {
 }
 
 /// What the kernel side cannot tell, or could not read in its moment.
-fn complete(event: &mut Event) {
+fn complete(event: &mut Event, unread: &mut Unread, now: Time) {
     match event {
         Event::PeerClosed(closed) => {
             if let Some(death) = &mut closed.death {
@@ -425,14 +427,7 @@ fn complete(event: &mut Event) {
             }
         }
         Event::Death(death) => name_unit(death),
-        Event::LogCall(call) => {
-            if let Some(unread) = call.unread.take()
-                && let Ok(format) =
-                    process::foreign::text_at(call.worker, unread.address, FORMAT_LEN)
-            {
-                call.read(format, unread);
-            }
-        }
+        Event::LogCall(call) => unread.complete(call, now),
         _ => {}
     }
 }

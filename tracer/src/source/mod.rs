@@ -14,6 +14,7 @@ mod scout;
 mod seccomp;
 mod skips;
 pub mod system;
+mod unread;
 
 pub use self::{
     following::{Following, Scope},

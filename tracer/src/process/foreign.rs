@@ -596,4 +596,111 @@ mod tests {
         assert_eq!(head.unwrap(), *b"\x7fELF");
         assert!(exe_metadata(pid).unwrap().is_file());
     }
+
+    /// What opens or looks at a file by its name.
+    const WAYS: [&str; 13] = [
+        "File::open",
+        "File::create",
+        "OpenOptions",
+        "fs::read(",
+        "fs::read_to_string",
+        "fs::read_dir",
+        "fs::write",
+        "fs::metadata",
+        "fs::symlink_metadata",
+        "canonicalize",
+        "libc::open(",
+        "libc::openat(",
+        "read_start(",
+    ];
+    /// Who may, and why no other user chose what is opened there.
+    const EXEMPT: [(&str, &str); 10] = [
+        ("process/foreign.rs", "the door itself"),
+        (
+            "process/mod.rs",
+            "read_start, of /proc; this process's own maps",
+        ),
+        (
+            "process/netns.rs",
+            "namespaces of /proc, settings of /proc/sys",
+        ),
+        ("source/memory.rs", "this process's own"),
+        ("source/descriptors.rs", "this process's own"),
+        ("source/presence.rs", "files of its own in /run, checked"),
+        ("source/system.rs", "the kernel's BTF and names"),
+        (
+            "source/host/confinement.rs",
+            "attributes of /proc, its own mounts",
+        ),
+        (
+            "source/host/cgroup_programs.rs",
+            "folders of the cgroup file system",
+        ),
+        (
+            "nginx/logs.rs",
+            "metadata of --error-log, the operator's choice",
+        ),
+    ];
+
+    fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && path.file_name() != Some("tests".as_ref()) {
+                sources(&path, found);
+            } else if path.extension() == Some("rs".as_ref()) && !path.ends_with("tests.rs") {
+                found.push(path);
+            }
+        }
+    }
+
+    /// The lines of a source that open a file otherwise than by the door, but for those of `/proc` that the kernel makes and
+    /// that show no memory of a process's.
+    fn others(text: &str) -> Vec<&str> {
+        const STALLING: [&str; 6] = ["cmdline", "environ", "/maps", "smaps", "/mem\"", "/exe\""];
+        let end = text.find("#[cfg(test)]").unwrap_or(text.len());
+        let lines = text[..end].lines().map(str::trim);
+        let opens = lines
+            .filter(|line| !line.starts_with("//") && WAYS.iter().any(|way| line.contains(way)));
+        opens
+            .filter(|line| {
+                !line.contains("\"/proc/") || STALLING.iter().any(|name| line.contains(name))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn nothing_else_opens_what_another_user_may_have_chosen() {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let mut files = Vec::new();
+        for folder in ["nginx", "process", "source"] {
+            sources(&source.join(folder), &mut files);
+        }
+        assert!(files.len() > 50, "{} files", files.len());
+        let mut used = Vec::new();
+        for file in &files {
+            let text = fs::read_to_string(file).unwrap();
+            let name = file.strip_prefix(&source).unwrap().to_str().unwrap();
+            let others = others(&text);
+            if EXEMPT.iter().any(|(exempt, _)| *exempt == name) {
+                used.extend((!others.is_empty()).then(|| name.to_owned()));
+            } else {
+                assert_eq!(others, Vec::<&str>::new(), "{name}");
+            }
+        }
+        // None is exempt for nothing.
+        let unused = EXEMPT
+            .iter()
+            .filter(|(name, _)| !used.iter().any(|one| one == name));
+        assert_eq!(unused.count(), 0, "{used:?}");
+        // It finds what it looks for.
+        assert_eq!(others("let a = File::open(path)?;").len(), 1);
+        assert_eq!(
+            others("read_start(format!(\"/proc/{pid}/cmdline\"), 9)").len(),
+            1
+        );
+        assert_eq!(
+            others("read_start(format!(\"/proc/{pid}/stat\"), 9)").len(),
+            0
+        );
+    }
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     correlate::PATIENCE,
-    event::{Event, Fact, Question, fact::Finding},
+    event::{Event, Fact, Icmp, Question, Upstream, fact::Finding},
 };
 
 /// Longer than a case waits.
@@ -149,5 +149,33 @@ fn for_a_worker_that_has_ended_its_sibling_s_last_view_counts() {
         let cases = scene.cases();
         let view = cases[0].attempts[0].facts.unix_path.as_ref();
         assert_eq!(view.map(|view| view.worker_uid), Some(2));
+    }
+}
+
+#[test]
+fn an_icmp_error_of_another_namespace_with_the_same_addresses_is_not_taken() {
+    for (netns, is_taken) in [(1, true), (2, false), (0, true)] {
+        let mut scene = Scene::new();
+        let mut request = scene.request(1, 5).under();
+        scene.play(&mut request, Act::Begin);
+        scene.wait(MS);
+        let Some(Upstream::Inet(destination)) = RefusedByPeer.upstream() else {
+            panic!("not an address");
+        };
+        let at = scene.now;
+        scene.feed(Event::Icmp(Icmp {
+            at,
+            netns,
+            kind: 3,
+            code: 1,
+            sender: "10.0.0.1".parse().unwrap(),
+            source: "10.0.0.100:40000".parse().unwrap(),
+            destination,
+        }));
+        scene.play(&mut request, Act::Record(RefusedByPeer));
+        scene.play(&mut request, Act::Answer(502));
+        let cases = scene.cases();
+        let icmp = &cases[0].attempts[0].facts.icmp;
+        assert_eq!(icmp.is_some(), is_taken, "namespace {netns}");
     }
 }

@@ -127,6 +127,11 @@ fn one_thread_alone_may_enter_namespaces() -> Result<()> {
             "{} may gain privileges",
             thread.name
         );
+        ensure!(
+            thread.is("Seccomp", "2"),
+            "{} has no filter of system calls",
+            thread.name
+        );
         keepers += usize::from(thread.capabilities("CapEff")? & CAP_SYS_ADMIN != 0);
     }
     ensure!(keepers == 1, "{keepers} threads have CAP_SYS_ADMIN");

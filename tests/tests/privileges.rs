@@ -3,11 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use tests::expected::Expected;
 use tests::stage::{Fault, Load, Stage};
-use tests::tracer::Tracer;
+use tests::tracer::{self, Tracer};
 use tests::wait::{PATIENCE, until};
 
 const CAP_DAC_OVERRIDE: u64 = 1 << 1;
@@ -137,4 +139,50 @@ fn one_thread_alone_may_enter_namespaces() -> Result<()> {
     ensure!(keepers == 1, "{keepers} threads have CAP_SYS_ADMIN");
     // And with no more than that all is found.
     site.check(&sent, tracer).map(drop)
+}
+
+/// Sets the limits of descriptors for a command.
+fn limited(command: &mut Command, soft: u64, hard: u64) -> &mut Command {
+    let limit = libc::rlimit {
+        rlim_cur: soft,
+        rlim_max: hard,
+    };
+    // SAFETY: one system call, on a value that was copied before.
+    unsafe {
+        command.pre_exec(
+            move || match libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            },
+        )
+    }
+}
+
+#[test]
+fn the_limit_of_descriptors_is_raised_and_running_short_is_said() -> Result<()> {
+    const SHORT: &str = "is near its own descriptor limit";
+    let stage = Stage::new()?;
+    let expected = Expected::new("no-listener", "127.0.0.1:9001", "ECONNREFUSED");
+    let site = stage.start(vec![Fault::proxy(expected, "")])?;
+
+    // Fewer than it needs at its start, and as many as it likes.
+    let mut command = tracer::live(site.nginx.master)?;
+    let mut tracer = Tracer::start(limited(&mut command, 40, 4096))?;
+    tracer.tracing()?;
+    let sent = site.send(Load::default())?;
+    site.verdict_lines(&sent, &tracer)?;
+    let open = fs::read_dir(format!("/proc/{}/fd", tracer.pid()))?.count() as u64;
+    ensure!(open > 40, "it needs {open} alone");
+    let ended = site.check_all(&sent, tracer)?;
+    ensure!(!ended.stderr.contains(SHORT), "{}", ended.stderr);
+
+    // A few more than it holds.
+    let mut command = tracer::live(site.nginx.master)?;
+    let mut tracer = Tracer::start(limited(&mut command, 40, open * 10 / 9))?;
+    tracer.says(SHORT)?;
+    let sent = site.send(Load::default())?;
+    let ended = site.check_all(&sent, tracer)?;
+    // When it began, and in the summary.
+    ensure!(ended.stderr.matches(SHORT).count() == 2, "{}", ended.stderr);
+    Ok(())
 }

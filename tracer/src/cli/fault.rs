@@ -70,4 +70,32 @@ mod tests {
         assert_eq!(Exit::of(&error), Exit::Told);
         assert!(caught(|| Ok(())).is_ok());
     }
+
+    /// Set for the process that panics.
+    const CHILD: &str = "TRACER_TEST_PANICS";
+
+    #[test]
+    fn a_panic_is_reported_in_one_clean_line_once_for_each_place() {
+        if std::env::var_os(CHILD).is_some() {
+            report_faults();
+            for number in 0..3 {
+                let hostile = caught(|| panic!("\x1b[31mhostile\nbytes {number}"));
+                assert!(hostile.is_err());
+            }
+            return;
+        }
+        let test = "cli::fault::tests::a_panic_is_reported_in_one_clean_line_once_for_each_place";
+        let child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([test, "--exact", "--nocapture"])
+            .env(CHILD, "1")
+            .env("RUST_BACKTRACE", "1")
+            .output()
+            .unwrap();
+        let said = String::from_utf8(child.stderr).unwrap();
+        let place = format!("tracer: a fault of its own at {}:", file!());
+        assert!(said.starts_with(&place), "{said}");
+        let message = "\\x1b[31mhostile\\x0abytes 0; please report it\n";
+        assert!(said.ends_with(message), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
 }

@@ -260,3 +260,51 @@ impl Socket {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+    use crate::{
+        process::{Netns, netns::in_new_netns},
+        source::keep_nothing,
+    };
+
+    #[test]
+    fn a_thread_without_capabilities_asks_about_another_namespace() {
+        start(|| ()).unwrap();
+        let name = "a_thread_without_capabilities_asks_about_another_namespace";
+        let Some(other) = in_new_netns(name, || {
+            std::fs::write("/proc/sys/net/ipv4/ip_default_ttl", "77").unwrap();
+        }) else {
+            return;
+        };
+        let netns = Netns::of(other.thread).unwrap();
+        let asked = thread::spawn(move || {
+            keep_nothing();
+            let file = File::open(format!("/proc/self/task/{}/ns/net", other.thread)).unwrap();
+            assert!(netns::enter(&file).is_err(), "it could do so by itself");
+            assert!(netns.netlink(libc::NETLINK_ROUTE).is_ok());
+            assert!(netns.icmp().is_ok());
+            // What is read next is not read there any more.
+            let own = Netns::own().unwrap().number("ipv4/ip_default_ttl");
+            (netns.number("ipv4/ip_default_ttl"), own)
+        });
+        let (inside, own) = asked.join().unwrap();
+        assert_eq!(inside, Some(77));
+        assert_ne!(own, Some(77));
+    }
+
+    #[test]
+    fn a_job_that_does_not_return_or_panics_costs_its_caller_alone() {
+        start(|| ()).unwrap();
+        let (release, released) = channel::<()>();
+        let stuck = with_admin(move || released.recv().is_err());
+        assert_eq!(stuck.unwrap_err().raw_os_error(), Some(libc::ETIMEDOUT));
+        let panicked = with_admin(|| -> () { panic!("hostile bytes") });
+        assert_eq!(panicked.unwrap_err().raw_os_error(), Some(libc::EIO));
+        assert_eq!(with_admin(|| 7).unwrap(), 7);
+        drop(release);
+    }
+}

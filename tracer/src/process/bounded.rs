@@ -65,7 +65,7 @@ pub fn stalling() -> Vec<u32> {
     pids
 }
 
-/// Runs `work`, which looks at process `pid`, and waits for it no longer than [`PATIENCE`].
+/// Runs `work`, which looks at process `pid`, and waits for it no longer than half a second.
 ///
 /// # Errors
 /// Those of `work`; `ETIMEDOUT` if it does not return in time, or if an earlier call about this process has not returned

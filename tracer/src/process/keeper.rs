@@ -2,7 +2,7 @@
 //!
 //! Entering a network namespace needs `CAP_SYS_ADMIN`, and so does attaching a uprobe on some kernels; what these bring is
 //! read on threads without it. The requests are few: a socket in a namespace, a setting of one, a job that needs
-//! `CAP_SYS_ADMIN` ([`with_admin`]), and a thread for [`bounded`](super::bounded). A caller waits for [`PATIENCE`] at
+//! `CAP_SYS_ADMIN` ([`with_admin`]), and a thread for [`bounded`](super::bounded()). A caller waits for two seconds at
 //! most. Without a keeper (`doctor`, unit tests) the calling thread does it itself.
 
 use std::{

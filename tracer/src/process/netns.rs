@@ -1,7 +1,7 @@
 //! Another process's network namespace, asked from outside.
 //!
 //! A socket belongs to the namespace of the thread that opened it, and `/proc/sys/net` shows that of the thread that
-//! reads it. So the [keeper](super::keeper) enters the namespace, opens or reads, and comes back. An open socket keeps the
+//! reads it. So the [keeper] enters the namespace, opens or reads, and comes back. An open socket keeps the
 //! namespace alive: whoever asks for one closes it.
 
 use std::{

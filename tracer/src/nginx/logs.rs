@@ -28,8 +28,9 @@ const BYTES: u64 = 1 << 20;
 /// A worker with very many connections has very many descriptors; its logs are among the lowest.
 const SEARCH: Duration = Duration::from_millis(50);
 const TICK: Duration = Duration::from_millis(10);
-/// What a worker wrote that has ended is known to be its own for so long, and of so many.
-const ENDED_FOR: Duration = Duration::from_secs(3);
+/// What a worker wrote that has ended is known to be its own for so long, and of so many. Its logs are held open meanwhile, which
+/// keeps their mount busy.
+const ENDED_FOR: Duration = Duration::from_millis(500);
 const ENDED: usize = 1024;
 /// Processes a sweep looks at again, those that were not for so long: a file that was rotated away is let go.
 const SWEPT: usize = 4;
@@ -180,21 +181,13 @@ impl LogTail {
         }
     }
 
-    /// Lets go of what processes held that ended some time ago, and of files that were rotated away. To be called each second.
+    /// Drops files that were rotated away, and what processes held whose end was not heard of. To be called each second.
     pub fn sweep(&mut self) {
         for (pid, holder) in &mut self.holders {
             if holder.ended.is_none() && !Path::new(&format!("/proc/{pid}")).exists() {
                 holder.ended = Some(Instant::now());
             }
         }
-        let ended = |holder: &Holder| holder.ended.map(|at| at.elapsed());
-        let mut ages: Vec<Duration> = self.holders.values().filter_map(ended).collect();
-        let mut most = ENDED_FOR;
-        if ages.len() > ENDED {
-            most = most.min(*ages.select_nth_unstable(ENDED).1);
-        }
-        self.holders
-            .retain(|_, holder| ended(holder).is_none_or(|age| age < most));
         let is_due =
             |holder: &Holder| holder.ended.is_none() && holder.looked.elapsed() >= SWEPT_AFTER;
         let due = self.holders.iter().filter(|(_, holder)| is_due(holder));
@@ -207,6 +200,27 @@ impl LogTail {
             }
         }
         self.drop_unheld();
+    }
+
+    /// Drops what processes held that ended some time ago. Returns when the next is due.
+    pub fn release(&mut self) -> Option<Duration> {
+        let ended = |holder: &Holder| holder.ended.map(|at| at.elapsed());
+        if !self.holders.values().any(|holder| holder.ended.is_some()) {
+            return None;
+        }
+        let mut ages: Vec<Duration> = self.holders.values().filter_map(ended).collect();
+        let mut most = ENDED_FOR;
+        if ages.len() > ENDED {
+            most = most.min(*ages.select_nth_unstable(ENDED).1);
+        }
+        let before = self.holders.len();
+        self.holders
+            .retain(|_, holder| ended(holder).is_none_or(|age| age < most));
+        if self.holders.len() < before {
+            self.drop_unheld();
+        }
+        let oldest = self.holders.values().filter_map(ended).max();
+        oldest.map(|age| ENDED_FOR.saturating_sub(age))
     }
 
     /// The lines about requests that were logged since the last call, by any worker that shares this one's logs; `at`

@@ -61,7 +61,9 @@ impl Questions {
                             return;
                         }
                     }
-                    let job = match todo.recv_timeout(LOOK.saturating_sub(looked.elapsed())) {
+                    let next = caught(|| observer.release()).flatten().unwrap_or(LOOK);
+                    let wait = next.min(LOOK.saturating_sub(looked.elapsed()));
+                    let job = match todo.recv_timeout(wait) {
                         Ok(job) => job,
                         Err(RecvTimeoutError::Timeout) => continue,
                         Err(RecvTimeoutError::Disconnected) => return,

@@ -26,7 +26,7 @@ mod viewer;
 pub(super) use self::gauge::{Change, Gauge};
 pub use self::icmp::IcmpListener;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result};
 
@@ -73,6 +73,11 @@ impl Observer {
     pub fn forget(&mut self, worker: u32) {
         self.logs.forget(worker);
         self.strains.forget(worker);
+    }
+
+    /// Drops what gone workers held. Returns when there is more to drop.
+    pub fn release(&mut self) -> Option<Duration> {
+        self.logs.release()
     }
 
     /// Looks at what of nginx's own may run short; gives what changed.

@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use regex_lite::Regex;
 use serde_json::Value;
 
 use crate::client::Answer;
@@ -66,13 +67,29 @@ impl Unscoped {
             let mut said = self.said().into_iter();
             Ok(said.find(|line| is_it(&line.text)))
         })
-        .with_context(|| format!("it said: {}", self.text()))
+        .with_context(|| self.last_words())
     }
 
     /// All of stderr so far.
     pub fn text(&self) -> String {
         let said = self.said().into_iter();
         said.map(|line| line.text).collect::<Vec<_>>().join("\n")
+    }
+
+    /// The end of it, for messages: there may be a line for each nginx of the host.
+    fn last_words(&self) -> String {
+        let said = self.said();
+        let lines = said.iter().skip(said.len().saturating_sub(4));
+        let lines = lines.map(|line| line.text.chars().take(400).collect::<String>());
+        format!("it said last: {}", lines.collect::<Vec<_>>().join("\n"))
+    }
+
+    /// Waits for a line that names this process.
+    pub fn names(&self, pid: u32) -> Result<Line> {
+        let word = Regex::new(&format!(r"\b{pid}\b"))?;
+        self.says("a line with the pid of an nginx", |line| {
+            word.is_match(line)
+        })
     }
 
     /// The verdicts so far, with the time of each.
@@ -87,8 +104,8 @@ impl Unscoped {
         Ok(verdicts)
     }
 
-    /// Waits until each of these requests has its verdict, and fails unless it is the right one and the
-    /// only one.
+    /// Waits until each of these requests has its verdict, and fails unless it is the right one and
+    /// the only one.
     pub fn reported(&self, sent: &[Answer]) -> Result<()> {
         let waited = until("a verdict on each failed request", PATIENCE, || {
             let found = by_path(self.verdicts()?.into_iter().map(|(_, verdict)| verdict));
@@ -96,8 +113,7 @@ impl Unscoped {
             Ok(all.then_some(()))
         });
         let verdicts = self.verdicts()?.into_iter();
-        check(sent, verdicts.map(|(_, verdict)| verdict))
-            .with_context(|| format!("it said: {}", self.text()))?;
+        check(sent, verdicts.map(|(_, verdict)| verdict)).with_context(|| self.last_words())?;
         waited
     }
 
@@ -115,6 +131,16 @@ impl Unscoped {
         delays.collect()
     }
 
+    /// Waits for the verdict on the request for this path, wherever it was passed to.
+    pub fn verdict_on(&self, wanted: &str) -> Result<Value> {
+        until("the verdict on a request", PATIENCE, || {
+            let lines = self.tracer.verdict_lines(0)?.into_iter();
+            let verdicts = lines.flat_map(|line| serde_json::from_str(&line.text));
+            Ok(verdicts.into_iter().find(|verdict| path(verdict) == wanted))
+        })
+        .with_context(|| self.last_words())
+    }
+
     /// Ends it and gives what is left, the test's own verdicts alone.
     pub fn stop(self, signal: i32) -> Result<Ended> {
         let mut ended = self.tracer.stop(signal)?;
@@ -125,8 +151,8 @@ impl Unscoped {
         Ok(ended)
     }
 
-    /// Waits as [`Unscoped::reported`], ends it, and fails if there is a verdict on anything else or if it
-    /// did not end well.
+    /// Waits as [`Unscoped::reported`], ends it, and fails if there is a verdict on anything else or
+    /// if it did not end well.
     pub fn check(self, sent: &[Answer]) -> Result<Ended> {
         self.reported(sent)?;
         let ended = self.stop(libc::SIGINT)?;

@@ -1,6 +1,7 @@
 //! Processes that only call themselves nginx, and an nginx of another user's with more workers than anybody
 //! needs: the host's own nginx is followed none the worse.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -17,6 +18,12 @@ use tests::wait::{PATIENCE, until};
 
 /// Longer than any verdict may take, on a busy machine.
 const SLOW: Duration = Duration::from_millis(1500);
+
+/// One crowd at a time: each test has times to keep.
+fn alone() -> MutexGuard<'static, ()> {
+    static CROWD: Mutex<()> = Mutex::new(());
+    CROWD.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Each of these has its verdict, and had it within [`SLOW`].
 fn soon(tracer: &Unscoped, sent: &[Answer]) -> Result<()> {
@@ -38,6 +45,7 @@ fn reloaded(failing: &Failing, nginx: &Nginx, tracer: &Unscoped) -> Result<Vec<A
 #[test]
 fn what_only_calls_itself_nginx_is_not_followed_and_costs_nothing() -> Result<()> {
     const COUNT: usize = 300;
+    let _alone = alone();
     let failing = Failing::new(Form::Daemon)?;
     let nginx = failing.start()?;
     let tracer = Unscoped::start(&failing)?;
@@ -73,6 +81,7 @@ fn what_only_calls_itself_nginx_is_not_followed_and_costs_nothing() -> Result<()
 
 #[test]
 fn what_only_calls_itself_nginx_does_not_take_the_places_of_real_workers() -> Result<()> {
+    let _alone = alone();
     let failing = Failing::new(Form::Daemon)?;
     let nginx = failing.start()?;
     let _crowd = Pretended::parent(5000)?;
@@ -83,6 +92,7 @@ fn what_only_calls_itself_nginx_does_not_take_the_places_of_real_workers() -> Re
 
 #[test]
 fn another_user_s_nginx_with_very_many_workers_does_not_take_the_places_of_others() -> Result<()> {
+    let _alone = alone();
     let folder = Folder::new()?;
     let binary = folder.join("nginx");
     std::fs::copy(programs::command("nginx")?.get_program(), &binary)?;
@@ -119,6 +129,7 @@ fn another_user_s_nginx_with_very_many_workers_does_not_take_the_places_of_other
 
 #[test]
 fn stopped_processes_that_call_themselves_nginx_hold_nobody_up() -> Result<()> {
+    let _alone = alone();
     let failing = Failing::new(Form::Daemon)?;
     let nginx = failing.start()?;
     let crowd = (0..20)

@@ -282,7 +282,7 @@ fn descriptors_that_run_short_are_said() -> Result<()> {
         containers.push(Container::start(mount, &model, &outside)?);
     }
     tracer.says("that descriptors run short", |line| {
-        line.contains("descriptors") && (line.contains("limit") || line.contains("not followed"))
+        line.contains("descriptor") && (line.contains("limit") || line.contains("not followed"))
     })?;
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Attaching what the table asks for: for each sight the best way that stands. A hook that does not attach costs its
 //! evidence, not the run.
 
-use std::{collections::BTreeSet, path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc, time::Instant};
 
 use aya::{
     maps::Array,
@@ -195,14 +195,9 @@ impl Probes {
     /// side is to follow its processes by.
     pub fn attach_nginx(&mut self, executable: &Executable<'_>, layout: Layout) -> Layout {
         let binary = executable.binary;
-        let likeness = Likeness {
-            size: binary.size,
-            modified: binary.mtime,
-            functions: binary.functions.clone(),
-        };
         let place = self
             .targets
-            .enter(binary.id, likeness, executable.breakpoints);
+            .enter(binary.id, likeness(binary), executable.breakpoints);
         let layout = self.attach_at(place, executable, layout);
         self.count_in(place);
         self.merge();
@@ -316,6 +311,13 @@ impl Probes {
         }
     }
 
+    /// When hooks were attached last to a file that looks like this one, and was reached by another mount; `None` if to none,
+    /// or it is known to be the same.
+    #[must_use]
+    pub fn attached_to_like(&self, binary: &Binary) -> Option<Instant> {
+        self.targets.attached_to_like(binary.id, &likeness(binary))
+    }
+
     /// Why the failures of an nginx can not be seen; `None` if they can.
     #[must_use]
     pub fn blindness(&self, id: ExeId) -> Option<String> {
@@ -401,7 +403,9 @@ impl Probes {
         let (path, cookie) = (targets::of_process(executable.pid), target.cookie());
         match self.attach_function(hook, &path, offset, cookie) {
             Ok(link) => {
-                self.targets.at(place).add(hook.program, link);
+                self.targets
+                    .at(place)
+                    .add(hook.program, link, Instant::now());
                 Attached::Stands
             }
             Err(error) => Attached::Absent(chain(&error)),
@@ -491,6 +495,14 @@ impl Probes {
             by_fallback: ways.iter().filter(|way| **way > 0).count() + indirect.len(),
             lost: lost.len(),
         }
+    }
+}
+
+fn likeness(binary: &Binary) -> Likeness {
+    Likeness {
+        size: binary.size,
+        modified: binary.mtime,
+        functions: binary.functions.clone(),
     }
 }
 

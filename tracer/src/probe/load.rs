@@ -198,30 +198,41 @@ impl Probes {
         )?)
     }
 
-    /// Follows a process that was there before: its hooks count from now on, and what it forks is followed. Of one that is
-    /// followed already only the layout is set.
+    /// What lies where in a followed process that serves no request: whoever it forks shares it. One that serves keeps what
+    /// was known, as its hooks write to the same place.
+    ///
+    /// # Errors
+    /// The map is not there.
+    pub fn set_layout(&mut self, pid: u32, layout: abi::Layout) -> Result<(), LoadError> {
+        let mut slots = self.workers()?;
+        for place in worker_places(pid) {
+            let mut held = slots.get(&place, 0)?.0;
+            if held.pid == pid && held.layout != layout {
+                held.layout = layout;
+                slots.set(place, RawWorker(held), 0)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Follows a process that was there before: its hooks count from now on, and what it forks is followed. One that is
+    /// followed already is left as it is.
     ///
     /// # Errors
     /// Its family has used up its quota, or there is no place.
     pub fn follow(&mut self, pid: u32, family: u32, layout: abi::Layout) -> Result<(), LoadError> {
-        let mut slots = self.workers()?;
+        let slots = self.workers()?;
         let mut free = None;
         for place in worker_places(pid) {
-            let mut held = slots.get(&place, 0)?.0;
-            match held.pid {
-                has if has == pid => {
-                    // The kernel side was faster, by what it knew of the program.
-                    if held.layout != layout {
-                        held.layout = layout;
-                        slots.set(place, RawWorker(held), 0)?;
-                    }
-                    return Ok(());
+            match slots.get(&place, 0)?.0.pid {
+                // The kernel side was faster.
+                has if has == pid => return Ok(()),
+                0 => {
+                    free = free.or(Some(place));
+                    break;
                 }
-                0 | abi::NOBODY => free = free.or(Some(place)),
+                abi::NOBODY => free = free.or(Some(place)),
                 _ => {}
-            }
-            if held.pid == 0 {
-                break;
             }
         }
         let place = free.ok_or(LoadError::Workers)?;

@@ -8,6 +8,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     path::Path,
     thread,
+    time::Instant,
 };
 
 use aya::programs::uprobe::UProbeLink;
@@ -34,13 +35,16 @@ pub(super) struct Target {
     /// As mounts show it; links were made through the first.
     members: Vec<ExeId>,
     pub(super) outcome: HashMap<&'static str, Attached>,
+    /// When a link was added last.
+    attached: Option<Instant>,
     /// By program.
     links: Vec<(&'static str, UProbeLink)>,
 }
 
 impl Target {
-    pub(super) fn add(&mut self, program: &'static str, link: UProbeLink) {
+    pub(super) fn add(&mut self, program: &'static str, link: UProbeLink, at: Instant) {
         self.links.push((program, link));
+        self.attached = Some(at);
     }
 
     pub(super) fn has(&self, program: &str) -> bool {
@@ -144,9 +148,22 @@ impl Targets {
             likeness,
             members: vec![id],
             outcome: HashMap::new(),
+            attached: None,
             links: Vec::new(),
         });
         self.all.len() - 1
+    }
+
+    /// When the hooks were attached of a file that looks like this one and is not known to be it.
+    pub(super) fn attached_to_like(&self, id: ExeId, likeness: &Likeness) -> Option<Instant> {
+        if self.find(id).is_some() {
+            return None;
+        }
+        let like = self
+            .all
+            .iter()
+            .filter(|target| target.likeness == *likeness);
+        like.filter_map(|target| target.attached).max()
     }
 
     /// The target of a file.

@@ -3,7 +3,10 @@
 //! The kernel side follows whoever executes a program that is known to be nginx, and all that it forks, from their first
 //! instruction on. Here it is found out which programs are, and what the processes turn out to be.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    path::PathBuf,
+};
 
 use tracer_ebpf::abi::{Layout, OTHERS, ProgramKey};
 
@@ -353,23 +356,35 @@ impl Following {
     ) {
         let pid = candidate.pid;
         if self.processes.contains_key(&pid) {
+            // Its libraries are there by now.
+            let _ = probes.set_layout(pid, described.layout);
             return;
         }
-        let layout = self.attach(probes, &described);
-        if self.is_gone(probes, &described) {
+        if self.is_to_be_read_again(probes, &described) {
+            self.scout.look(candidate);
             return;
         }
-        let id = self.learn(probes, &described, layout, Some(candidate.program));
-        let same = described
-            .others
-            .iter()
-            .copied()
-            .filter(|&other| other != pid);
-        for follower in std::iter::once(pid).chain(same) {
-            if self.processes.contains_key(&follower)
-                || !(self.scope.is_everything() || follower == pid)
-                || probes.follow(follower, family(pid), layout).is_err()
-            {
+        // First those to come: what it forks, and who else executes the program. Then those that are there, or one forked in
+        // between would be missed.
+        let id = self.learn(
+            probes,
+            &described,
+            described.layout,
+            Some(candidate.program),
+        );
+        let family = family(pid);
+        let mut followers = vec![pid];
+        if self.scope.is_everything() {
+            followers.extend(&described.others);
+        }
+        let mut next = 0;
+        while let Some(&follower) = followers.get(next) {
+            next += 1;
+            if self.processes.contains_key(&follower) {
+                continue;
+            }
+            if probes.follow(follower, family, described.layout).is_err() {
+                self.refused.insert(pid);
                 continue;
             }
             self.enter(follower, Some(id), now);
@@ -377,16 +392,41 @@ impl Following {
             let mut followed = candidate;
             (followed.pid, followed.is_followed, followed.is_wanted) = (follower, true, true);
             self.wait(followed, 1);
+            followers.extend(process::children(follower));
+        }
+        let layout = self.attach(probes, &described);
+        if self.is_gone(probes, &described) {
+            return;
+        }
+        if layout != described.layout {
+            self.learn(probes, &described, layout, Some(candidate.program));
+            for follower in followers {
+                let _ = probes.set_layout(follower, layout);
+            }
         }
         self.late(&described, candidate, events);
+    }
+
+    /// Was it described before hooks were attached to what may be the same file, by another mount? Whether it is shows in its
+    /// memory.
+    fn is_to_be_read_again(&self, probes: &Probes, described: &Described) -> bool {
+        probes
+            .attached_to_like(described.binary())
+            .is_some_and(|at| at >= described.at)
     }
 
     /// Did it end before hooks were attached to what it runs?
     fn is_gone(&self, probes: &mut Probes, described: &Described) -> bool {
         let id = described.binary().id;
+        // Of one that is not reaped yet there is a name still, and no program.
         let is_gone =
-            probes.blindness(id).is_some() && process::name(described.master.shown()).is_err();
-        if is_gone && !self.programs.contains_key(&id) {
+            probes.blindness(id).is_some() && program_file(described.master.shown()).is_none();
+        let is_used = |id| {
+            self.programs
+                .get(id)
+                .is_some_and(|one| !one.pids.is_empty())
+        };
+        if is_gone && !is_used(&id) {
             probes.release(id, |_| None);
         }
         is_gone
@@ -417,6 +457,13 @@ impl Following {
         if pid != 0 && self.masters.contains_key(&pid) {
             return;
         }
+        if self.is_to_be_read_again(probes, &described) {
+            match candidate {
+                Some(candidate) => return self.scout.look(candidate),
+                // Nothing waits yet.
+                None => described = Described::of(described.master),
+            }
+        }
         let family = family(described.master.shown());
         let was_followed = self.processes.contains_key(&pid);
         let layout = self.attach(probes, &described);
@@ -436,6 +483,10 @@ impl Following {
             // are now, or one forked in between would be missed.
             if probes.follow(pid, family, layout).is_err() {
                 self.refused.insert(pid);
+            }
+            // A master serves nothing, and what follows forks from it.
+            if described.master.workers.first() != Some(&pid) {
+                let _ = probes.set_layout(pid, layout);
             }
             self.enter(pid, Some(id), at);
             let known = described.master.workers.clone();
@@ -676,8 +727,12 @@ fn gone(pid: u32, at: Time) -> Event {
 
 /// Do they run the same file? Nobody can stall who asks that.
 fn run_the_same(one: u32, other: u32) -> bool {
-    let file = |pid: u32| std::fs::read_link(format!("/proc/{pid}/exe"));
-    file(one).is_ok_and(|one| file(other).is_ok_and(|other| one == other))
+    program_file(one).is_some_and(|one| program_file(other) == Some(one))
+}
+
+/// Which file a process runs; `None` if it has ended.
+fn program_file(pid: u32) -> Option<PathBuf> {
+    std::fs::read_link(format!("/proc/{pid}/exe")).ok()
 }
 
 /// Whose quota the places of a master's processes count to.

@@ -5,6 +5,7 @@ use std::{
     collections::BTreeSet,
     sync::{Arc, mpsc},
     thread,
+    time::Instant,
 };
 
 use tokio::sync::mpsc as asynchronous;
@@ -58,6 +59,8 @@ pub struct Described {
     pub(super) is_outspoken: bool,
     /// See [`nginx::breakpoints`].
     pub(super) breakpoints: BTreeSet<String>,
+    /// When it was described.
+    pub(super) at: Instant,
     /// What the kernel side knows its program by, where that is what `stat()` shows.
     pub(super) key: Option<ProgramKey>,
     /// Why nothing may be attached to it.
@@ -72,6 +75,7 @@ impl Described {
     pub fn of(master: Master) -> Self {
         let shown = master.shown();
         Self {
+            at: Instant::now(),
             layout: master.layout(),
             is_outspoken: master.is_outspoken(None, clock::now()),
             breakpoints: nginx::breakpoints(shown, &master.binary),
@@ -234,11 +238,11 @@ impl Own {
             return nothing;
         };
         match process.kind {
-            // What is known of its program was told already.
-            Kind::Starting if candidate.is_followed => nothing,
             Kind::Starting => {
                 let mut described = Described::of(master);
-                described.others = nginx::runs_the_same(candidate.pid);
+                if !candidate.is_followed {
+                    described.others = nginx::runs_the_same(candidate.pid);
+                }
                 Found::Program(Box::new(described), candidate)
             }
             _ => Found::Master(Box::new(Described::of(master)), candidate),

@@ -10,16 +10,19 @@ use crate::workspace::Workspace;
 use crate::{command, setup, toolchain};
 
 /// The targets, each a program of tests/fuzz.
-const TARGETS: [&str; 3] = ["capture", "page", "log_line"];
+const TARGETS: [&str; 7] = [
+    "capture", "page", "log_line", "elf", "config", "netlink", "proc",
+];
 
-/// Fuzz the capture reader and the log parser, each for a while
+/// Fuzz each reader of bytes from outside for a while: captures, logs, programs, configuration, netlink, /proc
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   cargo xtask fuzz                   each target for 60 s
   cargo xtask fuzz page --seconds 600
   cargo xtask fuzz --keep            add what was found to tests/fuzz/corpus, as little as covers as much")]
 pub(crate) struct Arguments {
-    /// Only this target: capture, page or log_line
+    /// Only this target: capture, page, log_line, elf, config, netlink or proc
+    #[arg(value_parser = TARGETS)]
     target: Option<String>,
     /// How long each
     #[arg(long, default_value_t = 60)]

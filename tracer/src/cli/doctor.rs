@@ -60,7 +60,8 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let mut probes = Probes::load(&args.kernel.btf, 0, &args.kernel.without, &sizes, false)
         .context("attaching the hooks")?;
     for master in &masters {
-        Described::of(master.clone()).attach(&mut probes, true);
+        let described = Described::of(master.clone());
+        described.attach(&mut probes, master.shown(), true);
     }
     writeln!(out)?;
     writeln!(out, "hooks")?;

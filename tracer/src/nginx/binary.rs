@@ -243,6 +243,7 @@ fn version(bytes: &[u8], begins: usize) -> Option<String> {
         if slash > 0
             && name.iter().all(is_name)
             && number.get(1).is_some_and(u8::is_ascii_digit)
+            && number.iter().all(u8::is_ascii_graphic)
             && is_make(&bytes[..at])
         {
             return Some(String::from_utf8_lossy(token).into_owned());
@@ -296,6 +297,8 @@ mod tests {
                 Some("freenginx/1.27.0"),
             ),
             ("nginx version: nginx/\0 version: %ui\0", None),
+            ("nginx version: nginx/1.22.1\x1b[31m\0", None),
+            ("nginx version: nginx/1.22.1\u{e9}\0", None),
             ("", None),
         ] {
             let found = super::version(constants.as_bytes(), constants.len());

@@ -467,17 +467,26 @@ fn ids(pid: u32, accesses: &[Access]) -> (Vec<Option<FileId>>, bool) {
     (each.collect(), true)
 }
 
-/// Opened with `O_APPEND` and for writing, by the octal `flags:` of `fdinfo`.
+/// Opened with `O_APPEND` and for writing.
 fn appends(pid: u32, descriptor: u32) -> bool {
-    let flags = process::read_start(format!("/proc/{pid}/fdinfo/{descriptor}"), 1024).ok();
-    let flags = flags
-        .as_deref()
-        .and_then(|text| std::str::from_utf8(text).ok());
-    let flags = flags
-        .and_then(|text| text.lines().find_map(|line| line.strip_prefix("flags:")))
+    let text = process::read_start(format!("/proc/{pid}/fdinfo/{descriptor}"), 1024);
+    text.is_ok_and(|text| is_appended(&String::from_utf8_lossy(&text)))
+}
+
+/// By the octal `flags:` of `fdinfo`.
+fn is_appended(fdinfo: &str) -> bool {
+    let flags = fdinfo
+        .lines()
+        .find_map(|line| line.strip_prefix("flags:"))
         .and_then(|octal| i32::from_str_radix(octal.trim(), 8).ok())
         .unwrap_or(0);
     flags & libc::O_APPEND != 0 && flags & libc::O_ACCMODE != libc::O_RDONLY
+}
+
+/// For the fuzz targets: reads a file of `/proc/PID/fdinfo`, whatever it is.
+#[doc(hidden)]
+pub fn read_fdinfo(text: &str) {
+    let _ = is_appended(text);
 }
 
 fn id(metadata: &Metadata) -> FileId {

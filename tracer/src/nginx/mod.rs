@@ -23,6 +23,7 @@ pub use self::{
     cycle::{Connections, connections, cycle_at},
     discover::{Kind, Master, Process, inspect, master, named_nginx, runs_the_same, scan},
     errno::errno_offset,
-    logs::{LogTail, appended},
+    logs::{LogTail, appended, read_fdinfo},
+    outspoken::read_configuration,
     worker::identity,
 };

@@ -227,6 +227,19 @@ fn directives<'a>(text: &'a [u8], mut look: impl FnMut(&[&'a [u8]]) -> Option<()
     look(&words)
 }
 
+/// For the fuzz targets: reads a configuration file, whatever it is.
+#[doc(hidden)]
+pub fn read_configuration(text: &[u8]) {
+    let _ = directives(text, |words| {
+        let length: usize = words.iter().map(|word| word.len()).sum();
+        assert!(
+            length <= text.len() && !words.is_empty(),
+            "more than there was"
+        );
+        Some(())
+    });
+}
+
 /// How much comes before the byte that ends it; a backslash takes the next byte its meaning, `${` is a variable's.
 fn length(text: &[u8], is_end: impl Fn(u8) -> bool) -> usize {
     let mut before = 0;

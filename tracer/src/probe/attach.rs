@@ -318,6 +318,12 @@ impl Probes {
         self.targets.attached_to_like(binary.id, &likeness(binary))
     }
 
+    /// Are there hooks in this file?
+    #[must_use]
+    pub fn is_attached(&self, id: ExeId) -> bool {
+        self.targets.of(id).is_some_and(|target| !target.is_bare())
+    }
+
     /// Why the failures of an nginx can not be seen; `None` if they can.
     #[must_use]
     pub fn blindness(&self, id: ExeId) -> Option<String> {

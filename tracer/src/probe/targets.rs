@@ -47,6 +47,10 @@ impl Target {
         self.attached = Some(at);
     }
 
+    pub(super) fn is_bare(&self) -> bool {
+        self.links.is_empty()
+    }
+
     pub(super) fn has(&self, program: &str) -> bool {
         self.links.iter().any(|(held, _)| *held == program)
     }

@@ -41,6 +41,22 @@ pub fn read_start(path: impl AsRef<Path>, limit: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Does this kernel take the first address of a program's code for `mm_struct.start_code`, as of late, or that of all that it
+/// maps (`load_elf_binary`, fs/binfmt_elf.c)? Told by this process's own, which has something before its code.
+#[must_use]
+pub fn starts_at_code() -> bool {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let start = stat.rsplit_once(')').and_then(|(_, rest)| {
+        let start: u64 = rest.split_ascii_whitespace().nth(23)?.parse().ok()?;
+        Some(start)
+    });
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    let mut mappings = maps.lines().filter_map(Mapping::parse);
+    start.is_none_or(|start| {
+        mappings.any(|mapping| mapping.is_code && (mapping.start..mapping.end).contains(&start))
+    })
+}
+
 /// Where the file that this process runs has its first instruction, in bytes from its beginning.
 #[must_use]
 pub fn own_entry() -> Option<u64> {
@@ -81,6 +97,16 @@ pub fn children(pid: u32) -> Vec<u32> {
 const THREADS: usize = 16;
 /// More children than nginx has.
 const CHILDREN_LIMIT: u64 = 256 << 10;
+
+/// For the fuzz targets: reads a file of `/proc/PID`, whatever it is.
+#[doc(hidden)]
+pub fn read_proc(text: &str) {
+    status::read(text);
+    unit::read(text);
+    for mapping in text.lines().filter_map(Mapping::parse) {
+        assert!(mapping.start <= mapping.end, "{mapping:?}");
+    }
+}
 
 /// The pids of the host now, ascending.
 ///

@@ -104,6 +104,11 @@ fn parse(text: &str, pid: u32) -> Status {
     status
 }
 
+/// See [`super::read_proc`].
+pub(super) fn read(text: &str) {
+    let _ = (parse(text, 1), start_ticks(text));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

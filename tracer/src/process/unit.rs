@@ -79,6 +79,11 @@ fn last_component(path: &str) -> Option<String> {
         .map(str::to_owned)
 }
 
+/// See [`super::read_proc`].
+pub(super) fn read(text: &str) {
+    let _ = (named(text), unit_of(text));
+}
+
 #[cfg(test)]
 mod tests {
     use super::named;

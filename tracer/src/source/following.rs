@@ -195,7 +195,7 @@ impl Following {
                 if is_wanted || self.scope.is_everything() || self.scope.masters.contains(&pid) {
                     let first = match is_wanted || nginx::named_nginx(pid) {
                         true => 0,
-                        false => UNNAMED,
+                        false => UNNAMED[0],
                     };
                     let mut candidate = candidate(pid, program, at, is_followed);
                     candidate.is_wanted = is_wanted;
@@ -205,7 +205,7 @@ impl Following {
             LifeKind::YoungForked { .. } => {
                 let mut candidate = candidate(pid, ProgramKey::NONE, at, false);
                 candidate.is_wanted = true;
-                self.wait(candidate, UNNAMED);
+                self.wait(candidate, UNNAMED[0]);
             }
             LifeKind::Exited { .. } => {
                 self.leave(pid, at);
@@ -327,7 +327,11 @@ impl Following {
                 self.follow_program(probes, *described, candidate, now, events);
             }
             Found::Nothing(candidate) => {
-                if candidate.looks + 1 < LOOKS.len() {
+                let last = match candidate.is_followed || nginx::named_nginx(candidate.pid) {
+                    true => LOOKS.len() - 1,
+                    false => UNNAMED[1],
+                };
+                if candidate.looks < last {
                     self.wait(candidate, candidate.looks + 1);
                 }
             }
@@ -394,8 +398,15 @@ impl Following {
             self.wait(followed, 1);
             followers.extend(process::children(follower));
         }
-        let layout = self.attach(probes, &described);
-        if self.is_gone(probes, &described) {
+        // A daemon's first process ends once it has left its master behind.
+        let mut layout = described.layout;
+        for &follower in &followers {
+            layout = described.attach(probes, follower, !self.has_met_closings);
+            if probes.blindness(id).is_none() || program_file(follower).is_some() {
+                break;
+            }
+        }
+        if followers.iter().all(|&pid| program_file(pid).is_none()) {
             return;
         }
         if layout != described.layout {
@@ -466,6 +477,7 @@ impl Following {
         }
         let family = family(described.master.shown());
         let was_followed = self.processes.contains_key(&pid);
+        let was_attached = probes.is_attached(described.binary().id);
         let layout = self.attach(probes, &described);
         if self.is_gone(probes, &described) {
             return;
@@ -495,7 +507,7 @@ impl Following {
             described.master.workers.extend(children);
         }
         if let Some(candidate) = candidate
-            && !was_followed
+            && !(was_followed && was_attached)
         {
             self.late(&described, candidate, events);
         }
@@ -655,7 +667,7 @@ impl Following {
 
     /// Hooks what an nginx runs.
     fn attach(&self, probes: &mut Probes, described: &Described) -> Layout {
-        described.attach(probes, !self.has_met_closings)
+        described.attach(probes, described.master.shown(), !self.has_met_closings)
     }
 
     /// The kernel side met what only the closing of connections tells.

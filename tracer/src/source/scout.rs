@@ -86,11 +86,11 @@ impl Described {
         }
     }
 
-    /// Hooks what it runs; gives the layout that the kernel side is to follow its processes by. `is_believed`: what its
-    /// configuration says of its logs holds.
-    pub fn attach(&self, probes: &mut Probes, is_believed: bool) -> Layout {
+    /// Hooks what it runs, through a process that runs it; gives the layout that the kernel side is to follow its processes by.
+    /// `is_believed`: what its configuration says of its logs holds.
+    pub fn attach(&self, probes: &mut Probes, pid: u32, is_believed: bool) -> Layout {
         let executable = Executable {
-            pid: self.master.shown(),
+            pid,
             binary: self.binary(),
             is_outspoken: is_believed && self.is_outspoken,
             breakpoints: &self.breakpoints,
@@ -115,7 +115,10 @@ impl Described {
                 connect_len,
                 ..self.layout
             },
-            code: self.binary().code,
+            code: match process::starts_at_code() {
+                true => self.binary().code,
+                false => self.binary().first,
+            },
         }
     }
 }

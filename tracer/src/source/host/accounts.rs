@@ -70,6 +70,11 @@ fn name(text: &str, number: u32) -> Option<String> {
     })
 }
 
+/// See [`super::read_proc`].
+pub(super) fn read(text: &str) {
+    let _ = name(text, 33);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -57,6 +57,11 @@ fn file_nr(text: &str) -> Option<(u64, u64)> {
     Some((numbers.next()??, numbers.nth(1)??))
 }
 
+/// See [`super::read_proc`].
+pub(super) fn read(text: &str) {
+    let _ = (nofile(text), file_nr(text));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

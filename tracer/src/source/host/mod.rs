@@ -36,6 +36,30 @@ use crate::{
     nginx::LogTail,
 };
 
+/// For the fuzz targets: reads what a netlink socket receives, whatever it is.
+#[doc(hidden)]
+pub fn read_answer(datagram: &[u8]) {
+    let mut answers = netlink::Answers {
+        sequence: 1,
+        port: 1,
+        left: 64,
+        has_changed: false,
+    };
+    let _ = answers.take(datagram, |_, message| {
+        sock_diag::read(message);
+        route::read(message);
+    });
+}
+
+/// For the fuzz targets: reads a file of `/proc` or `/etc`, whatever it is.
+#[doc(hidden)]
+pub fn read_proc(text: &str) {
+    accounts::read(text);
+    descriptors::read(text);
+    ports::read(text);
+    strain::read(text);
+}
+
 /// Answers questions about this host.
 #[derive(Debug)]
 pub struct Observer {

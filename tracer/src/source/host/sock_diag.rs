@@ -263,3 +263,8 @@ fn unix_listener(message: &[u8]) -> Option<UnixListener> {
     }
     Some(listener)
 }
+
+/// See [`super::read_answer`].
+pub(super) fn read(message: &[u8]) {
+    let _ = (tcp_socket(message), unix_listener(message));
+}

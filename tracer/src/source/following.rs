@@ -51,16 +51,18 @@ impl Scope {
 
 /// What a process is shows only some time after it executed a program: it is looked at at these intervals (nanoseconds), the
 /// first time at once if its name is nginx's.
-const LOOKS: [u64; 6] = [
+const LOOKS: [u64; 8] = [
     0,
     5_000_000,
     20_000_000,
     100_000_000,
     500_000_000,
     2_000_000_000,
+    10_000_000_000,
+    60_000_000_000,
 ];
-/// The first look at what has another name.
-const UNNAMED: usize = 2;
+/// The first and the last look at what has another name.
+const UNNAMED: [usize; 2] = [2, 5];
 /// Processes waiting for another look; beyond, new ones are not looked at again.
 const WAITING: usize = 4096;
 /// A new worker takes its own user only after the fork: it is asked again after this (nanoseconds).

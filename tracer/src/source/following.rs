@@ -234,6 +234,17 @@ impl Following {
         self.processes.get(&pid)?.program
     }
 
+    /// It is not what it is to become yet.
+    fn wait_again(&mut self, candidate: Candidate) {
+        let last = match candidate.is_followed || nginx::named_nginx(candidate.pid) {
+            true => LOOKS.len() - 1,
+            false => UNNAMED[1],
+        };
+        if candidate.looks < last {
+            self.wait(candidate, candidate.looks + 1);
+        }
+    }
+
     /// A process is followed.
     fn enter(&mut self, pid: u32, program: Option<ExeId>, since: Time) {
         self.processes.insert(pid, Followed { program, since });
@@ -329,13 +340,7 @@ impl Following {
                 self.follow_program(probes, *described, candidate, now, events);
             }
             Found::Nothing(candidate) => {
-                let last = match candidate.is_followed || nginx::named_nginx(candidate.pid) {
-                    true => LOOKS.len() - 1,
-                    false => UNNAMED[1],
-                };
-                if candidate.looks < last {
-                    self.wait(candidate, candidate.looks + 1);
-                }
+                self.wait_again(candidate);
             }
             Found::Gone => {}
             Found::Outspoken {
@@ -364,6 +369,7 @@ impl Following {
         if self.processes.contains_key(&pid) {
             // Its libraries are there by now.
             let _ = probes.set_layout(pid, described.layout);
+            self.wait_again(candidate);
             return;
         }
         if self.is_to_be_read_again(probes, &described) {
@@ -408,7 +414,10 @@ impl Following {
                 break;
             }
         }
-        if followers.iter().all(|&pid| program_file(pid).is_none()) {
+        if probes.blindness(id).is_some()
+            && followers.iter().all(|&pid| program_file(pid).is_none())
+        {
+            // What they left behind is attached to as it turns out to be a master.
             return;
         }
         if layout != described.layout {

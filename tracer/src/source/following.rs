@@ -83,6 +83,10 @@ pub struct Following {
     processes: HashMap<u32, Followed>,
     programs: HashMap<ExeId, Program>,
     waiting: Vec<(Candidate, Time)>,
+    /// What was found out and not taken yet.
+    kept: Option<Found>,
+    /// When processes executed a program last, those that were looked at.
+    executed: HashMap<u32, Time>,
     /// Processes forked of late: pid, when to ask again who they are.
     forked: Vec<(u32, Time)>,
     /// Masters that forked since the last look, and when first: the configuration may be another.
@@ -131,6 +135,8 @@ impl Following {
             processes: HashMap::new(),
             programs: HashMap::new(),
             waiting: Vec::new(),
+            kept: None,
+            executed: HashMap::new(),
             forked: Vec::new(),
             reloaded: HashMap::new(),
             has_met_closings: false,
@@ -194,6 +200,7 @@ impl Following {
                     self.meet(pid, at, &mut events);
                 }
                 let is_wanted = is_followed || was_followed;
+                self.executed.insert(pid, at);
                 if is_wanted || self.scope.is_everything() || self.scope.masters.contains(&pid) {
                     let first = match is_wanted || nginx::named_nginx(pid) {
                         true => 0,
@@ -305,7 +312,7 @@ impl Following {
             self.scout.look(*candidate);
         }
         self.waiting.retain(|one| !due(one));
-        while let Some(found) = self.scout.take() {
+        while let Some(found) = self.kept.take().or_else(|| self.scout.take()) {
             self.found(probes, found, now, &mut events);
         }
         if now.since(self.checked) >= CHECK {
@@ -316,7 +323,7 @@ impl Following {
         events
     }
 
-    /// The next thing that was found out; it is taken by [`Self::found`]. Never ends.
+    /// The next thing that was found out, to be kept for the next [`Self::look`]. Never ends.
     pub(super) async fn next(&mut self) -> Found {
         match self.scout.next().await {
             Some(found) => found,
@@ -324,14 +331,13 @@ impl Following {
         }
     }
 
+    /// See [`Self::next`].
+    pub(super) fn keep(&mut self, found: Option<Found>) {
+        self.kept = found;
+    }
+
     /// Takes what was found out.
-    pub(super) fn found(
-        &mut self,
-        probes: &mut Probes,
-        found: Found,
-        now: Time,
-        events: &mut Vec<Event>,
-    ) {
+    fn found(&mut self, probes: &mut Probes, found: Found, now: Time, events: &mut Vec<Event>) {
         match found {
             Found::Master(described, candidate) => {
                 self.follow_master(probes, *described, Some(candidate), now, events);
@@ -378,12 +384,8 @@ impl Following {
         }
         // First those to come: what it forks, and who else executes the program. Then those that are there, or one forked in
         // between would be missed.
-        let id = self.learn(
-            probes,
-            &described,
-            described.layout,
-            Some(candidate.program),
-        );
+        let key = self.key(candidate);
+        let id = self.learn(probes, &described, described.layout, key);
         let family = family(pid);
         let mut followers = vec![pid];
         if self.scope.is_everything() {
@@ -421,7 +423,7 @@ impl Following {
             return;
         }
         if layout != described.layout {
-            self.learn(probes, &described, layout, Some(candidate.program));
+            self.learn(probes, &described, layout, key);
             for follower in followers {
                 let _ = probes.set_layout(follower, layout);
             }
@@ -493,7 +495,7 @@ impl Following {
         if self.is_gone(probes, &described) {
             return;
         }
-        let key = candidate.map(|candidate| candidate.program);
+        let key = candidate.and_then(|candidate| self.key(candidate));
         let id = self.learn(probes, &described, layout, key);
         if !self.scope.has_all_of(pid) && candidate.is_none_or(|candidate| !candidate.is_wanted) {
             let workers = &self.scope.workers;
@@ -559,6 +561,13 @@ impl Following {
         self.masters.insert(pid, described);
     }
 
+    /// What the kernel side knows the program by that was found in this process; `None` where it executed another since.
+    fn key(&self, candidate: Candidate) -> Option<ProgramKey> {
+        let executed = self.executed.get(&candidate.pid);
+        let is_last = executed.is_some_and(|at| *at == candidate.since);
+        (is_last && candidate.program != ProgramKey::NONE).then_some(candidate.program)
+    }
+
     /// The program is nginx: whoever executes it from now on is followed.
     fn learn(
         &mut self,
@@ -568,6 +577,7 @@ impl Following {
         key: Option<ProgramKey>,
     ) -> ExeId {
         let id = described.binary().id;
+        let key = key.filter(|key| described.key.is_none_or(|own| own == *key));
         let program = self.programs.entry(id).or_insert_with(|| Program {
             described: described.clone(),
             keys: Vec::new(),
@@ -576,8 +586,7 @@ impl Following {
         });
         program.described.layout = layout;
         if self.scope.is_everything() {
-            let seen = key.filter(|key| *key != ProgramKey::NONE);
-            for key in seen.into_iter().chain(described.key) {
+            for key in key.into_iter().chain(described.key) {
                 // If there are too many, those who execute it are followed once they are looked at.
                 if probes
                     .follow_program(key, program.described.program())
@@ -640,6 +649,8 @@ impl Following {
             events.push(self::gone(pid, now));
         }
         self.cover(now, events);
+        let is_over = |at: &Time| now.since(*at) > LOOKS[LOOKS.len() - 1] + CHECK;
+        self.executed.retain(|_, at| !is_over(at));
         let refused = std::mem::take(&mut self.refused);
         for parent in refused {
             let Some(Followed { program, .. }) = self.processes.get(&parent).copied() else {

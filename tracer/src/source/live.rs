@@ -216,13 +216,8 @@ impl Live {
                 one = self.following.next() => found = Some(one),
                 _ = self.ticks.tick() => {}
             }
-            if let Some(found) = found {
-                let mut news = Vec::new();
-                let now = clock::now();
-                self.following
-                    .found(&mut self.probes, found, now, &mut news);
-                self.greet(news);
-            }
+            // It is taken once the ring is empty: what was found rests on what happened before.
+            self.following.keep(found);
         } else {
             // Signals have their turn.
             tokio::task::yield_now().await;

@@ -1,7 +1,7 @@
 //! Through whose eyes the host is looked at: a worker's, or for a worker that has just ended (a reload, a crash) its
 //! master's with the worker's own user.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, path::PathBuf};
 
 use anyhow::{Context as _, Result};
 
@@ -28,6 +28,7 @@ pub(super) struct Viewers {
 #[derive(Debug)]
 struct Seen {
     parent: u32,
+    place: Option<Place>,
     /// At work: a worker begins with its master's user (`ngx_worker_process_init`, src/os/unix/ngx_process_cycle.c).
     at_work: Option<Status>,
 }
@@ -67,7 +68,9 @@ impl Viewers {
             Err(error) => error,
         };
         let stand_in = self.seen.get(&worker).and_then(|seen| {
-            process::status(seen.parent).ok().map(|_| Viewer {
+            // Whoever took in an orphan may live elsewhere.
+            let is_there = seen.place.is_some() && place(seen.parent) == seen.place;
+            is_there.then(|| Viewer {
                 pid: seen.parent,
                 status: seen.at_work.clone(),
             })
@@ -81,8 +84,21 @@ impl Viewers {
         if self.seen.len() >= REMEMBERED {
             self.seen.retain(|&pid, _| process::status(pid).is_ok());
         }
-        self.seen.insert(worker, Seen { parent, at_work });
+        let seen = Seen {
+            parent,
+            place: place(worker),
+            at_work,
+        };
+        self.seen.insert(worker, seen);
     }
+}
+
+/// Mount and network namespaces, as their links show them.
+type Place = [PathBuf; 2];
+
+fn place(pid: u32) -> Option<Place> {
+    let link = |kind: &str| std::fs::read_link(format!("/proc/{pid}/ns/{kind}")).ok();
+    Some([link("mnt")?, link("net")?])
 }
 
 /// Has it a user of its own, or none to come? Only root's children can change theirs.

@@ -84,9 +84,11 @@ impl Viewers {
         if self.seen.len() >= REMEMBERED {
             self.seen.retain(|&pid, _| process::status(pid).is_ok());
         }
+        // One that ended and is not reaped yet has none any more.
+        let known = self.seen.get(&worker).and_then(|seen| seen.place.clone());
         let seen = Seen {
             parent,
-            place: place(worker),
+            place: place(worker).or(known),
             at_work,
         };
         self.seen.insert(worker, seen);

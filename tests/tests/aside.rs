@@ -36,11 +36,20 @@ fn closings(counters: &Counters, tracer: &Tracer) -> Result<u64> {
     Ok(runs["closed_at_once"])
 }
 
-/// Waits until it runs.
+/// Waits until it runs in all workers: the kernel sets a breakpoint in one process after the other. Then as many requests meet it
+/// as often each time, at the client's connection and at the upstream's.
 fn stands(site: &Site, counters: &Counters, tracer: &Tracer, load: Load) -> Result<()> {
+    let requests = ((load.failing * site.faults() + load.healthy) * 2) as u64;
+    let mut before = 0;
+    let mut last = 0;
     until("the hook where connections are closed", PATIENCE, || {
         site.send(load)?;
-        Ok((closings(counters, tracer)? > 0).then_some(()))
+        let runs = closings(counters, tracer)?;
+        let new = runs - before;
+        before = runs;
+        let is_steady = new == last && new >= requests;
+        last = new;
+        Ok(is_steady.then_some(()))
     })
 }
 

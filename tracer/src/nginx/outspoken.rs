@@ -25,6 +25,8 @@ const BYTES: u64 = 16 << 20;
 const WORDS: usize = 1 << 16;
 /// `PATH_MAX`
 const PATH: usize = 4096;
+/// Thousands of files may be included.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// A process's start is known in ticks of 10 ms, a file's change in the kernel's own.
 const TICKS: Duration = Duration::from_millis(20);
 /// Levels of `error_log` that let no errors through.
@@ -58,7 +60,7 @@ pub(super) fn is_outspoken(started: Started) -> bool {
     let Ok(status) = process::status(pid) else {
         return false;
     };
-    let answer = process::bounded(pid, move || {
+    let answer = process::bounded_by(PATIENCE, pid, move || {
         let root = Root::of(pid, &status)?;
         read(&started, root).ok_or_else(|| io::ErrorKind::InvalidData.into())
     });

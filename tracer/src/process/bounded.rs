@@ -77,7 +77,11 @@ pub fn bounded<T: Send + 'static>(
     bounded_by(PATIENCE, pid, work)
 }
 
-pub(super) fn bounded_by<T: Send + 'static>(
+/// The same, with a patience of its own.
+///
+/// # Errors
+/// As [`bounded`].
+pub fn bounded_by<T: Send + 'static>(
     patience: Duration,
     pid: u32,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,

@@ -13,7 +13,7 @@ mod status;
 mod unit;
 
 pub use self::{
-    bounded::{NO_PROCESS, bounded, prepare_with, stalling},
+    bounded::{NO_PROCESS, bounded, bounded_by, prepare_with, stalling},
     ids::Ids,
     maps::Mapping,
     netns::Netns,

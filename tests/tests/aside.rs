@@ -83,7 +83,9 @@ fn a_reload_that_quiets_the_log_is_noticed() -> Result<()> {
     let file = folder.join("logs.conf");
     std::fs::write(&file, "")?;
     let mut stage = Stage::new()?;
-    stage.config.error_log = Some(format!("{} error", folder.join("error.log").display()));
+    // A folder of its own: nginx makes it, and a folder that changed may have another configuration.
+    let logs = Folder::new()?;
+    stage.config.error_log = Some(format!("{} error", logs.join("error.log").display()));
     stage.config.http = format!("include {}/l*.conf;", folder.path().display());
     let expected = prohibited(&stage)?.inferred().or_errno(None);
     let site = stage.start(vec![Fault::proxy(expected, "")])?;

@@ -103,11 +103,6 @@ impl Site {
         })
     }
 
-    /// How many locations fail.
-    pub fn faults(&self) -> usize {
-        self.faults.len()
-    }
-
     /// How many verdicts these requests have to get.
     fn due(&self, sent: &Sent) -> usize {
         let faults = sent.answers.iter().filter_map(|(_, fault)| *fault);

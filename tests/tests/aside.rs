@@ -10,6 +10,7 @@ use tests::counters::Counters;
 use tests::expected::Expected;
 use tests::faults::unix_files::allow;
 use tests::folder::Folder;
+use tests::holdings::Holdings;
 use tests::service::Service;
 use tests::site::Site;
 use tests::stage::{Fault, Load, Stage};
@@ -36,20 +37,14 @@ fn closings(counters: &Counters, tracer: &Tracer) -> Result<u64> {
     Ok(runs["closed_at_once"])
 }
 
-/// Waits until it runs in all workers: the kernel sets a breakpoint in one process after the other. Then as many requests meet it
-/// as often each time, at the client's connection and at the upstream's.
+/// Waits until it runs, and in all workers: the kernel sets a breakpoint in one process after the other, and gives the link once
+/// it has.
 fn stands(site: &Site, counters: &Counters, tracer: &Tracer, load: Load) -> Result<()> {
-    let requests = ((load.failing * site.faults() + load.healthy) * 2) as u64;
-    let mut before = 0;
-    let mut last = 0;
+    let links = Holdings::of(tracer.pid())?.links;
     until("the hook where connections are closed", PATIENCE, || {
         site.send(load)?;
-        let runs = closings(counters, tracer)?;
-        let new = runs - before;
-        before = runs;
-        let is_steady = new == last && new >= requests;
-        last = new;
-        Ok(is_steady.then_some(()))
+        let is_linked = Holdings::of(tracer.pid())?.links > links;
+        Ok((is_linked && closings(counters, tracer)? > 0).then_some(()))
     })
 }
 

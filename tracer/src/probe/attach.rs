@@ -391,6 +391,12 @@ impl Probes {
             return Attached::Absent(why.to_owned());
         }
         if matches!(hook.place, Place::BySocket(_)) && !layout.is_by_socket() {
+            if !self.targets.iter().any(|target| target.has(hook.program))
+                && let Program::UProbe(program) = self.program(hook.program)
+            {
+                // It was verified with the others; whether it was, does not matter.
+                let _ = program.unload();
+            }
             return Attached::Absent(
                 "sockets do not lead to requests here: epoll, nginx 1.15.3, and the hooks sent and received are needed".to_owned(),
             );

@@ -3,9 +3,16 @@
 //! Magic, major and minor version, length, JSON, CRC-32 of all of it. A reader takes every minor version of its major
 //! one; members that it does not know are passed over, those it misses have a default.
 
-use std::io::{self, Read, Write};
+use std::{
+    fmt,
+    io::{self, Read, Write},
+    marker::PhantomData,
+};
 
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{IgnoredAny, SeqAccess, Visitor},
+};
 use thiserror::Error;
 
 use crate::event::Clock;
@@ -18,6 +25,35 @@ pub const MAJOR: u16 = 1;
 pub const MINOR: u16 = 0;
 const FIXED: usize = 16;
 const LENGTH_LIMIT: usize = 1 << 20;
+
+/// A list of the header, which is kept and shown as long as the run is read, is no longer than one that a host fills.
+const FEW: usize = 1024;
+
+/// Reads a list as far as it is kept.
+fn few<'de, D: Deserializer<'de>, T: Deserialize<'de>>(list: D) -> Result<Vec<T>, D::Error> {
+    struct Few<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Few<T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut each: A) -> Result<Vec<T>, A::Error> {
+            let mut first = Vec::new();
+            while first.len() < FEW
+                && let Some(one) = each.next_element()?
+            {
+                first.push(one);
+            }
+            while each.next_element::<IgnoredAny>()?.is_some() {}
+            Ok(first)
+        }
+    }
+
+    list.deserialize_seq(Few(PhantomData))
+}
 
 /// The header.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,7 +78,7 @@ pub struct Header {
     #[serde(default)]
     pub kernel: Kernel,
     /// Every nginx that ran when recording began.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "few")]
     pub nginx: Vec<Nginx>,
     /// The hooks.
     #[serde(default)]
@@ -51,7 +87,7 @@ pub struct Header {
     #[serde(default)]
     pub tracer: String,
     /// Its command line.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "few")]
     pub command: Vec<String>,
     /// Client addresses and request lines were replaced.
     #[serde(default)]
@@ -93,10 +129,10 @@ pub struct Nginx {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct HooksAtStart {
     /// Names of those that stood.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "few")]
     pub standing: Vec<String>,
     /// Names of those that did not.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "few")]
     pub absent: Vec<String>,
 }
 
@@ -181,21 +217,7 @@ impl Header {
         if crc32fast::hash(body) != u32::from_le_bytes(*checksum) {
             return Err(HeaderError::Damaged);
         }
-        let mut header: Self =
-            serde_json::from_slice(&body[FIXED..]).map_err(|_| HeaderError::Damaged)?;
-        header.shorten();
+        let header = serde_json::from_slice(&body[FIXED..]).map_err(|_| HeaderError::Damaged)?;
         Ok((header, bytes.len() as u64))
-    }
-
-    /// It is kept, and shown, as long as the run is read: no list is longer than one that a host fills.
-    fn shorten(&mut self) {
-        fn most<T>(list: &mut Vec<T>, most: usize) {
-            list.truncate(most);
-            list.shrink_to_fit();
-        }
-        most(&mut self.nginx, 1024);
-        most(&mut self.hooks.standing, 1024);
-        most(&mut self.hooks.absent, 1024);
-        most(&mut self.command, 1024);
     }
 }

@@ -2,6 +2,7 @@
 
 mod damage;
 mod examples;
+mod limits;
 mod names;
 mod panics;
 mod round_trip;

@@ -18,7 +18,10 @@ mod requests;
 mod tests;
 mod workers;
 
-use std::{collections::VecDeque, iter::Sum};
+use std::{
+    collections::{HashSet, VecDeque},
+    iter::Sum,
+};
 
 pub use case::{Attempt, Case, Course, Facts};
 
@@ -43,7 +46,7 @@ const FORGOTTEN: u64 = 600_000_000_000;
 /// How often the memory is swept.
 const SWEEP: u64 = 5_000_000_000;
 /// Bytes of cases that wait for the host's answers; beyond, the oldest ones wait no longer.
-const OPEN: usize = 48 << 20;
+const OPEN: usize = 40 << 20;
 /// Bytes of cases in one outcome, about; more come with the next.
 const AT_ONCE: usize = 16 << 20;
 /// Cases are looked through no more often than this: live, a tick comes each 20 ms.
@@ -85,7 +88,8 @@ pub struct Correlator {
     requests: Requests,
     /// Requests that were served, or whose last attempt failed, in order of that time.
     settling: VecDeque<(Time, u32, RequestId)>,
-    open: VecDeque<OpenCase>,
+    /// Boxed: a queue has room for twice what is in it.
+    open: VecDeque<Box<OpenCase>>,
     /// Bytes of these.
     open_bytes: usize,
     /// Up to when cases are being closed, of which some did not fit the last outcome.
@@ -190,7 +194,7 @@ impl Correlator {
         self.untold.given_up += left.count() as u64;
         self.requests.clear();
         if self.open.is_empty() {
-            self.replies.finish(&mut out.cases);
+            self.replies.finish(AT_ONCE, &mut out.cases);
         }
         out.cases
     }
@@ -309,7 +313,7 @@ impl Correlator {
     fn open(&mut self, case: OpenCase) {
         self.around.failed(&case);
         self.open_bytes += case.bytes();
-        self.open.push_back(case);
+        self.open.push_back(Box::new(case));
     }
 
     /// Something happened that may have been the request's last.
@@ -329,11 +333,16 @@ impl Correlator {
         self.settling.push_back((at, worker, request));
         // Without ticks nothing leaves them: of each request the last entry matters.
         if self.settling.len() > 2 * self.requests.len() + SETTLING {
-            let requests = &self.requests;
-            self.settling.retain(|&(at, worker, request)| {
-                let known = requests.get(&(worker, request));
-                known.is_some_and(|request| request.heard <= at)
-            });
+            let mut seen = HashSet::new();
+            let mut last = VecDeque::new();
+            while let Some((at, worker, request)) = self.settling.pop_back() {
+                let known = self.requests.get(&(worker, request));
+                let may_settle = known.is_some_and(|known| known.heard <= at);
+                if may_settle && seen.insert((worker, request)) {
+                    last.push_front((at, worker, request));
+                }
+            }
+            self.settling = last;
         }
     }
 
@@ -351,7 +360,7 @@ impl Correlator {
             self.host.forget(now);
             self.around.forget(now);
             self.lines.forget(now);
-            self.replies.forget(now, &mut out.cases);
+            self.replies.forget(now, AT_ONCE, &mut out.cases);
         }
     }
 
@@ -395,7 +404,7 @@ impl Correlator {
                 waiting.push_back(open);
                 continue;
             }
-            given += self.close(open, out);
+            given += self.close(*open, out);
         }
         waiting.append(&mut self.open);
         self.open = waiting;
@@ -408,7 +417,7 @@ impl Correlator {
             && given <= AT_ONCE
             && let Some(open) = self.open.pop_front()
         {
-            given += self.close(open, out);
+            given += self.close(*open, out);
         }
     }
 

@@ -14,7 +14,7 @@ const OVERDUE: u64 = 600_000_000_000;
 /// Requests waited for; beyond, the oldest are given away.
 const WAITING: usize = 8192;
 /// Between two sweeps there may be more, within so many bytes.
-const BYTES: usize = 64 << 20;
+const BYTES: usize = 40 << 20;
 /// Of one request, which may be led on ten times (`NGX_HTTP_MAX_URI_CHANGES`), so many attempts, log calls and lines are
 /// kept, the first ones.
 const JOINED: usize = 256;
@@ -114,9 +114,11 @@ impl Replies {
         cases.extend(self.ready(ticket));
     }
 
-    /// Gives away what has waited too long.
-    pub(super) fn forget(&mut self, now: Time, cases: &mut Vec<Case>) {
+    /// Gives away what has waited too long, so many bytes at a time.
+    pub(super) fn forget(&mut self, now: Time, most: usize, cases: &mut Vec<Case>) {
+        let least = self.bytes.saturating_sub(most);
         while let Some((_, oldest)) = self.waiting.first_key_value()
+            && self.bytes > least
             && (now.since(oldest.since) >= OVERDUE || self.waiting.len() > WAITING)
         {
             self.give_oldest_away(cases);
@@ -130,9 +132,10 @@ impl Replies {
         }
     }
 
-    /// The end of the stream.
-    pub(super) fn finish(&mut self, cases: &mut Vec<Case>) {
-        while !self.waiting.is_empty() {
+    /// The end of the stream: gives away so many bytes at a time.
+    pub(super) fn finish(&mut self, most: usize, cases: &mut Vec<Case>) {
+        let least = self.bytes.saturating_sub(most);
+        while !self.waiting.is_empty() && (self.bytes > least || cases.is_empty()) {
             self.give_oldest_away(cases);
         }
     }

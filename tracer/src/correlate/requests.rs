@@ -8,7 +8,7 @@ use crate::event::{RequestId, Time};
 /// Requests remembered; beyond, at a tick, the older half goes.
 pub(super) const REQUESTS: usize = 65_536;
 /// Bytes remembered of them; beyond, the older half goes at once.
-const BYTES: usize = 80 << 20;
+const BYTES: usize = 64 << 20;
 /// What one takes besides what it holds.
 const ONE: usize = size_of::<(Key, Request)>() + 32;
 

@@ -28,6 +28,8 @@ use crate::{
 
 const SOCKETS: usize = 16_384;
 const NEARBY: usize = 5;
+/// Of each kind no more are told, the fullest: a capture's reader takes an answer of 256 KiB.
+const TOLD: usize = 64;
 const LOOPBACK_INTERFACE: u32 = 1;
 
 /// Looks in the worker's network namespace.
@@ -155,8 +157,15 @@ fn arrange(
     }
     view.bound.sort_by_key(|owner| owner.pid);
     view.bound.dedup_by_key(|owner| owner.pid);
+    view.bound.truncate(TOLD);
     if scene.local {
         view.nearby = nearby(target, scene, &view, &listener, nginx);
+    }
+    for listeners in [&mut view.exact, &mut view.same_port] {
+        if listeners.len() > TOLD {
+            listeners.sort_by_key(|one| std::cmp::Reverse(one.queue));
+            listeners.truncate(TOLD);
+        }
     }
     view
 }

@@ -9,6 +9,7 @@ pub mod backend;
 pub mod certificate;
 pub mod client;
 pub mod counters;
+pub mod crafted;
 mod differences;
 pub mod error_log;
 pub mod expected;

@@ -303,7 +303,10 @@ fn a_full_disk_ends_the_recording_and_not_the_verdicts() -> Result<()> {
         sent.extend(site.send(failing(200))?);
     }
     tracer.says("recording ends")?;
-    sent.extend(site.send(failing(20))?);
+    // More than what may wait for a slow disk.
+    for _ in 0..60 {
+        sent.extend(site.send(failing(300))?);
+    }
     site.verdict_lines(&sent, &tracer)?;
     let live = tracer.stop(libc::SIGINT)?;
     ensure!(live.status.code() == Some(1), "{}", live.status);

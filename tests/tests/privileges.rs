@@ -29,7 +29,7 @@ fn allowed(name: &str) -> Option<u64> {
     let looks = CAP_DAC_READ_SEARCH | CAP_SYS_PTRACE;
     Some(match name {
         "tracer" => looks | CAP_PERFMON | CAP_BPF,
-        "observer" => looks,
+        "observer" | "scout" => looks,
         "reader" => looks | CAP_SETGID | CAP_SETUID | CAP_CHECKPOINT_RESTORE,
         "recorder" => CAP_DAC_OVERRIDE,
         "stdout" => 0,

@@ -30,6 +30,10 @@ pub static STACK_REGISTERS: u32 = 0;
 #[unsafe(no_mangle)]
 pub static FOLLOWS_ALL: u32 = 0;
 
+/// See `worker_places`.
+#[unsafe(no_mangle)]
+pub static SEED: u32 = 0;
+
 /// 1: this kernel tells a breakpoint's program by which link it runs.
 #[unsafe(no_mangle)]
 pub static HAS_COOKIES: u32 = 0;

@@ -10,7 +10,10 @@ use tracer_ebpf::abi::{
     Signal, WORKER_SLOTS, Watched, Worker, counter, quota, shedding, worker_places,
 };
 
-use crate::hints;
+use crate::{
+    constants::{SEED, number},
+    hints,
+};
 
 /// Records for the collector, in one order.
 #[map]
@@ -313,7 +316,7 @@ fn load(numbers: &'static Array<u64>, index: u32) -> u64 {
 /// A followed worker.
 #[inline(always)]
 pub fn worker(pid: u32) -> Option<&'static mut Worker> {
-    for place in worker_places(pid) {
+    for place in worker_places(pid, number(&SEED)) {
         let slot = WORKERS.get_ptr_mut(place)?;
         // SAFETY: the entry lives as long as the program runs; a worker has one thread that makes requests.
         let slot = unsafe { &mut *slot };
@@ -335,7 +338,7 @@ pub fn add_worker(pid: u32, family: u32, layout: &Layout) -> bool {
     // SAFETY: the entry lives as long as the program runs.
     let count = members.map_or(0, |count| unsafe { count.read_volatile() });
     if count < quota(family) {
-        for place in worker_places(pid) {
+        for place in worker_places(pid, number(&SEED)) {
             let Some(slot) = WORKERS.get_ptr_mut(place) else {
                 break;
             };

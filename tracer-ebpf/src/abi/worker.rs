@@ -95,10 +95,13 @@ pub const WORKER_SLOTS: u32 = 8192;
 /// How many places a process may have there: the first that is free. With 1,000 of them one in 20 million finds none.
 pub const WORKER_PLACES: u32 = 8;
 
-/// The places of a process in the array `WORKERS`; behind one that nobody ever had there is none.
-pub fn worker_places(pid: u32) -> impl Iterator<Item = u32> {
-    // An odd number of places apart, or pids that are neighbours would share them.
-    (0..WORKER_PLACES).map(move |at| pid.wrapping_add(at * 977) % WORKER_SLOTS)
+/// The places of a process in the array `WORKERS`; behind one that nobody ever had there is none. Which pids share places
+/// depends on a secret number: nobody can fill those of another's.
+#[inline(always)]
+pub fn worker_places(pid: u32, seed: u32) -> impl Iterator<Item = u32> {
+    let first = (pid ^ seed).wrapping_mul(0x9e37_79b1) >> (32 - WORKER_SLOTS.ilog2());
+    // An odd number of places apart, or processes that are neighbours would share them.
+    (0..WORKER_PLACES).map(move |at| first.wrapping_add(at * 977) % WORKER_SLOTS)
 }
 
 /// The family of all processes that another user than root started: they share their places, so that none of them takes

@@ -123,12 +123,12 @@ pub fn exit(ctx: RawTracePointContext) -> i32 {
 /// Follows a process, and says so, or that there is no place for it.
 #[inline(always)]
 fn follow(pid: u32, family: u32, layout: &Layout, kind: u32, value: u32, program: ProgramKey) {
-    let kind = if maps::add_worker(pid, family, layout) {
-        kind
+    if maps::add_worker(pid, family, layout) {
+        tell(pid, kind, value, program, Urgency::Now);
     } else {
-        REFUSED
-    };
-    tell(pid, kind, value, program, Urgency::Now);
+        let parent = if kind == EXECUTED { pid } else { value };
+        tell(pid, REFUSED, parent, program, Urgency::Now);
+    }
 }
 
 /// Where a task that runs a program which is nginx has what hooks read.

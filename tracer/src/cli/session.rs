@@ -299,7 +299,13 @@ impl Session {
                 self.verdicts.lost(self.lost);
             }
             if let Event::Coverage(coverage) = &event {
-                self.is_blind |= matches!(coverage.change, Change::Blind { .. });
+                self.is_blind |= matches!(
+                    coverage.change,
+                    Change::Blind {
+                        is_foreign: false,
+                        ..
+                    }
+                );
             }
             self.verdicts.notice(&event, event.at());
             if let Some(recording) = &mut self.recording {

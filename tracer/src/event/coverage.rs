@@ -67,6 +67,9 @@ pub enum Change {
         program: String,
         /// Why.
         why: String,
+        /// Another user than root runs it, and nobody asked for it: it makes no failure of the run.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        is_foreign: bool,
     },
     /// Processes of this nginx's are not followed: there is no place.
     Refused {

@@ -22,6 +22,7 @@ use super::{
 use crate::{
     event::Time,
     kernel::{self, Btf, BtfError, Reasons},
+    process,
 };
 
 /// What build.rs made of `tracer-ebpf`.
@@ -74,6 +75,8 @@ pub struct Probes {
     pub(super) without: Vec<String>,
     reasons: Reasons,
     missing_members: Vec<String>,
+    /// See [`worker_places`].
+    seed: u32,
 }
 
 impl std::fmt::Debug for Probes {
@@ -120,6 +123,8 @@ impl Probes {
             .enumerators("bpf_func_id")
             .iter()
             .any(|(_, name)| name == "BPF_FUNC_get_attach_cookie");
+        // Nobody can choose pids whose places are another's.
+        let seed = process::random_number();
         let (follows_all, cookies) = (u32::from(follows_all), u32::from(has_cookies));
         let mut ebpf = loader
             .btf(Some(&btf))
@@ -129,6 +134,7 @@ impl Probes {
             .override_global("STACK_REGISTERS", &stack_registers, true)
             .override_global("FOLLOWS_ALL", &follows_all, true)
             .override_global("HAS_COOKIES", &cookies, true)
+            .override_global("SEED", &seed, true)
             .override_global(aya_log::LEVEL, &log_level, false)
             .map_max_entries("EVENTS", sizes.ring)
             .map_max_entries("CONNECTIONS", sizes.connections)
@@ -147,6 +153,7 @@ impl Probes {
             without: without.to_vec(),
             reasons,
             missing_members,
+            seed,
         };
         let kernel = Kernel {
             own: &own,
@@ -204,8 +211,9 @@ impl Probes {
     /// # Errors
     /// The map is not there.
     pub fn set_layout(&mut self, pid: u32, layout: abi::Layout) -> Result<(), LoadError> {
+        let seed = self.seed;
         let mut slots = self.workers()?;
-        for place in worker_places(pid) {
+        for place in worker_places(pid, seed) {
             let mut held = slots.get(&place, 0)?.0;
             if held.pid == pid && held.layout != layout {
                 held.layout = layout;
@@ -221,9 +229,10 @@ impl Probes {
     /// # Errors
     /// Its family has used up its quota, or there is no place.
     pub fn follow(&mut self, pid: u32, family: u32, layout: abi::Layout) -> Result<(), LoadError> {
+        let seed = self.seed;
         let slots = self.workers()?;
         let mut free = None;
-        for place in worker_places(pid) {
+        for place in worker_places(pid, seed) {
             match slots.get(&place, 0)?.0.pid {
                 // The kernel side was faster.
                 has if has == pid => return Ok(()),
@@ -248,6 +257,31 @@ impl Probes {
             ..abi::Worker::UNKNOWN
         };
         Ok(self.workers()?.set(place, RawWorker(worker), 0)?)
+    }
+
+    /// Follows a process no more.
+    ///
+    /// # Errors
+    /// The maps are not there.
+    pub fn unfollow(&mut self, pid: u32) -> Result<(), LoadError> {
+        let seed = self.seed;
+        let mut slots = self.workers()?;
+        let mut family = None;
+        for place in worker_places(pid, seed) {
+            let held = slots.get(&place, 0)?.0;
+            if held.pid == pid {
+                let nobody = abi::Worker {
+                    pid: abi::NOBODY,
+                    ..abi::Worker::UNKNOWN
+                };
+                slots.set(place, RawWorker(nobody), 0)?;
+                family = Some(held.family);
+            }
+        }
+        if let Some(family) = family {
+            self.members(family, -1)?;
+        }
+        Ok(())
     }
 
     /// Counts a family's members; gives how many it has then.

@@ -3,7 +3,8 @@
 //! Whoever owns a process chooses what lies behind its memory and its files: a page of a FUSE file, an `open` that its
 //! server never answers. Such work runs on a thread of a small pool. If it does not return in [`PATIENCE`], the caller
 //! gets `ETIMEDOUT` and goes on; until it does return, every further call about that process fails at once, and the
-//! thread is missing from the pool. At most [`STUCK`] threads are given up; beyond, calls fail at once.
+//! thread is missing from the pool. At most 64 threads are given up, four of them
+//! for one user's processes; beyond, calls fail at once.
 
 use std::{
     collections::HashMap,
@@ -20,8 +21,10 @@ use super::keeper;
 
 /// How long the caller waits. A busy host needs some; a stalled one is not worth more.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// Threads that may be given up at a time.
-const STUCK: usize = 16;
+/// Threads that may be given up at a time, and of those for processes of one user other than root: nobody stops what is read
+/// of others' processes.
+const STUCK: usize = 64;
+const STUCK_BY_USER: usize = 4;
 /// Idle threads that are kept.
 const IDLE: usize = 4;
 
@@ -33,8 +36,19 @@ type Job = Box<dyn FnOnce() + Send>;
 struct Pool {
     idle: Vec<SyncSender<Job>>,
     /// Calls that did not return in time, by process.
-    stuck: Option<HashMap<u32, usize>>,
+    stuck: Option<HashMap<u32, Stuck>>,
     prepare: Option<fn()>,
+}
+
+struct Stuck {
+    calls: usize,
+    user: Option<u32>,
+}
+
+/// Who runs a process; root, and who is gone, are nobody in particular.
+fn user(pid: u32) -> Option<u32> {
+    let status = super::status(pid).ok()?;
+    (status.uid != 0).then_some(status.uid)
 }
 
 static POOL: Mutex<Pool> = Mutex::new(Pool {
@@ -130,7 +144,19 @@ fn send(pid: u32, job: Job) -> io::Result<()> {
         let (thread, prepare) = {
             let mut pool = pool();
             let stuck = pool.stuck.get_or_insert_default();
-            if stuck.contains_key(&pid) || stuck.values().sum::<usize>() >= STUCK {
+            let calls = |user: Option<u32>| {
+                let counted = |one: &&Stuck| user.is_none() || one.user == user;
+                stuck
+                    .values()
+                    .filter(counted)
+                    .map(|one| one.calls)
+                    .sum::<usize>()
+            };
+            if stuck.contains_key(&pid)
+                || (!stuck.is_empty()
+                    && (calls(None) >= STUCK
+                        || user(pid).is_some_and(|user| calls(Some(user)) >= STUCK_BY_USER)))
+            {
                 return Err(stalled());
             }
             (pool.idle.pop(), pool.prepare)
@@ -167,15 +193,18 @@ fn spawn(first: Job, prepare: Option<fn()>) -> io::Result<()> {
 }
 
 fn give_up(pid: u32) {
-    *pool().stuck.get_or_insert_default().entry(pid).or_default() += 1;
+    let user = user(pid);
+    let mut pool = pool();
+    let stuck = pool.stuck.get_or_insert_default();
+    stuck.entry(pid).or_insert(Stuck { calls: 0, user }).calls += 1;
 }
 
 fn returned(pid: u32) {
     let mut pool = pool();
     let stuck = pool.stuck.get_or_insert_default();
-    if let Some(count) = stuck.get_mut(&pid) {
-        *count -= 1;
-        if *count == 0 {
+    if let Some(one) = stuck.get_mut(&pid) {
+        one.calls -= 1;
+        if one.calls == 0 {
             stuck.remove(&pid);
         }
     }
@@ -217,5 +246,48 @@ mod tests {
             thread::yield_now();
         }
         assert_eq!(bounded(STALLER, || Ok(10)).unwrap(), 10);
+    }
+
+    #[test]
+    fn one_user_s_processes_stop_nobody_else_s_reading() {
+        use std::os::unix::process::CommandExt as _;
+        // SAFETY: no preconditions.
+        if unsafe { libc::geteuid() } != 0 {
+            println!("SKIPPED: one_user_s_processes_stop_nobody_else_s_reading: needs root");
+            return;
+        }
+        let sleepers: Vec<_> = (0..=STUCK_BY_USER)
+            .map(|_| {
+                let mut command = std::process::Command::new("sleep");
+                command.arg("60").uid(65_533).spawn().expect("sleep")
+            })
+            .collect();
+        let (release, released) = channel::<()>();
+        let released = Arc::new(Mutex::new(released));
+        let codes: Vec<_> = sleepers
+            .iter()
+            .map(|sleeper| {
+                let released = Arc::clone(&released);
+                let stalled = bounded_by(SOON, sleeper.id(), move || {
+                    let _ = released
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .recv();
+                    Ok(())
+                });
+                stalled.unwrap_err().raw_os_error()
+            })
+            .collect();
+        assert_eq!(codes, vec![Some(libc::ETIMEDOUT); STUCK_BY_USER + 1]);
+        // The last was not even begun.
+        let own: Vec<u32> = sleepers.iter().map(std::process::Child::id).collect();
+        let stuck = stalling().into_iter().filter(|pid| own.contains(pid));
+        assert_eq!(stuck.count(), STUCK_BY_USER);
+        assert_eq!(bounded(std::process::id(), || Ok(9)).unwrap(), 9);
+        drop(release);
+        for mut sleeper in sleepers {
+            sleeper.kill().expect("it runs");
+            sleeper.wait().expect("it ends");
+        }
     }
 }

@@ -152,6 +152,38 @@ pub fn exe_id(pid: u32) -> io::Result<(u64, u64)> {
     exe_metadata(pid).map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
+/// Is the file that a process runs reached by the mount of this process's root? No other mount is kept busy by it then. `false`
+/// where the kernel does not say (before 5.8).
+#[must_use]
+pub fn is_exe_at_root(pid: u32) -> bool {
+    let mount = bounded(pid, move || {
+        mount_of(&path_at(None, &named(pid, "exe")?, 0)?)
+    });
+    let own = path_at(None, &c"/".to_owned(), libc::O_DIRECTORY).and_then(|root| mount_of(&root));
+    mount.is_ok_and(|mount| own.is_ok_and(|own| own == mount))
+}
+
+/// The mount that a path leads through, by its number.
+fn mount_of(path: &File) -> io::Result<u64> {
+    // SAFETY: integers, of which 0 is a value.
+    let mut status: libc::statx = unsafe { mem::zeroed() };
+    // SAFETY: an open descriptor, a string that ends with NUL, and a structure that is valid for writes.
+    let read = unsafe {
+        libc::statx(
+            path.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC,
+            libc::STATX_MNT_ID,
+            &raw mut status,
+        )
+    };
+    match read {
+        0 if status.stx_mask & libc::STATX_MNT_ID != 0 => Ok(status.stx_mnt_id),
+        0 => Err(io::ErrorKind::Unsupported.into()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// The kind of file system that the file of a process's program lies on (`statfs.f_type`).
 ///
 /// # Errors

@@ -70,6 +70,23 @@ pub fn own_entry() -> Option<u64> {
     })
 }
 
+/// A random number of the kernel's.
+#[must_use]
+pub fn random_number() -> u32 {
+    let mut bytes = [0; 4];
+    // SAFETY: valid for writes of that length.
+    unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    u32::from_ne_bytes(bytes)
+}
+
+/// Is this process in the host's own pid namespace (`PROC_PID_INIT_INO`, include/linux/proc_ns.h)? Elsewhere pids are other
+/// numbers than those that the kernel side sees.
+#[must_use]
+pub fn is_in_first_pid_namespace() -> bool {
+    let link = std::fs::read_link("/proc/self/ns/pid");
+    link.is_ok_and(|link| link.to_str() == Some("pid:[4026531836]"))
+}
+
 /// The children of a process, of all its threads; none if it is gone.
 #[must_use]
 pub fn children(pid: u32) -> Vec<u32> {

@@ -64,7 +64,9 @@ fn sentence(change: &Change, at: Time) -> Option<String> {
             name(program),
             duration(at.since(*since))
         ),
-        Change::Blind { pid, program, why } => format!(
+        Change::Blind {
+            pid, program, why, ..
+        } => format!(
             "blind: failures of {} (master {pid}) cannot be seen: {}; see `tracer doctor`",
             name(program),
             clean::text(why)
@@ -124,7 +126,9 @@ impl Seen {
                 self.late += 1;
                 self.late_most = self.late_most.max(coverage.at.since(*since));
             }
-            Change::Blind { pid, program, why } => {
+            Change::Blind {
+                pid, program, why, ..
+            } => {
                 if self.blind.len() < BLIND {
                     let words = (program.clone(), why.clone());
                     self.blind.insert(*pid, words);

@@ -63,12 +63,17 @@ const LOOKS: [u64; 8] = [
 ];
 /// The first and the last look at what has another name.
 const UNNAMED: [usize; 2] = [2, 5];
+/// Processes of which it is remembered when they executed a program.
+const EXECUTED: usize = 65_536;
 /// Processes waiting for another look; beyond, new ones are not looked at again.
 const WAITING: usize = 4096;
 /// A new worker takes its own user only after the fork: it is asked again after this (nanoseconds).
 const SETTLED: u64 = 100_000_000;
 /// How long a program may have no process before its hooks are taken away: a restart takes less (nanoseconds).
 const LINGER: u64 = 700_000_000;
+/// The same of programs on the host's own root, whose mount nobody wants back, and of how many of them at most.
+const LINGER_AT_ROOT: u64 = 60_000_000_000;
+const LINGERING: usize = 4;
 /// How often it is checked that who is followed is still there, should the word of an end have been lost, and whether there
 /// is a place now for who found none (nanoseconds).
 const CHECK: u64 = 5_000_000_000;
@@ -93,10 +98,10 @@ pub struct Following {
     reloaded: HashMap<u32, Time>,
     /// What only the closing of connections tells was met, wherever: no configuration is believed any more.
     has_met_closings: bool,
-    /// Masters whose failures can not be seen.
-    blind: HashMap<u32, String>,
-    /// Who forked processes that found no place.
-    refused: HashSet<u32>,
+    /// Masters whose failures can not be seen, why, and whether another user than root runs them.
+    blind: HashMap<u32, (String, bool)>,
+    /// Who forked processes that found no place, and of how many that was said.
+    refused: HashMap<u32, u64>,
     /// `false` until it was said whether anything is followed.
     has_said: bool,
     covers: bool,
@@ -141,7 +146,7 @@ impl Following {
             reloaded: HashMap::new(),
             has_met_closings: false,
             blind: HashMap::new(),
-            refused: HashSet::new(),
+            refused: HashMap::new(),
             has_said: false,
             covers: false,
             checked: Time(0),
@@ -200,7 +205,12 @@ impl Following {
                     self.meet(pid, at, &mut events);
                 }
                 let is_wanted = is_followed || was_followed;
+                if self.executed.len() >= EXECUTED {
+                    self.executed.clear();
+                }
                 self.executed.insert(pid, at);
+                // What was to be looked at was another program.
+                self.waiting.retain(|(waiting, _)| waiting.pid != pid);
                 if is_wanted || self.scope.is_everything() || self.scope.masters.contains(&pid) {
                     let first = match is_wanted || nginx::named_nginx(pid) {
                         true => 0,
@@ -221,7 +231,12 @@ impl Following {
                 self.cover(at, &mut events);
             }
             LifeKind::Refused { parent } => {
-                self.refused.insert(parent);
+                self.refused.entry(parent).or_default();
+                if parent == pid {
+                    let mut candidate = candidate(pid, ProgramKey::NONE, at, false);
+                    candidate.is_wanted = true;
+                    self.wait(candidate, UNNAMED[0]);
+                }
             }
         }
         events
@@ -229,9 +244,10 @@ impl Following {
 
     fn wait(&mut self, mut candidate: Candidate, look: usize) {
         candidate.looks = look;
-        if LOOKS[look] == 0 {
-            self.scout.look(candidate);
-        } else if self.waiting.len() < WAITING {
+        let is_taken = LOOKS[look] == 0 && self.scout.look(candidate);
+        // What is followed already, or of nginx's name, is not what is left out.
+        let is_known = candidate.is_followed || look < UNNAMED[0];
+        if !is_taken && (is_known || self.waiting.len() < WAITING) {
             self.waiting
                 .push((candidate, candidate.since.plus(LOOKS[look])));
         }
@@ -300,18 +316,19 @@ impl Following {
     pub fn look(&mut self, probes: &mut Probes, now: Time) -> Vec<Event> {
         let mut events = Vec::new();
         for (master, at) in std::mem::take(&mut self.reloaded) {
-            if let Some(described) = self.masters.get(&master) {
-                self.scout.read_configuration(described.master.clone(), at);
+            if let Some(described) = self.masters.get(&master)
+                && !self.scout.read_configuration(described.master.clone(), at)
+            {
+                self.reloaded.insert(master, at);
             }
         }
         let settled = self.forked.iter().filter(|(_, at)| *at <= now);
         events.extend(settled.filter_map(|&(pid, _)| self.identity(pid, now)));
         self.forked.retain(|(_, at)| *at > now);
         let due = |(_, at): &(Candidate, Time)| *at <= now;
-        for (candidate, _) in self.waiting.iter().filter(|one| due(one)) {
-            self.scout.look(*candidate);
-        }
-        self.waiting.retain(|one| !due(one));
+        // One that finds the scout busy waits for the next time.
+        self.waiting
+            .retain(|one| !due(one) || !self.scout.look(one.0));
         while let Some(found) = self.kept.take().or_else(|| self.scout.take()) {
             self.found(probes, found, now, &mut events);
         }
@@ -378,8 +395,12 @@ impl Following {
             self.wait_again(candidate);
             return;
         }
+        // It has ended meanwhile, and was followed until then.
+        if candidate.is_followed {
+            return;
+        }
         if self.is_to_be_read_again(probes, &described) {
-            self.scout.look(candidate);
+            self.wait_again(candidate);
             return;
         }
         // First those to come: what it forks, and who else executes the program. Then those that are there, or one forked in
@@ -397,8 +418,8 @@ impl Following {
             if self.processes.contains_key(&follower) {
                 continue;
             }
-            if probes.follow(follower, family, described.layout).is_err() {
-                self.refused.insert(pid);
+            if !self.follow(probes, follower, family, described.layout) {
+                self.refused.entry(pid).or_default();
                 continue;
             }
             self.enter(follower, Some(id), now);
@@ -429,6 +450,17 @@ impl Following {
             }
         }
         self.late(&described, candidate, events);
+    }
+
+    /// Has the kernel side follow a process; `false` if there is no place. One that has ended by then, whose end was perhaps told
+    /// before, keeps none.
+    fn follow(&self, probes: &mut Probes, pid: u32, family: u32, layout: Layout) -> bool {
+        let has_place = probes.follow(pid, family, layout).is_ok();
+        if program_file(pid).is_none() {
+            let _ = probes.unfollow(pid);
+            return true;
+        }
+        has_place
     }
 
     /// Was it described before hooks were attached to what may be the same file, by another mount? Whether it is shows in its
@@ -483,7 +515,7 @@ impl Following {
         }
         if self.is_to_be_read_again(probes, &described) {
             match candidate {
-                Some(candidate) => return self.scout.look(candidate),
+                Some(candidate) => return self.wait_again(candidate),
                 // Nothing waits yet.
                 None => described = Described::of(described.master),
             }
@@ -506,8 +538,8 @@ impl Following {
         } else if pid != 0 {
             // First the master: a worker that it forks from now on is followed by the kernel side. Then its workers as they
             // are now, or one forked in between would be missed.
-            if probes.follow(pid, family, layout).is_err() {
-                self.refused.insert(pid);
+            if !self.follow(probes, pid, family, layout) {
+                self.refused.entry(pid).or_default();
             }
             // A master serves nothing, and what follows forks from it.
             if described.master.workers.first() != Some(&pid) {
@@ -526,15 +558,18 @@ impl Following {
         }
         for &worker in &described.master.workers {
             let is_known = worker != pid && self.processes.contains_key(&worker);
-            if probes.follow(worker, family, layout).is_err() {
-                self.refused.insert(pid);
+            if !self.follow(probes, worker, family, layout) {
+                self.refused.entry(pid).or_default();
             } else if !is_known {
                 self.enter(worker, Some(id), at);
                 events.extend(self.identity(worker, at));
             }
         }
+        // Another user's decides nothing about this run, unless it is asked for.
+        let is_foreign =
+            self.scope.is_everything() && (family == OTHERS || described.forbidden.is_some());
         if let Some(why) = probes.blindness(id)
-            && self.blind.insert(pid, why.clone()).is_none()
+            && self.blind.insert(pid, (why.clone(), is_foreign)).is_none()
         {
             events.push(Event::Coverage(Coverage {
                 at,
@@ -542,6 +577,7 @@ impl Following {
                     pid,
                     program: program_name(&described),
                     why,
+                    is_foreign,
                 },
             }));
         }
@@ -554,7 +590,10 @@ impl Following {
                     pid,
                     program: program_name(&described),
                     workers: described.master.workers.len(),
-                    since: if was_followed { candidate.since } else { at },
+                    since: match was_followed && was_attached {
+                        true => candidate.since,
+                        false => clock::now(),
+                    },
                 },
             }));
         }
@@ -602,9 +641,23 @@ impl Following {
 
     /// Takes hooks away from programs that nobody runs any more.
     fn release(&mut self, probes: &mut Probes, now: Time) {
-        let is_over = |program: &Program| program.unused.is_some_and(|at| now.since(at) >= LINGER);
-        let over = self.programs.iter().filter(|(_, program)| is_over(program));
-        for id in over.map(|(&id, _)| id).collect::<Vec<_>>() {
+        let unused = |(&id, program): (&ExeId, &Program)| Some((program.unused?, id));
+        let mut unused: Vec<(Time, ExeId)> = self.programs.iter().filter_map(unused).collect();
+        unused.sort_by_key(|(since, _)| std::cmp::Reverse(since.0));
+        let mut lingering = 0;
+        for (since, id) in unused {
+            let is_at_root = self
+                .programs
+                .get(&id)
+                .is_some_and(|one| one.described.is_at_root);
+            lingering += usize::from(is_at_root);
+            let most = match is_at_root && lingering <= LINGERING {
+                true => LINGER_AT_ROOT,
+                false => LINGER,
+            };
+            if now.since(since) < most {
+                continue;
+            }
             let Some(program) = self.programs.remove(&id) else {
                 continue;
             };
@@ -643,9 +696,10 @@ impl Following {
             .processes
             .keys()
             .copied()
-            .filter(|pid| process::name(*pid).is_err());
+            .filter(|pid| program_file(*pid).is_none());
         for pid in gone.collect::<Vec<_>>() {
             self.leave(pid, now);
+            let _ = probes.unfollow(pid);
             events.push(self::gone(pid, now));
         }
         self.cover(now, events);
@@ -653,18 +707,21 @@ impl Following {
         self.executed.retain(|_, at| !is_over(at));
         let refused = std::mem::take(&mut self.refused);
         for parent in refused {
-            let Some(Followed { program, .. }) = self.processes.get(&parent).copied() else {
+            let Some(Followed { program, .. }) = self.processes.get(&parent.0).copied() else {
                 continue;
             };
+            let (parent, said) = parent;
             let layout = program
                 .and_then(|id| self.programs.get(&id))
                 .map_or(Layout::default(), |known| known.described.layout);
+            // It may be itself that found none.
+            let _ = probes.follow(parent, family(parent), layout);
             let mut left = 0;
             for child in process::children(parent) {
                 if self.processes.contains_key(&child) {
                     continue;
                 }
-                if probes.follow(child, family(parent), layout).is_err() {
+                if !self.follow(probes, child, family(parent), layout) {
                     left += 1;
                     continue;
                 }
@@ -675,7 +732,9 @@ impl Following {
                 self.meet(child, now, events);
             }
             if left > 0 {
-                self.refused.insert(parent);
+                self.refused.insert(parent, left);
+            }
+            if left > said {
                 events.push(Event::Coverage(Coverage {
                     at: now,
                     change: Change::Refused {
@@ -725,7 +784,8 @@ impl Following {
         if !self.masters.keys().all(is_blind) {
             return None;
         }
-        let (pid, why) = self.blind.iter().min()?;
+        let own = self.blind.iter().filter(|(_, (_, is_foreign))| !is_foreign);
+        let (pid, (why, _)) = own.min()?;
         let program = program_name(self.masters.get(pid)?).replacen('/', " ", 1);
         Some(format!(
             "failures of {program} (master {pid}) cannot be seen: {why}"

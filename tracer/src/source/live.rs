@@ -74,6 +74,11 @@ pub enum StartError {
         "not permitted: tracer needs root (CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN); try: sudo tracer live"
     )]
     NotPermitted,
+    /// In a container's pid namespace.
+    #[error(
+        "tracer is in a pid namespace of its own (a container) and would take one process for another: run it on the host, or in a container with the host's (docker: --pid=host, Kubernetes: hostPID: true)"
+    )]
+    Contained,
     /// The kernel can not, or does not let us.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -124,6 +129,9 @@ impl Live {
     pub fn start(options: Options) -> Result<Self, StartError> {
         if !privileges::may_trace() {
             return Err(StartError::NotPermitted);
+        }
+        if !process::is_in_first_pid_namespace() {
+            return Err(StartError::Contained);
         }
         memory::keep_together();
         let descriptors = Descriptors::raise_limit();

@@ -2,7 +2,7 @@
 //! the ring is still drained.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, VecDeque},
     sync::{Arc, mpsc},
     thread,
     time::Instant,
@@ -59,6 +59,8 @@ pub struct Described {
     pub(super) is_outspoken: bool,
     /// See [`nginx::breakpoints`].
     pub(super) breakpoints: BTreeSet<String>,
+    /// Its program is reached by the mount of this process's root.
+    pub(super) is_at_root: bool,
     /// When it was described.
     pub(super) at: Instant,
     /// What the kernel side knows its program by, where that is what `stat()` shows.
@@ -76,6 +78,7 @@ impl Described {
         let shown = master.shown();
         Self {
             at: Instant::now(),
+            is_at_root: foreign::is_exe_at_root(shown),
             layout: master.layout(),
             is_outspoken: master.is_outspoken(None, clock::now()),
             breakpoints: nginx::breakpoints(shown, &master.binary),
@@ -132,7 +135,7 @@ enum Job {
 /// A handle on the thread; it ends when the handle is dropped.
 #[derive(Debug)]
 pub(super) struct Scout {
-    jobs: mpsc::Sender<Job>,
+    jobs: mpsc::SyncSender<Job>,
     found: asynchronous::UnboundedReceiver<Found>,
 }
 
@@ -142,7 +145,7 @@ impl Scout {
     /// # Errors
     /// A thread can not be started.
     pub(super) fn start(scope: Scope) -> std::io::Result<Self> {
-        let (jobs, todo) = mpsc::channel();
+        let (jobs, todo) = mpsc::sync_channel(JOBS);
         let (give, found) = asynchronous::unbounded_channel();
         let mut own = Own {
             scope,
@@ -152,7 +155,8 @@ impl Scout {
             .name("scout".to_owned())
             .spawn(move || {
                 privileges::observer();
-                for job in todo {
+                let mut queue = Queue::default();
+                while let Some(job) = queue.next(&todo) {
                     for found in own.work(job) {
                         if give.send(found).is_err() {
                             return;
@@ -170,14 +174,18 @@ impl Scout {
         found.into_iter().collect()
     }
 
-    /// Has it look at a process.
-    pub(super) fn look(&self, candidate: Candidate) {
-        let _ = self.jobs.send(Job::Look(candidate));
+    /// Has it look at a process; `false` if it has too much to do.
+    #[must_use]
+    pub(super) fn look(&self, candidate: Candidate) -> bool {
+        self.jobs.try_send(Job::Look(candidate)).is_ok()
     }
 
-    /// Has it read a master's configuration, which workers that began at `since` have read.
-    pub(super) fn read_configuration(&self, master: Master, since: Time) {
-        let _ = self.jobs.send(Job::Outspoken(Box::new(master), since));
+    /// Has it read a master's configuration, which workers that began at `since` have read; `false` if it has too much to do.
+    #[must_use]
+    pub(super) fn read_configuration(&self, master: Master, since: Time) -> bool {
+        self.jobs
+            .try_send(Job::Outspoken(Box::new(master), since))
+            .is_ok()
     }
 
     /// The next thing that was found out; never ends while the handle lives.
@@ -188,6 +196,49 @@ impl Scout {
     /// What was found out so far.
     pub(super) fn take(&mut self) -> Option<Found> {
         self.found.try_recv().ok()
+    }
+}
+
+/// What it may have to do at a time: some 50 ms of looks.
+const JOBS: usize = 1024;
+
+/// A process's start is known in ticks of 10 ms (nanoseconds).
+const TICKS: u64 = 20_000_000;
+
+/// Jobs that wait: what is root's comes before what other users started, who may start any number.
+#[derive(Default)]
+struct Queue {
+    first: VecDeque<Job>,
+    then: VecDeque<Job>,
+}
+
+impl Queue {
+    /// The next job; `None` if there will be no more.
+    fn next(&mut self, todo: &mpsc::Receiver<Job>) -> Option<Job> {
+        if self.first.is_empty() && self.then.is_empty() {
+            self.add(todo.recv().ok()?);
+        }
+        // What is here stays bounded: what finds the channel full waits where it is.
+        while self.first.len() + self.then.len() < 4 * JOBS {
+            match todo.try_recv() {
+                Ok(job) => self.add(job),
+                Err(_) => break,
+            }
+        }
+        self.first.pop_front().or_else(|| self.then.pop_front())
+    }
+
+    fn add(&mut self, job: Job) {
+        let is_another_user_s = match &job {
+            Job::Look(candidate) => {
+                process::status(candidate.pid).is_ok_and(|status| status.uid != 0)
+            }
+            Job::Scan(_) | Job::Outspoken(..) => false,
+        };
+        match is_another_user_s {
+            true => self.then.push_back(job),
+            false => self.first.push_back(job),
+        }
     }
 }
 
@@ -217,9 +268,10 @@ impl Own {
     }
 
     fn look(&mut self, candidate: Candidate) -> Found {
-        // Most programs end soon; to ask so costs little.
-        if process::name(candidate.pid).is_err() {
-            return Found::Gone;
+        // Most programs end soon; to ask so costs little. Another may have its pid by now.
+        match process::start_time(candidate.pid) {
+            Ok(start) if start.0 <= candidate.since.0.saturating_add(TICKS) => {}
+            _ => return Found::Gone,
         }
         let nothing = Found::Nothing(candidate);
         let Some(process) = nginx::inspect(candidate.pid) else {
@@ -241,6 +293,8 @@ impl Own {
             return nothing;
         };
         match process.kind {
+            // What its libraries tell is known by then.
+            Kind::Starting if candidate.is_followed && candidate.looks > 2 => nothing,
             Kind::Starting => {
                 let mut described = Described::of(master);
                 if !candidate.is_followed {

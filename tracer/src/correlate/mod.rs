@@ -206,8 +206,7 @@ impl Correlator {
         }
         out.questions
             .extend(self.host.ask(Question::Log { worker }, at));
-        let attempt = Attempt::failed_at_once(failure);
-        self.hear_and_settle((worker, request), at, |request| request.add(attempt));
+        self.add((worker, request), at, || Attempt::failed_at_once(failure));
     }
 
     fn connection(&mut self, connection: Box<Connection>, out: &mut Outcome) {
@@ -223,36 +222,38 @@ impl Correlator {
             out.questions
                 .extend(self.host.ask(Question::Log { worker }, at));
         }
-        let attempt = Attempt::connection(connection);
-        self.hear_and_settle((worker, request), at, |request| request.add(attempt));
+        self.add((worker, request), at, || Attempt::connection(connection));
     }
 
     fn first_byte(&mut self, first: &FirstByte) {
         let (worker, at) = (first.worker, first.at);
-        let replies = &mut self.replies;
-        let is_due = self.requests.hear((worker, first.request), at, |request| {
-            let attempt = Attempt::succeeded(first, request.attempts.last());
-            request.serve(attempt, first);
-            if request.ticket.is_none()
-                && let Some(client_request) = first.client_request
-            {
-                request.ticket = replies.expect_more(worker, client_request, at);
-            }
-            request.settles_at(at)
-        });
-        self.settles(is_due, at, (worker, first.request));
+        let key = (worker, first.request);
+        let request = self.requests.hear(key, at);
+        let before = request.bytes();
+        let attempt = Attempt::succeeded(first, request.attempts.last());
+        request.serve(attempt, first);
+        if request.ticket.is_none()
+            && let Some(client_request) = first.client_request
+        {
+            request.ticket = self.replies.expect_more(worker, client_request, at);
+        }
+        let (after, is_due) = (request.bytes(), request.settles_at(at));
+        self.requests.grew(before, after);
+        self.settles(is_due, at, key);
     }
 
     fn retry(&mut self, retry: &Retry) {
         let key = (retry.worker, retry.request);
-        self.requests
-            .hear(key, retry.at, |request| request.is_trying = true);
+        self.requests.hear(key, retry.at).is_trying = true;
     }
 
     fn log_call(&mut self, call: LogCall) {
         if let Some(request) = call.request {
-            self.requests
-                .hear((call.worker, request), call.at, |request| request.log(call));
+            let request = self.requests.hear((call.worker, request), call.at);
+            let before = request.bytes();
+            request.log(call);
+            let after = request.bytes();
+            self.requests.grew(before, after);
         }
     }
 
@@ -297,10 +298,9 @@ impl Correlator {
         let began = if reply.is_earlier { Time(0) } else { at };
         // From a cache it is sent before the connection that failed is closed.
         let key = (worker, request);
-        let is_due = self.requests.hear(key, at, |request| {
-            request.reply = Some((status, began));
-            request.settles_at(at)
-        });
+        let known = self.requests.hear(key, at);
+        known.reply = Some((status, began));
+        let is_due = known.settles_at(at);
         if !reply.is_earlier
             && self.requests.get(&key).is_some_and(Request::is_given_up)
             && let Some(over) = self.requests.remove(&key)
@@ -316,12 +316,15 @@ impl Correlator {
         self.open.push_back(Box::new(case));
     }
 
-    /// Something happened that may have been the request's last.
-    fn hear_and_settle(&mut self, key: requests::Key, at: Time, change: impl FnOnce(&mut Request)) {
-        let is_due = self.requests.hear(key, at, |request| {
-            change(request);
-            request.settles_at(at)
-        });
+    /// An attempt ended, which may have been the request's last.
+    // An attempt is large: it is made where it goes, not handed on.
+    #[inline]
+    fn add(&mut self, key: requests::Key, at: Time, attempt: impl FnOnce() -> Attempt) {
+        let request = self.requests.hear(key, at);
+        let before = request.bytes();
+        request.add(attempt());
+        let (after, is_due) = (request.bytes(), request.settles_at(at));
+        self.requests.grew(before, after);
         self.settles(is_due, at, key);
     }
 
@@ -371,9 +374,7 @@ impl Correlator {
                 break;
             }
             self.settling.pop_front();
-            let key = (worker, id);
-            let is_over = self.requests.is_over(&key, at);
-            if let Some(request) = is_over.then(|| self.requests.remove(&key)).flatten() {
+            if let Some(request) = self.requests.take_settled((worker, id), at) {
                 self.over(worker, request, now, out);
             }
         }

@@ -50,6 +50,7 @@ impl Request {
         })
     }
 
+    #[inline]
     pub(super) fn add(&mut self, attempt: Attempt) {
         self.serving = None;
         self.is_trying = false;

@@ -25,13 +25,8 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    /// Something was heard of a request.
-    pub(super) fn hear<T>(
-        &mut self,
-        key: Key,
-        at: Time,
-        change: impl FnOnce(&mut Request) -> T,
-    ) -> T {
+    /// Something was heard of a request. What it takes more then has to be said by [`Self::grew`].
+    pub(super) fn hear(&mut self, key: Key, at: Time) -> &mut Request {
         let request = match self.each.entry(key) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
@@ -40,13 +35,15 @@ impl Requests {
             }
         };
         request.heard = at;
-        let before = request.bytes();
-        let result = change(request);
-        self.bytes = self.bytes + request.bytes() - before;
+        request
+    }
+
+    /// A request had so many bytes and has so many now: the older ones give way, if they must.
+    pub(super) fn grew(&mut self, from: usize, to: usize) {
+        self.bytes = self.bytes + to - from;
         while self.bytes > BYTES {
             self.forget_older_half();
         }
-        result
     }
 
     pub(super) fn get(&self, key: &Key) -> Option<&Request> {
@@ -72,15 +69,21 @@ impl Requests {
         self.bytes = 0;
     }
 
-    /// Nothing was heard of it since `at`, and it is settled; if it is not, it may be later.
-    pub(super) fn is_over(&mut self, key: &Key, at: Time) -> bool {
-        let Some(request) = self.each.get_mut(key) else {
-            return false;
+    /// Gives it if nothing was heard of it since `at`, and it is settled; if it is not, it may be later.
+    pub(super) fn take_settled(&mut self, key: Key, at: Time) -> Option<Request> {
+        let Entry::Occupied(mut entry) = self.each.entry(key) else {
+            return None;
         };
+        let request = entry.get_mut();
         if request.settles == Some(at) {
             request.settles = None;
         }
-        request.heard <= at && request.is_settled()
+        if request.heard > at || !request.is_settled() {
+            return None;
+        }
+        let request = entry.remove();
+        self.bytes -= ONE + request.bytes();
+        Some(request)
     }
 
     /// Those of which nothing was heard for so long (nanoseconds) were given up by their clients.

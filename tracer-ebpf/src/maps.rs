@@ -50,6 +50,21 @@ static CONNECTIONS: LruHashMap<u64, Connection> = LruHashMap::with_max_entries(6
 #[map]
 static UPSTREAMS: LruHashMap<Endpoint, u8> = LruHashMap::with_max_entries(4096, 0);
 
+/// Who connects from an address: two containers may have the same. Those of the loopback device, which all have, are not here.
+#[map]
+static SOURCES: LruHashMap<[u8; 16], Source> = LruHashMap::with_max_entries(4096, 0);
+
+/// Two namespaces' users of an address.
+type Source = [SourceUser; 2];
+
+/// The worker that last connected from an address in its namespace.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct SourceUser {
+    netns: u32,
+    worker: u32,
+}
+
 /// What happened to packets of a flow, until its connection is written.
 #[map]
 static FLOWS: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entries(8192, 0);
@@ -263,6 +278,72 @@ pub fn add_upstream(remote: &Endpoint) {
 #[inline(always)]
 pub fn is_upstream(endpoint: &Endpoint) -> bool {
     hints::may_be_upstream(endpoint.port) && UPSTREAMS.get_ptr(endpoint).is_some()
+}
+
+/// A worker connects from this address.
+#[inline(always)]
+pub fn add_source(address: &[u8; 16], netns: u32, pid: u32) {
+    if is_loopback(address) {
+        return;
+    }
+    let Some(source) = SOURCES.get_ptr_mut(address) else {
+        let _ = SOURCES.insert(address, &NO_SOURCE, 0);
+        if let Some(source) = SOURCES.get_ptr_mut(address) {
+            // SAFETY: the entry lives as long as the program runs.
+            unsafe { (*source)[0] = SourceUser { netns, worker: pid } };
+        }
+        return;
+    };
+    // SAFETY: as above.
+    let [one, other] = unsafe { &mut *source };
+    let user = if one.netns == netns || (other.netns != netns && !is_used(one)) {
+        one
+    } else {
+        other
+    };
+    // Mostly so already: all CPUs read it.
+    if user.netns != netns || user.worker != pid {
+        *user = SourceUser { netns, worker: pid };
+    }
+}
+
+/// An address that nobody uses yet, in read-only data.
+static NO_SOURCE: Source = [SourceUser {
+    netns: 0,
+    worker: 0,
+}; 2];
+
+#[inline(always)]
+fn is_used(user: &SourceUser) -> bool {
+    user.netns != 0 && worker(user.worker).is_some()
+}
+
+/// nginx's namespace, of a flow whose packets or whose upstream's socket are in the namespace `seen`. They may have come from
+/// another, whose followed nginx has the address; where two have it, they are taken to be where they were seen, which may be
+/// nobody's: a wrong join is worse than none.
+#[inline(always)]
+pub fn home(key: &FlowKey, seen: u32) -> u32 {
+    if is_loopback(&key.local.address) || is_loopback(&key.remote.address) {
+        return seen;
+    }
+    let Some(source) = SOURCES.get_ptr(&key.local.address) else {
+        return seen;
+    };
+    // SAFETY: the entry lives as long as the program runs.
+    let [one, other] = unsafe { &*source };
+    match (is_used(one), is_used(other)) {
+        (true, false) => one.netns,
+        (false, true) => other.netns,
+        _ => seen,
+    }
+}
+
+/// 127.0.0.0/8 and `::1`: no packet of theirs leaves its namespace.
+#[inline(always)]
+pub fn is_loopback(address: &[u8; 16]) -> bool {
+    const V4: [u8; 13] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127];
+    const V6: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+    address[..13] == V4 || *address == V6
 }
 
 /// nginx closed the connection without an answer.

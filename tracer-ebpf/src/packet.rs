@@ -6,7 +6,7 @@ use crate::{
     constants::OFFSETS,
     maps,
     read::{kernel, kernel_at},
-    sock::mapped,
+    sock::{self, mapped},
 };
 
 /// `IPPROTO_TCP`
@@ -31,6 +31,45 @@ pub struct Packet {
 /// The packet in `skb`, if it is TCP and goes to or comes from an upstream that a worker tried.
 #[inline(always)]
 pub fn of_upstream(skb: u64) -> Option<Packet> {
+    let mut packet = parsed(skb)?;
+    packet.key.netns = maps::home(&packet.key, netns(skb, packet.from_upstream));
+    Some(packet)
+}
+
+/// The same of a packet that this socket has taken, which no longer leads to a device.
+#[inline(always)]
+pub fn taken_by(sk: u64, skb: u64) -> Option<Packet> {
+    let mut packet = parsed(skb)?;
+    packet.key.netns = maps::home(&packet.key, sock::netns(sk));
+    Some(packet)
+}
+
+/// In which namespace the packet is, 0 unknown. A socket's packet keeps it on its way out, beyond the namespace, which is just
+/// right for nginx's. What answers without a socket is sent by one that serves all namespaces in turn.
+#[inline(always)]
+fn netns(skb: u64, from_upstream: bool) -> u32 {
+    let socket = sock::netns(kernel(skb, &OFFSETS.skb_sk).unwrap_or(0));
+    let device = of_device(kernel(skb, &OFFSETS.skb_dev).unwrap_or(0));
+    match (from_upstream, socket, device) {
+        (_, 0, 0) => {
+            // Not sent to a device yet, or taken by TCP: there is its route.
+            let route = kernel::<u64>(skb, &OFFSETS.skb_dst).unwrap_or(0) & !1;
+            of_device(kernel(route, &OFFSETS.dst_dev).unwrap_or(0))
+        }
+        (false, 0, _) => device,
+        (false, ..) => socket,
+        (true, _, 0) => socket,
+        (true, ..) => device,
+    }
+}
+
+#[inline(always)]
+fn of_device(device: u64) -> u32 {
+    sock::netns_at(device, &OFFSETS.device_net)
+}
+
+#[inline(always)]
+fn parsed(skb: u64) -> Option<Packet> {
     let head: u64 = kernel(skb, &OFFSETS.skb_head)?;
     let offset: u16 = kernel(skb, &OFFSETS.network_header)?;
     let ip = head.wrapping_add(u64::from(offset));
@@ -41,7 +80,7 @@ pub fn of_upstream(skb: u64) -> Option<Packet> {
         flags: 0,
         from_upstream: false,
     };
-    let FlowKey { local, remote } = &mut packet.key;
+    let FlowKey { local, remote, .. } = &mut packet.key;
     let (protocol, length) = match header[0] >> 4 {
         4 => {
             local.address = mapped(*header[12..].first_chunk()?);

@@ -120,7 +120,13 @@ pub fn error(sk: u64) -> u32 {
 /// Network namespace (inode number).
 #[inline(always)]
 pub fn netns(sk: u64) -> u32 {
-    kernel::<u64>(sk, &OFFSETS.net)
+    netns_at(sk, &OFFSETS.net)
+}
+
+/// The same, of what has this member; 0: unknown.
+#[inline(always)]
+pub fn netns_at(base: u64, member: &'static u16) -> u32 {
+    kernel::<u64>(base, member)
         .and_then(|net| read::kernel(net, &OFFSETS.netns_inum))
         .unwrap_or(0)
 }

@@ -72,6 +72,16 @@ offsets! {
     skb_head: "sk_buff"."head",
     /// `sk_buff.network_header`
     network_header: "sk_buff"."network_header",
+    /// `sk_buff.sk`
+    skb_sk: "sk_buff"."sk",
+    /// `sk_buff.dev`
+    skb_dev: "sk_buff"."dev",
+    /// `sk_buff._skb_refdst`: a pointer, and flags in its low bit
+    skb_dst: "sk_buff"."_skb_refdst",
+    /// `net_device.nd_net.net`
+    device_net: "net_device"."nd_net.net",
+    /// `dst_entry.dev`
+    dst_dev: "dst_entry"."dev",
     /// `fib6_result.fib6_type`
     fib6_type: "fib6_result"."fib6_type",
     /// `task_struct.tgid`

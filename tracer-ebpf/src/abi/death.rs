@@ -98,8 +98,8 @@ pub struct PeerClosed {
     pub rst_reason: u32,
     /// 1: it sent a RST.
     pub reset: u32,
-    /// Zero.
-    pub padding: [u8; 4],
+    /// nginx's network namespace (inode number), as far as it is known here.
+    pub netns: u32,
     /// How it ended, if it did.
     pub end: End,
 }
@@ -150,7 +150,7 @@ impl PeerClosed {
         remote: Endpoint::NONE,
         rst_reason: 0,
         reset: 0,
-        padding: [0; 4],
+        netns: 0,
         end: End::UNKNOWN,
     };
 }

@@ -10,6 +10,8 @@ pub struct FlowKey {
     pub local: Endpoint,
     /// The upstream's end.
     pub remote: Endpoint,
+    /// nginx's network namespace (inode number): others may have the same addresses.
+    pub netns: u32,
 }
 
 /// How many reasons of drops are kept apart.

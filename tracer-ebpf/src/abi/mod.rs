@@ -120,7 +120,7 @@ const _: () = {
     assert!(size_of::<Header>() == 16);
     assert!(size_of::<Endpoint>() == 18);
     assert!(size_of::<Flow>() == 104);
-    assert!(size_of::<FlowKey>() == 36);
+    assert!(size_of::<FlowKey>() == 40);
     assert!(size_of::<Worker>() == 224);
     assert!(size_of::<Connection>() == 272 + size_of::<Flow>());
     assert!(size_of::<UnixConnection>().is_multiple_of(8));

@@ -58,14 +58,23 @@ pub fn closed(sk: u64) {
     if !matters && !hints::may_be_given_up(port) {
         return;
     }
-    let key = FlowKey {
-        local: sock::remote(sk),
-        remote: sock::local(sk),
-    };
+    let key = flow(sk);
     let was_given_up = maps::take_given_up(&key);
     if matters || was_given_up {
-        tell(sk, None);
+        tell(&key, false, 0);
     }
+}
+
+/// As nginx sees it.
+#[inline(always)]
+fn flow(sk: u64) -> FlowKey {
+    let mut key = FlowKey {
+        local: sock::remote(sk),
+        remote: sock::local(sk),
+        netns: 0,
+    };
+    key.netns = maps::home(&key, sock::netns(sk));
+    key
 }
 
 /// Has it sent nothing? Its other end got no response.
@@ -77,22 +86,22 @@ fn is_silent(sk: u64) -> bool {
 /// The current process makes the upstream's end of some connection send a RST.
 #[inline(always)]
 pub fn reset(sk: u64, reason: u32) {
-    tell(sk, Some(reason));
+    tell(&flow(sk), true, reason);
 }
 
 #[inline(always)]
-fn tell(sk: u64, reset: Option<u32>) {
-    let remote = sock::local(sk);
-    if !maps::is_upstream(&remote) {
+fn tell(key: &FlowKey, is_reset: bool, reason: u32) {
+    if !maps::is_upstream(&key.remote) {
         return;
     }
     emit::in_place(&PEER_UNKNOWN, Urgency::Whenever, |record| {
         let pid = task::pid();
         record.header = emit::header::<PeerClosed>(PEER_CLOSED, pid, task::now());
-        record.local = sock::remote(sk);
-        record.remote = remote;
-        record.rst_reason = reset.unwrap_or(0);
-        record.reset = u32::from(reset.is_some());
+        record.local = key.local;
+        record.remote = key.remote;
+        record.netns = key.netns;
+        record.rst_reason = reason;
+        record.reset = u32::from(is_reset);
         end(pid, &mut record.end);
     });
 }

@@ -59,7 +59,7 @@ fn taken(listener: u64, skb: u64) -> i32 {
     if queue <= limit {
         return 0;
     }
-    if let Some(packet) = packet::of_upstream(skb) {
+    if let Some(packet) = packet::taken_by(listener, skb) {
         drop::note(&packet, LISTEN_OVERFLOW);
         if let Some(flow) = maps::flow(&packet.key) {
             flow.queue = queue;

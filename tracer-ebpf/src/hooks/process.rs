@@ -160,7 +160,7 @@ fn is_named_nginx() -> bool {
     let Ok(name) = bpf_get_current_comm() else {
         return false;
     };
-    let [a, b, c, d, ..] = name.map(|byte| byte as u8);
+    let [a, b, c, d, ..] = name;
     NAMES.contains(&[a, b, c, d])
 }
 

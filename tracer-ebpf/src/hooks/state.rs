@@ -91,6 +91,10 @@ fn opened(sk: u64) {
         return;
     };
     maps::add_upstream(&connection.remote);
+    if !maps::is_loopback(&connection.remote.address) {
+        connection.local = sock::local(sk);
+        maps::add_source(&connection.local.address, sock::netns(sk), pid);
+    }
     if worker.layout.is_by_socket() {
         by_socket::opened(sk, pid, worker, connection);
     }
@@ -195,6 +199,7 @@ pub fn write(sk: u64, connection: &mut Connection) {
         let key = FlowKey {
             local: connection.local,
             remote: connection.remote,
+            netns: connection.netns,
         };
         if hints::may_have_flow(|| key.local.port) {
             maps::take_flow(&key, &mut connection.flow);

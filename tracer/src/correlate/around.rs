@@ -122,15 +122,17 @@ impl Around {
         };
         match (&connection.remote, connection.local) {
             (Upstream::Inet(remote), Some(local)) => {
-                attempt.peer_closed = self
-                    .endings
-                    .iter()
-                    .rfind(|closed| {
-                        closed.local == local
-                            && closed.remote == *remote
-                            && closed.at >= connection.start
-                            && closed.at <= attempt.end.plus(NEAR)
-                    })
+                let same = self.endings.iter().filter(|closed| {
+                    closed.local == local
+                        && closed.remote == *remote
+                        && (closed.netns == 0 || closed.netns == connection.netns)
+                        && closed.at >= connection.start
+                        && closed.at <= attempt.end.plus(NEAR)
+                });
+                // What follows the first one after its end may be of the next connection from that port.
+                let last = same.clone().rfind(|closed| closed.at <= attempt.end);
+                attempt.peer_closed = last
+                    .or_else(|| same.clone().next())
                     .map(|closed| Box::new(closed.clone()));
             }
             (Upstream::Unix(_), _) => {

@@ -455,6 +455,9 @@ pub struct PeerClosed {
     pub local: SocketAddr,
     /// The upstream's end.
     pub remote: SocketAddr,
+    /// nginx's network namespace, 0 unknown: in captures of before it was told.
+    #[serde(default)]
+    pub netns: u32,
     /// Who did it: host pid, `comm`.
     pub pid: u32,
     /// See `pid`.

@@ -73,6 +73,7 @@ pub(super) fn by_peer(reset: Option<&str>, death: Option<Death>) -> PeerClosed {
         at: after(48 * MS + 900_000),
         local: address("10.0.0.1:40000"),
         remote: address(HERE),
+        netns: 0,
         pid: 4300,
         name: "gunicorn".to_owned(),
         parent: 4242,

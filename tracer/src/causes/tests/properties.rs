@@ -341,6 +341,7 @@ fn peer_closed() -> impl Strategy<Value = PeerClosed> {
         at,
         local: address("10.0.0.1:40000"),
         remote: address("10.0.0.5:80"),
+        netns: 1,
         pid: 7,
         name: "app".to_owned(),
         parent: 6,

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     correlate::PATIENCE,
-    event::{Event, Fact, Icmp, Question, Upstream, fact::Finding},
+    event::{Event, Fact, Icmp, PeerClosed, Question, Upstream, fact::Finding},
 };
 
 /// Longer than a case waits.
@@ -150,6 +150,55 @@ fn for_a_worker_that_has_ended_its_sibling_s_last_view_counts() {
         let view = cases[0].attempts[0].facts.unix_path.as_ref();
         assert_eq!(view.map(|view| view.worker_uid), Some(2));
     }
+}
+
+#[test]
+fn an_end_in_another_namespace_with_the_same_addresses_is_not_taken() {
+    for (netns, is_taken) in [(1, true), (2, false), (0, true)] {
+        assert_eq!(peer_closed(&[(netns, 0)]).is_some(), is_taken, "{netns}");
+    }
+    assert_eq!(peer_closed(&[(1, 0), (2, 1)]), Some(7));
+}
+
+/// The port is free as soon as nginx has closed.
+#[test]
+fn an_end_of_the_next_connection_from_that_port_is_not_taken() {
+    assert_eq!(peer_closed(&[(1, 0), (1, 2)]), Some(7));
+    assert_eq!(peer_closed(&[(1, 2), (1, 3)]), Some(9));
+}
+
+/// Of upstream's ends of a namespace and so many ms after the connection's beginning (it ends within the second), by pids
+/// from 7 on: whose is taken?
+fn peer_closed(ends: &[(u32, u64)]) -> Option<u32> {
+    let mut scene = Scene::new();
+    let mut request = scene.request(1, 5).under();
+    scene.play(&mut request, Act::Begin);
+    let Some(Upstream::Inet(remote)) = RefusedByPeer.upstream() else {
+        panic!("not an address");
+    };
+    let begin = scene.now;
+    let end = |(index, &(netns, after)): (usize, &(u32, u64))| {
+        Event::PeerClosed(Box::new(PeerClosed {
+            at: begin.plus(after * MS),
+            local: "10.0.0.100:40000".parse().unwrap(),
+            remote,
+            netns,
+            pid: 7 + after as u32,
+            name: format!("app{index}"),
+            parent: 1,
+            reset: None,
+            death: None,
+        }))
+    };
+    scene.wait(MS);
+    for event in ends.iter().enumerate().map(end) {
+        scene.feed(event);
+    }
+    scene.play(&mut request, Act::Record(RefusedByPeer));
+    scene.play(&mut request, Act::Answer(502));
+    let cases = scene.cases();
+    let closed = cases[0].attempts[0].peer_closed.as_deref();
+    closed.map(|closed| closed.pid)
 }
 
 #[test]

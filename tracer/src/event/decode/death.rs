@@ -15,12 +15,13 @@ pub(super) fn peer_closed(header: &Head, mut buf: &[u8], reasons: &Reasons) -> P
     let remote = endpoint(&mut buf);
     let rst_reason = buf.get_u32_ne();
     let reset = buf.get_u32_ne() != 0;
-    buf.advance(4);
+    let netns = buf.get_u32_ne();
     let end = end(header, buf);
     PeerClosed {
         at: header.at,
         local,
         remote,
+        netns,
         pid: header.pid,
         name: end.0.name.clone(),
         parent: end.0.parent,

@@ -1,0 +1,207 @@
+//! Two nginx in network namespaces of their own, whose connections have the same addresses and ports at the same time, as two
+//! containers' on loopback do: what happens to the one's is not taken for the other's.
+
+use std::io::{Read, Write};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use tests::client::{dial, status};
+use tests::faults::firewall;
+use tests::netns::Netns;
+use tests::nginx::{Config, Nginx};
+use tests::process::children;
+use tests::service::{Fate, Service};
+use tests::tracer::Tracer;
+use tests::veth;
+
+/// Requests that each is sent.
+const REQUESTS: usize = 300;
+/// All ports that nginx connects from: mostly the other has the same one in use.
+const PORTS: &str = "40000 40001";
+
+struct One {
+    netns: Netns,
+    nginx: Nginx,
+}
+
+impl One {
+    fn start(netns: Netns, upstream: &str) -> Result<Self> {
+        netns.sysctl("ipv4/ip_local_port_range", PORTS)?;
+        let config = Config {
+            workers: 1,
+            server: format!("location / {{ proxy_pass http://{upstream}; }}\n"),
+            ..Config::default()
+        };
+        let nginx = Nginx::start(&netns, &config, |_| Ok(()))?;
+        Ok(Self { netns, nginx })
+    }
+
+    fn ask(&self, expected: u16) -> Result<()> {
+        self.netns.enter(|| {
+            for number in 0..REQUESTS {
+                let mut stream = dial("127.0.0.1:80")?;
+                write!(
+                    stream,
+                    "GET /{number} HTTP/1.1\r\nHost: shop.test\r\nConnection: close\r\n\r\n"
+                )?;
+                let mut answer = Vec::new();
+                stream.read_to_end(&mut answer)?;
+                let got = status(&answer)?;
+                ensure!(got == expected, "request {number}: {got}");
+            }
+            Ok(())
+        })
+    }
+}
+
+/// What the verdicts on each are, as `cause confidence`; a status of 200 has none.
+fn verdicts(pair: [(One, u16); 2]) -> Result<[Vec<String>; 2]> {
+    let [(a, _), (b, _)] = &pair;
+    let other = b.nginx.master.to_string();
+    let tracer = Tracer::follow_with(a.nginx.master, &["--master", &other])?;
+    let workers = [a, b].map(|one| children(one.nginx.master));
+    std::thread::scope(|scope| {
+        let asking = pair
+            .each_ref()
+            .map(|(one, expected)| scope.spawn(|| one.ask(*expected)));
+        for one in asking {
+            one.join()
+                .map_err(|_| anyhow::anyhow!("a client panicked"))??;
+        }
+        anyhow::Ok(())
+    })?;
+    let failing = pair.iter().filter(|(_, status)| *status != 200).count();
+    tracer.verdict_lines(failing * REQUESTS)?;
+    let ended = tracer.stop(libc::SIGINT)?;
+    let word = |verdict: &Value, member: &str| verdict[member].as_str().map(str::to_owned);
+    let mut told = [Vec::new(), Vec::new()];
+    for verdict in &ended.verdicts {
+        let worker = verdict["worker"].as_u64().context("no worker")?;
+        let whose = workers
+            .iter()
+            .position(|pids| pids.iter().any(|pid| u64::from(*pid) == worker));
+        let cause = word(verdict, "cause").context("no cause")?;
+        let confidence = word(verdict, "confidence").unwrap_or_default();
+        told[whose.context("nobody's verdict")?].push(format!("{cause} {confidence}"));
+    }
+    for ((_, status), told) in pair.iter().zip(&told) {
+        let expected = if *status == 200 { 0 } else { REQUESTS };
+        ensure!(told.len() == expected, "{} verdicts", told.len());
+    }
+    Ok(told)
+}
+
+/// How often each is said, for a test's failure.
+fn counts(told: &[String]) -> std::collections::BTreeMap<&str, usize> {
+    let mut counts = std::collections::BTreeMap::new();
+    for one in told {
+        *counts.entry(one.as_str()).or_insert(0) += 1;
+    }
+    counts
+}
+
+/// Every verdict is its own cause, which is proven; `None` has none.
+fn check(pair: [(One, Option<&str>); 2]) -> Result<()> {
+    let causes = pair.each_ref().map(|(_, cause)| *cause);
+    let told = verdicts(pair.map(|(one, cause)| (one, cause.map_or(200, |_| 502))))?;
+    let own = causes.iter().zip(&told).all(|(cause, told)| {
+        let expected = format!("{} proven", cause.unwrap_or_default());
+        told.iter().all(|one| *one == expected)
+    });
+    let told = told.each_ref().map(|told| counts(told));
+    ensure!(own, "{causes:?}: {told:?}");
+    Ok(())
+}
+
+const HERE: &str = "127.0.0.1:9001";
+
+fn nobody_listens() -> Result<One> {
+    One::start(Netns::new()?, HERE)
+}
+
+fn rejected(with: &str) -> Result<One> {
+    let netns = Netns::new()?;
+    firewall::rule(&netns, "output", &format!("tcp dport 9001 reject {with}"))?;
+    One::start(netns, HERE)
+}
+
+fn served(words: &[&str]) -> Result<(One, Service)> {
+    let netns = Netns::new()?;
+    let words = [&[HERE], words].concat();
+    let service = Service::start_with(&netns, &words, Fate::Lives, |_| Ok(()))?;
+    Ok((One::start(netns, HERE)?, service))
+}
+
+#[test]
+fn a_closed_port_and_a_reject_rule() -> Result<()> {
+    for with in ["", "with tcp reset"] {
+        check([
+            (nobody_listens()?, Some("no-listener")),
+            (rejected(with)?, Some("firewall-reject")),
+        ])?;
+    }
+    Ok(())
+}
+
+#[test]
+fn two_closed_ports() -> Result<()> {
+    check([
+        (nobody_listens()?, Some("no-listener")),
+        (nobody_listens()?, Some("no-listener")),
+    ])
+}
+
+#[test]
+fn a_closed_port_and_a_backend() -> Result<()> {
+    let (healthy, _service) = served(&["answer", "HTTP/1.1 200 OK\r\n\r\nhello"])?;
+    check([(nobody_listens()?, Some("no-listener")), (healthy, None)])?;
+    let (reset, _service) = served(&["reset", ""])?;
+    check([
+        (nobody_listens()?, Some("no-listener")),
+        (reset, Some("backend-reset")),
+    ])
+}
+
+#[test]
+fn a_backend_that_dies_and_one_that_resets() -> Result<()> {
+    let (dies, _dying) = served(&["segv", "--prefork", "2"])?;
+    let (resets, _resetting) = served(&["reset", ""])?;
+    check([
+        (dies, Some("backend-died")),
+        (resets, Some("backend-reset")),
+    ])
+}
+
+#[test]
+fn a_backend_that_dies_and_one_that_closes() -> Result<()> {
+    let (dies, _dying) = served(&["segv", "--prefork", "2"])?;
+    let (closes, _closing) = served(&["answer", ""])?;
+    check([
+        (dies, Some("backend-died")),
+        (closes, Some("backend-closed-early")),
+    ])
+}
+
+/// Across cables, each to a namespace of its own: what happens there shows nothing of whose it is. It may stay unexplained.
+#[test]
+fn across_two_cables_with_the_same_addresses() -> Result<()> {
+    let upstream = format!("{}:9001", veth::FAR);
+    let cabled = |rule: Option<&str>| -> Result<(One, Netns)> {
+        let netns = Netns::new()?;
+        let far = veth::connect(&netns)?;
+        if let Some(rule) = rule {
+            firewall::rule(&far, "input", rule)?;
+        }
+        Ok((One::start(netns, &upstream)?, far))
+    };
+    let (closed, _far) = cabled(None)?;
+    let (rejected, _other) = cabled(Some("tcp dport 9001 reject with tcp reset"))?;
+    let told = verdicts([(closed, 502), (rejected, 502)])?;
+    let crossed = |told: &[String], other: &str| told.iter().any(|one| one.starts_with(other));
+    let shown = told.each_ref().map(|told| counts(told));
+    ensure!(
+        !crossed(&told[0], "firewall-reject") && !crossed(&told[1], "no-listener"),
+        "{shown:?}"
+    );
+    Ok(())
+}

@@ -182,18 +182,20 @@ fn a_backend_that_dies_and_one_that_closes() -> Result<()> {
     ])
 }
 
+/// A cable to a namespace of its own, with the same addresses as any other's.
+fn cabled(rule: Option<&str>) -> Result<(One, Netns)> {
+    let netns = Netns::new()?;
+    let far = veth::connect(&netns)?;
+    if let Some(rule) = rule {
+        firewall::rule(&far, "input", rule)?;
+    }
+    let upstream = format!("{}:9001", veth::FAR);
+    Ok((One::start(netns, &upstream)?, far))
+}
+
 /// Across cables, each to a namespace of its own: what happens there shows nothing of whose it is. It may stay unexplained.
 #[test]
 fn across_two_cables_with_the_same_addresses() -> Result<()> {
-    let upstream = format!("{}:9001", veth::FAR);
-    let cabled = |rule: Option<&str>| -> Result<(One, Netns)> {
-        let netns = Netns::new()?;
-        let far = veth::connect(&netns)?;
-        if let Some(rule) = rule {
-            firewall::rule(&far, "input", rule)?;
-        }
-        Ok((One::start(netns, &upstream)?, far))
-    };
     let (closed, _far) = cabled(None)?;
     let (rejected, _other) = cabled(Some("tcp dport 9001 reject with tcp reset"))?;
     let told = verdicts([(closed, 502), (rejected, 502)])?;
@@ -203,5 +205,28 @@ fn across_two_cables_with_the_same_addresses() -> Result<()> {
         !crossed(&told[0], "firewall-reject") && !crossed(&told[1], "no-listener"),
         "{shown:?}"
     );
+    Ok(())
+}
+
+/// A container that takes the place of another has its address, and a namespace of its own: what its upstream's namespace shows
+/// is its.
+#[test]
+fn across_a_cable_after_another_with_the_same_addresses() -> Result<()> {
+    let (before, _far) = cabled(None)?;
+    let (after, _other) = cabled(None)?;
+    let other = after.nginx.master.to_string();
+    let tracer = Tracer::follow_with(before.nginx.master, &["--master", &other])?;
+    before.ask(502)?;
+    drop(before);
+    after.ask(502)?;
+    tracer.verdict_lines(2 * REQUESTS)?;
+    let ended = tracer.stop(libc::SIGINT)?;
+    for verdict in &ended.verdicts {
+        ensure!(
+            verdict["cause"] == "no-listener" && verdict["confidence"] == "proven",
+            "{verdict}"
+        );
+    }
+    ensure!(ended.verdicts.len() == 2 * REQUESTS, "not all are told");
     Ok(())
 }

@@ -430,7 +430,7 @@ fn host() -> Vec<Event> {
             at,
             local: "127.0.0.1:40000".parse().unwrap(),
             remote: "127.0.0.1:3000".parse().unwrap(),
-            netns: 1,
+            netns: 0,
             pid: 9,
             name: "app".to_owned(),
             parent: 8,

@@ -188,14 +188,15 @@ fn mount_of(path: &File) -> io::Result<u64> {
 ///
 /// # Errors
 /// As [`with_exe`].
-pub fn exe_file_system(pid: u32) -> io::Result<libc::c_long> {
+pub fn exe_file_system(pid: u32) -> io::Result<u64> {
     bounded(pid, move || {
         let path = path_at(None, &named(pid, "exe")?, 0)?;
         // SAFETY: integers, of which 0 is a value.
         let mut status: libc::statfs = unsafe { mem::zeroed() };
         // SAFETY: an open descriptor, and a structure that is valid for writes.
         match unsafe { libc::fstatfs(path.as_raw_fd(), &raw mut status) } {
-            0 => Ok(status.f_type),
+            // Its type is the C library's choice.
+            0 => u64::try_from(status.f_type).map_err(|_| io::ErrorKind::InvalidData.into()),
             _ => Err(io::Error::last_os_error()),
         }
     })

@@ -310,12 +310,8 @@ impl Own {
 /// What the kernel side knows a program by, of file systems whose inodes are what `stat()` shows: stacked ones and such with
 /// subvolumes show others.
 fn key(pid: u32, (device, inode): ExeId) -> Option<ProgramKey> {
-    const PLAIN: [libc::c_long; 4] = [
-        libc::EXT4_SUPER_MAGIC,
-        libc::XFS_SUPER_MAGIC,
-        libc::TMPFS_MAGIC,
-        libc::F2FS_SUPER_MAGIC,
-    ];
+    // ext2 to ext4, XFS, tmpfs, F2FS (include/uapi/linux/magic.h).
+    const PLAIN: [u64; 4] = [0xef53, 0x5846_5342, 0x0102_1994, 0xf2f5_2010];
     let kind = foreign::exe_file_system(pid).ok()?;
     PLAIN.contains(&kind).then(|| ProgramKey {
         inode,
@@ -325,10 +321,13 @@ fn key(pid: u32, (device, inode): ExeId) -> Option<ProgramKey> {
     })
 }
 
+/// `FUSE_SUPER_MAGIC` (include/uapi/linux/magic.h).
+const FUSE: u64 = 0x6573_5546;
+
 /// Why nothing may be attached to what a process runs: the kernel reads the file while all forks of the host wait.
 fn forbidden(pid: u32) -> Option<&'static str> {
     match foreign::exe_file_system(pid) {
-        Ok(libc::FUSE_SUPER_MAGIC) => {
+        Ok(FUSE) => {
             Some("its binary lies on a FUSE file system, whose server could stall the kernel")
         }
         Ok(_) => None,

@@ -4,6 +4,7 @@ pub mod apparmor;
 mod bpf;
 pub mod cgroup;
 pub mod firewall;
+pub mod fuse;
 pub mod landlock;
 pub mod listeners;
 pub mod lsm_program;

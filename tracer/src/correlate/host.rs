@@ -287,6 +287,8 @@ impl HostMemory {
                 .iter()
                 .rfind(|icmp| {
                     icmp.destination == remote
+                        // Each namespace may have the same addresses.
+                        && (icmp.netns == connection.netns || icmp.netns == 0 || connection.netns == 0)
                         && connection.local.is_none_or(|local| local == icmp.source)
                         && icmp.at >= attempt.start
                 })

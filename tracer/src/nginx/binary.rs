@@ -1,6 +1,6 @@
 //! What an nginx binary shows: its version and how it was configured, where its functions are, what lies where in a process.
 //!
-//! Read once a file, bounded ([`super::elf`]): anyone may give a process nginx's title. A file that shows nothing (a wrapper,
+//! Read once a file, bounded (`nginx::elf`): anyone may give a process nginx's title. A file that shows nothing (a wrapper,
 //! no section table, no ELF file at all) gives an empty [`Binary`].
 
 use std::{

@@ -65,7 +65,7 @@ fn memory_of(pid: u32, address: u64, length: usize) -> io::Result<Vec<u8>> {
 const SOON: Duration = Duration::from_millis(20);
 
 /// The text at an address of a process: what comes before a NUL, at most `limit` bytes. For the event loop: it waits no longer
-/// than [`SOON`].
+/// than 20 ms.
 ///
 /// # Errors
 /// As [`memory`].

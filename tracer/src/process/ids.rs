@@ -45,6 +45,17 @@ impl Ids {
     }
 }
 
+#[cfg(test)]
+impl Ids {
+    /// User and group 0 are these of the host, and so on.
+    pub(crate) fn shifted(user: u32, group: u32, count: u32) -> Self {
+        Self {
+            users: Map(vec![(0, user, count)]),
+            groups: Map(vec![(0, group, count)]),
+        }
+    }
+}
+
 impl Map {
     fn parse(text: &[u8]) -> Self {
         let text = String::from_utf8_lossy(text);

@@ -77,7 +77,10 @@ pub(super) fn read(text: &str) {
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, os::unix::fs::symlink};
+
     use super::*;
+    use crate::source::host::path_walk::{Contained, Directory};
 
     #[test]
     fn names_are_found_by_number() {
@@ -87,5 +90,29 @@ mod tests {
         let accounts = Accounts::of(std::process::id());
         assert_eq!(accounts.group(0).as_deref(), Some("root"));
         assert_eq!(Accounts::of(u32::MAX).user(0), None);
+    }
+
+    #[test]
+    fn links_are_followed_within_the_worker_s_root() {
+        let outside = Directory::new("accounts-outside");
+        let inside = Directory::new("accounts-inside");
+        fs::write(outside.file("passwd"), "outside:x:33:33::/:\n").unwrap();
+        fs::write(outside.file("group"), "outside:x:33:\n").unwrap();
+        // The folder is an absolute link, as the host's it would lead to the host's.
+        symlink(&outside.0, inside.file("etc")).unwrap();
+        let Some(worker) = Contained::within(&inside) else {
+            println!("SKIPPED: links_are_followed_within_the_worker_s_root: needs root");
+            return;
+        };
+        assert_eq!(Accounts::of(worker.0).user(33), None);
+        let same = outside.0.strip_prefix("/").unwrap();
+        fs::create_dir_all(inside.0.join(same)).unwrap();
+        fs::write(
+            inside.0.join(same).join("shadow-less"),
+            "inside:x:33:33::/:\n",
+        )
+        .unwrap();
+        symlink("shadow-less", inside.0.join(same).join("passwd")).unwrap();
+        assert_eq!(Accounts::of(worker.0).user(33).as_deref(), Some("inside"));
     }
 }

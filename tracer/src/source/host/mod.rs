@@ -194,3 +194,48 @@ impl Observer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::host::path_walk::Directory;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn bytes_of_logs_that_are_not_read_are_said_once_and_when_it_is_over() {
+        let directory = Directory::new("skipped-log");
+        let log = PathBuf::from(directory.file("error.log"));
+        std::fs::write(&log, "").unwrap();
+        let mut observer = Observer::new(vec![log.clone()]);
+        // Nobody's: the log that the operator named is read.
+        let worker = u32::MAX;
+        let said = |observer: &mut Observer, second: u64| -> Vec<Notice> {
+            let events = observer.look(Time(second * SECOND)).into_iter();
+            events
+                .map(|event| match event {
+                    Event::Notice(notice) => notice,
+                    other => panic!("{other:?}"),
+                })
+                .collect()
+        };
+        let line = "2026/11/20 10:15:23 [error] 7#7: *1 x, client: 1.1.1.1, server: a\n";
+        let much = line.repeat((3 << 20) / line.len());
+        std::fs::write(&log, &much).unwrap();
+        let _ = observer.answer(&Question::Log { worker }, Time(1));
+        let notices = said(&mut observer, 1);
+        let [notice] = &notices[..] else {
+            panic!("{notices:?}");
+        };
+        let bytes = much.len() as u64 - (1 << 20);
+        assert_eq!(notice.strain, Strain::LogSkipped { bytes });
+        assert!(!notice.is_over);
+        for second in 2..12 {
+            assert_eq!(said(&mut observer, second), []);
+        }
+        let over = said(&mut observer, 20);
+        assert_eq!(over.len(), 1);
+        assert!(over[0].is_over && over[0].strain == Strain::LogSkipped { bytes });
+        assert_eq!(said(&mut observer, 21), []);
+    }
+}

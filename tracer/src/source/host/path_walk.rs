@@ -253,6 +253,52 @@ impl Directory {
     }
 }
 
+/// A process that has a directory as its root; it ends with this value.
+#[cfg(test)]
+pub(super) struct Contained(pub(super) u32);
+
+#[cfg(test)]
+impl Contained {
+    /// `None` where this process may not make one.
+    pub(super) fn within(directory: &Directory) -> Option<Self> {
+        use std::os::unix::ffi::OsStrExt as _;
+        let root = std::ffi::CString::new(directory.0.as_os_str().as_bytes()).unwrap();
+        let (mut told, tell) = io::pipe().unwrap();
+        // SAFETY: the child makes system calls alone, on values that were made before.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            use std::os::fd::AsRawFd as _;
+            // SAFETY: the path ends with NUL, the byte is there.
+            unsafe {
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                if libc::chroot(root.as_ptr()) != 0 || libc::chdir(c"/".as_ptr()) != 0 {
+                    libc::_exit(1);
+                }
+                libc::write(tell.as_raw_fd(), c"r".as_ptr().cast(), 1);
+                loop {
+                    libc::pause();
+                }
+            }
+        }
+        drop(tell);
+        let contained = Self(u32::try_from(pid).unwrap());
+        let mut byte = [0];
+        let is_there = io::Read::read(&mut told, &mut byte).unwrap() == 1;
+        is_there.then_some(contained)
+    }
+}
+
+#[cfg(test)]
+impl Drop for Contained {
+    fn drop(&mut self) {
+        // SAFETY: integers, and no place for the status.
+        unsafe {
+            libc::kill(self.0 as i32, libc::SIGKILL);
+            libc::waitpid(self.0 as i32, std::ptr::null_mut(), 0);
+        }
+    }
+}
+
 #[cfg(test)]
 impl Drop for Directory {
     fn drop(&mut self) {
@@ -298,5 +344,67 @@ mod tests {
         let blocked = as_nobody(&path).blocked.unwrap();
         assert_eq!(blocked.path, Path::new(&directory.file("in")));
         assert_eq!(blocked.metadata.mode() & 0o7777, 0o750);
+    }
+
+    #[test]
+    fn no_link_leads_out_of_the_worker_s_root() {
+        let outside = Directory::new("walk-outside");
+        let inside = Directory::new("walk-inside");
+        fs::write(outside.file("secret"), "").unwrap();
+        fs::write(inside.file("own"), "").unwrap();
+        fs::create_dir(inside.file("folder")).unwrap();
+        let link = |name: &str, target: &str| {
+            std::os::unix::fs::symlink(target, inside.file(name)).unwrap();
+        };
+        link("absolute", &outside.file("secret"));
+        link("up", "../../../../../../own");
+        link("folder/up", "../own");
+        link("root", "/");
+        let Some(worker) = Contained::within(&inside) else {
+            println!("SKIPPED: no_link_leads_out_of_the_worker_s_root: needs root");
+            return;
+        };
+        let status = Status::default();
+        let walk = |path: &str| walk(worker.0, path, &status, None).unwrap();
+        let lost = walk("/absolute").missing.unwrap();
+        assert_eq!(lost, Path::new("/tmp"), "the host's file is not there");
+        for path in [
+            "/up",
+            "/folder/up",
+            "/folder/../../own",
+            "/root/root/own",
+            "own",
+            "folder/../own",
+        ] {
+            let file = walk(path).file.expect(path);
+            assert_eq!(file.path, Path::new("/own"), "{path}");
+        }
+        assert_eq!(walk("/own/x").missing.unwrap(), Path::new("/own/x"));
+        let deep = "/folder/..".repeat(300);
+        assert_eq!(walk(&deep).file.unwrap().path, Path::new("/"));
+    }
+
+    #[test]
+    fn a_capability_counts_for_what_is_mapped_alone() {
+        let directory = Directory::new("walk-mapped");
+        let path = directory.file("a.sock");
+        let _listener = UnixListener::bind(&path).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        let status = Status {
+            file_uid: 54_321,
+            file_gid: 54_321,
+            capabilities: CAP_DAC_OVERRIDE | CAP_DAC_READ_SEARCH,
+            ..Status::default()
+        };
+        let blocked = |ids: Option<&Ids>| {
+            let walk = walk(std::process::id(), &path, &status, ids).unwrap();
+            walk.blocked.map(|step| step.path)
+        };
+        let own = fs::metadata(&path).unwrap();
+        let all = Ids::shifted(own.uid(), own.gid(), 65_536);
+        assert_eq!(blocked(None), None);
+        assert_eq!(blocked(Some(&all)), None);
+        let none = Ids::shifted(own.uid() + 1, own.gid(), 65_536);
+        assert_eq!(blocked(Some(&none)).as_deref(), Some(Path::new(&path)));
     }
 }

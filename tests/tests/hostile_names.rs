@@ -77,8 +77,8 @@ fn a_captures_name_is_one_line() -> Result<()> {
     ensure_harmless(&said)
 }
 
-/// A copy of nginx whose binary calls itself so, which has as many bytes as the version in its place.
-fn renamed(folder: &Folder, own: &Path) -> Result<(std::path::PathBuf, String)> {
+/// A copy of nginx whose binary has escapes for a version.
+fn renamed(folder: &Folder, own: &Path) -> Result<std::path::PathBuf> {
     let mut bytes = fs::read(own)?;
     let mark = b"nginx version: nginx/";
     let find = |bytes: &[u8]| bytes.windows(mark.len()).position(|window| window == mark);
@@ -94,14 +94,14 @@ fn renamed(folder: &Folder, own: &Path) -> Result<(std::path::PathBuf, String)> 
     let path = folder.join("nginx");
     fs::write(&path, bytes)?;
     programs::output(Command::new("chmod").arg("755").arg(&path))?;
-    Ok((path, evil.replace('\x1b', "\\x1b").replace('\x07', "\\x07")))
+    Ok(path)
 }
 
 #[test]
-fn a_version_is_shown_and_not_obeyed() -> Result<()> {
+fn a_version_with_escapes_is_no_version_and_is_not_obeyed() -> Result<()> {
     let (folder, netns) = (Folder::new()?, Netns::new()?);
     let usual = programs::command("nginx")?;
-    let (binary, shown) = renamed(&folder, Path::new(usual.get_program()))?;
+    let binary = renamed(&folder, Path::new(usual.get_program()))?;
     let config = folder.join("nginx.conf");
     let at = folder.path().display();
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
@@ -131,10 +131,11 @@ fn a_version_is_shown_and_not_obeyed() -> Result<()> {
         let mut tracer = Tracer::start(&mut tracer::live(nginx.id())?)?;
         tracer.tracing()?;
         let ended = tracer.stop(libc::SIGINT)?;
-        ensure!(ended.stderr.contains(&shown), "{}", ended.stderr);
+        let named = format!("(master {})", nginx.id());
+        ensure!(ended.stderr.contains(&named), "{}", ended.stderr);
         ensure_harmless(&ended.stderr)?;
         let said = says(&[Path::new("doctor")])?;
-        ensure!(said.contains(&format!("nginx/{shown}")), "{said}");
+        ensure!(said.contains(&nginx.id().to_string()), "{said}");
         ensure_harmless(&said)
     });
     process::end(&mut nginx, libc::SIGTERM);

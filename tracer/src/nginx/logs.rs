@@ -28,9 +28,10 @@ const BYTES: u64 = 1 << 20;
 /// A worker with very many connections has very many descriptors; its logs are among the lowest.
 const SEARCH: Duration = Duration::from_millis(50);
 const TICK: Duration = Duration::from_millis(10);
-/// What a worker wrote that has ended is known to be its own for so long, and of so many. Its logs are held open meanwhile, which
-/// keeps their mount busy.
-const ENDED_FOR: Duration = Duration::from_millis(500);
+/// What a worker wrote that has ended is known to be its own for so long, and of so many.
+const ENDED_FOR: Duration = Duration::from_secs(3);
+/// So long its logs are held open for itself alone: that keeps their mount busy.
+const HELD_FOR: Duration = Duration::from_millis(500);
 const ENDED: usize = 1024;
 /// Processes a sweep looks at again, those that were not for so long: a file that was rotated away is let go.
 const SWEPT: usize = 4;
@@ -213,14 +214,15 @@ impl LogTail {
         if ages.len() > ENDED {
             most = most.min(*ages.select_nth_unstable(ENDED).1);
         }
-        let before = self.holders.len();
         self.holders
             .retain(|_, holder| ended(holder).is_none_or(|age| age < most));
-        if self.holders.len() < before {
-            self.drop_unheld();
-        }
-        let oldest = self.holders.values().filter_map(ended).max();
-        oldest.map(|age| ENDED_FOR.saturating_sub(age))
+        self.drop_unheld();
+        let ages = self.holders.values().filter_map(ended);
+        let due = ages.map(|age| match HELD_FOR.checked_sub(age) {
+            Some(rest) => rest,
+            None => ENDED_FOR.saturating_sub(age),
+        });
+        due.min()
     }
 
     /// The lines about requests that were logged since the last call, by any worker that shares this one's logs; `at`
@@ -392,7 +394,9 @@ impl LogTail {
     }
 
     fn drop_unheld(&mut self) {
-        let held = self.holders.values().flat_map(|holder| &holder.logs);
+        let holds = |holder: &&Holder| holder.ended.is_none_or(|at| at.elapsed() < HELD_FOR);
+        let held = self.holders.values().filter(holds);
+        let held = held.flat_map(|holder| &holder.logs);
         let held: HashSet<FileId> = held.chain(&self.added).filter_map(|log| log.id).collect();
         self.tails.retain(|id, _| held.contains(id));
     }

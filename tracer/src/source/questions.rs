@@ -1,8 +1,7 @@
 //! The observer's thread: it may block on a slow host while the ring is still drained.
 
 use std::{
-    collections::HashSet,
-    iter,
+    collections::{HashSet, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
@@ -70,29 +69,49 @@ impl Questions {
                     };
                     // Whoever asked the same while the host was slow is answered at once.
                     let mut answered = HashSet::new();
-                    let waiting: Vec<Job> =
-                        iter::once(job).chain(todo.try_iter().take(JOBS)).collect();
-                    for job in waiting {
-                        match job {
-                            Job::Ask(question) => {
-                                if !answered.contains(&question) {
-                                    let events = answer(&question, |question, now| {
-                                        observer.answer(question, now)
-                                    });
-                                    if done.send(events).is_err() {
-                                        return;
-                                    }
-                                    answered.insert(question);
+                    let mut waiting = VecDeque::new();
+                    let mut next = Some(job);
+                    loop {
+                        // Who came goes first: whose a log's line is, is known of those that are followed alone.
+                        while let Some(job) = next {
+                            match job {
+                                Job::Ask(question) => {
+                                    answered.remove(&question);
+                                    waiting.push_back(question);
                                 }
-                                asked.fetch_sub(1, Ordering::Release);
+                                Job::Follow(worker) => {
+                                    caught(|| observer.follow(worker));
+                                }
+                                Job::Forget(worker) => {
+                                    caught(|| observer.forget(worker));
+                                }
                             }
-                            Job::Follow(worker) => {
-                                caught(|| observer.follow(worker));
+                            next = match waiting.len() < JOBS {
+                                true => todo.try_recv().ok(),
+                                false => None,
+                            };
+                        }
+                        let Some(question) = waiting.pop_front() else {
+                            break;
+                        };
+                        if !answered.contains(&question) {
+                            let events =
+                                answer(&question, |question, now| observer.answer(question, now));
+                            if done.send(events).is_err() {
+                                return;
                             }
-                            Job::Forget(worker) => {
-                                caught(|| observer.forget(worker));
+                            answered.insert(question);
+                        }
+                        asked.fetch_sub(1, Ordering::Release);
+                        // It is looked once a second at what runs short, however much is asked.
+                        if looked.elapsed() >= LOOK {
+                            looked = Instant::now();
+                            let news = caught(|| observer.look(clock::now())).unwrap_or_default();
+                            if done.send(news).is_err() {
+                                return;
                             }
                         }
+                        next = todo.try_recv().ok();
                     }
                 }
             })?;

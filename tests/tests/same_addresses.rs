@@ -100,13 +100,16 @@ fn counts(told: &[String]) -> std::collections::BTreeMap<&str, usize> {
     counts
 }
 
-/// Every verdict is its own cause, which is proven; `None` has none.
+/// Every verdict is its own cause, proven but for one in ten: where a port is used again at once, as here, it may not be known
+/// which of its connections a backend's end was of. `None` has none.
 fn check(pair: [(One, Option<&str>); 2]) -> Result<()> {
     let causes = pair.each_ref().map(|(_, cause)| *cause);
     let told = verdicts(pair.map(|(one, cause)| (one, cause.map_or(200, |_| 502))))?;
     let own = causes.iter().zip(&told).all(|(cause, told)| {
-        let expected = format!("{} proven", cause.unwrap_or_default());
-        told.iter().all(|one| *one == expected)
+        let cause = cause.unwrap_or_default();
+        let (proven, inferred) = (format!("{cause} proven"), format!("{cause} inferred"));
+        let sure = told.iter().filter(|one| **one == proven).count();
+        told.iter().all(|one| *one == proven || *one == inferred) && sure * 10 >= told.len() * 9
     });
     let told = told.each_ref().map(|told| counts(told));
     ensure!(own, "{causes:?}: {told:?}");

@@ -277,6 +277,13 @@ impl Following {
         }
     }
 
+    /// The same of one that was found, not heard of: of one that ended before it was followed no end is heard either.
+    fn enter_found(&mut self, pid: u32, program: Option<ExeId>, since: Time) {
+        if program_file(pid).is_some() {
+            self.enter(pid, program, since);
+        }
+    }
+
     /// It is not, any more.
     fn leave(&mut self, pid: u32, at: Time) {
         self.masters.remove(&pid);
@@ -422,7 +429,7 @@ impl Following {
                 self.refused.entry(pid).or_default();
                 continue;
             }
-            self.enter(follower, Some(id), now);
+            self.enter_found(follower, Some(id), now);
             self.meet(follower, now, events);
             let mut followed = candidate;
             (followed.pid, followed.is_followed, followed.is_wanted) = (follower, true, true);
@@ -545,7 +552,7 @@ impl Following {
             if described.master.workers.first() != Some(&pid) {
                 let _ = probes.set_layout(pid, layout);
             }
-            self.enter(pid, Some(id), at);
+            self.enter_found(pid, Some(id), at);
             let known = described.master.workers.clone();
             let mut children = process::children(pid);
             children.retain(|child| !known.contains(child) && run_the_same(pid, *child));
@@ -561,7 +568,7 @@ impl Following {
             if !self.follow(probes, worker, family, layout) {
                 self.refused.entry(pid).or_default();
             } else if !is_known {
-                self.enter(worker, Some(id), at);
+                self.enter_found(worker, Some(id), at);
                 events.extend(self.identity(worker, at));
             }
         }
@@ -725,7 +732,7 @@ impl Following {
                     left += 1;
                     continue;
                 }
-                self.enter(child, program, now);
+                self.enter_found(child, program, now);
                 if let Some(known) = self.masters.get_mut(&parent) {
                     known.master.workers.push(child);
                 }

@@ -26,6 +26,8 @@ use crate::{
 
 /// Listening sockets looked at a namespace.
 const LISTENERS: usize = 4096;
+/// Workers looked at in a second: questions wait meanwhile.
+const AT_ONCE: usize = 32;
 /// Descriptors of a master looked at: its listeners are among the first.
 const DESCRIPTORS: usize = 4096;
 
@@ -34,6 +36,8 @@ const DESCRIPTORS: usize = 4096;
 pub(super) struct Strains {
     binaries: Binaries,
     workers: HashMap<u32, Worker>,
+    /// The worker that was looked at last.
+    last: u32,
     listeners: HashMap<(u32, SocketAddr, u32), Listener>,
 }
 
@@ -81,14 +85,14 @@ impl Strains {
     /// Looks at all of them.
     pub(super) fn look(&mut self, now: Time) -> Vec<Notice> {
         let mut notices = Vec::new();
-        for (&pid, worker) in &mut self.workers {
-            notices.extend(worker.look(pid, now));
+        let mut masters = HashMap::new();
+        for pid in self.due() {
+            if let Some(worker) = self.workers.get_mut(&pid) {
+                notices.extend(worker.look(pid, now));
+                masters.insert(worker.master, pid);
+            }
         }
-        let masters: HashMap<u32, u32> = self
-            .workers
-            .iter()
-            .map(|(&pid, worker)| (worker.master, pid))
-            .collect();
+        let looked: HashSet<u32> = masters.keys().copied().collect();
         let mut present = HashSet::new();
         for (master, worker) in masters {
             // The listeners are the master's; of workers without one they are their own.
@@ -103,8 +107,22 @@ impl Strains {
                 notices.extend(self.listener(key, &seen, now));
             }
         }
-        self.listeners.retain(|key, _| present.contains(key));
+        let followed: HashSet<u32> = self.workers.values().map(|worker| worker.master).collect();
+        self.listeners.retain(|key, _| {
+            present.contains(key) || (followed.contains(&key.0) && !looked.contains(&key.0))
+        });
         notices
+    }
+
+    /// The workers to look at this time: all, or the next of very many.
+    fn due(&mut self) -> Vec<u32> {
+        let mut pids: Vec<u32> = self.workers.keys().copied().collect();
+        pids.sort_unstable();
+        let next = pids.partition_point(|pid| *pid <= self.last);
+        pids.rotate_left(next);
+        pids.truncate(AT_ONCE);
+        self.last = pids.last().copied().unwrap_or(0);
+        pids
     }
 
     fn listener(&mut self, key: (u32, SocketAddr, u32), seen: &Seen, now: Time) -> Option<Notice> {

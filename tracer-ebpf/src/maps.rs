@@ -1,6 +1,7 @@
 //! The maps both sides share.
 
 use aya_ebpf::{
+    bindings::BPF_NOEXIST,
     macros::map,
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
@@ -55,7 +56,13 @@ static UPSTREAMS: LruHashMap<Endpoint, u8> = LruHashMap::with_max_entries(4096, 
 static SOURCES: LruHashMap<[u8; 16], Source> = LruHashMap::with_max_entries(4096, 0);
 
 /// Two namespaces' users of an address.
-type Source = [SourceUser; 2];
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Source {
+    users: [SourceUser; 2],
+    /// How often a user was entered.
+    entered: u32,
+}
 
 /// The worker that last connected from an address in its namespace.
 #[repr(C)]
@@ -286,32 +293,59 @@ pub fn add_source(address: &[u8; 16], netns: u32, pid: u32) {
     if is_loopback(address) {
         return;
     }
+    if SOURCES.get_ptr(address).is_none() {
+        let _ = SOURCES.insert(address, &NO_SOURCE, u64::from(BPF_NOEXIST));
+    }
     let Some(source) = SOURCES.get_ptr_mut(address) else {
-        let _ = SOURCES.insert(address, &NO_SOURCE, 0);
-        if let Some(source) = SOURCES.get_ptr_mut(address) {
-            // SAFETY: the entry lives as long as the program runs.
-            unsafe { (*source)[0] = SourceUser { netns, worker: pid } };
-        }
         return;
     };
-    // SAFETY: as above.
-    let [one, other] = unsafe { &mut *source };
-    let user = if one.netns == netns || (other.netns != netns && !is_used(one)) {
+    // SAFETY: the entry lives as long as the program runs; another CPU may write it, and is noticed below.
+    let Source { users, entered } = unsafe { &mut *source };
+    let user = SourceUser { netns, worker: pid };
+    // Mostly so already: all CPUs read it.
+    if users
+        .iter()
+        .any(|one| one.netns == netns && one.worker == pid)
+    {
+        return;
+    }
+    change(&raw mut *entered, 1);
+    let before = volatile(entered);
+    let [one, other] = users;
+    let place = if one.netns == netns || (other.netns != netns && !is_used(one)) {
         one
     } else {
-        other
+        &mut *other
     };
-    // Mostly so already: all CPUs read it.
-    if user.netns != netns || user.worker != pid {
-        *user = SourceUser { netns, worker: pid };
+    *place = user;
+    if volatile(entered) != before {
+        // Another was entered meanwhile, perhaps in the same place: until it connects again both are taken, and neither gets
+        // what is the other's.
+        *other = SourceUser {
+            netns: UNKNOWN_NETNS,
+            worker: pid,
+        };
     }
 }
 
+/// No namespace has this number: its user may have been overwritten.
+const UNKNOWN_NETNS: u32 = u32::MAX;
+
+/// Reads what another CPU may write.
+#[inline(always)]
+fn volatile(value: &u32) -> u32 {
+    // SAFETY: a reference is valid.
+    unsafe { core::ptr::read_volatile(value) }
+}
+
 /// An address that nobody uses yet, in read-only data.
-static NO_SOURCE: Source = [SourceUser {
-    netns: 0,
-    worker: 0,
-}; 2];
+static NO_SOURCE: Source = Source {
+    users: [SourceUser {
+        netns: 0,
+        worker: 0,
+    }; 2],
+    entered: 0,
+};
 
 #[inline(always)]
 fn is_used(user: &SourceUser) -> bool {
@@ -330,7 +364,7 @@ pub fn home(key: &FlowKey, seen: u32) -> u32 {
         return seen;
     };
     // SAFETY: the entry lives as long as the program runs.
-    let [one, other] = unsafe { &*source };
+    let [one, other] = unsafe { &(*source).users };
     match (is_used(one), is_used(other)) {
         (true, false) => one.netns,
         (false, true) => other.netns,

@@ -136,32 +136,39 @@ impl LogTail {
         tail
     }
 
-    /// Begins at the present end of the worker's logs, and its master's, which holds the same ones longer.
-    pub fn follow(&mut self, worker: u32) {
-        let Ok(status) = process::status(worker) else {
-            return;
-        };
-        let owner = match opener(worker, &status) {
-            Some(master) => {
-                // It may be worker as well.
-                let known = self.holders.get(&status.parent);
-                let printed = known.and_then(|known| known.printed);
-                if known.is_none_or(|known| known.looked.elapsed() >= AGAIN_AFTER) {
-                    self.hold(status.parent, printed, &master);
-                }
-                master
+    /// Begins at the present end of the worker's logs, and its master's, which holds the same ones longer. Returns the master.
+    pub fn follow(&mut self, worker: u32) -> Option<u32> {
+        let status = process::status(worker).ok()?;
+        let (logs, master) = self.look_at(worker, Some(status.parent));
+        let master = master.and_then(|master| Some((master, process::status(master).ok()?)));
+        if let Some((master, owner)) = &master {
+            // It may be worker as well.
+            let known = self.holders.get(master);
+            let printed = known.and_then(|known| known.printed);
+            if known.is_none_or(|known| known.looked.elapsed() >= AGAIN_AFTER) {
+                let (logs, _) = self.look_at(*master, None);
+                self.hold(*master, printed, logs, owner);
             }
-            None => status.clone(),
-        };
-        self.hold(worker, Some(status.own_pid), &owner);
-        self.drop_unheld();
+        }
+        let owner = master.as_ref().map_or(&status, |(_, owner)| owner);
+        self.hold(worker, Some(status.own_pid), logs, owner);
+        master.map(|(master, _)| master)
     }
 
-    fn hold(&mut self, pid: u32, printed: Option<u32>, owner: &Status) {
-        let (mut logs, is_stalled) = candidates(pid);
+    /// The logs that a process holds, and `parent` if it opened them.
+    fn look_at(&mut self, pid: u32, parent: Option<u32>) -> (Vec<Log>, Option<u32>) {
+        let Found {
+            logs,
+            opener,
+            is_stalled,
+        } = candidates(pid, parent);
         if is_stalled {
             self.say_stalled(pid);
         }
+        (logs, opener)
+    }
+
+    fn hold(&mut self, pid: u32, printed: Option<u32>, mut logs: Vec<Log>, owner: &Status) {
         for log in &mut logs {
             self.open(pid, log, owner);
         }
@@ -172,7 +179,9 @@ impl LogTail {
             looked: Instant::now(),
             lacks: None,
         };
-        self.holders.insert(pid, holder);
+        if self.holders.insert(pid, holder).is_some() {
+            self.drop_unheld();
+        }
     }
 
     /// The process ended. What it wrote last is still to be read.
@@ -263,11 +272,13 @@ impl LogTail {
         match known.filter(|known| known.ended.is_none()) {
             Some(Holder { printed: None, .. }) => {
                 if let Ok(status) = process::status(pid) {
-                    self.hold(pid, None, &status);
-                    self.drop_unheld();
+                    let (logs, _) = self.look_at(pid, None);
+                    self.hold(pid, None, logs, &status);
                 }
             }
-            Some(_) => self.follow(pid),
+            Some(_) => {
+                self.follow(pid);
+            }
             None => {}
         }
     }
@@ -408,21 +419,22 @@ const NOBODY: u32 = u32::MAX;
 /// The regular files that a worker appends to, as paths that open them; those named like an error log first.
 #[must_use]
 pub fn appended(worker: u32) -> Vec<PathBuf> {
-    let (logs, _) = candidates(worker);
-    logs.into_iter().map(|log| log.access.path()).collect()
+    let logs = candidates(worker, None).logs.into_iter();
+    logs.map(|log| log.access.path()).collect()
 }
 
-/// Who opened a process's files: the master that it was forked from. A parent that runs another program is none: it may have
-/// more rights, and may be anyone that took in an orphan.
-fn opener(pid: u32, status: &Status) -> Option<Status> {
-    let exe = |pid| foreign::exe_metadata(pid).ok().map(|exe| id(&exe));
-    let parent = process::status(status.parent).ok()?;
-    let own = exe(pid)?;
-    (exe(status.parent)? == own).then_some(parent)
+/// What a look at a process found.
+struct Found {
+    logs: Vec<Log>,
+    /// Who opened its files: the master that it was forked from. A parent that runs another program is none: it may have more
+    /// rights, and may be anyone that took in an orphan.
+    opener: Option<u32>,
+    /// Something could not be looked at as it stalls.
+    is_stalled: bool,
 }
 
-/// The regular files that a process appends to, and whether one could not be looked at as it stalls.
-fn candidates(pid: u32) -> (Vec<Log>, bool) {
+/// The regular files that a process appends to.
+fn candidates(pid: u32, parent: Option<u32>) -> Found {
     let deadline = Instant::now() + SEARCH;
     let mut found: Vec<(bool, Access)> = Vec::new();
     for entry in fs::read_dir(format!("/proc/{pid}/fd"))
@@ -449,7 +461,7 @@ fn candidates(pid: u32) -> (Vec<Log>, bool) {
     }
     found.sort();
     let accesses: Vec<Access> = found.into_iter().map(|(_, access)| access).collect();
-    let (ids, is_stalled) = ids(pid, &accesses);
+    let (ids, opener, is_stalled) = behind(pid, parent, &accesses);
     let mut logs: Vec<Log> = Vec::new();
     for (access, id) in accesses.into_iter().zip(ids) {
         // nginx's standard error is its error log once more.
@@ -457,18 +469,31 @@ fn candidates(pid: u32) -> (Vec<Log>, bool) {
             logs.push(Log { access, id });
         }
     }
-    (logs, is_stalled)
+    Found {
+        logs,
+        opener,
+        is_stalled,
+    }
 }
 
-/// What these are now: all at once, and if one stalls each by itself.
-fn ids(pid: u32, accesses: &[Access]) -> (Vec<Option<FileId>>, bool) {
+/// What these are now, and `parent` if it runs the same program: all at once, and if one stalls each by itself.
+fn behind(
+    pid: u32,
+    parent: Option<u32>,
+    accesses: &[Access],
+) -> (Vec<Option<FileId>>, Option<u32>, bool) {
+    let opener = move || parent.filter(|&parent| foreign::run_the_same(pid, parent));
     let all = accesses.to_vec();
-    if let Ok(ids) = patient(pid, move || Ok(all.iter().map(Access::id).collect())) {
-        return (ids, false);
+    if let Ok((ids, opener)) = patient(pid, move || {
+        let ids: Vec<Option<FileId>> = all.iter().map(Access::id).collect();
+        Ok((ids, opener()))
+    }) {
+        return (ids, opener, false);
     }
     let each = accesses.iter().cloned();
     let each = each.map(|one| patient(pid, move || Ok(one.id())).ok().flatten());
-    (each.collect(), true)
+    let opener = patient(pid, move || Ok(opener())).ok().flatten();
+    (each.collect(), opener, true)
 }
 
 /// Opened with `O_APPEND` and for writing.

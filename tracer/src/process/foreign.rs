@@ -207,9 +207,21 @@ pub fn exe_file_system(pid: u32) -> io::Result<u64> {
 /// # Errors
 /// As [`with_exe`].
 pub fn exe_metadata(pid: u32) -> io::Result<Metadata> {
-    bounded(pid, move || {
-        path_at(None, &named(pid, "exe")?, 0)?.metadata()
-    })
+    bounded(pid, move || program(pid))
+}
+
+fn program(pid: u32) -> io::Result<Metadata> {
+    path_at(None, &named(pid, "exe")?, 0)?.metadata()
+}
+
+/// Do two processes run the same file? For use within [`bounded`] alone.
+#[must_use]
+pub fn run_the_same(pid: u32, other: u32) -> bool {
+    let id = |pid| {
+        let program = program(pid).ok()?;
+        Some((program.dev(), program.ino()))
+    };
+    id(pid).is_some_and(|own| id(other) == Some(own))
 }
 
 /// Opens a file or folder by its name in a process's root, as that process would: no symbolic link leads out of the root, and

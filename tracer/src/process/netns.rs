@@ -5,6 +5,7 @@
 //! namespace alive: whoever asks for one closes it.
 
 use std::{
+    cell::RefCell,
     collections::HashSet,
     fs::{self, File},
     io,
@@ -26,6 +27,8 @@ use super::{
 pub struct Netns {
     id: u32,
     file: Arc<File>,
+    /// Netlink sockets whose last request is answered, by protocol: to open one in another namespace costs.
+    idle: RefCell<Vec<(i32, OwnedFd)>>,
 }
 
 impl Netns {
@@ -51,6 +54,7 @@ impl Netns {
         Ok(Self {
             id,
             file: Arc::new(file),
+            idle: RefCell::default(),
         })
     }
 
@@ -65,11 +69,20 @@ impl Netns {
     /// # Errors
     /// The namespace cannot be entered (needs `CAP_SYS_ADMIN`), or the kernel lacks the protocol.
     pub fn netlink(&self, protocol: i32) -> io::Result<OwnedFd> {
+        let mut idle = self.idle.borrow_mut();
+        if let Some(at) = idle.iter().position(|(of, _)| *of == protocol) {
+            return Ok(idle.swap_remove(at).1);
+        }
         let socket = Socket::Netlink(protocol);
         if self.is_own() {
             return socket.open();
         }
         keeper::socket(&self.file, socket)
+    }
+
+    /// Keeps a netlink socket, to which no answer is to come, for the next request.
+    pub fn keep(&self, protocol: i32, socket: OwnedFd) {
+        self.idle.borrow_mut().push((protocol, socket));
     }
 
     /// A raw socket that receives ICMP of this namespace and does not block.

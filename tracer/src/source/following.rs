@@ -153,11 +153,17 @@ impl Following {
         })
     }
 
-    /// Follows every nginx that runs now. Gives who their workers are.
-    pub fn scan(&mut self, probes: &mut Probes, at: Time) -> Vec<Event> {
+    /// Follows every nginx that runs now. Returns who their workers are; `meet` is told of each at once.
+    pub fn scan(&mut self, probes: &mut Probes, at: Time, mut meet: impl FnMut(u32)) -> Vec<Event> {
         let mut events = Vec::new();
         for described in self.scout.scan() {
+            let known = events.len();
             self.follow_master(probes, described, None, at, &mut events);
+            for event in &events[known..] {
+                if let Event::Worker(worker) = event {
+                    meet(worker.pid);
+                }
+            }
         }
         self.cover(at, &mut events);
         events

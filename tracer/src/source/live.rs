@@ -156,24 +156,22 @@ impl Live {
         let mut following = Following::new(options.scope)?;
         let mut ticks = interval(LOOK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let events = following.scan(&mut probes, clock::now());
+        let questions = Questions::start(Observer::new(options.error_logs))?;
+        let mut icmp = match options.without.iter().any(|word| word == ICMP_RECEIVE.name) {
+            true => IcmpListener::left_out("left out by --without icmp_receive"),
+            false => IcmpListener::default(),
+        };
+        let events = following.scan(&mut probes, clock::now(), |worker| {
+            questions.meet(worker);
+            icmp.follow(worker);
+        });
         let blindness = match following.masters().is_empty() {
             true if privileges::may_administrate() => None,
             true => probes.may_attach().err(),
             false => following.blindness(),
         };
-        let mut observer = Observer::new(options.error_logs);
-        for event in &events {
-            // Before anyone is told that tracing began: what is logged from then on is read.
-            if let Event::Worker(worker) = event {
-                observer.follow(worker.pid);
-            }
-        }
-        let icmp = match options.without.iter().any(|word| word == ICMP_RECEIVE.name) {
-            true => IcmpListener::left_out("left out by --without icmp_receive"),
-            false => IcmpListener::default(),
-        };
-        let questions = Questions::start(observer)?;
+        // Before anyone is told that tracing began: what is logged from then on is read.
+        questions.settle();
         privileges::main_loop();
         // A kernel that refuses them: less safe, not less right, and `tracer doctor` says so.
         let _ = Filters::new().and_then(|filters| filters.apply());
@@ -198,8 +196,7 @@ impl Live {
             absent: None,
             blindness,
         };
-        // After those of whom it is learnt which namespaces there are.
-        live.greet(events);
+        live.ready.extend(events);
         if let Some(hooks) = live.hooks(clock::now()) {
             live.ready.push_front(hooks);
         }

@@ -22,6 +22,8 @@ enum Job {
     Ask(Question),
     Follow(u32),
     Forget(u32),
+    /// Who came before is followed: what of theirs runs short is looked at.
+    Settle(mpsc::SyncSender<()>),
 }
 
 /// A handle on the thread; it ends when the handle is dropped.
@@ -45,8 +47,6 @@ impl Questions {
         let (done, answers) = asynchronous::unbounded_channel();
         let pending = Arc::new(AtomicUsize::new(0));
         let asked = Arc::clone(&pending);
-        // What was dropped before is not told; and what is short already is told at once.
-        let _ = done.send(observer.look(clock::now()));
         thread::Builder::new()
             .name("observer".to_owned())
             .spawn(move || {
@@ -55,7 +55,8 @@ impl Questions {
                 loop {
                     if looked.elapsed() >= LOOK {
                         looked = Instant::now();
-                        let news = caught(|| observer.look(clock::now())).unwrap_or_default();
+                        let news =
+                            caught(|| observer.look(clock::now(), false)).unwrap_or_default();
                         if done.send(news).is_err() {
                             return;
                         }
@@ -77,7 +78,7 @@ impl Questions {
                             match job {
                                 Job::Ask(question) => {
                                     answered.remove(&question);
-                                    waiting.push_back(question);
+                                    waiting.push_back((question, clock::now()));
                                 }
                                 Job::Follow(worker) => {
                                     caught(|| observer.follow(worker));
@@ -85,18 +86,25 @@ impl Questions {
                                 Job::Forget(worker) => {
                                     caught(|| observer.forget(worker));
                                 }
+                                Job::Settle(settled) => {
+                                    // What was dropped before is not told; and what is short already is told at once.
+                                    let news = caught(|| observer.look(clock::now(), false));
+                                    let _ = done.send(news.unwrap_or_default());
+                                    let _ = settled.send(());
+                                }
                             }
                             next = match waiting.len() < JOBS {
                                 true => todo.try_recv().ok(),
                                 false => None,
                             };
                         }
-                        let Some(question) = waiting.pop_front() else {
+                        let Some((question, at)) = waiting.pop_front() else {
                             break;
                         };
                         if !answered.contains(&question) {
-                            let events =
-                                answer(&question, |question, now| observer.answer(question, now));
+                            let events = answer(&question, |question, now| {
+                                observer.answer(question, at, now)
+                            });
                             if done.send(events).is_err() {
                                 return;
                             }
@@ -106,7 +114,8 @@ impl Questions {
                         // It is looked once a second at what runs short, however much is asked.
                         if looked.elapsed() >= LOOK {
                             looked = Instant::now();
-                            let news = caught(|| observer.look(clock::now())).unwrap_or_default();
+                            let news = caught(|| observer.look(clock::now(), true));
+                            let news = news.unwrap_or_default();
                             if done.send(news).is_err() {
                                 return;
                             }
@@ -147,6 +156,18 @@ impl Questions {
             _ => return,
         };
         let _ = self.jobs.try_send(job);
+    }
+
+    /// Has a worker followed that runs already; waits for a place.
+    pub(super) fn meet(&self, worker: u32) {
+        let _ = self.jobs.send(Job::Follow(worker));
+    }
+
+    /// Waits until all that were told of are followed.
+    pub(super) fn settle(&self) {
+        let (settled, wait) = mpsc::sync_channel(1);
+        let _ = self.jobs.send(Job::Settle(settled));
+        let _ = wait.recv();
     }
 
     /// The next answer's events; never ends while the handle lives.

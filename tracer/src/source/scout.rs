@@ -167,11 +167,11 @@ impl Scout {
         Ok(Self { jobs, found })
     }
 
-    /// All that runs now; waits for it.
-    pub(super) fn scan(&self) -> Vec<Described> {
+    /// All that runs now, as it is found.
+    pub(super) fn scan(&self) -> mpsc::IntoIter<Described> {
         let (give, found) = mpsc::channel();
         let _ = self.jobs.send(Job::Scan(give));
-        found.into_iter().collect()
+        found.into_iter()
     }
 
     /// Has it look at a process; `false` if it has too much to do.

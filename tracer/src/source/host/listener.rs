@@ -32,6 +32,91 @@ const NEARBY: usize = 5;
 const TOLD: usize = 64;
 const LOOPBACK_INTERFACE: u32 = 1;
 
+/// What is known of the namespace that was looked at last: it answers all that was asked before that look.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    netns: u32,
+    at: Time,
+    listening: Vec<TcpSocket>,
+    bound: Option<Vec<TcpSocket>>,
+    ways: HashMap<IpAddr, (bool, Option<SilentNeighbor>)>,
+    somaxconn: Option<Option<u32>>,
+}
+
+impl Listing {
+    /// What there is about an address: those that listen, and if none takes connections to it those that are bound alone.
+    fn scene(&mut self, netns: &Netns, target: SocketAddr) -> Result<Scene> {
+        let mut sockets = self.listening.clone();
+        let is_taken = are_taking(&sockets, target);
+        if !is_taken {
+            let bound = match self.bound.take() {
+                Some(bound) => bound,
+                // The kernel looks through all its bound ports for these.
+                None => list(netns, sock_diag::BOUND)?,
+            };
+            sockets.extend_from_slice(&bound);
+            self.bound = Some(bound);
+        }
+        let (local, silent_neighbor) = match self.ways.get(&target.ip()) {
+            Some(way) => *way,
+            None => {
+                let way = way(netns, target.ip())?;
+                self.ways.insert(target.ip(), way);
+                way
+            }
+        };
+        // It limits the queues of who listens.
+        let somaxconn = match is_taken {
+            true => *self
+                .somaxconn
+                .get_or_insert_with(|| netns.number("core/somaxconn")),
+            false => None,
+        };
+        Ok(Scene {
+            local,
+            silent_neighbor,
+            sockets,
+            somaxconn,
+        })
+    }
+
+    /// Looks at a namespace unless it was since then; `true` if it did.
+    fn look(&mut self, netns: &Netns, asked: Asked) -> Result<bool> {
+        if self.netns == netns.id() && self.at >= asked.at {
+            return Ok(false);
+        }
+        *self = Self {
+            listening: list(netns, sock_diag::LISTENING)?,
+            netns: netns.id(),
+            at: asked.now,
+            ..Self::default()
+        };
+        Ok(true)
+    }
+}
+
+/// Does an address belong to this host, and if not, who on the link does not answer?
+fn way(netns: &Netns, address: IpAddr) -> Result<(bool, Option<SilentNeighbor>)> {
+    let way = route::way(netns, address).context("ask the routing table")?;
+    let silent_neighbor = match (way.next_hop, way.source) {
+        // Where the neighbour table cannot be asked, nobody is told to be silent.
+        (Some((address, interface)), Some(source))
+            if neighbor::is_silent(netns, address, interface).unwrap_or(false) =>
+        {
+            Some(SilentNeighbor { address, source })
+        }
+        _ => None,
+    };
+    Ok((way.is_local, silent_neighbor))
+}
+
+/// When it was asked, and when it is answered.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked {
+    pub(super) at: Time,
+    pub(super) now: Time,
+}
+
 /// Looks in the worker's network namespace.
 ///
 /// # Errors
@@ -39,24 +124,18 @@ const LOOPBACK_INTERFACE: u32 = 1;
 pub(super) fn view(
     worker: u32,
     address: SocketAddr,
-    owners: &mut Owners,
-    now: Time,
+    (listing, owners): (&mut Listing, &mut Owners),
+    asked: Asked,
 ) -> Result<ListenerView> {
     let netns =
         Netns::of(worker).with_context(|| format!("network namespace of worker {worker}"))?;
     let target = reached(address);
-    let scene = look(&netns, target)?;
-
-    let mut inodes: Vec<u32> = scene.sockets.iter().map(|socket| socket.inode).collect();
-    // The port in question first: the search for owners may run out of time.
-    inodes.sort_by_key(|inode| {
-        !scene
-            .sockets
-            .iter()
-            .any(|socket| socket.inode == *inode && socket.local.port() == target.port())
-    });
-    let holders = owners.find(&inodes, netns.id(), now);
-    let nginx = process::status(worker).map_or([worker, worker], |status| [worker, status.parent]);
+    if listing.look(&netns, asked)? {
+        owners.refresh();
+    }
+    let scene = listing.scene(&netns, target)?;
+    let nginx = process::status(worker).map_or([worker, worker], |status| [status.parent, worker]);
+    let holders = holders(target, &scene, nginx, owners, (netns.id(), asked.now));
     Ok(arrange(target, &scene, &holders, nginx))
 }
 
@@ -67,31 +146,12 @@ struct Scene {
     somaxconn: Option<u32>,
 }
 
-fn look(netns: &Netns, target: SocketAddr) -> Result<Scene> {
-    let mut sockets = list(netns, sock_diag::LISTENING)?;
-    let is_taken = sockets
-        .iter()
-        .any(|socket| socket.local.port() == target.port() && takes(socket, target.ip()));
-    if !is_taken {
-        // The kernel looks through all its bound ports for these.
-        sockets.extend(list(netns, sock_diag::BOUND)?);
-    }
-    let way = route::way(netns, target.ip()).context("ask the routing table")?;
-    let silent_neighbor = match (way.next_hop, way.source) {
-        // Where the neighbour table cannot be asked, nobody is told to be silent.
-        (Some((address, interface)), Some(source))
-            if neighbor::is_silent(netns, address, interface).unwrap_or(false) =>
-        {
-            Some(SilentNeighbor { address, source })
-        }
-        _ => None,
+/// Is one among them that takes connections to this address?
+fn are_taking(sockets: &[TcpSocket], target: SocketAddr) -> bool {
+    let is_one = |socket: &TcpSocket| {
+        socket.listens() && socket.local.port() == target.port() && takes(socket, target.ip())
     };
-    Ok(Scene {
-        local: way.is_local,
-        silent_neighbor,
-        sockets,
-        somaxconn: netns.number("core/somaxconn"),
-    })
+    sockets.iter().any(is_one)
 }
 
 fn list(netns: &Netns, states: u32) -> Result<Vec<TcpSocket>> {
@@ -122,6 +182,45 @@ fn reached(address: SocketAddr) -> SocketAddr {
         ip => ip,
     };
     SocketAddr::new(ip, address.port())
+}
+
+/// Holders of the sockets that the answer tells of; a host may have thousands.
+fn holders(
+    target: SocketAddr,
+    scene: &Scene,
+    nginx: [u32; 2],
+    owners: &mut Owners,
+    (netns, now): (u32, Time),
+) -> HashMap<u32, Owner> {
+    let (of_port, mut others): (Vec<_>, Vec<_>) = scene
+        .sockets
+        .iter()
+        .partition(|socket| socket.local.port() == target.port());
+    others.retain(|socket: &&TcpSocket| socket.listens());
+    others.sort_by_key(|socket| socket.local.port().abs_diff(target.port()));
+    let inodes = |sockets: &[&TcpSocket]| -> Vec<u32> {
+        sockets.iter().map(|socket| socket.inode).collect()
+    };
+    let all = inodes(&others);
+    let mut found = owners.find(&inodes(&of_port), &all, netns, now);
+    if are_taking(&scene.sockets, target) {
+        return found;
+    }
+    // A program's that has the port on another address, or the nearest that are not nginx's own: both are quickly known.
+    let pids: Vec<u32> = found.values().map(|owner| owner.pid).take(TOLD).collect();
+    let mut holders = owners.among(&nginx, &all);
+    if pids.is_empty() {
+        others.retain(|socket| {
+            !holders.contains_key(&socket.inode) && is_within_reach(socket, target.ip())
+        });
+        // A program's two families count once.
+        others.truncate(2 * NEARBY);
+        found.extend(owners.find(&inodes(&others), &all, netns, now));
+    } else {
+        found.extend(owners.among(&pids, &all));
+    }
+    holders.extend(found);
+    holders
 }
 
 fn arrange(
@@ -158,7 +257,7 @@ fn arrange(
     view.bound.sort_by_key(|owner| owner.pid);
     view.bound.dedup_by_key(|owner| owner.pid);
     view.bound.truncate(TOLD);
-    if scene.local {
+    if scene.local && view.exact.is_empty() {
         view.nearby = nearby(target, scene, &view, &listener, nginx);
     }
     for listeners in [&mut view.exact, &mut view.same_port] {
@@ -191,7 +290,7 @@ fn nearby(
             Some(owner) if nginx.contains(&owner.pid) => false,
             Some(owner) if !closest.is_empty() => closest.contains(&owner.pid),
             None if !closest.is_empty() => false,
-            _ => socket.local.ip().is_loopback() || takes(socket, target.ip()),
+            _ => is_within_reach(socket, target.ip()),
         })
         .map(|(_, listener)| listener)
         .collect();
@@ -206,6 +305,10 @@ fn nearby(
     });
     near.truncate(NEARBY);
     near
+}
+
+fn is_within_reach(socket: &TcpSocket, ip: IpAddr) -> bool {
+    socket.local.ip().is_loopback() || takes(socket, ip)
 }
 
 /// Would this socket, listening, take a connection to `ip` (`inet_lookup_listener`)?
@@ -235,9 +338,20 @@ mod tests {
     use super::*;
     use crate::process::netns::in_new_netns;
 
+    const ASKED: Asked = Asked {
+        at: Time(1),
+        now: Time(1),
+    };
+
     fn ask(address: SocketAddr) -> ListenerView {
         let own = std::process::id();
-        view(own, address, &mut Owners::default(), Time(1)).unwrap()
+        view(
+            own,
+            address,
+            (&mut Listing::default(), &mut Owners::default()),
+            ASKED,
+        )
+        .unwrap()
     }
 
     /// A port that is bound on 127.0.0.1 without `listen()`.
@@ -355,8 +469,9 @@ mod tests {
             return;
         };
         let (_, inside) = &netns.value;
-        let mut owners = Owners::default();
-        let mut ask = |address| view(netns.thread, address, &mut owners, Time(1)).unwrap();
+        let (mut listing, mut owners) = (Listing::default(), Owners::default());
+        let mut ask =
+            |address| view(netns.thread, address, (&mut listing, &mut owners), ASKED).unwrap();
         let found = ask(*inside);
         assert!(found.local);
         assert_eq!(
@@ -369,9 +484,29 @@ mod tests {
     }
 
     #[test]
+    fn what_was_asked_before_a_look_is_answered_by_it_and_what_comes_later_is_not() {
+        let own = std::process::id();
+        let first = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (mut listing, mut owners) = (Listing::default(), Owners::default());
+        let mut ask = |address, at, now| {
+            let asked = Asked {
+                at: Time(at),
+                now: Time(now),
+            };
+            let memory = (&mut listing, &mut owners);
+            view(own, address, memory, asked).unwrap().exact.len()
+        };
+        assert_eq!(ask(first.local_addr().unwrap(), 5, 10), 1);
+        let second = TcpListener::bind("127.0.0.1:0").unwrap();
+        assert_eq!(ask(second.local_addr().unwrap(), 9, 20), 0);
+        assert_eq!(ask(second.local_addr().unwrap(), 11, 30), 1);
+    }
+
+    #[test]
     fn a_vanished_worker_is_an_error_that_names_it() {
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
-        let error = view(u32::MAX, address, &mut Owners::default(), Time(1)).unwrap_err();
+        let memory = (&mut Listing::default(), &mut Owners::default());
+        let error = view(u32::MAX, address, memory, ASKED).unwrap_err();
         assert!(format!("{error:#}").contains("worker 4294967295"));
     }
 }

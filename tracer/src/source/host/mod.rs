@@ -30,7 +30,12 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result};
 
-use self::{owner::Owners, strain::Strains, viewer::Viewers};
+use self::{
+    listener::{Asked, Listing},
+    owner::Owners,
+    strain::Strains,
+    viewer::Viewers,
+};
 use crate::{
     event::{Event, Fact, Notice, Question, Strain, Time, fact::Finding},
     nginx::LogTail,
@@ -64,6 +69,7 @@ pub fn read_proc(text: &str) {
 #[derive(Debug)]
 pub struct Observer {
     owners: Owners,
+    listing: Listing,
     logs: LogTail,
     viewers: Viewers,
     strains: Strains,
@@ -77,6 +83,7 @@ impl Observer {
     pub fn new(error_logs: Vec<PathBuf>) -> Self {
         Self {
             owners: Owners::default(),
+            listing: Listing::default(),
             logs: LogTail::new(error_logs),
             viewers: Viewers::default(),
             strains: Strains::default(),
@@ -87,16 +94,19 @@ impl Observer {
 
     /// Reads this worker's logs from here on. To be told as early as can be: what was logged before is not read.
     pub fn follow(&mut self, worker: u32) {
-        self.logs.follow(worker);
-        self.strains.follow(worker);
+        if let Some(master) = self.logs.follow(worker) {
+            self.owners.follow(worker, master);
+        }
         // Remembered for when it has ended; if it has already, there is nothing to remember.
-        self.viewers.meet(worker);
+        let parent = self.viewers.meet(worker).unwrap_or(worker);
+        self.strains.follow(worker, parent);
     }
 
     /// The worker ended.
     pub fn forget(&mut self, worker: u32) {
         self.logs.forget(worker);
         self.strains.forget(worker);
+        self.owners.forget(worker);
     }
 
     /// Drops what gone workers held. Returns when there is more to drop.
@@ -104,11 +114,11 @@ impl Observer {
         self.logs.release()
     }
 
-    /// Looks at what of nginx's own may run short; gives what changed.
-    pub fn look(&mut self, now: Time) -> Vec<Event> {
+    /// Looks at what of nginx's own may run short; gives what changed. `is_busy`: questions wait.
+    pub fn look(&mut self, now: Time, is_busy: bool) -> Vec<Event> {
         self.viewers.look();
         self.logs.sweep();
-        let mut notices = self.strains.look(now);
+        let mut notices = self.strains.look(now, is_busy);
         notices.extend(self.unread_logs(now));
         notices.into_iter().map(Event::Notice).collect()
     }
@@ -140,10 +150,10 @@ impl Observer {
     }
 
     /// Answers now, in the order of the stream: the log lines that a [`Question::Log`] brought, then the fact.
-    /// `now` is the boot time at which it is asked, and becomes the time of all of them.
-    pub fn answer(&mut self, question: &Question, now: Time) -> Vec<Event> {
+    /// `now` is the boot time, and becomes the time of all of them; at `asked` the question came.
+    pub fn answer(&mut self, question: &Question, asked: Time, now: Time) -> Vec<Event> {
         let finding = self
-            .find(question, now)
+            .find(question, Asked { at: asked, now })
             .map_err(|error| format!("{error:#}"));
         let mut events = Vec::new();
         if let Question::Log { worker } = question {
@@ -158,11 +168,13 @@ impl Observer {
         events
     }
 
-    fn find(&mut self, question: &Question, now: Time) -> Result<Finding> {
+    fn find(&mut self, question: &Question, asked: Asked) -> Result<Finding> {
+        let now = asked.now;
         match question {
             Question::Listener { worker, address } => {
                 let viewer = self.viewers.of(*worker)?;
-                listener::view(viewer.pid, *address, &mut self.owners, now).map(Finding::Listener)
+                let memory = (&mut self.listing, &mut self.owners);
+                listener::view(viewer.pid, *address, memory, asked).map(Finding::Listener)
             }
             Question::UnixPath { worker, path } => {
                 let viewer = self.viewers.of(*worker)?;
@@ -211,7 +223,7 @@ mod tests {
         // Nobody's: the log that the operator named is read.
         let worker = u32::MAX;
         let said = |observer: &mut Observer, second: u64| -> Vec<Notice> {
-            let events = observer.look(Time(second * SECOND)).into_iter();
+            let events = observer.look(Time(second * SECOND), false).into_iter();
             events
                 .map(|event| match event {
                     Event::Notice(notice) => notice,
@@ -222,7 +234,7 @@ mod tests {
         let line = "2026/11/20 10:15:23 [error] 7#7: *1 x, client: 1.1.1.1, server: a\n";
         let much = line.repeat((3 << 20) / line.len());
         std::fs::write(&log, &much).unwrap();
-        let _ = observer.answer(&Question::Log { worker }, Time(1));
+        let _ = observer.answer(&Question::Log { worker }, Time(1), Time(1));
         let notices = said(&mut observer, 1);
         let [notice] = &notices[..] else {
             panic!("{notices:?}");

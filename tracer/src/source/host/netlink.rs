@@ -59,6 +59,9 @@ pub(super) fn request(
             break;
         };
         if let Some(extent) = answers.take(datagram, &mut each)? {
+            if extent == Extent::Whole {
+                netns.keep(protocol, socket.0);
+            }
             return Ok(extent);
         }
     }

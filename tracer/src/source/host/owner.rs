@@ -1,12 +1,13 @@
 //! Which process holds a socket: the kernel does not say, so `/proc/*/fd` is searched.
 //!
 //! Bounded: one search looks for all the sockets of a question at once, for at most 50 ms of CPU and 500 ms by the clock
-//! (a host in an incident gives little CPU), first among the processes of the network namespace in question. What it
+//! (a host in an incident gives little CPU), first among the processes of the network namespace in question, and not among
+//! workers of a followed nginx where a listener is looked for, which their master holds. What it
 //! found is remembered and verified before it is used again; what it did not find is not searched again for ten seconds
 //! (a kernel's own listener has no holder at all), or for one if it could not look everywhere.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     fs,
     os::unix::ffi::OsStrExt as _,
     time::{Duration, Instant},
@@ -33,6 +34,10 @@ const SINGLE_IN: u64 = 1_000_000_000;
 #[derive(Debug, Default)]
 pub(super) struct Owners {
     known: HashMap<u32, Entry>,
+    /// Followed workers, and the master of each.
+    workers: HashMap<u32, u32>,
+    /// Who processes are, for questions that came before this was looked up.
+    described: HashMap<u32, Option<Owner>>,
     /// When the holders of single connections were searched for of late.
     single: VecDeque<Time>,
 }
@@ -64,29 +69,61 @@ impl Budget {
 }
 
 impl Owners {
-    /// Finds the holders of these sockets (inode numbers; 0 is none), the lowest pid of each.
-    pub(super) fn find(&mut self, inodes: &[u32], netns: u32, now: Time) -> HashMap<u32, Owner> {
-        let mut wanted: Vec<u32> = Vec::new();
-        for &inode in inodes.iter().filter(|inode| **inode != 0) {
-            match self.known.get(&inode) {
-                Some(Entry::Held { pid, fd }) if holds(*pid, *fd, inode) => {}
-                Some(Entry::Missed { until }) if now < *until => {}
-                _ => wanted.push(inode),
-            }
-        }
+    /// A worker, and the master that it was forked from.
+    pub(super) fn follow(&mut self, worker: u32, master: u32) {
+        self.workers.insert(worker, master);
+    }
+
+    pub(super) fn forget(&mut self, worker: u32) {
+        self.workers.remove(&worker);
+    }
+
+    /// Another look begins: who processes are is looked up anew.
+    pub(super) fn refresh(&mut self) {
+        self.described.clear();
+    }
+
+    /// Finds the holders of these listeners (inode numbers; 0 is none), the lowest pid of each. Those of `others` are remembered
+    /// where the search meets them.
+    pub(super) fn find(
+        &mut self,
+        inodes: &[u32],
+        others: &[u32],
+        netns: u32,
+        now: Time,
+    ) -> HashMap<u32, Owner> {
+        let wanted = self.unknown(inodes, now);
         if !wanted.is_empty() {
-            self.search(&wanted, netns, now);
+            let mut pids = process::pids().unwrap_or_default();
+            let all = pids.clone();
+            pids.retain(|pid| match self.workers.get(pid) {
+                Some(master) => all.binary_search(master).is_err(),
+                None => true,
+            });
+            self.search(&pids, &wanted, others, netns, now);
         }
-        let mut owners = HashMap::new();
-        let mut described: HashMap<u32, Option<Owner>> = HashMap::new();
-        for &inode in inodes {
-            if let Some(Entry::Held { pid, .. }) = self.known.get(&inode)
-                && let Some(owner) = described.entry(*pid).or_insert_with(|| describe(*pid))
-            {
-                owners.insert(inode, owner.clone());
+        let holders = inodes.iter().map(|&inode| (inode, self.holder(inode)));
+        let holders = holders.filter_map(|(inode, pid)| Some((inode, pid?)));
+        self.describe_each(holders.collect())
+    }
+
+    /// Which of these sockets these processes hold, and no others: without a search.
+    pub(super) fn among(&mut self, pids: &[u32], inodes: &[u32]) -> HashMap<u32, Owner> {
+        let budget = Budget::new();
+        let mut wanted: HashSet<u32> = inodes.iter().copied().collect();
+        let mut held = HashMap::new();
+        for &pid in pids {
+            if wanted.is_empty() {
+                break;
+            }
+            for (fd, inode) in sockets(pid, budget) {
+                if wanted.remove(&inode) {
+                    held.insert(inode, pid);
+                    self.known.insert(inode, Entry::Held { pid, fd });
+                }
             }
         }
-        owners
+        self.describe_each(held)
     }
 
     /// Finds the holder of a connection, unless many were searched for just now.
@@ -102,51 +139,71 @@ impl Owners {
             return None;
         }
         self.single.push_back(now);
-        self.find(&[inode], netns, now).remove(&inode)
+        let wanted = self.unknown(&[inode], now);
+        if !wanted.is_empty() {
+            let pids = process::pids().unwrap_or_default();
+            self.search(&pids, &wanted, &[], netns, now);
+        }
+        describe(self.holder(inode)?)
     }
 
-    fn search(&mut self, wanted: &[u32], netns: u32, now: Time) {
-        if self.known.len() + wanted.len() > REMEMBERED {
+    /// Those of which it has to be searched for the holder.
+    fn unknown(&self, inodes: &[u32], now: Time) -> Vec<u32> {
+        let is_unknown = |inode: &u32| match self.known.get(inode) {
+            Some(Entry::Held { pid, fd }) => !holds(*pid, *fd, *inode),
+            Some(Entry::Missed { until }) => now >= *until,
+            None => *inode != 0,
+        };
+        inodes.iter().copied().filter(is_unknown).collect()
+    }
+
+    /// Who these are, by inode.
+    fn describe_each(&mut self, holders: HashMap<u32, u32>) -> HashMap<u32, Owner> {
+        let owners = holders.into_iter().filter_map(|(inode, pid)| {
+            let owner = self.described.entry(pid).or_insert_with(|| describe(pid));
+            Some((inode, owner.clone()?))
+        });
+        owners.collect()
+    }
+
+    fn holder(&self, inode: u32) -> Option<u32> {
+        match self.known.get(&inode)? {
+            Entry::Held { pid, .. } => Some(*pid),
+            Entry::Missed { .. } => None,
+        }
+    }
+
+    fn search(&mut self, pids: &[u32], wanted: &[u32], others: &[u32], netns: u32, now: Time) {
+        if self.known.len() + wanted.len() + others.len() > REMEMBERED {
             self.known.clear();
         }
         let until = now.plus(UNSEARCHED_FOR);
         for inode in wanted {
             self.known.insert(*inode, Entry::Missed { until });
         }
+        let mut missing: HashSet<u32> = wanted.iter().copied().collect();
+        let mut noted: HashSet<u32> = others.iter().copied().collect();
+        noted.retain(|inode| !self.known.contains_key(inode));
         let budget = Budget::new();
-        let mut missing = wanted.len();
-        let (inside, outside): (Vec<u32>, Vec<u32>) = process::pids()
-            .unwrap_or_default()
-            .into_iter()
-            .partition(|pid| !budget.is_spent() && netns_of(*pid) == Some(netns));
+        let (inside, outside): (Vec<u32>, Vec<u32>) = pids
+            .iter()
+            .partition(|pid| !budget.is_spent() && netns_of(**pid) == Some(netns));
         for pid in inside.into_iter().chain(outside) {
-            if missing == 0 || budget.is_spent() {
+            if missing.is_empty() || budget.is_spent() {
                 break;
             }
-            missing -= self.take(pid, wanted, budget);
-        }
-        if missing > 0 && !budget.is_spent() {
-            let nowhere = now.plus(MISSED_FOR);
-            for inode in wanted {
-                if let Some(Entry::Missed { until }) = self.known.get_mut(inode) {
-                    *until = nowhere;
+            for (fd, inode) in sockets(pid, budget) {
+                if missing.remove(&inode) || noted.remove(&inode) {
+                    self.known.insert(inode, Entry::Held { pid, fd });
                 }
             }
         }
-    }
-
-    /// Notes which of the wanted sockets a process holds that nobody was found to hold before; gives how many.
-    fn take(&mut self, pid: u32, wanted: &[u32], budget: Budget) -> usize {
-        let mut taken = 0;
-        for (fd, inode) in sockets(pid, budget) {
-            if let Some(entry @ Entry::Missed { .. }) = self.known.get_mut(&inode)
-                && wanted.contains(&inode)
-            {
-                *entry = Entry::Held { pid, fd };
-                taken += 1;
+        if !missing.is_empty() && !budget.is_spent() {
+            let nowhere = now.plus(MISSED_FOR);
+            for inode in missing {
+                self.known.insert(inode, Entry::Missed { until: nowhere });
             }
         }
-        taken
     }
 }
 
@@ -205,10 +262,10 @@ mod tests {
             .unwrap();
         let netns = netns_of(own).unwrap();
         let mut owners = Owners::default();
-        let found = owners.find(&[inode], netns, Time(1));
+        let found = owners.find(&[inode], &[], netns, Time(1));
         assert_eq!(found[&inode].pid, own);
         drop(listener);
-        assert!(owners.find(&[inode], netns, Time(2)).is_empty());
-        assert!(owners.find(&[inode], netns, Time(3)).is_empty());
+        assert!(owners.find(&[inode], &[], netns, Time(2)).is_empty());
+        assert!(owners.find(&[inode], &[], netns, Time(3)).is_empty());
     }
 }

@@ -26,8 +26,9 @@ use crate::{
 
 /// Listening sockets looked at a namespace.
 const LISTENERS: usize = 4096;
-/// Workers looked at in a second: questions wait meanwhile.
+/// Workers looked at in a second: questions wait meanwhile, and where some do already fewer are looked at.
 const AT_ONCE: usize = 32;
+const AT_ONCE_BUSY: usize = 8;
 /// Descriptors of a master looked at: its listeners are among the first.
 const DESCRIPTORS: usize = 4096;
 
@@ -44,8 +45,8 @@ pub(super) struct Strains {
 #[derive(Debug)]
 struct Worker {
     master: u32,
-    /// See [`nginx::cycle_at`].
-    cycle_at: Option<u64>,
+    /// See [`nginx::cycle_at`]; `None` until it is looked at.
+    cycle_at: Option<Option<u64>>,
     descriptors: Gauge,
     connections: Gauge,
 }
@@ -66,13 +67,10 @@ struct Seen {
 }
 
 impl Strains {
-    pub(super) fn follow(&mut self, worker: u32) {
-        let master = process::status(worker).map_or(worker, |status| status.parent);
-        let binary = self.binaries.of(worker);
-        let cycle_at = binary.ok().and_then(|it| nginx::cycle_at(worker, &it));
+    pub(super) fn follow(&mut self, worker: u32, master: u32) {
         self.workers.entry(worker).or_insert_with(|| Worker {
             master,
-            cycle_at,
+            cycle_at: None,
             descriptors: Gauge::default(),
             connections: Gauge::default(),
         });
@@ -83,12 +81,12 @@ impl Strains {
     }
 
     /// Looks at all of them.
-    pub(super) fn look(&mut self, now: Time) -> Vec<Notice> {
+    pub(super) fn look(&mut self, now: Time, is_busy: bool) -> Vec<Notice> {
         let mut notices = Vec::new();
         let mut masters = HashMap::new();
-        for pid in self.due() {
+        for pid in self.due(if is_busy { AT_ONCE_BUSY } else { AT_ONCE }) {
             if let Some(worker) = self.workers.get_mut(&pid) {
-                notices.extend(worker.look(pid, now));
+                notices.extend(worker.look(pid, &mut self.binaries, now));
                 masters.insert(worker.master, pid);
             }
         }
@@ -115,12 +113,12 @@ impl Strains {
     }
 
     /// The workers to look at this time: all, or the next of very many.
-    fn due(&mut self) -> Vec<u32> {
+    fn due(&mut self, most: usize) -> Vec<u32> {
         let mut pids: Vec<u32> = self.workers.keys().copied().collect();
         pids.sort_unstable();
         let next = pids.partition_point(|pid| *pid <= self.last);
         pids.rotate_left(next);
-        pids.truncate(AT_ONCE);
+        pids.truncate(most);
         self.last = pids.last().copied().unwrap_or(0);
         pids
     }
@@ -157,7 +155,7 @@ impl Strains {
 }
 
 impl Worker {
-    fn look(&mut self, pid: u32, now: Time) -> Vec<Notice> {
+    fn look(&mut self, pid: u32, binaries: &mut Binaries, now: Time) -> Vec<Notice> {
         let mut notices = Vec::new();
         let mut tell = |change: Option<Change>, strain: Strain| {
             notices.extend(change.map(|change| Notice {
@@ -172,7 +170,11 @@ impl Worker {
             let change = self.descriptors.share(now, open, limit);
             tell(change, Strain::Descriptors { open, limit });
         }
-        if let Some(connections) = self.cycle_at.and_then(|at| nginx::connections(pid, at)) {
+        let cycle_at = *self.cycle_at.get_or_insert_with(|| {
+            let binary = binaries.of(pid).ok()?;
+            nginx::cycle_at(pid, &binary)
+        });
+        if let Some(connections) = cycle_at.and_then(|at| nginx::connections(pid, at)) {
             let (used, limit) = (connections.used, connections.limit);
             let change = self.connections.share(now, used, limit);
             tell(change, Strain::Connections { used, limit });
@@ -268,7 +270,7 @@ mod tests {
         assert_eq!(own.len(), 1);
         assert_eq!(own[0].socket.drops, 0);
         let mut strains = Strains::default();
-        strains.follow(pid);
-        assert_eq!(strains.look(Time(1)), []);
+        strains.follow(pid, pid);
+        assert_eq!(strains.look(Time(1), false), []);
     }
 }

@@ -97,7 +97,8 @@ pub(super) fn view(
         if abstract_name.is_some() {
             view.kind = PathKind::Socket;
         }
-        let mut holders = owners.find(&[found.inode], netns.id(), now);
+        owners.refresh();
+        let mut holders = owners.find(&[found.inode], &[], netns.id(), now);
         view.listener = Some(Listener {
             address: None,
             v6_only: false,

@@ -1,27 +1,25 @@
 //! Which request a `ngx_peer_connection_t` stands for. nginx recycles the object, also within one millisecond; a request
 //! is told from the one before by its client's connection and the how manieth it is on that.
 
-use tracer_ebpf::abi::Worker;
+use tracer_ebpf::abi::{Members, Worker};
 
 use crate::{
+    layout,
     maps::{self, Mark, PeerKey, REQUESTS, Request},
     read, task,
 };
 
-// ngx_peer_connection_t, src/event/ngx_event_connect.h; unchanged since 1.7.10 in builds with SSL.
-const PC_TRIES: u64 = 32;
-const PC_START_TIME: u64 = 40;
-pub const PC_LOG: u64 = 112;
-// ngx_log_t, src/core/ngx_log.h.
-pub const LOG_CONNECTION: u64 = 16;
-pub const LOG_DATA: u64 = 40;
+/// `start_time` after `tries` in an `ngx_peer_connection_t`, src/event/ngx_event_connect.h.
+const PC_START_TIME: u64 = 8;
+/// `connection` in an `ngx_log_t`, src/core/ngx_log.h.
+const LOG_CONNECTION: u64 = 16;
 /// `NGX_STREAM_MODULE`, the signature every `ngx_stream_session_t` begins with (src/stream/ngx_stream.h).
 pub const STREAM: u32 = 0x4d52_5453;
 
 /// The request of an attempt that begins, and whether one of it came before. The peer object is one of [`Worker::main`].
 #[inline(always)]
 pub fn tried(pid: u32, worker: &Worker, peer: u64) -> (u64, bool) {
-    let tries: u32 = read::user(peer.wrapping_add(PC_TRIES)).unwrap_or(0);
+    let tries: u32 = read::user(peer.wrapping_add(layout::known(worker).tries())).unwrap_or(0);
     let is_exact = worker.layout.requests != 0;
     let Some(request) = find(pid, worker, peer, |last| {
         // Without the exact mark: a request's tries fall, or stay after a stale kept-alive connection.
@@ -85,7 +83,8 @@ fn find(
 #[inline(always)]
 pub fn mark(worker: &Worker, peer: u64) -> Mark {
     let ordinal = if worker.layout.requests == 0 {
-        read::user(peer.wrapping_add(PC_START_TIME)).unwrap_or(0)
+        let start_time = layout::known(worker).tries() + PC_START_TIME;
+        read::user(peer.wrapping_add(start_time)).unwrap_or(0)
     } else {
         worker.main.ordinal
     };
@@ -97,10 +96,9 @@ pub fn mark(worker: &Worker, peer: u64) -> Mark {
 
 // Members of nginx's objects that are needed together are read at once: a read costs the same whatever its size.
 
-/// `log->connection` to `log->data`.
+/// The number of the connection that a log is of.
 #[inline(always)]
-pub fn read_log(log: u64) -> Option<[u64; 4]> {
-    const _: () = assert!(LOG_DATA - LOG_CONNECTION == 24);
+pub fn number(log: u64) -> Option<u64> {
     read::user(log.wrapping_add(LOG_CONNECTION))
 }
 
@@ -116,6 +114,15 @@ impl Context {
     pub fn at(data: u64) -> Option<Self> {
         let members = read::user(data)?;
         Some(Self { at: data, members })
+    }
+
+    /// The one that a log leads to.
+    #[inline(always)]
+    pub fn of_log(members: Members, log: u64) -> Option<Self> {
+        match members.log_data {
+            0 => None,
+            data => Self::at(read::user(log.wrapping_add(data.into()))?),
+        }
     }
 
     /// Where it lies, if it is one.

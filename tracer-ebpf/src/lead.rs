@@ -1,16 +1,16 @@
 //! What leads from a socket to the request that it serves: by way of epoll to nginx's connection, by that one's data or
 //! log to the request or session, and to its peer object. What can not be read, or does not fit, leads nowhere: 0.
 
-use tracer_ebpf::abi::SOCKADDR_LEN;
+use tracer_ebpf::abi::{Members, SOCKADDR_LEN};
 
 use crate::{
     constants::OFFSETS,
     hooks::{
         attempt::PC_CONNECTION,
-        request::{self, CONNECTION_LOG, HTTP, REQUEST_UPSTREAM, UPSTREAM_PEER},
+        request::{self, CONNECTION_LOG, HTTP, UPSTREAM_PEER},
     },
-    identity::{Context, LOG_DATA, PC_LOG, STREAM},
-    read, sock,
+    identity::{Context, STREAM},
+    layout, maps, read, sock,
 };
 
 /// epoll is given the connection's address with a bit of its own (src/event/modules/ngx_epoll_module.c).
@@ -46,59 +46,62 @@ pub fn holds(peer: u64, connection: u64) -> bool {
 /// The peer object of the request that a connection to an upstream serves: its `data` is the request, once it is connected; or
 /// the end of nginx's in `stream {}`, a session. 0: it is none.
 #[inline(always)]
-pub fn peer_of(connection: u64) -> u64 {
-    tracer_peer_of(connection)
+pub fn peer_of(pid: u32, connection: u64) -> u64 {
+    tracer_peer_of(pid, connection)
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn tracer_peer_of(connection: u64) -> u64 {
-    match read::user::<u64>(connection) {
-        Some(data) => peer_of_data(data, |peer| holds(peer, connection)),
-        None => 0,
-    }
+extern "C" fn tracer_peer_of(pid: u32, connection: u64) -> u64 {
+    let (Some(worker), Some(data)) = (maps::worker(pid), read::user::<u64>(connection)) else {
+        return 0;
+    };
+    let members = layout::of_object(pid, worker, data);
+    peer_of_data(members, data, |peer| holds(peer, connection))
 }
 
 /// The same by its log.
 #[inline(always)]
-pub fn peer_of_unset(connection: u64) -> u64 {
-    tracer_peer_of_unset(connection)
+pub fn peer_of_unset(pid: u32, connection: u64) -> u64 {
+    tracer_peer_of_unset(pid, connection)
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn tracer_peer_of_unset(connection: u64) -> u64 {
+extern "C" fn tracer_peer_of_unset(pid: u32, connection: u64) -> u64 {
     match read::user(connection.wrapping_add(CONNECTION_LOG)) {
-        Some(log) => peer_of_log(log, |peer| holds(peer, connection)),
+        Some(log) => peer_of_log(pid, log, |peer| holds(peer, connection)),
         None => 0,
     }
 }
 
 /// The peer object of the request or session that a log belongs to, 0 none. `is_it` chooses where several may be.
 #[inline(always)]
-pub fn peer_of_log(log: u64, is_it: impl Fn(u64) -> bool + Copy) -> u64 {
-    let Some(data) = read::user::<u64>(log.wrapping_add(LOG_DATA)) else {
+pub fn peer_of_log(pid: u32, log: u64, is_it: impl Fn(u64) -> bool + Copy) -> u64 {
+    let Some(worker) = maps::worker(pid) else {
         return 0;
     };
-    let of_log = |peer: u64| read::user(peer.wrapping_add(PC_LOG)) == Some(log) && is_it(peer);
-    let Some(context) = Context::at(data) else {
+    let members = layout::of_log(pid, worker, log);
+    let place = u64::from(members.peer_log);
+    if place == 0 {
+        return 0;
+    }
+    let of_log = |peer: u64| read::user(peer.wrapping_add(place)) == Some(log) && is_it(peer);
+    let Some(context) = Context::of_log(members, log) else {
         return 0;
     };
     if context.is_session() {
-        return peer_of_data(data, of_log);
+        return peer_of_data(members, context.session(), of_log);
     }
-    peer_of_data(request::request_of(&context), of_log)
+    peer_of_data(members, request::request_of(&context), of_log)
 }
 
 #[inline(always)]
-fn peer_of_data(data: u64, is_it: impl Fn(u64) -> bool) -> u64 {
-    // Both are longer.
-    let Some(members) = read::user::<[u64; 11]>(data) else {
-        return 0;
-    };
-    match members[0] as u32 {
-        HTTP => {
-            let upstream = members[REQUEST_UPSTREAM as usize / 8];
+fn peer_of_data(members: Members, data: u64, is_it: impl Fn(u64) -> bool) -> u64 {
+    match read::user::<u32>(data) {
+        Some(HTTP) if members.upstream != 0 => {
+            let place = data.wrapping_add(members.upstream.into());
+            let upstream: u64 = read::user(place).unwrap_or(0);
             let peer = upstream.wrapping_add(UPSTREAM_PEER);
             if upstream != 0 && is_it(peer) {
                 peer
@@ -106,9 +109,9 @@ fn peer_of_data(data: u64, is_it: impl Fn(u64) -> bool) -> u64 {
                 0
             }
         }
-        STREAM => {
+        Some(STREAM) => {
             for member in SESSION_UPSTREAM {
-                let peer = members[member as usize / 8];
+                let peer: u64 = read::user(data.wrapping_add(member)).unwrap_or(0);
                 if peer != 0 && is_it(peer) {
                     return peer;
                 }

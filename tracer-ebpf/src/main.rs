@@ -25,6 +25,8 @@ mod hooks;
 #[cfg(target_arch = "bpf")]
 mod identity;
 #[cfg(target_arch = "bpf")]
+mod layout;
+#[cfg(target_arch = "bpf")]
 mod lead;
 #[cfg(target_arch = "bpf")]
 mod links;

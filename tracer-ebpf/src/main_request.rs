@@ -1,16 +1,16 @@
 //! Which request of a client's a hook is about, read once, into its worker's [`Worker::main`]. Whatever it is found by, a
 //! request, its log, or its peer object, it is the same client's.
 
-use tracer_ebpf::abi::{Main, Worker};
+use tracer_ebpf::abi::{Main, Members, Worker};
 
 use crate::{
     apart,
     hooks::{
         attempt::CONNECTION_FD,
-        request::{CONNECTION_LOG, HTTP, REQUEST_CONNECTION, REQUEST_UPSTREAM, UPSTREAM_PEER},
+        request::{CONNECTION_LOG, HTTP, REQUEST_CONNECTION, UPSTREAM_PEER},
     },
-    identity::{self, Context, PC_LOG},
-    maps, read, task,
+    identity::{self, Context},
+    layout, maps, read, task,
 };
 
 /// By a request or a subrequest.
@@ -26,11 +26,11 @@ extern "C" fn tracer_main_by_request(pid: u32, request: u64) -> u64 {
         && !is_still(worker, request)
     {
         worker.main = Main::NONE;
-        if enter(worker, request) {
+        let members = layout::of_object(pid, worker, request);
+        if enter(worker, members, request) {
             let log = read::user(worker.main.nginx.wrapping_add(CONNECTION_LOG)).unwrap_or(0);
-            if let Some(context) = number(worker, log) {
-                client(worker, &context);
-            }
+            worker.main.connection = identity::number(log).unwrap_or(0);
+            client(worker, Context::of_log(members, log));
         }
     }
     0
@@ -49,15 +49,17 @@ extern "C" fn tracer_main_by_log(pid: u32, log: u64) -> u64 {
         return 0;
     };
     worker.main = Main::NONE;
-    let Some(context) = number(worker, log) else {
+    worker.main.connection = identity::number(log).unwrap_or(0);
+    let members = layout::of_log(pid, worker, log);
+    let Some(context) = Context::of_log(members, log) else {
         return 0;
     };
     if context.is_session() {
         return context.session();
     }
     let [main, current] = context.requests();
-    if enter(worker, current) || enter(worker, main) {
-        client(worker, &context);
+    if enter(worker, members, current) || enter(worker, members, main) {
+        client(worker, Some(context));
     }
     0
 }
@@ -65,7 +67,10 @@ extern "C" fn tracer_main_by_log(pid: u32, log: u64) -> u64 {
 /// By a peer object.
 #[inline(always)]
 pub fn by_peer(pid: u32, worker: &mut Worker, peer: u64) {
-    if let Some(log) = read::user(peer.wrapping_add(PC_LOG)) {
+    let member = layout::known(worker).peer_log;
+    if member != 0
+        && let Some(log) = read::user(peer.wrapping_add(member.into()))
+    {
         by_log(pid, worker, log);
     } else {
         worker.main = Main::NONE;
@@ -74,14 +79,14 @@ pub fn by_peer(pid: u32, worker: &mut Worker, peer: u64) {
 
 /// Is it a request?
 #[inline(always)]
-fn enter(worker: &mut Worker, request: u64) -> bool {
-    let Some(members) = members(request) else {
+fn enter(worker: &mut Worker, members: Members, request: u64) -> bool {
+    let Some(connection) = connection(request) else {
         return false;
     };
     worker.main.request = request;
     worker.main.by = request;
-    worker.main.nginx = members[CONNECTION];
-    worker.main.upstream = members[UPSTREAM];
+    worker.main.nginx = connection;
+    worker.main.upstream = upstream(members, request);
     true
 }
 
@@ -92,27 +97,33 @@ fn is_still(worker: &mut Worker, request: u64) -> bool {
     if main.by != request || main.life[LAST] == 0 {
         return false;
     }
-    let is_same = |members: &[u64; UPSTREAM + 1]| {
-        members[CONNECTION] == main.nginx && life(worker, main.nginx) == main.life
-    };
-    match members(request).filter(is_same) {
-        Some(members) => {
-            worker.main.upstream = members[UPSTREAM];
-            true
-        }
-        None => false,
+    let members = worker.layout.members;
+    if !members.are_shown()
+        || connection(request) != Some(main.nginx)
+        || life(worker, main.nginx) != main.life
+    {
+        return false;
+    }
+    worker.main.upstream = upstream(members, request);
+    true
+}
+
+/// The client's connection of a request, if it is one.
+#[inline(always)]
+fn connection(request: u64) -> Option<u64> {
+    const CONNECTION: usize = REQUEST_CONNECTION as usize / 8;
+    let members = read::user::<[u64; CONNECTION + 1]>(request)?;
+    (members[0] as u32 == HTTP).then_some(members[CONNECTION])
+}
+
+/// `r->upstream`; 0 where it is not known.
+#[inline(always)]
+fn upstream(members: Members, request: u64) -> u64 {
+    match members.upstream {
+        0 => 0,
+        upstream => read::user(request.wrapping_add(upstream.into())).unwrap_or(0),
     }
 }
-
-/// A request's first members.
-#[inline(always)]
-fn members(request: u64) -> Option<[u64; UPSTREAM + 1]> {
-    let members = read::user::<[u64; UPSTREAM + 1]>(request)?;
-    (members[0] as u32 == HTTP).then_some(members)
-}
-
-const CONNECTION: usize = REQUEST_CONNECTION as usize / 8;
-const UPSTREAM: usize = REQUEST_UPSTREAM as usize / 8;
 
 /// See [`Main::life`]. `c->number` lies one or two members before `c->requests` (`c->start_time` came between in 1.19.10).
 #[inline(always)]
@@ -128,22 +139,18 @@ fn life(worker: &Worker, connection: u64) -> [u64; 3] {
 /// Which of them is `c->requests`.
 const LAST: usize = 2;
 
-/// The connection's number, and what the log's `data` points to.
-#[inline(always)]
-fn number(worker: &mut Worker, log: u64) -> Option<Context> {
-    let [connection, .., data] = identity::read_log(log)?;
-    worker.main.connection = connection;
-    Context::at(data)
-}
-
 /// The client's own request, and the how manieth it is.
 #[inline(always)]
-fn client(worker: &mut Worker, context: &Context) {
-    let [main, _] = context.requests();
-    if main != 0 && main != worker.main.by && read::user(main) == Some(HTTP) {
-        worker.main.request = main;
+fn client(worker: &mut Worker, context: Option<Context>) {
+    let mut connection = worker.main.nginx;
+    if let Some(context) = context {
+        let [main, _] = context.requests();
+        if main != 0 && main != worker.main.by && read::user(main) == Some(HTTP) {
+            worker.main.request = main;
+        }
+        connection = context.connection();
     }
-    worker.main.life = life(worker, context.connection());
+    worker.main.life = life(worker, connection);
     worker.main.ordinal = worker.main.life[LAST];
 }
 

@@ -36,8 +36,9 @@ pub use self::{
         TAIL_LEN, TEXT_LEN,
     },
     worker::{
-        FAMILY_QUOTA, Layout, NOBODY, OTHERS, OTHERS_QUOTA, Program, ProgramKey, TARGETS,
-        WORKER_SLOTS, Worker, quota, worker_places,
+        FAMILY_QUOTA, LAYOUT, Layout, LayoutShown, Members, NOBODY, NOT_AS_EXPECTED, OTHERS,
+        OTHERS_QUOTA, Program, ProgramKey, SHOWN, SHOWN_BY_SESSION, TARGETS, WORKER_SLOTS, Worker,
+        quota, worker_places,
     },
 };
 
@@ -121,7 +122,7 @@ const _: () = {
     assert!(size_of::<Endpoint>() == 18);
     assert!(size_of::<Flow>() == 104);
     assert!(size_of::<FlowKey>() == 40);
-    assert!(size_of::<Worker>() == 224);
+    assert!(size_of::<Worker>() == 232);
     assert!(size_of::<Connection>() == 272 + size_of::<Flow>());
     assert!(size_of::<UnixConnection>().is_multiple_of(8));
     assert!(size_of::<MemoryLimit>() == 16 + COMPONENT_LEN);
@@ -133,5 +134,6 @@ const _: () = {
     assert!(size_of::<Answer>() == 32 + size_of::<Client>());
     assert!(size_of::<FirstByte>() == 160 + size_of::<Client>());
     assert!(size_of::<Reply>() == 16 + 32);
+    assert!(size_of::<LayoutShown>() == 16 + 16);
     assert!(size_of::<LogCall>().is_multiple_of(8));
 };

@@ -1,6 +1,6 @@
 //! What the kernel side keeps of an nginx process. Written by the collector, then by the hooks.
 
-use super::{Main, Routes};
+use super::{Header, Main, Routes};
 
 /// What lies where in a process of nginx's. Whoever it forks shares it.
 #[repr(C)]
@@ -17,7 +17,123 @@ pub struct Layout {
     pub connect: u64,
     /// How many bytes of code it is.
     pub connect_len: u64,
+    /// Where members of nginx's objects lie that move between builds.
+    pub members: Members,
 }
+
+/// Where members of nginx's objects lie that move between versions, forks and builds. Each worker's own memory shows them at its
+/// first failure; what a build is expected to have is known before.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Members {
+    /// `log` in an `ngx_peer_connection_t`; 0 unknown.
+    pub peer_log: u16,
+    /// `data` in an `ngx_log_t`; 0 unknown.
+    pub log_data: u16,
+    /// `upstream` in an `ngx_http_request_t`; 0 unknown.
+    pub upstream: u16,
+    /// [`SHOWN`] and the like.
+    pub state: u16,
+}
+
+/// Tag of [`LayoutShown`].
+pub const LAYOUT: u16 = 21;
+
+/// A worker's memory showed members elsewhere than they were expected, or, all 0, nowhere.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct LayoutShown {
+    /// Tag [`LAYOUT`].
+    pub header: Header,
+    /// All 0: nothing was expected.
+    pub expected: Members,
+    /// What its memory showed.
+    pub shown: Members,
+}
+
+/// In [`Members::state`]: the worker's memory showed them.
+pub const SHOWN: u16 = 1;
+/// In [`Members::state`]: a session of `stream {}` showed them, but for `upstream`.
+pub const SHOWN_BY_SESSION: u16 = 4;
+/// In [`Members::state`]: its memory showed other ones than were expected, or none.
+pub const NOT_AS_EXPECTED: u16 = 2;
+
+impl Members {
+    /// Nothing is known.
+    pub const UNKNOWN: Self = Self {
+        peer_log: 0,
+        log_data: 0,
+        upstream: 0,
+        state: 0,
+    };
+
+    /// As a function of the kernel side's returns them.
+    #[must_use]
+    #[inline(always)]
+    pub fn bits(self) -> u64 {
+        u64::from(self.peer_log)
+            | u64::from(self.log_data) << 16
+            | u64::from(self.upstream) << 32
+            | u64::from(self.state) << 48
+    }
+
+    /// From [`Self::bits`].
+    #[must_use]
+    #[inline(always)]
+    pub fn from_bits(bits: u64) -> Self {
+        Self {
+            peer_log: bits as u16,
+            log_data: (bits >> 16) as u16,
+            upstream: (bits >> 32) as u16,
+            state: (bits >> 48) as u16,
+        }
+    }
+
+    /// Are they the worker's own memory's?
+    #[must_use]
+    #[inline(always)]
+    pub fn are_shown(self) -> bool {
+        self.state & SHOWN != 0
+    }
+
+    /// The same places?
+    #[must_use]
+    #[inline(always)]
+    pub fn are_at(self, other: Self) -> bool {
+        self.peer_log == other.peer_log
+            && self.log_data == other.log_data
+            && self.upstream == other.upstream
+    }
+
+    /// `header_in` in an `ngx_http_request_t`: two pointers lie between, since 0.7 (src/http/ngx_http_request.h).
+    #[must_use]
+    #[inline(always)]
+    pub fn header_in(self) -> u64 {
+        self.upstream as u64 + 24
+    }
+
+    /// `tries` in an `ngx_peer_connection_t`: Angie has two pointers more before it (src/event/ngx_event_connect.h).
+    #[must_use]
+    #[inline(always)]
+    pub fn tries(self) -> u64 {
+        if self.peer_log >= ANGIE_LOG { 48 } else { 32 }
+    }
+
+    /// `local` in an `ngx_peer_connection_t`: `type` and `rcvbuf` lie between, since 1.31.3 `sndbuf` as well.
+    #[must_use]
+    #[inline(always)]
+    pub fn local(self) -> u64 {
+        match self.peer_log {
+            SNDBUF_LOG => 96,
+            log => (log as u64).wrapping_sub(16),
+        }
+    }
+}
+
+/// `log` in an `ngx_peer_connection_t` with `sndbuf`.
+const SNDBUF_LOG: u16 = 120;
+/// The lowest of Angie's.
+const ANGIE_LOG: u16 = 136;
 
 impl Layout {
     /// Are attempts seen by their sockets?
@@ -39,6 +155,7 @@ impl Worker {
             status: 0,
             connect: 0,
             connect_len: 0,
+            members: Members::UNKNOWN,
         },
         peer: 0,
         start: 0,

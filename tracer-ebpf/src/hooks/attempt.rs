@@ -18,7 +18,7 @@ use crate::{
     constants::OFFSETS,
     emit::{self, Urgency},
     hooks::{reply, state, unix_end},
-    identity, links, main_request,
+    identity, layout, links, main_request,
     maps::{self, BACKENDS},
     read, sock, stack, task,
 };
@@ -31,12 +31,11 @@ pub const NGX_BUSY: i32 = -3;
 const NGX_DONE: i32 = -4;
 pub const NGX_DECLINED: i32 = -5;
 
-// ngx_peer_connection_t, src/event/ngx_event_connect.h; unchanged since 1.7.10 in builds with SSL.
+// ngx_peer_connection_t, src/event/ngx_event_connect.h: what comes first in every build.
 pub const PC_CONNECTION: u64 = 0;
 pub const PC_SOCKADDR: u64 = 8;
 const PC_SOCKLEN: u64 = 16;
 pub const PC_NAME: u64 = 24;
-const PC_LOCAL: u64 = 96;
 /// ngx_connection_t.fd, src/core/ngx_connection.h.
 pub const CONNECTION_FD: u64 = 24;
 
@@ -322,7 +321,7 @@ pub fn failed(pid: u32, worker: &mut Worker, peer: u64, code: i32) {
         };
         record.routes = worker.routes;
         record.syn_sent = u8::from(worker.socket != 0);
-        if let Some(source) = source(peer) {
+        if let Some(source) = source(worker, peer) {
             record.source = source;
         }
         if let Some(len) = address(peer, &mut record.address) {
@@ -350,10 +349,14 @@ pub fn address_at(address: u64, into: &mut [u8; SOCKADDR_LEN]) -> Option<()> {
     unsafe { bpf_probe_read_user_buf(address as *const u8, into) }.ok()
 }
 
-/// `pc->local->sockaddr`, if it looks like one (the member moves in builds without SSL).
+/// `pc->local->sockaddr`, if it looks like one.
 #[inline(always)]
-fn source(peer: u64) -> Option<[u8; 32]> {
-    let local: u64 = read::user(peer.wrapping_add(PC_LOCAL))?;
+fn source(worker: &Worker, peer: u64) -> Option<[u8; 32]> {
+    let members = layout::known(worker);
+    if members.peer_log == 0 {
+        return None;
+    }
+    let local: u64 = read::user(peer.wrapping_add(members.local()))?;
     let [address, len] = read::user::<[u64; 2]>(local)?;
     let len = len as u32;
     if len != 16 && len != 28 {

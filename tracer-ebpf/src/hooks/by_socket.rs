@@ -23,7 +23,7 @@ use crate::{
         request::{self, CONNECTION_LOG},
         state,
     },
-    identity::{self, PC_LOG},
+    identity, layout,
     lead::{connection_of, holds, is_of_peer, peer_of, peer_of_log, peer_of_unset},
     links, main_request, maps, read, sock, stack, task,
 };
@@ -123,8 +123,8 @@ fn asked(sk: u64, pid: u32, worker: &mut Worker, connection: &mut Connection, kn
         (known, Of::Main)
     } else {
         // While it serves the request; before it is connected, and as it is being closed, its `data` is another's.
-        let peer = match peer_of(nginx) {
-            0 => peer_of_unset(nginx),
+        let peer = match peer_of(pid, nginx) {
+            0 => peer_of_unset(pid, nginx),
             peer => peer,
         };
         (peer, Of::Another)
@@ -162,7 +162,7 @@ pub fn closes(sk: u64, pid: u32, worker: &mut Worker, connection: &mut Connectio
         // What nginx told of it just before was found by it.
         let is_checked = reply::is_last(worker, connection.request);
         if connection.first_byte == 0 && connection.request != 0 && !is_checked {
-            let peer = peer_of_unset(connection.nginx);
+            let peer = peer_of_unset(pid, connection.nginx);
             main_request::by_peer(pid, worker, peer);
             if identity::of(pid, worker, peer).map(|request| request.id) != Some(connection.request)
             {
@@ -248,7 +248,7 @@ fn adopt(sk: u64, pid: u32, worker: &mut Worker) -> bool {
         return false;
     }
     let nginx = connection_of(sk);
-    let peer = if nginx == 0 { 0 } else { peer_of(nginx) };
+    let peer = if nginx == 0 { 0 } else { peer_of(pid, nginx) };
     if peer == 0 {
         if !is_unix {
             hints::set_no_upstream(sk);
@@ -295,7 +295,7 @@ pub fn closed_at_once(ctx: ProbeContext) -> u32 {
         let log = read::user(connection.wrapping_add(CONNECTION_LOG)).unwrap_or(0);
         if !is_logged(log) {
             // connect() is called when the peer object has its connection; what fails before it ends the request.
-            let peer = peer_of_log(log, |_| true);
+            let peer = peer_of_log(pid, log, |_| true);
             let code = if peer != 0 && holds(peer, connection) {
                 NGX_DECLINED
             } else {
@@ -479,7 +479,9 @@ pub fn failed(pid: u32, worker: &mut Worker, peer: u64, code: i32, errno: u32) {
 #[inline(always)]
 pub fn answered(pid: u32, worker: &mut Worker, peer: u64) {
     let member = |at: u64| read::user::<u64>(peer.wrapping_add(at)).unwrap_or(u64::MAX);
-    let is_quiet = read::user::<u64>(member(PC_LOG)).is_some_and(|level| !request::is_told(level));
+    // The peer object is known by it.
+    let log = u64::from(layout::known(worker).peer_log);
+    let is_quiet = read::user::<u64>(member(log)).is_some_and(|level| !request::is_told(level));
     let name = member(PC_NAME);
     let is_group = name != 0 && name != u64::MAX && !is_of_peer(name);
     if is_quiet {

@@ -16,7 +16,7 @@ use crate::{
         by_socket::{self, Text},
         reply,
     },
-    identity::{self, PC_LOG},
+    identity, layout,
     lead::SESSION_UPSTREAM,
     links, main_request, maps, read, stack, task,
 };
@@ -134,6 +134,7 @@ fn string(at: u64) -> (u64, u64) {
 /// this worker has tried.
 #[inline(always)]
 fn session_peer(worker: &Worker, pid: u32, session: u64, log: u64) -> u64 {
+    let member_of_log = u64::from(layout::known(worker).peer_log);
     for member in SESSION_UPSTREAM {
         let peer: u64 = read::user(session.wrapping_add(member)).unwrap_or(0);
         if peer == 0 {
@@ -141,7 +142,7 @@ fn session_peer(worker: &Worker, pid: u32, session: u64, log: u64) -> u64 {
         }
         if peer == worker.peer
             || identity::known(pid, peer).is_some()
-            || read::user(peer.wrapping_add(PC_LOG)) == Some(log)
+            || (member_of_log != 0 && read::user(peer.wrapping_add(member_of_log)) == Some(log))
         {
             return peer;
         }

@@ -12,20 +12,18 @@ use crate::{
     emit::{self, Urgency},
     hooks::{by_socket, log, reply, state},
     identity::{self, Context},
-    links, main_request,
+    layout, links, main_request,
     maps::{self, Request},
     read, sock, stack, task,
 };
 
 /// `NGX_HTTP_MODULE`, the signature every `ngx_http_request_t` begins with.
 pub const HTTP: u32 = 0x5054_5448;
-// ngx_http_request_t, src/http/ngx_http_request.h (upstream: builds with the cache, the default).
+// ngx_http_request_t, src/http/ngx_http_request.h.
 pub const REQUEST_CONNECTION: u64 = 8;
-pub const REQUEST_UPSTREAM: u64 = 72;
-const REQUEST_HEADER_IN: u64 = 96;
-/// `r->headers_in.headers.part`, and `r->headers_in.host`.
-const REQUEST_HEADERS: u64 = 112;
-const REQUEST_HOST: u64 = 160;
+/// `r->headers_in.headers.part`, and `r->headers_in.host`, from `r->header_in` on.
+const REQUEST_HEADERS: u64 = 16;
+const REQUEST_HOST: u64 = 64;
 // ngx_table_elt_t, src/core/ngx_hash.h.
 const HEADER_KEY: u64 = 16;
 const HEADER_VALUE: u64 = 24;
@@ -120,7 +118,11 @@ pub fn client(worker: &mut Worker, request: u64, client: &mut Client) {
         return;
     }
     const MEMBERS: usize = member(REQUEST_HOST) + 1;
-    let Some(members) = read::user::<[u64; MEMBERS]>(request.wrapping_add(REQUEST_HEADER_IN))
+    let places = layout::known(worker);
+    if places.upstream == 0 {
+        return;
+    }
+    let Some(members) = read::user::<[u64; MEMBERS]>(request.wrapping_add(places.header_in()))
     else {
         return;
     };
@@ -138,7 +140,7 @@ pub fn client(worker: &mut Worker, request: u64, client: &mut Client) {
 
 /// Which of a request's members from `header_in` on it is.
 const fn member(at: u64) -> usize {
-    (at - REQUEST_HEADER_IN) as usize / 8
+    at as usize / 8
 }
 
 /// Before its first header is the request's line; pipelined requests share the buffer.

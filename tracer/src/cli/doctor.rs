@@ -60,7 +60,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let mut probes = Probes::load(&args.kernel.btf, 0, &args.kernel.without, &sizes, false)
         .context("attaching the hooks")?;
     for master in &masters {
-        let described = Described::of(master.clone());
+        let described = Described::of(master.clone(), args.kernel.layout);
         described.attach(&mut probes, master.shown(), true);
     }
     writeln!(out)?;

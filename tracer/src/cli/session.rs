@@ -8,6 +8,7 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::{Instant, sleep_until},
 };
+use tracer_ebpf::abi::Members;
 
 use super::{
     recording::Recording,
@@ -83,6 +84,9 @@ pub(super) struct Kernel {
     /// Do without this kind of place (fentry, kprobe, tracepoint …) or this BPF program: tests force each fallback
     #[arg(long, hide = true, value_name = "KIND|PROGRAM", value_parser = known)]
     pub(super) without: Vec<String>,
+    /// Take every nginx to have `pc->log`, `log->data` and `r->upstream` at these offsets: tests force a wrong layout
+    #[arg(long, hide = true, value_name = "LOG,DATA,UPSTREAM", value_parser = layout)]
+    pub(super) layout: Option<Members>,
     /// Show the BPF programs' own diagnostics on stderr
     #[arg(long, hide_short_help = true)]
     pub(super) debug: bool,
@@ -94,6 +98,19 @@ const GREETED: usize = 5;
 const DEBUG: u8 = 4;
 /// After Ctrl-C, what is under way is given this long to be answered by the host.
 const LAST_WORDS: Duration = Duration::from_millis(200);
+
+fn layout(text: &str) -> Result<Members, String> {
+    let numbers: Vec<u16> = text.split(',').filter_map(|it| it.parse().ok()).collect();
+    match numbers[..] {
+        [peer_log, log_data, upstream] => Ok(Members {
+            peer_log,
+            log_data,
+            upstream,
+            state: 0,
+        }),
+        _ => Err("three offsets are needed".to_owned()),
+    }
+}
 
 fn known(word: &str) -> Result<String, String> {
     if probe::is_known(word) {
@@ -169,6 +186,7 @@ async fn trace(following: Following, recording: Option<Recording>) -> Result<()>
         },
         btf: following.kernel.btf.clone(),
         without: following.kernel.without,
+        layout: following.kernel.layout,
         error_logs: following.error_log,
         ring: following.kernel_buffer,
         ceilings: Ceilings {

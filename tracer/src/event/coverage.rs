@@ -71,6 +71,15 @@ pub enum Change {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         is_foreign: bool,
     },
+    /// Members of this nginx's objects lie elsewhere than its version and build lead to expect.
+    Layout {
+        /// The worker whose memory showed it.
+        pid: u32,
+        /// What it calls itself.
+        program: String,
+        /// They were found there; else nothing rests on them.
+        is_found: bool,
+    },
     /// Processes of this nginx's are not followed: there is no place.
     Refused {
         /// Who forked them.

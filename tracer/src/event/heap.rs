@@ -139,7 +139,9 @@ impl Heap for Event {
             Self::Lost(one) => one.heap(),
             Self::Hooks(one) => one.heap(),
             Self::Coverage(one) => match &one.change {
-                Change::Late { program, .. } | Change::Follows { program, .. } => program.heap(),
+                Change::Late { program, .. }
+                | Change::Follows { program, .. }
+                | Change::Layout { program, .. } => program.heap(),
                 Change::Blind { program, why, .. } => program.heap() + why.heap(),
                 Change::Nothing | Change::Something { .. } | Change::Refused { .. } => 0,
             },

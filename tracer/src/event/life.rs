@@ -1,6 +1,6 @@
 //! What happens to processes of nginx's, and to such as may turn out to be: who is followed depends on it, no verdict.
 
-use tracer_ebpf::abi::ProgramKey;
+use tracer_ebpf::abi::{Members, ProgramKey};
 
 use super::{Process, ProcessKind, Time};
 
@@ -41,6 +41,13 @@ pub enum LifeKind {
     YoungForked {
         /// Who did.
         parent: u32,
+    },
+    /// Its memory showed members of nginx's objects elsewhere than they were expected.
+    Layout {
+        /// Where its version and build have them; unknown of a build that was never looked at.
+        expected: Members,
+        /// Where they are; unknown if its memory does not show it.
+        shown: Members,
     },
     /// It should be followed, and there is no place.
     Refused {

@@ -13,6 +13,8 @@ use std::{
     sync::Arc,
 };
 
+use tracer_ebpf::abi::Members;
+
 use super::{
     elf::{Elf, ReadAt, find},
     layout, status,
@@ -61,6 +63,8 @@ pub struct Binary {
     pub requests: u64,
     /// See [`tracer_ebpf::abi::Layout::status`]; 0 not known.
     pub status: u64,
+    /// Where its version and how it was configured lead to expect the members that move.
+    pub members: Members,
     /// The function that makes every attempt to reach an upstream: its address in the file's own address space, and its
     /// length. Only where requests of upstream connections are counted.
     pub connect: Option<(u64, u64)>,
@@ -191,6 +195,7 @@ pub(super) fn shown(read: ReadAt<'_>) -> io::Result<Binary> {
 fn constants(elf: &Elf<'_>) -> io::Result<Binary> {
     let mut binary = Binary::default();
     let mut has_arguments = false;
+    let mut configured = Vec::new();
     let overlap = NAME_LIMIT + ARGUMENTS_LIMIT;
     elf.section(".rodata", overlap, |_, bytes, is_last| {
         // What begins later is whole in the piece that follows.
@@ -210,12 +215,16 @@ fn constants(elf: &Elf<'_>) -> io::Result<Binary> {
             has_arguments = true;
             binary.prefix = argument(arguments, b" --prefix=");
             binary.conf = argument(arguments, b" --conf-path=");
+            configured = arguments.to_vec();
         }
         match has_arguments && binary.version.is_some() {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
         }
     })?;
+    if let (Some(version), true) = (&binary.version, has_arguments) {
+        binary.members = layout::expected(version, &configured);
+    }
     Ok(binary)
 }
 

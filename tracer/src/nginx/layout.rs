@@ -3,9 +3,9 @@
 //! Each place is read off a few instructions of a function whose source is known; an unknown encoding gives none, never
 //! a guess.
 
-use tracer_ebpf::abi::Layout;
+use tracer_ebpf::abi::{Layout, Members};
 
-use super::{binary::Binary, errno::errno_offset};
+use super::{binary::Binary, elf::find, errno::errno_offset};
 
 /// The function that counts a connection's requests (src/http/ngx_http_request.c), and how much of it is read.
 pub(super) const COUNTS: (&str, usize) = ("ngx_http_create_request", 96);
@@ -29,7 +29,51 @@ pub(super) fn layout(pid: u32, binary: &Binary) -> Layout {
         status: binary.status,
         connect,
         connect_len,
+        members: binary.members,
     }
+}
+
+/// Where this version, built with these arguments, is expected to have the members that move (src/event/ngx_event_connect.h,
+/// src/core/ngx_log.h, src/http/ngx_http_request.h, and those of the forks). [`Members::UNKNOWN`] of a build that was never looked
+/// at: its memory shows them all the same.
+pub(super) fn expected(version: &str, arguments: &[u8]) -> Members {
+    let Some((make, number)) = version.split_once('/') else {
+        return Members::UNKNOWN;
+    };
+    let number = numbers(number);
+    let has = |argument: &[u8]| find(arguments, argument).is_some();
+    // Each of them brings `pc->ssl` and what goes with it.
+    let has_ssl = has(b"--with-compat") || has(b"_ssl_module") || has(b"--with-http_v3_module");
+    let upstream = if has(b"--without-http-cache") { 64 } else { 72 };
+    let peer_log = match (make, has_ssl) {
+        ("Angie", true) if number >= [1, 12, 0] => 160,
+        ("Angie", true) if number >= [1, 8, 0] => 152,
+        ("Angie", true) if number >= [1, 2, 0] => 136,
+        ("Tengine" | "tengine", true) if number >= [3, 2, 0] => 120,
+        ("nginx" | "openresty", _) if number >= [1, 9, 0] => {
+            let sndbuf = if number >= [1, 31, 3] { 8 } else { 0 };
+            sndbuf + if has_ssl { 112 } else { 96 }
+        }
+        ("freenginx", true) if number >= [1, 25, 4] => 112,
+        _ => return Members::UNKNOWN,
+    };
+    let log_data = match make {
+        "Angie" if number >= [1, 12, 0] => 32,
+        "freenginx" if number >= [1, 27, 2] => 32,
+        _ => 40,
+    };
+    Members {
+        peer_log,
+        log_data,
+        upstream,
+        state: 0,
+    }
+}
+
+/// The first three parts of a version's number.
+fn numbers(number: &str) -> [u32; 3] {
+    let mut parts = number.split(['.', '-']).map_while(|part| part.parse().ok());
+    [0; 3].map(|absent: u32| parts.next().unwrap_or(absent))
 }
 
 /// Whether this version counts the requests of connections to upstreams. Forks but Angie, which began later, go by nginx's
@@ -38,8 +82,7 @@ pub(super) fn counts_upstream_requests(version: &str) -> bool {
     let Some((name, number)) = version.split_once('/') else {
         return false;
     };
-    let mut parts = number.split(['.', '-']).map_while(|part| part.parse().ok());
-    let number = [0; 3].map(|absent: u32| parts.next().unwrap_or(absent));
+    let number = numbers(number);
     match name {
         "Angie" => true,
         "nginx" | "openresty" | "freenginx" => number >= COUNTS_UPSTREAM,
@@ -100,6 +143,45 @@ mod tests {
             ("nginx", false),
         ] {
             assert_eq!(counts_upstream_requests(version), counts, "{version}");
+        }
+    }
+
+    /// Measured on builds of these, see `docs/builds.md`.
+    #[test]
+    fn members_are_where_each_version_and_build_has_them() {
+        let ssl = b"--with-compat --with-http_ssl_module".as_slice();
+        for (version, arguments, peer_log, log_data, upstream) in [
+            ("nginx/1.22.1", ssl, 112, 40, 72),
+            ("nginx/1.31.2", ssl, 112, 40, 72),
+            ("nginx/1.31.3", ssl, 120, 40, 72),
+            ("nginx/1.32.0", ssl, 120, 40, 72),
+            ("nginx/1.26.3", b"--with-pcre".as_slice(), 96, 40, 72),
+            (
+                "nginx/1.26.3",
+                b"--with-compat --without-http-cache",
+                112,
+                40,
+                64,
+            ),
+            (
+                "openresty/1.25.3.1",
+                b"--with-stream_ssl_module",
+                112,
+                40,
+                72,
+            ),
+            ("Tengine/3.2.0", ssl, 120, 40, 72),
+            ("Angie/1.5.1", ssl, 136, 40, 72),
+            ("Angie/1.11.0", ssl, 152, 40, 72),
+            ("Angie/1.12.0", ssl, 160, 32, 72),
+            ("freenginx/1.27.2", ssl, 112, 32, 72),
+        ] {
+            let members = expected(version, arguments);
+            let found = (members.peer_log, members.log_data, members.upstream);
+            assert_eq!(found, (peer_log, log_data, upstream), "{version}");
+        }
+        for version in ["nginx", "Angie/1.1.0", "Tengine/2.4.1", "other/1.0"] {
+            assert_eq!(expected(version, ssl), Members::UNKNOWN, "{version}");
         }
     }
 

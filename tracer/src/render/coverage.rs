@@ -71,6 +71,22 @@ fn sentence(change: &Change, at: Time) -> Option<String> {
             name(program),
             clean::text(why)
         ),
+        Change::Layout {
+            pid,
+            program,
+            is_found: true,
+        } => format!(
+            "the objects of {} (worker {pid}) are not laid out as its version has them: verdicts go by what its memory shows",
+            name(program)
+        ),
+        Change::Layout {
+            pid,
+            program,
+            is_found: false,
+        } => format!(
+            "the objects of {} (worker {pid}) are not laid out as its version has them, and its memory does not show how: its failures are told by the kernel and its log alone; see `tracer doctor`",
+            name(program)
+        ),
         Change::Refused { pid, processes } => format!(
             "{processes} processes of master {pid} are not followed: too many; their failures are not seen"
         ),
@@ -134,6 +150,7 @@ impl Seen {
                     self.blind.insert(*pid, words);
                 }
             }
+            Change::Layout { .. } => {}
             Change::Refused { processes, .. } => self.refused = self.refused.max(*processes),
         }
     }

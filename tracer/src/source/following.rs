@@ -8,7 +8,7 @@ use std::{
     path::PathBuf,
 };
 
-use tracer_ebpf::abi::{Layout, OTHERS, ProgramKey};
+use tracer_ebpf::abi::{Layout, Members, OTHERS, ProgramKey};
 
 use super::{
     clock,
@@ -82,6 +82,7 @@ const CHECK: u64 = 5_000_000_000;
 #[derive(Debug)]
 pub struct Following {
     scope: Scope,
+    assumed: Option<Members>,
     scout: Scout,
     masters: HashMap<u32, Described>,
     /// All followed processes: workers, their masters, and such as are to become either.
@@ -100,6 +101,8 @@ pub struct Following {
     has_met_closings: bool,
     /// Masters whose failures can not be seen, why, and whether another user than root runs them.
     blind: HashMap<u32, (String, bool)>,
+    /// Programs whose objects are laid out otherwise than expected, and whether it was found how: what was told.
+    surprising: HashSet<(Option<ExeId>, bool)>,
     /// Who forked processes that found no place, and of how many that was said.
     refused: HashMap<u32, u64>,
     /// `false` until it was said whether anything is followed.
@@ -128,13 +131,14 @@ struct Program {
 }
 
 impl Following {
-    /// Follows what `scope` allows.
+    /// Follows what `scope` allows. `assumed`: what every nginx is taken to have where, whatever its version says.
     ///
     /// # Errors
     /// A thread can not be started.
-    pub fn new(scope: Scope) -> std::io::Result<Self> {
+    pub fn new(scope: Scope, assumed: Option<Members>) -> std::io::Result<Self> {
         Ok(Self {
-            scout: Scout::start(scope.clone())?,
+            scout: Scout::start(scope.clone(), assumed)?,
+            assumed,
             scope,
             masters: HashMap::new(),
             processes: HashMap::new(),
@@ -146,6 +150,7 @@ impl Following {
             reloaded: HashMap::new(),
             has_met_closings: false,
             blind: HashMap::new(),
+            surprising: HashSet::new(),
             refused: HashMap::new(),
             has_said: false,
             covers: false,
@@ -235,6 +240,25 @@ impl Following {
             LifeKind::Exited { .. } => {
                 self.leave(pid, at);
                 self.cover(at, &mut events);
+            }
+            LifeKind::Layout { expected, shown } => {
+                let program = self.program_of(pid);
+                // What was never expected is no surprise. Each program is told of once.
+                if (expected.peer_log != 0 || shown.peer_log == 0)
+                    && self.surprising.insert((program, shown.peer_log != 0))
+                {
+                    let known = program.and_then(|id| self.programs.get(&id));
+                    let program =
+                        known.map_or("nginx".to_owned(), |known| program_name(&known.described));
+                    events.push(Event::Coverage(Coverage {
+                        at,
+                        change: Change::Layout {
+                            pid,
+                            program,
+                            is_found: shown.peer_log != 0,
+                        },
+                    }));
+                }
             }
             LifeKind::Refused { parent } => {
                 self.refused.entry(parent).or_default();
@@ -530,7 +554,7 @@ impl Following {
             match candidate {
                 Some(candidate) => return self.wait_again(candidate),
                 // Nothing waits yet.
-                None => described = Described::of(described.master),
+                None => described = Described::of(described.master, self.assumed),
             }
         }
         let family = family(described.master.shown());

@@ -12,6 +12,7 @@ use tokio::{
     io::{Interest, unix::AsyncFd},
     time::{Interval, MissedTickBehavior, interval},
 };
+use tracer_ebpf::abi::Members;
 
 use super::{
     clock,
@@ -54,6 +55,8 @@ pub struct Options {
     pub btf: PathBuf,
     /// Kinds of places and BPF programs to do without.
     pub without: Vec<String>,
+    /// Where every nginx is taken to have the members that move, whatever its version says.
+    pub layout: Option<Members>,
     /// Error logs to read besides those that the workers hold open.
     pub error_logs: Vec<PathBuf>,
     /// Bytes of the ring buffer; `None`: by this host's size.
@@ -153,7 +156,7 @@ impl Live {
         // SAFETY: the ring owns its descriptor and keeps it for its life; it is only read through `get_mut`.
         let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }
             .map_err(std::io::Error::from)?;
-        let mut following = Following::new(options.scope)?;
+        let mut following = Following::new(options.scope, options.layout)?;
         let mut ticks = interval(LOOK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let questions = Questions::start(Observer::new(options.error_logs))?;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use tokio::sync::mpsc as asynchronous;
-use tracer_ebpf::abi::{self, Layout, ProgramKey};
+use tracer_ebpf::abi::{self, Layout, Members, ProgramKey};
 
 use super::{clock, following::Scope, privileges};
 use crate::{
@@ -72,14 +72,18 @@ pub struct Described {
 }
 
 impl Described {
-    /// Finds out about a master; it may take its time.
+    /// Finds out about a master; it may take its time. `assumed`: see [`Following::new`](super::following::Following::new).
     #[must_use]
-    pub fn of(master: Master) -> Self {
+    pub fn of(master: Master, assumed: Option<Members>) -> Self {
         let shown = master.shown();
+        let layout = master.layout();
         Self {
             at: Instant::now(),
             is_at_root: foreign::is_exe_at_root(shown),
-            layout: master.layout(),
+            layout: Layout {
+                members: assumed.unwrap_or(layout.members),
+                ..layout
+            },
             is_outspoken: master.is_outspoken(None, clock::now()),
             breakpoints: nginx::breakpoints(shown, &master.binary),
             key: key(shown, master.binary.id),
@@ -144,11 +148,12 @@ impl Scout {
     ///
     /// # Errors
     /// A thread can not be started.
-    pub(super) fn start(scope: Scope) -> std::io::Result<Self> {
+    pub(super) fn start(scope: Scope, assumed: Option<Members>) -> std::io::Result<Self> {
         let (jobs, todo) = mpsc::sync_channel(JOBS);
         let (give, found) = asynchronous::unbounded_channel();
         let mut own = Own {
             scope,
+            assumed,
             binaries: Binaries::default(),
         };
         thread::Builder::new()
@@ -245,6 +250,7 @@ impl Queue {
 /// What the thread has.
 struct Own {
     scope: Scope,
+    assumed: Option<Members>,
     binaries: Binaries,
 }
 
@@ -255,7 +261,7 @@ impl Own {
                 let scope = &self.scope;
                 let wanted = |master: u32, workers: &[u32]| scope.has(master, workers);
                 for master in nginx::scan(wanted, &mut self.binaries) {
-                    let _ = give.send(Described::of(master));
+                    let _ = give.send(Described::of(master, self.assumed));
                 }
                 Vec::new()
             }
@@ -296,13 +302,13 @@ impl Own {
             // What its libraries tell is known by then.
             Kind::Starting if candidate.is_followed && candidate.looks > 2 => nothing,
             Kind::Starting => {
-                let mut described = Described::of(master);
+                let mut described = Described::of(master, self.assumed);
                 if !candidate.is_followed {
                     described.others = nginx::runs_the_same(candidate.pid);
                 }
                 Found::Program(Box::new(described), candidate)
             }
-            _ => Found::Master(Box::new(Described::of(master)), candidate),
+            _ => Found::Master(Box::new(Described::of(master, self.assumed)), candidate),
         }
     }
 }

@@ -13,8 +13,8 @@ mod request;
 use bytes::Buf;
 use thiserror::Error;
 use tracer_ebpf::abi::{
-    self, ANSWER, CONNECTION, DEATH, DNS, FAILURE, FIRST_BYTE, LOG_CALL, PEER_CLOSED, PROCESS,
-    ProgramKey, REPLY, RETRANSMIT, RETRY,
+    self, ANSWER, CONNECTION, DEATH, DNS, FAILURE, FIRST_BYTE, LAYOUT, LOG_CALL, Members,
+    PEER_CLOSED, PROCESS, ProgramKey, REPLY, RETRANSMIT, RETRY,
 };
 
 pub(super) use self::field::lossy;
@@ -110,12 +110,32 @@ struct Head {
 pub fn life(bytes: &[u8]) -> Option<Life> {
     let mut buf = bytes;
     let (tag, len) = (buf.try_get_u16_ne().ok()?, buf.try_get_u16_ne().ok()?);
-    let whole = size_of::<abi::Process>();
-    if tag != PROCESS || bytes.len() < whole || usize::from(len) < whole {
+    let whole = match tag {
+        PROCESS => size_of::<abi::Process>(),
+        LAYOUT => size_of::<abi::LayoutShown>(),
+        _ => return None,
+    };
+    if bytes.len() < whole || usize::from(len) < whole {
         return None;
     }
     let pid = buf.get_u32_ne();
     let at = Time(buf.get_u64_ne());
+    if tag == LAYOUT {
+        let mut members = || {
+            let mut next = || buf.get_u16_ne();
+            Members {
+                peer_log: next(),
+                log_data: next(),
+                upstream: next(),
+                state: next(),
+            }
+        };
+        let kind = LifeKind::Layout {
+            expected: members(),
+            shown: members(),
+        };
+        return Some(Life { pid, at, kind });
+    }
     let (kind, value) = (buf.get_u32_ne(), buf.get_u32_ne());
     let program = ProgramKey {
         inode: buf.get_u64_ne(),

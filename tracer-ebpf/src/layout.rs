@@ -33,7 +33,7 @@ pub fn of_log(pid: u32, worker: &Worker, log: u64) -> Members {
     if members.are_shown() {
         return members;
     }
-    Members::from_bits(tracer_layout_of_log(pid, log))
+    Members::from_bits(tracer_layout_of(pid, object_of(log)))
 }
 
 /// The same by a request or session.
@@ -57,21 +57,21 @@ pub fn known(worker: &Worker) -> Members {
     }
 }
 
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn tracer_layout_of_log(pid: u32, log: u64) -> u64 {
-    let slots: [u64; DATA_SLOTS] = read::user(log.wrapping_add(DATA)).unwrap_or_default();
-    for data in slots {
+/// The request or session that a log leads to, 0 none.
+#[inline(always)]
+fn object_of(log: u64) -> u64 {
+    for slot in 0..DATA_SLOTS as u64 {
+        let data = read::user(log.wrapping_add(DATA + 8 * slot)).unwrap_or(0);
         let Some([first, request]) = read::user::<[u64; 2]>(data) else {
             continue;
         };
         if first as u32 == STREAM {
-            return tracer_layout_of(pid, data);
+            return data;
         }
         if read::user(first.wrapping_add(CONNECTION_LOG)) == Some(log)
             && read::user(request) == Some(HTTP)
         {
-            return tracer_layout_of(pid, request);
+            return request;
         }
     }
     0
@@ -90,32 +90,31 @@ extern "C" fn tracer_layout_of(pid: u32, object: u64) -> u64 {
         return 0;
     }
     let mut found = Members {
-        log_data: log_data(kind, object, connection, log),
+        log_data: tracer_log_data(kind, object, connection, log) as u16,
         ..Members::UNKNOWN
     };
-    let mut pairs = 0;
+    // Sums: there is one pair, or they are not used.
+    let (mut pairs, mut peer_at, mut upstream_at) = (0, 0, 0);
     if kind == HTTP {
         for slot in UPSTREAM {
-            let (at, more) = peer_log(object.wrapping_add(slot), UPSTREAM_PEER, log);
-            if more != 0 {
-                found.upstream = slot as u16;
-                found.peer_log = at;
-            }
-            pairs += more;
+            let more = tracer_peer_log(object.wrapping_add(slot), UPSTREAM_PEER, log);
+            upstream_at += (more & 0xffff) * slot;
+            peer_at += more >> 32;
+            pairs += more & 0xffff;
         }
         found.state = SHOWN;
     } else {
         for slot in SESSION_UPSTREAM {
-            let (at, more) = peer_log(object.wrapping_add(slot), 0, log);
-            if more != 0 {
-                found.peer_log = at;
-            }
-            pairs += more;
+            let more = tracer_peer_log(object.wrapping_add(slot), 0, log);
+            peer_at += more >> 32;
+            pairs += more & 0xffff;
         }
         // Of requests nothing was shown.
-        found.upstream = worker.layout.members.upstream;
+        upstream_at = worker.layout.members.upstream.into();
         found.state = SHOWN_BY_SESSION;
     }
+    found.peer_log = peer_at as u16;
+    found.upstream = upstream_at as u16;
     let expected = worker.layout.members;
     if pairs != 1 || found.log_data == 0 {
         let slot = object.wrapping_add(u64::from(expected.upstream));
@@ -141,43 +140,43 @@ extern "C" fn tracer_layout_of(pid: u32, object: u64) -> u64 {
 }
 
 /// Where `data` lies in a log, 0 if nowhere or in several places.
-#[inline(always)]
-fn log_data(kind: u32, object: u64, connection: u64, log: u64) -> u16 {
-    let slots: [u64; DATA_SLOTS] = read::user(log.wrapping_add(DATA)).unwrap_or_default();
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tracer_log_data(kind: u32, object: u64, connection: u64, log: u64) -> u64 {
+    let slots: [u64; DATA_SLOTS] = read::user_or_zero(log.wrapping_add(DATA));
     let (mut at, mut places) = (0, 0);
     for (index, data) in slots.into_iter().enumerate() {
         let is_it = if kind == STREAM {
-            data == object
+            same(data, object)
         } else {
-            read::user::<[u64; 2]>(data).is_some_and(|[first, request]| {
-                first == connection && read::user(request) == Some(HTTP)
-            })
+            let [first, request] = read::user_or_zero(data);
+            let [signature] = read::user_or_zero(request);
+            same(first, connection) & same(signature & 0xffff_ffff, u64::from(HTTP))
         };
-        if is_it {
-            at = DATA as u16 + 8 * index as u16;
-            places += 1;
-        }
+        at += is_it * (DATA + 8 * index as u64);
+        places += is_it;
     }
     if places == 1 { at } else { 0 }
 }
 
-/// Where the peer object of the upstream in this slot has the log, and in how many places.
-#[inline(always)]
-fn peer_log(slot: u64, peer: u64, log: u64) -> (u16, u32) {
-    let upstream: u64 = read::user(slot).unwrap_or(0);
-    if upstream == 0 {
-        return (0, 0);
-    }
-    let members: [u64; LOG_SLOTS] =
-        read::user(upstream.wrapping_add(peer + LOG)).unwrap_or_default();
-    let (mut at, mut places) = (0, 0);
+/// In how many places the peer object of the upstream in this slot has the log, and, shifted by 32 bits, the sum of where.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tracer_peer_log(slot: u64, peer: u64, log: u64) -> u64 {
+    let [upstream] = read::user_or_zero(slot);
+    let members: [u64; LOG_SLOTS] = read::user_or_zero(upstream.wrapping_add(peer + LOG));
+    let mut found = 0;
     for (index, member) in members.into_iter().enumerate() {
-        if member == log {
-            at = LOG as u16 + 8 * index as u16;
-            places += 1;
-        }
+        found += same(member, log) * (((LOG + 8 * index as u64) << 32) + 1);
     }
-    (at, places)
+    found
+}
+
+/// 1 if they are the same, else 0, without a branch: the verifier follows each way of those to its end.
+#[inline(always)]
+fn same(one: u64, other: u64) -> u64 {
+    let difference = one ^ other;
+    1 ^ ((difference | difference.wrapping_neg()) >> 63)
 }
 
 #[inline(always)]

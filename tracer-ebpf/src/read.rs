@@ -1,6 +1,8 @@
 //! Reading kernel members and nginx's memory.
 
-use aya_ebpf::helpers::{bpf_probe_read_kernel, bpf_probe_read_kernel_buf, bpf_probe_read_user};
+use aya_ebpf::helpers::{
+    bpf_probe_read_kernel, bpf_probe_read_kernel_buf, bpf_probe_read_user, generated,
+};
 
 use crate::constants::offset;
 
@@ -37,4 +39,20 @@ pub fn kernel_into(address: u64, into: &mut [u8]) -> Option<()> {
 pub fn user<T>(address: u64) -> Option<T> {
     // SAFETY: probe_read_user checks the address itself.
     unsafe { bpf_probe_read_user(address as *const T) }.ok()
+}
+
+/// The same, zero where it cannot be read: the kernel clears what it does not fill. Without a branch, of which the verifier
+/// would follow both ways.
+#[inline(always)]
+pub fn user_or_zero<const N: usize>(address: u64) -> [u64; N] {
+    let mut value = [0; N];
+    // SAFETY: the destination is valid for its size, and the helper checks the address itself.
+    unsafe {
+        generated::bpf_probe_read_user(
+            (&raw mut value).cast(),
+            size_of::<[u64; N]>() as u32,
+            address as *const core::ffi::c_void,
+        );
+    }
+    value
 }

@@ -53,10 +53,14 @@ fn dns_failed(scene: &Scene<'_>) -> Option<Finding> {
         (None, Some(exchange)) if scene.log_call("could not be resolved").is_some() => {
             exchange.tell()
         }
-        (None, Some(exchange)) if scene.case.has_upstream => exchange.tell().unless(
-            false,
-            "that this request asked for it: nginx logged nothing, and tried no upstream",
-        ),
+        (None, Some(exchange))
+            if scene.case.has_upstream && exchange.ends_at_once_before(scene.case.time) =>
+        {
+            exchange.tell().unless(
+                false,
+                "that this request asked for it: nginx logged nothing, and tried no upstream",
+            )
+        }
         (None, None) if scene.log_call("could not be resolved").is_some() => Finding::inferred(
             "nginx could not resolve the upstream's name; it says so itself",
             "nginx's exchange with its resolver",

@@ -8,9 +8,12 @@ use super::{
     wording,
 };
 use crate::{
-    event::{Dns, DnsStep},
+    event::{Dns, DnsStep, Time},
     verdict::Evidence,
 };
+
+/// In one turn of its event loop nginx does so much (nanoseconds).
+const AT_ONCE: u64 = 5_000_000;
 
 /// See the module.
 pub(super) struct Exchange<'a> {
@@ -81,6 +84,16 @@ impl<'a> Exchange<'a> {
             steps: mine,
             outcome,
         })
+    }
+
+    /// Did it fail just before? nginx answers the requests that wait for a name as it reads that there is none. Whose request
+    /// waited for one that is not answered is not seen.
+    pub(super) fn ends_at_once_before(&self, time: Time) -> bool {
+        let end =
+            self.steps.iter().rev().find(|step| {
+                matches!(step.step, DnsStep::Answered { .. } | DnsStep::Failed { .. })
+            });
+        end.is_some_and(|end| end.at <= time && time.since(end.at) <= AT_ONCE)
     }
 
     pub(super) fn tell(&self) -> Finding {

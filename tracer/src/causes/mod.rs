@@ -66,6 +66,10 @@ pub fn judge(case: &Case) -> Option<Verdict> {
         ),
         None => diagnose(&scene),
     };
+    let finding = finding.unless(
+        !case.is_alone,
+        "what nginx itself did: its functions cannot be seen, only the kernel's word and its log's",
+    );
     let is_masked = case.masked || is_hidden(case);
     let is_doubtful = cause.id == unexplained::UNEXPLAINED.id || scene.is_unread();
     if is_masked && is_doubtful && !case.skipped.is_empty() && case.log_calls.is_empty() {

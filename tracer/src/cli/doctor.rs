@@ -3,6 +3,7 @@
 use std::{fs, io::Write};
 
 use anyhow::{Context as _, Result};
+use tracer_ebpf::abi::Members;
 
 use super::session::Kernel;
 use crate::{
@@ -79,6 +80,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     }
     for master in &masters {
         describe(&mut out, master)?;
+        tell_members(&mut out, master, args.kernel.layout)?;
     }
     Ok(())
 }
@@ -142,6 +144,39 @@ fn tell_icmp(out: &mut Lines<impl Write>, masters: &[Master]) -> Result<()> {
     };
     writeln!(out, "  LOST      {name:<16} {why}")?;
     writeln!(out, "              so {}", ICMP_RECEIVE.without)?;
+    Ok(())
+}
+
+/// Where its objects have the members that move, as far as that is known before its memory shows it.
+fn tell_members(
+    out: &mut Lines<impl Write>,
+    master: &Master,
+    assumed: Option<Members>,
+) -> Result<()> {
+    let expected = master.binary.members;
+    let places = |members: Members| {
+        format!(
+            "pc->log at {}, log->data at {}, r->upstream at {}",
+            members.peer_log, members.log_data, members.upstream
+        )
+    };
+    match assumed {
+        Some(assumed) if !assumed.are_at(expected) => writeln!(
+            out,
+            "    objects  {} by --layout, which its version and build do not have ({}); its memory decides at its first failure",
+            places(assumed),
+            places(expected)
+        )?,
+        _ if expected.peer_log == 0 => writeln!(
+            out,
+            "    objects  of a version or build that is not known; its memory shows how they are laid out at its first failure"
+        )?,
+        _ => writeln!(
+            out,
+            "    objects  {} by its version and build; its memory decides at its first failure",
+            places(expected)
+        )?,
+    }
     Ok(())
 }
 

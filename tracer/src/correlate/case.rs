@@ -45,6 +45,8 @@ pub struct Case {
     pub dns: Vec<Dns>,
     /// The log's lines for this request (same worker, connection number; later matched to the request).
     pub log_lines: Vec<LogLine>,
+    /// What nginx itself did could not be seen: all that is known is what the kernel and its log say.
+    pub is_alone: bool,
     /// Kernel records lost so far in this run.
     pub lost_events: u64,
     /// Runs of hooks that the kernel skipped while it lasted.

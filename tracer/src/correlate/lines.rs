@@ -110,6 +110,28 @@ impl Lines {
         taken
     }
 
+    /// Takes the first `wanted` lines of a worker's that are meant, whatever their connections.
+    pub(super) fn take_of(
+        &mut self,
+        worker: u32,
+        wanted: usize,
+        is_meant: impl Fn(&LogLine) -> bool,
+    ) -> Vec<LogLine> {
+        let generations = [&self.old, &self.young];
+        let keys = generations.iter().flat_map(|one| one.lines.keys());
+        let mut keys: Vec<Key> = keys
+            .filter(|(writer, _)| *writer == Writer::Worker(worker))
+            .copied()
+            .collect();
+        keys.sort_unstable_by_key(|(_, connection)| *connection);
+        keys.dedup();
+        let mut taken = Vec::new();
+        for key in keys {
+            taken.extend(self.claim(key, wanted - taken.len(), &is_meant));
+        }
+        taken
+    }
+
     /// Takes the first `wanted` of these that are meant.
     fn claim(
         &mut self,

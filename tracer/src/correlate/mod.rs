@@ -4,6 +4,7 @@
 //! that, never by address or time. The error answer, made on the same thread after the last attempt was closed, ends it; without
 //! one it ends when its last attempt has served it for a moment.
 
+mod alone;
 mod around;
 pub mod case;
 mod host;
@@ -26,12 +27,12 @@ use std::{
 pub use case::{Attempt, Case, Course, Facts};
 
 use self::{
-    around::Around, host::HostMemory, lines::Lines, losses::Losses, open::OpenCase,
+    alone::Alone, around::Around, host::HostMemory, lines::Lines, losses::Losses, open::OpenCase,
     replies::Replies, request::Request, requests::Requests, workers::Workers,
 };
 use crate::event::{
-    Answer, Connection, Event, Failure, FirstByte, Heap as _, LogCall, Question, Reply, RequestId,
-    Retry, Time,
+    Answer, Connection, Event, Failure, FirstByte, Heap as _, LogCall, LogLine, Question, Reply,
+    RequestId, Retry, Time, coverage::Change,
 };
 
 /// A case waits no longer than this for the host's answers (nanoseconds): they come within milliseconds, but a host in
@@ -98,6 +99,7 @@ pub struct Correlator {
     glanced: Option<Time>,
     replies: Replies,
     host: HostMemory,
+    alone: Alone,
     around: Around,
     lines: Lines,
     losses: Losses,
@@ -145,6 +147,7 @@ impl Correlator {
                 if let crate::event::ProcessKind::Exited { .. } = process.kind {
                     self.around.ended(process.pid);
                     self.workers.ended(process.pid);
+                    self.alone.ended(process.pid);
                 }
             }
             Event::PeerClosed(closed) => self.around.peer_closed(*closed),
@@ -155,8 +158,13 @@ impl Correlator {
             Event::LogLine(line) => self.lines.add(line),
             Event::Lost(lost) => self.losses.add(lost),
             Event::Hooks(hooks) => self.absent_hooks = hooks.absent,
+            Event::Coverage(coverage) => {
+                if let Change::Alone { pid, .. } = coverage.change {
+                    self.alone.add(pid);
+                }
+            }
             // It concerns no request.
-            Event::Notice(_) | Event::Coverage(_) => {}
+            Event::Notice(_) => {}
             Event::Tick(now) => self.tick(now, &mut out),
         }
         self.close_oldest(&mut out);
@@ -210,19 +218,30 @@ impl Correlator {
     }
 
     fn connection(&mut self, connection: Box<Connection>, out: &mut Outcome) {
-        // Opened before attaching and not used since, or of another kind than an upstream's.
+        let (worker, at) = (connection.worker, connection.closed);
         let Some(request) = connection.request else {
+            // Opened before attaching and not used since, or of another kind than an upstream's.
+            if connection.first_byte.is_none() && self.alone.has(worker, &self.workers) {
+                self.ask_about(&connection, out);
+                let mut request = Request::default();
+                request.add(Attempt::connection(connection));
+                self.open(OpenCase::alone(worker, request, Vec::new(), at));
+            }
             return;
         };
-        let (worker, at) = (connection.worker, connection.closed);
         if connection.first_byte.is_none() {
-            for question in host::about_connection(&connection) {
-                out.questions.extend(self.host.ask(question, at));
-            }
-            out.questions
-                .extend(self.host.ask(Question::Log { worker }, at));
+            self.ask_about(&connection, out);
         }
         self.add((worker, request), at, || Attempt::connection(connection));
+    }
+
+    fn ask_about(&mut self, connection: &Connection, out: &mut Outcome) {
+        let (worker, at) = (connection.worker, connection.closed);
+        for question in host::about_connection(connection) {
+            out.questions.extend(self.host.ask(question, at));
+        }
+        out.questions
+            .extend(self.host.ask(Question::Log { worker }, at));
     }
 
     fn first_byte(&mut self, first: &FirstByte) {
@@ -357,6 +376,18 @@ impl Correlator {
             self.close_cases(Some(now), out);
         }
         self.requests.limit();
+        for worker in self.alone.look(&self.workers, now) {
+            out.questions
+                .extend(self.host.ask(Question::Log { worker }, now));
+            for case in Alone::left_over(worker, &mut self.lines, now) {
+                for attempt in &case.request.attempts {
+                    for question in host::about(worker, attempt, false) {
+                        out.questions.extend(self.host.ask(question, attempt.end));
+                    }
+                }
+                self.open(case);
+            }
+        }
         if now.since(self.swept) >= SWEEP {
             self.swept = now;
             self.requests.forget_silent(now, FORGOTTEN);
@@ -428,7 +459,28 @@ impl Correlator {
         let is_call_seen =
             self.losses.records() == 0 && !self.absent_hooks.iter().any(|hook| hook == LOG_HOOK);
         let identity = self.workers.get(open.worker).cloned();
-        let lines = self.lines.take(identity.as_ref(), &open, is_call_seen);
+        let lines = match &mut open.alone {
+            None => self.lines.take(identity.as_ref(), &open, is_call_seen),
+            Some(lines) => {
+                let mut lines = std::mem::take(lines);
+                if let Some(attempt) = open.request.attempts.last()
+                    && let (true, Some(upstream)) = (lines.is_empty(), &attempt.upstream)
+                {
+                    let is_its_own = |line: &LogLine| alone::is_about(line, upstream);
+                    lines = self.lines.take_of(open.worker, 1, is_its_own);
+                    let shows = match &attempt.course {
+                        Course::Connection(connection) => alone::has_failed(connection),
+                        _ => true,
+                    };
+                    if lines.is_empty() && !shows {
+                        return 0;
+                    }
+                }
+                let calls = alone::calls(open.worker, &lines, open.time);
+                calls.into_iter().for_each(|call| open.request.log(call));
+                lines
+            }
+        };
         let is_answered = open.is_answered_by_nginx();
         for attempt in &mut open.request.attempts {
             attempt.facts = self

@@ -25,6 +25,8 @@ pub(super) struct OpenCase {
     status: Option<u16>,
     masked: bool,
     answer: Option<Answer>,
+    /// Of an nginx that shows nothing else: the log's lines about it, as far as they are known. See [`super::alone`].
+    pub(super) alone: Option<Vec<LogLine>>,
 }
 
 impl OpenCase {
@@ -37,6 +39,23 @@ impl OpenCase {
             masked: false,
             request,
             answer: Some(answer.clone()),
+            alone: None,
+        }
+    }
+
+    /// A failure that the kernel, or its log alone, told of.
+    pub(super) fn alone(worker: u32, request: Request, lines: Vec<LogLine>, now: Time) -> Self {
+        let end = request.attempts.last().map(|attempt| attempt.end);
+        let logged = lines.last().map(|line| line.at);
+        Self {
+            worker,
+            time: end.or(logged).unwrap_or(now),
+            since: now,
+            status: None,
+            masked: false,
+            request,
+            answer: None,
+            alone: Some(lines),
         }
     }
 
@@ -76,6 +95,7 @@ impl OpenCase {
             masked: served && !is_replaced && !passed,
             request,
             answer: None,
+            alone: None,
         })
     }
 
@@ -174,6 +194,7 @@ impl OpenCase {
             earlier: Vec::new(),
             dns: Vec::new(),
             log_lines,
+            is_alone: self.alone.is_some(),
             lost_events: losses.records(),
             skipped: losses.skipped(begun),
             absent_hooks: absent_hooks.to_vec(),

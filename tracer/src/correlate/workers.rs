@@ -1,6 +1,6 @@
 //! Who the workers are; those that ended longest ago are forgotten first.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use crate::event::fact::Worker;
 
@@ -34,6 +34,16 @@ impl Workers {
 
     pub(super) fn get(&self, pid: u32) -> Option<&Worker> {
         self.each.get(&pid).map(|known| &known.worker)
+    }
+
+    /// Those of these masters that have not ended.
+    pub(super) fn of(&self, masters: &HashSet<u32>) -> Vec<u32> {
+        let is_theirs = |known: &&Known| {
+            !known.has_ended
+                && (masters.contains(&known.worker.master) || masters.contains(&known.worker.pid))
+        };
+        let theirs = self.each.values().filter(is_theirs);
+        theirs.map(|known| known.worker.pid).collect()
     }
 
     /// Its requests may be told later than its end.

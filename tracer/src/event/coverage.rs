@@ -71,6 +71,15 @@ pub enum Change {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         is_foreign: bool,
     },
+    /// Of this nginx's failures only the kernel and its log tell.
+    Alone {
+        /// Its master.
+        pid: u32,
+        /// What it calls itself.
+        program: String,
+        /// Why.
+        why: String,
+    },
     /// Members of this nginx's objects lie elsewhere than its version and build lead to expect.
     Layout {
         /// The worker whose memory showed it.

@@ -142,7 +142,9 @@ impl Heap for Event {
                 Change::Late { program, .. }
                 | Change::Follows { program, .. }
                 | Change::Layout { program, .. } => program.heap(),
-                Change::Blind { program, why, .. } => program.heap() + why.heap(),
+                Change::Blind { program, why, .. } | Change::Alone { program, why, .. } => {
+                    program.heap() + why.heap()
+                }
                 Change::Nothing | Change::Something { .. } | Change::Refused { .. } => 0,
             },
             Self::Reply(_)

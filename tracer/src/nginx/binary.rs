@@ -83,6 +83,13 @@ impl Binary {
         self.version.is_some() || self.functions.len() >= 2
     }
 
+    /// Does it show where it answers with an error, so that failed requests are seen there?
+    #[must_use]
+    pub fn shows_answers(&self) -> bool {
+        self.functions
+            .contains_key("ngx_http_special_response_handler")
+    }
+
     /// Where an address of the file's own address space is in a process that runs it.
     pub(super) fn in_process(&self, pid: u32, address: u64) -> Option<u64> {
         let start = first_mapping(pid)?;

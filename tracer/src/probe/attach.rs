@@ -579,7 +579,7 @@ pub(super) fn fits(place: Place, btf: &Btf) -> Result<(), String> {
 /// An error with its causes, in one line, without the verifier's listing.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
-    if let Some(at) = text.find("Verifier output") {
+    if let Some(at) = text.find("Verifier outputXX") {
         text.truncate(at);
         text = text.trim_end_matches([' ', '.', '\n']).to_owned();
     }

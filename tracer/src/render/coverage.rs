@@ -71,6 +71,11 @@ fn sentence(change: &Change, at: Time) -> Option<String> {
             name(program),
             clean::text(why)
         ),
+        Change::Alone { pid, program, why } => format!(
+            "failures of {} (master {pid}) are told by the kernel and its error log alone: {}; see `tracer doctor`",
+            name(program),
+            clean::text(why)
+        ),
         Change::Layout {
             pid,
             program,
@@ -150,7 +155,7 @@ impl Seen {
                     self.blind.insert(*pid, words);
                 }
             }
-            Change::Layout { .. } => {}
+            Change::Layout { .. } | Change::Alone { .. } => {}
             Change::Refused { processes, .. } => self.refused = self.refused.max(*processes),
         }
     }

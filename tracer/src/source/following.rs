@@ -605,7 +605,16 @@ impl Following {
         // Another user's decides nothing about this run, unless it is asked for.
         let is_foreign =
             self.scope.is_everything() && (family == OTHERS || described.forbidden.is_some());
-        if let Some(why) = probes.blindness(id)
+        if !described.binary().shows_answers() {
+            events.push(Event::Coverage(Coverage {
+                at,
+                change: Change::Alone {
+                    pid,
+                    program: program_name(&described),
+                    why: "its binary does not show where its functions are".to_owned(),
+                },
+            }));
+        } else if let Some(why) = probes.blindness(id)
             && self.blind.insert(pid, (why.clone(), is_foreign)).is_none()
         {
             events.push(Event::Coverage(Coverage {

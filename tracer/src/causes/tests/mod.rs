@@ -210,6 +210,7 @@ impl From<Connection> for Course {
 
 fn request(status: u16, attempts: Vec<Attempt>) -> Case {
     Case {
+        is_alone: false,
         time: attempts.last().map_or(START, |attempt| attempt.end),
         worker: 1234,
         identity: None,

@@ -469,6 +469,7 @@ fn a_case() -> BoxedStrategy<Case> {
     )
         .prop_map(
             |(attempts, status, masked, has_upstream, lost_events, hooks, calls, around)| Case {
+                is_alone: false,
                 earlier: around.0,
                 dns: around.1,
                 status,

@@ -10,6 +10,7 @@ use tracer_ebpf::abi::{
 };
 
 use crate::{
+    apart,
     emit::{self, Urgency},
     hooks::request::{CONNECTION_LOG, HTTP, REQUEST_CONNECTION, UPSTREAM_PEER},
     identity::STREAM,
@@ -26,24 +27,48 @@ const LOG_SLOTS: usize = 11;
 /// Where `upstream` may lie in an `ngx_http_request_t`.
 const UPSTREAM: [u64; 3] = [56, 64, 72];
 
-/// A worker's members, as its memory showed them or shows them now by this log's request or session; what it does not show is 0.
+/// Has the worker's memory show its members by this log's request or session. To be called where a hook begins: what needs them
+/// lies deep in calls, of which the kernel allows eight.
 #[inline(always)]
-pub fn of_log(pid: u32, worker: &Worker, log: u64) -> Members {
-    let members = worker.layout.members;
-    if members.are_shown() {
-        return members;
+pub fn show_by_log(pid: u32, worker: &mut Worker, log: u64) {
+    if !worker.layout.members.are_shown() {
+        apart::call(worker, &mut (), || {
+            tracer_layout_of(pid, tracer_object_of(log))
+        });
     }
-    Members::from_bits(tracer_layout_of(pid, object_of(log)))
 }
 
 /// The same by a request or session.
 #[inline(always)]
-pub fn of_object(pid: u32, worker: &Worker, object: u64) -> Members {
-    let members = worker.layout.members;
-    if members.are_shown() {
-        return members;
+pub fn show_by(pid: u32, worker: &mut Worker, object: u64) {
+    if !worker.layout.members.are_shown() {
+        apart::call(worker, &mut (), || tracer_layout_of(pid, object));
     }
-    Members::from_bits(tracer_layout_of(pid, object))
+}
+
+/// The same by a connection to an upstream: its `data` is the request or session while it serves it, else its log leads there.
+#[inline(always)]
+pub fn show_by_connection(pid: u32, worker: &mut Worker, connection: u64) {
+    if !worker.layout.members.are_shown() {
+        apart::call(worker, &mut (), || {
+            let [data] = read::user_or_zero(connection);
+            let [log] = read::user_or_zero(connection.wrapping_add(CONNECTION_LOG));
+            match tracer_layout_of(pid, data) {
+                0 => tracer_layout_of(pid, tracer_object_of(log)),
+                found => found,
+            }
+        });
+    }
+}
+
+/// The same by a peer object, one of whose members is the log.
+#[inline(always)]
+pub fn show_by_peer(pid: u32, worker: &mut Worker, peer: u64) {
+    if !worker.layout.members.are_shown() {
+        apart::call(worker, &mut (), || {
+            tracer_layout_of(pid, tracer_object_of_peer(peer))
+        });
+    }
 }
 
 /// What its memory showed before.
@@ -57,24 +82,47 @@ pub fn known(worker: &Worker) -> Members {
     }
 }
 
-/// The request or session that a log leads to, 0 none.
-#[inline(always)]
-fn object_of(log: u64) -> u64 {
-    for slot in 0..DATA_SLOTS as u64 {
-        let data = read::user(log.wrapping_add(DATA + 8 * slot)).unwrap_or(0);
-        let Some([first, request]) = read::user::<[u64; 2]>(data) else {
-            continue;
-        };
-        if first as u32 == STREAM {
-            return data;
-        }
-        if read::user(first.wrapping_add(CONNECTION_LOG)) == Some(log)
-            && read::user(request) == Some(HTTP)
-        {
-            return request;
+/// The request or session that one of a peer object's members leads to, 0 none.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tracer_object_of_peer(peer: u64) -> u64 {
+    let mut object = 0;
+    for slot in 0..LOG_SLOTS as u64 {
+        let [member] = read::user_or_zero(peer.wrapping_add(LOG + 8 * slot));
+        if object == 0 {
+            object = tracer_object_of(member);
         }
     }
-    0
+    object
+}
+
+/// The request or session that a log leads to, 0 none.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tracer_object_of(log: u64) -> u64 {
+    let mut object = 0;
+    for slot in 0..DATA_SLOTS as u64 {
+        let [data] = read::user_or_zero(log.wrapping_add(DATA + 8 * slot));
+        object |= tracer_object_at(data, log);
+    }
+    object
+}
+
+/// What the `data` of a log points to: a session, or a context, whose request it gives; 0: neither.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tracer_object_at(data: u64, log: u64) -> u64 {
+    let [first, request] = read::user_or_zero(data);
+    if first as u32 == STREAM {
+        return data;
+    }
+    let [own] = read::user_or_zero(first.wrapping_add(CONNECTION_LOG));
+    let [signature] = read::user_or_zero(request);
+    if own == log && signature as u32 == HTTP {
+        request
+    } else {
+        0
+    }
 }
 
 #[unsafe(no_mangle)]
@@ -124,19 +172,14 @@ extern "C" fn tracer_layout_of(pid: u32, object: u64) -> u64 {
             worker.layout.members.state |= NOT_AS_EXPECTED;
             tell(pid, expected, Members::UNKNOWN);
         }
-        // A request that has no upstream shows where its log leads all the same.
-        found = Members {
-            log_data: found.log_data,
-            ..Members::UNKNOWN
-        };
-        return found.bits();
+        return 0;
     }
     let is_new = !(expected.state & SHOWN_BY_SESSION != 0 && found.state == SHOWN_BY_SESSION);
     worker.layout.members = found;
     if !found.are_at(expected) && is_new {
         tell(pid, expected, found);
     }
-    found.bits()
+    1
 }
 
 /// Where `data` lies in a log, 0 if nowhere or in several places.
@@ -149,14 +192,21 @@ extern "C" fn tracer_log_data(kind: u32, object: u64, connection: u64, log: u64)
         let is_it = if kind == STREAM {
             same(data, object)
         } else {
-            let [first, request] = read::user_or_zero(data);
-            let [signature] = read::user_or_zero(request);
-            same(first, connection) & same(signature & 0xffff_ffff, u64::from(HTTP))
+            tracer_is_context(data, connection) & 1
         };
         at += is_it * (DATA + 8 * index as u64);
         places += is_it;
     }
     if places == 1 { at } else { 0 }
+}
+
+/// 1: a context of this connection, which goes on with a request.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tracer_is_context(data: u64, connection: u64) -> u64 {
+    let [first, request] = read::user_or_zero(data);
+    let [signature] = read::user_or_zero(request);
+    same(first, connection) & same(signature & 0xffff_ffff, u64::from(HTTP))
 }
 
 /// In how many places the peer object of the upstream in this slot has the log, and, shifted by 32 bits, the sum of where.
@@ -181,10 +231,17 @@ fn same(one: u64, other: u64) -> u64 {
 
 #[inline(always)]
 fn tell(pid: u32, expected: Members, shown: Members) {
+    tracer_tell_layout(pid, expected.bits(), shown.bits());
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tracer_tell_layout(pid: u32, expected: u64, shown: u64) -> u64 {
     let record = LayoutShown {
         header: emit::header::<LayoutShown>(LAYOUT, pid, task::now()),
-        expected,
-        shown,
+        expected: Members::from_bits(expected),
+        shown: Members::from_bits(shown),
     };
     emit::record(&record, Urgency::Whenever);
+    0
 }

@@ -56,7 +56,7 @@ extern "C" fn tracer_peer_of(pid: u32, connection: u64) -> u64 {
     let (Some(worker), Some(data)) = (maps::worker(pid), read::user::<u64>(connection)) else {
         return 0;
     };
-    let members = layout::of_object(pid, worker, data);
+    let members = layout::known(worker);
     peer_of_data(members, data, |peer| holds(peer, connection))
 }
 
@@ -81,7 +81,7 @@ pub fn peer_of_log(pid: u32, log: u64, is_it: impl Fn(u64) -> bool + Copy) -> u6
     let Some(worker) = maps::worker(pid) else {
         return 0;
     };
-    let members = layout::of_log(pid, worker, log);
+    let members = layout::known(worker);
     let place = u64::from(members.peer_log);
     if place == 0 {
         return 0;

@@ -26,7 +26,7 @@ extern "C" fn tracer_main_by_request(pid: u32, request: u64) -> u64 {
         && !is_still(worker, request)
     {
         worker.main = Main::NONE;
-        let members = layout::of_object(pid, worker, request);
+        let members = layout::known(worker);
         if enter(worker, members, request) {
             let log = read::user(worker.main.nginx.wrapping_add(CONNECTION_LOG)).unwrap_or(0);
             worker.main.connection = identity::number(log).unwrap_or(0);
@@ -50,7 +50,7 @@ extern "C" fn tracer_main_by_log(pid: u32, log: u64) -> u64 {
     };
     worker.main = Main::NONE;
     worker.main.connection = identity::number(log).unwrap_or(0);
-    let members = layout::of_log(pid, worker, log);
+    let members = layout::known(worker);
     let Some(context) = Context::of_log(members, log) else {
         return 0;
     };

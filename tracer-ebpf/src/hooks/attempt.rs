@@ -55,6 +55,7 @@ pub fn connect_peer(ctx: ProbeContext) -> u32 {
         if worker.layout.is_by_socket() {
             return 0;
         }
+        layout::show_by_peer(pid, worker, peer);
         begin(pid, worker, peer, Of::Another);
         worker.peer = peer;
         worker.socket = 0;

@@ -118,6 +118,7 @@ extern "C" fn tracer_ask(sk: u64, pid: u32, peer: u64) -> u64 {
 #[inline(always)]
 fn asked(sk: u64, pid: u32, worker: &mut Worker, connection: &mut Connection, known: u64) {
     let nginx = connection.nginx;
+    layout::show_by_connection(pid, worker, nginx);
     connection.flags &= !FLAG_UNASKED;
     let (peer, of) = if known != 0 {
         (known, Of::Main)
@@ -248,6 +249,7 @@ fn adopt(sk: u64, pid: u32, worker: &mut Worker) -> bool {
         return false;
     }
     let nginx = connection_of(sk);
+    layout::show_by_connection(pid, worker, nginx);
     let peer = if nginx == 0 { 0 } else { peer_of(pid, nginx) };
     if peer == 0 {
         if !is_unix {
@@ -293,6 +295,7 @@ pub fn closed_at_once(ctx: ProbeContext) -> u32 {
     };
     if is_connecting(&ctx, worker) {
         let log = read::user(connection.wrapping_add(CONNECTION_LOG)).unwrap_or(0);
+        layout::show_by_log(pid, worker, log);
         if !is_logged(log) {
             // connect() is called when the peer object has its connection; what fails before it ends the request.
             let peer = peer_of_log(pid, log, |_| true);

@@ -49,6 +49,7 @@ pub fn log_error(ctx: ProbeContext) -> u32 {
         return 0;
     };
     let errno = errno as u32;
+    layout::show_by_log(pid, worker, log);
     if worker.peer != 0 {
         worker.has_logged = 1;
         worker.logged_errno = errno;

@@ -67,6 +67,7 @@ pub fn special_response(ctx: ProbeContext) -> u32 {
     let (Some((pid, worker)), Some(at)) = (task::worker(), ctx.arg::<u64>(0)) else {
         return 0;
     };
+    layout::show_by(pid, worker, at);
     main_request::by_request(pid, worker, at);
     let peer = main_request::peer(&worker.main);
     let mut id = 0;

@@ -399,7 +399,9 @@ pub fn logs(
         return Some(NGX_BUSY);
     }
     let has_none = begins(text, NO_CONNECTION);
-    if !has_none && !is_connecting(ctx, worker) {
+    // Some call it from code that nothing names. The resolver words it alike, but its logs lead to no request.
+    let is_connect = text.first_chunk() == Some(&CONNECT_TO);
+    if !has_none && !is_connect && !is_connecting(ctx, worker) {
         return None;
     }
     worker.start = task::now();
@@ -453,6 +455,8 @@ const NO_CONNECTION: [u8; 8] = *b"%ui work";
 const NO_SOCKET: [u8; 8] = *b"socket()";
 /// `connect()` itself failed.
 const CONNECT: [u8; 8] = *b"connect(";
+/// The same, with an address: what fails later is told as `connect() failed`.
+const CONNECT_TO: [u8; 12] = *b"connect() to";
 /// What else ends an attempt: the socket can not be made what it should be.
 const ENDS: [[u8; 8]; 2] = [*b"bind(%V)", *b"ioctl(FI"];
 /// An option can not be set: so does that,
@@ -512,7 +516,7 @@ fn is_connecting(ctx: &ProbeContext, worker: &Worker) -> bool {
     #[cfg(not(bpf_target_arch = "x86_64"))]
     let caller =
         read::kernel_at::<u64>((ctx.regs as *const u64).wrapping_add(30) as u64).unwrap_or(0);
-    caller.wrapping_sub(worker.layout.connect) < worker.layout.connect_len
+    worker.layout.is_connecting(caller)
 }
 
 /// `c->requests`

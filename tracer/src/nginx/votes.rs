@@ -39,6 +39,9 @@ const PLACES: usize = 256;
 /// The function's address in the file's own address space.
 pub(super) fn log_error(elf: &Elf<'_>) -> io::Result<Option<u64>> {
     let texts = texts(elf)?;
+    if texts.len() < QUORUM {
+        return Ok(None);
+    }
     let mut votes: BTreeMap<u64, usize> = BTreeMap::new();
     // A load, and a call.
     let overlap = 2 * WINDOW;

@@ -36,9 +36,9 @@ pub use self::{
         TAIL_LEN, TEXT_LEN,
     },
     worker::{
-        CODES, Code, FAMILY_QUOTA, LAYOUT, Layout, LayoutShown, Members, NOBODY, NOT_AS_EXPECTED, OTHERS,
-        OTHERS_QUOTA, Program, ProgramKey, SHOWN, SHOWN_BY_SESSION, TARGETS, WORKER_SLOTS, Worker,
-        quota, worker_places,
+        CODES, Code, FAMILY_QUOTA, LAYOUT, Layout, LayoutShown, Members, NOBODY, NOT_AS_EXPECTED,
+        OTHERS, OTHERS_QUOTA, Program, ProgramKey, SHOWN, SHOWN_BY_SESSION, TARGETS, WORKER_SLOTS,
+        Worker, quota, worker_places,
     },
 };
 

@@ -196,9 +196,8 @@ pub(super) fn shown(read: ReadAt<'_>) -> io::Result<Binary> {
         ..constants(&elf)?
     };
     if let Some(version) = &binary.version {
-        let counts = binary.requests != 0
-            && first.is_some()
-            && layout::counts_upstream_requests(version);
+        let counts =
+            binary.requests != 0 && first.is_some() && layout::counts_upstream_requests(version);
         let connect = symbols.get(layout::CONNECTS).filter(|_| counts);
         binary.connect = connect.and_then(connecting);
         if !binary.functions.contains_key(votes::NAME)
@@ -452,7 +451,10 @@ mod try_real {
     fn real() {
         for file in std::env::var("REAL").unwrap_or_default().split_whitespace() {
             let b = super::parse(&std::fs::read(file).unwrap());
-            println!("{file}: {:?} requests {:x} status {:x} connect {:x?} {:x?}", b.version, b.requests, b.status, b.connect, b.functions);
+            println!(
+                "{file}: {:?} requests {:x} status {:x} connect {:x?} {:x?}",
+                b.version, b.requests, b.status, b.connect, b.functions
+            );
         }
     }
 }

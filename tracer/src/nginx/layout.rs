@@ -127,18 +127,22 @@ fn counted_up(code: &[u8]) -> Option<u64> {
 
 /// The same, without optimisation: the pointer is read from the frame each time.
 fn summed_up(code: &[u8]) -> Option<u64> {
-    // mov rax, [rax + PLACE]
+    // mov R, [rax + PLACE]
     let rest = code.strip_prefix(&[0x48, 0x8b])?;
     let (operands, rest) = rest.split_first()?;
     let (place, rest) = rest.split_first_chunk::<4>()?;
     let rest = match *operands {
-        // lea rdx, [rax + 1]: gcc
-        0x80 => rest.strip_prefix(&[0x48, 0x8d, 0x50, 0x01, 0x48, 0x8b, 0x45])?,
+        // gcc: lea rdx, [rax + 1]; mov rax, [rbp + SLOT]; mov [rax + PLACE], rdx
+        0x80 => {
+            let rest = rest.strip_prefix(&[0x48, 0x8d, 0x50, 0x01, 0x48, 0x8b, 0x45])?;
+            rest.get(1..)?.strip_prefix(&[0x48, 0x89, 0x90])?
+        }
+        // clang: add rcx, 1; mov [rax + PLACE], rcx
+        0x88 => rest.strip_prefix(&[0x48, 0x83, 0xc1, 0x01, 0x48, 0x89, 0x88])?,
         _ => return None,
     };
-    // Of the frame's slot any; mov [rax + PLACE], rdx
-    let rest = rest.get(1..)?.strip_prefix(&[0x48, 0x89, 0x90])?;
-    rest.starts_with(place).then(|| u32::from_le_bytes(*place).into())
+    rest.starts_with(place)
+        .then(|| u32::from_le_bytes(*place).into())
 }
 
 #[cfg(all(test, target_arch = "x86_64"))]
@@ -151,6 +155,19 @@ mod tests {
         assert_eq!(counted(&add), Some(0xd8));
         let inc = [0x49, 0xff, 0x87, 0xe0, 0, 0, 0, 0x90];
         assert_eq!(counted(&inc), Some(0xe0));
+        // Of 1.22.1, by gcc 12 with -flto -O3, and with -O0; by clang 14 with -O0.
+        let by_r12 = [0x49, 0x83, 0x84, 0x24, 0xd8, 0, 0, 0, 0x01];
+        assert_eq!(counted(&by_r12), Some(0xd8));
+        let gcc = [
+            0x48, 0x8b, 0x45, 0xd8, 0x48, 0x8b, 0x80, 0xd8, 0, 0, 0, 0x48, 0x8d, 0x50, 0x01, 0x48,
+            0x8b, 0x45, 0xd8, 0x48, 0x89, 0x90, 0xd8, 0, 0, 0,
+        ];
+        assert_eq!(counted(&gcc), Some(0xd8));
+        let clang = [
+            0x48, 0x8b, 0x45, 0xf0, 0x48, 0x8b, 0x88, 0xd8, 0, 0, 0, 0x48, 0x83, 0xc1, 0x01, 0x48,
+            0x89, 0x88, 0xd8, 0, 0, 0,
+        ];
+        assert_eq!(counted(&clang), Some(0xd8));
     }
 
     #[test]
@@ -214,6 +231,11 @@ mod tests {
             0x48, 0x83, 0x83, 0xd8, 0, 0, 0, 0x01, 0x48, 0x83, 0x83, 0xe0, 0, 0, 0, 0x01,
         ];
         assert_eq!(counted(&two), None);
+        let other_place = [
+            0x48, 0x8b, 0x88, 0xd8, 0, 0, 0, 0x48, 0x83, 0xc1, 0x01, 0x48, 0x89, 0x88, 0xe0, 0, 0,
+            0,
+        ];
+        assert_eq!(counted(&other_place), None);
         let adds_two = [0x48, 0x83, 0x83, 0xd8, 0, 0, 0, 0x02];
         assert_eq!(counted(&adds_two), None);
         let implausible = [0x48, 0x83, 0x83, 0x08, 0, 0, 0, 0x01];

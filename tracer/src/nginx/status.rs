@@ -29,32 +29,38 @@ enum Held {
     Zero,
 }
 
-/// The same, where the condition begins here: `mov R, [REQUEST + err_status]; test R, R; je END`.
+/// The same, where the condition begins here: `mov R, [REQUEST + err_status]; test R, R; je END`, or
+/// `cmp qword [REQUEST + err_status], 0; je END`.
 fn assigned(code: &[u8], at: usize) -> Option<u16> {
-    let Step::Load(tested, request, err_status) = Step::at(&code[at..])?.0 else {
-        return None;
+    let mut held = [Held::Other; 8];
+    let (step, length) = Step::at(&code[at..])?;
+    let rest = &code[at + length..];
+    let (request, err_status, rest) = match step {
+        Step::Load(tested, request, err_status) => {
+            let both = 0xc0 | tested << 3 | tested;
+            held[usize::from(request)] = Held::Request;
+            held[usize::from(tested)] = Held::ErrStatus;
+            let rest = rest.strip_prefix(&[0x48, 0x85, both])?;
+            (request, err_status, rest)
+        }
+        Step::IsZero(request, err_status) => {
+            held[usize::from(request)] = Held::Request;
+            (request, err_status, rest)
+        }
+        _ => return None,
     };
-    let rest = code.get(at + 7..)?;
-    let [0x48, 0x85, both, 0x74, length, block @ ..] = rest else {
-        return None;
+    let (length, block) = match rest {
+        [0x74, length, block @ ..] => (usize::from(*length), block),
+        [0x0f, 0x84, length, 0, 0, 0, block @ ..] => (usize::from(*length), block),
+        _ => return None,
     };
-    if *both != 0xc0 | tested << 3 | tested {
-        return None;
-    }
-    let block = block.get(..usize::from(*length))?;
     // Without optimisation the request is read from the frame each time.
     let frame = at.checked_sub(4).and_then(|at| Step::at(&code[at..]));
     let frame = match frame {
         Some((Step::FromFrame(into, slot), 4)) if into == request => Some(slot),
         _ => None,
     };
-    let mut held = [Held::Other; 8];
-    held[usize::from(tested)] = Held::ErrStatus;
-    // The same register, where the request is read again before it is used.
-    if tested != request {
-        held[usize::from(request)] = Held::Request;
-    }
-    assignment(block, held, frame, err_status)
+    assignment(block.get(..length)?, held, frame, err_status)
 }
 
 /// The member that a block assigns `err_status` to, if that is all that it does, but for clearing the next one.
@@ -112,6 +118,8 @@ enum Step {
     Store(u8, u8, u16),
     /// `mov qword [R + MEMBER], 0`, `and qword [R + MEMBER], 0`
     Clear(u8, u16),
+    /// `cmp qword [R + MEMBER], 0`
+    IsZero(u8, u16),
     /// `xor R, R`
     Zero(u8),
 }
@@ -146,12 +154,11 @@ impl Step {
                 };
                 (Self::Clear(to, member), 11)
             }
-            [0x48, 0x83, operands, a, b, c, d, 0, ..] => {
-                let (4, to, member) = member(operands, [a, b, c, d])? else {
-                    return None;
-                };
-                (Self::Clear(to, member), 8)
-            }
+            [0x48, 0x83, operands, a, b, c, d, 0, ..] => match member(operands, [a, b, c, d])? {
+                (4, to, member) => (Self::Clear(to, member), 8),
+                (7, from, member) => (Self::IsZero(from, member), 8),
+                _ => return None,
+            },
             _ => return None,
         })
     }
@@ -168,10 +175,32 @@ mod tests {
         0x48, 0x89, 0x87, 0x88, 0x02, 0x00, 0x00, 0x48, 0xc7, 0x87, 0x90, 0x02, 0x00, 0x00, 0x00,
         0x00, 0x00, 0x00,
     ];
+    /// What gcc 12 makes of the assignment in 1.22.1 with `-Os`.
+    const SMALL: [u8; 28] = [
+        0x48, 0x8b, 0x87, 0xd0, 0x04, 0x00, 0x00, 0x48, 0x85, 0xc0, 0x74, 0x10, 0x48, 0x89, 0x87,
+        0x88, 0x02, 0x00, 0x00, 0x31, 0xc0, 0x48, 0x89, 0x87, 0x90, 0x02, 0x00, 0x00,
+    ];
+    /// With `-O0`.
+    const PLAIN: [u8; 53] = [
+        0x48, 0x8b, 0x45, 0xf8, 0x48, 0x8b, 0x80, 0xd0, 0x04, 0x00, 0x00, 0x48, 0x85, 0xc0, 0x74,
+        0x25, 0x48, 0x8b, 0x45, 0xf8, 0x48, 0x8b, 0x90, 0xd0, 0x04, 0x00, 0x00, 0x48, 0x8b, 0x45,
+        0xf8, 0x48, 0x89, 0x90, 0x88, 0x02, 0x00, 0x00, 0x48, 0x8b, 0x45, 0xf8, 0x48, 0xc7, 0x80,
+        0x90, 0x02, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+    ];
+    /// What clang 14 makes of it with `-O0`.
+    const CLANG: [u8; 55] = [
+        0x48, 0x8b, 0x45, 0xf0, 0x48, 0x83, 0xb8, 0xd0, 0x04, 0x00, 0x00, 0x00, 0x0f, 0x84, 0x25,
+        0x00, 0x00, 0x00, 0x48, 0x8b, 0x45, 0xf0, 0x48, 0x8b, 0x88, 0xd0, 0x04, 0x00, 0x00, 0x48,
+        0x8b, 0x45, 0xf0, 0x48, 0x89, 0x88, 0x88, 0x02, 0x00, 0x00, 0x48, 0x8b, 0x45, 0xf0, 0x48,
+        0xc7, 0x80, 0x90, 0x02, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+    ];
+    const ALL: [&[u8]; 4] = [&SEND_HEADER, &SMALL, &PLAIN, &CLANG];
 
     #[test]
     fn the_assignment_tells_the_member() {
-        assert_eq!(decode(&SEND_HEADER), Some(0x288));
+        for code in ALL {
+            assert_eq!(decode(code), Some(0x288));
+        }
     }
 
     #[test]
@@ -181,6 +210,26 @@ mod tests {
             let mut other = SEND_HEADER;
             other[at] ^= 1;
             assert_eq!(decode(&other), None, "{at}");
+        }
+        // Another place to clear, another register, another jump, another slot of the frame.
+        for at in [2, 7, 9, 10, 11, 12, 14, 15, 19, 20, 23, 24] {
+            let mut other = SMALL;
+            other[at] ^= 1;
+            assert_eq!(decode(&other), None, "{at}");
+        }
+        for at in [3, 7, 15, 19, 23, 30, 34, 41, 45, 49] {
+            let mut other = PLAIN;
+            other[at] ^= 1;
+            assert_eq!(decode(&other), None, "{at}");
+        }
+    }
+
+    #[test]
+    fn code_that_ends_early_tells_nothing() {
+        for code in ALL {
+            for length in 0..code.len() {
+                assert_eq!(decode(&code[..length]), None);
+            }
         }
     }
 }

@@ -154,7 +154,9 @@ impl Code<'_> {
 
     /// adrp REGISTER, PAGE, then soon add ANY, REGISTER, INSIDE
     fn loads_arm64(&self, at: usize) -> Option<(u64, usize)> {
-        let first = self.arm64(at).filter(|word| word & 0x9f00_0000 == 0x9000_0000)?;
+        let first = self
+            .arm64(at)
+            .filter(|word| word & 0x9f00_0000 == 0x9000_0000)?;
         let pages = (first >> 5 & 0x7_ffff) << 2 | first >> 29 & 3;
         let page = (self.here(at) & !0xfff).wrapping_add_signed(signed(pages, 21) << 12);
         (at + 4..at + WINDOW).step_by(4).find_map(|at| {
@@ -167,7 +169,9 @@ impl Code<'_> {
 
     /// bl DISTANCE
     fn calls_arm64(&self, at: usize) -> Option<u64> {
-        let word = self.arm64(at).filter(|word| word & 0xfc00_0000 == 0x9400_0000)?;
+        let word = self
+            .arm64(at)
+            .filter(|word| word & 0xfc00_0000 == 0x9400_0000)?;
         Some(self.here(at).wrapping_add_signed(signed(word, 26) << 2))
     }
 
@@ -183,3 +187,90 @@ fn signed(bits: u32, count: u32) -> i64 {
     i64::from((bits << (32 - count)).cast_signed() >> (32 - count))
 }
 
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{binary, elf::tests::Made},
+        *,
+    };
+
+    /// A program without sections: four texts at 4 MiB, then code that loads each and calls a function.
+    fn program(targets: [u64; 4]) -> Made {
+        const AT: u64 = 0x40_0000;
+        let mut bytes = Vec::new();
+        let mut places = Vec::new();
+        for text in &TEXTS[..4] {
+            places.push(AT + bytes.len() as u64);
+            bytes.extend(*text);
+            bytes.push(0);
+        }
+        bytes.extend(b"nginx version: nginx/1.22.1\0");
+        bytes.resize(512, 0);
+        for (place, target) in places.iter().zip(targets) {
+            load_and_call(&mut bytes, AT, *place, target);
+        }
+        bytes.resize(2048, 0);
+        Made::of_code(&bytes)
+    }
+
+    #[cfg(not(target_arch = "aarch64"))]
+    fn load_and_call(bytes: &mut Vec<u8>, at: u64, text: u64, target: u64) {
+        let here = at + bytes.len() as u64;
+        // lea rcx, [rip + …]; xor eax, eax; call …, as gcc has it.
+        bytes.extend([0x48, 0x8d, 0x0d]);
+        bytes.extend((text.wrapping_sub(here + 7) as u32).to_le_bytes());
+        bytes.extend([0x31, 0xc0, 0xe8]);
+        bytes.extend((target.wrapping_sub(here + 14) as u32).to_le_bytes());
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    fn load_and_call(bytes: &mut Vec<u8>, at: u64, text: u64, target: u64) {
+        bytes.extend(arm64(at + bytes.len() as u64, text, target));
+    }
+
+    /// adrp x3, …; add x3, x3, …; mov x2, 0; bl …
+    fn arm64(at: u64, text: u64, target: u64) -> Vec<u8> {
+        let pages = ((text >> 12).wrapping_sub(at >> 12)) as u32;
+        let words = [
+            0x9000_0003 | (pages & 3) << 29 | (pages >> 2 & 0x7_ffff) << 5,
+            0x9100_0063 | (text as u32 & 0xfff) << 10,
+            0xd280_0002,
+            0x9400_0000 | (target.wrapping_sub(at + 12) >> 2) as u32 & 0x3ff_ffff,
+        ];
+        words.into_iter().flat_map(u32::to_le_bytes).collect()
+    }
+
+    /// Where the function is found to be, as an offset in the file.
+    fn found(made: &Made) -> Option<u64> {
+        let binary = binary::shown(&|into, at| made.read(into, at)).unwrap();
+        assert_eq!(binary.version.as_deref(), Some("nginx/1.22.1"));
+        binary.functions.get(NAME)?.own
+    }
+
+    #[test]
+    fn the_function_that_most_texts_are_given_to_is_the_one() {
+        let offset = |address: u64| Made::offset(address);
+        let (one, other) = (0x40_0500, 0x40_0600);
+        assert_eq!(found(&program([one; 4])), Some(offset(one)));
+        assert_eq!(found(&program([one, one, one, other])), Some(offset(one)));
+        assert_eq!(found(&program([one, one, other, other])), None);
+        assert_eq!(found(&program([one, one, 1 << 40, 1 << 40])), None);
+    }
+
+    #[test]
+    fn what_arm64_loads_and_calls_is_read() {
+        for (address, text, target) in [
+            (0x40_1000, 0x48_0123, 0x41_0000),
+            (0x48_0000, 0x40_0fff, 0x40_0004),
+        ] {
+            let bytes = arm64(address, text, target);
+            let bytes = &bytes;
+            let code = Code { address, bytes };
+            assert_eq!(code.loads_arm64(0), Some((text, 8)));
+            assert_eq!(
+                (code.calls_arm64(8), code.calls_arm64(12)),
+                (None, Some(target))
+            );
+        }
+    }
+}

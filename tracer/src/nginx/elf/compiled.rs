@@ -120,6 +120,9 @@ mod tests {
             }
         }
         assert_eq!(compiled.own.map(|own| own.address), Some(0));
-        assert_eq!((compiled.clones.len(), compiled.parts.len()), (LIMIT, LIMIT));
+        assert_eq!(
+            (compiled.clones.len(), compiled.parts.len()),
+            (LIMIT, LIMIT)
+        );
     }
 }

@@ -55,3 +55,77 @@ fn block(section: &[u8]) -> Option<&[u8]> {
     }
     header.starts_with(&LZMA2).then_some(packed)
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A section of these chunks.
+    fn section(flags: u8, header: &[u8], chunks: &[u8]) -> Vec<u8> {
+        let mut section = MAGIC.to_vec();
+        section.resize(STREAM_HEADER, 0);
+        let mut block = vec![3, flags];
+        block.extend(header);
+        block.resize(16, 0);
+        section.extend(block);
+        section.extend(chunks);
+        section.push(0);
+        section
+    }
+
+    /// A section that holds these bytes as they are.
+    pub(in super::super) fn pack(bytes: &[u8]) -> Vec<u8> {
+        let mut chunks = Vec::new();
+        for (at, bytes) in bytes.chunks(1 << 16).enumerate() {
+            chunks.push(if at == 0 { 1 } else { 2 });
+            chunks.extend((bytes.len() as u16).wrapping_sub(1).to_be_bytes());
+            chunks.extend(bytes);
+        }
+        section(0, &[0x21, 1, 22], &chunks)
+    }
+
+    /// 64 KiB of zeros, as `xz` packs them.
+    const ZEROS: [u8; 83] = [
+        0xe0, 0xff, 0xff, 0x00, 0x4c, 0x5d, 0x00, 0x00, 0x6f, 0xfd, 0xff, 0xff, 0xa3, 0xb7, 0xff,
+        0x47, 0x3e, 0x48, 0x15, 0x72, 0x39, 0x61, 0x51, 0xb8, 0x92, 0x28, 0xe6, 0xa3, 0x86, 0x07,
+        0xf9, 0xee, 0xe4, 0x1e, 0x82, 0xd3, 0x2f, 0xc5, 0x3a, 0x3c, 0x01, 0x4b, 0xb1, 0x7e, 0xc9,
+        0x8a, 0x8a, 0x4d, 0x2f, 0xa3, 0x0d, 0xd9, 0x7f, 0xa6, 0xe3, 0x8c, 0x23, 0x11, 0x53, 0xe0,
+        0x59, 0x18, 0xc5, 0x75, 0x8a, 0xe2, 0x77, 0xf8, 0xb6, 0x94, 0x7f, 0x0c, 0x6a, 0xc0, 0xde,
+        0x74, 0x49, 0x64, 0x5c, 0x9e, 0x3a, 0xd1, 0x00,
+    ];
+
+    #[test]
+    fn what_is_packed_comes_out() {
+        assert_eq!(unpack(&pack(b"abc")), b"abc");
+        let many = b"0123456789".repeat(10_000);
+        assert_eq!(unpack(&pack(&many)), many);
+        for (flags, header) in [
+            (HAS_PACKED_SIZE, &[0x85, 0x02, 0x21, 1, 22][..]),
+            (HAS_SIZE | HAS_PACKED_SIZE, &[5, 0x85, 0x02, 0x21, 1, 22]),
+        ] {
+            assert_eq!(unpack(&section(flags, header, &ZEROS)), [0; 1 << 16]);
+        }
+    }
+
+    #[test]
+    fn no_more_comes_out_than_the_limit() {
+        // Whatever dictionary it claims to need.
+        let bomb = section(0, &[0x21, 1, 40], &ZEROS.repeat(1000));
+        assert!(bomb.len() as u64 <= PACKED);
+        assert_eq!(unpack(&bomb).len(), UNPACKED as usize);
+    }
+
+    #[test]
+    fn anything_else_gives_nothing() {
+        let sound = pack(b"abc");
+        // Magic, length of the header, flags, filter, its length, and the chunk's kind.
+        for at in [0, 12, 13, 14, 15, 28] {
+            let mut other = sound.clone();
+            other[at] ^= 0x16;
+            assert_eq!(unpack(&other), b"", "{at}");
+        }
+        for length in 0..sound.len() {
+            assert_eq!(unpack(&sound[..length]), b"", "{length}");
+        }
+    }
+}

@@ -25,6 +25,20 @@ impl Made {
         Self::new(&[(".rodata", 1, REST, size, 0)], None, constants)
     }
 
+    /// A file without sections, of which these bytes are mapped at 4 MiB as code.
+    pub(in crate::nginx) fn of_code(code: &[u8]) -> Self {
+        let mut made = Self::new(&[], None, code);
+        made.head[40..48].fill(0);
+        made.head[72..80].copy_from_slice(&REST.to_ne_bytes());
+        made.head[96..104].copy_from_slice(&(code.len() as u64).to_ne_bytes());
+        made
+    }
+
+    /// Where such a file has an address.
+    pub(in crate::nginx) fn offset(address: u64) -> u64 {
+        address - 0x40_0000 + REST
+    }
+
     /// A file of these sections; the last one is that of their names.
     fn new(sections: &[Head<'_>], count: Option<u64>, rest: &[u8]) -> Self {
         let mut names = vec![0];
@@ -168,6 +182,60 @@ fn a_defined_symbol_is_found_by_its_whole_name() {
     }
 }
 
+/// A table of symbols: `ngx_b`, its parts, its copy, and what is none of these.
+fn table_of_variants() -> (Made, Compiled) {
+    let symbols = [
+        symbol(0, 2, 1, 1),
+        symbol(6, 2, 1, 2),
+        symbol(19, 2, 1, 3),
+        symbol(37, 2, 1, 4),
+        symbol(48, 2, 1, 5),
+    ]
+    .concat();
+    let names = b"ngx_b\0ngx_b.part.0\0ngx_b.constprop.0\0ngx_b.cold\0ngx_b.other\0";
+    let rest = [&symbols[..], names].concat();
+    let sections = [
+        (".symtab", SYMTAB, REST, 120, 2),
+        (".strtab", 3, REST + 120, names.len() as u64, 0),
+    ];
+    let at = |address| Symbol { address, size: 7 };
+    let compiled = Compiled {
+        own: Some(at(1)),
+        clones: vec![at(3)],
+        parts: vec![at(2), at(4)],
+    };
+    (Made::new(&sections, None, &rest), compiled)
+}
+
+#[test]
+fn all_that_a_function_was_compiled_to_is_found() {
+    let (made, compiled) = table_of_variants();
+    assert_eq!(made.look()["ngx_b"], compiled);
+    made.is_cheap();
+}
+
+#[test]
+fn a_stripped_program_s_debugdata_is_read() {
+    let (inner, mut compiled) = table_of_variants();
+    let mut bytes = vec![0; REST as usize + inner.rest.len()];
+    inner.read(&mut bytes, 0).unwrap();
+    let packed = debugdata::tests::pack(&bytes);
+    // What is exported comes first.
+    let rest = [&symbol(0, 2, 1, 9)[..], b"ngx_b\0", &packed].concat();
+    let size = packed.len() as u64;
+    let sections = [
+        (".dynsym", DYNSYM, REST, 24, 2),
+        (".dynstr", 3, REST + 24, 6, 0),
+        (".gnu_debugdata", 1, REST + 30, size, 0),
+    ];
+    compiled.own = Some(Symbol {
+        address: 9,
+        size: 7,
+    });
+    let made = Made::new(&sections, None, &rest);
+    assert_eq!(made.look()["ngx_b"], compiled);
+}
+
 #[test]
 fn an_exported_symbol_is_taken_before_a_listed_one() {
     let tables = [symbol(0, 2, 1, 1), symbol(0, 2, 1, 2)].concat();
@@ -177,7 +245,10 @@ fn an_exported_symbol_is_taken_before_a_listed_one() {
         (".dynsym", DYNSYM, REST + 24, 24, 3),
         (".strtab", 3, REST + 48, 6, 0),
     ];
-    assert_eq!(address(&Made::new(&sections, None, &rest), "ngx_b"), Some(2));
+    assert_eq!(
+        address(&Made::new(&sections, None, &rest), "ngx_b"),
+        Some(2)
+    );
 }
 
 #[test]
@@ -203,6 +274,7 @@ fn tables_and_constants_without_end_cost_what_the_limits_allow() {
         (".symtab", SYMTAB, REST, EVER, 4),
         (".strtab", 3, REST, EVER, 0),
         (".rodata", 1, REST, EVER, 0),
+        (".gnu_debugdata", 1, REST, EVER, 0),
     ];
     let patterns: [&[u8]; 5] = [
         b"\0",

@@ -94,6 +94,8 @@ pub struct Entries {
     pub clones: Vec<u64>,
     /// It was found by what calls it, not by its name.
     pub is_guess: bool,
+    /// Those are the instructions behind `endbr64`.
+    pub is_marked: bool,
 }
 
 impl Entries {
@@ -203,11 +205,11 @@ pub(super) fn shown(read: ReadAt<'_>) -> io::Result<Binary> {
         if !binary.functions.contains_key(votes::NAME)
             && let Some(address) = votes::log_error(&elf)?
         {
-            let entries = Entries {
-                own: entry(&elf, address)?,
+            let mut entries = Entries {
                 is_guess: true,
                 ..Entries::default()
             };
+            entries.own = entry(&elf, address, &mut entries.is_marked)?;
             binary.functions.insert(votes::NAME.to_owned(), entries);
         }
     }
@@ -227,11 +229,12 @@ fn functions(
         };
         let mut entries = Entries::default();
         if let Some(own) = compiled.own {
-            entries.own = entry(elf, own.address)?;
+            entries.own = entry(elf, own.address, &mut entries.is_marked)?;
         }
         let takes_all = KEEP_PARAMETERS.contains(name);
         for clone in compiled.clones.iter().filter(|_| takes_all) {
-            entries.clones.extend(entry(elf, clone.address)?);
+            let clone = entry(elf, clone.address, &mut entries.is_marked)?;
+            entries.clones.extend(clone);
         }
         if entries.all().next().is_some() {
             functions.insert((*name).to_owned(), entries);
@@ -242,12 +245,15 @@ fn functions(
 
 /// Where a hook at a function's entry stands. The kernel steps through `endbr64` at each hit, and imitates what mostly
 /// follows: behind it, arguments and return address are still where they were.
-fn entry(elf: &Elf<'_>, address: u64) -> io::Result<Option<u64>> {
+fn entry(elf: &Elf<'_>, address: u64, is_marked: &mut bool) -> io::Result<Option<u64>> {
     let Some(offset) = elf.code_offset(address) else {
         return Ok(None);
     };
-    let is_marked = cfg!(target_arch = "x86_64") && elf.code(address, 4)? == ENDBR64;
-    Ok(Some(if is_marked { offset + 4 } else { offset }))
+    if cfg!(target_arch = "x86_64") && elf.code(address, 4)? == ENDBR64 {
+        *is_marked = true;
+        return Ok(offset.checked_add(4));
+    }
+    Ok(Some(offset))
 }
 
 /// What `decode` knows of a function, by the first piece of its code that tells: at most so much of each is read.
@@ -381,7 +387,10 @@ fn until<'a>(bytes: &'a [u8], ends: &[u8], limit: usize) -> &'a [u8] {
 mod tests {
     use std::process::{Command, Stdio};
 
-    use super::{super::elf::tests::Made, *};
+    use super::{
+        super::elf::{Symbol, tests::Made},
+        *,
+    };
 
     #[test]
     fn each_fork_s_constants_tell_its_version() {
@@ -426,6 +435,53 @@ mod tests {
         assert!(!of_constants(b"curl version: curl/8.0\0").is_nginx());
     }
 
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn a_hook_stands_behind_endbr64() {
+        const PUSH: [u8; 4] = [0x41, 0x57, 0x49, 0x89];
+        for (code, inside, is_marked) in [(ENDBR64, 4, true), (PUSH, 0, false)] {
+            let made = Made::of_code(&[code, PUSH].concat());
+            let read = |into: &mut [u8], at| made.read(into, at);
+            let elf = Elf::parse(&read).unwrap().unwrap();
+            let mut found = false;
+            let offset = entry(&elf, 0x40_0000, &mut found).unwrap();
+            assert_eq!(offset, Some(Made::offset(0x40_0000) + inside));
+            assert_eq!(found, is_marked);
+        }
+    }
+
+    /// As in 1.22.1 by gcc 12 with `-flto -O2`.
+    #[test]
+    fn a_caller_in_a_split_off_part_is_within_the_function() {
+        let piece = |address, size| Symbol { address, size };
+        let compiled = Compiled {
+            own: Some(piece(0x3_fd70, 0x24)),
+            clones: Vec::new(),
+            parts: vec![piece(0x3_f630, 0x732), piece(0x1_0000, 9)],
+        };
+        let (connect, connecting) = connecting(&compiled).unwrap();
+        let layout = tracer_ebpf::abi::Layout {
+            connect: connect + 0x5555_0000_0000,
+            connecting,
+            ..Default::default()
+        };
+        for (address, is_within) in [
+            (0x3_fd70, true),
+            (0x3_fd93, true),
+            (0x3_fd94, false),
+            (0x3_f630, true),
+            (0x3_fd61, true),
+            (0x3_fd62, false),
+            (0x3_f62f, false),
+            (0x1_0008, true),
+            (0x1_0009, false),
+        ] {
+            let found = layout.is_connecting(address + 0x5555_0000_0000);
+            assert_eq!(found, is_within, "{address:x}");
+        }
+        assert!(!tracer_ebpf::abi::Layout::default().is_connecting(0));
+    }
+
     #[test]
     fn a_program_that_is_no_nginx_shows_nothing() {
         let mut cat = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
@@ -443,18 +499,5 @@ mod tests {
         assert!(!binary.is_nginx());
         assert_eq!((&binary.version, binary.functions.len()), (&None, 0));
         assert_ne!(binary.code, 0);
-    }
-}
-#[cfg(test)]
-mod try_real {
-    #[test]
-    fn real() {
-        for file in std::env::var("REAL").unwrap_or_default().split_whitespace() {
-            let b = super::parse(&std::fs::read(file).unwrap());
-            println!(
-                "{file}: {:?} requests {:x} status {:x} connect {:x?} {:x?}",
-                b.version, b.requests, b.status, b.connect, b.functions
-            );
-        }
     }
 }

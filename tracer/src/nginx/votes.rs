@@ -178,7 +178,9 @@ impl Code<'_> {
     /// An instruction of arm64's; they lie at multiples of 4.
     fn arm64(&self, at: usize) -> Option<u32> {
         let bytes = self.bytes.get(at..)?.first_chunk()?;
-        (self.here(at) % 4 == 0).then(|| u32::from_le_bytes(*bytes))
+        self.here(at)
+            .is_multiple_of(4)
+            .then(|| u32::from_le_bytes(*bytes))
     }
 }
 

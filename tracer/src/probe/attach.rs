@@ -610,3 +610,17 @@ fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_nginx_the_same_one_counts_in_whatever_order_they_came() {
+        let absent = |why: &str| Attached::Absent(why.to_owned());
+        let all = [Attached::Stands, absent("a"), Attached::Aside, absent("b")];
+        assert_eq!(worst(all.iter()), Some(&absent("b")));
+        assert_eq!(worst(all.iter().rev()), Some(&absent("b")));
+        assert_eq!(worst([].iter()), None);
+    }
+}

@@ -153,14 +153,14 @@ fn place(way: Way) -> String {
     format!("{kind} {}", names.join(", "))
 }
 
-/// What a function is attached to, where that is not its first instruction alone.
+/// Where a function is attached to, if that is not its first instruction alone.
 fn how_found(entries: &Entries) -> Option<String> {
     let mut how = Vec::new();
     if entries.is_marked {
         how.push("behind its endbr64".to_owned());
     }
     if entries.is_guess {
-        how.push("where texts that nginx logs lead to, as nothing names it".to_owned());
+        how.push("where the texts that nginx logs lead to, as nothing names it".to_owned());
     }
     match (entries.own, entries.clones.len()) {
         (_, 0) => {}
@@ -191,7 +191,7 @@ fn describe(out: &mut Lines<impl Write>, master: &Master) -> Result<()> {
     }
     for (function, entries) in found {
         if let Some(how) = how_found(entries) {
-            writeln!(out, "    {function} is attached to {how}")?;
+            writeln!(out, "    hooks of {function} stand {how}")?;
         }
     }
     let errno = master

@@ -36,9 +36,9 @@ pub use self::{
         TAIL_LEN, TEXT_LEN,
     },
     worker::{
-        FAMILY_QUOTA, LAYOUT, Layout, LayoutShown, Members, NOBODY, NOT_AS_EXPECTED, OTHERS,
-        OTHERS_QUOTA, Program, ProgramKey, SHOWN, SHOWN_BY_SESSION, TARGETS, WORKER_SLOTS, Worker,
-        quota, worker_places,
+        CODES, Code, FAMILY_QUOTA, LAYOUT, Layout, LayoutShown, Members, NOBODY, NOT_AS_EXPECTED,
+        OTHERS, OTHERS_QUOTA, Program, ProgramKey, SHOWN, SHOWN_BY_SESSION, TARGETS, WORKER_SLOTS,
+        Worker, quota, worker_places,
     },
 };
 
@@ -122,7 +122,7 @@ const _: () = {
     assert!(size_of::<Endpoint>() == 18);
     assert!(size_of::<Flow>() == 104);
     assert!(size_of::<FlowKey>() == 40);
-    assert!(size_of::<Worker>() == 232);
+    assert!(size_of::<Worker>() == 256);
     assert!(size_of::<Connection>() == 272 + size_of::<Flow>());
     assert!(size_of::<UnixConnection>().is_multiple_of(8));
     assert!(size_of::<MemoryLimit>() == 16 + COMPONENT_LEN);

@@ -15,10 +15,28 @@ pub struct Layout {
     /// Where `ngx_event_connect_peer` begins in the process. 0: attempts are seen by its entry and return, not by their
     /// sockets.
     pub connect: u64,
-    /// How many bytes of code it is.
-    pub connect_len: u64,
+    /// The pieces of code that it was compiled to.
+    pub connecting: [Code; CODES],
     /// Where members of nginx's objects lie that move between builds.
     pub members: Members,
+}
+
+/// A piece of a function's code. What compilers split off (`.part.0`, `.cold`) lies elsewhere than the function.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Code {
+    /// Where it begins, from the function's address.
+    pub from: i32,
+    /// How many bytes it is; 0: there is none.
+    pub length: u32,
+}
+
+/// As many pieces as compilers make of a function: itself, a part, and what is cold of both.
+pub const CODES: usize = 4;
+
+impl Code {
+    /// No piece.
+    pub const NONE: Self = Self { from: 0, length: 0 };
 }
 
 /// Where members of nginx's objects lie that move between versions, forks and builds. Each worker's own memory shows them at its
@@ -142,6 +160,16 @@ impl Layout {
     pub fn is_by_socket(&self) -> bool {
         self.connect != 0
     }
+
+    /// Does an address lie in the code of `ngx_event_connect_peer`?
+    #[must_use]
+    #[inline(always)]
+    pub fn is_connecting(&self, address: u64) -> bool {
+        let inside = address.wrapping_sub(self.connect);
+        self.connecting
+            .iter()
+            .any(|code| inside.wrapping_sub(code.from as u64) < u64::from(code.length))
+    }
 }
 
 impl Worker {
@@ -154,7 +182,7 @@ impl Worker {
             requests: 0,
             status: 0,
             connect: 0,
-            connect_len: 0,
+            connecting: [Code::NONE; CODES],
             members: Members::UNKNOWN,
         },
         peer: 0,

@@ -293,7 +293,7 @@ pub fn closed_at_once(ctx: ProbeContext) -> u32 {
     let (Some((pid, worker)), Some(connection)) = (task::worker(), ctx.arg::<u64>(0)) else {
         return 0;
     };
-    if is_connecting(&ctx, worker) {
+    if is_connecting(&ctx, worker, &[0; size_of::<Text>()]) {
         let log = read::user(connection.wrapping_add(CONNECTION_LOG)).unwrap_or(0);
         layout::show_by_log(pid, worker, log);
         if !is_logged(log) {
@@ -402,7 +402,7 @@ pub fn logs(
         return Some(NGX_BUSY);
     }
     let has_none = begins(text, NO_CONNECTION);
-    if !has_none && !is_connecting(ctx, worker) {
+    if !has_none && !is_connecting(ctx, worker, text) {
         return None;
     }
     worker.start = task::now();
@@ -456,6 +456,8 @@ const NO_CONNECTION: [u8; 8] = *b"%ui work";
 const NO_SOCKET: [u8; 8] = *b"socket()";
 /// `connect()` itself failed.
 const CONNECT: [u8; 8] = *b"connect(";
+/// What follows if it tells to where: what fails later is told as `connect() failed`.
+const TO: [u8; 4] = *b") to";
 /// What else ends an attempt: the socket can not be made what it should be.
 const ENDS: [[u8; 8]; 2] = [*b"bind(%V)", *b"ioctl(FI"];
 /// An option can not be set: so does that,
@@ -503,9 +505,10 @@ fn forget(worker: &mut Worker) {
     worker.socket = 0;
 }
 
-/// Was the function that has just been entered called from `ngx_event_connect_peer`?
+/// Was the function that has just been entered called from `ngx_event_connect_peer`? Its own words tell as well, as some call
+/// from code that nothing names; the resolver has the same, but its logs lead to no request.
 #[inline(always)]
-fn is_connecting(ctx: &ProbeContext, worker: &Worker) -> bool {
+fn is_connecting(ctx: &ProbeContext, worker: &Worker, text: &Text) -> bool {
     if !worker.layout.is_by_socket() {
         return false;
     }
@@ -515,7 +518,19 @@ fn is_connecting(ctx: &ProbeContext, worker: &Worker) -> bool {
     #[cfg(not(bpf_target_arch = "x86_64"))]
     let caller =
         read::kernel_at::<u64>((ctx.regs as *const u64).wrapping_add(30) as u64).unwrap_or(0);
-    caller.wrapping_sub(worker.layout.connect) < worker.layout.connect_len
+    let [a, b, c, d, e, f, g, h, i, j, k, l, ..] = *text;
+    let start = u64::from_ne_bytes([a, b, c, d, e, f, g, h]);
+    let more = u32::from_ne_bytes([i, j, k, l]);
+    tracer_is_connecting(worker.pid, caller, start, more) != 0
+}
+
+/// A function of its own: the verifier would follow each of its ways through all that comes behind.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tracer_is_connecting(pid: u32, caller: u64, start: u64, more: u32) -> u64 {
+    let says = start.to_ne_bytes() == CONNECT && more.to_ne_bytes() == TO;
+    let is_within = || maps::worker(pid).is_some_and(|worker| worker.layout.is_connecting(caller));
+    u64::from(says || is_within())
 }
 
 /// `c->requests`

@@ -8,7 +8,7 @@ use tracer_ebpf::abi::Members;
 use super::session::Kernel;
 use crate::{
     kernel::Btf,
-    nginx::{self, Binaries, Master},
+    nginx::{self, Binaries, Entries, Master},
     probe::{Attached, ICMP_RECEIVE, LoadError, Probes, SIGHTS, Sight, Sizes, Way},
     say::Lines,
     source::{Described, host::IcmpListener, try_seccomp},
@@ -188,6 +188,23 @@ fn place(way: Way) -> String {
     format!("{kind} {}", names.join(", "))
 }
 
+/// Where a function is attached to, if that is not its first instruction alone.
+fn how_found(entries: &Entries) -> Option<String> {
+    let mut how = Vec::new();
+    if entries.is_marked {
+        how.push("behind its endbr64".to_owned());
+    }
+    if entries.is_guess {
+        how.push("where the texts that nginx logs lead to, as nothing names it".to_owned());
+    }
+    match (entries.own, entries.clones.len()) {
+        (_, 0) => {}
+        (Some(_), count) => how.push(format!("in {count} copies of it as well")),
+        (None, count) => how.push(format!("in {count} copies, itself being absent")),
+    }
+    (!how.is_empty()).then(|| how.join(", "))
+}
+
 fn describe(out: &mut Lines<impl Write>, master: &Master) -> Result<()> {
     let version = master.version.as_deref().unwrap_or("unknown version");
     writeln!(
@@ -205,6 +222,11 @@ fn describe(out: &mut Lines<impl Write>, master: &Master) -> Result<()> {
         {
             let function = missing.place.name();
             writeln!(out, "    {function} is not exported: {}", sight.without)?;
+        }
+    }
+    for (function, entries) in found {
+        if let Some(how) = how_found(entries) {
+            writeln!(out, "    hooks of {function} stand {how}")?;
         }
     }
     let errno = master

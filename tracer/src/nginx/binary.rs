@@ -13,11 +13,11 @@ use std::{
     sync::Arc,
 };
 
-use tracer_ebpf::abi::Members;
+use tracer_ebpf::abi::{CODES, Code, Members};
 
 use super::{
-    elf::{Elf, ReadAt, find},
-    layout, status,
+    elf::{Compiled, Elf, ReadAt, find, read_bytes},
+    layout, status, votes,
 };
 use crate::{
     probe,
@@ -33,6 +33,15 @@ const ARGUMENTS: &[u8] = b"configure arguments:";
 const MAKES: [&[u8]; 5] = [b"nginx", b"angie", b"freenginx", b"tengine", b"openresty"];
 /// The longest of these.
 const NAME_LIMIT: usize = 9;
+/// Functions whose copies take all that they take: a copy for callers that all give the same may lack that parameter, but not
+/// where there is one only, or any number.
+const KEEP_PARAMETERS: [&str; 3] = [
+    "ngx_log_error_core",
+    "ngx_close_connection",
+    "ngx_event_connect_peer",
+];
+/// Where indirect calls may lead to, in builds with `-fcf-protection`.
+const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
 /// `PATH_MAX`
 const PATH_LIMIT: usize = 4096;
 const REMEMBERED: usize = 1024;
@@ -57,23 +66,43 @@ pub struct Binary {
     pub prefix: Option<PathBuf>,
     /// `--conf-path` it was configured with.
     pub conf: Option<PathBuf>,
-    /// Offsets in the file of those of [`probe::nginx_functions`] that it has, as a uprobe takes them.
-    pub functions: BTreeMap<String, u64>,
+    /// Where those of [`probe::nginx_functions`] begin that it has.
+    pub functions: BTreeMap<String, Entries>,
     /// See [`tracer_ebpf::abi::Layout::requests`]; 0 not known.
     pub requests: u64,
     /// See [`tracer_ebpf::abi::Layout::status`]; 0 not known.
     pub status: u64,
     /// Where its version and how it was configured lead to expect the members that move.
     pub members: Members,
-    /// The function that makes every attempt to reach an upstream: its address in the file's own address space, and its
-    /// length. Only where requests of upstream connections are counted.
-    pub connect: Option<(u64, u64)>,
+    /// The function that makes every attempt to reach an upstream: its address in the file's own address space, and the
+    /// pieces of its code. Only where requests of upstream connections are counted.
+    pub connect: Option<(u64, [Code; CODES])>,
     /// The address of the pointer `ngx_cycle`, in the file's own address space.
     pub cycle: Option<u64>,
     /// The address of the file's first byte, in its own address space.
     pub first: u64,
     /// The lowest address of code (`p_vaddr` of the executable `PT_LOAD`), in the file's own address space.
     pub code: u64,
+}
+
+/// Where a function begins: offsets in the file, as a uprobe takes them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Entries {
+    /// The function itself; `None` where only copies of it are left.
+    pub own: Option<u64>,
+    /// Copies of it that some of its callers call.
+    pub clones: Vec<u64>,
+    /// It was found by what calls it, not by its name.
+    pub is_guess: bool,
+    /// Those are the instructions behind `endbr64`.
+    pub is_marked: bool,
+}
+
+impl Entries {
+    /// All of them, that of the function itself first.
+    pub fn all(&self) -> impl Iterator<Item = u64> {
+        self.own.iter().chain(&self.clones).copied()
+    }
 }
 
 impl Binary {
@@ -147,14 +176,7 @@ fn read(file: &File) -> io::Result<Binary> {
 /// What a file of these bytes shows.
 #[must_use]
 pub fn parse(file: &[u8]) -> Binary {
-    let read = |into: &mut [u8], at: u64| {
-        let rest = usize::try_from(at).ok().and_then(|at| file.get(at..));
-        let rest = rest.unwrap_or_default();
-        let length = rest.len().min(into.len());
-        into[..length].copy_from_slice(&rest[..length]);
-        Ok(length)
-    };
-    shown(&read).unwrap_or_default()
+    shown(&|into, at| Ok(read_bytes(file, into, at))).unwrap_or_default()
 }
 
 pub(super) fn shown(read: ReadAt<'_>) -> io::Result<Binary> {
@@ -166,36 +188,111 @@ pub(super) fn shown(read: ReadAt<'_>) -> io::Result<Binary> {
     let mut names = hooked.clone();
     names.extend([layout::COUNTS.0, layout::CONNECTS, status::SENDS.0, CYCLE]);
     let symbols = elf.symbols("ngx_", &names)?;
-    let code = |(name, length): (&str, usize)| match symbols.get(name) {
-        Some(symbol) => elf.code(symbol.address, length),
-        None => Ok(Vec::new()),
-    };
-    let offset = |name: &str| elf.code_offset(symbols.get(name)?.address);
-    let functions = hooked
-        .iter()
-        .filter_map(|name| Some(((*name).to_owned(), offset(name)?)));
     let segments = elf.segments();
     let codes = segments.iter().filter(|segment| segment.is_code);
     let first = segments.iter().find(|segment| segment.offset == 0);
+    let cycle = symbols.get(CYCLE).and_then(|cycle| cycle.own);
     let mut binary = Binary {
-        functions: functions.collect(),
-        requests: layout::counted(&code(layout::COUNTS)?).unwrap_or(0),
-        status: status::decode(&code(status::SENDS)?).unwrap_or(0).into(),
+        functions: functions(&elf, &hooked, &symbols)?,
+        requests: decoded(&elf, &symbols, layout::COUNTS, layout::counted)?.unwrap_or(0),
+        status: decoded(&elf, &symbols, status::SENDS, status::decode)?
+            .unwrap_or(0)
+            .into(),
         // Without the first byte's address, no other is known in a process.
-        cycle: first.and_then(|_| Some(symbols.get(CYCLE)?.address)),
+        cycle: first.and_then(|_| Some(cycle?.address)),
         first: first.map_or(0, |segment| segment.address),
         code: codes.map(|segment| segment.address).min().unwrap_or(0),
         ..constants(&elf)?
     };
-    let counts = binary.requests != 0
-        && first.is_some()
-        && binary
-            .version
-            .as_deref()
-            .is_some_and(layout::counts_upstream_requests);
-    let connect = symbols.get(layout::CONNECTS).filter(|_| counts);
-    binary.connect = connect.map(|symbol| (symbol.address, symbol.size));
+    if let Some(version) = &binary.version {
+        let counts =
+            binary.requests != 0 && first.is_some() && layout::counts_upstream_requests(version);
+        let connect = symbols.get(layout::CONNECTS).filter(|_| counts);
+        binary.connect = connect.and_then(connecting);
+        if !binary.functions.contains_key(votes::NAME)
+            && let Some(address) = votes::log_error(&elf)?
+        {
+            let mut entries = Entries {
+                is_guess: true,
+                ..Entries::default()
+            };
+            entries.own = entry(&elf, address, &mut entries.is_marked)?;
+            binary.functions.insert(votes::NAME.to_owned(), entries);
+        }
+    }
     Ok(binary)
+}
+
+/// Where the functions begin that hooks stand in.
+fn functions(
+    elf: &Elf<'_>,
+    names: &[&str],
+    symbols: &BTreeMap<&str, Compiled>,
+) -> io::Result<BTreeMap<String, Entries>> {
+    let mut functions = BTreeMap::new();
+    for name in names {
+        let Some(compiled) = symbols.get(name) else {
+            continue;
+        };
+        let mut entries = Entries::default();
+        if let Some(own) = compiled.own {
+            entries.own = entry(elf, own.address, &mut entries.is_marked)?;
+        }
+        let takes_all = KEEP_PARAMETERS.contains(name);
+        for clone in compiled.clones.iter().filter(|_| takes_all) {
+            let clone = entry(elf, clone.address, &mut entries.is_marked)?;
+            entries.clones.extend(clone);
+        }
+        if entries.all().next().is_some() {
+            functions.insert((*name).to_owned(), entries);
+        }
+    }
+    Ok(functions)
+}
+
+/// Where a hook at a function's entry stands. The kernel steps through `endbr64` at each hit, and imitates what mostly
+/// follows: behind it, arguments and return address are still where they were.
+fn entry(elf: &Elf<'_>, address: u64, is_marked: &mut bool) -> io::Result<Option<u64>> {
+    let Some(offset) = elf.code_offset(address) else {
+        return Ok(None);
+    };
+    if cfg!(target_arch = "x86_64") && elf.code(address, 4)? == ENDBR64 {
+        *is_marked = true;
+        return Ok(offset.checked_add(4));
+    }
+    Ok(Some(offset))
+}
+
+/// What `decode` knows of a function, by the first piece of its code that tells: at most so much of each is read.
+fn decoded<T>(
+    elf: &Elf<'_>,
+    symbols: &BTreeMap<&str, Compiled>,
+    (name, length): (&str, usize),
+    decode: impl Fn(&[u8]) -> Option<T>,
+) -> io::Result<Option<T>> {
+    for code in symbols.get(name).into_iter().flat_map(Compiled::all) {
+        let length = usize::try_from(code.size).unwrap_or(length).min(length);
+        if let Some(decoded) = decode(&elf.code(code.address, length)?) {
+            return Ok(Some(decoded));
+        }
+    }
+    Ok(None)
+}
+
+/// A function's address, and its pieces of code; what it has more of is as if it were not.
+fn connecting(compiled: &Compiled) -> Option<(u64, [Code; CODES])> {
+    let address = compiled.all().next()?.address;
+    let mut codes = [Code::NONE; CODES];
+    let pieces = compiled.all().filter_map(|piece| {
+        Some(Code {
+            from: i32::try_from(piece.address.wrapping_sub(address).cast_signed()).ok()?,
+            length: u32::try_from(piece.size).ok()?,
+        })
+    });
+    for (into, code) in codes.iter_mut().zip(pieces) {
+        *into = code;
+    }
+    Some((address, codes))
 }
 
 /// Version and configured paths: what the constants say.
@@ -204,7 +301,7 @@ fn constants(elf: &Elf<'_>) -> io::Result<Binary> {
     let mut has_arguments = false;
     let mut configured = Vec::new();
     let overlap = NAME_LIMIT + ARGUMENTS_LIMIT;
-    elf.section(".rodata", overlap, |_, bytes, is_last| {
+    elf.constants(overlap, |_, bytes, is_last| {
         // What begins later is whole in the piece that follows.
         let begins = match is_last {
             true => bytes.len(),
@@ -297,7 +394,10 @@ fn until<'a>(bytes: &'a [u8], ends: &[u8], limit: usize) -> &'a [u8] {
 mod tests {
     use std::process::{Command, Stdio};
 
-    use super::{super::elf::tests::Made, *};
+    use super::{
+        super::elf::{Symbol, tests::Made},
+        *,
+    };
 
     #[test]
     fn each_fork_s_constants_tell_its_version() {
@@ -340,6 +440,53 @@ mod tests {
             assert!(binary.is_nginx());
         }
         assert!(!of_constants(b"curl version: curl/8.0\0").is_nginx());
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn a_hook_stands_behind_endbr64() {
+        const PUSH: [u8; 4] = [0x41, 0x57, 0x49, 0x89];
+        for (code, inside, is_marked) in [(ENDBR64, 4, true), (PUSH, 0, false)] {
+            let made = Made::of_code(&[code, PUSH].concat());
+            let read = |into: &mut [u8], at| made.read(into, at);
+            let elf = Elf::parse(&read).unwrap().unwrap();
+            let mut found = false;
+            let offset = entry(&elf, 0x40_0000, &mut found).unwrap();
+            assert_eq!(offset, Some(Made::offset(0x40_0000) + inside));
+            assert_eq!(found, is_marked);
+        }
+    }
+
+    /// As in 1.22.1 by gcc 12 with `-flto -O2`.
+    #[test]
+    fn a_caller_in_a_split_off_part_is_within_the_function() {
+        let piece = |address, size| Symbol { address, size };
+        let compiled = Compiled {
+            own: Some(piece(0x3_fd70, 0x24)),
+            clones: Vec::new(),
+            parts: vec![piece(0x3_f630, 0x732), piece(0x1_0000, 9)],
+        };
+        let (connect, connecting) = connecting(&compiled).unwrap();
+        let layout = tracer_ebpf::abi::Layout {
+            connect: connect + 0x5555_0000_0000,
+            connecting,
+            ..Default::default()
+        };
+        for (address, is_within) in [
+            (0x3_fd70, true),
+            (0x3_fd93, true),
+            (0x3_fd94, false),
+            (0x3_f630, true),
+            (0x3_fd61, true),
+            (0x3_fd62, false),
+            (0x3_f62f, false),
+            (0x1_0008, true),
+            (0x1_0009, false),
+        ] {
+            let found = layout.is_connecting(address + 0x5555_0000_0000);
+            assert_eq!(found, is_within, "{address:x}");
+        }
+        assert!(!tracer_ebpf::abi::Layout::default().is_connecting(0));
     }
 
     #[test]

@@ -16,7 +16,7 @@ const BREAKPOINT: &[u8] = if cfg!(target_arch = "aarch64") {
 };
 const MAPS_LIMIT: u64 = 1 << 20;
 
-/// The functions of the binary's that begin with one in the process's memory; none where that can not be read.
+/// The functions of the binary's that hooks stand in, one at least of their entries, in the process's memory; none where that can not be read.
 #[must_use]
 pub fn breakpoints(pid: u32, binary: &Binary) -> BTreeSet<String> {
     let Ok(maps) = foreign::proc_file(pid, "maps", MAPS_LIMIT) else {
@@ -42,6 +42,6 @@ pub fn breakpoints(pid: u32, binary: &Binary) -> BTreeSet<String> {
     let set = binary
         .functions
         .iter()
-        .filter(|(_, offset)| is_set(**offset));
+        .filter(|(_, entries)| entries.all().any(is_set));
     set.map(|(name, _)| name.clone()).collect()
 }

@@ -1,21 +1,28 @@
 //! An ELF file that anyone may have written: only what is needed is read, piece by piece, and never mapped.
 //!
 //! All counts and lengths in it are claims. They are cut to the limits below, which real programs do not reach, so a file costs
-//! at most 64 MiB of reading and a few hundred kilobytes of memory. What lies beyond a limit counts as absent. Only
+//! at most 64 MiB of reading and a few hundred kilobytes of memory; 20 MiB for a moment if it has `.gnu_debugdata`. What lies beyond a limit counts as absent. Only
 //! 64-bit files of this host's byte order are read; others run no nginx that could be followed.
 
+mod compiled;
+mod debugdata;
 mod pieces;
 
-pub(super) use pieces::{ReadAt, find};
+pub(super) use compiled::{Compiled, Symbol};
+pub(super) use pieces::{ReadAt, find, read_bytes};
 
 use std::{collections::BTreeMap, io, ops::ControlFlow};
 
+use compiled::{SUFFIX, Variant};
 use pieces::Pieces;
 
 /// Bytes that are read of a table of symbols; each takes 24.
 const SYMBOLS: u64 = 16 << 20;
 /// Bytes that are read of the names of a table of symbols.
 const NAMES: u64 = 8 << 20;
+/// Bytes that are read of constants, and of code, each time.
+const CONSTANTS: u64 = 16 << 20;
+const CODE: u64 = 16 << 20;
 /// Bytes that are read of the names of sections.
 const SECTION_NAMES: usize = 64 << 10;
 const SECTIONS: u64 = 1024;
@@ -54,19 +61,16 @@ pub(super) struct Segment {
 
 /// A part of the file, with its name as far as it is short.
 struct Section {
-    name: [u8; 8],
+    name: [u8; 16],
     kind: u32,
+    address: u64,
     offset: u64,
     size: u64,
     link: usize,
 }
 
-/// Where a function or object lies in the file's own address space, and its length.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Symbol {
-    pub(super) address: u64,
-    pub(super) size: u64,
-}
+/// Where a name is among the names of symbols, whose it is, and what of that.
+type Places<'n> = BTreeMap<u32, (&'n str, Variant)>;
 
 impl<'a> Elf<'a> {
     /// The file's tables; `None` if it is no ELF file that this host would run.
@@ -132,7 +136,7 @@ impl<'a> Elf<'a> {
             None => Vec::new(),
         };
         let name = |at: u32| {
-            let mut name = [0; 8];
+            let mut name = [0; 16];
             let bytes = names.get(at as usize..).unwrap_or_default();
             let bytes = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
             // A longer one is none that is looked for.
@@ -145,6 +149,7 @@ impl<'a> Elf<'a> {
             .map(|head| Section {
                 name: name(word(head, 0)),
                 kind: word(head, 4),
+                address: long(head, 16),
                 offset: long(head, 24),
                 size: long(head, 32),
                 link: word(head, 40) as usize,
@@ -178,27 +183,72 @@ impl<'a> Elf<'a> {
         }
     }
 
-    /// Has `look` see the section of that name, as [`Pieces::each`] does.
+    /// Has `look` see the constants, as [`Pieces::each`] does, but at which address the bytes begin: `.rodata`, or all that is
+    /// mapped of a file without sections.
     ///
     /// # Errors
     /// Those of reading the file.
-    pub(super) fn section(
+    pub(super) fn constants(
         &self,
-        name: &str,
         overlap: usize,
-        look: impl FnMut(u64, &[u8], bool) -> ControlFlow<()>,
+        mut look: impl FnMut(u64, &[u8], bool) -> ControlFlow<()>,
     ) -> io::Result<()> {
-        let mut wanted = [0; 8];
-        wanted[..name.len()].copy_from_slice(name.as_bytes());
-        let section = self.sections.iter().find(|section| section.name == wanted);
-        match section.filter(|section| section.kind != NOBITS) {
-            Some(section) => self.file.each(section.offset, section.size, overlap, look),
-            None => Ok(()),
+        let parts: Vec<(u64, u64, u64)> = match self.named(b".rodata") {
+            Some(section) => vec![(section.address, section.offset, section.size)],
+            None if self.sections.is_empty() => self.mapped().collect(),
+            None => Vec::new(),
+        };
+        let mut is_over = false;
+        for (address, offset, size) in parts {
+            if is_over {
+                break;
+            }
+            let size = size.min(CONSTANTS);
+            self.file
+                .each(offset, size, overlap, |begin, bytes, is_last| {
+                    let flow = look(address.wrapping_add(begin), bytes, is_last);
+                    is_over = flow.is_break();
+                    flow
+                })?;
         }
+        Ok(())
     }
 
-    /// The functions and objects of these names that the file defines: what it exports comes before what it only lists.
-    /// All names begin with `prefix`.
+    fn mapped(&self) -> impl Iterator<Item = (u64, u64, u64)> {
+        let part = |segment: &Segment| (segment.address, segment.offset, segment.length);
+        self.segments.iter().map(part)
+    }
+
+    /// Has `look` see all code, as [`Self::constants`] does.
+    ///
+    /// # Errors
+    /// Those of reading the file.
+    pub(super) fn codes(
+        &self,
+        overlap: usize,
+        mut look: impl FnMut(u64, &[u8], bool),
+    ) -> io::Result<()> {
+        for segment in self.segments.iter().filter(|segment| segment.is_code) {
+            let size = segment.length.min(CODE);
+            self.file
+                .each(segment.offset, size, overlap, |begin, bytes, is_last| {
+                    look(segment.address.wrapping_add(begin), bytes, is_last);
+                    ControlFlow::Continue(())
+                })?;
+        }
+        Ok(())
+    }
+
+    /// The section of that name, if the file has bytes of it.
+    fn named(&self, name: &[u8]) -> Option<&Section> {
+        let mut wanted = [0; 16];
+        wanted[..name.len()].copy_from_slice(name);
+        let section = self.sections.iter().find(|section| section.name == wanted);
+        section.filter(|section| section.kind != NOBITS)
+    }
+
+    /// What the functions and objects of these names were compiled to: what the file exports comes before what it only lists,
+    /// be it in `.gnu_debugdata`. All names begin with `prefix`.
     ///
     /// # Errors
     /// Those of reading the file.
@@ -206,19 +256,56 @@ impl<'a> Elf<'a> {
         &self,
         prefix: &str,
         names: &[&'n str],
-    ) -> io::Result<BTreeMap<&'n str, Symbol>> {
+    ) -> io::Result<BTreeMap<&'n str, Compiled>> {
         let mut found = BTreeMap::new();
-        for kind in [DYNSYM, SYMTAB] {
-            let table = self.sections.iter().find(|section| section.kind == kind);
-            if let Some(table) = table
-                && let Some(texts) = self.sections.get(table.link)
-                && !names.iter().all(|name| found.contains_key(name))
-            {
-                let places = self.places(texts, prefix, names)?;
-                self.look_up(table, &places, &mut found)?;
+        self.read_table(DYNSYM, prefix, names, &mut found)?;
+        if self.table(SYMTAB).is_some() {
+            self.read_table(SYMTAB, prefix, names, &mut found)?;
+        } else if let Some(section) = self.named(b".gnu_debugdata") {
+            let size = section.size.min(debugdata::PACKED) as usize;
+            let inner = debugdata::unpack(&self.file.bytes(section.offset, size)?);
+            let read = |into: &mut [u8], at: u64| Ok(read_bytes(&inner, into, at));
+            if let Some(inner) = Elf::parse(&read)? {
+                inner.read_table(SYMTAB, prefix, names, &mut found)?;
             }
         }
         Ok(found)
+    }
+
+    /// The function or object of this name: exported, or else listed.
+    ///
+    /// # Errors
+    /// Those of reading the file.
+    pub(super) fn symbol(&self, name: &str) -> io::Result<Option<Symbol>> {
+        let mut found = BTreeMap::new();
+        for kind in [DYNSYM, SYMTAB] {
+            self.read_table(kind, name, &[name], &mut found)?;
+            if let Some(symbol) = found.get(name).and_then(|compiled| compiled.own) {
+                return Ok(Some(symbol));
+            }
+        }
+        Ok(None)
+    }
+
+    fn table(&self, kind: u32) -> Option<&Section> {
+        self.sections.iter().find(|section| section.kind == kind)
+    }
+
+    /// Enters what a table of symbols has of these names.
+    fn read_table<'n>(
+        &self,
+        kind: u32,
+        prefix: &str,
+        names: &[&'n str],
+        found: &mut BTreeMap<&'n str, Compiled>,
+    ) -> io::Result<()> {
+        if let Some(table) = self.table(kind)
+            && let Some(texts) = self.sections.get(table.link)
+        {
+            let places = self.places(texts, prefix, names)?;
+            self.look_up(table, &places, found)?;
+        }
+        Ok(())
     }
 
     /// Where these names are among the names of symbols.
@@ -227,10 +314,10 @@ impl<'a> Elf<'a> {
         texts: &Section,
         prefix: &str,
         names: &[&'n str],
-    ) -> io::Result<BTreeMap<u32, &'n str>> {
+    ) -> io::Result<Places<'n>> {
         let mut places = BTreeMap::new();
-        // With the zero at its end.
-        let longest = names.iter().map(|name| name.len() + 1).max().unwrap_or(0);
+        // With suffix, and the zero at the end.
+        let longest = names.iter().map(|name| name.len()).max().unwrap_or(0) + SUFFIX + 1;
         let size = texts.size.min(NAMES);
         let mut looked = 0;
         self.file
@@ -240,13 +327,15 @@ impl<'a> Elf<'a> {
                     from += at;
                     looked += 1;
                     let rest = &bytes[from..];
-                    let is_here = |name: &&&str| {
-                        rest.starts_with(name.as_bytes()) && rest.get(name.len()) == Some(&0)
-                    };
-                    if let Some(name) = names.iter().find(is_here)
+                    let here = names.iter().find_map(|name| {
+                        let suffix = rest.strip_prefix(name.as_bytes())?;
+                        let end = suffix.iter().take(SUFFIX + 1).position(|&byte| byte == 0)?;
+                        Some((*name, Variant::of(&suffix[..end])?))
+                    });
+                    if let Some(here) = here
                         && let Ok(place) = u32::try_from(begin + from as u64)
                     {
-                        places.insert(place, *name);
+                        places.insert(place, here);
                     }
                     from += prefix.len();
                 }
@@ -258,12 +347,12 @@ impl<'a> Elf<'a> {
         Ok(places)
     }
 
-    /// Enters the symbols with names at these places that are not found yet.
+    /// Enters the symbols with names at these places.
     fn look_up<'n>(
         &self,
         table: &Section,
-        places: &BTreeMap<u32, &'n str>,
-        found: &mut BTreeMap<&'n str, Symbol>,
+        places: &Places<'n>,
+        found: &mut BTreeMap<&'n str, Compiled>,
     ) -> io::Result<()> {
         let (Some((&first, _)), Some((&last, _))) =
             (places.first_key_value(), places.last_key_value())
@@ -276,12 +365,13 @@ impl<'a> Elf<'a> {
                 let at = word(symbol, 0);
                 if (first..=last).contains(&at)
                     && is_definition(symbol)
-                    && let Some(name) = places.get(&at)
+                    && let Some((name, variant)) = places.get(&at)
                 {
-                    found.entry(name).or_insert(Symbol {
+                    let symbol = Symbol {
                         address: long(symbol, 8),
                         size: long(symbol, 16),
-                    });
+                    };
+                    found.entry(name).or_default().add(*variant, symbol);
                 }
             }
             ControlFlow::Continue(())

@@ -76,10 +76,10 @@ mod x86_64 {
         let Some(elf) = Elf::parse(&read)? else {
             return Ok(None);
         };
-        let symbols = elf.symbols(FUNCTION, &[FUNCTION])?;
-        let Some(address) = symbols.get(FUNCTION).map(|symbol| symbol.address) else {
+        let Some(function) = elf.symbol(FUNCTION)? else {
             return Ok(None);
         };
+        let address = function.address;
         let mut segments = elf.segments().iter();
         let bias = segments.find_map(|segment| bias(segment, range, offset, address));
         let code = elf.code(address, CODE)?;

@@ -7,8 +7,9 @@ use tracer_ebpf::abi::{Layout, Members};
 
 use super::{binary::Binary, elf::find, errno::errno_offset};
 
-/// The function that counts a connection's requests (src/http/ngx_http_request.c), and how much of it is read.
-pub(super) const COUNTS: (&str, usize) = ("ngx_http_create_request", 96);
+/// The function that counts a connection's requests (src/http/ngx_http_request.c), and how much of it is read: some compilers
+/// put all that it calls before into it.
+pub(super) const COUNTS: (&str, usize) = ("ngx_http_create_request", 2048);
 /// The function that makes every attempt to reach an upstream (src/event/ngx_event_connect.c).
 pub(super) const CONNECTS: &str = "ngx_event_connect_peer";
 /// Since then a connection to an upstream counts its requests as well (src/http/ngx_http_upstream.c).
@@ -21,14 +22,14 @@ const PLAUSIBLE: std::ops::Range<u64> = 0x80..0x200;
 pub(super) fn layout(pid: u32, binary: &Binary) -> Layout {
     let connect = binary
         .connect
-        .and_then(|(address, length)| Some((binary.in_process(pid, address)?, length)));
-    let (connect, connect_len) = connect.unwrap_or_default();
+        .and_then(|(address, codes)| Some((binary.in_process(pid, address)?, codes)));
+    let (connect, connecting) = connect.unwrap_or_default();
     Layout {
         errno: errno_offset(pid).unwrap_or(0),
         requests: binary.requests,
         status: binary.status,
         connect,
-        connect_len,
+        connecting,
         members: binary.members,
     }
 }
@@ -93,29 +94,55 @@ pub(super) fn counts_upstream_requests(version: &str) -> bool {
 /// Where an `ngx_connection_t` counts its requests, by the function's code; where that is not known, a request is known by
 /// nginx's milliseconds and its tries.
 ///
-/// The one place that is counted up by `c->requests++`: `add qword [reg + disp32], 1` or `inc qword [reg + disp32]`.
+/// The one place that is counted up by `c->requests++`: `add qword [reg + disp32], 1` or `inc qword [reg + disp32]`; without
+/// optimisation `mov R, [reg + disp32]`, a sum, and `mov [reg + disp32], R`.
 pub(super) fn counted(code: &[u8]) -> Option<u64> {
     if cfg!(not(target_arch = "x86_64")) {
         return None;
     }
-    let mut places = code.windows(8).filter_map(|bytes| {
-        // REX.W or REX.WB; mod = 10, /0, no SIB byte.
-        let [
-            0x48 | 0x49,
-            opcode,
-            register @ 0x80..=0x87,
-            place @ ..,
-            last,
-        ] = bytes
-        else {
-            return None;
-        };
-        let adds_one = (*opcode == 0x83 && *last == 1) || *opcode == 0xff;
-        let place = u64::from(u32::from_le_bytes(place.try_into().ok()?));
-        (adds_one && register & 7 != 4 && PLAUSIBLE.contains(&place)).then_some(place)
-    });
+    let mut places = (0..code.len())
+        .filter_map(|at| counted_up(&code[at..]).or_else(|| summed_up(&code[at..])))
+        .filter(|place| PLAUSIBLE.contains(place));
     let place = places.next()?;
     places.all(|other| other == place).then_some(place)
+}
+
+/// The place that these bytes count up.
+fn counted_up(code: &[u8]) -> Option<u64> {
+    // REX.W or REX.WB; mod = 10, /0, with a SIB byte only for rsp and r12 themselves.
+    let [0x48 | 0x49, opcode, register @ 0x80..=0x87, rest @ ..] = code else {
+        return None;
+    };
+    let rest = match register {
+        0x84 => rest.strip_prefix(&[0x24])?,
+        _ => rest,
+    };
+    let (place, rest) = rest.split_first_chunk()?;
+    let adds_one = match opcode {
+        0x83 => rest.first() == Some(&1),
+        opcode => *opcode == 0xff,
+    };
+    adds_one.then(|| u32::from_le_bytes(*place).into())
+}
+
+/// The same, without optimisation: the pointer is read from the frame each time.
+fn summed_up(code: &[u8]) -> Option<u64> {
+    // mov R, [rax + PLACE]
+    let rest = code.strip_prefix(&[0x48, 0x8b])?;
+    let (operands, rest) = rest.split_first()?;
+    let (place, rest) = rest.split_first_chunk::<4>()?;
+    let rest = match *operands {
+        // gcc: lea rdx, [rax + 1]; mov rax, [rbp + SLOT]; mov [rax + PLACE], rdx
+        0x80 => {
+            let rest = rest.strip_prefix(&[0x48, 0x8d, 0x50, 0x01, 0x48, 0x8b, 0x45])?;
+            rest.get(1..)?.strip_prefix(&[0x48, 0x89, 0x90])?
+        }
+        // clang: add rcx, 1; mov [rax + PLACE], rcx
+        0x88 => rest.strip_prefix(&[0x48, 0x83, 0xc1, 0x01, 0x48, 0x89, 0x88])?,
+        _ => return None,
+    };
+    rest.starts_with(place)
+        .then(|| u32::from_le_bytes(*place).into())
 }
 
 #[cfg(all(test, target_arch = "x86_64"))]
@@ -128,6 +155,19 @@ mod tests {
         assert_eq!(counted(&add), Some(0xd8));
         let inc = [0x49, 0xff, 0x87, 0xe0, 0, 0, 0, 0x90];
         assert_eq!(counted(&inc), Some(0xe0));
+        // Of 1.22.1, by gcc 12 with -flto -O3, and with -O0; by clang 14 with -O0.
+        let by_r12 = [0x49, 0x83, 0x84, 0x24, 0xd8, 0, 0, 0, 0x01];
+        assert_eq!(counted(&by_r12), Some(0xd8));
+        let gcc = [
+            0x48, 0x8b, 0x45, 0xd8, 0x48, 0x8b, 0x80, 0xd8, 0, 0, 0, 0x48, 0x8d, 0x50, 0x01, 0x48,
+            0x8b, 0x45, 0xd8, 0x48, 0x89, 0x90, 0xd8, 0, 0, 0,
+        ];
+        assert_eq!(counted(&gcc), Some(0xd8));
+        let clang = [
+            0x48, 0x8b, 0x45, 0xf0, 0x48, 0x8b, 0x88, 0xd8, 0, 0, 0, 0x48, 0x83, 0xc1, 0x01, 0x48,
+            0x89, 0x88, 0xd8, 0, 0, 0,
+        ];
+        assert_eq!(counted(&clang), Some(0xd8));
     }
 
     #[test]
@@ -191,6 +231,11 @@ mod tests {
             0x48, 0x83, 0x83, 0xd8, 0, 0, 0, 0x01, 0x48, 0x83, 0x83, 0xe0, 0, 0, 0, 0x01,
         ];
         assert_eq!(counted(&two), None);
+        let other_place = [
+            0x48, 0x8b, 0x88, 0xd8, 0, 0, 0, 0x48, 0x83, 0xc1, 0x01, 0x48, 0x89, 0x88, 0xe0, 0, 0,
+            0,
+        ];
+        assert_eq!(counted(&other_place), None);
         let adds_two = [0x48, 0x83, 0x83, 0xd8, 0, 0, 0, 0x02];
         assert_eq!(counted(&adds_two), None);
         let implausible = [0x48, 0x83, 0x83, 0x08, 0, 0, 0, 0x01];

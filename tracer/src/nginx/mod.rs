@@ -15,10 +15,11 @@ pub mod log_line;
 mod logs;
 mod outspoken;
 mod status;
+mod votes;
 mod worker;
 
 pub use self::{
-    binary::{Binaries, Binary, ExeId},
+    binary::{Binaries, Binary, Entries, ExeId},
     breakpoints::breakpoints,
     cycle::{Connections, connections, cycle_at},
     discover::{Kind, Master, Process, inspect, master, named_nginx, runs_the_same, scan},

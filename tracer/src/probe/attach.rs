@@ -297,14 +297,15 @@ impl Probes {
         self.merge();
     }
 
-    /// Of several nginx the worst counts: what one lacks is not hidden by another that has it.
+    /// Of several nginx the worst counts: what one lacks is not hidden by another that has it. It is the same one in whatever
+    /// order they came.
     fn merge(&mut self) {
         for hook in hooks().filter(|hook| hook.place.is_nginx()) {
             let outcomes = self
                 .targets
                 .iter()
                 .filter_map(|target| target.outcome.get(hook.program));
-            match outcomes.max_by_key(|outcome| outcome.rank()).cloned() {
+            match worst(outcomes).cloned() {
                 Some(worst) => self.outcome.insert(hook.program, worst),
                 None => self.outcome.remove(hook.program),
             };
@@ -402,7 +403,7 @@ impl Probes {
             );
         }
         let function = hook.place.name();
-        let Some(&offset) = executable.binary.functions.get(function) else {
+        let Some(entries) = executable.binary.functions.get(function) else {
             return Attached::Absent(format!("this nginx does not export {function}"));
         };
         let target = self.targets.at(place);
@@ -413,14 +414,26 @@ impl Probes {
             return Attached::Aside;
         }
         let (path, cookie) = (targets::of_process(executable.pid), target.cookie());
-        match self.attach_function(hook, &path, offset, cookie) {
-            Ok(link) => {
-                self.targets
-                    .at(place)
-                    .add(hook.program, link, Instant::now());
-                Attached::Stands
+        let mut stands = false;
+        let mut why = String::new();
+        for offset in entries.all() {
+            match self.attach_function(hook, &path, offset, cookie) {
+                Ok(link) => {
+                    self.targets
+                        .at(place)
+                        .add(hook.program, link, Instant::now());
+                    stands = true;
+                }
+                Err(error) => why = chain(&error),
             }
-            Err(error) => Attached::Absent(chain(&error)),
+            // What is called most is the function itself.
+            if !stands && entries.own == Some(offset) {
+                break;
+            }
+        }
+        match stands {
+            true => Attached::Stands,
+            false => Attached::Absent(why),
         }
     }
 
@@ -510,6 +523,13 @@ impl Probes {
     }
 }
 
+fn worst<'a>(outcomes: impl Iterator<Item = &'a Attached>) -> Option<&'a Attached> {
+    outcomes.max_by_key(|outcome| match outcome {
+        Attached::Absent(why) => (outcome.rank(), why.as_str()),
+        _ => (outcome.rank(), ""),
+    })
+}
+
 fn likeness(binary: &Binary) -> Likeness {
     Likeness {
         size: binary.size,
@@ -589,4 +609,18 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_nginx_the_same_one_counts_in_whatever_order_they_came() {
+        let absent = |why: &str| Attached::Absent(why.to_owned());
+        let all = [Attached::Stands, absent("a"), Attached::Aside, absent("b")];
+        assert_eq!(worst(all.iter()), Some(&absent("b")));
+        assert_eq!(worst(all.iter().rev()), Some(&absent("b")));
+        assert_eq!(worst([].iter()), None);
+    }
 }

@@ -15,14 +15,14 @@ use aya::programs::uprobe::UProbeLink;
 use tracer_ebpf::abi::TARGETS;
 
 use super::{attach::Attached, table::hooks};
-use crate::nginx::ExeId;
+use crate::nginx::{Entries, ExeId};
 
 /// What copies of one file have in common.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Likeness {
     pub(super) size: u64,
     pub(super) modified: (i64, i64),
-    pub(super) functions: BTreeMap<String, u64>,
+    pub(super) functions: BTreeMap<String, Entries>,
 }
 
 /// A program file, by however many mounts it is reached.

@@ -112,14 +112,13 @@ impl Described {
 
     /// What the kernel side needs to follow whoever executes the program.
     pub(super) fn program(&self) -> abi::Program {
-        let (connect, connect_len) = match self.layout.connect {
-            0 => (0, 0),
-            _ => self.binary().connect.unwrap_or_default(),
+        let connect = match (self.layout.connect, self.binary().connect) {
+            (0, _) | (_, None) => 0,
+            (_, Some((address, _))) => address,
         };
         abi::Program {
             layout: Layout {
                 connect,
-                connect_len,
                 ..self.layout
             },
             code: match process::starts_at_code() {

@@ -91,6 +91,15 @@ impl<'a> Pieces<'a> {
     }
 }
 
+/// Reads from bytes as [`ReadAt`] does from a file.
+pub(in crate::nginx) fn read_bytes(bytes: &[u8], into: &mut [u8], at: u64) -> usize {
+    let rest = usize::try_from(at).ok().and_then(|at| bytes.get(at..));
+    let rest = rest.unwrap_or_default();
+    let length = rest.len().min(into.len());
+    into[..length].copy_from_slice(&rest[..length]);
+    length
+}
+
 /// Where `needle` begins first, in time linear in `bytes`.
 pub(in crate::nginx) fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
     // SAFETY: both pointers are readable for the lengths given.

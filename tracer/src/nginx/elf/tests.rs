@@ -25,6 +25,20 @@ impl Made {
         Self::new(&[(".rodata", 1, REST, size, 0)], None, constants)
     }
 
+    /// A file without sections, of which these bytes are mapped at 4 MiB as code.
+    pub(in crate::nginx) fn of_code(code: &[u8]) -> Self {
+        let mut made = Self::new(&[], None, code);
+        made.head[40..48].fill(0);
+        made.head[72..80].copy_from_slice(&REST.to_ne_bytes());
+        made.head[96..104].copy_from_slice(&(code.len() as u64).to_ne_bytes());
+        made
+    }
+
+    /// Where such a file has an address.
+    pub(in crate::nginx) fn offset(address: u64) -> u64 {
+        address - 0x40_0000 + REST
+    }
+
     /// A file of these sections; the last one is that of their names.
     fn new(sections: &[Head<'_>], count: Option<u64>, rest: &[u8]) -> Self {
         let mut names = vec![0];
@@ -104,12 +118,12 @@ impl Made {
     }
 
     /// Asks for all that is ever asked.
-    fn look(&self) -> BTreeMap<&'static str, Symbol> {
+    fn look(&self) -> BTreeMap<&'static str, Compiled> {
         let read = |into: &mut [u8], at| self.read(into, at);
         let elf = Elf::parse(&read).unwrap().unwrap();
         let symbols = elf.symbols("ngx_", &["ngx_cycle", "ngx_b"]).unwrap();
         let mut seen = 0;
-        elf.section(".rodata", 100, |_, bytes, _| {
+        elf.constants(100, |_, bytes, _| {
             seen += bytes.len();
             ControlFlow::Continue(())
         })
@@ -131,6 +145,11 @@ fn symbol(name: u32, kind: u8, section: u16, address: u64) -> Vec<u8> {
     bytes.extend(address.to_ne_bytes());
     bytes.extend(7_u64.to_ne_bytes());
     bytes
+}
+
+/// Where the file has the function or object of that name itself.
+fn address(made: &Made, name: &str) -> Option<u64> {
+    Some(made.look().get(name)?.own?.address)
 }
 
 #[test]
@@ -157,10 +176,64 @@ fn a_defined_symbol_is_found_by_its_whole_name() {
         let made = Made::new(&sections(kind), count, &rest);
         let found = made.look();
         let (address, size) = (4, 7);
-        assert_eq!(found.get("ngx_cycle"), Some(&Symbol { address, size }));
+        assert_eq!(found["ngx_cycle"].own, Some(Symbol { address, size }));
         assert_eq!(found.get("ngx_b"), None);
         made.is_cheap();
     }
+}
+
+/// A table of symbols: `ngx_b`, its parts, its copy, and what is none of these.
+fn table_of_variants() -> (Made, Compiled) {
+    let symbols = [
+        symbol(0, 2, 1, 1),
+        symbol(6, 2, 1, 2),
+        symbol(19, 2, 1, 3),
+        symbol(37, 2, 1, 4),
+        symbol(48, 2, 1, 5),
+    ]
+    .concat();
+    let names = b"ngx_b\0ngx_b.part.0\0ngx_b.constprop.0\0ngx_b.cold\0ngx_b.other\0";
+    let rest = [&symbols[..], names].concat();
+    let sections = [
+        (".symtab", SYMTAB, REST, 120, 2),
+        (".strtab", 3, REST + 120, names.len() as u64, 0),
+    ];
+    let at = |address| Symbol { address, size: 7 };
+    let compiled = Compiled {
+        own: Some(at(1)),
+        clones: vec![at(3)],
+        parts: vec![at(2), at(4)],
+    };
+    (Made::new(&sections, None, &rest), compiled)
+}
+
+#[test]
+fn all_that_a_function_was_compiled_to_is_found() {
+    let (made, compiled) = table_of_variants();
+    assert_eq!(made.look()["ngx_b"], compiled);
+    made.is_cheap();
+}
+
+#[test]
+fn a_stripped_program_s_debugdata_is_read() {
+    let (inner, mut compiled) = table_of_variants();
+    let mut bytes = vec![0; REST as usize + inner.rest.len()];
+    inner.read(&mut bytes, 0).unwrap();
+    let packed = debugdata::tests::pack(&bytes);
+    // What is exported comes first.
+    let rest = [&symbol(0, 2, 1, 9)[..], b"ngx_b\0", &packed].concat();
+    let size = packed.len() as u64;
+    let sections = [
+        (".dynsym", DYNSYM, REST, 24, 2),
+        (".dynstr", 3, REST + 24, 6, 0),
+        (".gnu_debugdata", 1, REST + 30, size, 0),
+    ];
+    compiled.own = Some(Symbol {
+        address: 9,
+        size: 7,
+    });
+    let made = Made::new(&sections, None, &rest);
+    assert_eq!(made.look()["ngx_b"], compiled);
 }
 
 #[test]
@@ -172,7 +245,10 @@ fn an_exported_symbol_is_taken_before_a_listed_one() {
         (".dynsym", DYNSYM, REST + 24, 24, 3),
         (".strtab", 3, REST + 48, 6, 0),
     ];
-    assert_eq!(Made::new(&sections, None, &rest).look()["ngx_b"].address, 2);
+    assert_eq!(
+        address(&Made::new(&sections, None, &rest), "ngx_b"),
+        Some(2)
+    );
 }
 
 #[test]
@@ -185,8 +261,8 @@ fn names_across_pieces_are_found() {
             (".dynsym", DYNSYM, REST, 24, 2),
             (".dynstr", 3, REST + 24, rest.len() as u64 - 24, 0),
         ];
-        let found = Made::new(&sections, None, &rest).look();
-        assert_eq!(found.get("ngx_cycle").map(|symbol| symbol.address), Some(9));
+        let made = Made::new(&sections, None, &rest);
+        assert_eq!(address(&made, "ngx_cycle"), Some(9));
     }
 }
 
@@ -198,6 +274,7 @@ fn tables_and_constants_without_end_cost_what_the_limits_allow() {
         (".symtab", SYMTAB, REST, EVER, 4),
         (".strtab", 3, REST, EVER, 0),
         (".rodata", 1, REST, EVER, 0),
+        (".gnu_debugdata", 1, REST, EVER, 0),
     ];
     let patterns: [&[u8]; 5] = [
         b"\0",
@@ -268,7 +345,7 @@ fn a_function_of_this_program_lies_where_its_bytes_are() {
         Ok(length)
     };
     let elf = Elf::parse(&read).unwrap().unwrap();
-    let main = elf.symbols("main", &["main"]).unwrap()["main"];
+    let main = elf.symbols("main", &["main"]).unwrap()["main"].own.unwrap();
     let at = elf.code_offset(main.address).unwrap() as usize;
     assert_eq!(elf.code(main.address, 16).unwrap(), bytes[at..at + 16]);
     // The process has the same bytes there.

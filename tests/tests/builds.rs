@@ -217,7 +217,17 @@ fn check(name: &str) -> Result<()> {
     });
 
     let site = stage.start(placed.collect())?;
-    let tracer = Tracer::follow(site.nginx.master)?;
+    let tracer = match Tracer::follow(site.nginx.master) {
+        Ok(tracer) => tracer,
+        Err(error) => {
+            // A table that the next run gives again.
+            let pid = regex_lite::Regex::new(r" \(master \d+\)")?;
+            let reason = error.root_cause().to_string();
+            let reason = pid.replace_all(&reason, "").replace(['\t', '\n'], " ");
+            write(&folder, &format!("start\t{reason}\n"))?;
+            return Err(error);
+        }
+    };
     for _ in 0..LOAD.failing {
         ensure!(site.netns.enter(|| answered(7000))?, "no answer by stream");
         ensure!(!site.netns.enter(|| answered(7001))?, "an answer by stream");
@@ -279,7 +289,7 @@ fn stream(verdicts: Vec<Value>, expected: &Expected) -> Judged {
 
 /// Leaves a line a fault for the table, and fails with all that is wrong.
 fn tell(folder: &Path, all: &[Told]) -> Result<()> {
-    let mut table = String::new();
+    let mut table = String::from("start\tok\n");
     let mut wrong = String::new();
     for told in all {
         let (name, cell) = (&told.name, cell(told));
@@ -288,10 +298,14 @@ fn tell(folder: &Path, all: &[Told]) -> Result<()> {
             let _ = writeln!(wrong, "== {name}: {cell}\n{error:#}");
         }
     }
-    let path = folder.join("results");
-    std::fs::write(&path, table).with_context(|| format!("cannot write {}", path.display()))?;
+    write(folder, &table)?;
     ensure!(wrong.is_empty(), "{wrong}");
     Ok(())
+}
+
+fn write(folder: &Path, table: &str) -> Result<()> {
+    let path = folder.join("results");
+    std::fs::write(&path, table).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// What was said, in a few words.

@@ -5,6 +5,7 @@
 mod list;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -167,15 +168,29 @@ fn compiled(workspace: &Workspace, build: &Build) -> Result<PathBuf> {
         .args(build.configure)
         .args(compiler(workspace, build, &common)?)
         .envs(environment(workspace, build));
-    command::output(&mut configure)?;
+    step(&mut configure)?;
     let jobs = std::thread::available_parallelism()?;
     let mut make = Command::new(common.join("usr/bin/make"));
     make.current_dir(&fresh)
         .args(["--silent", "--file=objs/Makefile", "binary"])
         .arg(format!("--jobs={jobs}"))
         .envs(environment(workspace, build));
-    command::output(&mut make)?;
+    step(&mut make)?;
     Ok(fresh.join("objs/nginx"))
+}
+
+/// Runs a step of the build; a failure carries the end of what it said, on either output.
+fn step(command: &mut Command) -> Result<()> {
+    let program = command.get_program().display().to_string();
+    let output = command
+        .output()
+        .with_context(|| format!("running {program}"))?;
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    let lines: Vec<&str> = said.lines().filter(|line| !line.is_empty()).collect();
+    let end = lines[lines.len().saturating_sub(5)..].join("; ");
+    ensure!(output.status.success(), "{program} failed: {end}");
+    Ok(())
 }
 
 fn apply(patch: &Patch, source: &Path) -> Result<()> {
@@ -198,12 +213,7 @@ fn compiler(workspace: &Workspace, build: &Build, common: &Path) -> Result<Vec<S
     let mut linking = build.linking.to_owned();
     let root = common.display();
     let program = match build.compiler {
-        Compiler::Musl => {
-            let specs = musl(&unpacked(workspace, &MUSL)?)?;
-            flags += &format!(" -specs={}", specs.display());
-            linking += &format!(" -specs={}", specs.display());
-            "cc".to_owned()
-        }
+        Compiler::Musl => musl(&unpacked(workspace, &MUSL)?)?.display().to_string(),
         Compiler::Host | Compiler::Clang => {
             flags += &format!(" -I{root}/usr/include -I{root}/usr/include/{TRIPLE}");
             linking += &format!(" -L{root}/usr/lib/{TRIPLE}");
@@ -229,7 +239,7 @@ fn environment(workspace: &Workspace, build: &Build) -> Option<(&'static str, Pa
         .then(|| ("LD_LIBRARY_PATH", tree.join("usr/lib").join(TRIPLE)))
 }
 
-/// Has musl's specs of gcc lead into the tree; a binary made by them has its loader there too.
+/// The host's `cc` with musl's specs, led into the tree; what it makes has its loader there too.
 fn musl(tree: &Path) -> Result<PathBuf> {
     let given = tree
         .join("usr/lib")
@@ -242,9 +252,16 @@ fn musl(tree: &Path) -> Result<PathBuf> {
         .replace("/usr/", &format!("{root}/usr/"))
         .replace(" /lib/", &format!(" {root}/lib/"))
         .replace("-L .%s", &format!("-L{root}/lib/{MUSL_TRIPLE} -L .%s"));
-    let own = tree.join("musl-gcc.specs");
-    fs::write(&own, text).with_context(|| format!("writing {}", own.display()))?;
-    Ok(own)
+    let write = |name: &str, text: String| {
+        let path = tree.join(name);
+        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+        Ok::<_, anyhow::Error>(path)
+    };
+    let specs = write("musl-gcc.specs", text)?;
+    // gcc takes specs that rename something once only, and configure would give them twice.
+    let script = format!("#!/bin/sh\nexec cc \"$@\" -specs {}\n", specs.display());
+    write("musl-cc", script)
 }
 
 /// A suite's nginx as its authors released it.

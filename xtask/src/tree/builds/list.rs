@@ -136,6 +136,13 @@ const NO_PCRE: Patch = Patch {
     to: "if false; then",
 };
 
+/// Debian's musl has none.
+const NO_CRYPT: Patch = Patch {
+    file: "src/os/unix/ngx_linux_config.h",
+    from: "#include <crypt.h>\n",
+    to: "",
+};
+
 pub(crate) const BUILDS: [Build; 27] = [
     BASE,
     Build {
@@ -236,10 +243,11 @@ pub(crate) const BUILDS: [Build; 27] = [
             "--with-compat",
             "--without-pcre",
             "--without-http_gzip_module",
+            "--without-http_auth_basic_module",
         ],
         compiler: Compiler::Musl,
         flags: &["-Os"],
-        patches: &[&[NO_PCRE]],
+        patches: &[&[NO_PCRE, NO_CRYPT]],
         ..BASE
     },
     Build {
@@ -249,10 +257,11 @@ pub(crate) const BUILDS: [Build; 27] = [
             "--with-compat",
             "--without-pcre",
             "--without-http_gzip_module",
+            "--without-http_auth_basic_module",
         ],
         compiler: Compiler::Musl,
         flags: &["-Os"],
-        patches: &[&[NO_PCRE]],
+        patches: &[&[NO_PCRE, NO_CRYPT]],
         is_stripped: true,
         ..BASE
     },

@@ -181,6 +181,10 @@ fn compiled(workspace: &Workspace, build: &Build) -> Result<PathBuf> {
 
 /// Runs a step of the build; a failure carries the end of what it said, on either output.
 fn step(command: &mut Command) -> Result<()> {
+    // The caller's own would make other builds than those described.
+    for name in ["CC", "CFLAGS", "LDFLAGS", "MAKEFLAGS"] {
+        command.env_remove(name);
+    }
     let program = command.get_program().display().to_string();
     let output = command
         .output()

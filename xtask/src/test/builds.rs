@@ -1,4 +1,4 @@
-//! `cargo xtask test --builds`: nginx as compiled in every way of [`tree::builds`], the same faults on each. Each test
+//! `cargo xtask test --builds`: nginx as compiled in every way of [`crate::tree::builds`], the same faults on each. Each test
 //! leaves what was said beside its build; a run of all builds writes the table in docs/builds.md.
 
 use std::collections::BTreeMap;

@@ -186,6 +186,16 @@ pub fn dial(address: &str) -> Result<TcpStream> {
     Ok(stream)
 }
 
+/// Says something to a port of nginx's; whether anything came back.
+pub fn answered(port: u16) -> Result<bool> {
+    let mut stream = dial(&format!("127.0.0.1:{port}"))?;
+    write!(stream, "GET / HTTP/1.0\r\n\r\n")?;
+    let mut answer = Vec::new();
+    // nginx closes by FIN or by RST, with what was said unread.
+    let ended = stream.read_to_end(&mut answer);
+    Ok(ended.is_ok() && !answer.is_empty())
+}
+
 fn http(stream: &mut (impl Read + Write), question: &Question) -> Result<u16> {
     write!(stream, "{}\r\n", question.head())?;
     // nginx may answer before it has read everything.

@@ -5,6 +5,7 @@
 //! made, its tracer follows its nginx alone, and what it started ends with it. Needs root; the
 //! programs are found as [`programs`] says.
 
+pub mod apart;
 pub mod backend;
 pub mod certificate;
 pub mod client;

@@ -29,6 +29,13 @@ pub fn suite(name: &str) -> Option<PathBuf> {
     tree.join("usr/sbin/nginx").is_file().then_some(tree)
 }
 
+/// The folder of one of the builds of nginx, if it is there.
+pub fn build(name: &str) -> Option<PathBuf> {
+    let folder = workspace().join("target/builds").join(name);
+    let folder = folder.canonicalize().ok()?;
+    folder.join("nginx").is_file().then_some(folder)
+}
+
 /// The tracer under test.
 pub fn tracer() -> Result<PathBuf> {
     let path = std::env::var_os("TRACER_BIN")

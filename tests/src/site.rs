@@ -104,7 +104,7 @@ impl Site {
     }
 
     /// How many verdicts these requests have to get.
-    fn due(&self, sent: &Sent) -> usize {
+    pub(crate) fn due(&self, sent: &Sent) -> usize {
         let faults = sent.answers.iter().filter_map(|(_, fault)| *fault);
         faults
             .filter(|fault| !self.faults[*fault].expected.silent)

@@ -1,30 +1,15 @@
 //! `stream {}`: connections that a TCP proxy cannot make, told without a status.
 
-use std::io::{Read, Write};
-
 use anyhow::{Context, Result, ensure};
-use tests::client::dial;
+use tests::client::answered;
 use tests::expected::Expected;
 use tests::faults::firewall;
 use tests::folder::Folder;
-use tests::netns::Netns;
 use tests::programs;
 use tests::stage::{HEALTHY, Stage};
 use tests::tracer::Tracer;
 
 const EACH: usize = 5;
-
-/// Connects to a port of nginx's and says something; whether anything came back.
-fn answered(netns: &Netns, port: u16) -> Result<bool> {
-    netns.enter(|| {
-        let mut stream = dial(&format!("127.0.0.1:{port}"))?;
-        write!(stream, "GET / HTTP/1.0\r\n\r\n")?;
-        let mut answer = Vec::new();
-        // nginx closes by FIN or by RST, with what was said unread.
-        let ended = stream.read_to_end(&mut answer);
-        Ok(ended.is_ok() && !answer.is_empty())
-    })
-}
 
 /// A port of nginx's for each of these, from 7001, and a healthy one at 7000.
 fn check(test: &str, stage: Stage, timeout: &str, expected: &[Expected]) -> Result<()> {
@@ -50,11 +35,14 @@ fn check(test: &str, stage: Stage, timeout: &str, expected: &[Expected]) -> Resu
     let tracer = Tracer::follow(site.nginx.master)?;
     for _ in 0..EACH {
         ensure!(
-            answered(&site.netns, 7000)?,
+            site.netns.enter(|| answered(7000))?,
             "the healthy proxy did not answer"
         );
         for (port, _) in (7001..).zip(expected) {
-            ensure!(!answered(&site.netns, port)?, "port {port} answered");
+            ensure!(
+                !site.netns.enter(|| answered(port))?,
+                "port {port} answered"
+            );
         }
     }
     let log = std::fs::read_to_string(site.nginx.folder().join("error.log"))?;

@@ -29,6 +29,13 @@ pub(crate) fn everything(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
+/// These builds of nginx.
+pub(crate) fn builds(workspace: &Workspace, builds: &[&tree::builds::Build]) -> Result<()> {
+    let _lock = lock(workspace)?;
+    tree::builds::ensure(workspace, builds);
+    Ok(())
+}
+
 /// What a build needs.
 pub(crate) fn compiler(workspace: &Workspace) -> Result<()> {
     let _lock = lock(workspace)?;

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: every check there is. A failed check does not stop the ones after it; the end
 //! names those that failed, repeats each skip, and gives the counts on the last line.
 
+mod builds;
 mod checks;
 mod kernel;
 mod tally;
@@ -21,7 +22,8 @@ use tally::Tally;
   cargo xtask test            everything; the last line is the count
   cargo xtask test refused    only the tests whose name contains `refused`
   cargo xtask test --vm       the real-kernel tests on Debian's kernels from 5.10 on, in guests
-  cargo xtask test refused --vm 5.10 6.1")]
+  cargo xtask test refused --vm 5.10 6.1
+  cargo xtask test --builds   the faults on nginx as compiled in every way we know of")]
 pub(crate) struct Arguments {
     /// Run only the tests whose name contains this, and no other check
     filter: Option<String>,
@@ -29,6 +31,10 @@ pub(crate) struct Arguments {
     /// without this
     #[arg(long, value_name = "KERNEL", num_args = 0..)]
     vm: Option<Vec<String>>,
+    /// Build nginx in many ways (all if none is named), run the faults on each, and nothing else; all of them write
+    /// docs/builds.md
+    #[arg(long, value_name = "BUILD", num_args = 0.., conflicts_with_all = ["vm", "filter"])]
+    builds: Option<Vec<String>>,
     /// In the guests run only what each hook and each fallback is driven by
     #[arg(long, requires = "vm")]
     short: bool,
@@ -45,7 +51,11 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     if let Some(kernels) = &arguments.vm {
         return vm::run(workspace, kernels, filter, arguments.short);
     }
+    if let Some(builds) = &arguments.builds {
+        return builds::run(workspace, builds);
+    }
     setup::everything(workspace)?;
+    setup::builds(workspace, &builds::short(filter)?)?;
     let mut outcomes = Vec::new();
     if filter.is_none() {
         toolchain::ensure_checkers(workspace)?;

@@ -6,6 +6,7 @@
 
 pub(crate) mod alternatives;
 pub(crate) mod apt;
+pub(crate) mod builds;
 mod links;
 pub(crate) mod suites;
 

@@ -27,18 +27,7 @@ pub(super) fn tests(
     filter: Option<&str>,
     tally: &mut Tally,
 ) -> Result<bool> {
-    let tracer = build::release(workspace).inspect_err(|_| tally.lost())?;
-    let mut cargo = Command::new("cargo");
-    cargo.args(["test", "--package", "tests", "--no-run"]);
-    let built = build::executables(workspace, &mut cargo).inspect_err(|_| tally.lost())?;
-    let mut programs: Vec<PathBuf> = built
-        .into_iter()
-        .filter(|one| one.is_test)
-        .map(|one| one.path)
-        .collect();
-    // Cargo names them as they get ready: another order each time.
-    programs.sort();
-
+    let (tracer, programs) = built(workspace, &[]).inspect_err(|_| tally.lost())?;
     let mut run =
         privilege::as_root("env", "run the real-kernel tests").inspect_err(|_| tally.lost())?;
     run.args(environment(workspace, &tracer)?)
@@ -48,6 +37,24 @@ pub(super) fn tests(
         // Where cargo itself would run them.
         .current_dir(workspace.root().join("tests"));
     tally.follow(&mut run)
+}
+
+/// The tracer under test and the test programs, those that `which` asks cargo for.
+pub(super) fn built(workspace: &Workspace, which: &[&str]) -> Result<(PathBuf, Vec<PathBuf>)> {
+    let tracer = build::release(workspace)?;
+    let mut cargo = Command::new("cargo");
+    cargo
+        .args(["test", "--package", "tests", "--no-run"])
+        .args(which);
+    let built = build::executables(workspace, &mut cargo)?;
+    let mut programs: Vec<PathBuf> = built
+        .into_iter()
+        .filter(|one| one.is_test)
+        .map(|one| one.path)
+        .collect();
+    // Cargo names them as they get ready: another order each time.
+    programs.sort();
+    Ok((tracer, programs))
 }
 
 /// What the tests and the demo are told, as arguments of env(1):

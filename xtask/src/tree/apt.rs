@@ -31,19 +31,20 @@ pub(crate) struct Archive {
 impl Apt {
     /// With the host's sources.
     pub(crate) fn new(workspace: &Workspace) -> Result<Self> {
-        Self::at(workspace.target().join("apt"), &[])
+        Self::at(workspace.target().join("apt"), "")
     }
 
     /// With these of Debian's suites as the only sources, whatever the host is.
     pub(crate) fn of_debian(workspace: &Workspace, suites: &[&str]) -> Result<Self> {
-        ensure!(
-            Path::new(KEYS).is_file(),
-            "this host has no Debian keys at {KEYS}"
-        );
-        Self::at(workspace.target().join("apt"), suites)
+        Self::at(workspace.target().join("apt"), &debians("deb", suites)?)
     }
 
-    fn at(folder: PathBuf, suites: &[&str]) -> Result<Self> {
+    /// The same, for source packages.
+    pub(crate) fn of_debians_sources(workspace: &Workspace, suites: &[&str]) -> Result<Self> {
+        Self::at(workspace.target().join("apt"), &debians("deb-src", suites)?)
+    }
+
+    fn at(folder: PathBuf, sources: &str) -> Result<Self> {
         // What an interrupted setup left would be counted among the downloads.
         if folder.exists() {
             fs::remove_dir_all(&folder)
@@ -56,19 +57,8 @@ impl Apt {
         let apt = Self { folder };
         apt.write("status", "")?;
         let mut configuration = configuration(&apt.folder);
-        if !suites.is_empty() {
-            let sources: String = suites
-                .iter()
-                .map(|suite| {
-                    let archive = if suite.ends_with("-security") {
-                        SECURITY
-                    } else {
-                        DEBIAN
-                    };
-                    format!("deb [signed-by={KEYS}] {archive} {suite} main\n")
-                })
-                .collect();
-            apt.write("sources.list", &sources)?;
+        if !sources.is_empty() {
+            apt.write("sources.list", sources)?;
             configuration += &format!(
                 "Dir::Etc::sourcelist \"{}/sources.list\";\nDir::Etc::sourceparts \"-\";\n",
                 apt.folder.display()
@@ -153,6 +143,26 @@ impl Apt {
         Ok(files)
     }
 
+    /// Downloads what upstream released of a suite's source package, checked as packages are.
+    pub(crate) fn download_source(&self, package: &str, suite: &str) -> Result<PathBuf> {
+        let into = self.folder.join("archives").join(suite);
+        fs::create_dir_all(&into).with_context(|| format!("making {}", into.display()))?;
+        let mut command = self.command("apt-get");
+        command
+            .args(["-qq", "source", "--download-only", "--tar-only"])
+            .arg(format!("{package}/{suite}"))
+            .current_dir(&into);
+        command::output(&mut command)
+            .with_context(|| format!("downloading {suite}'s source of {package}"))?;
+        let entry = fs::read_dir(&into)
+            .with_context(|| format!("listing {}", into.display()))?
+            .next()
+            .with_context(|| format!("apt downloaded no source of {package}"))?;
+        Ok(entry
+            .with_context(|| format!("listing {}", into.display()))?
+            .path())
+    }
+
     /// The lists age: the next setup fetches its own.
     pub(crate) fn forget(self) -> Result<()> {
         fs::remove_dir_all(&self.folder)
@@ -169,6 +179,23 @@ impl Apt {
         let path = self.folder.join(name);
         fs::write(&path, text).with_context(|| format!("writing {}", path.display()))
     }
+}
+
+/// The lines of sources.list for these of Debian's suites.
+fn debians(kind: &str, suites: &[&str]) -> Result<String> {
+    ensure!(
+        Path::new(KEYS).is_file(),
+        "this host has no Debian keys at {KEYS}"
+    );
+    let line = |suite: &&str| {
+        let archive = if suite.ends_with("-security") {
+            SECURITY
+        } else {
+            DEBIAN
+        };
+        format!("{kind} [signed-by={KEYS}] {archive} {suite} main\n")
+    };
+    Ok(suites.iter().map(line).collect())
 }
 
 /// Read after the host's own configuration, which may have hooks that clean the host's caches or

@@ -19,7 +19,7 @@ pub const STREAM: u32 = 0x4d52_5453;
 /// The request of an attempt that begins, and whether one of it came before. The peer object is one of [`Worker::main`].
 #[inline(always)]
 pub fn tried(pid: u32, worker: &Worker, peer: u64) -> (u64, bool) {
-    let tries: u32 = read::user(peer.wrapping_add(layout::known(worker).tries())).unwrap_or(0);
+    let tries: u32 = read::user(peer.wrapping_add(layout::tries(worker))).unwrap_or(0);
     let is_exact = worker.layout.requests != 0;
     let Some(request) = find(pid, worker, peer, |last| {
         // Without the exact mark: a request's tries fall, or stay after a stale kept-alive connection.
@@ -83,7 +83,7 @@ fn find(
 #[inline(always)]
 pub fn mark(worker: &Worker, peer: u64) -> Mark {
     let ordinal = if worker.layout.requests == 0 {
-        let start_time = layout::known(worker).tries() + PC_START_TIME;
+        let start_time = layout::tries(worker) + PC_START_TIME;
         read::user(peer.wrapping_add(start_time)).unwrap_or(0)
     } else {
         worker.main.ordinal

@@ -51,13 +51,19 @@ pub fn show_by(pid: u32, worker: &mut Worker, object: u64) {
 pub fn show_by_connection(pid: u32, worker: &mut Worker, connection: u64) {
     if !worker.layout.members.are_shown() {
         apart::call(worker, &mut (), || {
-            let [data] = read::user_or_zero(connection);
-            let [log] = read::user_or_zero(connection.wrapping_add(CONNECTION_LOG));
-            match tracer_layout_of(pid, data) {
-                0 => tracer_layout_of(pid, tracer_object_of(log)),
-                found => found,
-            }
+            tracer_layout_by_connection(pid, connection)
         });
+    }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tracer_layout_by_connection(pid: u32, connection: u64) -> u64 {
+    let [data] = read::user_or_zero(connection);
+    let [log] = read::user_or_zero(connection.wrapping_add(CONNECTION_LOG));
+    match tracer_layout_of(pid, data) {
+        0 => tracer_layout_of(pid, tracer_object_of(log)),
+        found => found,
     }
 }
 
@@ -69,6 +75,12 @@ pub fn show_by_peer(pid: u32, worker: &mut Worker, peer: u64) {
             tracer_layout_of(pid, tracer_object_of_peer(peer))
         });
     }
+}
+
+/// Where its peer objects have `tries`.
+#[inline(always)]
+pub fn tries(worker: &Worker) -> u64 {
+    worker.layout.members.tries()
 }
 
 /// What its memory showed before.
@@ -186,24 +198,25 @@ extern "C" fn tracer_layout_of(pid: u32, object: u64) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn tracer_log_data(kind: u32, object: u64, connection: u64, log: u64) -> u64 {
-    let slots: [u64; DATA_SLOTS] = read::user_or_zero(log.wrapping_add(DATA));
-    let (mut at, mut places) = (0, 0);
-    for (index, data) in slots.into_iter().enumerate() {
+    let (mut found, mut places) = (0, 0);
+    for index in 0..DATA_SLOTS as u64 {
+        let at = DATA + 8 * index;
         let is_it = if kind == STREAM {
-            same(data, object)
+            tracer_has(log.wrapping_add(at), object) & 1
         } else {
-            tracer_is_context(data, connection) & 1
+            tracer_leads_to(log.wrapping_add(at), connection) & 1
         };
-        at += is_it * (DATA + 8 * index as u64);
+        found += is_it * at;
         places += is_it;
     }
-    if places == 1 { at } else { 0 }
+    if places == 1 { found } else { 0 }
 }
 
-/// 1: a context of this connection, which goes on with a request.
+/// 1: this address holds the place of a context of this connection, which goes on with a request.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn tracer_is_context(data: u64, connection: u64) -> u64 {
+extern "C" fn tracer_leads_to(address: u64, connection: u64) -> u64 {
+    let [data] = read::user_or_zero(address);
     let [first, request] = read::user_or_zero(data);
     let [signature] = read::user_or_zero(request);
     same(first, connection) & same(signature & 0xffff_ffff, u64::from(HTTP))
@@ -214,12 +227,21 @@ extern "C" fn tracer_is_context(data: u64, connection: u64) -> u64 {
 #[inline(never)]
 extern "C" fn tracer_peer_log(slot: u64, peer: u64, log: u64) -> u64 {
     let [upstream] = read::user_or_zero(slot);
-    let members: [u64; LOG_SLOTS] = read::user_or_zero(upstream.wrapping_add(peer + LOG));
     let mut found = 0;
-    for (index, member) in members.into_iter().enumerate() {
-        found += same(member, log) * (((LOG + 8 * index as u64) << 32) + 1);
+    for index in 0..LOG_SLOTS as u64 {
+        let at = LOG + 8 * index;
+        let is_it = tracer_has(upstream.wrapping_add(peer + at), log) & 1;
+        found += is_it * ((at << 32) + 1);
     }
     found
+}
+
+/// 1: this address holds that value. A function of its own, as each read would take its caller's stack.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tracer_has(address: u64, value: u64) -> u64 {
+    let [held] = read::user_or_zero(address);
+    same(held, value)
 }
 
 /// 1 if they are the same, else 0, without a branch: the verifier follows each way of those to its end.

@@ -1,5 +1,7 @@
 //! Reading kernel members and nginx's memory.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::helpers::{
     bpf_probe_read_kernel, bpf_probe_read_kernel_buf, bpf_probe_read_user, generated,
 };
@@ -45,14 +47,14 @@ pub fn user<T>(address: u64) -> Option<T> {
 /// would follow both ways.
 #[inline(always)]
 pub fn user_or_zero<const N: usize>(address: u64) -> [u64; N] {
-    let mut value = [0; N];
-    // SAFETY: the destination is valid for its size, and the helper checks the address itself.
+    let mut value = MaybeUninit::<[u64; N]>::uninit();
+    // SAFETY: the destination is valid for its size, which the helper fills or clears; it checks the address itself.
     unsafe {
         generated::bpf_probe_read_user(
-            (&raw mut value).cast(),
+            value.as_mut_ptr().cast(),
             size_of::<[u64; N]>() as u32,
             address as *const core::ffi::c_void,
         );
+        value.assume_init()
     }
-    value
 }

@@ -102,6 +102,7 @@ pub fn ask(sk: u64, pid: u32, worker: &mut Worker, connection: &mut Connection) 
 #[inline(always)]
 fn ask_of(sk: u64, pid: u32, worker: &mut Worker, connection: &mut Connection, peer: u64) {
     if connection.flags & FLAG_UNASKED != 0 {
+        layout::show_by_connection(pid, worker, connection.nginx);
         apart::call(worker, connection, || tracer_ask(sk, pid, peer));
     }
 }
@@ -118,7 +119,6 @@ extern "C" fn tracer_ask(sk: u64, pid: u32, peer: u64) -> u64 {
 #[inline(always)]
 fn asked(sk: u64, pid: u32, worker: &mut Worker, connection: &mut Connection, known: u64) {
     let nginx = connection.nginx;
-    layout::show_by_connection(pid, worker, nginx);
     connection.flags &= !FLAG_UNASKED;
     let (peer, of) = if known != 0 {
         (known, Of::Main)

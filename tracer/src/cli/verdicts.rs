@@ -13,7 +13,7 @@ use super::outlet::Outlet;
 use crate::{
     causes::catalogue,
     correlate::Untold,
-    event::{Clock, Event, Notice, Time},
+    event::{Clock, Event, Notice, Time, coverage::Change},
     render::{Folder, Summary, coverage, json, notice, text},
     say,
     verdict::Verdict,
@@ -247,7 +247,7 @@ impl Verdicts {
             Event::Coverage(one) => {
                 let one = one.at(at);
                 // What nobody follows at the beginning is said there.
-                if self.has_begun {
+                if self.has_begun || matches!(one.change, Change::Alone { .. }) {
                     let _ =
                         coverage::coverage(&mut say::rendered_aside(), &one, &self.clock, &style);
                 }

@@ -1,5 +1,6 @@
 //! From events to cases, and on to verdicts: what a user of the pure middle sees.
 
+mod alone;
 mod bounds;
 mod host_answers;
 mod kinds;

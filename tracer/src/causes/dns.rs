@@ -54,7 +54,9 @@ fn dns_failed(scene: &Scene<'_>) -> Option<Finding> {
             exchange.tell()
         }
         (None, Some(exchange))
-            if scene.case.has_upstream && exchange.ends_at_once_before(scene.case.time) =>
+            if scene.case.has_upstream
+                && !scene.case.is_alone
+                && exchange.ends_at_once_before(scene.case.time) =>
         {
             exchange.tell().unless(
                 false,

@@ -40,6 +40,8 @@ pub struct Expected {
     pub attempts: Vec<Attempt>,
     /// Whether a retry hid the failure from the client.
     pub masked: bool,
+    /// What the client got may be unknown: this nginx does not show it.
+    pub or_unseen: bool,
     /// Texts that summary, evidence or advice have to contain.
     pub says: Vec<String>,
     /// What nginx's error log says of each failed attempt, in order: proof that the fault is the
@@ -86,6 +88,7 @@ impl Expected {
             untried: false,
             attempts: Vec::new(),
             masked: false,
+            or_unseen: false,
             says: Vec::new(),
             logged: vec![format!("failed ({}: ", number(errno))],
         }
@@ -181,6 +184,12 @@ impl Expected {
     pub fn inferred(mut self) -> Self {
         self.confidence = &["proven", "inferred"];
         self
+    }
+
+    /// Less sure, and perhaps without what the client got: this nginx shows none of its functions.
+    pub fn unseen(mut self) -> Self {
+        self.or_unseen = true;
+        self.inferred()
     }
 
     /// Proven where this kernel shows the cause, else perhaps the only cause that fits.

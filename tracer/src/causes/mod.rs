@@ -4,6 +4,7 @@
 //! is the verdict; if none does, or two fit alike, it is `unexplained`: a wrong verdict is worse.
 
 mod addresses;
+mod alone;
 pub mod catalogue;
 mod closed;
 mod death;
@@ -188,6 +189,11 @@ fn diagnose(scene: &Scene<'_>) -> (&'static Cause, Finding) {
         .collect();
     let best = fits.iter().map(|(_, finding)| finding.confidence).max();
     fits.retain(|(_, finding)| Some(finding.confidence) == best);
+    if fits.is_empty()
+        && let Some(said) = alone::by_words(scene)
+    {
+        return said;
+    }
     match fits.pop() {
         Some(only) if fits.is_empty() => only,
         popped => {

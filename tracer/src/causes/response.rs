@@ -56,7 +56,7 @@ pub(super) static PASSED_THROUGH: Cause = Cause {
 };
 
 /// What nginx says where it goes on nevertheless (src/http/modules/ngx_http_proxy_module.c, ngx_event_pipe.c).
-const HARMLESS: [&str; 7] = [
+pub(super) const HARMLESS: [&str; 7] = [
     "no valid HTTP/1.0 header",
     "more data than specified",
     "data after",

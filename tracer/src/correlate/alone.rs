@@ -70,8 +70,14 @@ impl Alone {
         let cases = each.into_iter().map(|lines| {
             let mut request = Request::default();
             for line in &lines {
-                if let Some(failure) = failure(worker, line) {
-                    request.add(Attempt::failed_at_once(failure));
+                match failure(worker, line) {
+                    Some(failure) => request.add(Attempt::failed_at_once(failure)),
+                    None => {
+                        let upstream = line.upstream.as_deref().and_then(named);
+                        if let Some(upstream) = upstream {
+                            request.add(Attempt::logged(upstream, line.at));
+                        }
+                    }
                 }
             }
             OpenCase::alone(worker, request, lines, now)
@@ -82,11 +88,17 @@ impl Alone {
 
 /// Did it fail, as far as the connection itself shows? nginx closes one whose client left, too.
 pub(super) fn has_failed(connection: &Connection) -> bool {
-    connection.first_byte.is_none()
-        && (connection.established.is_none()
-            || connection.error.is_some()
-            || connection.rst_received.is_some()
-            || connection.end_read.is_some())
+    has_failing_status(connection)
+        || connection.first_byte.is_none()
+            && (connection.established.is_none()
+                || connection.error.is_some()
+                || connection.rst_received.is_some()
+                || connection.end_read.is_some())
+}
+
+/// Is the upstream's own answer a failure?
+pub(super) fn has_failing_status(connection: &Connection) -> bool {
+    matches!(connection.status, Some(502 | 504))
 }
 
 /// Is it about a connection to this upstream?
@@ -115,7 +127,7 @@ pub(super) fn calls(worker: u32, lines: &[LogLine], at: Time) -> Vec<LogCall> {
 
 /// nginx's words for a failed attempt (src/http/ngx_http_upstream.c, src/event/ngx_event_connect.c), or for none.
 fn tells_of_failure(message: &str) -> bool {
-    const BEGINS: [&str; 12] = [
+    const BEGINS: [&str; 14] = [
         "connect() ",
         "upstream timed out",
         "upstream prematurely closed",
@@ -127,6 +139,8 @@ fn tells_of_failure(message: &str) -> bool {
         "writev() failed",
         "no live upstreams",
         "SSL_do_handshake() failed",
+        "peer closed connection in SSL handshake",
+        "upstream SSL certificate",
         "no resolver defined",
     ];
     (message.contains("upstream") && BEGINS.iter().any(|words| message.starts_with(words)))

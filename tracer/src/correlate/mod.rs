@@ -221,7 +221,9 @@ impl Correlator {
         let (worker, at) = (connection.worker, connection.closed);
         let Some(request) = connection.request else {
             // Opened before attaching and not used since, or of another kind than an upstream's.
-            if connection.first_byte.is_none() && self.alone.has(worker, &self.workers) {
+            let may_have_failed =
+                connection.first_byte.is_none() || alone::has_failing_status(&connection);
+            if may_have_failed && self.alone.has(worker, &self.workers) {
                 self.ask_about(&connection, out);
                 let mut request = Request::default();
                 request.add(Attempt::connection(connection));

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::event::{
     Answer, Connection, Failure, FirstByte, Heap as _, LogLine, Question, RequestHead, Time,
-    fact::Worker,
+    Upstream, fact::Worker,
 };
 
 /// A case to be.
@@ -46,12 +46,16 @@ impl OpenCase {
     /// A failure that the kernel, or its log alone, told of.
     pub(super) fn alone(worker: u32, request: Request, lines: Vec<LogLine>, now: Time) -> Self {
         let end = request.attempts.last().map(|attempt| attempt.end);
+        let status = request.attempts.last().and_then(|one| match &one.course {
+            Course::Connection(connection) => connection.status,
+            _ => None,
+        });
         let logged = lines.last().map(|line| line.at);
         Self {
             worker,
             time: end.or(logged).unwrap_or(now),
             since: now,
-            status: None,
+            status,
             masked: false,
             request,
             answer: None,
@@ -210,6 +214,20 @@ impl Attempt {
             end: failure.at,
             reused: false,
             course: Course::FailedAtOnce(failure),
+            peer_closed: None,
+            deaths: Vec::new(),
+            facts: super::Facts::default(),
+        }
+    }
+
+    /// One of which nginx's log alone tells.
+    pub(super) fn logged(upstream: Upstream, at: Time) -> Self {
+        Self {
+            upstream: Some(upstream),
+            start: at,
+            end: at,
+            reused: false,
+            course: Course::Succeeded,
             peer_closed: None,
             deaths: Vec::new(),
             facts: super::Facts::default(),

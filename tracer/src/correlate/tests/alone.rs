@@ -130,3 +130,54 @@ fn of_other_nginx_a_connection_of_no_request_tells_nothing() {
     scene.wait(3 * SECOND + MS);
     assert_eq!(scene.verdicts(), []);
 }
+
+#[test]
+fn what_the_kernel_shows_nothing_wrong_with_is_the_log_s_word() {
+    for (message, cause) in [
+        (
+            "upstream sent invalid header while reading response header from upstream",
+            "response-rejected",
+        ),
+        (
+            "upstream prematurely closed connection while reading upstream",
+            "response-truncated",
+        ),
+        (
+            "SSL_do_handshake() failed (SSL: error:0A00010B) while SSL handshaking to upstream",
+            "tls-handshake-failed",
+        ),
+    ] {
+        let mut scene = stage();
+        log(
+            &mut scene,
+            line(message, Some("http://127.0.0.1:9/7".to_owned())),
+        );
+        scene.wait(4 * SECOND);
+        let verdict = only(scene);
+        assert_eq!(
+            (verdict.cause, verdict.confidence),
+            (cause, Confidence::Inferred)
+        );
+        assert_eq!(verdict.upstream.as_deref(), Some("127.0.0.1:9"));
+    }
+}
+
+#[test]
+fn an_upstream_s_own_502_is_passed_through() {
+    let mut scene = stage();
+    connection(&mut scene, Refused, |connection| {
+        connection.established = Some(connection.start);
+        connection.first_byte = Some(connection.closed);
+        connection.error = None;
+        connection.rst_received = None;
+        connection.rst_sent = None;
+        connection.status = Some(502);
+    });
+    scene.wait(3 * SECOND);
+    let verdict = only(scene);
+    assert_eq!(
+        (verdict.cause, verdict.status),
+        ("passed-through", Some(502))
+    );
+    assert_eq!(verdict.confidence, Confidence::Inferred);
+}

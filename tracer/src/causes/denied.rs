@@ -103,7 +103,11 @@ fn connect_programs(view: &ConfinementView, remote: SocketAddr) -> Option<Vec<St
 /// `connect()` failed before any route lookup, as far as the hooks can say. A run that the kernel skipped may have seen one.
 fn before_routing<'a>(scene: &Scene<'a>) -> Option<(&'a Failure, SocketAddr)> {
     scene.refused_at_once().filter(|(f, remote)| {
-        !f.syn_sent && f.routes.lookups == 0 && !scene.has_skipped(route_hook(*remote))
+        // Of an nginx whose log alone tells, no lookups were looked for.
+        !f.syn_sent
+            && f.routes.lookups == 0
+            && !scene.case.is_alone
+            && !scene.has_skipped(route_hook(*remote))
     })
 }
 

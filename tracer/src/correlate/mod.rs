@@ -248,6 +248,10 @@ impl Correlator {
 
     fn first_byte(&mut self, first: &FirstByte) {
         let (worker, at) = (first.worker, first.at);
+        // Whose response it is was not seen: its connection tells at its end.
+        if self.alone.has(worker, &self.workers) {
+            return;
+        }
         let key = (worker, first.request);
         let request = self.requests.hear(key, at);
         let before = request.bytes();

@@ -43,7 +43,10 @@ impl Workers {
                 && (masters.contains(&known.worker.master) || masters.contains(&known.worker.pid))
         };
         let theirs = self.each.values().filter(is_theirs);
-        theirs.map(|known| known.worker.pid).collect()
+        let mut pids: Vec<u32> = theirs.map(|known| known.worker.pid).collect();
+        // A replay has them in the same order.
+        pids.sort_unstable();
+        pids
     }
 
     /// Its requests may be told later than its end.

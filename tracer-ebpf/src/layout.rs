@@ -120,15 +120,22 @@ extern "C" fn tracer_object_of(log: u64) -> u64 {
     object
 }
 
-/// What the `data` of a log points to: a session, or a context, whose request it gives; 0: neither.
+/// What the `data` of a log points to: a session, or a context, whose request it gives, the subrequest that is worked on where
+/// there is one: that has the upstream. 0: neither.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn tracer_object_at(data: u64, log: u64) -> u64 {
-    let [first, request] = read::user_or_zero(data);
+    let [first, request, current] = read::user_or_zero(data);
     if first as u32 == STREAM {
         return data;
     }
     let [own] = read::user_or_zero(first.wrapping_add(CONNECTION_LOG));
+    let [signature] = read::user_or_zero(current);
+    let request = if signature as u32 == HTTP {
+        current
+    } else {
+        request
+    };
     let [signature] = read::user_or_zero(request);
     if own == log && signature as u32 == HTTP {
         request

@@ -176,8 +176,7 @@ extern "C" fn tracer_layout_of(pid: u32, object: u64) -> u64 {
             peer_at += more >> 32;
             pairs += more & 0xffff;
         }
-        // Of requests nothing was shown.
-        upstream_at = worker.layout.members.upstream.into();
+        // Of requests nothing was shown: `upstream` stays unknown.
         found.state = SHOWN_BY_SESSION;
     }
     found.peer_log = peer_at as u16;
@@ -193,9 +192,11 @@ extern "C" fn tracer_layout_of(pid: u32, object: u64) -> u64 {
         }
         return 0;
     }
-    let is_new = !(expected.state & SHOWN_BY_SESSION != 0 && found.state == SHOWN_BY_SESSION);
     worker.layout.members = found;
-    if !found.are_at(expected) && is_new {
+    let is_as_expected = found.peer_log == expected.peer_log
+        && found.log_data == expected.log_data
+        && (found.upstream == expected.upstream || found.upstream == 0 || expected.upstream == 0);
+    if !is_as_expected {
         tell(pid, expected, found);
     }
     1

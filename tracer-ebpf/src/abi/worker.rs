@@ -73,7 +73,7 @@ pub struct LayoutShown {
 pub const SHOWN: u16 = 1;
 /// In [`Members::state`]: a session of `stream {}` showed them, but for `upstream`.
 pub const SHOWN_BY_SESSION: u16 = 4;
-/// In [`Members::state`]: its memory showed other ones than were expected, or none.
+/// In [`Members::state`]: it was told that its memory does not show them.
 pub const NOT_AS_EXPECTED: u16 = 2;
 
 impl Members {

@@ -89,7 +89,7 @@ fn sentence(change: &Change, at: Time) -> Option<String> {
             program,
             is_found: false,
         } => format!(
-            "the objects of {} (worker {pid}) are not laid out as its version has them, and its memory does not show how: its failures are told by the kernel and its log alone; see `tracer doctor`",
+            "the objects of {} (worker {pid}) are not laid out as its version has them, and its memory does not show how: its requests cannot be joined to their attempts, so their causes may be unexplained; see `tracer doctor`",
             name(program)
         ),
         Change::Refused { pid, processes } => format!(

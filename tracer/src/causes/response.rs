@@ -223,7 +223,7 @@ fn passed_through(scene: &Scene<'_>) -> Option<Finding> {
         Course::Succeeded => scene.case.status.filter(|status| {
             !scene.case.masked && scene.is_last() && matches!(status, 502 | 504)
         })?,
-        Course::FailedAtOnce(_) => return None,
+        Course::FailedAtOnce(_) | Course::Logged => return None,
     };
     let to = scene.to();
     let next = if scene.is_last() {

@@ -3,24 +3,36 @@
 //! A connection that failed takes the log's line about it, by worker, upstream and order. A line that tells of a failure and is
 //! left over makes a case of its own: what never had a connection leaves nothing else.
 
-use std::{collections::HashSet, net::SocketAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    net::SocketAddr,
+};
 
-use super::{Attempt, lines::Lines, open::OpenCase, request::Request, workers::Workers};
+use super::{Attempt, lines::bytes, open::OpenCase, request::Request, workers::Workers};
 use crate::event::{Connection, Failure, LogCall, LogLine, RequestId, RouteLookup, Time, Upstream};
 
 /// How often such logs are read without a reason (nanoseconds), and how old a line is that nothing took.
-pub(super) const LOOK: u64 = 500_000_000;
+const LOOK: u64 = 500_000_000;
 const LEFT_OVER: u64 = 1_000_000_000;
+/// Masters whose logs are read at once: anyone may run a program that shows nothing but nginx's version.
+const MASTERS: usize = 32;
+/// Bytes of lines kept; beyond, they are left over at once.
+const BYTES: usize = 4 << 20;
 /// `NGX_DECLINED`: connect() failed at once.
 const DECLINED: i32 = -5;
 /// `NGX_BUSY`: no peer was left.
 const BUSY: i32 = -3;
 
-/// Which nginx.
+/// Which nginx, and the lines of theirs that tell of a failure and were not taken yet.
 #[derive(Debug, Default)]
 pub(super) struct Alone {
-    masters: HashSet<u32>,
+    masters: BTreeSet<u32>,
     looked: Time,
+    /// The master whose log was read last.
+    last: u32,
+    /// By worker and upstream.
+    lines: BTreeMap<(u32, Option<String>), VecDeque<LogLine>>,
+    bytes: usize,
 }
 
 impl Alone {
@@ -41,40 +53,72 @@ impl Alone {
                     .is_some_and(|known| self.masters.contains(&known.master)))
     }
 
-    /// The workers whose logs are to be read now.
+    /// Keeps a line that is one of theirs for certain; gives others back.
+    pub(super) fn line(&mut self, line: LogLine, workers: &Workers) -> Option<LogLine> {
+        let writer = match line.workers.as_deref() {
+            Some(&[worker]) if self.has(worker, workers) => worker,
+            _ => return Some(line),
+        };
+        if tells_of_failure(&line.message) {
+            let upstream = line.upstream.as_deref().and_then(named);
+            let key = (writer, upstream.map(|upstream| upstream.to_string()));
+            self.bytes += bytes(&line);
+            self.lines.entry(key).or_default().push_back(line);
+        }
+        None
+    }
+
+    /// The oldest line about a connection to this upstream.
+    pub(super) fn take(&mut self, worker: u32, upstream: &Upstream) -> Option<LogLine> {
+        let key = (worker, Some(upstream.to_string()));
+        let lines = self.lines.get_mut(&key)?;
+        let line = lines.pop_front()?;
+        if lines.is_empty() {
+            self.lines.remove(&key);
+        }
+        self.bytes -= bytes(&line);
+        Some(line)
+    }
+
+    /// Workers whose logs are to be read now, one of each master: they share them.
     pub(super) fn look(&mut self, workers: &Workers, now: Time) -> Vec<u32> {
         if self.masters.is_empty() || now.since(self.looked) < LOOK {
             return Vec::new();
         }
         self.looked = now;
-        workers.of(&self.masters)
+        let after = self.masters.range(self.last.saturating_add(1)..);
+        let next: Vec<u32> = after
+            .chain(self.masters.range(..=self.last))
+            .take(MASTERS)
+            .copied()
+            .collect();
+        self.last = next.last().copied().unwrap_or(0);
+        workers.one_of_each(&next)
     }
 
     /// Cases of lines that nothing took.
-    pub(super) fn left_over(worker: u32, lines: &mut Lines, now: Time) -> Vec<OpenCase> {
-        let is_left =
-            |line: &LogLine| now.since(line.at) >= LEFT_OVER && tells_of_failure(&line.message);
-        let mut each: Vec<Vec<LogLine>> = Vec::new();
-        for line in lines.take_of(worker, usize::MAX, is_left) {
-            // Several attempts of one request follow each other.
-            let same = each.iter_mut().find(|same| {
-                same.last().is_some_and(|last| {
-                    (last.connection, &last.request) == (line.connection, &line.request)
-                })
-            });
-            match same {
-                Some(same) => same.push(line),
-                None => each.push(vec![line]),
+    pub(super) fn left_over(&mut self, now: Time) -> Vec<OpenCase> {
+        let is_too_much = self.bytes > BYTES;
+        let mut each: BTreeMap<(u32, u64, Option<String>), Vec<LogLine>> = BTreeMap::new();
+        self.lines.retain(|(worker, _), lines| {
+            while let Some(line) =
+                lines.pop_front_if(|line| is_too_much || now.since(line.at) >= LEFT_OVER)
+            {
+                self.bytes -= bytes(&line);
+                // Several attempts of one request.
+                let key = (*worker, line.connection, line.request.clone());
+                each.entry(key).or_default().push(line);
             }
-        }
-        let cases = each.into_iter().map(|lines| {
+            !lines.is_empty()
+        });
+        let cases = each.into_iter().map(|((worker, ..), mut lines)| {
+            lines.sort_by_key(|line| line.at);
             let mut request = Request::default();
             for line in &lines {
                 match failure(worker, line) {
                     Some(failure) => request.add(Attempt::failed_at_once(failure)),
                     None => {
-                        let upstream = line.upstream.as_deref().and_then(named);
-                        if let Some(upstream) = upstream {
+                        if let Some(upstream) = line.upstream.as_deref().and_then(named) {
                             request.add(Attempt::logged(upstream, line.at));
                         }
                     }
@@ -99,12 +143,6 @@ pub(super) fn has_failed(connection: &Connection) -> bool {
 /// Is the upstream's own answer a failure?
 pub(super) fn has_failing_status(connection: &Connection) -> bool {
     matches!(connection.status, Some(502 | 504))
-}
-
-/// Is it about a connection to this upstream?
-pub(super) fn is_about(line: &LogLine, upstream: &Upstream) -> bool {
-    tells_of_failure(&line.message)
-        && line.upstream.as_deref().and_then(named).as_ref() == Some(upstream)
 }
 
 /// What nginx said, as its calls say it.

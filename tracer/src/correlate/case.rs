@@ -93,6 +93,8 @@ pub enum Course {
     Connection(Box<Connection>),
     /// The attempt served the request: it succeeded.
     Succeeded,
+    /// It failed, as nginx's log alone tells.
+    Logged,
 }
 
 /// What the host said about an attempt; a question that was not needed, or not answered, is `None`. A finding is
@@ -148,7 +150,7 @@ impl Heap for Course {
         match self {
             Self::FailedAtOnce(failure) => failure.heap(),
             Self::Connection(connection) => connection.heap(),
-            Self::Succeeded => 0,
+            Self::Succeeded | Self::Logged => 0,
         }
     }
 }

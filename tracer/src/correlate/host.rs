@@ -162,7 +162,7 @@ pub(super) fn about(worker: u32, attempt: &Attempt, is_answered: bool) -> Vec<Qu
             debug_assert_eq!(connection.worker, worker);
             about_connection(connection)
         }
-        Course::Connection(_) | Course::Succeeded => Vec::new(),
+        Course::Connection(_) | Course::Succeeded | Course::Logged => Vec::new(),
     }
 }
 

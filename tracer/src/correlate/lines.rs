@@ -110,28 +110,6 @@ impl Lines {
         taken
     }
 
-    /// Takes the first `wanted` lines of a worker's that are meant, whatever their connections.
-    pub(super) fn take_of(
-        &mut self,
-        worker: u32,
-        wanted: usize,
-        is_meant: impl Fn(&LogLine) -> bool,
-    ) -> Vec<LogLine> {
-        let generations = [&self.old, &self.young];
-        let keys = generations.iter().flat_map(|one| one.lines.keys());
-        let mut keys: Vec<Key> = keys
-            .filter(|(writer, _)| *writer == Writer::Worker(worker))
-            .copied()
-            .collect();
-        keys.sort_unstable_by_key(|(_, connection)| *connection);
-        keys.dedup();
-        let mut taken = Vec::new();
-        for key in keys {
-            taken.extend(self.claim(key, wanted - taken.len(), &is_meant));
-        }
-        taken
-    }
-
     /// Takes the first `wanted` of these that are meant.
     fn claim(
         &mut self,
@@ -174,7 +152,7 @@ impl Lines {
 }
 
 /// What a line takes, about.
-fn bytes(line: &LogLine) -> usize {
+pub(super) fn bytes(line: &LogLine) -> usize {
     let texts = [&line.client, &line.host, &line.request, &line.upstream];
     let texts = texts.into_iter().flatten().map(String::len);
     let workers = line.workers.as_ref().map_or(0, |all| size_of_val(&all[..]));

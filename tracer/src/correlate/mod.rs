@@ -31,8 +31,8 @@ use self::{
     replies::Replies, request::Request, requests::Requests, workers::Workers,
 };
 use crate::event::{
-    Answer, Connection, Event, Failure, FirstByte, Heap as _, LogCall, LogLine, Question, Reply,
-    RequestId, Retry, Time, coverage::Change,
+    Answer, Connection, Event, Failure, FirstByte, Heap as _, LogCall, Question, Reply, RequestId,
+    Retry, Time, coverage::Change,
 };
 
 /// A case waits no longer than this for the host's answers (nanoseconds): they come within milliseconds, but a host in
@@ -155,7 +155,11 @@ impl Correlator {
             Event::Dns(dns) => self.around.dns(dns),
             Event::Icmp(icmp) => self.host.icmp(icmp),
             Event::Fact(fact) => self.host.learn(*fact),
-            Event::LogLine(line) => self.lines.add(line),
+            Event::LogLine(line) => {
+                if let Some(line) = self.alone.line(line, &self.workers) {
+                    self.lines.add(line);
+                }
+            }
             Event::Lost(lost) => self.losses.add(lost),
             Event::Hooks(hooks) => self.absent_hooks = hooks.absent,
             Event::Coverage(coverage) => {
@@ -385,14 +389,14 @@ impl Correlator {
         for worker in self.alone.look(&self.workers, now) {
             out.questions
                 .extend(self.host.ask(Question::Log { worker }, now));
-            for case in Alone::left_over(worker, &mut self.lines, now) {
-                for attempt in &case.request.attempts {
-                    for question in host::about(worker, attempt, false) {
-                        out.questions.extend(self.host.ask(question, attempt.end));
-                    }
+        }
+        for case in self.alone.left_over(now) {
+            for attempt in &case.request.attempts {
+                for question in host::about(case.worker, attempt, false) {
+                    out.questions.extend(self.host.ask(question, attempt.end));
                 }
-                self.open(case);
             }
+            self.open(case);
         }
         if now.since(self.swept) >= SWEEP {
             self.swept = now;
@@ -472,8 +476,7 @@ impl Correlator {
                 if let Some(attempt) = open.request.attempts.last()
                     && let (true, Some(upstream)) = (lines.is_empty(), &attempt.upstream)
                 {
-                    let is_its_own = |line: &LogLine| alone::is_about(line, upstream);
-                    lines = self.lines.take_of(open.worker, 1, is_its_own);
+                    lines.extend(self.alone.take(open.worker, upstream));
                     let shows = match &attempt.course {
                         Course::Connection(connection) => alone::has_failed(connection),
                         _ => true,

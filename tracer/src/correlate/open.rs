@@ -227,7 +227,7 @@ impl Attempt {
             start: at,
             end: at,
             reused: false,
-            course: Course::Succeeded,
+            course: Course::Logged,
             peer_closed: None,
             deaths: Vec::new(),
             facts: super::Facts::default(),

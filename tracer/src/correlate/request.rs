@@ -197,7 +197,7 @@ impl Attempt {
     /// Did a response begin?
     pub(super) fn has_response(&self) -> bool {
         match &self.course {
-            Course::FailedAtOnce(_) => false,
+            Course::FailedAtOnce(_) | Course::Logged => false,
             Course::Connection(connection) => connection.first_byte.is_some(),
             Course::Succeeded => true,
         }

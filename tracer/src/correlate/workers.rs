@@ -1,6 +1,6 @@
 //! Who the workers are; those that ended longest ago are forgotten first.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use crate::event::fact::Worker;
 
@@ -36,17 +36,20 @@ impl Workers {
         self.each.get(&pid).map(|known| &known.worker)
     }
 
-    /// Those of these masters that have not ended.
-    pub(super) fn of(&self, masters: &HashSet<u32>) -> Vec<u32> {
-        let is_theirs = |known: &&Known| {
-            !known.has_ended
-                && (masters.contains(&known.worker.master) || masters.contains(&known.worker.pid))
-        };
-        let theirs = self.each.values().filter(is_theirs);
-        let mut pids: Vec<u32> = theirs.map(|known| known.worker.pid).collect();
-        // A replay has them in the same order.
-        pids.sort_unstable();
-        pids
+    /// One worker of each of these masters, that has not ended.
+    pub(super) fn one_of_each(&self, masters: &[u32]) -> Vec<u32> {
+        let mut lowest: BTreeMap<u32, u32> = BTreeMap::new();
+        for Known { worker, .. } in self.each.values().filter(|known| !known.has_ended) {
+            let master = match masters.contains(&worker.pid) {
+                true => worker.pid,
+                false => worker.master,
+            };
+            if masters.contains(&master) {
+                let pid = lowest.entry(master).or_insert(worker.pid);
+                *pid = worker.pid.min(*pid);
+            }
+        }
+        lowest.into_values().collect()
     }
 
     /// Its requests may be told later than its end.

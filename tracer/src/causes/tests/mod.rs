@@ -178,7 +178,7 @@ fn attempt(course: impl Into<Course>, facts: Facts) -> Attempt {
     let (upstream, start, end) = match &course {
         Course::FailedAtOnce(f) => (f.upstream.clone(), f.start, f.at),
         Course::Connection(c) => (Some(c.remote.clone()), c.start, c.closed),
-        Course::Succeeded => (
+        Course::Succeeded | Course::Logged => (
             Some(Upstream::Inet(address("10.0.0.9:80"))),
             after(SECOND),
             after(2 * SECOND),

@@ -143,6 +143,22 @@ const NO_CRYPT: Patch = Patch {
     to: "",
 };
 
+/// As Alpine builds it, with what its C library lacks left out.
+const MUSL: Build = Build {
+    name: "musl",
+    what: "musl, -Os, no ssl",
+    configure: &[
+        "--with-compat",
+        "--without-pcre",
+        "--without-http_gzip_module",
+        "--without-http_auth_basic_module",
+    ],
+    compiler: Compiler::Musl,
+    flags: &["-Os"],
+    patches: &[&[NO_PCRE, NO_CRYPT]],
+    ..BASE
+};
+
 pub(crate) const BUILDS: [Build; 27] = [
     BASE,
     Build {
@@ -236,34 +252,12 @@ pub(crate) const BUILDS: [Build; 27] = [
         compiler: Compiler::Clang,
         ..BASE
     },
-    Build {
-        name: "musl",
-        what: "musl, -Os, no ssl",
-        configure: &[
-            "--with-compat",
-            "--without-pcre",
-            "--without-http_gzip_module",
-            "--without-http_auth_basic_module",
-        ],
-        compiler: Compiler::Musl,
-        flags: &["-Os"],
-        patches: &[&[NO_PCRE, NO_CRYPT]],
-        ..BASE
-    },
+    MUSL,
     Build {
         name: "musl_stripped",
         what: "the same, stripped, as Alpine ships it",
-        configure: &[
-            "--with-compat",
-            "--without-pcre",
-            "--without-http_gzip_module",
-            "--without-http_auth_basic_module",
-        ],
-        compiler: Compiler::Musl,
-        flags: &["-Os"],
-        patches: &[&[NO_PCRE, NO_CRYPT]],
         is_stripped: true,
-        ..BASE
+        ..MUSL
     },
     Build {
         name: "static_glibc",

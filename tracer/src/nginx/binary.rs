@@ -33,8 +33,8 @@ const ARGUMENTS: &[u8] = b"configure arguments:";
 const MAKES: [&[u8]; 5] = [b"nginx", b"angie", b"freenginx", b"tengine", b"openresty"];
 /// The longest of these.
 const NAME_LIMIT: usize = 9;
-/// Functions whose copies take all that they take: a copy for callers that all give the same may lack that parameter, but not
-/// where there is one only, or any number.
+/// Functions whose copies have the same parameters. A copy made for callers that all pass the same value may lack that parameter;
+/// not so of a function with a variable number of them, or with a single one.
 const KEEP_PARAMETERS: [&str; 3] = [
     "ngx_log_error_core",
     "ngx_close_connection",

@@ -16,7 +16,8 @@ const BREAKPOINT: &[u8] = if cfg!(target_arch = "aarch64") {
 };
 const MAPS_LIMIT: u64 = 1 << 20;
 
-/// The functions of the binary's that hooks stand in, one at least of their entries, in the process's memory; none where that can not be read.
+/// The functions of the binary's that have a breakpoint, at one of their entries at least, in the process's memory; none where that
+/// can not be read.
 #[must_use]
 pub fn breakpoints(pid: u32, binary: &Binary) -> BTreeSet<String> {
     let Ok(maps) = foreign::proc_file(pid, "maps", MAPS_LIMIT) else {

@@ -1,8 +1,8 @@
 //! An ELF file that anyone may have written: only what is needed is read, piece by piece, and never mapped.
 //!
 //! All counts and lengths in it are claims. They are cut to the limits below, which real programs do not reach, so a file costs
-//! at most 64 MiB of reading and a few hundred kilobytes of memory; 20 MiB for a moment if it has `.gnu_debugdata`. What lies beyond a limit counts as absent. Only
-//! 64-bit files of this host's byte order are read; others run no nginx that could be followed.
+//! at most 64 MiB of reading and a few hundred kilobytes of memory; 20 MiB for a moment if it has `.gnu_debugdata`. What lies
+//! beyond a limit counts as absent. Only 64-bit files of this host's byte order are read; others run no nginx that could be followed.
 
 mod compiled;
 mod debugdata;

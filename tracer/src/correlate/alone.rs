@@ -8,7 +8,7 @@ use std::{
     net::SocketAddr,
 };
 
-use super::{Attempt, lines::bytes, open::OpenCase, request::Request, workers::Workers};
+use super::{Attempt, Course, lines::bytes, open::OpenCase, request::Request, workers::Workers};
 use crate::event::{Connection, Failure, LogCall, LogLine, RequestId, RouteLookup, Time, Upstream};
 
 /// How often such logs are read without a reason (nanoseconds), and how old a line is that nothing took.
@@ -80,6 +80,37 @@ impl Alone {
         Some(line)
     }
 
+    /// Gives a case its lines, and the log calls that they are of; `None` if it is no failure: nothing says that it is.
+    pub(super) fn complete(
+        &mut self,
+        case: &mut OpenCase,
+        mut lines: Vec<LogLine>,
+    ) -> Option<Vec<LogLine>> {
+        let connection = case
+            .request
+            .attempts
+            .iter()
+            .find_map(|one| match &one.course {
+                Course::Connection(connection) => Some(connection),
+                _ => None,
+            });
+        // One that a connection led to: nginx wrote its line before it closed that.
+        let mut at = None;
+        if let Some(connection) = connection {
+            let has_failed = has_failed(connection);
+            at = Some(case.time);
+            lines.extend(self.take(case.worker, &connection.remote));
+            if lines.is_empty() && !has_failed {
+                return None;
+            }
+        }
+        for line in &lines {
+            case.request
+                .log(call(case.worker, line, at.unwrap_or(line.at)));
+        }
+        Some(lines)
+    }
+
     /// Workers whose logs are to be read now, one of each master: they share them.
     pub(super) fn look(&mut self, workers: &Workers, now: Time) -> Vec<u32> {
         if self.masters.is_empty() || now.since(self.looked) < LOOK {
@@ -131,7 +162,7 @@ impl Alone {
 }
 
 /// Did it fail, as far as the connection itself shows? nginx closes one whose client left, too.
-pub(super) fn has_failed(connection: &Connection) -> bool {
+fn has_failed(connection: &Connection) -> bool {
     has_failing_status(connection)
         || connection.first_byte.is_none()
             && (connection.established.is_none()
@@ -145,9 +176,9 @@ pub(super) fn has_failing_status(connection: &Connection) -> bool {
     matches!(connection.status, Some(502 | 504))
 }
 
-/// What nginx said, as its calls say it.
-pub(super) fn calls(worker: u32, lines: &[LogLine], at: Time) -> Vec<LogCall> {
-    let call = |line: &LogLine| LogCall {
+/// What nginx said, as its call says it.
+fn call(worker: u32, line: &LogLine, at: Time) -> LogCall {
+    LogCall {
         at,
         worker,
         level: 4,
@@ -159,8 +190,7 @@ pub(super) fn calls(worker: u32, lines: &[LogLine], at: Time) -> Vec<LogCall> {
         unread: None,
         text: None,
         resolved: resolved(&line.message),
-    };
-    lines.iter().map(call).collect()
+    }
 }
 
 /// nginx's words for a failed attempt (src/http/ngx_http_upstream.c, src/event/ngx_event_connect.c), or for none.

@@ -469,26 +469,12 @@ impl Correlator {
         let is_call_seen =
             self.losses.records() == 0 && !self.absent_hooks.iter().any(|hook| hook == LOG_HOOK);
         let identity = self.workers.get(open.worker).cloned();
-        let lines = match &mut open.alone {
+        let lines = match open.alone.as_mut().map(std::mem::take) {
             None => self.lines.take(identity.as_ref(), &open, is_call_seen),
-            Some(lines) => {
-                let mut lines = std::mem::take(lines);
-                if let Some(attempt) = open.request.attempts.last()
-                    && let (true, Some(upstream)) = (lines.is_empty(), &attempt.upstream)
-                {
-                    lines.extend(self.alone.take(open.worker, upstream));
-                    let shows = match &attempt.course {
-                        Course::Connection(connection) => alone::has_failed(connection),
-                        _ => true,
-                    };
-                    if lines.is_empty() && !shows {
-                        return 0;
-                    }
-                }
-                let calls = alone::calls(open.worker, &lines, open.time);
-                calls.into_iter().for_each(|call| open.request.log(call));
-                lines
-            }
+            Some(lines) => match self.alone.complete(&mut open, lines) {
+                Some(lines) => lines,
+                None => return 0,
+            },
         };
         let is_answered = open.is_answered_by_nginx();
         for attempt in &mut open.request.attempts {

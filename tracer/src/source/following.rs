@@ -707,6 +707,7 @@ impl Following {
             let Some(program) = self.programs.remove(&id) else {
                 continue;
             };
+            self.surprising.retain(|(of, _)| *of != Some(id));
             for key in program.keys {
                 let _ = probes.unfollow_program(key);
             }

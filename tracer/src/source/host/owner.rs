@@ -36,8 +36,9 @@ pub(super) struct Owners {
     known: HashMap<u32, Entry>,
     /// Followed workers, and the master of each.
     workers: HashMap<u32, u32>,
-    /// Who processes are, for questions that came before this was looked up.
+    /// Who processes are, and the descriptors and inodes of the sockets of some: for questions that came before this was looked up.
     described: HashMap<u32, Option<Owner>>,
+    sockets: HashMap<u32, Vec<(u32, u32)>>,
     /// When the holders of single connections were searched for of late.
     single: VecDeque<Time>,
 }
@@ -78,9 +79,10 @@ impl Owners {
         self.workers.remove(&worker);
     }
 
-    /// Another look begins: who processes are is looked up anew.
+    /// Another look begins: who processes are, and what they hold, is looked up anew.
     pub(super) fn refresh(&mut self) {
         self.described.clear();
+        self.sockets.clear();
     }
 
     /// Finds the holders of these listeners (inode numbers; 0 is none), the lowest pid of each. Those of `others` are remembered
@@ -116,7 +118,11 @@ impl Owners {
             if wanted.is_empty() {
                 break;
             }
-            for (fd, inode) in sockets(pid, budget) {
+            let own = self
+                .sockets
+                .entry(pid)
+                .or_insert_with(|| sockets(pid, budget).collect());
+            for &(fd, inode) in &*own {
                 if wanted.remove(&inode) {
                     held.insert(inode, pid);
                     self.known.insert(inode, Entry::Held { pid, fd });

@@ -41,6 +41,7 @@ mod tls;
 pub mod tracer;
 pub mod tun;
 pub mod unscoped;
+pub mod upstream;
 pub mod veth;
 pub mod wait;
 pub mod wire;

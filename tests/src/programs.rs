@@ -53,6 +53,32 @@ pub fn command(name: &str) -> Result<Command> {
     in_tree(&root(), name)
 }
 
+/// The file system root of the real backends.
+pub fn backends() -> Result<PathBuf> {
+    let tree = workspace().join("target/backends");
+    tree.canonicalize()
+        .with_context(|| format!("no {} (cargo xtask setup)", tree.display()))
+}
+
+/// A command for `program` of `tree`, which becomes its root in a mount namespace of its own; its
+/// process is the command's, and the host's devices, processes and temporary files are there.
+pub fn rooted(tree: &Path, program: &str) -> Result<Command> {
+    let mut command = command("unshare")?;
+    command
+        .args(["--mount", "--propagation", "private", "sh", "-c"])
+        .arg(
+            "tree=$1; temporary=$2; program=$3; shift 3; mkdir -p $tree$temporary \
+             && mount --rbind /dev $tree/dev && mount --rbind /proc $tree/proc \
+             && mount --bind $temporary $tree$temporary \
+             && exec chroot $tree $program \"$@\"",
+        )
+        .arg("sh")
+        .arg(tree)
+        .arg(std::env::temp_dir())
+        .arg(program);
+    Ok(command)
+}
+
 /// A command for a program that only the benchmarks run, from a tree of its own.
 pub fn alternative(name: &str) -> Result<Command> {
     let tree = std::env::var_os("TRACER_BENCH_ROOT")

@@ -71,6 +71,25 @@ pub(crate) const LEFT_OUT: [&str; 8] = [
 /// depends on, also libc, and runs in a mount namespace of its own.
 pub(crate) const SUITES: [&str; 4] = ["bullseye", "bookworm", "trixie", "sid"];
 
+/// The suite and the packages of the real backends that the tests put behind nginx; unpacked under `target/backends`.
+pub(crate) const BACKENDS_SUITE: &str = "bookworm";
+pub(crate) const BACKENDS: [&str; 14] = [
+    "coreutils",
+    "dash",
+    "gunicorn",
+    "uwsgi-core",
+    "uwsgi-plugin-python3",
+    "uvicorn",
+    "python3-h2",
+    "python3-cryptography",
+    "php8.2-fpm",
+    "nodejs",
+    "apache2-bin",
+    "puma",
+    "socat",
+    "systemd",
+];
+
 /// The suite whose programs run in the guests of `cargo xtask test --vm`, and whose qemu runs them.
 pub(crate) const GUEST_SUITE: &str = "bookworm";
 

@@ -25,6 +25,7 @@ pub(crate) fn everything(workspace: &Workspace) -> Result<()> {
     let _lock = lock(workspace)?;
     tree::ensure(workspace)?;
     tree::suites::ensure(workspace);
+    tree::suites::backends(workspace)?;
     readers::ensure(workspace);
     Ok(())
 }

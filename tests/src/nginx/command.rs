@@ -1,7 +1,6 @@
 //! nginx's configuration as a file, and the command that starts it.
 
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::Result;
@@ -19,24 +18,6 @@ pub(super) fn libraries(inner: &Command, outer: &mut Command) {
     if let Some((name, Some(path))) = path {
         outer.env(name, path);
     }
-}
-
-/// A command for the nginx of `tree`, which becomes its root in a mount namespace of its own; its
-/// process is the command's, and the host's devices and temporary files are there.
-fn rooted(tree: &Path) -> Result<Command> {
-    let mut command = programs::command("unshare")?;
-    command
-        .args(["--mount", "--propagation", "private", "sh", "-c"])
-        .arg(
-            "tree=$1; temporary=$2; shift 2; mkdir -p $tree$temporary \
-             && mount --rbind /dev $tree/dev && mount --rbind /proc $tree/proc \
-             && mount --bind $temporary $tree$temporary \
-             && exec chroot $tree /usr/sbin/nginx \"$@\"",
-        )
-        .arg("sh")
-        .arg(tree)
-        .arg(std::env::temp_dir());
-    Ok(command)
 }
 
 /// Writes the configuration and gives the command that starts it.
@@ -86,7 +67,7 @@ pub(super) fn arranged(netns: &Netns, folder: &Folder, config: &Config) -> Resul
     let file = folder.join("nginx.conf");
     std::fs::write(&file, text)?;
     let inner = match (tree, program) {
-        (Some(tree), _) => rooted(tree)?,
+        (Some(tree), _) => programs::rooted(tree, "/usr/sbin/nginx")?,
         (None, Some(program)) => {
             let mut command = Command::new(program);
             libraries(&programs::command("nginx")?, &mut command);

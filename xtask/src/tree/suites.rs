@@ -1,6 +1,6 @@
 //! `target/nginx/SUITE`: the nginx of each of Debian's suites with all its libraries, as a file system
 //! root that it can be run in. A suite that cannot be had is left out, and said; the tests that need
-//! it then skip.
+//! it then skip. `target/backends`: the real backends, in the same way; without them no test passes.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -9,7 +9,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 
 use super::apt::Apt;
-use crate::packages::SUITES;
+use crate::packages::{BACKENDS, BACKENDS_SUITE, SUITES};
 use crate::workspace::Workspace;
 
 /// What the maintainer scripts of base packages would have made.
@@ -21,7 +21,7 @@ const FILES: [(&str, &str); 2] = [
     ("etc/group", "root:x:0:\nnogroup:x:65534:\n"),
 ];
 /// Where the host's are mounted when it runs.
-const MOUNTS: [&str; 2] = ["dev", "proc"];
+const MOUNTS: [&str; 3] = ["dev", "proc", "sys"];
 /// Links of a merged /usr, which releases from trixie on take for granted.
 const LINKS: [&str; 2] = ["lib", "lib64"];
 
@@ -32,19 +32,34 @@ pub(crate) fn ensure(workspace: &Workspace) {
         if tree.join("usr/sbin/nginx").is_file() {
             continue;
         }
-        if let Err(error) = unpack(workspace, suite, &tree) {
+        if let Err(error) = unpack(workspace, suite, &["nginx"], &tree) {
             eprintln!("setup: Debian {suite}'s nginx is left out: {error:#}");
         }
     }
 }
 
-fn unpack(workspace: &Workspace, suite: &str, tree: &Path) -> Result<()> {
+/// Unpacks the backends, unless they stand.
+pub(crate) fn backends(workspace: &Workspace) -> Result<()> {
+    let tree = workspace.target().join("backends");
+    // The list itself is the stamp, as for the tree.
+    let wanted = BACKENDS.join(" ");
+    let stamp = ".packages";
+    if fs::read_to_string(tree.join(stamp)).is_ok_and(|standing| standing == wanted) {
+        return Ok(());
+    }
+    unpack(workspace, BACKENDS_SUITE, &BACKENDS, &tree)?;
+    fs::write(tree.join(stamp), &wanted).context("stamping the unpacked backends")
+}
+
+fn unpack(workspace: &Workspace, suite: &str, packages: &[&str], tree: &Path) -> Result<()> {
     let apt = Apt::of_debian(workspace, &[suite])?;
     apt.update()?;
-    let archives = apt.resolve(&["nginx"])?;
+    let archives = apt.resolve(packages)?;
     eprintln!(
-        "setup: unpacking Debian {suite}'s nginx, {} packages, under target/nginx/{suite}",
-        archives.len()
+        "setup: unpacking {} of Debian {suite}, {} packages, under {}",
+        packages.join(", "),
+        archives.len(),
+        tree.display()
     );
     let files = apt.download(&archives)?;
     let fresh = tree.with_extension("new");

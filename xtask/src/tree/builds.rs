@@ -145,18 +145,11 @@ fn fresh(workspace: &Workspace, build: &Build) -> PathBuf {
 /// Compiles it; gives the binary.
 fn compiled(workspace: &Workspace, build: &Build) -> Result<PathBuf> {
     let common = unpacked(workspace, &COMMON)?;
-    let source = source(workspace, build.suite)?;
+    let nginx = source(workspace, "nginx", build.suite)?;
     eprintln!("setup: building nginx: {}, {}", build.name, build.what);
 
     let fresh = fresh(workspace, build);
-    super::empty(&fresh)?;
-    command::output(
-        Command::new("tar")
-            .args(["--extract", "--strip-components=1", "--file"])
-            .arg(&source)
-            .arg("--directory")
-            .arg(&fresh),
-    )?;
+    extract(&nginx, &fresh)?;
     for patch in build.patches.iter().copied().flatten() {
         apply(patch, &fresh)?;
     }
@@ -168,6 +161,14 @@ fn compiled(workspace: &Workspace, build: &Build) -> Result<PathBuf> {
         .args(build.configure)
         .args(compiler(workspace, build, &common)?)
         .envs(environment(workspace, build));
+    if build.compiler == Compiler::Musl {
+        // No package has one for this libc; nginx's own makefile compiles it.
+        extract(
+            &source(workspace, "pcre2", build.suite)?,
+            &fresh.join("pcre"),
+        )?;
+        configure.arg("--with-pcre=pcre");
+    }
     step(&mut configure)?;
     let jobs = std::thread::available_parallelism()?;
     let mut make = Command::new(common.join("usr/bin/make"));
@@ -177,6 +178,18 @@ fn compiled(workspace: &Workspace, build: &Build) -> Result<PathBuf> {
         .envs(environment(workspace, build));
     step(&mut make)?;
     Ok(fresh.join("objs/nginx"))
+}
+
+fn extract(archive: &Path, folder: &Path) -> Result<()> {
+    super::empty(folder)?;
+    command::output(
+        Command::new("tar")
+            .args(["--extract", "--strip-components=1", "--file"])
+            .arg(archive)
+            .arg("--directory")
+            .arg(folder),
+    )
+    .map(drop)
 }
 
 /// Runs a step of the build; a failure carries the end of what it said, on either output.
@@ -268,19 +281,18 @@ fn musl(tree: &Path) -> Result<PathBuf> {
     write("musl-cc", script)
 }
 
-/// A suite's nginx as its authors released it.
-fn source(workspace: &Workspace, suite: &str) -> Result<PathBuf> {
+/// A suite's package as its authors released it.
+fn source(workspace: &Workspace, package: &str, suite: &str) -> Result<PathBuf> {
     let kept = folder(workspace)
         .join("source")
-        .join(suite)
-        .with_extension("tar.gz");
+        .join(format!("{package}-{suite}.tar.gz"));
     if kept.is_file() {
         return Ok(kept);
     }
-    eprintln!("setup: fetching the source of Debian {suite}'s nginx into target/builds/source");
+    eprintln!("setup: fetching the source of Debian {suite}'s {package} into target/builds/source");
     let apt = Apt::of_debians_sources(workspace, &[suite])?;
     apt.update()?;
-    let file = apt.download_source("nginx", suite)?;
+    let file = apt.download_source(package, suite)?;
     let folder = kept.parent().context("target/builds/source")?;
     fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
     fs::rename(&file, &kept).with_context(|| format!("keeping {}", kept.display()))?;

@@ -129,13 +129,6 @@ const NO_EXPORTS: Patch = Patch {
     from: "MAIN_LINK=\"-Wl,-E\"",
     to: "MAIN_LINK=",
 };
-/// configure wants a PCRE for the rewrite module, whose `return` and `set` need none.
-const NO_PCRE: Patch = Patch {
-    file: "auto/lib/conf",
-    from: "if [ $USE_PCRE = DISABLED -a $HTTP = YES -a $HTTP_REWRITE = YES ]; then",
-    to: "if false; then",
-};
-
 /// Debian's musl has none.
 const NO_CRYPT: Patch = Patch {
     file: "src/os/unix/ngx_linux_config.h",
@@ -149,13 +142,12 @@ const MUSL: Build = Build {
     what: "musl, -Os, no ssl",
     configure: &[
         "--with-compat",
-        "--without-pcre",
         "--without-http_gzip_module",
         "--without-http_auth_basic_module",
     ],
     compiler: Compiler::Musl,
     flags: &["-Os"],
-    patches: &[&[NO_PCRE, NO_CRYPT]],
+    patches: &[&[NO_CRYPT]],
     ..BASE
 };
 

@@ -180,6 +180,7 @@ pub(super) fn fits(connection: &Connection) -> bool {
                 error: _,
                 kind: _,
                 security,
+                unseen: _,
             },
     } = connection;
     let flow = |address: &SocketAddr| matches!(address, SocketAddr::V6(v6) if v6.flowinfo() != 0);
@@ -564,6 +565,7 @@ impl Reader {
                 error: apply(0, self.cell(page, Column::RouteError)?) as i32,
                 kind: self.cell(page, Column::RouteKind)? as u8,
                 security: None,
+                unseen: false,
             },
         })
     }

@@ -106,7 +106,7 @@ fn before_routing<'a>(scene: &Scene<'a>) -> Option<(&'a Failure, SocketAddr)> {
         // Of an nginx whose log alone tells, no lookups were looked for.
         !f.syn_sent
             && f.routes.lookups == 0
-            && !scene.case.is_alone
+            && !f.routes.unseen
             && !scene.has_skipped(route_hook(*remote))
     })
 }

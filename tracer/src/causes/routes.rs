@@ -55,6 +55,9 @@ pub(super) static ROUTE_BLACKHOLE: Cause = Cause {
     matches: Some(blackhole),
 };
 
+/// What stays unseen where only the table was asked.
+const ASKED: &str = "the route lookup of that connect(): the table was asked after it";
+
 /// How a lookup ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Answer {
@@ -64,6 +67,8 @@ enum Answer {
     Nothing,
     /// No lookup was seen, and the hook does not stand.
     OutOfSight,
+    /// No lookup was looked for; the table, asked right after, gives that error.
+    Asked,
 }
 
 fn answer(
@@ -73,6 +78,10 @@ fn answer(
     error: i32,
     kind: u8,
 ) -> Option<Answer> {
+    if routes.unseen {
+        let asked = scene.facts().listener.as_ref()?.route_error;
+        return (asked == Some(error.unsigned_abs())).then_some(Answer::Asked);
+    }
     if routes.lookups == 0 {
         return (!scene.stands(route_hook(remote))).then_some(Answer::OutOfSight);
     }
@@ -100,6 +109,9 @@ fn routed(scene: &Scene<'_>, errno: u32, error: i32, kind: u8, word: &str) -> Op
     let finding = match answer(scene, remote, f.routes, error, kind)? {
         Answer::Itself => Finding::proven(format!("this host's route to {ip} says {word}")),
         Answer::Nothing => Finding::proven(format!("an ip rule of this host says {word} for {ip}")),
+        Answer::Asked => {
+            Finding::inferred(format!("this host's routing says {word} for {ip}"), ASKED)
+        }
         Answer::OutOfSight => Finding::inferred(
             format!("this host's routing says {word} for {ip}"),
             format!(
@@ -150,6 +162,7 @@ fn no_route(scene: &Scene<'_>) -> Option<Finding> {
     // In IPv6 the kernel's own null entry, "nothing found", is of the unreachable type: the errno tells it apart.
     let finding = match answer(scene, remote, f.routes, -101, 7)? {
         Answer::Itself | Answer::Nothing => Finding::proven(summary),
+        Answer::Asked => Finding::inferred(summary, ASKED),
         Answer::OutOfSight => Finding::inferred(
             summary,
             format!(

@@ -238,7 +238,10 @@ fn failure(worker: u32, line: &LogLine) -> Option<Failure> {
         code,
         errno: errno(&line.message),
         syn_sent: false,
-        routes: RouteLookup::default(),
+        routes: RouteLookup {
+            unseen: true,
+            ..RouteLookup::default()
+        },
     })
 }
 

@@ -34,12 +34,17 @@ const SINGLE: usize = 128;
 const VIEWS: usize = 16;
 const ICMPS: usize = 1024;
 const AF_FAILURES: [u32; 2] = [EACCES, EPERM];
+/// What a routing table gives instead of a route.
+const ROUTE_FAILURES: [u32; 4] = [EACCES, EINVAL, ENETUNREACH, EHOSTUNREACH];
 const EPERM: u32 = 1;
 const EACCES: u32 = 13;
+const EINVAL: u32 = 22;
 const ENFILE: u32 = 23;
 const EMFILE: u32 = 24;
 const EADDRNOTAVAIL: u32 = 99;
+const ENETUNREACH: u32 = 101;
 const ECONNREFUSED: u32 = 111;
+const EHOSTUNREACH: u32 = 113;
 
 /// Questions and answers of late.
 #[derive(Debug)]
@@ -101,6 +106,16 @@ pub(super) fn about_failure(failure: &Failure) -> Vec<Question> {
         return vec![Question::Descriptors { worker }];
     }
     match &failure.upstream {
+        // The routing table can still be asked.
+        Some(Upstream::Inet(address))
+            if failure.routes.unseen && ROUTE_FAILURES.contains(&failure.errno) =>
+        {
+            let mut questions = vec![listener(worker, *address)];
+            if failure.errno == EACCES {
+                questions.push(Question::Confinement { worker });
+            }
+            questions
+        }
         Some(Upstream::Unix(path)) => {
             let mut questions = vec![Question::UnixPath {
                 worker,

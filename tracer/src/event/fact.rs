@@ -133,6 +133,9 @@ pub struct ListenerView {
     pub local: bool,
     /// The next hop towards the address, if it does not answer.
     pub silent_neighbor: Option<SilentNeighbor>,
+    /// The errno that the routing table gives instead of a route.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route_error: Option<u32>,
     /// Listeners that would take a connection to the address (wildcards included).
     pub exact: Vec<Listener>,
     /// Same port, other address, that would not take it (`[::1]` only!).

@@ -78,6 +78,9 @@ pub struct RouteLookup {
     /// (`security_socket_connect`); `None` also where that hook is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub security: Option<u32>,
+    /// No hook looked for lookups: nginx's log alone reported the failure.
+    #[serde(default, skip)]
+    pub unseen: bool,
 }
 
 /// An upstream connection's life, written by the kernel side when the worker closed it.

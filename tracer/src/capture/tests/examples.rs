@@ -21,6 +21,7 @@ const ROUTES: RouteLookup = RouteLookup {
     error: -13,
     kind: 8,
     security: None,
+    unseen: false,
 };
 
 fn text(text: &str) -> Option<String> {
@@ -82,6 +83,7 @@ pub(super) fn healthy() -> Connection {
             error: 0,
             kind: 1,
             security: None,
+            unseen: false,
         },
     }
 }
@@ -193,6 +195,7 @@ fn facts() -> Vec<Event> {
             },
             Ok(Finding::Listener(ListenerView {
                 silent_neighbor: None,
+                route_error: Some(13),
                 local: true,
                 exact: vec![listener()],
                 same_port: vec![listener()],

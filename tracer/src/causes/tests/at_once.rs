@@ -73,6 +73,35 @@ fn without_the_lookup_hook_a_route_is_inferred_and_says_so() {
 }
 
 #[test]
+fn without_any_hook_the_routing_table_is_asked() {
+    let unseen = RouteLookup {
+        unseen: true,
+        ..routes(0, 0, 0)
+    };
+    let case = |errno, route_error| {
+        let listener = Some(ListenerView {
+            route_error,
+            ..ListenerView::default()
+        });
+        let facts = Facts {
+            listener,
+            ..Facts::default()
+        };
+        told(&one(inet("10.0.0.5:80", errno, unseen), facts))
+    };
+    for (errno, cause) in [
+        (13, "route-prohibit"),
+        (22, "route-blackhole"),
+        (101, "no-route"),
+        (113, "route-unreachable"),
+    ] {
+        assert_eq!(case(errno, Some(errno)), (cause, Inferred));
+        assert_eq!(case(errno, None), ("unexplained", Unknown));
+        assert_eq!(case(errno, Some(1)), ("unexplained", Unknown));
+    }
+}
+
+#[test]
 fn an_address_at_fault_is_told_from_a_route() {
     let found = routes(2, 0, 0);
     let found6 = routes(1, 0, 1);

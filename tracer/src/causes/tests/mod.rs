@@ -96,6 +96,7 @@ fn handshake(remote: &str) -> Connection {
             error: 0,
             kind: 0,
             security: None,
+            unseen: false,
         },
     }
 }
@@ -170,6 +171,7 @@ fn routes(lookups: u32, error: i32, kind: u8) -> RouteLookup {
         error,
         kind,
         security: None,
+        unseen: false,
     }
 }
 

@@ -81,6 +81,7 @@ fn lookups() -> impl Strategy<Value = RouteLookup> {
         error,
         kind,
         security: None,
+        unseen: false,
     })
 }
 
@@ -211,16 +212,20 @@ fn a_view() -> impl Strategy<Value = ListenerView> {
         vec(a_listener(), 0..2),
         vec(a_listener(), 0..2),
         any::<bool>(),
+        option::of(prop::sample::select(vec![13, 22, 101, 113])),
     )
-        .prop_map(|(local, exact, same_port, nearby, bound)| ListenerView {
-            silent_neighbor: None,
-            local,
-            exact,
-            same_port,
-            bound: if bound { vec![node()] } else { Vec::new() },
-            nearby,
-            somaxconn: None,
-        })
+        .prop_map(
+            |(local, exact, same_port, nearby, bound, route_error)| ListenerView {
+                silent_neighbor: None,
+                route_error,
+                local,
+                exact,
+                same_port,
+                bound: if bound { vec![node()] } else { Vec::new() },
+                nearby,
+                somaxconn: None,
+            },
+        )
 }
 
 fn path_view() -> impl Strategy<Value = UnixPathView> {

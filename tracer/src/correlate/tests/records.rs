@@ -34,6 +34,7 @@ impl Kind {
                 error,
                 kind: 0,
                 security: None,
+                unseen: false,
             },
         }
     }

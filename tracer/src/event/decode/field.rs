@@ -27,6 +27,7 @@ pub(super) fn routes(buf: &mut &[u8]) -> RouteLookup {
         error: buf.get_i32_ne(),
         kind,
         security: (security != 0).then_some(security),
+        unseen: false,
     }
 }
 

@@ -39,7 +39,7 @@ pub(super) struct Listing {
     at: Time,
     listening: Vec<TcpSocket>,
     bound: Option<Vec<TcpSocket>>,
-    ways: HashMap<IpAddr, (bool, Option<SilentNeighbor>)>,
+    ways: HashMap<IpAddr, Reach>,
     somaxconn: Option<Option<u32>>,
 }
 
@@ -57,7 +57,7 @@ impl Listing {
             sockets.extend_from_slice(&bound);
             self.bound = Some(bound);
         }
-        let (local, silent_neighbor) = match self.ways.get(&target.ip()) {
+        let reach = match self.ways.get(&target.ip()) {
             Some(way) => *way,
             None => {
                 let way = way(netns, target.ip())?;
@@ -73,8 +73,7 @@ impl Listing {
             false => None,
         };
         Ok(Scene {
-            local,
-            silent_neighbor,
+            reach,
             sockets,
             somaxconn,
         })
@@ -95,8 +94,18 @@ impl Listing {
     }
 }
 
-/// Does an address belong to this host, and if not, who on the link does not answer?
-fn way(netns: &Netns, address: IpAddr) -> Result<(bool, Option<SilentNeighbor>)> {
+/// What the routing table says of an address.
+#[derive(Debug, Clone, Copy)]
+struct Reach {
+    /// It belongs to this network namespace.
+    local: bool,
+    /// The next hop, where it does not answer on the link.
+    silent_neighbor: Option<SilentNeighbor>,
+    /// The errno that the table gives instead of a route.
+    route_error: Option<u32>,
+}
+
+fn way(netns: &Netns, address: IpAddr) -> Result<Reach> {
     let way = route::way(netns, address).context("ask the routing table")?;
     let silent_neighbor = match (way.next_hop, way.source) {
         // Where the neighbour table cannot be asked, nobody is told to be silent.
@@ -107,7 +116,11 @@ fn way(netns: &Netns, address: IpAddr) -> Result<(bool, Option<SilentNeighbor>)>
         }
         _ => None,
     };
-    Ok((way.is_local, silent_neighbor))
+    Ok(Reach {
+        local: way.is_local,
+        silent_neighbor,
+        route_error: way.error,
+    })
 }
 
 /// When it was asked, and when it is answered.
@@ -140,8 +153,7 @@ pub(super) fn view(
 }
 
 struct Scene {
-    local: bool,
-    silent_neighbor: Option<SilentNeighbor>,
+    reach: Reach,
     sockets: Vec<TcpSocket>,
     somaxconn: Option<u32>,
 }
@@ -237,8 +249,9 @@ fn arrange(
         owner: holders.get(&socket.inode).cloned(),
     };
     let mut view = ListenerView {
-        local: scene.local,
-        silent_neighbor: scene.silent_neighbor,
+        local: scene.reach.local,
+        silent_neighbor: scene.reach.silent_neighbor,
+        route_error: scene.reach.route_error,
         somaxconn: scene.somaxconn,
         ..ListenerView::default()
     };
@@ -246,7 +259,7 @@ fn arrange(
         if socket.local.port() != target.port() {
             continue;
         }
-        let would_take = scene.local && takes(socket, target.ip());
+        let would_take = scene.reach.local && takes(socket, target.ip());
         match (socket.listens(), would_take) {
             (true, true) => view.exact.push(listener(socket)),
             (true, false) => view.same_port.push(listener(socket)),
@@ -257,7 +270,7 @@ fn arrange(
     view.bound.sort_by_key(|owner| owner.pid);
     view.bound.dedup_by_key(|owner| owner.pid);
     view.bound.truncate(TOLD);
-    if scene.local && view.exact.is_empty() {
+    if scene.reach.local && view.exact.is_empty() {
         view.nearby = nearby(target, scene, &view, &listener, nginx);
     }
     for listeners in [&mut view.exact, &mut view.same_port] {

@@ -26,6 +26,8 @@ pub(super) struct Way {
     pub(super) next_hop: Option<(IpAddr, u32)>,
     /// The address that it leaves from.
     pub(super) source: Option<IpAddr>,
+    /// The error that the table gives instead of a route.
+    pub(super) error: Option<u32>,
 }
 
 /// The way of a packet to `address` in a network namespace. No route at all: nowhere.
@@ -51,15 +53,15 @@ pub(super) fn way(netns: &Netns, address: IpAddr) -> io::Result<Way> {
     );
     match answer {
         Ok(_) => Ok(way),
-        Err(error)
-            if matches!(
-                error.raw_os_error(),
-                Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EACCES | libc::EINVAL)
-            ) =>
-        {
-            Ok(Way::default())
-        }
-        Err(error) => Err(error),
+        Err(error) => match error.raw_os_error() {
+            Some(
+                errno @ (libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EACCES | libc::EINVAL),
+            ) => Ok(Way {
+                error: Some(errno.unsigned_abs()),
+                ..Way::default()
+            }),
+            _ => Err(error),
+        },
     }
 }
 
@@ -82,6 +84,7 @@ fn told(address: IpAddr, message: &[u8]) -> Way {
             .filter(|_| !is_local)
             .map(|interface| (gateway, interface)),
         source,
+        error: None,
     }
 }
 

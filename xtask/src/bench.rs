@@ -38,6 +38,9 @@ enum What {
     Keepalive,
     /// The same with every request failing
     Failing,
+    /// Every request failing of an nginx whose functions begin with `endbr64` (Debian 13's)
+    #[value(name = "failing-endbr64")]
+    FailingMarked,
     /// What each hook costs, as the kernel counts it (bpf_stats)
     Hooks,
     /// What share of the proxy's time, and of another server's, is spent in hooks (perf)

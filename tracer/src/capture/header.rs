@@ -123,6 +123,9 @@ pub struct Nginx {
     /// How many workers it had.
     #[serde(default)]
     pub workers: usize,
+    /// How its functions and members were found, and what is lost without the others: a line each.
+    #[serde(default, deserialize_with = "few")]
+    pub found: Vec<String>,
 }
 
 /// How the hooks came out when recording began. Later changes are events.

@@ -2,17 +2,15 @@
 
 use std::{fs, io::Write};
 
-use anyhow::{Context as _, Result};
-use tracer_ebpf::abi::Members;
-
-use super::session::Kernel;
+use super::{found::found, session::Kernel};
 use crate::{
     kernel::Btf,
-    nginx::{self, Binaries, Entries, Master},
+    nginx::{self, Binaries, Master},
     probe::{Attached, ICMP_RECEIVE, LoadError, Probes, SIGHTS, Sight, Sizes, Way},
     say::Lines,
     source::{Described, host::IcmpListener, try_seccomp},
 };
+use anyhow::{Context as _, Result};
 
 /// Arguments of `tracer doctor`.
 #[derive(Debug, clap::Args)]
@@ -80,7 +78,9 @@ pub(super) fn run(args: &Args) -> Result<()> {
     }
     for master in &masters {
         describe(&mut out, master)?;
-        tell_members(&mut out, master, args.kernel.layout)?;
+        for line in found(master, args.kernel.layout) {
+            writeln!(out, "    {line}")?;
+        }
     }
     Ok(())
 }
@@ -147,62 +147,12 @@ fn tell_icmp(out: &mut Lines<impl Write>, masters: &[Master]) -> Result<()> {
     Ok(())
 }
 
-/// Where its objects have the members that move, as far as that is known before its memory shows it.
-fn tell_members(
-    out: &mut Lines<impl Write>,
-    master: &Master,
-    assumed: Option<Members>,
-) -> Result<()> {
-    let expected = master.binary.members;
-    let places = |members: Members| {
-        format!(
-            "pc->log at {}, log->data at {}, r->upstream at {}",
-            members.peer_log, members.log_data, members.upstream
-        )
-    };
-    match assumed {
-        Some(assumed) if !assumed.are_at(expected) => writeln!(
-            out,
-            "    objects  {} by --layout, which its version and build do not have ({}); its memory decides at its first failure",
-            places(assumed),
-            places(expected)
-        )?,
-        _ if expected.peer_log == 0 => writeln!(
-            out,
-            "    objects  of a version or build that is not known; its memory shows how they are laid out at its first failure"
-        )?,
-        _ => writeln!(
-            out,
-            "    objects  {} by its version and build; its memory decides at its first failure",
-            places(expected)
-        )?,
-    }
-    Ok(())
-}
-
 /// `fentry tcp_v4_send_reset, tcp_v6_send_reset`.
 fn place(way: Way) -> String {
     let kind = way.first().map_or("", |hook| hook.place.kind());
     let mut names: Vec<&str> = way.iter().map(|hook| hook.place.name()).collect();
     names.dedup();
     format!("{kind} {}", names.join(", "))
-}
-
-/// Where a function is attached to, if that is not its first instruction alone.
-fn how_found(entries: &Entries) -> Option<String> {
-    let mut how = Vec::new();
-    if entries.is_marked {
-        how.push("behind its endbr64".to_owned());
-    }
-    if entries.is_guess {
-        how.push("where the texts that nginx logs lead to, as nothing names it".to_owned());
-    }
-    match (entries.own, entries.clones.len()) {
-        (_, 0) => {}
-        (Some(_), count) => how.push(format!("in {count} copies of it as well")),
-        (None, count) => how.push(format!("in {count} copies, itself being absent")),
-    }
-    (!how.is_empty()).then(|| how.join(", "))
 }
 
 fn describe(out: &mut Lines<impl Write>, master: &Master) -> Result<()> {
@@ -214,21 +164,6 @@ fn describe(out: &mut Lines<impl Write>, master: &Master) -> Result<()> {
         master.workers.len(),
         master.exe.display()
     )?;
-    let found = &master.binary.functions;
-    for sight in SIGHTS {
-        let mut hooks = sight.ways.iter().copied().flatten();
-        if let Some(missing) =
-            hooks.find(|hook| hook.place.is_nginx() && !found.contains_key(hook.place.name()))
-        {
-            let function = missing.place.name();
-            writeln!(out, "    {function} is not exported: {}", sight.without)?;
-        }
-    }
-    for (function, entries) in found {
-        if let Some(how) = how_found(entries) {
-            writeln!(out, "    hooks of {function} stand {how}")?;
-        }
-    }
     let errno = master
         .workers
         .first()
@@ -238,12 +173,6 @@ fn describe(out: &mut Lines<impl Write>, master: &Master) -> Result<()> {
         writeln!(
             out,
             "    errno can not be found in its libc: connect() failures need error_log at `error`"
-        )?;
-    }
-    if master.binary.requests == 0 {
-        writeln!(
-            out,
-            "    where it counts requests can not be found: those of one client within one millisecond may be taken for one"
         )?;
     }
     let logs: Vec<String> = master

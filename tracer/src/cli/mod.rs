@@ -6,6 +6,7 @@ mod doctor;
 mod explain;
 mod export;
 mod fault;
+mod found;
 mod generate;
 mod live;
 mod moment;

@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::Result;
 
+use super::found::found;
 use crate::{
     capture::{Anonymizer, Header, HooksAtStart, Nginx, Plan, Recorder, Stopped},
     event::{Clock, Event, Time},
@@ -82,6 +83,7 @@ impl Recording {
             version: master.version.clone(),
             binary: master.exe.display().to_string(),
             workers: master.workers.len(),
+            found: found(master, live.following().assumed()),
         });
         let arguments = std::env::args_os();
         self.recorder.begin(Header {

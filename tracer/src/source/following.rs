@@ -807,6 +807,11 @@ impl Following {
         }
     }
 
+    /// The members that every nginx is assumed to have, if the command line says so.
+    pub fn assumed(&self) -> Option<Members> {
+        self.assumed
+    }
+
     /// The followed masters, by pid.
     #[must_use]
     pub fn masters(&self) -> Vec<&Master> {

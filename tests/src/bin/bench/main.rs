@@ -90,6 +90,15 @@ fn measure(name: &str, length: &Length) -> Result<()> {
             },
             length,
         ),
+        "failing-endbr64" => throughput::run(
+            Row {
+                title: "every request fails, of an nginx whose functions begin with endbr64",
+                kind: Kind::FailingMarked,
+                rate: 0.93,
+                cost: Some(1.15),
+            },
+            length,
+        ),
         "hooks" => hooks::run(length),
         "profile" => profile::run(length),
         "latency" => latency::run(length),

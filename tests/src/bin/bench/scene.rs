@@ -14,6 +14,9 @@ use tests::{process, programs};
 
 use crate::cpu;
 
+/// The suite whose nginx is compiled with `-fcf-protection`.
+const MARKED: &str = "trixie";
+
 /// What of the proxy differs from row to row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -23,6 +26,8 @@ pub(crate) enum Kind {
     KeepAlive,
     /// Nothing listens where requests are passed to.
     Failing,
+    /// The same by an nginx whose functions begin with `endbr64`, as Debian 13's do.
+    FailingMarked,
     /// A request waits for its answer until its client goes.
     Held,
 }
@@ -35,9 +40,14 @@ impl Kind {
         match self {
             Self::Fresh => "upstream behind { server 127.0.0.1:8000; }",
             Self::KeepAlive => "upstream behind { server 127.0.0.1:8000; keepalive 64; }",
-            Self::Failing => "upstream behind { server 127.0.0.1:9; }",
+            Self::Failing | Self::FailingMarked => "upstream behind { server 127.0.0.1:9; }",
             Self::Held => "upstream behind { server 127.0.0.1:8001; }",
         }
+    }
+
+    /// Do all requests fail?
+    pub(crate) fn is_failing(self) -> bool {
+        matches!(self, Self::Failing | Self::FailingMarked)
     }
 
     fn location(self) -> &'static str {
@@ -83,7 +93,14 @@ impl Scene {
         netns.sysctl("ipv4/ip_local_port_range", "1024 65000")?;
         let folder = Folder::new()?;
         let behind = behind(&netns, &folder)?;
+        let tree = match kind {
+            Kind::FailingMarked => Some(programs::suite(MARKED).with_context(|| {
+                format!("Debian {MARKED}'s nginx is not unpacked (cargo xtask setup)")
+            })?),
+            _ => None,
+        };
         let config = Config {
+            tree,
             // What it holds is shared: a worker may have 20,000 descriptors on many hosts.
             workers: if kind == Kind::Held { 2 } else { 1 },
             main: "worker_cpu_affinity 1; worker_rlimit_nofile 65536;".into(),

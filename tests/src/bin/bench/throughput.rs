@@ -90,7 +90,7 @@ fn one(kind: Kind, beside: Beside, seconds: u64) -> Result<Option<(Stretch, Opti
     // Caches, the CPU's clock, nginx's pools.
     load::wrk(&scene, 1, &[])?;
     let stretch = load::wrk(&scene, seconds, &[running.pid()])?;
-    if kind == Kind::Failing {
+    if kind.is_failing() {
         ensure!(stretch.failed > 0.0, "no request failed");
     } else {
         ensure!(stretch.failed == 0.0, "{} requests failed", stretch.failed);

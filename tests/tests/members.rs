@@ -5,12 +5,14 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 use tests::client::Front;
 use tests::failing::Failing;
+use tests::folder::Folder;
 use tests::nginx::Form;
 use tests::selection::Selection;
 use tests::stage::{Load, Stage};
-use tests::tracer::Tracer;
+use tests::tracer::{Tracer, record};
 use tests::unscoped::Unscoped;
 use tests::{programs, service};
 
@@ -44,6 +46,35 @@ fn a_wrong_layout_is_named_and_nothing_wrong_is_said() -> Result<()> {
         "it is not named: {}",
         ended.stderr
     );
+    Ok(())
+}
+
+/// The JSON behind a capture's magic, versions and length.
+fn header(capture: &[u8]) -> Result<Value> {
+    let length = capture.get(12..16).context("a length")?.try_into()?;
+    let length = u32::from_le_bytes(length) as usize;
+    let json = capture.get(16..16 + length).context("a whole header")?;
+    Ok(serde_json::from_slice(json)?)
+}
+
+#[test]
+fn a_capture_says_how_nginx_was_read() -> Result<()> {
+    let site = Stage::new()?.start(Vec::new())?;
+    let folder = Folder::new()?;
+    let file = folder.join("run.trc");
+    for (arguments, words) in [
+        (&[][..], "by its version and build"),
+        (&["--layout", WRONG], "by --layout, which its version"),
+    ] {
+        let mut command = record(site.nginx.master, &file)?;
+        let mut tracer = Tracer::start(command.args(arguments))?;
+        tracer.tracing()?;
+        tracer.stop(libc::SIGINT)?;
+        let header = header(&std::fs::read(&file)?)?;
+        let found = header["nginx"][0]["found"].to_string();
+        ensure!(found.contains(words), "{header}");
+        std::fs::remove_file(&file)?;
+    }
     Ok(())
 }
 

@@ -80,7 +80,8 @@ fn a_capture_says_how_nginx_was_read() -> Result<()> {
 
 #[test]
 fn a_memory_that_lies_takes_no_verdict_of_another_nginx() -> Result<()> {
-    const ROUNDS: usize = 10;
+    // Long enough that the liar has filled all that is remembered of failures.
+    const ROUNDS: usize = 40;
     let failing = Failing::new(Form::Daemon)?;
     let _nginx = failing.start()?;
     let liar = service::program()?.with_file_name("liar");

@@ -1,7 +1,7 @@
 //! Which request a `ngx_peer_connection_t` stands for. nginx recycles the object, also within one millisecond; a request
 //! is told from the one before by its client's connection and the how manieth it is on that.
 
-use tracer_ebpf::abi::{Members, Worker};
+use tracer_ebpf::abi::{Members, Worker, shedding};
 
 use crate::{
     layout,
@@ -18,7 +18,7 @@ pub const STREAM: u32 = 0x4d52_5453;
 
 /// The request of an attempt that begins, and whether one of it came before. The peer object is one of [`Worker::main`].
 #[inline(always)]
-pub fn tried(pid: u32, worker: &Worker, peer: u64) -> (u64, bool) {
+pub fn tried(pid: u32, worker: &mut Worker, peer: u64) -> (u64, bool) {
     let tries: u32 = read::user(peer.wrapping_add(layout::tries(worker))).unwrap_or(0);
     let is_exact = worker.layout.requests != 0;
     let Some(request) = find(pid, worker, peer, |last| {
@@ -40,7 +40,7 @@ pub fn tried(pid: u32, worker: &Worker, peer: u64) -> (u64, bool) {
 
 /// The request that a peer object of [`Worker::main`] stands for now.
 #[inline(always)]
-pub fn of(pid: u32, worker: &Worker, peer: u64) -> Option<&'static mut Request> {
+pub fn of(pid: u32, worker: &mut Worker, peer: u64) -> Option<&'static mut Request> {
     find(pid, worker, peer, |_| true)
 }
 
@@ -55,28 +55,52 @@ pub fn known(pid: u32, peer: u64) -> Option<&'static mut Request> {
 #[inline(always)]
 fn find(
     pid: u32,
-    worker: &Worker,
+    worker: &mut Worker,
     peer: u64,
     is_same: impl Fn(&Request) -> bool,
 ) -> Option<&'static mut Request> {
     let mark = mark(worker, peer);
-    let request = Request {
-        id: task::now(),
-        mark,
-        socket: 0,
-        tries: 0,
-        reused: 0,
-        tried: 0,
-    };
-    if let Some(last) = known(pid, peer) {
-        if last.mark != mark || !is_same(last) {
-            // nginx has a few peer objects, and recycles them: a write in place costs a fraction of an insertion.
-            *last = request;
-        }
-        return Some(last);
+    if known(pid, peer).is_none() {
+        // From read-only data: the stack of what calls this is nearly full.
+        maps::insert(&REQUESTS, &PeerKey::new(pid, peer), &NEVER);
     }
-    maps::insert(&REQUESTS, &PeerKey::new(pid, peer), &request);
-    known(pid, peer)
+    let request = known(pid, peer)?;
+    if request.id == 0 || request.mark != mark || !is_same(request) {
+        // nginx has a few peer objects, and recycles them: a write in place costs a fraction of an insertion.
+        request.id = new_id(worker);
+        request.mark = mark;
+        request.socket = 0;
+        request.tries = 0;
+        request.reused = 0;
+        request.tried = 0;
+    }
+    Some(request)
+}
+
+/// No request yet.
+static NEVER: Request = Request {
+    id: 0,
+    mark: Mark {
+        connection: 0,
+        ordinal: 0,
+    },
+    socket: 0,
+    tries: 0,
+    reused: 0,
+    tried: 0,
+};
+
+/// A new request identifier: the time, its last bit saying whether the request is reported
+/// whatever the sample.
+#[inline(always)]
+pub fn new_id(worker: &mut Worker) -> u64 {
+    let now = task::now();
+    let granted = if maps::grant(worker, now) {
+        shedding::GRANTED
+    } else {
+        0
+    };
+    now & !shedding::GRANTED | granted
 }
 
 /// What tells the request that a peer object of [`Worker::main`] stands for from those before.

@@ -149,9 +149,26 @@ pub fn are_unasked_told() -> bool {
     load(&SHEDDING, shedding::UNASKED) == 0
 }
 
+/// Is another failed request of this worker's told in this window, whatever the sample?
+#[inline(always)]
+pub fn grant(worker: &mut Worker, now: u64) -> bool {
+    let window = (now >> shedding::WINDOW) as u32 & (u32::MAX >> 8);
+    let count = if worker.granted >> 8 == window {
+        worker.granted & 0xff
+    } else {
+        0
+    };
+    let is_granted = u64::from(count) < load(&SHEDDING, shedding::GRANT);
+    worker.granted = window << 8 | (count + u32::from(is_granted));
+    is_granted
+}
+
 /// Are failures of this request told? All of them or none; those of no known request are.
 #[inline(always)]
 pub fn is_told(request: u64) -> bool {
+    if request & shedding::GRANTED != 0 {
+        return true;
+    }
     let slot = if request < load(&SHEDDING, shedding::SINCE) {
         shedding::BEFORE
     } else {

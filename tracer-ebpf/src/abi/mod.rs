@@ -113,8 +113,15 @@ pub mod shedding {
     pub const UNASKED: u32 = 4;
     /// Not 0: what a request asks (its line, its host) is not read.
     pub const DETAILS: u32 = 5;
+    /// How many failed requests of each worker are told in a window whatever the sample: a flood of
+    /// one nginx hides no other's failures.
+    pub const GRANT: u32 = 6;
     /// How many slots there are.
-    pub const SLOTS: u32 = 6;
+    pub const SLOTS: u32 = 7;
+    /// Nanoseconds of a window, as a power of two: 134 ms.
+    pub const WINDOW: u32 = 27;
+    /// In a request's number: it was granted.
+    pub const GRANTED: u64 = 1;
 }
 
 const _: () = {

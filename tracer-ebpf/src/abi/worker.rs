@@ -196,6 +196,7 @@ impl Worker {
         last_watched: 0,
         is_led_on: 0,
         has_unix: 0,
+        granted: 0,
         reset: 0,
         reset_at: 0,
         main: Main::NONE,
@@ -303,7 +304,9 @@ pub struct Worker {
     /// The request of the last failure for which one was watched; 0: some watched one was answered since.
     pub last_watched: u64,
     /// 1: it has had unix connections to upstreams, whose end only nginx tells.
-    pub has_unix: u64,
+    pub has_unix: u32,
+    /// The last window in which failed requests were granted, and in the low byte how many.
+    pub granted: u32,
     /// A socket of which nothing is known got a RST: the `struct sock *`, 0 none.
     pub reset: u64,
     /// When.

@@ -70,6 +70,11 @@ pub fn special_response(ctx: ProbeContext) -> u32 {
     layout::show_by(pid, worker, at);
     main_request::by_request(pid, worker, at);
     let peer = main_request::peer(&worker.main);
+    // Of one without an upstream no other record comes.
+    if peer == 0 && !maps::is_told(identity::new_id(worker)) {
+        maps::count(counter::UNTOLD);
+        return 0;
+    }
     let mut id = 0;
     if peer != 0
         && let Some(request) = identity::of(pid, worker, peer)

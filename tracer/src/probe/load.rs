@@ -346,6 +346,7 @@ impl Probes {
         )?;
         map.set(shedding::HEALTHY, u64::from(shed.healthy), 0)?;
         map.set(shedding::DETAILS, u64::from(shed.details), 0)?;
+        map.set(shedding::GRANT, shed.grant, 0)?;
         // In this order: whatever the hooks read in between is what held.
         let before = map.get(&shedding::SAMPLE, 0)?;
         map.set(shedding::BEFORE, before, 0)?;
@@ -385,6 +386,8 @@ pub struct Shed {
     pub details: bool,
     /// A power of two less 1: of so many failed requests and one more all but one.
     pub sample: u64,
+    /// How many failed requests of each worker come whatever the sample, in 134 ms.
+    pub grant: u64,
 }
 
 /// What the kernel side told, and what it did not.

@@ -298,7 +298,7 @@ impl Live {
         if self.has_failed {
             self.ticks.reset_after(LOOK_AGAIN);
         }
-        if let Some(shed) = self.pace.look() {
+        if let Some(shed) = self.pace.look(self.following.workers()) {
             // Without it all is told, as before. From a moment on that is still to come: no request is judged by one
             // sample and counted by the next.
             let _ = self.probes.shed(shed, clock::now().plus(SHED_AFTER));

@@ -20,6 +20,10 @@ const ALL_FAILURES: u32 = 2;
 /// Of failed requests at least one in 8192 is told.
 const HIGHEST: u32 = ALL_FAILURES + 13;
 
+/// Failed requests in 134 ms that all workers share, whatever the sample, and the most of one.
+const GRANTED: u64 = 64;
+const GRANTED_EACH: u64 = 8;
+
 /// What the collector keeps to.
 #[derive(Debug, Clone, Copy)]
 pub struct Ceilings {
@@ -72,7 +76,7 @@ impl Pace {
     }
 
     /// What to leave out from now on, if that changes.
-    pub(super) fn look(&mut self) -> Option<Shed> {
+    pub(super) fn look(&mut self, workers: usize) -> Option<Shed> {
         if self.weighed.elapsed() < WEIGH {
             return None;
         }
@@ -90,7 +94,15 @@ impl Pace {
         }
         let level = self.level.max(heavy(self.memory.pressure()));
         let before = std::mem::replace(&mut self.told, level);
-        (level != before).then(|| shed(level))
+        (level != before).then(|| Shed {
+            // At the highest level by CPU nothing else is left to leave out.
+            grant: if self.level == HIGHEST {
+                0
+            } else {
+                grant(workers)
+            },
+            ..shed(level)
+        })
     }
 
     fn next(&mut self, share: f64) -> u32 {
@@ -128,7 +140,14 @@ fn shed(level: u32) -> Shed {
         healthy: level > 0,
         details: level == ALL_FAILURES,
         sample: (1 << level.saturating_sub(ALL_FAILURES)) - 1,
+        grant: 0,
     }
+}
+
+/// How many failed requests each worker is granted: a share of what is explained at about 1 % of a
+/// CPU, so that few workers have several, and many at least one each.
+fn grant(workers: usize) -> u64 {
+    (GRANTED / workers.max(1) as u64).clamp(1, GRANTED_EACH)
 }
 
 /// CPU time of this process, all threads.
@@ -207,5 +226,14 @@ mod tests {
             pace.level = pace.next(5.0);
         }
         assert_eq!(pace.level, HIGHEST);
+    }
+
+    #[test]
+    fn each_worker_is_granted_some_and_all_together_few() {
+        assert_eq!(grant(0), GRANTED_EACH);
+        assert_eq!(grant(2), GRANTED_EACH);
+        assert_eq!(grant(16), 4);
+        assert_eq!(grant(64), 1);
+        assert_eq!(grant(1000), 1);
     }
 }

@@ -38,9 +38,14 @@ fn closings(counters: &Counters, tracer: &Tracer) -> Result<u64> {
 }
 
 /// Waits until it runs, and in all workers: the kernel sets a breakpoint in one process after the other, and gives the link once
-/// it has.
-fn stands(site: &Site, counters: &Counters, tracer: &Tracer, load: Load) -> Result<()> {
-    let links = Holdings::of(tracer.pid())?.links;
+/// it has. `links`: how many there were before what has it attached.
+fn stands(
+    site: &Site,
+    counters: &Counters,
+    tracer: &Tracer,
+    links: usize,
+    load: Load,
+) -> Result<()> {
     until("the hook where connections are closed", PATIENCE, || {
         site.send(load)?;
         let is_linked = Holdings::of(tracer.pid())?.links > links;
@@ -98,8 +103,9 @@ fn a_reload_that_quiets_the_log_is_noticed() -> Result<()> {
     site.nginx.settled()?;
     aside()?;
     std::fs::write(&file, "error_log /dev/null crit;")?;
+    let links = Holdings::of(tracer.pid())?.links;
     site.nginx.reload()?;
-    stands(&site, &counters, &tracer, NO_FAULTS)?;
+    stands(&site, &counters, &tracer, links, NO_FAULTS)?;
     let sent = site.send(FAULTS)?;
     site.check(&sent, tracer).map(drop)
 }
@@ -148,7 +154,8 @@ fn a_unix_upstream_that_the_configuration_does_not_show_is_noticed() -> Result<(
     let tracer = Tracer::follow(site.nginx.master)?;
     let runs = counters.of(tracer.pid())?["closed_at_once"];
     ensure!(runs == 0, "it stands, and ran {runs} times");
-    stands(&site, &counters, &tracer, NO_FAULTS)?;
+    let links = Holdings::of(tracer.pid())?.links;
+    stands(&site, &counters, &tracer, links, NO_FAULTS)?;
     let sent = site.send(FAULTS)?;
     site.check(&sent, tracer).map(drop)
 }

@@ -22,8 +22,8 @@ static SOCKETS: Hints<2> = Hints::with_max_entries(SOCKET_PLACES, 0);
 const SOCKET_PLACES: u32 = 1 << 14;
 /// How many of them are in `CONNECTIONS`, `UNIX_ENDS` or `CLIENTS`, or were when the map dropped them.
 const ENTERED: usize = 0;
-/// The [`mark`] of a worker's that is no upstream connection: the clients' ones, which are met again and again, and unix ones that
-/// are over. 0: none.
+/// The [`mark`] of a worker's that is no upstream connection: the clients' ones, which are met again and again; or the
+/// number of a unix one that is over. 0: none.
 const NO_UPSTREAM: usize = 1;
 
 /// What is known of the ports with one remainder.
@@ -79,6 +79,24 @@ pub fn is_no_upstream(sk: u64) -> bool {
 #[inline(always)]
 pub fn set_no_upstream(sk: u64) {
     set(&SOCKETS, hash(sk), NO_UPSTREAM, mark(sk));
+}
+
+/// Is this unix connection over for nginx, which may use it once more until it closes it? Nothing
+/// need show that close, so another connection with its place is told by the number of its inode.
+#[inline(always)]
+pub fn is_over(sk: u64, inode: u64) -> bool {
+    get(&SOCKETS, hash(sk), NO_UPSTREAM) == over(inode)
+}
+
+/// It is.
+#[inline(always)]
+pub fn set_over(sk: u64, inode: u64) {
+    set(&SOCKETS, hash(sk), NO_UPSTREAM, over(inode));
+}
+
+#[inline(always)]
+fn over(inode: u64) -> u32 {
+    (inode as u32) << 1 | 1
 }
 
 /// A socket's last moment: another may have its place.

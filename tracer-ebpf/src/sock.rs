@@ -48,6 +48,14 @@ pub fn family(sk: u64) -> u16 {
     kernel(sk, &OFFSETS.family).unwrap_or(0)
 }
 
+/// The number of its inode, which no other socket has while numbers last; 0 unknown.
+#[inline(always)]
+pub fn inode(sk: u64) -> u64 {
+    kernel::<u64>(sk, &OFFSETS.sk_socket)
+        .and_then(|socket| kernel(socket, &OFFSETS.socket_inode))
+        .unwrap_or(0)
+}
+
 /// The IPv4-mapped form of an address in network order.
 #[inline(always)]
 pub fn mapped(address: [u8; 4]) -> [u8; 16] {

@@ -130,6 +130,8 @@ offsets! {
     socket_sk: "socket"."sk",
     /// `sock.sk_socket`
     sk_socket: "sock"."sk_socket",
+    /// `socket_alloc.vfs_inode.i_ino`: a socket's inode lies behind it
+    socket_inode: "socket_alloc"."vfs_inode.i_ino",
     /// `task_struct.cgroups`
     task_cgroups: "task_struct"."cgroups",
     /// `css_set.subsys[memory_cgrp_id]`

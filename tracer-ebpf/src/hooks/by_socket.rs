@@ -240,8 +240,8 @@ fn adopt(sk: u64, pid: u32, worker: &mut Worker) -> bool {
     let is_unix = family == sock::AF_UNIX;
     let is_client = if is_unix {
         // accept() gives a socket its listener's address; nginx's own end of a connection has none.
-        hints::is_no_upstream(sk)
-            || read::kernel::<u64>(sk, &OFFSETS.unix_addr).is_none_or(|address| address != 0)
+        read::kernel::<u64>(sk, &OFFSETS.unix_addr).is_none_or(|address| address != 0)
+            || hints::is_over(sk, sock::inode(sk))
     } else {
         !sock::is_tcp(sk) || hints::is_no_upstream(sk)
     };
@@ -375,7 +375,6 @@ fn failed_at_once(pid: u32, worker: &mut Worker, peer: u64, connection: u64, cod
 /// nginx closes a unix connection to an upstream; another may have the socket's place at once.
 #[inline(always)]
 fn unix_ends(sk: u64) {
-    hints::forget_no_upstream(sk);
     if let Some(connection) = maps::connection(sk)
         && connection.flags & FLAG_UNIX != 0
     {

@@ -233,7 +233,7 @@ pub fn write(sk: u64, connection: &mut Connection) {
         record.connection.header.len = size_of::<UnixConnection>() as u16;
         let address = connection.flow.reserved[attempt::ADDRESS];
         if attempt::address_at(address, &mut record.address).is_some() {
-            record.address_len = connection.flow.reserved[attempt::ADDRESS_LEN] as u32;
+            record.address_len = connection.flow.reserved[attempt::LENGTH_AND_INODE] as u32;
         }
         unix_end::tell(connection, record);
     });

@@ -274,8 +274,7 @@ fn ended(sk: u64, connection: &mut Connection, length: i32, flags: i32) {
     }
     if connection.flags & FLAG_UNIX != 0 {
         state::finish(sk, connection);
-        // nginx may use it once more, until it closes it.
-        hints::set_no_upstream(sk);
+        hints::set_over(sk, sock::inode(sk));
     }
 }
 

@@ -12,7 +12,7 @@ use super::Time;
 /// and user view counts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Question {
-    /// Who listens on this address, and nearby? (In the worker's network namespace.)
+    /// Who listens on this address, and nearby? (In the worker's network namespace, or the one that has the address.)
     Listener {
         /// Whose network namespace.
         worker: u32,
@@ -129,8 +129,15 @@ pub struct SilentNeighbor {
 /// What listens on and near an address.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ListenerView {
-    /// Is the address one of this network namespace's own?
+    /// Is the address one of this host's: of the worker's network namespace, or of [`container`](Self::container)'s?
     pub local: bool,
+    /// Who is in the other network namespace of this host that has the address (its process with the lowest pid): what
+    /// listens was looked for there. `None`: in the worker's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<Owner>,
+    /// It was not found out whether another network namespace of this host has the address.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unclear: bool,
     /// The next hop towards the address, if it does not answer.
     pub silent_neighbor: Option<SilentNeighbor>,
     /// Listeners that would take a connection to the address (wildcards included).
@@ -220,7 +227,7 @@ pub struct UnixPathView {
 /// The upstream's own end of a connection.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct PeerSocketView {
-    /// Its end is on this host (in the worker's network namespace) and there still.
+    /// Its end is on this host and there still.
     pub found: bool,
     /// `accept()` has taken it: it belongs to a process (`idiag_inode != 0`).
     pub accepted: bool,

@@ -147,10 +147,26 @@ pub struct ListenerView {
     /// Bound to the port, but not listening.
     pub bound: Vec<Owner>,
     /// Other ports of the program that is closest: the owner of `bound`/`same_port`, else (none known) listeners
-    /// on a loopback or the same address, at most 5, nearest port first.
+    /// on a loopback or the same address, at most 5, those a digit off first, then the nearest port.
     pub nearby: Vec<Listener>,
     /// `net.core.somaxconn`.
     pub somaxconn: Option<u32>,
+}
+
+/// Are these ports a slip of one digit apart: one other, missing or swapped with its neighbour?
+#[must_use]
+pub fn is_one_digit_off(port: u16, other: u16) -> bool {
+    let (a, b) = (port.to_string(), other.to_string());
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let (short, long) = if a.len() < b.len() { (a, b) } else { (b, a) };
+    let differing: Vec<usize> = (0..short.len()).filter(|&at| short[at] != long[at]).collect();
+    match (long.len() - short.len(), &differing[..]) {
+        (0, [_]) => true,
+        (0, &[at, next]) => next == at + 1 && short[at] == long[next] && short[next] == long[at],
+        (1, []) => true,
+        (1, &[at, ..]) => short[at..] == long[at + 1..],
+        _ => false,
+    }
 }
 
 /// What a path is.
@@ -313,3 +329,26 @@ pub struct Worker {
 
 /// An address that an ICMP error named.
 pub type Sender = IpAddr;
+
+#[cfg(test)]
+mod tests {
+    use super::is_one_digit_off;
+
+    #[test]
+    fn ports_a_digit_apart() {
+        for (port, other) in [
+            (3000, 3001),
+            (8000, 8080),
+            (8080, 8008),
+            (8080, 808),
+            (9000, 900),
+            (1234, 1324),
+        ] {
+            assert!(is_one_digit_off(port, other), "{port} {other}");
+            assert!(is_one_digit_off(other, port), "{other} {port}");
+        }
+        for (port, other) in [(19999, 2024), (3000, 3000), (3000, 4001), (22, 2222), (80, 8080)] {
+            assert!(!is_one_digit_off(port, other), "{port} {other}");
+        }
+    }
+}

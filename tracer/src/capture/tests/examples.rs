@@ -194,6 +194,8 @@ fn facts() -> Vec<Event> {
             Ok(Finding::Listener(ListenerView {
                 silent_neighbor: None,
                 local: true,
+                container: None,
+                unclear: false,
                 exact: vec![listener()],
                 same_port: vec![listener()],
                 bound: owner().into_iter().collect(),

@@ -211,9 +211,12 @@ fn a_view() -> impl Strategy<Value = ListenerView> {
         vec(a_listener(), 0..2),
         vec(a_listener(), 0..2),
         any::<bool>(),
+        (any::<bool>(), any::<bool>()),
     )
-        .prop_map(|(local, exact, same_port, nearby, bound)| ListenerView {
+        .prop_map(|(local, exact, same_port, nearby, bound, (contained, unclear))| ListenerView {
             silent_neighbor: None,
+            container: (local && contained).then(node),
+            unclear: !local && unclear,
             local,
             exact,
             same_port,

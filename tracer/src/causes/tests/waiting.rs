@@ -93,6 +93,34 @@ fn the_upstreams_own_end_tells_slow_from_never_accepted() {
 }
 
 #[test]
+fn of_several_listeners_the_one_whose_queue_holds_connections_is_named() {
+    let other = |pid, queue| Listener {
+        owner: Some(Owner { pid, ..node() }),
+        ..listener(HERE, queue, 128)
+    };
+    let told = |queues: [u32; 2]| {
+        let mut facts = peer(false, 121, 0);
+        facts.listener = Some(ListenerView {
+            exact: vec![other(1000, queues[0]), other(2000, queues[1])],
+            ..view(true)
+        });
+        verdict(&answered(504, silent_for_a_minute(), facts))
+    };
+    let stuck = told([0, 5]);
+    assert_eq!(stuck.cause, "backend-not-accepting");
+    let listener = fact(&stuck, "listener");
+    assert!(
+        listener.contains("pid 2000") && listener.contains("one of 2 listeners"),
+        "{listener}"
+    );
+    // Nothing says which: none is named, and no empty queue is shown for a full one.
+    let unknown = told([0, 0]);
+    let is_named = |text: &String| text.contains("1000") || text.contains("2000");
+    assert!(!unknown.advice.iter().any(is_named), "{unknown:#?}");
+    assert!(unknown.evidence.iter().all(|e| e.event != "listener"));
+}
+
+#[test]
 fn an_end_without_process_after_a_close_is_not_unaccepted() {
     let late = Connection {
         fin_received: Some(after(60 * SECOND - MS)),

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     event::{
         Time,
-        fact::{Listener, ListenerView, Owner, SilentNeighbor},
+        fact::{Listener, ListenerView, Owner, SilentNeighbor, is_one_digit_off},
     },
     process::{self, Netns},
 };
@@ -281,6 +281,20 @@ fn are_taking(sockets: &[TcpSocket], target: Target) -> bool {
     sockets.iter().any(is_one)
 }
 
+/// Of several that take connections to an address the kernel prefers one on just that address, then IPv4's own
+/// (`inet_lookup_listener`, `compute_score`). Equal ones share them: SO_REUSEPORT.
+fn rank(socket: &TcpSocket) -> (bool, bool, bool) {
+    let ip = socket.local.ip();
+    (!ip.is_unspecified(), socket.interface != 0, ip.is_ipv4())
+}
+
+fn rank_of_the_best(sockets: &[TcpSocket], target: Target) -> Option<(bool, bool, bool)> {
+    let of_port = sockets
+        .iter()
+        .filter(|socket| socket.listens() && socket.local.port() == target.port());
+    of_port.filter(|socket| takes(socket, target)).map(rank).max()
+}
+
 fn list(netns: &Netns, states: u32) -> Result<Vec<TcpSocket>> {
     let mut sockets = Vec::new();
     for family in [libc::AF_INET, libc::AF_INET6] {
@@ -324,7 +338,7 @@ fn holders(
         .iter()
         .partition(|socket| socket.local.port() == target.port());
     others.retain(|socket: &&TcpSocket| socket.listens());
-    others.sort_by_key(|socket| socket.local.port().abs_diff(target.port()));
+    others.sort_by_key(|socket| distance(socket.local.port(), target.port()));
     let inodes = |sockets: &[&TcpSocket]| -> Vec<u32> {
         sockets.iter().map(|socket| socket.inode).collect()
     };
@@ -371,11 +385,13 @@ fn arrange(
         somaxconn: scene.somaxconn,
         ..ListenerView::default()
     };
+    let best = rank_of_the_best(&scene.sockets, target);
     for socket in &scene.sockets {
         if socket.local.port() != target.port() {
             continue;
         }
-        let would_take = scene.way.local && takes(socket, target);
+        let is_passed_over = socket.listens() && Some(rank(socket)) < best;
+        let would_take = scene.way.local && takes(socket, target) && !is_passed_over;
         match (socket.listens(), would_take) {
             (true, true) => view.exact.push(listener(socket)),
             (true, false) => view.same_port.push(listener(socket)),
@@ -425,7 +441,7 @@ fn nearby(
         .collect();
     near.sort_by_key(|listener| {
         let port = listener.address.map_or(0, |address| address.port());
-        port.abs_diff(target.port())
+        distance(port, target.port())
     });
     // One program may listen on both families.
     near.dedup_by_key(|listener| {
@@ -434,6 +450,11 @@ fn nearby(
     });
     near.truncate(NEARBY);
     near
+}
+
+/// How likely a port is meant instead of another, the least first.
+fn distance(port: u16, target: u16) -> (bool, u16) {
+    (!is_one_digit_off(port, target), port.abs_diff(target))
 }
 
 fn is_within_reach(socket: &TcpSocket, target: Target) -> bool {

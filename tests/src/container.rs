@@ -45,32 +45,69 @@ pub const SERVICE: &str = "10.96.0.10";
 
 /// A network namespace behind a bridge with a process in it, as each container has one.
 #[derive(Debug)]
-pub(crate) struct Container {
-    pub(crate) netns: Netns,
+pub struct Container {
+    netns: Netns,
     placement: Placement,
     first: Child,
 }
 
+/// Plugs `netns` into a bridge of `host` by a cable whose end there gets this address.
+pub fn plug(netns: &Netns, host: &Netns, bridge: &str, address: &str) -> Result<()> {
+    let port = format!("v{}", address.replace('.', ""));
+    host.ip(&format!(
+        "link add {port} type veth peer name eth0 netns {}",
+        netns.path()
+    ))?;
+    host.ip(&format!("link set {port} master {bridge} up"))?;
+    netns.ip(&format!("addr add {address}/24 dev eth0"))?;
+    netns.ip("link set eth0 up")?;
+    if let Some((network, _)) = address.rsplit_once('.') {
+        netns.ip(&format!("route add default via {network}.1"))?;
+    }
+    Ok(())
+}
+
 impl Container {
+    /// A container with this address on a bridge of `host`; its gateway is the network's first.
+    pub fn behind(host: &Netns, bridge: &str, address: &str) -> Result<Self> {
+        let netns = Netns::new()?;
+        plug(&netns, host, bridge, address)?;
+        let mut first = Command::new("sleep");
+        first.arg("infinity").stdin(Stdio::null());
+        netns.place(&mut first);
+        let first = first
+            .spawn()
+            .context("cannot start the container's process")?;
+        Ok(Self {
+            netns,
+            placement: Placement::Bridge,
+            first,
+        })
+    }
+
+    /// Its network namespace.
+    pub fn netns(&self) -> &Netns {
+        &self.netns
+    }
+
+    /// The first process in it.
+    pub fn pid(&self) -> u32 {
+        self.first.id()
+    }
+
     /// `None` where backends run on the loopback.
-    pub(crate) fn new(host: &Netns, placement: Placement) -> Result<Option<Self>> {
+    pub(crate) fn placed(host: &Netns, placement: Placement) -> Result<Option<Self>> {
         if placement == Placement::Loopback {
             return Ok(None);
         }
-        let netns = Netns::new()?;
         host.ip("link add br0 type bridge")?;
         host.ip("addr add 172.31.0.1/24 dev br0")?;
         host.ip("addr add fd31::1/64 dev br0 nodad")?;
-        host.ip(&format!(
-            "link add veth0 type veth peer name eth0 netns {}",
-            netns.path()
-        ))?;
-        host.ip("link set veth0 master br0 up")?;
-        netns.ip(&format!("addr add {ADDRESS}/24 dev eth0"))?;
-        netns.ip(&format!("addr add {ADDRESS_V6}/64 dev eth0 nodad"))?;
-        netns.ip("link set eth0 up")?;
-        netns.ip("route add default via 172.31.0.1")?;
         host.ip("link set br0 up")?;
+        let mut container = Self::behind(host, "br0", ADDRESS)?;
+        container.placement = placement;
+        let v6 = format!("addr add {ADDRESS_V6}/64 dev eth0 nodad");
+        container.netns.ip(&v6)?;
         if placement == Placement::Nat {
             // Routed like a cluster's service addresses: to wherever, for the translation to decide.
             host.ip(&format!("route add {SERVICE}/32 dev br0"))?;
@@ -81,17 +118,7 @@ impl Container {
             );
             programs::output(host.command("nft")?.arg(rule))?;
         }
-        let mut first = Command::new("sleep");
-        first.arg("infinity").stdin(Stdio::null());
-        netns.place(&mut first);
-        let first = first
-            .spawn()
-            .context("cannot start the container's process")?;
-        Ok(Some(Self {
-            netns,
-            placement,
-            first,
-        }))
+        Ok(Some(container))
     }
 
     pub(crate) fn listens(&self, address: &str) -> String {

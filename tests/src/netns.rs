@@ -102,14 +102,14 @@ impl Netns {
 
     /// Has backends that are placed on this namespace's loopback run in a container of it instead.
     pub fn place_backends(&mut self, placement: Placement) -> Result<()> {
-        self.backends = Container::new(self, placement)?.map(Arc::new);
+        self.backends = Container::placed(self, placement)?.map(Arc::new);
         Ok(())
     }
 
     /// Where the backends of this namespace run: here, unless they have a container.
     pub fn backends(&self) -> &Netns {
         match &self.backends {
-            Some(container) => &container.netns,
+            Some(container) => container.netns(),
             None => self,
         }
     }

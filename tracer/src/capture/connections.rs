@@ -174,6 +174,7 @@ pub(super) fn fits(connection: &Connection) -> bool {
         drops,
         icmp_sent,
         full_queue,
+        translated,
         routes:
             RouteLookup {
                 lookups: _,
@@ -208,6 +209,7 @@ pub(super) fn fits(connection: &Connection) -> bool {
         && rst_sent.is_none()
         && icmp_sent.is_none()
         && full_queue.is_none()
+        && translated.is_none()
         && security.is_none()
         && !local.as_ref().is_some_and(flow)
         && !matches!(remote, Upstream::Inet(address) if flow(address))
@@ -559,6 +561,7 @@ impl Reader {
             drops: Vec::new(),
             icmp_sent: None,
             full_queue: None,
+            translated: None,
             routes: RouteLookup {
                 lookups: self.cell(page, Column::RouteLookups)? as u32,
                 error: apply(0, self.cell(page, Column::RouteError)?) as i32,

@@ -116,14 +116,25 @@ pub fn judge(case: &Case) -> Option<Verdict> {
 
 /// Says whose address it is, where that is another network namespace's of this host.
 fn in_container(scene: &Scene<'_>, finding: Finding) -> Finding {
-    let (Some(container), Some(Upstream::Inet(remote))) = (
-        scene.container(),
-        scene.attempt.and_then(|attempt| attempt.upstream.as_ref()),
-    ) else {
+    let Some(Upstream::Inet(remote)) = scene.attempt.and_then(|attempt| attempt.upstream.as_ref())
+    else {
         return finding;
     };
-    let words = wording::container(container, remote.ip(), scene.case.time);
-    finding.fact("container", words)
+    let reached = scene.translated().unwrap_or(*remote);
+    let finding = match scene.translated() {
+        Some(end) => finding.fact(
+            "translated",
+            format!("{remote} is translated to {end} (DNAT): that is where the connection led"),
+        ),
+        None => finding,
+    };
+    match scene.container() {
+        Some(container) => finding.fact(
+            "container",
+            wording::container(container, reached.ip(), scene.case.time),
+        ),
+        None => finding,
+    }
 }
 
 /// Did the client get something else than a server's error?

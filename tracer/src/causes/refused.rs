@@ -43,6 +43,17 @@ fn no_listener(scene: &Scene<'_>) -> Option<Finding> {
     let (c, remote) = scene.reset_handshake()?;
     let view = scene.facts().listener.as_ref();
     if no_socket_for_syn(c) {
+        if let Some(end) = c.translated {
+            let finding = Finding::proven(format!(
+                "nothing listens on {end}, which {remote} is translated to (DNAT); this host answered the SYN with RST"
+            ));
+            return Some(
+                with_neighbourhood(scene, finding, c, end, view).advise(format!(
+                    "or correct the translation of {remote} (a service's target port, a published port): {}",
+                    wording::see_translation(remote)
+                )),
+            );
+        }
         let (summary, elsewhere) = if scene.is_local(remote) == Some(false) {
             let summary = format!(
                 "nothing listens on {remote}; the RST came from another network namespace of this host (a container)"
@@ -141,6 +152,7 @@ fn with_neighbourhood(
             .advise_if(restart_log(owner.unit.as_deref()));
     } else if let Some((near, address, why)) = likely(view, port) {
         let instead = match reachable(scene, address, remote) {
+            Some(address) if scene.translated().is_some() => format!("translate to {address}"),
             Some(address) => wording::pass(scene, address),
             None => format!(
                 "make it listen on {}: its loopback is its container's own",
@@ -193,7 +205,7 @@ fn same_port_elsewhere(scene: &Scene<'_>, remote: SocketAddr, other: SocketAddr)
         (_, _, true) => "on the loopback alone".to_owned(),
         _ => format!("on {} alone", other.ip()),
     };
-    match reachable(scene, other, remote) {
+    match reachable(scene, other, remote).filter(|_| scene.translated().is_none()) {
         Some(address) => format!(
             "the backend listens {alone}: make it listen on {}, or {}",
             remote.ip(),
@@ -204,6 +216,9 @@ fn same_port_elsewhere(scene: &Scene<'_>, remote: SocketAddr, other: SocketAddr)
                 true => "0.0.0.0",
                 false => "[::]",
             };
+            if !other.ip().is_loopback() && other.is_ipv4() == remote.is_ipv4() {
+                return format!("the backend listens {alone}: make it listen on {}", remote.ip());
+            }
             format!(
                 "make the backend listen on {any}:{} in its container: it listens {alone}",
                 remote.port()

@@ -110,6 +110,13 @@ impl<'a> Scene<'a> {
         viewed.or_else(from_itself)
     }
 
+    /// What the upstream's address is translated to (DNAT), where that is on this host and was seen.
+    pub(super) fn translated(&self) -> Option<SocketAddr> {
+        let view = self.facts().peer_socket.as_ref();
+        let c = self.connection()?;
+        c.translated.or_else(|| view?.translated)
+    }
+
     /// Who is in the other network namespace of this host that has the upstream's address.
     pub(super) fn container(&self) -> Option<&'a Owner> {
         self.listener_views().last()?.container.as_ref()

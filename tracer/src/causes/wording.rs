@@ -140,6 +140,12 @@ pub(super) fn see_port(scene: &Scene<'_>, port: u16) -> String {
     format!("see: {}", scene.there(&command))
 }
 
+/// The commands that show what an address is translated to.
+pub(super) fn see_translation(remote: SocketAddr) -> String {
+    let ip = remote.ip();
+    format!("nft list ruleset; conntrack -L -d {ip}; ipvsadm -Ln")
+}
+
 /// Whose network namespace has the upstream's address: `app (pid 42, 1f0c…, up 3 s)`.
 pub(super) fn container(container: &Owner, ip: IpAddr, now: Time) -> String {
     if container.pid == 1 {

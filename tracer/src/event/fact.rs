@@ -254,6 +254,9 @@ pub struct PeerSocketView {
     /// How often nginx's own end has sent again what nobody acknowledged.
     #[serde(default)]
     pub retransmits: u8,
+    /// Its address, where nginx connected to one that is translated to it (DNAT): it was found by nginx's end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub translated: Option<SocketAddr>,
 }
 
 /// How the ephemeral ports are used.

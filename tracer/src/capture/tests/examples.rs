@@ -77,6 +77,7 @@ pub(super) fn healthy() -> Connection {
         drops: Vec::new(),
         icmp_sent: None,
         full_queue: None,
+        translated: None,
         routes: RouteLookup {
             lookups: 1,
             error: 0,
@@ -120,6 +121,7 @@ fn dropped() -> Connection {
         }],
         icmp_sent: Some((3, 1, Time(14))),
         full_queue: None,
+        translated: None,
         routes: ROUTES,
         ..healthy()
     }
@@ -229,6 +231,7 @@ fn facts() -> Vec<Event> {
                 remote,
             },
             Ok(Finding::PeerSocket(PeerSocketView {
+                translated: None,
                 retransmits: 0,
                 found: true,
                 accepted: false,
@@ -429,6 +432,7 @@ fn host() -> Vec<Event> {
         process(ProcessKind::Executed),
         process(ProcessKind::Exited { code: 11 }),
         Event::PeerClosed(Box::new(PeerClosed {
+            translated: false,
             at,
             local: "127.0.0.1:40000".parse().unwrap(),
             remote: "127.0.0.1:3000".parse().unwrap(),

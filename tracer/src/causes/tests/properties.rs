@@ -341,6 +341,7 @@ fn a_death() -> impl Strategy<Value = Death> {
 fn peer_closed() -> impl Strategy<Value = PeerClosed> {
     let reset = prop::sample::select(vec!["TCP_ABORT_ON_CLOSE", "TCP_STATE", "RST"]);
     (time(), option::of(reset), option::of(a_death())).prop_map(|(at, reset, death)| PeerClosed {
+            translated: false,
         at,
         local: address("10.0.0.1:40000"),
         remote: address("10.0.0.5:80"),
@@ -356,6 +357,7 @@ fn peer_closed() -> impl Strategy<Value = PeerClosed> {
 fn peer_socket() -> impl Strategy<Value = PeerSocketView> {
     (any::<bool>(), any::<bool>(), any::<u32>(), any::<bool>()).prop_map(
         |(found, accepted, unread, owned)| PeerSocketView {
+            translated: None,
             found,
             accepted,
             unread,

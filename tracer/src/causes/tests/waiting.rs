@@ -17,6 +17,7 @@ fn peer(accepted: bool, unread: u32, queue: u32) -> Facts {
             ..view(true)
         }),
         peer_socket: Some(PeerSocketView {
+            translated: None,
             retransmits: 0,
             found: true,
             accepted,

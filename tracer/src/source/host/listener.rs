@@ -225,6 +225,9 @@ pub(super) fn view(
         namespaces,
         owners,
     } = memory;
+    let address = namespaces
+        .translation(&netns, address, asked.now)
+        .unwrap_or(address);
     let mut way = listings.ways.to(&netns, address.ip(), namespaces, asked)?;
     let there = way.container.as_ref().and_then(|(id, owner)| {
         let there = Netns::of(owner.pid).ok();

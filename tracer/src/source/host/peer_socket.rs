@@ -35,11 +35,20 @@ pub(super) fn view(
     let netns =
         Netns::of(worker).with_context(|| format!("network namespace of worker {worker}"))?;
     let place = namespaces.find(&netns, remote.ip().to_canonical(), asked.at, asked.now);
-    let there = match &place {
-        Place::Here | Place::Remote | Place::Unclear => &netns,
-        Place::There(there, _) => there,
+    let mut translated = None;
+    let (there, remote_end) = match place {
+        Place::Here => (None, remote),
+        Place::There(there, _) => (Some(there), remote),
+        Place::Remote | Place::Unclear => match namespaces.by_nginxs_end(&netns, (local, remote), asked) {
+            Some((there, end)) => {
+                translated = Some(end);
+                (Some(there), end)
+            }
+            None => (None, remote),
+        },
     };
-    let look = || find(there, local, remote);
+    let there = there.as_ref().unwrap_or(&netns);
+    let look = || find(there, local, remote_end);
     // One that is being closed loses its process after its state was read: what was not taken still is not.
     let found = match look()? {
         Some(socket) if !is_taken(&socket) => look()?,
@@ -61,6 +70,7 @@ pub(super) fn view(
         unread: socket.receive_queue,
         owner,
         retransmits,
+        translated,
     })
 }
 

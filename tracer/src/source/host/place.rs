@@ -9,12 +9,12 @@
 //! [`SEARCH`] at most and for no more than a tenth of the time.
 
 use std::{
-    collections::{HashMap, HashSet},
-    net::IpAddr,
+    collections::{HashMap, HashSet, VecDeque},
+    net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 
-use super::{link, neighbor, owner, route};
+use super::{link, listener::Asked, neighbor, owner, route, sock_diag};
 use crate::{
     event::{Time, fact::Owner},
     process::{self, Netns},
@@ -25,6 +25,14 @@ const NAMESPACES: usize = 1024;
 const SEARCH: Duration = Duration::from_millis(200);
 /// Link addresses remembered.
 const ADDRESSES: usize = 16_384;
+
+/// Searches for single connections, at most so many in [`SINGLE_IN`] nanoseconds, each this long at most: every one lists
+/// sockets in each namespace.
+const SINGLE: usize = 20;
+const SINGLE_IN: u64 = 1_000_000_000;
+const SINGLE_SEARCH: Duration = Duration::from_millis(50);
+/// Translated addresses remembered.
+const TRANSLATIONS: usize = 256;
 
 /// Where an address lives.
 #[derive(Debug)]
@@ -51,6 +59,10 @@ pub(super) struct Namespaces {
     /// Which of them have an interface with this address.
     by_link: HashMap<link::Address, Vec<usize>>,
     is_whole: bool,
+    /// What addresses were found to be translated to of late, by the namespace that asks.
+    translations: HashMap<(u32, SocketAddr), (SocketAddr, Time)>,
+    /// When single connections were searched for of late.
+    searched: VecDeque<Time>,
 }
 
 impl Namespaces {
@@ -100,6 +112,57 @@ impl Namespaces {
             }
         }
         Place::Unclear
+    }
+
+    /// The upstream's end of a connection in whichever other namespace has it, and that namespace: found by nginx's end, as an
+    /// address translation (DNAT) leaves that as it is.
+    pub(super) fn by_nginxs_end(
+        &mut self,
+        from: &Netns,
+        (local, remote): (SocketAddr, SocketAddr),
+        asked: Asked,
+    ) -> Option<(Netns, SocketAddr)> {
+        let now = asked.now;
+        self.searched
+            .retain(|at| now.since(*at) < SINGLE_IN);
+        if self.searched.len() >= SINGLE || local.ip().is_loopback() {
+            return None;
+        }
+        self.searched.push_back(now);
+        self.collect(asked.at, now);
+        let until = Instant::now() + SINGLE_SEARCH;
+        let mut found = None;
+        for &(id, pid) in self.all.iter().filter(|(id, _)| *id != from.id()) {
+            if Instant::now() > until {
+                break;
+            }
+            let Some(netns) = open(id, pid) else {
+                continue;
+            };
+            for end in sock_diag::of_remote(&netns, local).unwrap_or_default() {
+                // Two with the same: either may be it.
+                if found.replace((id, pid, end)).is_some() {
+                    return None;
+                }
+            }
+        }
+        let (id, pid, end) = found?;
+        if self.translations.len() >= TRANSLATIONS {
+            self.translations.clear();
+        }
+        self.translations.insert((from.id(), remote), (end, now));
+        Some((open(id, pid)?, end))
+    }
+
+    /// What an address was just found to be translated to.
+    pub(super) fn translation(
+        &self,
+        from: &Netns,
+        remote: SocketAddr,
+        now: Time,
+    ) -> Option<SocketAddr> {
+        let (end, at) = self.translations.get(&(from.id(), remote))?;
+        (now.since(*at) < SINGLE_IN).then_some(*end)
     }
 
     /// Whether any other namespace owns the address: then it may be that one.
@@ -168,6 +231,8 @@ impl Namespaces {
         *self = Self {
             at: now,
             is_whole: true,
+            translations: std::mem::take(&mut self.translations),
+            searched: std::mem::take(&mut self.searched),
             ..Self::default()
         };
         let mut seen = HashSet::new();

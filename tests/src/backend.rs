@@ -41,8 +41,8 @@ impl Backend {
         });
         Ok(Self {
             stop,
-            address: address.to_owned(),
-            netns: netns.clone(),
+            address: netns.listens(address),
+            netns: netns.backends().clone(),
             thread: Some(thread),
         })
     }
@@ -64,7 +64,9 @@ impl Drop for Backend {
 
 /// A listener on `address` in `netns`, with the standard library's backlog.
 pub fn listen(netns: &Netns, address: &str) -> Result<TcpListener> {
-    netns.enter(|| TcpListener::bind(address).with_context(|| format!("cannot bind {address}")))
+    let address = netns.listens(address);
+    let bind = || TcpListener::bind(&address).with_context(|| format!("cannot bind {address}"));
+    netns.backends().enter(bind)
 }
 
 fn serve(listener: &TcpListener, protocol: Protocol, stop: &AtomicBool) {

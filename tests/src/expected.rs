@@ -1,5 +1,7 @@
 //! What a failed request's verdict has to say, all of it.
 
+use crate::netns::Netns;
+
 /// One attempt that nginx made for a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
@@ -232,6 +234,19 @@ impl Expected {
         ];
         self.status = 200;
         self.masked = true;
+        self
+    }
+
+    /// The same where the backends of `netns` run.
+    pub(crate) fn placed(mut self, netns: &Netns) -> Self {
+        let reaches = |address: Option<String>| address.map(|address| netns.reaches(&address));
+        self.upstream = reaches(self.upstream);
+        for attempt in &mut self.attempts {
+            attempt.upstream = reaches(attempt.upstream.take());
+        }
+        for text in self.says.iter_mut().chain(&mut self.logged) {
+            *text = netns.reaches(text);
+        }
         self
     }
 

@@ -9,6 +9,7 @@ pub mod apart;
 pub mod backend;
 pub mod certificate;
 pub mod client;
+pub mod container;
 pub mod counters;
 pub mod crafted;
 mod differences;

@@ -11,12 +11,14 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
 
+use crate::container::{Container, Placement};
 use crate::programs;
 
 /// A network namespace with its loopback up; clones share it.
 #[derive(Clone, Debug)]
 pub struct Netns {
     file: Arc<File>,
+    backends: Option<Arc<Container>>,
 }
 
 fn set(fd: RawFd) -> std::io::Result<()> {
@@ -49,6 +51,7 @@ impl Netns {
         })?;
         let netns = Self {
             file: Arc::new(file),
+            backends: None,
         };
         netns.ip("link set lo up")?;
         Ok(netns)
@@ -95,6 +98,36 @@ impl Netns {
             std::fs::write(format!("/proc/sys/net/{name}"), value)
                 .with_context(|| format!("cannot set net/{name} to {value}"))
         })
+    }
+
+    /// Has backends that are placed on this namespace's loopback run in a container of it instead.
+    pub fn place_backends(&mut self, placement: Placement) -> Result<()> {
+        self.backends = Container::placed(self, placement)?.map(Arc::new);
+        Ok(())
+    }
+
+    /// Where the backends of this namespace run: here, unless they have a container.
+    pub fn backends(&self) -> &Netns {
+        match &self.backends {
+            Some(container) => container.netns(),
+            None => self,
+        }
+    }
+
+    /// Where a backend has to listen that is meant to be on this loopback address.
+    pub fn listens(&self, address: &str) -> String {
+        match &self.backends {
+            Some(container) => container.listens(address),
+            None => address.to_owned(),
+        }
+    }
+
+    /// The text with loopback addresses as nginx reaches those backends.
+    pub fn reaches(&self, text: &str) -> String {
+        match &self.backends {
+            Some(container) => container.reaches(text),
+            None => text.to_owned(),
+        }
     }
 
     /// The descriptor of the namespace, for `ip link … netns`.

@@ -41,9 +41,9 @@ impl Service {
         prepare: impl FnOnce(&mut Command) -> Result<()>,
     ) -> Result<Self> {
         let mut command = Command::new(program()?);
-        netns.place(&mut command);
+        netns.backends().place(&mut command);
         command
-            .args(words)
+            .args(words.iter().map(|word| netns.listens(word)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         prepare(&mut command)?;

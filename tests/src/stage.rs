@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use crate::backend::{Backend, Protocol};
 use crate::client::Front;
+use crate::container::Placement;
 use crate::expected::Expected;
 use crate::netns::Netns;
 use crate::nginx::{Config, Nginx};
@@ -131,7 +132,8 @@ pub struct Stage {
 impl Stage {
     /// Makes the namespace and the healthy backend.
     pub fn new() -> Result<Self> {
-        let netns = Netns::new()?;
+        let mut netns = Netns::new()?;
+        netns.place_backends(Placement::of_this_program())?;
         Ok(Self {
             backend: Backend::new(&netns, HEALTHY, Protocol::Http)?,
             netns,
@@ -156,7 +158,7 @@ impl Stage {
     /// Starts nginx with these faults, not the tracer.
     pub fn start(mut self, faults: Vec<Fault>) -> Result<Site> {
         let prepare = std::mem::replace(&mut self.prepare, Box::new(|_| Ok(())));
-        self.arrange(&faults);
+        let faults = self.arrange(faults);
         let nginx = match &self.image {
             Some(image) => Nginx::start_contained(&self.netns, &self.config, image, prepare)?,
             None => Nginx::start(&self.netns, &self.config, prepare)?,
@@ -170,19 +172,30 @@ impl Stage {
         faults: Vec<Fault>,
         before: impl FnOnce(u32) -> Result<()>,
     ) -> Result<Site> {
-        self.arrange(&faults);
+        let faults = self.arrange(faults);
         let nginx = Nginx::start_after(&self.netns, &self.config, before)?;
         Ok(self.site(nginx, faults))
     }
 
-    fn arrange(&mut self, faults: &[Fault]) {
+    /// Writes the locations, with the faults as they are where their backends run.
+    fn arrange(&mut self, faults: Vec<Fault>) -> Vec<Fault> {
+        let netns = &self.netns;
+        let faults = faults.into_iter().map(|fault| Fault {
+            location: netns.reaches(&fault.location),
+            http: netns.reaches(&fault.http),
+            expected: fault.expected.placed(netns),
+            ..fault
+        });
+        let faults: Vec<Fault> = faults.collect();
         let config = &mut self.config;
-        let _ = writeln!(config.server, "location /ok/ {{ {} }}", self.healthy);
+        let healthy = netns.reaches(&self.healthy);
+        let _ = writeln!(config.server, "location /ok/ {{ {healthy} }}");
         for (index, fault) in faults.iter().enumerate() {
             config.http.push_str(&fault.http);
             let location = &fault.location;
             let _ = writeln!(config.server, "location /fail{index}/ {{ {location} }}");
         }
+        faults
     }
 
     fn site(self, nginx: Nginx, faults: Vec<Fault>) -> Site {

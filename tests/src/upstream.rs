@@ -45,7 +45,8 @@ impl Upstream {
             std::fs::write(folder.join(name), text)?;
         }
         let at = folder.path().display().to_string();
-        let mut words = words.iter().map(|word| word.replace("{}", &at));
+        let words = words.iter().map(|word| word.replace("{}", &at));
+        let mut words = words.map(|word| netns.listens(&word));
         let program = words.next().context("no program")?;
         let mut command = programs::rooted(&programs::backends()?, "/usr/bin/env")?;
         let output = std::fs::File::create(folder.join("output"))?;
@@ -56,7 +57,7 @@ impl Upstream {
             .stdout(output.try_clone()?)
             .stderr(output)
             .process_group(0);
-        netns.place(&mut command);
+        netns.backends().place(&mut command);
         let child = command.spawn().context("cannot start a backend")?;
         let mut upstream = Self { child, folder };
         upstream.listens(netns, listen)?;
@@ -66,7 +67,7 @@ impl Upstream {
     /// Waits until it takes connections.
     fn listens(&mut self, netns: &Netns, listen: &Listen) -> Result<()> {
         let connects = || match listen {
-            Listen::Tcp(address) => TcpStream::connect(address).is_ok(),
+            Listen::Tcp(address) => TcpStream::connect(netns.listens(address)).is_ok(),
             Listen::Unix(path) => UnixStream::connect(path).is_ok(),
         };
         netns.enter(|| {

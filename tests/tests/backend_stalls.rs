@@ -74,7 +74,7 @@ fn all_workers_of_a_prefork_server_are_busy() -> Result<()> {
     // One request for the only child, which holds it for good.
     let _busy = stage.netns.enter(|| {
         use std::io::Write;
-        let mut stream = std::net::TcpStream::connect("127.0.0.1:9001")?;
+        let mut stream = std::net::TcpStream::connect(stage.netns.reaches("127.0.0.1:9001"))?;
         stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
         Ok(stream)
     })?;

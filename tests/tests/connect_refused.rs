@@ -74,6 +74,10 @@ fn a_reject_rule_on_the_way_in_is_told_from_a_closed_port() -> Result<()> {
 
 fn reject_rules(hook: &str) -> Result<()> {
     let stage = Stage::new()?;
+    let netns = match hook {
+        "input" => stage.netns.backends(),
+        _ => &stage.netns,
+    };
     // Listeners stand behind the rules: only the rules refuse.
     let _behind = ["127.0.0.1:9002", "127.0.0.1:9003", "[::1]:9002"]
         .map(|address| listen(&stage.netns, address));
@@ -83,7 +87,7 @@ fn reject_rules(hook: &str) -> Result<()> {
         "tcp dport 9004 reject with icmpx type admin-prohibited",
         "tcp dport 9005 reject with icmpx type host-unreachable",
     ] {
-        firewall::rule(&stage.netns, hook, rule)?;
+        firewall::rule(netns, hook, rule)?;
     }
     let faults = vec![
         Fault::proxy(no_listener("127.0.0.1:9001"), ""),

@@ -25,7 +25,7 @@ fn stage() -> Result<(Stage, Tun, std::net::TcpListener)> {
     // The SYN arrives, the answer to it does not leave.
     let answering = tests::backend::listen(&stage.netns, ANSWER_DROPPED)?;
     firewall::rule(
-        &stage.netns,
+        stage.netns.backends(),
         "output",
         "tcp sport 9002 tcp flags & (syn | ack) == (syn | ack) drop",
     )?;
@@ -92,7 +92,7 @@ fn a_host_that_goes_silent_is_not_said_to_be_slow() -> Result<()> {
 fn a_firewall_drops_on_the_way_in() -> Result<()> {
     let stage = Stage::new()?;
     let _behind = tests::backend::listen(&stage.netns, DROPPED)?;
-    firewall::rule(&stage.netns, "input", "tcp dport 9001 drop")?;
+    firewall::rule(stage.netns.backends(), "input", "tcp dport 9001 drop")?;
     let expected = Expected::timeout("firewall-drop", DROPPED);
     let fault = Fault::proxy(expected, GIVES_UP);
     stage.check_with(vec![fault], TOGETHER).map(drop)

@@ -16,6 +16,10 @@ static UNIX_UPSTREAMS: Hints<1> = Hints::with_max_entries(1, 0);
 #[map]
 static FLOWS_KNOWN: Hints<1> = Hints::with_max_entries(1, 0);
 
+/// Not 0: a worker connects from an address with this last byte.
+#[map]
+static SOURCE_BYTES: Hints<1> = Hints::with_max_entries(256, 0);
+
 /// What is known of the sockets with one hash.
 #[map]
 static SOCKETS: Hints<2> = Hints::with_max_entries(SOCKET_PLACES, 0);
@@ -129,6 +133,18 @@ pub fn set_upstream(port: u16) {
 #[inline(always)]
 pub fn may_be_upstream(port: u16) -> bool {
     get(&PORTS, place(port), UPSTREAM) != 0
+}
+
+/// A worker connects from an address with this last byte.
+#[inline(always)]
+pub fn set_source(byte: u8) {
+    set(&SOURCE_BYTES, u32::from(byte), 0, 1);
+}
+
+/// May a worker connect from an address with this last byte?
+#[inline(always)]
+pub fn may_be_source(byte: u8) -> bool {
+    get(&SOURCE_BYTES, u32::from(byte), 0) != 0
 }
 
 /// nginx gave up a connection to this port.

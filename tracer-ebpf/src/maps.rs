@@ -312,6 +312,7 @@ pub fn add_source(address: &[u8; 16], netns: u32, pid: u32) {
     }
     if SOURCES.get_ptr(address).is_none() {
         let _ = SOURCES.insert(address, &NO_SOURCE, u64::from(BPF_NOEXIST));
+        hints::set_source(address[15]);
     }
     let Some(source) = SOURCES.get_ptr_mut(address) else {
         return;
@@ -343,6 +344,12 @@ pub fn add_source(address: &[u8; 16], netns: u32, pid: u32) {
             worker: pid,
         };
     }
+}
+
+/// Does a worker connect from this address?
+#[inline(always)]
+pub fn is_source(address: &[u8; 16]) -> bool {
+    SOURCES.get_ptr(address).is_some()
 }
 
 /// No namespace has this number: its user may have been overwritten.
@@ -423,16 +430,18 @@ pub fn flow(key: &FlowKey) -> Option<&'static mut Flow> {
 /// A flow of which nothing is known yet, in read-only data.
 static NO_FLOW: Flow = Flow::NONE;
 
-/// What happened to the packets of a flow, whose connection is over.
+/// What happened to the packets of a flow, whose connection is over. `false`: nothing.
 #[inline(always)]
-pub fn take_flow(key: &FlowKey, into: &mut Flow) {
-    if let Some(flow) = FLOWS.get_ptr(key) {
-        // SAFETY: as above.
-        *into = unsafe { *flow };
-        if FLOWS.remove(key).is_ok() {
-            hints::leave_flow(key.local.port);
-        }
+pub fn take_flow(key: &FlowKey, into: &mut Flow) -> bool {
+    let Some(flow) = FLOWS.get_ptr(key) else {
+        return false;
+    };
+    // SAFETY: as above.
+    *into = unsafe { *flow };
+    if FLOWS.remove(key).is_ok() {
+        hints::leave_flow(key.local.port);
     }
+    true
 }
 
 /// A number of an array.

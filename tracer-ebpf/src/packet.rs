@@ -1,6 +1,6 @@
 //! TCP over IP as it stands in an skb without a socket, and whose flow it is.
 
-use tracer_ebpf::abi::FlowKey;
+use tracer_ebpf::abi::{Endpoint, Flow, FlowKey};
 
 use crate::{
     constants::OFFSETS,
@@ -26,22 +26,53 @@ pub struct Packet {
     pub flags: u8,
     /// On its way to nginx.
     pub from_upstream: bool,
+    /// Where it goes, if that is no address that a worker tried: then the flow is known by nginx's end alone.
+    pub translated: Endpoint,
 }
 
-/// The packet in `skb`, if it is TCP and goes to or comes from an upstream that a worker tried.
+impl Packet {
+    /// None yet.
+    pub const NONE: Self = Self {
+        key: FlowKey {
+            local: Endpoint::NONE,
+            remote: Endpoint::NONE,
+            netns: 0,
+        },
+        flags: 0,
+        from_upstream: false,
+        translated: Endpoint::NONE,
+    };
+
+    /// What happened to its flow; a record is made if there is none yet.
+    #[inline(always)]
+    pub fn flow(&self) -> Option<&'static mut Flow> {
+        let flow = maps::flow(&self.key)?;
+        if self.translated.port != 0 {
+            flow.set_translated(&self.translated);
+        }
+        Some(flow)
+    }
+}
+
+/// Reads the packet in `skb`; `false` unless it is TCP and goes to or comes from an upstream that a worker tried. In place: an
+/// option is copied on the stack.
 #[inline(always)]
-pub fn of_upstream(skb: u64) -> Option<Packet> {
-    let mut packet = parsed(skb)?;
+pub fn of_upstream(skb: u64, packet: &mut Packet) -> bool {
+    if parse(skb, packet).is_none() {
+        return false;
+    }
     packet.key.netns = maps::home(&packet.key, netns(skb, packet.from_upstream));
-    Some(packet)
+    true
 }
 
 /// The same of a packet that this socket has taken, which no longer leads to a device.
 #[inline(always)]
-pub fn taken_by(sk: u64, skb: u64) -> Option<Packet> {
-    let mut packet = parsed(skb)?;
+pub fn taken_by(sk: u64, skb: u64, packet: &mut Packet) -> bool {
+    if parse(skb, packet).is_none() {
+        return false;
+    }
     packet.key.netns = maps::home(&packet.key, sock::netns(sk));
-    Some(packet)
+    true
 }
 
 /// In which namespace the packet is, 0 unknown. A socket's packet keeps it on its way out, beyond the namespace, which is just
@@ -69,17 +100,12 @@ fn of_device(device: u64) -> u32 {
 }
 
 #[inline(always)]
-fn parsed(skb: u64) -> Option<Packet> {
+fn parse(skb: u64, packet: &mut Packet) -> Option<()> {
     let head: u64 = kernel(skb, &OFFSETS.skb_head)?;
     let offset: u16 = kernel(skb, &OFFSETS.network_header)?;
     let ip = head.wrapping_add(u64::from(offset));
     // Behind its bytes an skb's memory goes on for longer than these headers.
     let header: [u8; 40] = kernel_at(ip)?;
-    let mut packet = Packet {
-        key: FlowKey::default(),
-        flags: 0,
-        from_upstream: false,
-    };
     let FlowKey { local, remote, .. } = &mut packet.key;
     let (protocol, length) = match header[0] >> 4 {
         4 => {
@@ -102,12 +128,19 @@ fn parsed(skb: u64) -> Option<Packet> {
     remote.port = u16::from_be_bytes([tcp[2], tcp[3]]);
     packet.flags = tcp[13];
     if maps::is_upstream(remote) {
-        return Some(packet);
+        return Some(());
     }
     if maps::is_upstream(local) {
         core::mem::swap(local, remote);
         packet.from_upstream = true;
-        return Some(packet);
+        return Some(());
+    }
+    // Opening a connection from a worker's address to where a translation of an upstream's (DNAT) may have led it.
+    let opening = matches!(packet.flags & (SYN | FIN | RST | ACK), SYN | ACK);
+    if opening && maps::is_source(&local.address) {
+        packet.translated = *remote;
+        *remote = Endpoint::NONE;
+        return Some(());
     }
     None
 }

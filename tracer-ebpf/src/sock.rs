@@ -72,6 +72,13 @@ pub fn remote(sk: u64) -> Endpoint {
     end
 }
 
+/// The last byte of the other end's IPv4 address; of IPv6 alone it says nothing.
+#[inline(always)]
+pub fn remote_last_byte(sk: u64) -> u8 {
+    let address: [u8; 4] = kernel(sk, &OFFSETS.daddr).unwrap_or([0; 4]);
+    address[3]
+}
+
 /// The own end. The port is `inet_sport`: `skc_num` is zeroed before the last state change is told.
 #[inline(always)]
 pub fn local(sk: u64) -> Endpoint {

@@ -10,11 +10,11 @@ use crate::wait::{PATIENCE, until};
 
 /// A socket that is bound to `address` in 127.0.0.0/8 or another IPv4 network, without listen().
 pub fn bound(netns: &Netns, address: &str) -> Result<OwnedFd> {
-    let address: SocketAddr = address.parse()?;
+    let address: SocketAddr = netns.listens(address).parse()?;
     let SocketAddr::V4(v4) = address else {
         anyhow::bail!("{address} is not IPv4");
     };
-    netns.enter(|| {
+    netns.backends().enter(|| {
         // SAFETY: no memory is passed.
         let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
         if fd < 0 {
@@ -54,7 +54,8 @@ pub struct Full {
 
 /// A listener on `address` with this backlog, which holds one connection more.
 pub fn small(netns: &Netns, address: &str, backlog: u8) -> Result<TcpListener> {
-    netns.enter(|| {
+    let address = netns.listens(address);
+    netns.backends().enter(|| {
         let listener = TcpListener::bind(address)?;
         // SAFETY: listen takes a descriptor that we own and an integer.
         if unsafe { libc::listen(listener.as_raw_fd(), i32::from(backlog)) } != 0 {
@@ -71,7 +72,7 @@ pub fn full(netns: &Netns, address: &str) -> Result<Full> {
 
 /// Fills a [`small`] listener that has this backlog.
 pub fn fill(netns: &Netns, listener: TcpListener, backlog: u8) -> Result<Full> {
-    netns.enter(|| {
+    netns.backends().enter(|| {
         let address = listener.local_addr()?;
         let waiting = (0..=backlog)
             .map(|_| TcpStream::connect(address))

@@ -96,7 +96,8 @@ pub struct PeerClosed {
     pub remote: Endpoint,
     /// `enum sk_rst_reason`.
     pub rst_reason: u32,
-    /// 1: it sent a RST.
+    /// Bit 0: it sent a RST. Bit 1: no worker tried this end, but nginx's end is at a worker's address: a translation
+    /// (DNAT) may have led the connection here.
     pub reset: u32,
     /// nginx's network namespace (inode number), as far as it is known here.
     pub netns: u32,

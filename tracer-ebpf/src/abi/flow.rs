@@ -17,8 +17,12 @@ pub struct FlowKey {
 /// How many reasons of drops are kept apart.
 pub const DROP_SLOTS: usize = 3;
 
-/// Words kept free in a flow.
+/// Words for what else is known of a flow.
 pub const FLOW_RESERVED: usize = 3;
+/// The first of the two with the translated address, in memory's order; see [`Flow::reserved`].
+pub const TRANSLATED_ADDRESS: usize = 0;
+/// The word with the translated port, 0: none.
+pub const TRANSLATED_PORT: usize = 2;
 
 /// Packets dropped for one reason.
 #[repr(C)]
@@ -58,11 +62,24 @@ pub struct Flow {
     pub queue: u32,
     /// How many may; 0 with `queue` 0: it was not seen.
     pub queue_limit: u32,
-    /// Zero.
+    /// Of TCP the upstream's end as an address translation made it; of a unix connection the kernel side's own.
     pub reserved: [u64; FLOW_RESERVED],
 }
 
 impl Flow {
+    /// The upstream's end was met as this one.
+    #[inline(always)]
+    pub fn set_translated(&mut self, end: &Endpoint) {
+        let word = |at: usize| {
+            let mut bytes = [0; 8];
+            bytes.copy_from_slice(&end.address[at..at + 8]);
+            u64::from_ne_bytes(bytes)
+        };
+        self.reserved[TRANSLATED_ADDRESS] = word(0);
+        self.reserved[TRANSLATED_ADDRESS + 1] = word(8);
+        self.reserved[TRANSLATED_PORT] = end.port as u64;
+    }
+
     /// Nothing was seen.
     pub const NONE: Self = Self {
         rst_sent: 0,

@@ -10,10 +10,11 @@ use aya_ebpf::{
     programs::RawTracePointContext,
 };
 use tracer_ebpf::abi::{
-    COMM_LEN, DEATH, Death, End, FlowKey, MemoryLimit, PEER_CLOSED, PeerClosed, Signal,
+    COMM_LEN, DEATH, Death, End, Endpoint, FlowKey, MemoryLimit, PEER_CLOSED, PeerClosed, Signal,
 };
 
 use crate::{
+    apart,
     constants::OFFSETS,
     emit::{self, Urgency},
     hints,
@@ -51,18 +52,45 @@ const BY_KERNEL: i32 = 0x80;
 #[inline(always)]
 pub fn closed(sk: u64) {
     let port = sock::local_port(sk);
-    if !hints::may_be_upstream(port) {
+    let is_upstream = hints::may_be_upstream(port);
+    if !is_upstream && !hints::may_be_source(sock::remote_last_byte(sk)) {
         return;
     }
     let matters = is_dying() || is_silent(sk);
-    if !matters && !hints::may_be_given_up(port) {
+    // Beyond an address translation the port is another.
+    if !matters && is_upstream && !hints::may_be_given_up(port) {
         return;
     }
-    let key = flow(sk);
-    let was_given_up = maps::take_given_up(&key);
-    if matters || was_given_up {
-        tell(&key, false, 0);
+    let is_upstream = u64::from(is_upstream);
+    apart::call(&mut (), &mut (), || {
+        tracer_closed(sk, is_upstream, u64::from(matters))
+    });
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tracer_closed(sk: u64, is_upstream: u64, matters: u64) -> u64 {
+    closed_by_current(sk, is_upstream != 0, matters != 0);
+    0
+}
+
+#[inline(always)]
+fn closed_by_current(sk: u64, is_upstream: bool, matters: bool) {
+    let mut key = flow(sk);
+    if !is_upstream {
+        if !maps::is_source(&key.local.address) {
+            return;
+        }
+        key.remote = Endpoint::NONE;
     }
+    let was_given_up = maps::take_given_up(&key);
+    if !matters && !was_given_up {
+        return;
+    }
+    if !is_upstream {
+        key.remote = sock::local(sk);
+    }
+    tell(&key, false, 0);
 }
 
 /// As nginx sees it.
@@ -91,7 +119,8 @@ pub fn reset(sk: u64, reason: u32) {
 
 #[inline(always)]
 fn tell(key: &FlowKey, is_reset: bool, reason: u32) {
-    if !maps::is_upstream(&key.remote) {
+    let is_translated = !maps::is_upstream(&key.remote);
+    if is_translated && !maps::is_source(&key.local.address) {
         return;
     }
     emit::in_place(&PEER_UNKNOWN, Urgency::Whenever, |record| {
@@ -101,7 +130,7 @@ fn tell(key: &FlowKey, is_reset: bool, reason: u32) {
         record.remote = key.remote;
         record.netns = key.netns;
         record.rst_reason = reason;
-        record.reset = u32::from(is_reset);
+        record.reset = u32::from(is_reset) | u32::from(is_translated) << 1;
         end(pid, &mut record.end);
     });
 }

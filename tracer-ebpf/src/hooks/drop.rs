@@ -6,7 +6,7 @@ use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use tracer_ebpf::abi::DROP_SLOTS;
 
 use crate::{
-    constants, maps,
+    constants,
     packet::{self, ACK, FIN, Packet, RST, SYN},
     task,
 };
@@ -19,9 +19,8 @@ pub fn drop_packet(ctx: RawTracePointContext) -> i32 {
     if !of_any && !constants::is_wanted_of_opening(reason) {
         return 0;
     }
-    if let Some(packet) = packet::of_upstream(ctx.arg(0))
-        && (of_any || is_opening(&packet))
-    {
+    let mut packet = Packet::NONE;
+    if packet::of_upstream(ctx.arg(0), &mut packet) && (of_any || is_opening(&packet)) {
         note(&packet, reason);
     }
     0
@@ -37,8 +36,9 @@ fn is_opening(packet: &Packet) -> bool {
 /// A packet is dropped; kernels before 5.17 say where.
 #[raw_tracepoint(tracepoint = "kfree_skb")]
 pub fn drop_packet_site(ctx: RawTracePointContext) -> i32 {
+    let mut packet = Packet::NONE;
     if let Some(reason) = constants::reason_at(ctx.arg(1))
-        && let Some(packet) = packet::of_upstream(ctx.arg(0))
+        && packet::of_upstream(ctx.arg(0), &mut packet)
     {
         note(&packet, reason);
     }
@@ -48,7 +48,7 @@ pub fn drop_packet_site(ctx: RawTracePointContext) -> i32 {
 /// Counts a drop in the packet's flow.
 #[inline(always)]
 pub fn note(packet: &Packet, reason: u32) {
-    let Some(flow) = maps::flow(&packet.key) else {
+    let Some(flow) = packet.flow() else {
         return;
     };
     for slot in 0..DROP_SLOTS {

@@ -5,7 +5,11 @@
 //! Before those: `sock_def_error_report(struct sock *sk)`, which each TCP socket's report goes through, and
 //! `__icmp_send(struct sk_buff *skb_in, int type, int code, …)`.
 
-use crate::{maps, packet, read, sock, task};
+use crate::{
+    maps,
+    packet::{self, Packet},
+    read, sock, task,
+};
 use aya_ebpf::{
     macros::{fentry, kprobe, raw_tracepoint},
     programs::{FEntryContext, ProbeContext, RawTracePointContext},
@@ -67,10 +71,11 @@ pub fn icmp_send_probe(ctx: ProbeContext) -> i32 {
 
 #[inline(always)]
 fn refused(skb: u64, kind: u32, code: u32) -> i32 {
-    let Some(packet) = packet::of_upstream(skb) else {
+    let mut packet = Packet::NONE;
+    if !packet::of_upstream(skb, &mut packet) {
         return 0;
-    };
-    if let Some(flow) = maps::flow(&packet.key) {
+    }
+    if let Some(flow) = packet.flow() {
         flow.icmp_sent = task::now();
         flow.icmp_kind = kind as u8;
         flow.icmp_code = code as u8;

@@ -10,7 +10,12 @@ use aya_ebpf::{
 };
 use tracer_ebpf::abi::own_reason::LISTEN_OVERFLOW;
 
-use crate::{constants::OFFSETS, hooks::drop, maps, packet, read};
+use crate::{
+    constants::OFFSETS,
+    hooks::drop,
+    packet::{self, Packet},
+    read,
+};
 
 /// A listener takes a SYN.
 #[fentry]
@@ -59,9 +64,10 @@ fn taken(listener: u64, skb: u64) -> i32 {
     if queue <= limit {
         return 0;
     }
-    if let Some(packet) = packet::taken_by(listener, skb) {
+    let mut packet = Packet::NONE;
+    if packet::taken_by(listener, skb, &mut packet) {
         drop::note(&packet, LISTEN_OVERFLOW);
-        if let Some(flow) = maps::flow(&packet.key) {
+        if let Some(flow) = packet.flow() {
             flow.queue = queue;
             flow.queue_limit = limit;
         }

@@ -3,8 +3,8 @@
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use tracer_ebpf::abi::{
-    Connection, FLAG_BROKE_OFF, FLAG_OPEN, FLAG_RETRY, FLAG_UNIX, FlowKey, UnixConnection, Worker,
-    counter,
+    Connection, Endpoint, FLAG_BROKE_OFF, FLAG_OPEN, FLAG_RETRY, FLAG_UNIX, FlowKey,
+    UnixConnection, Worker, counter,
 };
 
 use crate::{
@@ -196,17 +196,27 @@ pub fn write(sk: u64, connection: &mut Connection) {
         let fin = u64::from(connection.fin_received != 0);
         connection.bytes_received = received.saturating_sub(fin);
         connection.bytes_sent = read::kernel(sk, &OFFSETS.bytes_sent).unwrap_or(0);
-        let key = FlowKey {
+        let mut key = FlowKey {
             local: connection.local,
             remote: connection.remote,
             netns: connection.netns,
         };
-        if hints::may_have_flow(|| key.local.port) {
-            maps::take_flow(&key, &mut connection.flow);
-        }
-        if connection.first_byte == 0 && connection.established != 0 {
+        let has_other_flow =
+            hints::may_have_flow(|| key.local.port) && !maps::take_flow(&key, &mut connection.flow);
+        let is_given_up = connection.first_byte == 0 && connection.established != 0;
+        if is_given_up {
             // nginx gave up: whose close() follows at the other end tells who had accepted.
             maps::give_up(&key);
+        }
+        if (has_other_flow || is_given_up) && !maps::is_loopback(&connection.remote.address) {
+            // What was met beyond an address translation is known by nginx's end alone.
+            key.remote = Endpoint::NONE;
+            if has_other_flow {
+                maps::take_flow(&key, &mut connection.flow);
+            }
+            if is_given_up {
+                maps::give_up(&key);
+            }
         }
     }
     if is_unasked(connection) {

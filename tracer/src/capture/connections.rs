@@ -174,6 +174,7 @@ pub(super) fn fits(connection: &Connection) -> bool {
         drops,
         icmp_sent,
         full_queue,
+        translated,
         routes:
             RouteLookup {
                 lookups: _,
@@ -209,6 +210,7 @@ pub(super) fn fits(connection: &Connection) -> bool {
         && rst_sent.is_none()
         && icmp_sent.is_none()
         && full_queue.is_none()
+        && translated.is_none()
         && security.is_none()
         && !local.as_ref().is_some_and(flow)
         && !matches!(remote, Upstream::Inet(address) if flow(address))
@@ -560,6 +562,7 @@ impl Reader {
             drops: Vec::new(),
             icmp_sent: None,
             full_queue: None,
+            translated: None,
             routes: RouteLookup {
                 lookups: self.cell(page, Column::RouteLookups)? as u32,
                 error: apply(0, self.cell(page, Column::RouteError)?) as i32,

@@ -196,14 +196,16 @@ fn drop_of_data(scene: &Scene<'_>) -> Option<Finding> {
 }
 
 /// Netfilter's rules are a network namespace's own, and a container on this host has its own.
-fn see_rules(scene: &Scene<'_>, remote: SocketAddr) -> &'static str {
-    match scene.is_local(remote) {
-        Some(true) => {
-            "see the rules, and whose counters grow: nft list ruleset  (or iptables-save -c)"
-        }
-        _ => {
-            "see the rules, and whose counters grow: nft list ruleset  (or iptables-save -c); if the backend is a \
-             container here, in its network namespace too"
+fn see_rules(scene: &Scene<'_>, remote: SocketAddr) -> String {
+    let see = "see the rules, and whose counters grow: nft list ruleset  (or iptables-save -c)";
+    match (scene.container(), scene.is_local(remote)) {
+        (Some(_), _) => format!(
+            "{see}; in the backend's network namespace too: {}",
+            scene.there("nft list ruleset")
+        ),
+        (None, Some(true)) => see.to_owned(),
+        (None, _) => {
+            format!("{see}; if the backend is a container here, in its network namespace too")
         }
     }
 }

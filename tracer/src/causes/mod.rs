@@ -71,6 +71,7 @@ pub fn judge(case: &Case) -> Option<Verdict> {
         !case.is_alone,
         "what nginx itself did: its functions cannot be seen, only the kernel's word and its log's",
     );
+    let finding = in_container(&scene, finding);
     let is_masked = case.masked || is_hidden(case);
     let is_doubtful = cause.id == unexplained::UNEXPLAINED.id || scene.is_unread();
     if is_masked && is_doubtful && !case.skipped.is_empty() && case.log_calls.is_empty() {
@@ -111,6 +112,29 @@ pub fn judge(case: &Case) -> Option<Verdict> {
         advice,
         lost_events: case.lost_events,
     })
+}
+
+/// Says whose address it is, where that is another network namespace's of this host.
+fn in_container(scene: &Scene<'_>, finding: Finding) -> Finding {
+    let Some(Upstream::Inet(remote)) = scene.attempt.and_then(|attempt| attempt.upstream.as_ref())
+    else {
+        return finding;
+    };
+    let reached = scene.translated().unwrap_or(*remote);
+    let finding = match scene.translated() {
+        Some(end) => finding.fact(
+            "translated",
+            format!("{remote} is translated to {end} (DNAT): that is where the connection led"),
+        ),
+        None => finding,
+    };
+    match scene.container() {
+        Some(container) => finding.fact(
+            "container",
+            wording::container(container, reached.ip(), scene.case.time),
+        ),
+        None => finding,
+    }
 }
 
 /// Did the client get something else than a server's error?

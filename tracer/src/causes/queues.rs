@@ -149,7 +149,11 @@ fn with_listener(scene: &Scene<'_>, finding: Finding, c: &Connection, port: u16)
             "let the backend accept faster: more workers, no blocking work where it accepts",
         ),
     };
-    finding.advise(format!("see: ss -ltn 'sport = :{port}'  (Recv-Q waits, Send-Q is the limit); nstat -az TcpExtListenOverflows"))
+    let queue = scene.there(&format!("ss -ltn 'sport = :{port}'"));
+    let overflows = scene.there("nstat -az TcpExtListenOverflows");
+    finding.advise(format!(
+        "see: {queue}  (Recv-Q waits, Send-Q is the limit); {overflows}"
+    ))
 }
 
 fn of_listener(

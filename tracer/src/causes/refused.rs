@@ -1,6 +1,6 @@
 //! A RST answered our SYN: `no-listener` (this host sent it), `refused-by-peer` (another did).
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{
     catalogue::Cause,
@@ -10,7 +10,10 @@ use super::{
     scene::Scene,
     wording,
 };
-use crate::event::{Connection, Time, fact::ListenerView};
+use crate::event::{
+    Connection, Time,
+    fact::{Listener, ListenerView, is_one_digit_off},
+};
 
 pub(super) static NO_LISTENER: Cause = Cause {
     id: "no-listener",
@@ -40,6 +43,17 @@ fn no_listener(scene: &Scene<'_>) -> Option<Finding> {
     let (c, remote) = scene.reset_handshake()?;
     let view = scene.facts().listener.as_ref();
     if no_socket_for_syn(c) {
+        if let Some(end) = c.translated {
+            let finding = Finding::proven(format!(
+                "nothing listens on {end}, which {remote} is translated to (DNAT); this host answered the SYN with RST"
+            ));
+            return Some(
+                with_neighbourhood(scene, finding, c, end, view).advise(format!(
+                    "or correct the translation of {remote} (a service's target port, a published port): {}",
+                    wording::see_translation(remote)
+                )),
+            );
+        }
         let (summary, elsewhere) = if scene.is_local(remote) == Some(false) {
             let summary = format!(
                 "nothing listens on {remote}; the RST came from another network namespace of this host (a container)"
@@ -136,57 +150,95 @@ fn with_neighbourhood(
                 owner.name
             ))
             .advise_if(restart_log(owner.unit.as_deref()));
-    } else if let Some((near, address)) = view
-        .nearby
-        .iter()
-        .find_map(|listener| Some((listener, listener.address?)))
-    {
+    } else if let Some((near, address, why)) = likely(view, port) {
+        let instead = match reachable(scene, address, remote) {
+            Some(address) if scene.translated().is_some() => format!("translate to {address}"),
+            Some(address) => wording::pass(scene, address),
+            None => format!(
+                "make it listen on {}: its loopback is its container's own",
+                remote.ip()
+            ),
+        };
         finding = finding
             .fact(
                 "nearby",
-                format!("{} listens on {address}", wording::holder(near, now)),
+                format!("{} listens on {address}{why}", wording::holder(near, now)),
             )
             .advise(format!(
-                "start the backend on {remote}; if {} on {address} is it: {}",
+                "start the backend on {remote}; if {} on {address} is it: {instead}",
                 near.owner
                     .as_ref()
                     .map_or("what listens", |owner| owner.name.as_str()),
-                wording::pass(scene, reachable(address, remote))
             ));
     } else {
         finding = finding.advise(format!("start the backend that should listen on {remote}"));
     }
-    finding.advise(wording::see_port(port))
+    finding.advise(wording::see_port(scene, port))
+}
+
+/// A listener on another port that may be the one meant, and why: a stranger's is no advice.
+fn likely(view: &ListenerView, port: u16) -> Option<(&Listener, SocketAddr, &'static str)> {
+    let is_container = view.container.as_ref().is_some_and(|owner| owner.pid != 1);
+    let mut nearby = view
+        .nearby
+        .iter()
+        .filter_map(|listener| Some((listener, listener.address?)));
+    nearby.find_map(|(listener, address)| {
+        if is_one_digit_off(address.port(), port) {
+            Some((listener, address, ", a port one digit off"))
+        } else {
+            is_container.then_some((listener, address, ", in the same container"))
+        }
+    })
 }
 
 fn same_port_elsewhere(scene: &Scene<'_>, remote: SocketAddr, other: SocketAddr) -> String {
     let alone = match (remote.is_ipv4(), other.is_ipv4(), other.ip().is_loopback()) {
+        (_, _, true) if scene.container().is_some() => {
+            "on the loopback of its container alone, which nobody outside reaches".to_owned()
+        }
         (true, false, _) => "on IPv6 alone".to_owned(),
         (false, true, _) => "on IPv4 alone".to_owned(),
         (_, _, true) => "on the loopback alone".to_owned(),
         _ => format!("on {} alone", other.ip()),
     };
-    format!(
-        "the backend listens {alone}: make it listen on {}, or {}",
-        remote.ip(),
-        wording::pass(scene, reachable(other, remote))
-    )
+    match reachable(scene, other, remote).filter(|_| scene.translated().is_none()) {
+        Some(address) => format!(
+            "the backend listens {alone}: make it listen on {}, or {}",
+            remote.ip(),
+            wording::pass(scene, address)
+        ),
+        None => {
+            let any = match remote.is_ipv4() {
+                true => "0.0.0.0",
+                false => "[::]",
+            };
+            if !other.ip().is_loopback() && other.is_ipv4() == remote.is_ipv4() {
+                return format!(
+                    "the backend listens {alone}: make it listen on {}",
+                    remote.ip()
+                );
+            }
+            format!(
+                "make the backend listen on {any}:{} in its container: it listens {alone}",
+                remote.port()
+            )
+        }
+    }
 }
 
-/// Where a listener can be reached: a wildcard is no address to connect to.
-fn reachable(listener: SocketAddr, remote: SocketAddr) -> SocketAddr {
-    if !listener.ip().is_unspecified() {
-        return listener;
+/// Where nginx can reach a listener: a wildcard is no address to connect to, another namespace's loopback cannot be.
+fn reachable(scene: &Scene<'_>, listener: SocketAddr, remote: SocketAddr) -> Option<SocketAddr> {
+    let is_elsewhere = scene.container().is_some();
+    let same_family = listener.is_ipv4() == remote.is_ipv4();
+    match listener.ip() {
+        ip if !ip.is_unspecified() => (!is_elsewhere || !ip.is_loopback()).then_some(listener),
+        _ if same_family => Some(SocketAddr::new(remote.ip(), listener.port())),
+        // The address of the other family is not known there.
+        _ if is_elsewhere => None,
+        IpAddr::V4(_) => Some((Ipv4Addr::LOCALHOST, listener.port()).into()),
+        IpAddr::V6(_) => Some((Ipv6Addr::LOCALHOST, listener.port()).into()),
     }
-    if listener.is_ipv4() == remote.is_ipv4() {
-        return SocketAddr::new(remote.ip(), listener.port());
-    }
-    let loopback: std::net::IpAddr = if listener.is_ipv4() {
-        std::net::Ipv4Addr::LOCALHOST.into()
-    } else {
-        std::net::Ipv6Addr::LOCALHOST.into()
-    };
-    SocketAddr::new(loopback, listener.port())
 }
 
 fn restart_log(unit: Option<&str>) -> Option<String> {

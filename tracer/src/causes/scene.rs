@@ -7,7 +7,7 @@ use crate::{
     correlate::{Attempt, Case, Course, Facts},
     event::{
         Connection, Failure, LogCall, Upstream,
-        fact::{Listener, ListenerView},
+        fact::{Listener, ListenerView, Owner},
     },
 };
 
@@ -92,18 +92,42 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// Is the address this host's own, in the worker's network namespace? `None`: nobody said.
+    /// Is the address this host's own, in whichever network namespace? `None`: nobody said.
     pub(super) fn is_local(&self, remote: SocketAddr) -> Option<bool> {
         if remote.ip().to_canonical().is_loopback() {
             return Some(true);
         }
-        let viewed = self.listener_views().last().map(|view| view.local);
+        let viewed = match self.listener_views().last() {
+            Some(view) if view.unclear => return None,
+            Some(view) => Some(view.local),
+            None => None,
+        };
         // Unasked: the kernel connects to an own address from that address.
         let from_itself = || {
             let local = self.connection()?.local?.ip().to_canonical();
             (local == remote.ip().to_canonical()).then_some(true)
         };
         viewed.or_else(from_itself)
+    }
+
+    /// What the upstream's address is translated to (DNAT), where that is on this host and was seen.
+    pub(super) fn translated(&self) -> Option<SocketAddr> {
+        let view = self.facts().peer_socket.as_ref();
+        let c = self.connection()?;
+        c.translated.or_else(|| view?.translated)
+    }
+
+    /// Who is in the other network namespace of this host that has the upstream's address.
+    pub(super) fn container(&self) -> Option<&'a Owner> {
+        self.listener_views().last()?.container.as_ref()
+    }
+
+    /// A command as it is run where the backend is.
+    pub(super) fn there(&self, command: &str) -> String {
+        match self.container() {
+            Some(owner) => format!("nsenter -t {} -n {command}", owner.pid),
+            None => command.to_owned(),
+        }
     }
 
     /// Listener views about the attempt, the earliest first.

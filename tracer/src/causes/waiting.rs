@@ -9,7 +9,10 @@ use super::{
     scene::Scene,
     wording,
 };
-use crate::event::{Connection, Upstream, fact::PeerSocketView};
+use crate::event::{
+    Connection, Upstream,
+    fact::{Listener, PeerSocketView},
+};
 
 pub(super) static BACKEND_SLOW: Cause = Cause {
     id: "backend-slow",
@@ -72,20 +75,28 @@ fn not_accepting(scene: &Scene<'_>) -> Option<Finding> {
     ))
     .rests_on_complete_records(scene);
     let on_path = || scene.facts().unix_path.as_ref()?.listener.as_ref();
-    let listener = scene
-        .listener_views()
-        .flat_map(|view| &view.exact)
-        .next()
-        .or_else(on_path);
+    let listener = queueing(scene).or_else(on_path);
     let mut see = None;
     if let Some(listener) = listener {
+        let sharing = sharing(scene);
+        let among = match sharing {
+            0 | 1 => String::new(),
+            n => format!(", one of {n} listeners on that address (SO_REUSEPORT)"),
+        };
+        let waiting = match listener.queue {
+            // Taken meanwhile, or closed by nginx.
+            0 => String::new(),
+            n => format!(
+                ": {} in its accept queue, limit {}",
+                wording::count(n, "connection"),
+                listener.limit
+            ),
+        };
         finding = finding.fact(
             "listener",
             format!(
-                "{} listens: {} in its accept queue, limit {}",
-                wording::holder(listener, c.closed),
-                wording::count(listener.queue, "connection"),
-                listener.limit
+                "{} listens{among}{waiting}",
+                wording::holder(listener, c.closed)
             ),
         );
         see = listener.owner.as_ref().map(|owner| {
@@ -99,7 +110,10 @@ fn not_accepting(scene: &Scene<'_>) -> Option<Finding> {
     let workers = programs::aside(owner.map(|owner| owner.name.as_str()), |it| it.workers);
     let name = listener.map_or("the backend", wording::holder_name);
     let queue = match &c.remote {
-        Upstream::Inet(remote) => format!("see: ss -ltn 'sport = :{}'", remote.port()),
+        Upstream::Inet(remote) => {
+            let command = format!("ss -ltnp 'sport = :{}'", remote.port());
+            format!("see: {}", scene.there(&command))
+        }
         Upstream::Unix(path) => format!("see: ss -lx src {}", wording::quoted(path)),
     };
     Some(
@@ -108,6 +122,20 @@ fn not_accepting(scene: &Scene<'_>) -> Option<Finding> {
             .advise_if(see)
             .advise(format!("{queue}  (Recv-Q waits to be accepted)")),
     )
+}
+
+/// The listener in whose queue the connection waits: the only one on its address, or the one of several with the fullest
+/// queue. With SO_REUSEPORT each has its own, and an empty one holds nobody.
+fn queueing<'a>(scene: &Scene<'a>) -> Option<&'a Listener> {
+    let listeners = || scene.listener_views().flat_map(|view| &view.exact);
+    let fullest = listeners().max_by_key(|listener| listener.queue)?;
+    (fullest.queue > 0 || sharing(scene) == 1).then_some(fullest)
+}
+
+/// How many listeners take connections to the address.
+fn sharing(scene: &Scene<'_>) -> usize {
+    let views = scene.listener_views();
+    views.map(|view| view.exact.len()).max().unwrap_or_default()
 }
 
 fn slow(scene: &Scene<'_>) -> Option<Finding> {

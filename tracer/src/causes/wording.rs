@@ -1,6 +1,6 @@
 //! How processes, listeners, durations and commands are put into words.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::scene::Scene;
 use crate::event::{
@@ -134,7 +134,25 @@ pub(super) fn pass(scene: &Scene<'_>, address: SocketAddr) -> String {
     }
 }
 
-/// The command that shows who listens on a port.
-pub(super) fn see_port(port: u16) -> String {
-    format!("see: ss -ltnp 'sport = :{port}'")
+/// The command that shows who listens on a port, where the backend is.
+pub(super) fn see_port(scene: &Scene<'_>, port: u16) -> String {
+    let command = format!("ss -ltnp 'sport = :{port}'");
+    format!("see: {}", scene.there(&command))
+}
+
+/// The commands that show what an address is translated to.
+pub(super) fn see_translation(remote: SocketAddr) -> String {
+    let ip = remote.ip();
+    format!("nft list ruleset; conntrack -L -d {ip}; ipvsadm -Ln")
+}
+
+/// Whose network namespace has the upstream's address: `app (pid 42, 1f0c…, up 3 s)`.
+pub(super) fn container(container: &Owner, ip: IpAddr, now: Time) -> String {
+    if container.pid == 1 {
+        return format!("{ip} is an address of the host itself; nginx runs in a container of it");
+    }
+    format!(
+        "{ip} is the address of a container on this host: the network namespace of {}",
+        owner(container, now)
+    )
 }

@@ -1,14 +1,17 @@
 //! What happened around the requests: backends that died or reset connections, name lookups, earlier failures of the
 //! same worker. Remembered briefly, joined by socket, process or worker.
 
-use std::collections::{HashSet, VecDeque};
+use std::{
+    collections::{HashSet, VecDeque},
+    net::SocketAddr,
+};
 
 use super::{
     Attempt, Case, Course,
     open::OpenCase,
     remembered::{Limits, Remembered},
 };
-use crate::event::{Death, Dns, PeerClosed, Time, Upstream};
+use crate::event::{Connection, Death, Dns, PeerClosed, Time, Upstream};
 
 /// Endings and deaths remembered, each of some KB at most.
 const ENDINGS: usize = 1024;
@@ -117,14 +120,14 @@ impl Around {
 
     /// How the upstream's end of an attempt went away.
     pub(super) fn complete(&self, attempt: &mut Attempt) {
-        let Course::Connection(connection) = &attempt.course else {
+        let Course::Connection(connection) = &mut attempt.course else {
             return;
         };
         match (&connection.remote, connection.local) {
             (Upstream::Inet(remote), Some(local)) => {
                 let same = self.endings.iter().filter(|closed| {
                     closed.local == local
-                        && closed.remote == *remote
+                        && (closed.remote == *remote || closed.translated)
                         && (closed.netns == 0 || closed.netns == connection.netns)
                         && closed.at >= connection.start
                         && closed.at <= attempt.end.plus(NEAR)
@@ -134,6 +137,11 @@ impl Around {
                 attempt.peer_closed = last
                     .or_else(|| same.clone().next())
                     .map(|closed| Box::new(closed.clone()));
+                if let Some(closed) = &attempt.peer_closed
+                    && closed.translated
+                {
+                    connection.translated.get_or_insert(closed.remote);
+                }
             }
             (Upstream::Unix(_), _) => {
                 let holder = connection.holder.as_ref().map(|holder| holder.pid);
@@ -153,6 +161,19 @@ impl Around {
             }
             _ => {}
         }
+    }
+
+    /// What the address of a connection that is over is translated to, by how the upstream's end went away.
+    pub(super) fn translation(&self, connection: &Connection) -> Option<SocketAddr> {
+        let local = connection.local?;
+        let mut endings = self.endings.iter().rev();
+        let closed = endings.find(|closed| {
+            closed.translated
+                && closed.local == local
+                && (closed.netns == 0 || closed.netns == connection.netns)
+                && closed.at >= connection.start
+        })?;
+        Some(closed.remote)
     }
 
     /// Where nginx tried no peer: what may have led to it.

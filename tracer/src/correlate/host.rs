@@ -151,7 +151,7 @@ pub(super) fn about_connection(connection: &Connection) -> Vec<Question> {
             }];
         }
     };
-    let mut questions = vec![listener(worker, remote)];
+    let listener = listener(worker, connection.reached().unwrap_or(remote));
     // An end that answered says no more than that, and one that closed is gone.
     let is_over = connection.first_byte.is_some()
         || connection.end_read.is_some()
@@ -160,13 +160,15 @@ pub(super) fn about_connection(connection: &Connection) -> Vec<Question> {
         && connection.was_established()
         && !is_over
     {
-        questions.push(Question::PeerSocket {
+        // First: it may find that the address is translated, which the other then rests on.
+        let peer = Question::PeerSocket {
             worker,
             local,
             remote,
-        });
+        };
+        return vec![peer, listener];
     }
-    questions
+    vec![listener]
 }
 
 /// What an attempt makes one ask. One whose response began has failed only if nginx itself answered its request.

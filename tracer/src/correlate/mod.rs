@@ -221,7 +221,10 @@ impl Correlator {
         self.add((worker, request), at, || Attempt::failed_at_once(failure));
     }
 
-    fn connection(&mut self, connection: Box<Connection>, out: &mut Outcome) {
+    fn connection(&mut self, mut connection: Box<Connection>, out: &mut Outcome) {
+        if connection.translated.is_none() && connection.reached().is_some() {
+            connection.translated = self.around.translation(&connection);
+        }
         let (worker, at) = (connection.worker, connection.closed);
         let Some(request) = connection.request else {
             // Opened before attaching and not used since, or of another kind than an upstream's.

@@ -12,7 +12,7 @@ use super::Time;
 /// and user view counts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Question {
-    /// Who listens on this address, and nearby? (In the worker's network namespace.)
+    /// Who listens on this address, and nearby? (In the worker's network namespace, or the one that has the address.)
     Listener {
         /// Whose network namespace.
         worker: u32,
@@ -129,8 +129,15 @@ pub struct SilentNeighbor {
 /// What listens on and near an address.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ListenerView {
-    /// Is the address one of this network namespace's own?
+    /// Is the address one of this host's: of the worker's network namespace, or of [`container`](Self::container)'s?
     pub local: bool,
+    /// Who is in the other network namespace of this host that has the address (its process with the lowest pid): what
+    /// listens was looked for there. `None`: in the worker's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<Owner>,
+    /// It was not found out whether another network namespace of this host has the address.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unclear: bool,
     /// The next hop towards the address, if it does not answer.
     pub silent_neighbor: Option<SilentNeighbor>,
     /// The errno that the routing table gives instead of a route.
@@ -143,10 +150,28 @@ pub struct ListenerView {
     /// Bound to the port, but not listening.
     pub bound: Vec<Owner>,
     /// Other ports of the program that is closest: the owner of `bound`/`same_port`, else (none known) listeners
-    /// on a loopback or the same address, at most 5, nearest port first.
+    /// on a loopback or the same address, at most 5, those a digit off first, then the nearest port.
     pub nearby: Vec<Listener>,
     /// `net.core.somaxconn`.
     pub somaxconn: Option<u32>,
+}
+
+/// Are these ports a slip of one digit apart: one other, missing or swapped with its neighbour?
+#[must_use]
+pub fn is_one_digit_off(port: u16, other: u16) -> bool {
+    let (a, b) = (port.to_string(), other.to_string());
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let (short, long) = if a.len() < b.len() { (a, b) } else { (b, a) };
+    let differing: Vec<usize> = (0..short.len())
+        .filter(|&at| short[at] != long[at])
+        .collect();
+    match (long.len() - short.len(), &differing[..]) {
+        (0, [_]) => true,
+        (0, &[at, next]) => next == at + 1 && short[at] == long[next] && short[next] == long[at],
+        (1, []) => true,
+        (1, &[at, ..]) => short[at..] == long[at + 1..],
+        _ => false,
+    }
 }
 
 /// What a path is.
@@ -223,7 +248,7 @@ pub struct UnixPathView {
 /// The upstream's own end of a connection.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct PeerSocketView {
-    /// Its end is on this host (in the worker's network namespace) and there still.
+    /// Its end is on this host and there still.
     pub found: bool,
     /// `accept()` has taken it: it belongs to a process (`idiag_inode != 0`).
     pub accepted: bool,
@@ -234,6 +259,9 @@ pub struct PeerSocketView {
     /// How often nginx's own end has sent again what nobody acknowledged.
     #[serde(default)]
     pub retransmits: u8,
+    /// Its address, where nginx connected to one that is translated to it (DNAT): it was found by nginx's end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub translated: Option<SocketAddr>,
 }
 
 /// How the ephemeral ports are used.
@@ -309,3 +337,32 @@ pub struct Worker {
 
 /// An address that an ICMP error named.
 pub type Sender = IpAddr;
+
+#[cfg(test)]
+mod tests {
+    use super::is_one_digit_off;
+
+    #[test]
+    fn ports_a_digit_apart() {
+        for (port, other) in [
+            (3000, 3001),
+            (8000, 8080),
+            (8080, 8008),
+            (8080, 808),
+            (9000, 900),
+            (1234, 1324),
+        ] {
+            assert!(is_one_digit_off(port, other), "{port} {other}");
+            assert!(is_one_digit_off(other, port), "{other} {port}");
+        }
+        for (port, other) in [
+            (19999, 2024),
+            (3000, 3000),
+            (3000, 4001),
+            (22, 2222),
+            (80, 8080),
+        ] {
+            assert!(!is_one_digit_off(port, other), "{port} {other}");
+        }
+    }
+}

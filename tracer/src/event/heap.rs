@@ -72,7 +72,7 @@ heap! {
     Fact: question, finding;
     Owner: name, unit;
     Listener: owner;
-    ListenerView: exact, same_port, bound, nearby;
+    ListenerView: container, exact, same_port, bound, nearby;
     PeerSocketView: owner;
     Inode: path, user, group;
     UnixPathView: file, missing, blocked, listener, worker_user;

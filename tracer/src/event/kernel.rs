@@ -168,11 +168,24 @@ pub struct Connection {
     /// How many waited in the listener's accept queue as it refused a packet of ours, and how many may.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub full_queue: Option<(u32, u32)>,
+    /// The upstream's end as this host met it behind an address translation (DNAT), joined by nginx's end: what happened to
+    /// packets there is in the members above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub translated: Option<SocketAddr>,
     /// Route lookups within `connect()`.
     pub routes: RouteLookup,
 }
 
 impl Connection {
+    /// Where it leads: the upstream's address, or what that is translated to.
+    #[must_use]
+    pub fn reached(&self) -> Option<SocketAddr> {
+        match self.remote {
+            Upstream::Inet(remote) => Some(self.translated.unwrap_or(remote)),
+            Upstream::Unix(_) => None,
+        }
+    }
+
     /// The three-way handshake was over, also where its end was not seen: nothing is sent before.
     #[must_use]
     pub fn was_established(&self) -> bool {
@@ -461,6 +474,9 @@ pub struct PeerClosed {
     /// nginx's network namespace, 0 unknown: in captures of before it was told.
     #[serde(default)]
     pub netns: u32,
+    /// No worker tried `remote`; by nginx's end it is the upstream's of a connection whose address was translated (DNAT).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub translated: bool,
     /// Who did it: host pid, `comm`.
     pub pid: u32,
     /// See `pid`.

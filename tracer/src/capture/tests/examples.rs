@@ -78,6 +78,7 @@ pub(super) fn healthy() -> Connection {
         drops: Vec::new(),
         icmp_sent: None,
         full_queue: None,
+        translated: None,
         routes: RouteLookup {
             lookups: 1,
             error: 0,
@@ -122,6 +123,7 @@ fn dropped() -> Connection {
         }],
         icmp_sent: Some((3, 1, Time(14))),
         full_queue: None,
+        translated: None,
         routes: ROUTES,
         ..healthy()
     }
@@ -197,6 +199,8 @@ fn facts() -> Vec<Event> {
                 silent_neighbor: None,
                 route_error: Some(13),
                 local: true,
+                container: None,
+                unclear: false,
                 exact: vec![listener()],
                 same_port: vec![listener()],
                 bound: owner().into_iter().collect(),
@@ -230,6 +234,7 @@ fn facts() -> Vec<Event> {
                 remote,
             },
             Ok(Finding::PeerSocket(PeerSocketView {
+                translated: None,
                 retransmits: 0,
                 found: true,
                 accepted: false,
@@ -430,6 +435,7 @@ fn host() -> Vec<Event> {
         process(ProcessKind::Executed),
         process(ProcessKind::Exited { code: 11 }),
         Event::PeerClosed(Box::new(PeerClosed {
+            translated: false,
             at,
             local: "127.0.0.1:40000".parse().unwrap(),
             remote: "127.0.0.1:3000".parse().unwrap(),

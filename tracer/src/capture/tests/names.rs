@@ -7,7 +7,7 @@ use crate::capture::{
 };
 use crate::event::{
     Event, Fact, LogLine, Lost, Notice, Question, Skipped, Strain, Time,
-    fact::{Finding, Inode, Inside, ListenerView, PathKind, SilentNeighbor, UnixPathView},
+    fact::{Finding, Inode, Inside, ListenerView, Owner, PathKind, SilentNeighbor, UnixPathView},
 };
 
 const GOLDEN: &str = concat!(
@@ -98,7 +98,13 @@ fn what_the_kernel_skipped_is_kept() {
 }
 
 #[test]
-fn a_silent_neighbor_is_kept() {
+fn where_an_address_is_is_kept() {
+    let container = Owner {
+        pid: 42,
+        name: "app".to_owned(),
+        since: Time(3),
+        unit: Some("1f0c".to_owned()),
+    };
     let events = [
         Event::Fact(Box::new(Fact {
             at: Time(21),
@@ -111,6 +117,8 @@ fn a_silent_neighbor_is_kept() {
                     address: "10.0.0.9".parse().unwrap(),
                     source: "10.0.0.1".parse().unwrap(),
                 }),
+                container: Some(container),
+                unclear: true,
                 ..ListenerView::default()
             })),
         })),

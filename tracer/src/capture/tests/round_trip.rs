@@ -67,6 +67,7 @@ prop_compose! {
             drops: Vec::new(),
             icmp_sent: None,
             full_queue: None,
+            translated: None,
             routes: RouteLookup { lookups, error, kind, security: None, unseen: false },
         }
     }

@@ -74,6 +74,25 @@ fn advice_for_an_empty_port_says_what_is_nearest() {
         ..view(true)
     };
     assert!(first(other_port).ends_with("proxy_pass http://10.0.0.1:3001"));
+    let stranger = ListenerView {
+        nearby: vec![listener("0.0.0.0:2024", 0, 9)],
+        ..view(true)
+    };
+    assert_eq!(
+        first(stranger.clone()),
+        "start the backend that should listen on 10.0.0.1:3000"
+    );
+    let same_container = ListenerView {
+        container: Some(node()),
+        ..stranger
+    };
+    assert!(first(same_container).ends_with("proxy_pass http://10.0.0.1:2024"));
+    let on_its_loopback = ListenerView {
+        same_port: vec![listener("127.0.0.1:3000", 0, 9)],
+        container: Some(node()),
+        ..view(true)
+    };
+    assert!(first(on_its_loopback).starts_with("make the backend listen on 0.0.0.0:3000"));
     let back = ListenerView {
         exact: vec![listener("0.0.0.0:3000", 0, 9)],
         ..view(true)
@@ -82,6 +101,33 @@ fn advice_for_an_empty_port_says_what_is_nearest() {
     assert_eq!(
         first(view(true)),
         "start the backend that should listen on 10.0.0.1:3000"
+    );
+}
+
+#[test]
+fn a_container_s_address_is_this_host_s() {
+    let view = ListenerView {
+        container: Some(node()),
+        ..view(true)
+    };
+    let verdict = verdict(&one(no_socket("10.0.0.2:3000"), listening(view)));
+    assert_eq!((verdict.cause, verdict.confidence), ("no-listener", Proven));
+    let says = |text: &str| verdict.evidence.iter().any(|e| e.text.contains(text));
+    assert!(says("10.0.0.2 is the address of a container on this host"));
+    let command = "see: nsenter -t 4242 -n ss -ltnp 'sport = :3000'";
+    assert_eq!(verdict.advice.last().map(String::as_str), Some(command));
+}
+
+#[test]
+fn nothing_on_this_host_is_not_proven_where_a_container_may_have_the_address() {
+    let view = ListenerView {
+        unclear: true,
+        ..view(false)
+    };
+    let refused = verdict(&one(refused("10.0.0.2:3000"), listening(view)));
+    assert_eq!(
+        (refused.cause, refused.confidence),
+        ("refused-by-peer", Inferred)
     );
 }
 

@@ -91,6 +91,7 @@ fn handshake(remote: &str) -> Connection {
         drops: Vec::new(),
         icmp_sent: None,
         full_queue: None,
+        translated: None,
         routes: RouteLookup {
             lookups: 1,
             error: 0,

@@ -87,6 +87,7 @@ fn waiting(name: &str, accepted: bool) -> Case {
             ..view(true)
         }),
         peer_socket: Some(PeerSocketView {
+            translated: None,
             retransmits: 0,
             found: true,
             accepted,
@@ -137,6 +138,7 @@ fn a_worker_that_its_parent_killed_is_told_the_limit() {
             ..death(9)
         };
         let closed_by = crate::event::PeerClosed {
+            translated: false,
             name: name.to_owned(),
             ..by_peer(None, Some(death))
         };

@@ -212,18 +212,23 @@ fn a_view() -> impl Strategy<Value = ListenerView> {
         vec(a_listener(), 0..2),
         vec(a_listener(), 0..2),
         any::<bool>(),
+        (any::<bool>(), any::<bool>()),
         option::of(prop::sample::select(vec![13, 22, 101, 113])),
     )
         .prop_map(
-            |(local, exact, same_port, nearby, bound, route_error)| ListenerView {
-                silent_neighbor: None,
-                route_error,
-                local,
-                exact,
-                same_port,
-                bound: if bound { vec![node()] } else { Vec::new() },
-                nearby,
-                somaxconn: None,
+            |(local, exact, same_port, nearby, bound, (contained, unclear), route_error)| {
+                ListenerView {
+                    silent_neighbor: None,
+                    route_error,
+                    container: (local && contained).then(node),
+                    unclear: !local && unclear,
+                    local,
+                    exact,
+                    same_port,
+                    bound: if bound { vec![node()] } else { Vec::new() },
+                    nearby,
+                    somaxconn: None,
+                }
             },
         )
 }
@@ -343,6 +348,7 @@ fn a_death() -> impl Strategy<Value = Death> {
 fn peer_closed() -> impl Strategy<Value = PeerClosed> {
     let reset = prop::sample::select(vec!["TCP_ABORT_ON_CLOSE", "TCP_STATE", "RST"]);
     (time(), option::of(reset), option::of(a_death())).prop_map(|(at, reset, death)| PeerClosed {
+        translated: false,
         at,
         local: address("10.0.0.1:40000"),
         remote: address("10.0.0.5:80"),
@@ -358,6 +364,7 @@ fn peer_closed() -> impl Strategy<Value = PeerClosed> {
 fn peer_socket() -> impl Strategy<Value = PeerSocketView> {
     (any::<bool>(), any::<bool>(), any::<u32>(), any::<bool>()).prop_map(
         |(found, accepted, unread, owned)| PeerSocketView {
+            translated: None,
             found,
             accepted,
             unread,

@@ -17,6 +17,7 @@ fn peer(accepted: bool, unread: u32, queue: u32) -> Facts {
             ..view(true)
         }),
         peer_socket: Some(PeerSocketView {
+            translated: None,
             retransmits: 0,
             found: true,
             accepted,
@@ -90,6 +91,34 @@ fn the_upstreams_own_end_tells_slow_from_never_accepted() {
         told(&lossy(case(peer(false, 121, 5)))),
         ("backend-not-accepting", Inferred)
     );
+}
+
+#[test]
+fn of_several_listeners_the_one_whose_queue_holds_connections_is_named() {
+    let other = |pid, queue| Listener {
+        owner: Some(Owner { pid, ..node() }),
+        ..listener(HERE, queue, 128)
+    };
+    let told = |queues: [u32; 2]| {
+        let mut facts = peer(false, 121, 0);
+        facts.listener = Some(ListenerView {
+            exact: vec![other(1000, queues[0]), other(2000, queues[1])],
+            ..view(true)
+        });
+        verdict(&answered(504, silent_for_a_minute(), facts))
+    };
+    let stuck = told([0, 5]);
+    assert_eq!(stuck.cause, "backend-not-accepting");
+    let listener = fact(&stuck, "listener");
+    assert!(
+        listener.contains("pid 2000") && listener.contains("one of 2 listeners"),
+        "{listener}"
+    );
+    // Nothing says which: none is named, and no empty queue is shown for a full one.
+    let unknown = told([0, 0]);
+    let is_named = |text: &String| text.contains("1000") || text.contains("2000");
+    assert!(!unknown.advice.iter().any(is_named), "{unknown:#?}");
+    assert!(unknown.evidence.iter().all(|e| e.event != "listener"));
 }
 
 #[test]

@@ -162,6 +162,7 @@ fn plain(request: &Request, at: Time, remote: Upstream) -> Connection {
         drops: Vec::new(),
         icmp_sent: None,
         full_queue: None,
+        translated: None,
         routes: RouteLookup::default(),
     }
 }

@@ -1,5 +1,7 @@
 //! A connection that is over, and where a unix one led.
 
+use std::net::SocketAddr;
+
 use bytes::Buf;
 use tracer_ebpf::abi::{
     ACCEPTED, COMM_LEN, DROP_SLOTS, FLAG_BROKE_OFF, FLAG_OPEN, FLAG_RST_IN_SYN_SENT, FLAG_TLS_DATA,
@@ -58,11 +60,25 @@ pub(super) fn connection(header: &Head, mut buf: &[u8], reasons: &Reasons) -> Co
     let icmp_kind = buf.get_u8();
     let icmp_code = buf.get_u8();
     buf.advance(2);
-    let drops = (0..DROP_SLOTS)
+    let drops: Vec<Drop> = (0..DROP_SLOTS)
         .filter_map(|_| drop_slot(&mut buf, reasons))
         .collect();
     let (queue, queue_limit) = (buf.get_u32_ne(), buf.get_u32_ne());
+    let translated = match flags & FLAG_UNIX {
+        0 => translated(&buf[..size_of::<u64>() * FLOW_RESERVED]),
+        _ => None,
+    };
     buf.advance(size_of::<u64>() * FLOW_RESERVED);
+    // Known by nginx's end alone it may be of an earlier connection from there.
+    let is_stale = translated.is_some()
+        && [rst_at, icmp_at, drops.first().map(|drop| drop.at)]
+            .into_iter()
+            .flatten()
+            .all(|at| at < start);
+    let (rst_at, icmp_at, drops, queue, translated) = match is_stale {
+        true => (None, None, Vec::new(), 0, None),
+        false => (rst_at, icmp_at, drops, queue, translated),
+    };
     let unix = unix_end(header, buf);
     Connection {
         socket,
@@ -112,8 +128,19 @@ pub(super) fn connection(header: &Head, mut buf: &[u8], reasons: &Reasons) -> Co
         drops,
         icmp_sent: icmp_at.map(|at| (icmp_kind, icmp_code, at)),
         full_queue: (queue != 0).then_some((queue, queue_limit)),
+        translated,
         routes,
     }
+}
+
+/// An end in the words of a flow, as the kernel side's `Flow::set_translated` writes it.
+fn translated(words: &[u8]) -> Option<SocketAddr> {
+    let (address, mut port) = words.split_first_chunk::<16>()?;
+    let port = u16::try_from(port.get_u64_ne())
+        .ok()
+        .filter(|port| *port != 0)?;
+    let ip = std::net::Ipv6Addr::from(*address).to_canonical();
+    Some(SocketAddr::new(ip, port))
 }
 
 fn drop_slot(buf: &mut &[u8], reasons: &Reasons) -> Option<Drop> {

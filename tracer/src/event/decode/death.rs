@@ -14,7 +14,8 @@ pub(super) fn peer_closed(header: &Head, mut buf: &[u8], reasons: &Reasons) -> P
     let local = endpoint(&mut buf);
     let remote = endpoint(&mut buf);
     let rst_reason = buf.get_u32_ne();
-    let reset = buf.get_u32_ne() != 0;
+    let flags = buf.get_u32_ne();
+    let reset = flags & 1 != 0;
     let netns = buf.get_u32_ne();
     let end = end(header, buf);
     PeerClosed {
@@ -22,6 +23,7 @@ pub(super) fn peer_closed(header: &Head, mut buf: &[u8], reasons: &Reasons) -> P
         local,
         remote,
         netns,
+        translated: flags & 2 != 0,
         pid: header.pid,
         name: end.0.name.clone(),
         parent: end.0.parent,

@@ -163,6 +163,7 @@ fn blank(remote: Upstream) -> Connection {
         drops: vec![],
         icmp_sent: None,
         full_queue: None,
+        translated: None,
         routes: crate::event::RouteLookup::default(),
     }
 }

@@ -15,13 +15,14 @@ use anyhow::{Context as _, Result};
 use super::{
     neighbor,
     owner::Owners,
+    place::{Namespaces, Place},
     route,
     sock_diag::{self, Query, TcpSocket},
 };
 use crate::{
     event::{
         Time,
-        fact::{Listener, ListenerView, Owner, SilentNeighbor},
+        fact::{Listener, ListenerView, Owner, SilentNeighbor, is_one_digit_off},
     },
     process::{self, Netns},
 };
@@ -30,22 +31,50 @@ const SOCKETS: usize = 16_384;
 const NEARBY: usize = 5;
 /// Of each kind no more are told, the fullest: a capture's reader takes an answer of 256 KiB.
 const TOLD: usize = 64;
+/// Namespaces of which the listeners are remembered, and addresses.
+const LISTINGS: usize = 16;
+const WAYS: usize = 1024;
 const LOOPBACK_INTERFACE: u32 = 1;
 
-/// What is known of the namespace that was looked at last: it answers all that was asked before that look.
+/// What is known of the namespaces that were looked at last.
 #[derive(Debug, Default)]
-pub(super) struct Listing {
+pub(super) struct Listings {
+    /// The last one is the newest.
+    of: Vec<Listing>,
+    ways: Ways,
+}
+
+impl Listings {
+    /// That of a namespace, looked at since it was asked; `true` if it was looked at just now.
+    fn look(&mut self, netns: &Netns, asked: Asked) -> Result<(&mut Listing, bool)> {
+        let known = self.of.iter().position(|one| one.netns == netns.id());
+        let mut listing = match known {
+            Some(at) => self.of.remove(at),
+            None => Listing::default(),
+        };
+        let has_looked = listing.look(netns, asked)?;
+        if self.of.len() >= LISTINGS {
+            self.of.remove(0);
+        }
+        self.of.push(listing);
+        let last = self.of.len() - 1;
+        Ok((&mut self.of[last], has_looked))
+    }
+}
+
+/// What is known of one namespace: it answers all that was asked before it was looked at.
+#[derive(Debug, Default)]
+struct Listing {
     netns: u32,
     at: Time,
     listening: Vec<TcpSocket>,
     bound: Option<Vec<TcpSocket>>,
-    ways: HashMap<IpAddr, Reach>,
     somaxconn: Option<Option<u32>>,
 }
 
 impl Listing {
     /// What there is about an address: those that listen, and if none takes connections to it those that are bound alone.
-    fn scene(&mut self, netns: &Netns, target: SocketAddr) -> Result<Scene> {
+    fn scene(&mut self, netns: &Netns, target: Target, way: Way) -> Result<Scene> {
         let mut sockets = self.listening.clone();
         let is_taken = are_taking(&sockets, target);
         if !is_taken {
@@ -57,14 +86,6 @@ impl Listing {
             sockets.extend_from_slice(&bound);
             self.bound = Some(bound);
         }
-        let reach = match self.ways.get(&target.ip()) {
-            Some(way) => *way,
-            None => {
-                let way = way(netns, target.ip())?;
-                self.ways.insert(target.ip(), way);
-                way
-            }
-        };
         // It limits the queues of who listens.
         let somaxconn = match is_taken {
             true => *self
@@ -73,7 +94,7 @@ impl Listing {
             false => None,
         };
         Ok(Scene {
-            reach,
+            way,
             sockets,
             somaxconn,
         })
@@ -94,33 +115,80 @@ impl Listing {
     }
 }
 
-/// What the routing table says of an address.
-#[derive(Debug, Clone, Copy)]
-struct Reach {
-    /// It belongs to this network namespace.
+/// Where the addresses are that were asked for in one namespace: good for all that was asked before.
+#[derive(Debug, Default)]
+struct Ways {
+    netns: u32,
+    at: Time,
+    to: HashMap<IpAddr, Way>,
+}
+
+/// Where an address is.
+#[derive(Debug, Clone, Default)]
+struct Way {
+    /// On this host, in whichever network namespace.
     local: bool,
-    /// The next hop, where it does not answer on the link.
     silent_neighbor: Option<SilentNeighbor>,
     /// The errno that the table gives instead of a route.
     route_error: Option<u32>,
+    /// Who is in the namespace that it is in, if that is another than the worker's; and its number.
+    container: Option<(u32, Owner)>,
+    unclear: bool,
 }
 
-fn way(netns: &Netns, address: IpAddr) -> Result<Reach> {
+impl Ways {
+    fn to(
+        &mut self,
+        netns: &Netns,
+        address: IpAddr,
+        namespaces: &mut Namespaces,
+        asked: Asked,
+    ) -> Result<Way> {
+        if self.netns != netns.id() || self.at < asked.at || self.to.len() >= WAYS {
+            *self = Self {
+                netns: netns.id(),
+                at: asked.now,
+                to: HashMap::new(),
+            };
+        }
+        if let Some(way) = self.to.get(&address) {
+            return Ok(way.clone());
+        }
+        let way = way(netns, address, namespaces, asked)?;
+        self.to.insert(address, way.clone());
+        Ok(way)
+    }
+}
+
+/// Does an address belong to this host, and if not, who on the link does not answer?
+fn way(netns: &Netns, address: IpAddr, namespaces: &mut Namespaces, asked: Asked) -> Result<Way> {
     let way = route::way(netns, address).context("ask the routing table")?;
     let silent_neighbor = match (way.next_hop, way.source) {
         // Where the neighbour table cannot be asked, nobody is told to be silent.
         (Some((address, interface)), Some(source))
-            if neighbor::is_silent(netns, address, interface).unwrap_or(false) =>
+            if neighbor::entry(netns, address, interface)
+                .is_ok_and(|neighbor| neighbor.is_silent) =>
         {
             Some(SilentNeighbor { address, source })
         }
         _ => None,
     };
-    Ok(Reach {
+    let mut found = Way {
         local: way.is_local,
         silent_neighbor,
         route_error: way.error,
-    })
+        ..Way::default()
+    };
+    match namespaces.find(netns, address, asked.at, asked.now) {
+        Place::Here => found.local = true,
+        Place::There(netns, owner) => {
+            found.local = true;
+            found.container = Some((netns.id(), owner));
+        }
+        Place::Remote => {}
+        Place::Unclear => found.unclear = true,
+    }
+    Ok(found)
 }
 
 /// When it was asked, and when it is answered.
@@ -130,40 +198,105 @@ pub(super) struct Asked {
     pub(super) now: Time,
 }
 
-/// Looks in the worker's network namespace.
+/// What a question about listeners is answered from.
+pub(super) struct Memory<'a> {
+    pub(super) listings: &'a mut Listings,
+    pub(super) namespaces: &'a mut Namespaces,
+    pub(super) owners: &'a mut Owners,
+}
+
+/// Looks in the worker's network namespace; where another of this host has the address, in that.
 ///
 /// # Errors
 /// The worker is gone, its namespace cannot be entered, or the kernel lists no sockets.
 pub(super) fn view(
     worker: u32,
     address: SocketAddr,
-    (listing, owners): (&mut Listing, &mut Owners),
+    memory: Memory<'_>,
     asked: Asked,
 ) -> Result<ListenerView> {
     let netns =
         Netns::of(worker).with_context(|| format!("network namespace of worker {worker}"))?;
-    let target = reached(address);
-    if listing.look(&netns, asked)? {
+    let address = reached(address);
+    let Memory {
+        listings,
+        namespaces,
+        owners,
+    } = memory;
+    let address = namespaces
+        .translation(&netns, address, asked.now)
+        .unwrap_or(address);
+    let mut way = listings.ways.to(&netns, address.ip(), namespaces, asked)?;
+    let there = way.container.as_ref().and_then(|(id, owner)| {
+        let there = Netns::of(owner.pid).ok();
+        there.filter(|there| there.id() == *id)
+    });
+    if there.is_none() && way.container.take().is_some() {
+        // It ended just now.
+        (way.local, way.unclear) = (false, true);
+    }
+    let target = Target {
+        address,
+        is_inside: there.is_none(),
+    };
+    let netns = there.unwrap_or(netns);
+    let (listing, has_looked) = listings.look(&netns, asked)?;
+    if has_looked {
         owners.refresh();
     }
-    let scene = listing.scene(&netns, target)?;
+    let scene = listing.scene(&netns, target, way)?;
     let nginx = process::status(worker).map_or([worker, worker], |status| [status.parent, worker]);
     let holders = holders(target, &scene, nginx, owners, (netns.id(), asked.now));
     Ok(arrange(target, &scene, &holders, nginx))
 }
 
+/// What nginx connects to.
+#[derive(Debug, Clone, Copy)]
+struct Target {
+    address: SocketAddr,
+    /// Within the worker's own namespace: by the loopback interface.
+    is_inside: bool,
+}
+
+impl Target {
+    fn ip(self) -> IpAddr {
+        self.address.ip()
+    }
+
+    fn port(self) -> u16 {
+        self.address.port()
+    }
+}
+
 struct Scene {
-    reach: Reach,
+    way: Way,
     sockets: Vec<TcpSocket>,
     somaxconn: Option<u32>,
 }
 
 /// Is one among them that takes connections to this address?
-fn are_taking(sockets: &[TcpSocket], target: SocketAddr) -> bool {
+fn are_taking(sockets: &[TcpSocket], target: Target) -> bool {
     let is_one = |socket: &TcpSocket| {
-        socket.listens() && socket.local.port() == target.port() && takes(socket, target.ip())
+        socket.listens() && socket.local.port() == target.port() && takes(socket, target)
     };
     sockets.iter().any(is_one)
+}
+
+/// Of several that take connections to an address the kernel prefers one on just that address, then IPv4's own
+/// (`inet_lookup_listener`, `compute_score`). Equal ones share them: SO_REUSEPORT.
+fn rank(socket: &TcpSocket) -> (bool, bool, bool) {
+    let ip = socket.local.ip();
+    (!ip.is_unspecified(), socket.interface != 0, ip.is_ipv4())
+}
+
+fn rank_of_the_best(sockets: &[TcpSocket], target: Target) -> Option<(bool, bool, bool)> {
+    let of_port = sockets
+        .iter()
+        .filter(|socket| socket.listens() && socket.local.port() == target.port());
+    of_port
+        .filter(|socket| takes(socket, target))
+        .map(rank)
+        .max()
 }
 
 fn list(netns: &Netns, states: u32) -> Result<Vec<TcpSocket>> {
@@ -198,7 +331,7 @@ fn reached(address: SocketAddr) -> SocketAddr {
 
 /// Holders of the sockets that the answer tells of; a host may have thousands.
 fn holders(
-    target: SocketAddr,
+    target: Target,
     scene: &Scene,
     nginx: [u32; 2],
     owners: &mut Owners,
@@ -209,7 +342,7 @@ fn holders(
         .iter()
         .partition(|socket| socket.local.port() == target.port());
     others.retain(|socket: &&TcpSocket| socket.listens());
-    others.sort_by_key(|socket| socket.local.port().abs_diff(target.port()));
+    others.sort_by_key(|socket| distance(socket.local.port(), target.port()));
     let inodes = |sockets: &[&TcpSocket]| -> Vec<u32> {
         sockets.iter().map(|socket| socket.inode).collect()
     };
@@ -223,7 +356,7 @@ fn holders(
     let mut holders = owners.among(&nginx, &all);
     if pids.is_empty() {
         others.retain(|socket| {
-            !holders.contains_key(&socket.inode) && is_within_reach(socket, target.ip())
+            !holders.contains_key(&socket.inode) && is_within_reach(socket, target)
         });
         // A program's two families count once.
         others.truncate(2 * NEARBY);
@@ -236,7 +369,7 @@ fn holders(
 }
 
 fn arrange(
-    target: SocketAddr,
+    target: Target,
     scene: &Scene,
     holders: &HashMap<u32, Owner>,
     nginx: [u32; 2],
@@ -249,17 +382,21 @@ fn arrange(
         owner: holders.get(&socket.inode).cloned(),
     };
     let mut view = ListenerView {
-        local: scene.reach.local,
-        silent_neighbor: scene.reach.silent_neighbor,
-        route_error: scene.reach.route_error,
+        local: scene.way.local,
+        silent_neighbor: scene.way.silent_neighbor,
+        route_error: scene.way.route_error,
+        container: scene.way.container.as_ref().map(|(_, owner)| owner.clone()),
+        unclear: scene.way.unclear,
         somaxconn: scene.somaxconn,
         ..ListenerView::default()
     };
+    let best = rank_of_the_best(&scene.sockets, target);
     for socket in &scene.sockets {
         if socket.local.port() != target.port() {
             continue;
         }
-        let would_take = scene.reach.local && takes(socket, target.ip());
+        let is_passed_over = socket.listens() && Some(rank(socket)) < best;
+        let would_take = scene.way.local && takes(socket, target) && !is_passed_over;
         match (socket.listens(), would_take) {
             (true, true) => view.exact.push(listener(socket)),
             (true, false) => view.same_port.push(listener(socket)),
@@ -270,7 +407,7 @@ fn arrange(
     view.bound.sort_by_key(|owner| owner.pid);
     view.bound.dedup_by_key(|owner| owner.pid);
     view.bound.truncate(TOLD);
-    if scene.reach.local && view.exact.is_empty() {
+    if scene.way.local && view.exact.is_empty() {
         view.nearby = nearby(target, scene, &view, &listener, nginx);
     }
     for listeners in [&mut view.exact, &mut view.same_port] {
@@ -283,7 +420,7 @@ fn arrange(
 }
 
 fn nearby(
-    target: SocketAddr,
+    target: Target,
     scene: &Scene,
     view: &ListenerView,
     listener: &dyn Fn(&TcpSocket) -> Listener,
@@ -303,13 +440,13 @@ fn nearby(
             Some(owner) if nginx.contains(&owner.pid) => false,
             Some(owner) if !closest.is_empty() => closest.contains(&owner.pid),
             None if !closest.is_empty() => false,
-            _ => is_within_reach(socket, target.ip()),
+            _ => is_within_reach(socket, target),
         })
         .map(|(_, listener)| listener)
         .collect();
     near.sort_by_key(|listener| {
         let port = listener.address.map_or(0, |address| address.port());
-        port.abs_diff(target.port())
+        distance(port, target.port())
     });
     // One program may listen on both families.
     near.dedup_by_key(|listener| {
@@ -320,14 +457,21 @@ fn nearby(
     near
 }
 
-fn is_within_reach(socket: &TcpSocket, ip: IpAddr) -> bool {
-    socket.local.ip().is_loopback() || takes(socket, ip)
+/// How likely a port is meant instead of another, the least first.
+fn distance(port: u16, target: u16) -> (bool, u16) {
+    (!is_one_digit_off(port, target), port.abs_diff(target))
 }
 
-/// Would this socket, listening, take a connection to `ip` (`inet_lookup_listener`)?
-fn takes(socket: &TcpSocket, ip: IpAddr) -> bool {
-    // Packets to an address of our own come in by the loopback interface.
-    let elsewhere = socket.interface != 0 && socket.interface != LOOPBACK_INTERFACE;
+fn is_within_reach(socket: &TcpSocket, target: Target) -> bool {
+    socket.local.ip().is_loopback() || takes(socket, target)
+}
+
+/// Would this socket, listening, take a connection to that address (`inet_lookup_listener`)?
+fn takes(socket: &TcpSocket, target: Target) -> bool {
+    let ip = target.ip();
+    // Packets to an address of our own come in by the loopback interface, others' never do.
+    let elsewhere =
+        socket.interface != 0 && (socket.interface == LOOPBACK_INTERFACE) != target.is_inside;
     let link_local = matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local());
     if elsewhere && !link_local {
         return false;
@@ -356,15 +500,23 @@ mod tests {
         now: Time(1),
     };
 
+    fn ask_of(
+        worker: u32,
+        address: SocketAddr,
+        listings: &mut Listings,
+        asked: Asked,
+    ) -> Result<ListenerView> {
+        let memory = Memory {
+            listings,
+            namespaces: &mut Namespaces::default(),
+            owners: &mut Owners::default(),
+        };
+        view(worker, address, memory, asked)
+    }
+
     fn ask(address: SocketAddr) -> ListenerView {
         let own = std::process::id();
-        view(
-            own,
-            address,
-            (&mut Listing::default(), &mut Owners::default()),
-            ASKED,
-        )
-        .unwrap()
+        ask_of(own, address, &mut Listings::default(), ASKED).unwrap()
     }
 
     /// A port that is bound on 127.0.0.1 without `listen()`.
@@ -482,9 +634,8 @@ mod tests {
             return;
         };
         let (_, inside) = &netns.value;
-        let (mut listing, mut owners) = (Listing::default(), Owners::default());
-        let mut ask =
-            |address| view(netns.thread, address, (&mut listing, &mut owners), ASKED).unwrap();
+        let mut listings = Listings::default();
+        let mut ask = |address| ask_of(netns.thread, address, &mut listings, ASKED).unwrap();
         let found = ask(*inside);
         assert!(found.local);
         assert_eq!(
@@ -500,14 +651,14 @@ mod tests {
     fn what_was_asked_before_a_look_is_answered_by_it_and_what_comes_later_is_not() {
         let own = std::process::id();
         let first = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (mut listing, mut owners) = (Listing::default(), Owners::default());
+        let mut listings = Listings::default();
         let mut ask = |address, at, now| {
             let asked = Asked {
                 at: Time(at),
                 now: Time(now),
             };
-            let memory = (&mut listing, &mut owners);
-            view(own, address, memory, asked).unwrap().exact.len()
+            let view = ask_of(own, address, &mut listings, asked);
+            view.unwrap().exact.len()
         };
         assert_eq!(ask(first.local_addr().unwrap(), 5, 10), 1);
         let second = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -518,8 +669,7 @@ mod tests {
     #[test]
     fn a_vanished_worker_is_an_error_that_names_it() {
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
-        let memory = (&mut Listing::default(), &mut Owners::default());
-        let error = view(u32::MAX, address, memory, ASKED).unwrap_err();
+        let error = ask_of(u32::MAX, address, &mut Listings::default(), ASKED).unwrap_err();
         assert!(format!("{error:#}").contains("worker 4294967295"));
     }
 }

@@ -10,12 +10,14 @@ mod confinement;
 mod descriptors;
 mod gauge;
 mod icmp;
+mod link;
 mod listener;
 mod neighbor;
 mod netlink;
 mod owner;
 mod path_walk;
 mod peer_socket;
+mod place;
 mod ports;
 mod route;
 mod sock_diag;
@@ -31,8 +33,9 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::{Context as _, Result};
 
 use self::{
-    listener::{Asked, Listing},
+    listener::{Asked, Listings, Memory},
     owner::Owners,
+    place::Namespaces,
     strain::Strains,
     viewer::Viewers,
 };
@@ -53,6 +56,8 @@ pub fn read_answer(datagram: &[u8]) {
     let _ = answers.take(datagram, |_, message| {
         sock_diag::read(message);
         route::read(message);
+        link::read(message);
+        neighbor::read(message);
     });
 }
 
@@ -69,7 +74,8 @@ pub fn read_proc(text: &str) {
 #[derive(Debug)]
 pub struct Observer {
     owners: Owners,
-    listing: Listing,
+    listings: Listings,
+    namespaces: Namespaces,
     logs: LogTail,
     viewers: Viewers,
     strains: Strains,
@@ -83,7 +89,8 @@ impl Observer {
     pub fn new(error_logs: Vec<PathBuf>) -> Self {
         Self {
             owners: Owners::default(),
-            listing: Listing::default(),
+            listings: Listings::default(),
+            namespaces: Namespaces::default(),
             logs: LogTail::new(error_logs),
             viewers: Viewers::default(),
             strains: Strains::default(),
@@ -173,7 +180,11 @@ impl Observer {
         match question {
             Question::Listener { worker, address } => {
                 let viewer = self.viewers.of(*worker)?;
-                let memory = (&mut self.listing, &mut self.owners);
+                let memory = Memory {
+                    listings: &mut self.listings,
+                    namespaces: &mut self.namespaces,
+                    owners: &mut self.owners,
+                };
                 listener::view(viewer.pid, *address, memory, asked).map(Finding::Listener)
             }
             Question::UnixPath { worker, path } => {
@@ -190,7 +201,8 @@ impl Observer {
                 remote,
             } => {
                 let viewer = self.viewers.of(*worker)?;
-                peer_socket::view(viewer.pid, *local, *remote, &mut self.owners, now)
+                let memory = (&mut self.namespaces, &mut self.owners);
+                peer_socket::view(viewer.pid, (*local, *remote), memory, asked)
                     .map(Finding::PeerSocket)
             }
             Question::Ports { worker, remote } => {

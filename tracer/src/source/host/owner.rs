@@ -223,7 +223,7 @@ pub(super) fn describe(pid: u32) -> Option<Owner> {
     })
 }
 
-fn netns_of(pid: u32) -> Option<u32> {
+pub(super) fn netns_of(pid: u32) -> Option<u32> {
     let link = fs::read_link(format!("/proc/{pid}/ns/net")).ok()?;
     number_in_brackets(link.as_os_str().as_bytes(), b"net:[")
 }

@@ -1,4 +1,4 @@
-//! The upstream's own end of a connection, where it is in the worker's network namespace, and what became of the last that nginx
+//! The upstream's own end of a connection, where it is on this host, and what became of the last that nginx
 //! sent: the answer to [`Question::PeerSocket`].
 //!
 //! A connection that `accept()` has not taken yet has no inode (`sk->sk_socket` is null), nor has one that its process has
@@ -11,28 +11,43 @@ use std::net::SocketAddr;
 use anyhow::{Context as _, Result};
 
 use super::{
+    listener::Asked,
     owner::Owners,
+    place::{Namespaces, Place},
     sock_diag::{self, CLOSE_WAIT, ESTABLISHED, SYN_RECV, TIME_WAIT, TcpSocket},
 };
-use crate::{
-    event::{Time, fact::PeerSocketView},
-    process::Netns,
-};
+use crate::{event::fact::PeerSocketView, process::Netns};
 
-/// Looks in the worker's network namespace. `local` is nginx's end.
+/// Looks in the worker's network namespace; where another of this host has the upstream's address, in that. The first of
+/// the ends is nginx's.
 ///
 /// # Errors
 /// The worker is gone, its namespace cannot be entered, or the kernel lists no sockets.
 pub(super) fn view(
     worker: u32,
-    local: SocketAddr,
-    remote: SocketAddr,
-    owners: &mut Owners,
-    now: Time,
+    (local, remote): (SocketAddr, SocketAddr),
+    (namespaces, owners): (&mut Namespaces, &mut Owners),
+    asked: Asked,
 ) -> Result<PeerSocketView> {
     let netns =
         Netns::of(worker).with_context(|| format!("network namespace of worker {worker}"))?;
-    let look = || find(&netns, local, remote);
+    let place = namespaces.find(&netns, remote.ip().to_canonical(), asked.at, asked.now);
+    let mut translated = None;
+    let (there, remote_end) = match place {
+        Place::Here => (None, remote),
+        Place::There(there, _) => (Some(there), remote),
+        Place::Remote | Place::Unclear => {
+            match namespaces.by_nginxs_end(&netns, (local, remote), asked) {
+                Some((there, end)) => {
+                    translated = Some(end);
+                    (Some(there), end)
+                }
+                None => (None, remote),
+            }
+        }
+    };
+    let there = there.as_ref().unwrap_or(&netns);
+    let look = || find(there, local, remote_end);
     // One that is being closed loses its process after its state was read: what was not taken still is not.
     let found = match look()? {
         Some(socket) if !is_taken(&socket) => look()?,
@@ -47,13 +62,14 @@ pub(super) fn view(
             ..PeerSocketView::default()
         });
     };
-    let owner = owners.of_connection(socket.inode, netns.id(), now);
+    let owner = owners.of_connection(socket.inode, there.id(), asked.now);
     Ok(PeerSocketView {
         found: true,
         accepted: is_taken(&socket),
         unread: socket.receive_queue,
         owner,
         retransmits,
+        translated,
     })
 }
 
@@ -73,6 +89,17 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     use super::*;
+    use crate::event::Time;
+
+    fn look(local: SocketAddr, remote: SocketAddr) -> PeerSocketView {
+        let asked = Asked {
+            at: Time(1),
+            now: Time(1),
+        };
+        let (mut namespaces, mut owners) = (Namespaces::default(), Owners::default());
+        let memory = (&mut namespaces, &mut owners);
+        view(std::process::id(), (local, remote), memory, asked).unwrap()
+    }
 
     #[test]
     fn a_connection_not_yet_accepted_has_no_owner() {
@@ -80,7 +107,7 @@ mod tests {
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (local, remote) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
         let own = std::process::id();
-        let look = || view(own, local, remote, &mut Owners::default(), Time(1)).unwrap();
+        let look = || look(local, remote);
         let before = look();
         assert!(before.found && !before.accepted && before.owner.is_none());
         let accepted = listener.accept().unwrap();
@@ -98,7 +125,7 @@ mod tests {
         let _accepted = listener.accept().unwrap();
         let (local, remote) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
         let own = std::process::id();
-        let seen = view(own, local, remote, &mut Owners::default(), Time(1)).unwrap();
+        let seen = look(local, remote);
         assert!(seen.found && seen.accepted);
         assert_eq!(seen.owner.map(|owner| owner.pid), Some(own));
     }
@@ -109,13 +136,6 @@ mod tests {
             "127.0.0.1:1".parse().unwrap(),
             "127.0.0.1:2".parse().unwrap(),
         );
-        let view = view(
-            std::process::id(),
-            local,
-            remote,
-            &mut Owners::default(),
-            Time(1),
-        );
-        assert_eq!(view.unwrap(), PeerSocketView::default());
+        assert_eq!(look(local, remote), PeerSocketView::default());
     }
 }

@@ -152,6 +152,34 @@ pub(super) fn connection(
     }
 }
 
+/// The own ends of connections whose other end this is, in any state but listening and `TIME_WAIT`.
+///
+/// # Errors
+/// The kernel has no `tcp_diag`, or refused.
+pub(super) fn of_remote(netns: &Netns, remote: SocketAddr) -> io::Result<Vec<SocketAddr>> {
+    let mut found = Vec::new();
+    // An IPv6 listener may have taken an IPv4 connection.
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        if family == libc::AF_INET && remote.is_ipv6() {
+            continue;
+        }
+        let query = Query {
+            family,
+            states: CONNECTED & !(1 << TIME_WAIT),
+            remote_port: remote.port(),
+            limit: 4096,
+        };
+        tcp(netns, query, |socket| {
+            let ip = socket.remote.ip().to_canonical();
+            if (ip, socket.remote.port()) == (remote.ip(), remote.port()) {
+                let local = socket.local;
+                found.push(SocketAddr::new(local.ip().to_canonical(), local.port()));
+            }
+        })?;
+    }
+    Ok(found)
+}
+
 /// `struct inet_diag_req_v2`: family, protocol, extensions, states; source and destination port; source and destination
 /// address, interface, cookie.
 fn inet_request(family: i32) -> [u8; 56] {

@@ -1,0 +1,15 @@
+//! The scenarios of other files with every backend in a container behind a bridge: its own network
+//! namespace and address. Cause and confidence have to be as on loopback.
+
+#[path = "backend_closes.rs"]
+mod backend_closes;
+#[path = "backend_dies.rs"]
+mod backend_dies;
+#[path = "backend_stalls.rs"]
+mod backend_stalls;
+#[path = "connect_refused.rs"]
+mod connect_refused;
+#[path = "queues.rs"]
+mod queues;
+#[path = "timeouts.rs"]
+mod timeouts;

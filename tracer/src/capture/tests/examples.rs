@@ -197,7 +197,7 @@ fn facts() -> Vec<Event> {
             },
             Ok(Finding::Listener(ListenerView {
                 silent_neighbor: None,
-                route_error: Some(13),
+                route_error: None,
                 local: true,
                 container: None,
                 unclear: false,

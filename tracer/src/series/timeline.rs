@@ -134,6 +134,10 @@ impl<T: Default + Merge, const SPANS: usize> Merge for Timeline<T, SPANS> {
         while other.width < self.width {
             other.coarsen();
         }
+        // Nobody knows where in its wider spans the other's values lie.
+        while self.width < other.width {
+            self.coarsen();
+        }
         let (width, first) = (other.width(), other.first);
         for (i, value) in other.spans.into_iter().enumerate() {
             self.at((first + i as u64) * width).merge(value);

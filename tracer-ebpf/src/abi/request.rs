@@ -120,7 +120,7 @@ pub struct LogCall {
     pub format_at: u64,
     /// Bytes of `text` that count.
     pub text_len: u32,
-    /// The argument after a `%V`.
+    /// The argument after a `%V`; the first one if that is a number.
     pub state: u32,
     /// The text of a `%*s` or `%V` that the format begins with.
     pub text: [u8; TEXT_LEN],

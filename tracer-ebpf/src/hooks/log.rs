@@ -112,6 +112,8 @@ static UNKNOWN: LogCall = LogCall::UNKNOWN;
 #[inline(always)]
 fn text(record: &mut LogCall, argument: u64, second: u64) {
     let (text, len) = if argument < LONGEST_TEXT {
+        // A length, or the number that the format takes first.
+        record.state = argument as u32;
         (second, argument)
     } else {
         record.state = second as u32;

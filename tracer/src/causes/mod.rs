@@ -19,6 +19,7 @@ mod finding;
 mod firewall;
 mod handshake;
 mod hook;
+mod http2;
 mod icmp;
 mod keepalive;
 mod limits;

@@ -3,9 +3,12 @@
 use super::{
     catalogue::Cause,
     dying,
-    ending::{TLS_ALERT, TLS_HANDSHAKE, ending, is_reused, received, response_began},
+    ending::{
+        TLS_ALERT, TLS_HANDSHAKE, ending, heard, is_reused, is_tls, received, response_began,
+    },
     errno,
     finding::Finding,
+    http2,
     scene::Scene,
     wording,
 };
@@ -80,7 +83,10 @@ pub(super) fn rule<'a>(scene: &Scene<'a>) -> Option<&'a LogCall> {
 }
 
 fn rejected(scene: &Scene<'_>) -> Option<Finding> {
-    let c = scene.failed_before_body().filter(|c| response_began(c))?;
+    let c = scene.failed_before_body().filter(|c| heard(c))?;
+    if http2::goodbye(scene).is_some() {
+        return None;
+    }
     if let Some(call) = rule(scene) {
         let finding = Finding::proven(format!(
             "{} answered, and nginx refused the answer: {}",
@@ -88,11 +94,11 @@ fn rejected(scene: &Scene<'_>) -> Option<Finding> {
             said(call)
         ))
         .rests_on_complete_records(scene);
-        return Some(by_rule(scene, c, &call.format, finding));
+        return Some(by_rule(scene, c, call, finding));
     }
     // Without its word: nginx closed, no timer, and the upstream had not ended it before.
     let answered = !scene.is_last() || scene.case.status == Some(502);
-    if scene.in_tls(c)
+    if !response_began(c)
         || !answered
         || scene.timed_out_waiting()
         || scene.log_call("prematurely closed").is_some()
@@ -104,7 +110,7 @@ fn rejected(scene: &Scene<'_>) -> Option<Finding> {
         return None;
     }
     let bytes = match received(c) {
-        n if n > 0 && !is_reused(c) => format!("after {}", wording::count(n, "byte")),
+        n if n > 0 && !is_reused(c) && !is_tls(c) => format!("after {}", wording::count(n, "byte")),
         _ => "in the response's header".to_owned(),
     };
     let finding = Finding::inferred(
@@ -112,11 +118,23 @@ fn rejected(scene: &Scene<'_>) -> Option<Finding> {
         "which rule the answer broke: nginx logged nothing (its error_log stands above level error)",
     )
     .rests_on_complete_records(scene);
-    Some(by_rule(scene, c, "", finding))
+    Some(by_format(scene, c, "", finding))
 }
 
-/// nginx's format without what its arguments would fill.
+/// nginx's format with the error code or the header's name, and without what its other arguments would fill.
 fn said(call: &LogCall) -> String {
+    let words = without_arguments(call);
+    match (call.number, &call.text) {
+        (Some(code), _) if call.format.contains("with error %") => {
+            format!("{words} {code} ({})", http2::error_name(code))
+        }
+        (Some(number), _) => format!("{words} {number}"),
+        (None, Some(name)) => format!("{words} {}", wording::quoted(name)),
+        (None, None) => words,
+    }
+}
+
+fn without_arguments(call: &LogCall) -> String {
     let words = call.format.split(['%', ':']).next().unwrap_or_default();
     let words = words.trim_end_matches(['"', ' ']);
     let words = words.strip_prefix("upstream ").unwrap_or(words);
@@ -128,7 +146,24 @@ fn said(call: &LogCall) -> String {
     }
 }
 
-fn by_rule(scene: &Scene<'_>, c: &Connection, format: &str, finding: Finding) -> Finding {
+fn by_rule(scene: &Scene<'_>, c: &Connection, call: &LogCall, finding: Finding) -> Finding {
+    let is_code = call.format.contains("with error %");
+    let code = call.number.filter(|_| is_code);
+    let finding = finding.advise_if(code.and_then(http2::advice).map(str::to_owned));
+    let header = call
+        .text
+        .as_deref()
+        .filter(|_| call.format.contains("header"));
+    let finding = finding.advise_if(header.map(|name| {
+        format!(
+            "correct the header {} that the backend, or a proxy before it, sends",
+            wording::quoted(name)
+        )
+    }));
+    by_format(scene, c, &call.format, finding)
+}
+
+fn by_format(scene: &Scene<'_>, c: &Connection, format: &str, finding: Finding) -> Finding {
     let to = scene.to();
     let finding = match c.first_received {
         Some(TLS_ALERT | TLS_HANDSHAKE) if c.first_sent != Some(TLS_HANDSHAKE) => finding
@@ -146,7 +181,7 @@ fn by_rule(scene: &Scene<'_>, c: &Connection, format: &str, finding: Finding) ->
             .advise("find what makes the header so long: cookies that pile up, a token, a debug header"),
         f if f.contains("http2") => finding.advise(format!("does {to} speak HTTP/2 (gRPC) without TLS? see: curl -v --http2-prior-knowledge http://{to}/")),
         f if f.contains("FastCGI") => finding.advise(format!("does {to} speak FastCGI? its log; is proxy_pass meant?")),
-        f if f.contains("rejected request") => finding.advise("the backend refused the stream itself (RST_STREAM, GOAWAY): its own log says why"),
+        f if f.contains("rejected request") || f.contains("goaway") => finding.advise("the backend refused the stream itself (RST_STREAM, GOAWAY): its own log says why"),
         "" => finding
             .advise(format!("error_log at level error says which rule; the usual one is a header longer than {pass}_buffer_size (4k or 8k)")),
         _ => finding.advise("the backend's response header breaks the protocol: its code, or what it puts into headers"),

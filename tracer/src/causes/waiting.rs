@@ -3,7 +3,7 @@
 use super::{
     catalogue::Cause,
     drops::telling_drops,
-    ending::{ending, is_reused, response_began},
+    ending::{ending, heard, is_reused, response_began},
     finding::Finding,
     programs,
     scene::Scene,
@@ -54,7 +54,7 @@ pub(super) fn waited<'a>(scene: &Scene<'a>) -> Option<&'a Connection> {
 /// It was shown to wait in the accept queue.
 fn is_queued(scene: &Scene<'_>, c: &Connection) -> bool {
     // Its end is without a process also after close().
-    let closed = ending(c).is_some() || is_reused(c) || response_began(c);
+    let closed = ending(c).is_some() || is_reused(c) || heard(c);
     let view = scene.facts().peer_socket.as_ref();
     let seen = view.is_some_and(|view| view.found && !view.accepted);
     (seen || c.accepted == Some(false)) && !closed
@@ -66,8 +66,13 @@ fn not_accepting(scene: &Scene<'_>) -> Option<Finding> {
         .established
         .map(|at| format!(" for {}", wording::duration(c.closed.since(at))))
         .unwrap_or_default();
+    let stage = if scene.in_handshake(c) {
+        "nginx's timer ended the TLS handshake"
+    } else {
+        "nginx's timer"
+    };
     let mut finding = Finding::proven(format!(
-        "{} never accepted the connection: it waited in the accept queue{queued}, until nginx's timer",
+        "{} never accepted the connection: it waited in the accept queue{queued}, until {stage}",
         scene.to()
     ))
     .rests_on_complete_records(scene);
@@ -152,7 +157,7 @@ fn slow(scene: &Scene<'_>) -> Option<Finding> {
         ),
         (None, None) if answering => finding,
         (None, None) if c.accepted == Some(true) => finding.fact("peer", had_accepted(c)),
-        (None, None) if response_began(c) => finding.fact(
+        (None, None) if heard(c) => finding.fact(
             "peer",
             "a program had accepted it: it answered the TLS handshake",
         ),
@@ -190,7 +195,7 @@ pub(super) fn was_taken(scene: &Scene<'_>, c: &Connection) -> bool {
 /// A program of the upstream was seen to have the connection.
 pub(super) fn is_accepted(scene: &Scene<'_>, c: &Connection) -> bool {
     let view = scene.facts().peer_socket.as_ref();
-    response_began(c)
+    heard(c)
         || c.accepted == Some(true)
         || scene.accepted_by().is_some()
         || view.is_some_and(|view| view.found && view.accepted)

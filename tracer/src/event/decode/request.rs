@@ -110,6 +110,7 @@ pub(super) fn log_call(header: &Head, mut buf: &[u8]) -> LogCall {
         stream: level & LOG_CALL_STREAM != 0,
         format: String::new(),
         text: None,
+        number: None,
         resolved: None,
         unread: None,
     };

@@ -28,6 +28,8 @@ use crate::{
 const TLS_ALERT: u8 = 0x15;
 const TLS_HANDSHAKE: u8 = 0x16;
 const TLS_DATA: u8 = 0x17;
+/// The type of the frame that begins an answer in HTTP/2 (RFC 9113 section 6.5).
+const HTTP2_SETTINGS: u8 = 4;
 const MSG_PEEK: i32 = 2;
 const EINTR: i32 = -4;
 const EAGAIN: i32 = -11;
@@ -337,7 +339,11 @@ fn head(connection: &mut Connection, length: i32) {
     } else if let Some(first) = read::user::<u8>(at) {
         start[0] = first;
     }
-    connection.first_received = start[0];
+    // What a SETTINGS frame begins with says nothing: its length, mostly 0.
+    connection.first_received = match (start[0], start[3]) {
+        (0, HTTP2_SETTINGS) => HTTP2_SETTINGS,
+        (first, _) => first,
+    };
     if start[0] == TLS_ALERT && start[4] == PLAIN_LENGTH && length >= ALERT as i32 {
         connection.alert = 0x100 | u16::from(start[6]);
     }

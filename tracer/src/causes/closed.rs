@@ -5,7 +5,7 @@ use super::{
     drops::netfilter_drop,
     ending::{Ending, is_reused, is_tls, received, response_began},
     finding::Finding,
-    hook, http2, keepalive, response,
+    hook, http2, keepalive, protocol, response,
     scene::Scene,
     wording,
 };
@@ -65,7 +65,7 @@ fn closed_early(scene: &Scene<'_>) -> Option<Finding> {
     if began && c.end_read.is_none() && scene.log_call("prematurely closed").is_none() {
         return None;
     }
-    let what = stage(c);
+    let what = stage(scene, c);
     let finding = Finding::proven(format!(
         "{} closed the connection{}, {what}",
         scene.to(),
@@ -85,9 +85,10 @@ fn closed_early(scene: &Scene<'_>) -> Option<Finding> {
     } else {
         format!("; {} request bytes had been sent", c.bytes_sent)
     };
-    Some(with_request(c, finding).advise(format!(
+    let finding = with_request(c, finding).advise(format!(
         "look at the backend's own log for that moment{sent}"
-    )))
+    ));
+    Some(protocol::questioned(scene, c, finding))
 }
 
 fn reset(scene: &Scene<'_>) -> Option<Finding> {
@@ -98,7 +99,7 @@ fn reset(scene: &Scene<'_>) -> Option<Finding> {
     if by_peer.is_none() && (full || netfilter_drop(c).is_some()) {
         return None;
     }
-    let what = stage(c);
+    let what = stage(scene, c);
     let to = scene.to();
     let since = since(c, &ending);
     let finding = match by_peer.and_then(|closed| Some((closed, closed.reset.as_deref()?))) {
@@ -163,7 +164,8 @@ fn reset(scene: &Scene<'_>) -> Option<Finding> {
     } else {
         finding
     };
-    Some(with_request(c, finding.rests_on_complete_records(scene)))
+    let finding = with_request(c, finding.rests_on_complete_records(scene));
+    Some(protocol::questioned(scene, c, finding))
 }
 
 /// A FIN says that the backend closed, not that its process lives: on this host that must be seen.
@@ -264,9 +266,11 @@ fn since(c: &Connection, ending: &Ending) -> String {
     }
 }
 
-/// How far the response had come. Of TLS no bytes are counted: they may be session tickets.
-fn stage(c: &Connection) -> String {
-    match (response_began(c), is_tls(c)) {
+/// How far the response had come. Of TLS and HTTP/2 no bytes are counted: they may be tickets, or settings.
+fn stage(scene: &Scene<'_>, c: &Connection) -> String {
+    // HTTP/2's settings come before any header.
+    let is_framed = is_tls(c) || scene.scheme() == Some("grpc");
+    match (response_began(c), is_framed) {
         (false, _) => "before the first byte of a response".to_owned(),
         (true, true) => "before nginx had a whole response header".to_owned(),
         (true, false) => format!("after {} of a response header", bytes(c)),

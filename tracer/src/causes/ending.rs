@@ -27,7 +27,14 @@ impl<'a> Scene<'a> {
 
     /// The connection broke in the body of its response, which the client got cut short.
     pub(super) fn in_body(&self) -> bool {
-        self.case.masked && self.is_last() && self.connection().is_some_and(response_began)
+        let began = |c| response_began(c) && !self.is_answered_for(c);
+        self.case.masked && self.is_last() && self.connection().is_some_and(began)
+    }
+
+    /// The client got an error that is not the upstream's: nginx passed nothing on.
+    fn is_answered_for(&self, c: &Connection) -> bool {
+        let got = self.case.client_status.or(self.case.status);
+        matches!(got, Some(500 | 502 | 504)) && c.status != got
     }
 
     /// A connection that stood and failed before the response's header was over: nginx passed nothing of it on.
@@ -150,6 +157,8 @@ pub(super) const TLS_HANDSHAKE: u8 = 0x16;
 const RST_TOLD: u64 = 5_000_000;
 /// See [`TLS_HANDSHAKE`].
 pub(super) const TLS_ALERT: u8 = 0x15;
+/// How an answer in HTTP/2 is kept: a SETTINGS frame is first, and 4 its type.
+pub(super) const HTTP2_SETTINGS: u8 = 4;
 /// … that is encrypted: data, and in TLS 1.3 alerts too.
 pub(super) const TLS_DATA: u8 = 0x17;
 

@@ -26,6 +26,7 @@ mod limits;
 mod names;
 mod no_live;
 mod programs;
+mod protocol;
 mod queues;
 mod refused;
 mod request;

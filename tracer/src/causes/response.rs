@@ -3,17 +3,15 @@
 use super::{
     catalogue::Cause,
     dying,
-    ending::{
-        TLS_ALERT, TLS_HANDSHAKE, ending, heard, is_reused, is_tls, received, response_began,
-    },
+    ending::{ending, heard, is_reused, is_tls, received, response_began},
     errno,
     finding::Finding,
-    http2,
+    http2, protocol,
     scene::Scene,
     wording,
 };
 use crate::{
-    correlate::Course,
+    correlate::{Course, breaks_http2},
     event::{Connection, LogCall},
 };
 
@@ -82,7 +80,16 @@ pub(super) fn rule<'a>(scene: &Scene<'a>) -> Option<&'a LogCall> {
     .find(|call| !HARMLESS.iter().any(|words| call.format.contains(words)))
 }
 
+/// nginx's own word on how the upstream broke its response off.
+fn broken<'a>(scene: &Scene<'a>) -> Option<&'a LogCall> {
+    let mut calls = scene.case.log_calls.iter();
+    calls.find(|call| breaks_http2(&call.format) && scene.is_during(call))
+}
+
 fn rejected(scene: &Scene<'_>) -> Option<Finding> {
+    if let Some(finding) = protocol::http2_for_http1(scene) {
+        return Some(finding);
+    }
     let c = scene.failed_before_body().filter(|c| heard(c))?;
     if http2::goodbye(scene).is_some() {
         return None;
@@ -135,8 +142,8 @@ fn said(call: &LogCall) -> String {
 }
 
 fn without_arguments(call: &LogCall) -> String {
-    let words = call.format.split(['%', ':']).next().unwrap_or_default();
-    let words = words.trim_end_matches(['"', ' ']);
+    let words = call.format.split('%').next().unwrap_or_default();
+    let words = words.trim_end_matches(['"', ' ', ':']);
     let words = words.strip_prefix("upstream ").unwrap_or(words);
     // An odd quote is the beginning of an argument.
     if words.matches('"').count().is_multiple_of(2) {
@@ -165,15 +172,7 @@ fn by_rule(scene: &Scene<'_>, c: &Connection, call: &LogCall, finding: Finding) 
 
 fn by_format(scene: &Scene<'_>, c: &Connection, format: &str, finding: Finding) -> Finding {
     let to = scene.to();
-    let finding = match c.first_received {
-        Some(TLS_ALERT | TLS_HANDSHAKE) if c.first_sent != Some(TLS_HANDSHAKE) => finding
-            .fact("protocol", "the answer's first byte is TLS: the port expects https")
-            .advise(format!("{to} speaks TLS: proxy_pass https:// (grpc_pass grpcs://)")),
-        Some(b'H') if c.first_sent == Some(1) => finding
-            .fact("protocol", "the answer begins like HTTP; nginx spoke FastCGI to it")
-            .advise(format!("{to} speaks HTTP: proxy_pass instead of fastcgi_pass, or the port of the FastCGI server")),
-        _ => finding,
-    };
+    let finding = protocol::by_first_byte(scene, c, finding);
     let pass = scene.scheme().unwrap_or("proxy");
     let finding = match format {
         f if f.contains("too big header") => finding
@@ -189,8 +188,23 @@ fn by_format(scene: &Scene<'_>, c: &Connection, format: &str, finding: Finding) 
     finding.advise(format!("see the header: {}", wording::fetch(&to)))
 }
 
+/// The same in a sentence that begins with the upstream.
+fn how_broken(call: &LogCall) -> String {
+    if call.format.contains("prematurely closed stream") {
+        "ended its stream too early".to_owned()
+    } else if call.format.contains("response body larger") {
+        "sent more than its content-length".to_owned()
+    } else {
+        let said = said(call);
+        said.strip_prefix("it ").unwrap_or(&said).to_owned()
+    }
+}
+
 fn truncated(scene: &Scene<'_>) -> Option<Finding> {
     let c = scene.connection().filter(|_| scene.in_body())?;
+    if protocol::http2_for_http1(scene).is_some() {
+        return None;
+    }
     let seen = ending(c);
     let died = scene.peer_closed().and_then(|closed| closed.death.as_ref());
     let timed_out = scene.log_call("upstream timed out").is_some();
@@ -202,6 +216,10 @@ fn truncated(scene: &Scene<'_>) -> Option<Finding> {
         Some(ending) if ending.reset => ("reset the connection".to_owned(), true),
         Some(_) => ("closed the connection".to_owned(), announced),
         None => ("broke off".to_owned(), announced),
+    };
+    let (how, shown) = match broken(scene) {
+        Some(call) if died.is_none() => (how_broken(call), true),
+        _ => (how, shown),
     };
     let what = match died {
         Some(death) => format!(

@@ -2,7 +2,7 @@
 
 use super::{
     catalogue::Cause,
-    ending::{TLS_ALERT, TLS_DATA, TLS_HANDSHAKE, alerted, ending, heard, response_began},
+    ending::{HTTP2_SETTINGS, TLS_ALERT, TLS_DATA, TLS_HANDSHAKE, alerted, ending, heard, response_began},
     finding::Finding,
     response,
     scene::Scene,
@@ -130,7 +130,11 @@ fn handshake_failed(scene: &Scene<'_>) -> Option<Finding> {
     let finding = match (&said, c.first_received) {
         (_, Some(first)) if scene.in_handshake(c) && first != TLS_HANDSHAKE && first != TLS_ALERT => Finding::proven(format!(
             "{to} does not speak TLS: it answered nginx's handshake with {}",
-            if first == b'H' { "plain HTTP".to_owned() } else { format!("a byte {first:#04x}") }
+            match first {
+                b'H' => "plain HTTP".to_owned(),
+                HTTP2_SETTINGS => "HTTP/2 without TLS".to_owned(),
+                first => format!("a byte {first:#04x}"),
+            }
         ))
         .advise("nginx's *_pass says https:// (or grpcs://) to a plain port: drop the s, or point it at the TLS port"),
         (Some(said), _) => explained(Finding::proven(format!("the TLS handshake with {to} failed: {}", short(said))), said),
@@ -280,6 +284,8 @@ fn meaning(said: &str) -> &'static str {
         "no common TLS version: proxy_ssl_protocols, or the backend's"
     } else if is("handshake failure") || is("no shared cipher") || is("no ciphers") {
         "no common cipher, or the backend wants SNI: proxy_ssl_server_name on; then proxy_ssl_ciphers"
+    } else if is("no application protocol") {
+        "the backend has no HTTP/2 at that port, which grpc_pass grpcs:// needs: turn it on there (ALPN h2), or use proxy_pass https://"
     } else if is("closed connection") {
         "the backend closed in the handshake: its own log; does it want SNI (proxy_ssl_server_name on;)?"
     } else {

@@ -5,7 +5,7 @@ use super::{
     drops::telling_drops,
     ending::{ending, heard, is_reused, response_began},
     finding::Finding,
-    programs,
+    programs, protocol,
     scene::Scene,
     wording,
 };
@@ -168,23 +168,20 @@ fn slow(scene: &Scene<'_>) -> Option<Finding> {
     };
     let holder = view.and_then(|view| view.owner.as_ref());
     let limit = programs::aside(scene.backend_name(), |it| it.limit);
-    Some(
-        finding
-            .rests_on_complete_records(scene)
-            .advise(
-                "what does the backend do in that time? its log, its slow queries, a stack of it",
+    let finding = finding
+        .rests_on_complete_records(scene)
+        .advise("what does the backend do in that time? its log, its slow queries, a stack of it")
+        .advise_if(holder.map(|owner| {
+            format!(
+                "see what {} does: cat /proc/{}/stack; gdb -p {} -batch -ex bt",
+                owner.name, owner.pid, owner.pid
             )
-            .advise_if(holder.map(|owner| {
-                format!(
-                    "see what {} does: cat /proc/{}/stack; gdb -p {} -batch -ex bt",
-                    owner.name, owner.pid, owner.pid
-                )
-            }))
-            .advise(format!(
-                "{}_read_timeout longer, only if such answers may take so long{limit}",
-                scene.scheme().unwrap_or("proxy")
-            )),
-    )
+        }))
+        .advise(format!(
+            "{}_read_timeout longer, only if such answers may take so long{limit}",
+            scene.scheme().unwrap_or("proxy")
+        ));
+    Some(protocol::questioned(scene, c, finding))
 }
 
 /// Some program has the connection, as far as can be known: it was not shown to wait in a queue, nor may it.

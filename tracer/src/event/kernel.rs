@@ -138,7 +138,7 @@ pub struct Connection {
     /// First byte of what the worker wrote since the connection was made: 0x16 is a TLS handshake.
     pub first_sent: Option<u8>,
     /// First byte of what came, after a TLS handshake of what came then: 0x15 a TLS alert, 0x16 a TLS handshake, 0x17 a
-    /// TLS record of another kind, or an alert in TLS 1.3; `H` of `HTTP/1`.
+    /// TLS record of another kind, or an alert in TLS 1.3; `H` of `HTTP/1`; 4 an HTTP/2 SETTINGS frame.
     pub first_received: Option<u8>,
     /// The description of the TLS alert that came first (RFC 8446 section 6).
     pub tls_alert: Option<u8>,
@@ -286,8 +286,10 @@ pub struct Unread {
     pub address: u64,
     /// What the first arguments are, read as a text.
     pub text: Option<String>,
-    /// The second argument.
+    /// The second argument, or the first one.
     pub state: u32,
+    /// It is the first one, a small number.
+    pub is_number: bool,
 }
 
 impl LogCall {
@@ -297,7 +299,7 @@ impl LogCall {
             self.text = arguments.text;
         } else if format.starts_with("upstream ") {
             match conversion(&format) {
-                "ui" | "uz" | "d" => self.number = Some(arguments.state),
+                "ui" | "uz" | "d" if arguments.is_number => self.number = Some(arguments.state),
                 // A header line: its value may be a secret.
                 "V" | "*s" => {
                     let name = |line: String| line.split(':').next().map(str::to_owned);

@@ -57,7 +57,7 @@ pub struct Connection {
     pub start: u64,
     /// 0: never.
     pub established: u64,
-    /// 0: none since the request began.
+    /// 0: none since the request began. TLS's handshake and its alerts are no response.
     pub first_byte: u64,
     /// 0: none.
     pub fin_received: u64,
@@ -109,8 +109,10 @@ pub struct Connection {
     pub padding2: [u8; 2],
     /// Where the worker read the first byte to.
     pub head_at: u64,
-    /// Bytes of the response so far.
-    pub response: u64,
+    /// Bytes of the response so far, at most `u32::MAX`.
+    pub response: u32,
+    /// Bytes that the worker read, of all requests, at most `u32::MAX`.
+    pub read: u32,
     /// How often reused.
     pub reuses: u32,
     /// `FLAG_*`.
@@ -226,6 +228,7 @@ impl Connection {
         padding2: [0; 2],
         head_at: 0,
         response: 0,
+        read: 0,
         reuses: 0,
         flags: 0,
         syn_retransmits: 0,

@@ -32,8 +32,8 @@ pub use self::{
     },
     reply::{Main, REPLY, Reply, WATCHED, Watched},
     request::{
-        ANSWER, Answer, Client, FORMAT_LEN, HEAD_LEN, HOST_LEN, LOG_CALL, LOG_CALL_STREAM, LogCall,
-        TAIL_LEN, TEXT_LEN,
+        ANSWER, Answer, Client, FORMAT_LEN, HEAD_LEN, HOST_LEN, LOG_CALL, LOG_CALL_NUMBER,
+        LOG_CALL_STREAM, LogCall, TAIL_LEN, TEXT_LEN,
     },
     worker::{
         CODES, Code, FAMILY_QUOTA, LAYOUT, Layout, LayoutShown, Members, NOBODY, NOT_AS_EXPECTED,

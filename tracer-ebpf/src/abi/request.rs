@@ -96,6 +96,8 @@ impl Answer {
 
 /// In `level`: the log is a `stream {}` session's.
 pub const LOG_CALL_STREAM: u32 = 0x100;
+/// In `level`: the first argument is a small number, in `state`.
+pub const LOG_CALL_NUMBER: u32 = 0x200;
 
 /// Bytes kept of a text or name that a log call was given.
 pub const TEXT_LEN: usize = 96;
@@ -112,7 +114,7 @@ pub struct LogCall {
     pub connection: u64,
     /// The errno given, 0 none.
     pub errno: u32,
-    /// `NGX_LOG_*`, with [`LOG_CALL_STREAM`] for a `stream {}` session's.
+    /// `NGX_LOG_*`, with [`LOG_CALL_STREAM`] for a `stream {}` session's, and [`LOG_CALL_NUMBER`].
     pub level: u32,
     /// The format string, NUL-terminated unless longer; empty if its page was not in memory yet.
     pub format: [u8; FORMAT_LEN],
@@ -120,7 +122,7 @@ pub struct LogCall {
     pub format_at: u64,
     /// Bytes of `text` that count.
     pub text_len: u32,
-    /// The argument after a `%V`.
+    /// The argument after a `%V`; with [`LOG_CALL_NUMBER`] the first one.
     pub state: u32,
     /// The text of a `%*s` or `%V` that the format begins with.
     pub text: [u8; TEXT_LEN],

@@ -7,7 +7,7 @@ use aya_ebpf::{
     macros::uprobe,
     programs::ProbeContext,
 };
-use tracer_ebpf::abi::{LOG_CALL, LOG_CALL_STREAM, LogCall, Worker};
+use tracer_ebpf::abi::{LOG_CALL, LOG_CALL_NUMBER, LOG_CALL_STREAM, LogCall, Worker};
 
 use crate::{
     emit::{self, Urgency},
@@ -112,6 +112,9 @@ static UNKNOWN: LogCall = LogCall::UNKNOWN;
 #[inline(always)]
 fn text(record: &mut LogCall, argument: u64, second: u64) {
     let (text, len) = if argument < LONGEST_TEXT {
+        // A length, or the number that the format takes first.
+        record.state = argument as u32;
+        record.level |= LOG_CALL_NUMBER;
         (second, argument)
     } else {
         record.state = second as u32;

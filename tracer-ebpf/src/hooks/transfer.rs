@@ -28,6 +28,8 @@ use crate::{
 const TLS_ALERT: u8 = 0x15;
 const TLS_HANDSHAKE: u8 = 0x16;
 const TLS_DATA: u8 = 0x17;
+/// The type of the frame that begins an answer in HTTP/2 (RFC 9113 section 6.5).
+const HTTP2_SETTINGS: u8 = 4;
 const MSG_PEEK: i32 = 2;
 const EINTR: i32 = -4;
 const EAGAIN: i32 = -11;
@@ -101,13 +103,21 @@ fn was_read(sk: u64, length: i32, flags: i32) -> i32 {
         return 0;
     }
     connection.last_received = task::now();
+    if flags & MSG_PEEK == 0 {
+        connection.read = connection.read.saturating_add(length as u32);
+    }
     if connection.first_byte != 0 {
-        connection.response += length as u64;
+        connection.response = connection.response.saturating_add(length as u32);
         return 0;
     }
-    connection.response = length as u64;
-    connection.first_byte = connection.last_received;
+    connection.response = length as u32;
+    if connection.first_received != 0 && in_handshake(connection) {
+        return 0;
+    }
     head(connection, length);
+    if connection.first_byte == 0 {
+        return 0;
+    }
     by_socket::leads_on(sk, pid, worker, connection);
     // A retry's success, and an answer that nginx passes on, have no other sign while the connection is kept alive.
     if connection.flags & FLAG_RETRY != 0 || matches!(connection.status, 502 | 504) {
@@ -218,9 +228,21 @@ fn was_written(sk: u64, length: i32) -> i32 {
         && connection.flags & FLAG_TLS_DATA == 0
         && syscall::written::<u8>() == Some(TLS_DATA)
     {
+        if in_handshake(connection) {
+            connection.first_received = 0;
+            connection.alert = 0;
+        }
         connection.flags |= FLAG_TLS_DATA;
     }
     0
+}
+
+/// nginx's own TLS handshake: its bytes are no response. `stream {}` counts no requests, and its TLS may be a client's.
+#[inline(always)]
+fn in_handshake(connection: &Connection) -> bool {
+    connection.turn != 0
+        && connection.first_sent == TLS_HANDSHAKE
+        && connection.flags & FLAG_TLS_DATA == 0
 }
 
 /// Is it known to serve no request?
@@ -265,7 +287,12 @@ fn ended(sk: u64, connection: &mut Connection, length: i32, flags: i32) {
         if flags & MSG_PEEK == 0
             && connection.status != 0
             && !request::logs_errors(connection)
-            && framing::is_short(sock::family(sk), connection.head_at, connection.response)
+            && connection.response != u32::MAX
+            && framing::is_short(
+                sock::family(sk),
+                connection.head_at,
+                u64::from(connection.response),
+            )
         {
             connection.flags |= FLAG_BROKE_OFF;
         }
@@ -286,9 +313,12 @@ fn failed(connection: &mut Connection, length: i32) {
     }
 }
 
-/// The first byte of a response, the alert of a TLS record, and the status.
+/// The first byte of a response, the alert of a TLS record, and the status. What is TLS's own begins no response.
 #[inline(always)]
 fn head(connection: &mut Connection, length: i32) {
+    if !in_handshake(connection) {
+        connection.first_byte = connection.last_received;
+    }
     let Some(at) = syscall::buffer() else {
         return;
     };
@@ -308,15 +338,33 @@ fn head(connection: &mut Connection, length: i32) {
     } else if let Some(first) = read::user::<u8>(at) {
         start[0] = first;
     }
-    connection.first_received = start[0];
-    if start[0] == TLS_ALERT && length >= ALERT as i32 {
+    // What a SETTINGS frame begins with says nothing: its length, mostly 0.
+    connection.first_received = match (start[0], start[3]) {
+        (0, HTTP2_SETTINGS) => HTTP2_SETTINGS,
+        (first, _) => first,
+    };
+    if start[0] == TLS_ALERT && start[4] == PLAIN_LENGTH && length >= ALERT as i32 {
         connection.alert = 0x100 | u16::from(start[6]);
     }
     connection.status = status(&start, length).unwrap_or(0);
+    // What nginx writes begins so in TLS only.
+    if matches!(connection.first_sent, TLS_HANDSHAKE | TLS_DATA) && is_alert(&start, length) {
+        connection.first_byte = 0;
+    }
+}
+
+/// A read that is an alert, a close_notify mostly. In TLS 1.3 that looks like data, but for its length.
+#[inline(always)]
+fn is_alert(start: &[u8; HEAD], length: i32) -> bool {
+    start[0] == TLS_ALERT || (start[0] == TLS_DATA && length == ENCRYPTED_ALERT)
 }
 
 /// A TLS record's header and an alert.
 const ALERT: usize = 7;
+/// The low byte of the length of an alert that is not encrypted.
+const PLAIN_LENGTH: u8 = 2;
+/// In TLS 1.3: the header, the alert's two bytes, its type and a tag of 16 bytes (RFC 8446 section 5.2).
+const ENCRYPTED_ALERT: i32 = 24;
 /// `HTTP/1.x NNN` and `Status: NNN`.
 const SHORT_HEAD: usize = 12;
 /// `Status: NNN` after a FastCGI record's header.

@@ -154,6 +154,7 @@ pub(super) fn fits(connection: &Connection) -> bool {
         last_retransmit,
         bytes_received: _,
         bytes_sent: _,
+        unread,
         last_sent,
         last_received,
         end_read,
@@ -211,6 +212,7 @@ pub(super) fn fits(connection: &Connection) -> bool {
         && icmp_sent.is_none()
         && full_queue.is_none()
         && translated.is_none()
+        && *unread == 0
         && security.is_none()
         && !local.as_ref().is_some_and(flow)
         && !matches!(remote, Upstream::Inet(address) if flow(address))
@@ -526,6 +528,7 @@ impl Reader {
             last_retransmit: time(self.cell(page, Column::LastRetransmit)?, closed),
             bytes_received,
             bytes_sent,
+            unread: 0,
             last_sent,
             last_received,
             end_read,

@@ -3,9 +3,9 @@
 use super::{
     catalogue::Cause,
     drops::netfilter_drop,
-    ending::{Ending, is_reused, received, response_began},
+    ending::{Ending, is_reused, is_tls, received, response_began},
     finding::Finding,
-    hook, keepalive, response,
+    hook, http2, keepalive, protocol, response,
     scene::Scene,
     wording,
 };
@@ -48,6 +48,7 @@ const ON_PURPOSE: &str = "TCP_STATE";
 fn ended_alive<'a>(scene: &Scene<'a>) -> Option<(&'a Connection, Ending)> {
     let (c, ending) = scene.ended()?;
     let elsewhere = scene.has_death(ending.at)
+        || http2::goodbye(scene).is_some()
         || keepalive::may_be_race(c, &ending)
         || super::tls::broke_in_handshake(scene)
         || response::rule(scene).is_some();
@@ -55,23 +56,22 @@ fn ended_alive<'a>(scene: &Scene<'a>) -> Option<(&'a Connection, Ending)> {
 }
 
 fn closed_early(scene: &Scene<'_>) -> Option<Finding> {
+    if let Some(finding) = http2::refused_new(scene) {
+        return Some(finding);
+    }
     let (c, ending) = ended_alive(scene).filter(|(_, ending)| !ending.reset)?;
     // After some bytes a FIN can be a response's proper end that nginx refused: it must have met the end itself.
     let began = response_began(c);
     if began && c.end_read.is_none() && scene.log_call("prematurely closed").is_none() {
         return None;
     }
-    let what = if began {
-        format!("after {} of a response header", bytes(c))
-    } else {
-        "before the first byte of a response".to_owned()
-    };
+    let what = stage(scene, c);
     let finding = Finding::proven(format!(
         "{} closed the connection{}, {what}",
         scene.to(),
         since(c, &ending)
     ));
-    let finding = if c.first_sent == Some(super::ending::TLS_HANDSHAKE) && !is_reused(c) {
+    let finding = if scene.in_handshake(c) {
         finding.unless(
             scene.log_call("prematurely closed").is_some(),
             "whether the TLS handshake was over: its bytes are encrypted, and nginx logged nothing",
@@ -80,10 +80,15 @@ fn closed_early(scene: &Scene<'_>) -> Option<Finding> {
         finding
     };
     let finding = is_alive(scene, c, &ending, finding).rests_on_complete_records(scene);
-    Some(with_request(c, finding).advise(format!(
-        "look at the backend's own log for that moment; {} request bytes had been sent",
-        c.bytes_sent
-    )))
+    let sent = if is_tls(c) {
+        String::new()
+    } else {
+        format!("; {} request bytes had been sent", c.bytes_sent)
+    };
+    let finding = with_request(c, finding).advise(format!(
+        "look at the backend's own log for that moment{sent}"
+    ));
+    Some(protocol::questioned(scene, c, finding))
 }
 
 fn reset(scene: &Scene<'_>) -> Option<Finding> {
@@ -94,11 +99,7 @@ fn reset(scene: &Scene<'_>) -> Option<Finding> {
     if by_peer.is_none() && (full || netfilter_drop(c).is_some()) {
         return None;
     }
-    let what = if response_began(c) {
-        format!("after {} of a response header", bytes(c))
-    } else {
-        "before the first byte of a response".to_owned()
-    };
+    let what = stage(scene, c);
     let to = scene.to();
     let since = since(c, &ending);
     let finding = match by_peer.and_then(|closed| Some((closed, closed.reset.as_deref()?))) {
@@ -163,7 +164,8 @@ fn reset(scene: &Scene<'_>) -> Option<Finding> {
     } else {
         finding
     };
-    Some(with_request(c, finding.rests_on_complete_records(scene)))
+    let finding = with_request(c, finding.rests_on_complete_records(scene));
+    Some(protocol::questioned(scene, c, finding))
 }
 
 /// A FIN says that the backend closed, not that its process lives: on this host that must be seen.
@@ -261,6 +263,17 @@ fn since(c: &Connection, ending: &Ending) -> String {
             )
         }
         _ => String::new(),
+    }
+}
+
+/// How far the response had come. Of TLS and HTTP/2 no bytes are counted: they may be tickets, or settings.
+fn stage(scene: &Scene<'_>, c: &Connection) -> String {
+    // HTTP/2's settings come before any header.
+    let is_framed = is_tls(c) || scene.scheme() == Some("grpc");
+    match (response_began(c), is_framed) {
+        (false, _) => "before the first byte of a response".to_owned(),
+        (true, true) => "before nginx had a whole response header".to_owned(),
+        (true, false) => format!("after {} of a response header", bytes(c)),
     }
 }
 

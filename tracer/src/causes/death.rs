@@ -3,7 +3,7 @@
 use super::{
     catalogue::Cause,
     dying::{how, killed_by},
-    ending::response_began,
+    ending::{is_handshaking, response_began},
     finding::Finding,
     programs,
     scene::Scene,
@@ -145,6 +145,8 @@ fn process(death: &Death) -> String {
 fn when(c: &Connection) -> &'static str {
     if response_began(c) {
         ", within the response's header"
+    } else if is_handshaking(c) {
+        ", within the TLS handshake"
     } else {
         ", before the first byte of a response"
     }

@@ -27,7 +27,14 @@ impl<'a> Scene<'a> {
 
     /// The connection broke in the body of its response, which the client got cut short.
     pub(super) fn in_body(&self) -> bool {
-        self.case.masked && self.is_last() && self.connection().is_some_and(response_began)
+        let began = |c| response_began(c) && !self.is_answered_for(c);
+        self.case.masked && self.is_last() && self.connection().is_some_and(began)
+    }
+
+    /// The client got an error that is not the upstream's: nginx passed nothing on.
+    fn is_answered_for(&self, c: &Connection) -> bool {
+        let got = self.case.client_status.or(self.case.status);
+        matches!(got, Some(500 | 502 | 504)) && c.status != got
     }
 
     /// A connection that stood and failed before the response's header was over: nginx passed nothing of it on.
@@ -134,12 +141,12 @@ impl<'a> Scene<'a> {
 
     /// nginx spoke TLS on it, and the connection was made for this request: the handshake is part of it.
     pub(super) fn in_tls(&self, c: &Connection) -> bool {
-        c.first_sent == Some(TLS_HANDSHAKE) && !is_reused(c)
+        is_fresh_tls(c)
     }
 
     /// … and nginx never came to write what follows it.
     pub(super) fn in_handshake(&self, c: &Connection) -> bool {
-        self.in_tls(c) && !c.tls_data
+        is_handshaking(c)
     }
 }
 
@@ -150,10 +157,36 @@ pub(super) const TLS_HANDSHAKE: u8 = 0x16;
 const RST_TOLD: u64 = 5_000_000;
 /// See [`TLS_HANDSHAKE`].
 pub(super) const TLS_ALERT: u8 = 0x15;
+/// How an answer in HTTP/2 is kept: a SETTINGS frame is first, and 4 its type.
+pub(super) const HTTP2_SETTINGS: u8 = 4;
+/// … that is encrypted: data, and in TLS 1.3 alerts too.
+pub(super) const TLS_DATA: u8 = 0x17;
 
 /// Kept alive from an earlier request; also one that was opened before tracing.
 pub(super) fn is_reused(c: &Connection) -> bool {
     c.reuses > 0 || (c.start.0 == 0 && c.reused_at.is_some())
+}
+
+fn is_fresh_tls(c: &Connection) -> bool {
+    c.first_sent == Some(TLS_HANDSHAKE) && !is_reused(c)
+}
+
+/// The TLS handshake was not over: nginx never came to write what follows it.
+pub(super) fn is_handshaking(c: &Connection) -> bool {
+    is_fresh_tls(c) && !c.tls_data
+}
+
+/// nginx spoke TLS on it. A connection from before tracing shows a record of data first.
+pub(super) fn is_tls(c: &Connection) -> bool {
+    matches!(c.first_sent, Some(TLS_HANDSHAKE | TLS_DATA))
+}
+
+/// When nginx read a TLS alert in place of a response: a close_notify, or a refusal.
+pub(super) fn alerted(c: &Connection) -> Option<Time> {
+    let is_alert = is_tls(c)
+        && c.first_byte.is_none()
+        && matches!(c.first_received, Some(TLS_ALERT | TLS_DATA));
+    c.last_received.filter(|_| is_alert)
 }
 
 /// Payload bytes received, on all its requests.
@@ -161,9 +194,19 @@ pub(super) fn received(c: &Connection) -> u64 {
     c.bytes_received
 }
 
-/// A first byte came for this request. Without its hook the bytes of a fresh connection say so.
+/// A first byte of a response came for this request. Without its hook the bytes of a fresh connection say so. Of TLS
+/// only what follows nginx's request may be one.
 pub(super) fn response_began(c: &Connection) -> bool {
-    c.first_byte.is_some() || (!is_reused(c) && received(c) > 0)
+    let are_reads_seen = c.last_received.is_some() || c.first_byte.is_some();
+    if is_tls(c) && are_reads_seen {
+        return c.first_byte.is_some() && (is_reused(c) || c.tls_data);
+    }
+    heard(c)
+}
+
+/// Bytes of whatever kind came for this request.
+pub(super) fn heard(c: &Connection) -> bool {
+    c.first_byte.is_some() || c.first_received.is_some() || (!is_reused(c) && received(c) > 0)
 }
 
 /// See [`Ending`].
@@ -192,8 +235,8 @@ pub(super) fn ending(c: &Connection) -> Option<Ending> {
             reset: true,
             reset_after: None,
         }),
-        // Writing to what is closed.
-        _ => failed(EPIPE).map(|at| Ending {
+        // Writing to what is closed; a close_notify whose FIN has not come yet.
+        _ => failed(EPIPE).or_else(|| alerted(c)).map(|at| Ending {
             at,
             reset: false,
             reset_after: None,

@@ -4,7 +4,7 @@ use super::{
     catalogue::Cause,
     ending::{Ending, is_reused, response_began},
     finding::Finding,
-    hook, programs,
+    hook, http2, programs,
     scene::Scene,
     wording,
 };
@@ -14,8 +14,10 @@ pub(super) static KEEPALIVE_RACE: Cause = Cause {
     id: "keepalive-race",
     title: "nginx reused an idle connection as the backend was closing it",
     split: "A reused connection, its idle time, and the backend's FIN or RST crossing nginx's write. One that comes \
-            long after the write is no race: the backend had the request.",
+            long after the write is no race: the backend had the request. Over TLS a close_notify is no response; over \
+            HTTP/2 (gRPC) the backend's GOAWAY without an error crosses the request.",
     log_lines: &[
+        "upstream sent goaway with error 0 while reading response header from upstream",
         "upstream prematurely closed connection while reading response header from upstream",
         "recv() failed (104: Connection reset by peer) while reading response header from upstream",
         "connect() failed (104: Connection reset by peer) while connecting to upstream",
@@ -49,6 +51,9 @@ fn crossing(c: &Connection) -> u64 {
 }
 
 fn keepalive_race(scene: &Scene<'_>) -> Option<Finding> {
+    if let Some(finding) = http2::race(scene) {
+        return Some(finding);
+    }
     let (c, ending) = scene.ended()?;
     if !may_be_race(c, &ending) || scene.has_death(ending.at) {
         return None;

@@ -3,7 +3,7 @@
 use super::{
     catalogue::Cause,
     drops::{netfilter_drop, telling_drops},
-    ending::{ending, is_reused, response_began},
+    ending::{ending, heard, is_reused},
     errno::EAGAIN,
     finding::Finding,
     programs,
@@ -80,7 +80,7 @@ fn on_handshake(scene: &Scene<'_>) -> Option<Finding> {
 fn on_last_ack(scene: &Scene<'_>) -> Option<Finding> {
     let c = scene
         .failed_before_body()
-        .filter(|c| !is_reused(c) && !response_began(c) && scene.peer_closed().is_none())?;
+        .filter(|c| !is_reused(c) && !heard(c) && scene.peer_closed().is_none())?;
     let Upstream::Inet(remote) = c.remote else {
         return None;
     };

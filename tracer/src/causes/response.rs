@@ -3,14 +3,15 @@
 use super::{
     catalogue::Cause,
     dying,
-    ending::{TLS_ALERT, TLS_HANDSHAKE, ending, is_reused, received, response_began},
+    ending::{ending, heard, is_reused, is_tls, received, response_began},
     errno,
     finding::Finding,
+    http2, protocol,
     scene::Scene,
     wording,
 };
 use crate::{
-    correlate::Course,
+    correlate::{Course, breaks_http2},
     event::{Connection, LogCall},
 };
 
@@ -79,8 +80,20 @@ pub(super) fn rule<'a>(scene: &Scene<'a>) -> Option<&'a LogCall> {
     .find(|call| !HARMLESS.iter().any(|words| call.format.contains(words)))
 }
 
+/// nginx's own word on how the upstream broke its response off.
+fn broken<'a>(scene: &Scene<'a>) -> Option<&'a LogCall> {
+    let mut calls = scene.case.log_calls.iter();
+    calls.find(|call| breaks_http2(&call.format) && scene.is_during(call))
+}
+
 fn rejected(scene: &Scene<'_>) -> Option<Finding> {
-    let c = scene.failed_before_body().filter(|c| response_began(c))?;
+    if let Some(finding) = protocol::http2_for_http1(scene) {
+        return Some(finding);
+    }
+    let c = scene.failed_before_body().filter(|c| heard(c))?;
+    if http2::goodbye(scene).is_some() {
+        return None;
+    }
     if let Some(call) = rule(scene) {
         let finding = Finding::proven(format!(
             "{} answered, and nginx refused the answer: {}",
@@ -88,11 +101,11 @@ fn rejected(scene: &Scene<'_>) -> Option<Finding> {
             said(call)
         ))
         .rests_on_complete_records(scene);
-        return Some(by_rule(scene, c, &call.format, finding));
+        return Some(by_rule(scene, c, call, finding));
     }
     // Without its word: nginx closed, no timer, and the upstream had not ended it before.
     let answered = !scene.is_last() || scene.case.status == Some(502);
-    if scene.in_tls(c)
+    if !response_began(c)
         || !answered
         || scene.timed_out_waiting()
         || scene.log_call("prematurely closed").is_some()
@@ -104,7 +117,7 @@ fn rejected(scene: &Scene<'_>) -> Option<Finding> {
         return None;
     }
     let bytes = match received(c) {
-        n if n > 0 && !is_reused(c) => format!("after {}", wording::count(n, "byte")),
+        n if n > 0 && !is_reused(c) && !is_tls(c) => format!("after {}", wording::count(n, "byte")),
         _ => "in the response's header".to_owned(),
     };
     let finding = Finding::inferred(
@@ -112,13 +125,25 @@ fn rejected(scene: &Scene<'_>) -> Option<Finding> {
         "which rule the answer broke: nginx logged nothing (its error_log stands above level error)",
     )
     .rests_on_complete_records(scene);
-    Some(by_rule(scene, c, "", finding))
+    Some(by_format(scene, c, "", finding))
 }
 
-/// nginx's format without what its arguments would fill.
+/// nginx's format with the error code or the header's name, and without what its other arguments would fill.
 fn said(call: &LogCall) -> String {
-    let words = call.format.split(['%', ':']).next().unwrap_or_default();
-    let words = words.trim_end_matches(['"', ' ']);
+    let words = without_arguments(call);
+    match (call.number, &call.text) {
+        (Some(code), _) if call.format.contains("with error %") => {
+            format!("{words} {code} ({})", http2::error_name(code))
+        }
+        (Some(number), _) => format!("{words} {number}"),
+        (None, Some(name)) => format!("{words} {}", wording::quoted(name)),
+        (None, None) => words,
+    }
+}
+
+fn without_arguments(call: &LogCall) -> String {
+    let words = call.format.split('%').next().unwrap_or_default();
+    let words = words.trim_end_matches(['"', ' ', ':']);
     let words = words.strip_prefix("upstream ").unwrap_or(words);
     // An odd quote is the beginning of an argument.
     if words.matches('"').count().is_multiple_of(2) {
@@ -128,17 +153,26 @@ fn said(call: &LogCall) -> String {
     }
 }
 
-fn by_rule(scene: &Scene<'_>, c: &Connection, format: &str, finding: Finding) -> Finding {
+fn by_rule(scene: &Scene<'_>, c: &Connection, call: &LogCall, finding: Finding) -> Finding {
+    let is_code = call.format.contains("with error %");
+    let code = call.number.filter(|_| is_code);
+    let finding = finding.advise_if(code.and_then(http2::advice).map(str::to_owned));
+    let header = call
+        .text
+        .as_deref()
+        .filter(|_| call.format.contains("header"));
+    let finding = finding.advise_if(header.map(|name| {
+        format!(
+            "correct the header {} that the backend, or a proxy before it, sends",
+            wording::quoted(name)
+        )
+    }));
+    by_format(scene, c, &call.format, finding)
+}
+
+fn by_format(scene: &Scene<'_>, c: &Connection, format: &str, finding: Finding) -> Finding {
     let to = scene.to();
-    let finding = match c.first_received {
-        Some(TLS_ALERT | TLS_HANDSHAKE) if c.first_sent != Some(TLS_HANDSHAKE) => finding
-            .fact("protocol", "the answer's first byte is TLS: the port expects https")
-            .advise(format!("{to} speaks TLS: proxy_pass https:// (grpc_pass grpcs://)")),
-        Some(b'H') if c.first_sent == Some(1) => finding
-            .fact("protocol", "the answer begins like HTTP; nginx spoke FastCGI to it")
-            .advise(format!("{to} speaks HTTP: proxy_pass instead of fastcgi_pass, or the port of the FastCGI server")),
-        _ => finding,
-    };
+    let finding = protocol::by_first_byte(scene, c, finding);
     let pass = scene.scheme().unwrap_or("proxy");
     let finding = match format {
         f if f.contains("too big header") => finding
@@ -146,7 +180,7 @@ fn by_rule(scene: &Scene<'_>, c: &Connection, format: &str, finding: Finding) ->
             .advise("find what makes the header so long: cookies that pile up, a token, a debug header"),
         f if f.contains("http2") => finding.advise(format!("does {to} speak HTTP/2 (gRPC) without TLS? see: curl -v --http2-prior-knowledge http://{to}/")),
         f if f.contains("FastCGI") => finding.advise(format!("does {to} speak FastCGI? its log; is proxy_pass meant?")),
-        f if f.contains("rejected request") => finding.advise("the backend refused the stream itself (RST_STREAM, GOAWAY): its own log says why"),
+        f if f.contains("rejected request") || f.contains("goaway") => finding.advise("the backend refused the stream itself (RST_STREAM, GOAWAY): its own log says why"),
         "" => finding
             .advise(format!("error_log at level error says which rule; the usual one is a header longer than {pass}_buffer_size (4k or 8k)")),
         _ => finding.advise("the backend's response header breaks the protocol: its code, or what it puts into headers"),
@@ -154,8 +188,23 @@ fn by_rule(scene: &Scene<'_>, c: &Connection, format: &str, finding: Finding) ->
     finding.advise(format!("see the header: {}", wording::fetch(&to)))
 }
 
+/// The same in a sentence that begins with the upstream.
+fn how_broken(call: &LogCall) -> String {
+    if call.format.contains("prematurely closed stream") {
+        "ended its stream too early".to_owned()
+    } else if call.format.contains("response body larger") {
+        "sent more than its content-length".to_owned()
+    } else {
+        let said = said(call);
+        said.strip_prefix("it ").unwrap_or(&said).to_owned()
+    }
+}
+
 fn truncated(scene: &Scene<'_>) -> Option<Finding> {
     let c = scene.connection().filter(|_| scene.in_body())?;
+    if protocol::http2_for_http1(scene).is_some() {
+        return None;
+    }
     let seen = ending(c);
     let died = scene.peer_closed().and_then(|closed| closed.death.as_ref());
     let timed_out = scene.log_call("upstream timed out").is_some();
@@ -167,6 +216,10 @@ fn truncated(scene: &Scene<'_>) -> Option<Finding> {
         Some(ending) if ending.reset => ("reset the connection".to_owned(), true),
         Some(_) => ("closed the connection".to_owned(), announced),
         None => ("broke off".to_owned(), announced),
+    };
+    let (how, shown) = match broken(scene) {
+        Some(call) if died.is_none() => (how_broken(call), true),
+        _ => (how, shown),
     };
     let what = match died {
         Some(death) => format!(

@@ -75,7 +75,7 @@ impl<'a> Scene<'a> {
     /// Something came on its own connection, and nginx was not seen to read it.
     pub(super) fn is_unread(&self) -> bool {
         self.connection()
-            .is_some_and(|c| c.first_byte.is_none() && c.reuses == 0 && c.bytes_received > 0)
+            .is_some_and(|c| c.last_received.is_none() && c.reuses == 0 && c.bytes_received > 0)
     }
 
     /// Nothing is known to be missing of what was to be seen.

@@ -1,6 +1,12 @@
 //! What happened in an attempt, in order of time: the same sentences whatever the cause.
 
-use super::{dying, ending::is_reused, errno, icmp, scene::Scene, wording};
+use super::{
+    dying,
+    ending::{alerted, is_reused, response_began},
+    errno, icmp,
+    scene::Scene,
+    wording,
+};
 use crate::{
     event::{Connection, Drop, Failure, PeerClosed, Time, Upstream},
     verdict::Evidence,
@@ -166,7 +172,7 @@ fn of_connection(scene: &Scene<'_>, c: &Connection) -> Vec<Evidence> {
             .status
             .map(|status| format!(", status {status}"))
             .unwrap_or_default();
-        let what = if scene.in_tls(c) {
+        let what = if scene.in_tls(c) && !response_began(c) {
             "TLS handshake"
         } else {
             "response"
@@ -176,6 +182,9 @@ fn of_connection(scene: &Scene<'_>, c: &Connection) -> Vec<Evidence> {
             "first-byte",
             format!("first byte of the {what}{status}"),
         ));
+    }
+    if let Some(time) = alerted(c) {
+        story.push(at(time, "tls-alert", "nginx reads a TLS alert"));
     }
     if let Some(time) = c.fin_received {
         story.push(at(time, "fin-received", "FIN received"));

@@ -2,7 +2,9 @@
 
 use super::{
     catalogue::Cause,
-    ending::{TLS_ALERT, TLS_HANDSHAKE, ending, response_began},
+    ending::{
+        HTTP2_SETTINGS, TLS_ALERT, TLS_DATA, TLS_HANDSHAKE, alerted, ending, heard, response_began,
+    },
     finding::Finding,
     response,
     scene::Scene,
@@ -57,16 +59,37 @@ fn said(scene: &Scene<'_>) -> Option<String> {
     })
 }
 
-/// The connection ended in its TLS handshake.
+/// The connection ended in its TLS handshake, or the backend refused it just after.
 pub(super) fn broke_in_handshake(scene: &Scene<'_>) -> bool {
     said(scene).is_some()
-        || scene
-            .failed_before_body()
-            .is_some_and(|c| scene.in_tls(c) && (!response_began(c) || is_plain_or_alert(c)))
+        || scene.failed_before_body().is_some_and(|c| {
+            (scene.in_handshake(c) && scene.log_call("prematurely closed").is_none())
+                || refusal(scene, c).is_some()
+        })
 }
 
-fn is_plain_or_alert(c: &Connection) -> bool {
-    c.first_received.is_some_and(|first| first != TLS_HANDSHAKE)
+/// An alert of TLS 1.3: a record's header, two bytes, their type and a tag of 16 bytes (RFC 8446 section 5.2).
+const ENCRYPTED_ALERT: u64 = 24;
+
+/// In TLS 1.3 the backend's no, for want of a certificate, comes after nginx's handshake is over: an alert in place of
+/// session tickets and a response. What nginx met of it depends on whether it read the alert before the RST.
+fn refusal(scene: &Scene<'_>, c: &Connection) -> Option<&'static str> {
+    let ended = scene.in_tls(c)
+        && ending(c).is_some()
+        && !response_began(c)
+        && !scene.timed_out_waiting()
+        && scene.log_call("prematurely closed").is_none();
+    if !ended {
+        None
+    } else if c.first_received == Some(TLS_DATA) && alerted(c).is_some() {
+        Some("which alert: TLS 1.3 encrypts it, and nginx logged nothing of it")
+    } else if c.unread == ENCRYPTED_ALERT && heard(c) {
+        Some(
+            "which alert: TLS 1.3 encrypts it, and nginx met the RST that followed before it read the alert",
+        )
+    } else {
+        None
+    }
 }
 
 fn handshake_failed(scene: &Scene<'_>) -> Option<Finding> {
@@ -81,7 +104,25 @@ fn handshake_failed(scene: &Scene<'_>) -> Option<Finding> {
     }
     let said = said(scene);
     if said.is_none()
-        && (!scene.in_tls(c)
+        && let Some(out_of_sight) = refusal(scene, c)
+    {
+        let finding = Finding::inferred(
+            format!(
+                "{} refused nginx in the TLS handshake: in place of a response it sent one TLS alert and ended the connection",
+                scene.to()
+            ),
+            out_of_sight,
+        )
+        .advise(meaning("certificate required"))
+        .advise("see its own log for the alert's reason");
+        return Some(
+            finding
+                .advise_if(see(scene, c))
+                .rests_on_complete_records(scene),
+        );
+    }
+    if said.is_none()
+        && (!scene.in_handshake(c)
             || response::rule(scene).is_some()
             || scene.log_call("prematurely closed").is_some())
     {
@@ -89,21 +130,26 @@ fn handshake_failed(scene: &Scene<'_>) -> Option<Finding> {
     }
     let to = scene.to();
     let finding = match (&said, c.first_received) {
-        (_, Some(first)) if first != TLS_HANDSHAKE && first != TLS_ALERT => Finding::proven(format!(
+        (_, Some(first)) if scene.in_handshake(c) && first != TLS_HANDSHAKE && first != TLS_ALERT => Finding::proven(format!(
             "{to} does not speak TLS: it answered nginx's handshake with {}",
-            if first == b'H' { "plain HTTP".to_owned() } else { format!("a byte {first:#04x}") }
+            match first {
+                b'H' => "plain HTTP".to_owned(),
+                HTTP2_SETTINGS => "HTTP/2 without TLS".to_owned(),
+                first => format!("a byte {first:#04x}"),
+            }
         ))
         .advise("nginx's *_pass says https:// (or grpcs://) to a plain port: drop the s, or point it at the TLS port"),
         (Some(said), _) => explained(Finding::proven(format!("the TLS handshake with {to} failed: {}", short(said))), said),
         (None, Some(TLS_ALERT)) => by_alert(&to, c.tls_alert),
-        (None, _) if ended.is_some() && !response_began(c) => {
-            Finding::proven(format!("{to} ended the connection in the TLS handshake, without an answer to it"))
+        (None, _) if ended.is_some() => {
+            let how = if heard(c) { "before it was over" } else { "without an answer to it" };
+            Finding::proven(format!("{to} ended the connection in the TLS handshake, {how}"))
                 .advise("does that port speak TLS, and the versions and ciphers nginx offers? its own log says why it closed")
         }
         // Over TLS a refused response and a refused certificate look alike; the log would tell.
-        (None, _) if ended.is_none() && response_began(c) => Finding::inferred(
+        (None, _) if heard(c) => Finding::inferred(
             format!("nginx gave up the TLS connection to {to} itself: its certificate fits"),
-            "whether the handshake was over: its bytes are encrypted, and nginx logged nothing",
+            "why: nginx logged nothing",
         )
         .advise("is the certificate valid for proxy_ssl_name, and signed by proxy_ssl_trusted_certificate?"),
         _ => return None,
@@ -124,7 +170,7 @@ fn silent(scene: &Scene<'_>) -> Option<Finding> {
         c.closed
             .since(c.last_received.or(c.last_sent).unwrap_or(c.start)),
     );
-    let finding = if response_began(c) {
+    let finding = if heard(c) {
         Finding::proven(format!("{to} began the TLS handshake and was silent then: nothing in {silence}, until nginx's timer"))
             .advise("what holds the backend up within the handshake? its own log; is it out of CPU, or waits for a key or certificate?")
     } else {
@@ -240,6 +286,8 @@ fn meaning(said: &str) -> &'static str {
         "no common TLS version: proxy_ssl_protocols, or the backend's"
     } else if is("handshake failure") || is("no shared cipher") || is("no ciphers") {
         "no common cipher, or the backend wants SNI: proxy_ssl_server_name on; then proxy_ssl_ciphers"
+    } else if is("no application protocol") {
+        "the backend has no HTTP/2 at that port, which grpc_pass grpcs:// needs: turn it on there (ALPN h2), or use proxy_pass https://"
     } else if is("closed connection") {
         "the backend closed in the handshake: its own log; does it want SNI (proxy_ssl_server_name on;)?"
     } else {

@@ -3,9 +3,9 @@
 use super::{
     catalogue::Cause,
     drops::telling_drops,
-    ending::{ending, is_reused, response_began},
+    ending::{ending, heard, is_reused, response_began},
     finding::Finding,
-    programs,
+    programs, protocol,
     scene::Scene,
     wording,
 };
@@ -57,7 +57,7 @@ pub(super) fn waited<'a>(scene: &Scene<'a>) -> Option<&'a Connection> {
 /// It was shown to wait in the accept queue.
 fn is_queued(scene: &Scene<'_>, c: &Connection) -> bool {
     // Its end is without a process also after close().
-    let closed = ending(c).is_some() || is_reused(c) || response_began(c);
+    let closed = ending(c).is_some() || is_reused(c) || heard(c);
     let view = scene.facts().peer_socket.as_ref();
     let seen = view.is_some_and(|view| view.found && !view.accepted);
     (seen || c.accepted == Some(false)) && !closed
@@ -69,8 +69,13 @@ fn not_accepting(scene: &Scene<'_>) -> Option<Finding> {
         .established
         .map(|at| format!(" for {}", wording::duration(c.closed.since(at))))
         .unwrap_or_default();
+    let stage = if scene.in_handshake(c) {
+        "nginx's timer ended the TLS handshake"
+    } else {
+        "nginx's timer"
+    };
     let mut finding = Finding::proven(format!(
-        "{} never accepted the connection: it waited in the accept queue{queued}, until nginx's timer",
+        "{} never accepted the connection: it waited in the accept queue{queued}, until {stage}",
         scene.to()
     ))
     .rests_on_complete_records(scene);
@@ -180,7 +185,7 @@ fn slow(scene: &Scene<'_>) -> Option<Finding> {
         ),
         (None, None) if answering => finding,
         (None, None) if c.accepted == Some(true) => finding.fact("peer", had_accepted(c)),
-        (None, None) if response_began(c) => finding.fact(
+        (None, None) if heard(c) => finding.fact(
             "peer",
             "a program had accepted it: it answered the TLS handshake",
         ),
@@ -191,23 +196,20 @@ fn slow(scene: &Scene<'_>) -> Option<Finding> {
     };
     let holder = view.and_then(|view| view.owner.as_ref());
     let limit = programs::aside(scene.backend_name(), |it| it.limit);
-    Some(
-        finding
-            .rests_on_complete_records(scene)
-            .advise(
-                "what does the backend do in that time? its log, its slow queries, a stack of it",
+    let finding = finding
+        .rests_on_complete_records(scene)
+        .advise("what does the backend do in that time? its log, its slow queries, a stack of it")
+        .advise_if(holder.map(|owner| {
+            format!(
+                "see what {} does: cat /proc/{}/stack; gdb -p {} -batch -ex bt",
+                owner.name, owner.pid, owner.pid
             )
-            .advise_if(holder.map(|owner| {
-                format!(
-                    "see what {} does: cat /proc/{}/stack; gdb -p {} -batch -ex bt",
-                    owner.name, owner.pid, owner.pid
-                )
-            }))
-            .advise(format!(
-                "{}_read_timeout longer, only if such answers may take so long{limit}",
-                scene.scheme().unwrap_or("proxy")
-            )),
-    )
+        }))
+        .advise(format!(
+            "{}_read_timeout longer, only if such answers may take so long{limit}",
+            scene.scheme().unwrap_or("proxy")
+        ));
+    Some(protocol::questioned(scene, c, finding))
 }
 
 /// Some program has the connection, as far as can be known: it was not shown to wait in a queue, nor may it.
@@ -218,7 +220,7 @@ pub(super) fn was_taken(scene: &Scene<'_>, c: &Connection) -> bool {
 /// A program of the upstream was seen to have the connection.
 pub(super) fn is_accepted(scene: &Scene<'_>, c: &Connection) -> bool {
     let view = scene.facts().peer_socket.as_ref();
-    response_began(c)
+    heard(c)
         || c.accepted == Some(true)
         || scene.accepted_by().is_some()
         || view.is_some_and(|view| view.found && view.accepted)

@@ -189,8 +189,15 @@ fn call(worker: u32, line: &LogLine, at: Time) -> LogCall {
         format: line.message.clone(),
         unread: None,
         text: None,
+        number: error_code(&line.message),
         resolved: resolved(&line.message),
     }
+}
+
+/// The code in `upstream sent goaway with error 0 while …`.
+fn error_code(message: &str) -> Option<u32> {
+    let (_, after) = message.split_once(" with error ")?;
+    after.split(' ').next()?.parse().ok()
 }
 
 /// nginx's words for a failed attempt (src/http/ngx_http_upstream.c, src/event/ngx_event_connect.c), or for none.

@@ -25,6 +25,7 @@ use std::{
 };
 
 pub use case::{Attempt, Case, Course, Facts};
+pub(crate) use request::breaks_http2;
 
 use self::{
     alone::Alone, around::Around, host::HostMemory, lines::Lines, losses::Losses, open::OpenCase,

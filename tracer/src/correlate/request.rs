@@ -7,6 +7,8 @@ use crate::event::{FirstByte, Heap as _, LogCall, Time};
 const LOG_CALLS: usize = 32;
 /// Attempts kept a request; `proxy_next_upstream_tries` is rarely above a handful.
 const ATTEMPTS: usize = 64;
+/// How an answer in HTTP/2 is kept: a SETTINGS frame is first, and 4 its type.
+const HTTP2_SETTINGS: u8 = 4;
 
 /// What is known of a request before it is over. Small: most were served at once, and there are many.
 #[derive(Debug, Default)]
@@ -130,7 +132,20 @@ impl Request {
             }
             _ => None,
         };
-        by_socket.or_else(|| self.logged(tells_of_upstream))
+        by_socket
+            .or_else(|| self.logged(tells_of_upstream))
+            .or_else(|| self.answered_in_http2())
+    }
+
+    /// When nginx took an answer in HTTP/2 for one in HTTP/0.9, which its client can do nothing with.
+    fn answered_in_http2(&self) -> Option<Time> {
+        let Some(Course::Connection(c)) = self.attempts.last().map(|attempt| &attempt.course)
+        else {
+            return None;
+        };
+        let no_header = |format: &str| format.contains("no valid HTTP/1.0 header");
+        self.logged(no_header)
+            .filter(|_| c.first_received == Some(HTTP2_SETTINGS))
     }
 
     /// Did something else take the place of what the last attempt gave: a cache?
@@ -176,7 +191,26 @@ fn tells_of_upstream(format: &str) -> bool {
         || format.starts_with("upstream timed out")
         || format.starts_with("recv() failed")
         || format.starts_with("readv() failed")
+        || breaks_http2(format)
 }
+
+/// Does nginx say that an HTTP/2 backend broke the response that it had begun (src/http/modules/ngx_http_grpc_module.c)?
+pub(crate) fn breaks_http2(format: &str) -> bool {
+    BREAKS.iter().any(|words| format.starts_with(words))
+}
+
+const BREAKS: [&str; 10] = [
+    "upstream prematurely closed stream",
+    "upstream rejected request with error",
+    "upstream sent response body larger",
+    "upstream sent goaway with error",
+    "upstream sent frame for",
+    "upstream sent data frame for",
+    "upstream sent unexpected http2 frame",
+    "upstream sent too large http2 frame",
+    "upstream sent invalid trailer",
+    "upstream sent trailer without",
+];
 
 /// nginx's words at level `error` for a response that it does not take; HTTP/0.9 it does.
 fn tells_of_refusal(format: &str) -> bool {

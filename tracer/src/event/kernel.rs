@@ -104,7 +104,8 @@ pub struct Connection {
     pub netns: u32,
     /// The three-way handshake was over.
     pub established: Option<Time>,
-    /// First byte from the upstream for the request it served last.
+    /// First byte of a response for the request it served last. TLS's handshake and alerts are none; in captures of
+    /// before, and of `stream {}`, the handshake's first byte.
     pub first_byte: Option<Time>,
     /// The HTTP/1 status of that response, where it could be read.
     pub status: Option<u16>,
@@ -126,6 +127,9 @@ pub struct Connection {
     pub bytes_received: u64,
     /// Payload bytes handed to TCP.
     pub bytes_sent: u64,
+    /// Bytes that came and that nginx never read, as far as its reads were seen.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unread: u64,
     /// The worker last wrote to it, and last read from it (bytes, not an end).
     pub last_sent: Option<Time>,
     /// See `last_sent`.
@@ -136,7 +140,8 @@ pub struct Connection {
     pub transfer_error: Option<(u32, Time)>,
     /// First byte of what the worker wrote since the connection was made: 0x16 is a TLS handshake.
     pub first_sent: Option<u8>,
-    /// First byte of what came: 0x15 a TLS alert, 0x16 a TLS handshake, `H` of `HTTP/1`.
+    /// First byte of what came, after a TLS handshake of what came then: 0x15 a TLS alert, 0x16 a TLS handshake, 0x17 a
+    /// TLS record of another kind, or an alert in TLS 1.3; `H` of `HTTP/1`; 4 an HTTP/2 SETTINGS frame.
     pub first_received: Option<u8>,
     /// The description of the TLS alert that came first (RFC 8446 section 6).
     pub tls_alert: Option<u8>,
@@ -283,6 +288,9 @@ pub struct LogCall {
     /// The text that stands for the format where that is only `%*s` (OpenSSL's errors); the name in `no resolver defined
     /// to resolve %V`.
     pub text: Option<String>,
+    /// The number that the format takes first: the error code in `upstream sent goaway with error %ui`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<u32>,
     /// For `%V could not be resolved (%i: %s)`: the name, and the resolver's state (an rcode, or 110).
     pub resolved: Option<(String, u32)>,
 }
@@ -294,8 +302,10 @@ pub struct Unread {
     pub address: u64,
     /// What the first arguments are, read as a text.
     pub text: Option<String>,
-    /// The second argument.
+    /// The second argument, or the first one.
     pub state: u32,
+    /// It is the first one, a small number.
+    pub is_number: bool,
 }
 
 impl LogCall {
@@ -303,11 +313,36 @@ impl LogCall {
     pub fn read(&mut self, format: String, arguments: Unread) {
         if format.starts_with("%*s") || format.starts_with("no resolver defined") {
             self.text = arguments.text;
+        } else if format.starts_with("upstream ") {
+            match conversion(&format) {
+                "ui" | "uz" | "d" if arguments.is_number => self.number = Some(arguments.state),
+                // A header line: its value may be a secret.
+                "V" | "*s" => {
+                    let name = |line: String| line.split(':').next().map(str::to_owned);
+                    self.text = arguments.text.and_then(name);
+                }
+                _ => {}
+            }
         } else if format.starts_with("%V could not be resolved") {
             self.resolved = arguments.text.map(|name| (name, arguments.state));
         }
         self.format = format;
     }
+}
+
+/// The first conversion of a format of nginx's.
+fn conversion(format: &str) -> &str {
+    let after = format.split('%').nth(1).unwrap_or_default();
+    let known = ["ui", "uz", "*s", "d", "V"];
+    known
+        .into_iter()
+        .find(|one| after.starts_with(one))
+        .unwrap_or_default()
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A further attempt of a request began; its own record comes at its end.

@@ -56,7 +56,12 @@ fn depth(code: &[u8]) -> u64 {
     for bytes in code.chunks_exact(SIZE as usize) {
         let one = Instruction::read(bytes);
         match (one.code & 7, one.code) {
-            (1, _) if one.source == FRAME => lowest = lowest.min(i64::from(one.offset)),
+            (1, _) => {
+                if one.source == FRAME {
+                    lowest = lowest.min(i64::from(one.offset));
+                }
+                copies.remove(&one.target);
+            }
             (2 | 3, _) if one.target == FRAME => lowest = lowest.min(i64::from(one.offset)),
             (_, MOVE) if one.source == FRAME => {
                 copies.insert(one.target, 0);

@@ -58,6 +58,7 @@ pub(super) fn healthy() -> Connection {
         last_retransmit: None,
         bytes_received: 613,
         bytes_sent: 71,
+        unread: 0,
         last_sent: Some(Time(5_000_060_000)),
         last_received: Some(Time(5_000_400_000)),
         end_read: Some(Time(5_000_510_000)),
@@ -345,6 +346,7 @@ fn nginx() -> Vec<Event> {
             format: "connect() failed".to_owned(),
             unread: None,
             text: text("SSL"),
+            number: None,
             resolved: Some(("db.test".to_owned(), 3)),
         }),
         Event::Retry(Retry {

@@ -54,6 +54,7 @@ prop_compose! {
             syn_retransmits: count,
             bytes_received: bytes.0,
             bytes_sent: bytes.1,
+            unread: 0,
             first_sent: bytes.2,
             first_received: bytes.3,
             listener_pid: local.map(|(ip, _)| ip),

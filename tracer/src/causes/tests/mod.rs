@@ -71,6 +71,7 @@ fn handshake(remote: &str) -> Connection {
         last_retransmit: None,
         bytes_received: 0,
         bytes_sent: 0,
+        unread: 0,
         last_sent: None,
         last_received: None,
         end_read: None,
@@ -254,6 +255,7 @@ fn log_call(format: &str, errno: u32) -> LogCall {
         format: format.to_owned(),
         unread: None,
         text: None,
+        number: None,
         resolved: None,
     }
 }

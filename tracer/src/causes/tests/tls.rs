@@ -103,12 +103,16 @@ fn without_a_log_the_first_bytes_tell() {
 
 #[test]
 fn a_fault_after_the_handshake_is_not_the_handshakes() {
-    let early = answered(502, answering(0x16, closed(HERE)), served());
-    assert_eq!(told(&early), ("backend-closed-early", Inferred));
+    let over = |c| Connection {
+        tls_data: true,
+        ..answering(0x16, c)
+    };
+    let early = answered(502, over(closed(HERE)), served());
+    assert_eq!(told(&early), ("backend-closed-early", Proven));
     let said = logged(early, "upstream prematurely closed connection");
     assert_eq!(told(&said), ("backend-closed-early", Proven));
     let big = logged(
-        answered(502, answering(0x16, connected(HERE)), served()),
+        answered(502, over(connected(HERE)), served()),
         "upstream sent too big header",
     );
     assert_eq!(told(&big), ("response-rejected", Proven));
@@ -118,9 +122,8 @@ fn a_fault_after_the_handshake_is_not_the_handshakes() {
     );
     assert_eq!(told(&died), ("backend-died", Proven));
     let slow = Connection {
-        tls_data: true,
         closed: after(60 * SECOND),
-        ..answering(0x16, connected(HERE))
+        ..over(connected(HERE))
     };
     assert_eq!(
         told(&answered(504, slow, served())),
@@ -170,5 +173,64 @@ fn an_alert_is_told_by_its_name() {
         v.advice[0].contains("proxy_ssl_protocols"),
         "{:?}",
         v.advice
+    );
+}
+
+/// What came after nginx's request, in place of a response: a TLS 1.3 alert.
+fn alerted(c: Connection) -> Connection {
+    hello(Connection {
+        tls_data: true,
+        last_received: Some(after(20 * MS)),
+        first_received: Some(0x17),
+        bytes_received: 1459,
+        ..c
+    })
+}
+
+#[test]
+fn a_refusal_in_tls_1_3_is_told_whatever_nginx_met_of_it() {
+    let read = |c| answered(502, alerted(c), served());
+    let named = verdict(&says(
+        read(reset(HERE)),
+        "SSL_read() failed (SSL: error:0A00045C:SSL routines::tlsv13 alert certificate required:SSL alert number 116)",
+    ));
+    assert_eq!((named.cause, named.confidence), (SELF, Proven));
+    assert!(
+        named.advice[0].contains("proxy_ssl_certificate"),
+        "{:?}",
+        named.advice
+    );
+    assert_eq!(told(&read(reset(HERE))), (SELF, Inferred));
+    assert_eq!(told(&read(closed(HERE))), (SELF, Inferred));
+    // The RST overtook it.
+    let unread = Connection {
+        first_received: None,
+        unread: 24,
+        ..alerted(reset(HERE))
+    };
+    let unread = verdict(&answered(502, unread, served()));
+    assert_eq!((unread.cause, unread.confidence), (SELF, Inferred));
+    assert!(!unread.summary.contains("header"), "{}", unread.summary);
+    // nginx's own word: a close_notify.
+    let notified = logged(read(closed(HERE)), "upstream prematurely closed connection");
+    assert_eq!(told(&notified), ("backend-closed-early", Proven));
+}
+
+#[test]
+fn of_a_response_over_tls_no_bytes_are_counted() {
+    let began = Connection {
+        first_byte: Some(after(20 * MS)),
+        ..alerted(closed(HERE))
+    };
+    let v = verdict(&logged(
+        answered(502, began, served()),
+        "upstream prematurely closed connection",
+    ));
+    assert_eq!(v.cause, "backend-closed-early");
+    assert!(
+        v.summary
+            .ends_with("before nginx had a whole response header"),
+        "{}",
+        v.summary
     );
 }

@@ -153,6 +153,7 @@ fn large_requests_give_way_before_there_are_many() {
             format: "f".repeat(200),
             unread: None,
             text: Some("t".repeat(200)),
+            number: None,
             resolved: None,
         }));
     }

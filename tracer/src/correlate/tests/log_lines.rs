@@ -92,6 +92,7 @@ fn hosts(logged: &[LogLine], client: Option<&str>, head: Option<&str>) -> Vec<St
             format: "connect() failed".to_owned(),
             unread: None,
             text: None,
+            number: None,
             resolved: None,
         }));
     }

@@ -249,6 +249,7 @@ impl Scene {
                     format: format.to_owned(),
                     unread: None,
                     text: None,
+                    number: None,
                     resolved: None,
                 }));
             }

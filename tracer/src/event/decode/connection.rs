@@ -44,7 +44,9 @@ pub(super) fn connection(header: &Head, mut buf: &[u8], reasons: &Reasons) -> Co
     // What is pending is the kernel side's own.
     buf.advance(2);
     let alert = buf.get_u16_ne();
-    buf.advance(2 + 2 * size_of::<u64>()); // zero; the response so far is the kernel side's own
+    // Zero; where the response is and its bytes so far are the kernel side's own.
+    buf.advance(2 + size_of::<u64>() + size_of::<u32>());
+    let read = buf.get_u32_ne();
     let reuses = buf.get_u32_ne();
     let flags = buf.get_u16_ne();
     let syn_retransmits = u32::from(buf.get_u16_ne());
@@ -107,6 +109,12 @@ pub(super) fn connection(header: &Head, mut buf: &[u8], reasons: &Reasons) -> Co
         last_retransmit,
         bytes_received,
         bytes_sent,
+        // Without the hook that sees reads, or of a connection from before tracing, that is not known.
+        unread: if start.0 != 0 && read != 0 && read != u32::MAX {
+            bytes_received.saturating_sub(read.into())
+        } else {
+            0
+        },
         last_sent,
         last_received,
         end_read,

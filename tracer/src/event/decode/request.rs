@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use bytes::Buf;
 use tracer_ebpf::abi::{
-    FORMAT_LEN, HEAD_LEN, HOST_LEN, LOG_CALL_STREAM, TAIL_LEN, TEXT_LEN, WATCHED,
+    FORMAT_LEN, HEAD_LEN, HOST_LEN, LOG_CALL_NUMBER, LOG_CALL_STREAM, TAIL_LEN, TEXT_LEN, WATCHED,
 };
 
 use super::{
@@ -110,6 +110,7 @@ pub(super) fn log_call(header: &Head, mut buf: &[u8]) -> LogCall {
         stream: level & LOG_CALL_STREAM != 0,
         format: String::new(),
         text: None,
+        number: None,
         resolved: None,
         unread: None,
     };
@@ -117,6 +118,7 @@ pub(super) fn log_call(header: &Head, mut buf: &[u8]) -> LogCall {
         address: format_at,
         text,
         state,
+        is_number: level & LOG_CALL_NUMBER != 0,
     };
     if format.is_empty() {
         call.unread = Some(unread);

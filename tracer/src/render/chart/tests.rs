@@ -143,6 +143,7 @@ fn blank(remote: Upstream) -> Connection {
         last_retransmit: None,
         bytes_received: 0,
         bytes_sent: 0,
+        unread: 0,
         last_sent: None,
         last_received: None,
         end_read: None,

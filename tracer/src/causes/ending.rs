@@ -119,9 +119,11 @@ impl<'a> Scene<'a> {
             })
     }
 
-    /// A process of the upstream died, by whatever sign.
+    /// A process of the upstream died, by whatever sign, or closed the connection on its way out.
     pub(super) fn has_death(&self, end: Time) -> bool {
-        self.death().is_some() || self.deaths_before(end).next().is_some()
+        self.death().is_some()
+            || self.deaths_before(end).next().is_some()
+            || self.leaving().is_some()
     }
 
     /// The connection goes to an address of this host, or a unix socket.

@@ -21,6 +21,7 @@ mod handshake;
 mod hook;
 mod icmp;
 mod keepalive;
+mod leaving;
 mod limits;
 mod names;
 mod no_live;

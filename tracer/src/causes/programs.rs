@@ -14,6 +14,10 @@ pub(super) struct Program {
     pub(super) backlog: &'static str,
     /// What ends or shows a request that takes too long.
     pub(super) limit: &'static str,
+    /// What its log says as it ends one.
+    pub(super) says: &'static str,
+    /// What lets it finish its requests as it stops or reloads.
+    pub(super) graceful: &'static str,
 }
 
 const PROGRAMS: &[Program] = &[
@@ -23,6 +27,8 @@ const PROGRAMS: &[Program] = &[
         workers: "gunicorn --workers, --threads, or an async worker class",
         backlog: "gunicorn --backlog",
         limit: "gunicorn --timeout (30 s by default) kills a worker that is busy for longer",
+        says: "WORKER TIMEOUT",
+        graceful: "gunicorn --graceful-timeout, 30 s by default",
     },
     Program {
         names: &["uvicorn"],
@@ -30,6 +36,8 @@ const PROGRAMS: &[Program] = &[
         workers: "uvicorn --workers; blocking code in an async handler stops its whole loop",
         backlog: "uvicorn --backlog",
         limit: "",
+        says: "",
+        graceful: "uvicorn --timeout-graceful-shutdown",
     },
     Program {
         names: &["hypercorn"],
@@ -37,6 +45,8 @@ const PROGRAMS: &[Program] = &[
         workers: "hypercorn --workers",
         backlog: "hypercorn --backlog",
         limit: "",
+        says: "",
+        graceful: "hypercorn --graceful-timeout",
     },
     Program {
         names: &["uwsgi"],
@@ -44,13 +54,17 @@ const PROGRAMS: &[Program] = &[
         workers: "uwsgi --processes, --threads",
         backlog: "uwsgi --listen",
         limit: "uwsgi --harakiri kills a worker that is busy for longer",
+        says: "harakiri",
+        graceful: "uwsgi --worker-reload-mercy, 60 s by default; reload by SIGHUP, stop by --die-on-term or its fifo's q",
     },
     Program {
         names: &["python"],
         keep_alive: "gunicorn --keep-alive 75, uvicorn --timeout-keep-alive 75",
         workers: "gunicorn or uvicorn --workers",
         backlog: "gunicorn or uvicorn --backlog",
-        limit: "gunicorn --timeout kills a worker that is busy for longer",
+        limit: "gunicorn --timeout (30 s by default) kills a worker that is busy for longer",
+        says: "WORKER TIMEOUT",
+        graceful: "gunicorn --graceful-timeout, uvicorn --timeout-graceful-shutdown",
     },
     Program {
         names: &["php-fpm"],
@@ -58,6 +72,8 @@ const PROGRAMS: &[Program] = &[
         workers: "pm.max_children in its pool; its log says `reached pm.max_children`",
         backlog: "listen.backlog in its pool",
         limit: "request_terminate_timeout in its pool ends it, request_slowlog_timeout shows its stack",
+        says: "execution timed out",
+        graceful: "process_control_timeout in php-fpm.conf: 0 by default, which ends requests at once",
     },
     Program {
         names: &["node"],
@@ -65,13 +81,17 @@ const PROGRAMS: &[Program] = &[
         workers: "one process has one event loop: cluster or more instances; synchronous code stops it (node --cpu-prof)",
         backlog: "the backlog of server.listen()",
         limit: "",
+        says: "",
+        graceful: "on SIGTERM call server.close(), and exit when its callback runs",
     },
     Program {
-        names: &["puma", "ruby"],
+        names: &["puma", "unicorn", "ruby"],
         keep_alive: "persistent_timeout 75 in puma.rb",
         workers: "workers and threads in puma.rb",
         backlog: "bind 'tcp://…?backlog=' in puma.rb",
-        limit: "worker_timeout in puma.rb kills a worker that does not check in",
+        limit: "worker_timeout in puma.rb, timeout in unicorn.rb kill a worker that does not check in",
+        says: "terminating timed out worker",
+        graceful: "worker_shutdown_timeout and force_shutdown_after in puma.rb",
     },
     Program {
         names: &["java"],
@@ -79,6 +99,8 @@ const PROGRAMS: &[Program] = &[
         workers: "Tomcat: maxThreads in its Connector",
         backlog: "Tomcat: acceptCount in its Connector",
         limit: "see its threads: jstack",
+        says: "",
+        graceful: "Spring Boot: server.shutdown=graceful; Tomcat: unloadDelay",
     },
     Program {
         names: &["apache2", "httpd"],
@@ -86,6 +108,8 @@ const PROGRAMS: &[Program] = &[
         workers: "MaxRequestWorkers",
         backlog: "ListenBacklog",
         limit: "",
+        says: "",
+        graceful: "apachectl graceful and graceful-stop in place of restart and stop; GracefulShutdownTimeout",
     },
     Program {
         names: &["nginx"],
@@ -93,6 +117,8 @@ const PROGRAMS: &[Program] = &[
         workers: "worker_processes there",
         backlog: "listen … backlog= there",
         limit: "",
+        says: "",
+        graceful: "nginx -s reload and quit; worker_shutdown_timeout there",
     },
     Program {
         names: &["haproxy"],
@@ -100,6 +126,8 @@ const PROGRAMS: &[Program] = &[
         workers: "maxconn and nbthread",
         backlog: "backlog in its frontend",
         limit: "",
+        says: "",
+        graceful: "reload by SIGUSR2; hard-stop-after",
     },
     Program {
         names: &["caddy"],
@@ -107,8 +135,42 @@ const PROGRAMS: &[Program] = &[
         workers: "",
         backlog: "",
         limit: "",
+        says: "",
+        graceful: "shutdown_delay and grace_period",
     },
 ];
+
+/// What starts and stops programs of others: who is stopped by one is being restarted or deployed.
+const MANAGERS: &[&str] = &[
+    "systemd",
+    "init",
+    "supervisor",
+    "runsv",
+    "s6-",
+    "tini",
+    "dumb-init",
+    "docker",
+    "containerd",
+    "conmon",
+    "runc",
+    "crun",
+    "kubelet",
+    "podman",
+    "pm2",
+    "PM2",
+    "circus",
+    "foreman",
+    "honcho",
+    "monit",
+    "start-stop-daem",
+    "kill",
+    "pkill",
+];
+
+/// Is this the name of one that manages services?
+pub(super) fn is_manager(name: &str) -> bool {
+    MANAGERS.iter().any(|manager| name.starts_with(manager))
+}
 
 /// The program of a process, by its name.
 pub(super) fn known(name: &str) -> Option<&'static Program> {

@@ -99,6 +99,7 @@ fn dropped() -> Connection {
         broke_off: false,
         accepted: Some(true),
         holder: Some(Holder {
+            signal: None,
             pid: 4,
             name: "gunicorn".to_owned(),
         }),
@@ -127,6 +128,7 @@ fn dropped() -> Connection {
 
 fn owner() -> Option<Owner> {
     Some(Owner {
+        descriptors: None,
         pid: 42,
         name: "node".to_owned(),
         since: Time(1),
@@ -136,6 +138,7 @@ fn owner() -> Option<Owner> {
 
 fn listener() -> Listener {
     Listener {
+        others: Vec::new(),
         address: Some("[::1]:3000".parse().unwrap()),
         v6_only: true,
         queue: 1,
@@ -165,6 +168,7 @@ fn death() -> Death {
         unit: text("app.service"),
         code: 9,
         signal: Some(Signal {
+            before: None,
             number: 9,
             code: 128,
             sender: 1,
@@ -427,6 +431,7 @@ fn host() -> Vec<Event> {
         process(ProcessKind::Executed),
         process(ProcessKind::Exited { code: 11 }),
         Event::PeerClosed(Box::new(PeerClosed {
+            signal: None,
             at,
             local: "127.0.0.1:40000".parse().unwrap(),
             remote: "127.0.0.1:3000".parse().unwrap(),

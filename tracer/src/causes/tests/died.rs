@@ -176,6 +176,7 @@ fn on_a_unix_socket_the_listener_s_death_just_before_is_proof() {
 fn the_process_that_used_a_unix_connection_is_the_one_whose_death_counts() {
     let c = Connection {
         holder: Some(Holder {
+            signal: None,
             pid: 4300,
             name: "gunicorn".to_owned(),
         }),

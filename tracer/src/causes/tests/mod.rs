@@ -307,6 +307,7 @@ fn local(local: bool) -> Facts {
 
 fn node() -> Owner {
     Owner {
+        descriptors: None,
         pid: 4242,
         name: "node".to_owned(),
         since: Time(75 * SECOND),
@@ -316,6 +317,7 @@ fn node() -> Owner {
 
 fn listener(at: &str, queue: u32, limit: u32) -> Listener {
     Listener {
+        others: Vec::new(),
         address: Some(address(at)),
         v6_only: false,
         queue,

@@ -161,6 +161,7 @@ fn connection() -> BoxedStrategy<Connection> {
         listener_pid: Some(4242),
         accepted: transfers.1.map(|at| at.0 % 2 == 0),
         holder: transfers.5.map(|at| Holder {
+            signal: None,
             pid: 4242 + (at.0 % 2) as u32,
             name: "node".to_owned(),
         }),
@@ -196,6 +197,7 @@ fn a_listener() -> impl Strategy<Value = Listener> {
         any::<bool>(),
     )
         .prop_map(|(address, queue, limit, owned)| Listener {
+            others: Vec::new(),
             address,
             v6_only: false,
             queue,
@@ -307,6 +309,7 @@ fn a_death() -> impl Strategy<Value = Death> {
     let signal =
         (time(), any::<u8>(), any::<i32>(), 0u32..4).prop_map(|(at, number, code, sender)| {
             Signal {
+                before: None,
                 number,
                 code,
                 sender,
@@ -338,6 +341,7 @@ fn a_death() -> impl Strategy<Value = Death> {
 fn peer_closed() -> impl Strategy<Value = PeerClosed> {
     let reset = prop::sample::select(vec!["TCP_ABORT_ON_CLOSE", "TCP_STATE", "RST"]);
     (time(), option::of(reset), option::of(a_death())).prop_map(|(at, reset, death)| PeerClosed {
+        signal: None,
         at,
         local: address("10.0.0.1:40000"),
         remote: address("10.0.0.5:80"),

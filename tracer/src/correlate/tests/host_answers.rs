@@ -179,6 +179,7 @@ fn peer_closed(ends: &[(u32, u64)]) -> Option<u32> {
     let begin = scene.now;
     let end = |(index, &(netns, after)): (usize, &(u32, u64))| {
         Event::PeerClosed(Box::new(PeerClosed {
+            signal: None,
             at: begin.plus(after * MS),
             local: "10.0.0.100:40000".parse().unwrap(),
             remote,

@@ -30,6 +30,8 @@ const SOCKETS: usize = 16_384;
 const NEARBY: usize = 5;
 /// Of each kind no more are told, the fullest: a capture's reader takes an answer of 256 KiB.
 const TOLD: usize = 64;
+/// Listeners of which all processes are looked for.
+const CROWDS: usize = 4;
 const LOOPBACK_INTERFACE: u32 = 1;
 
 /// What is known of the namespace that was looked at last: it answers all that was asked before that look.
@@ -136,7 +138,19 @@ pub(super) fn view(
     let scene = listing.scene(&netns, target)?;
     let nginx = process::status(worker).map_or([worker, worker], |status| [status.parent, worker]);
     let holders = holders(target, &scene, nginx, owners, (netns.id(), asked.now));
-    Ok(arrange(target, &scene, &holders, nginx))
+    let mut view = arrange(target, &scene, &holders, nginx);
+    let waits = |listener: &&mut Listener| listener.queue > 0;
+    for listener in view.exact.iter_mut().filter(waits).take(CROWDS) {
+        let is_it = |socket: &&TcpSocket| {
+            socket.listens()
+                && Some(socket.local) == listener.address
+                && socket.receive_queue == listener.queue
+        };
+        if let Some(inode) = scene.sockets.iter().find(is_it).map(|socket| socket.inode) {
+            owners.crowd(listener, inode);
+        }
+    }
+    Ok(view)
 }
 
 struct Scene {
@@ -235,6 +249,7 @@ fn arrange(
         queue: socket.receive_queue,
         limit: socket.send_queue,
         owner: holders.get(&socket.inode).cloned(),
+        others: Vec::new(),
     };
     let mut view = ListenerView {
         local: scene.local,

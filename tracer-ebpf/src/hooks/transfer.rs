@@ -101,6 +101,8 @@ fn was_read(sk: u64, length: i32, flags: i32) -> i32 {
         return 0;
     }
     connection.last_received = task::now();
+    // Of TCP the socket's own count replaces these two; a unix socket keeps none.
+    connection.bytes_received = connection.bytes_received.wrapping_add(length as u64);
     if connection.first_byte != 0 {
         connection.response += length as u64;
         return 0;
@@ -212,6 +214,7 @@ fn was_written(sk: u64, length: i32) -> i32 {
         return 0;
     }
     connection.last_sent = now;
+    connection.bytes_sent = connection.bytes_sent.wrapping_add(length as u64);
     if connection.first_sent == 0 {
         connection.first_sent = syscall::written::<u8>().unwrap_or(0);
     } else if connection.first_sent == TLS_HANDSHAKE

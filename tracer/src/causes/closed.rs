@@ -5,7 +5,7 @@ use super::{
     drops::netfilter_drop,
     ending::{Ending, is_reused, received, response_began},
     finding::Finding,
-    hook, keepalive, response,
+    hook, keepalive, programs, response,
     scene::Scene,
     wording,
 };
@@ -62,7 +62,7 @@ fn closed_early(scene: &Scene<'_>) -> Option<Finding> {
         return None;
     }
     let what = if began {
-        format!("after {} of a response header", bytes(c))
+        format!("after {} of a response", bytes(c))
     } else {
         "before the first byte of a response".to_owned()
     };
@@ -80,10 +80,29 @@ fn closed_early(scene: &Scene<'_>) -> Option<Finding> {
         finding
     };
     let finding = is_alive(scene, c, &ending, finding).rests_on_complete_records(scene);
-    Some(with_request(c, finding).advise(format!(
-        "look at the backend's own log for that moment; {} request bytes had been sent",
-        c.bytes_sent
+    let sent = match c.bytes_sent {
+        n if n > 0 && !is_reused(c) => {
+            format!("; {} had been sent", wording::count(n, "request byte"))
+        }
+        _ => String::new(),
+    };
+    let finding = with_request(c, finding);
+    let finding = finding.advise_if((!began).then(|| unread(scene, c)).flatten());
+    Some(finding.advise(format!(
+        "look at the backend's own log for that moment{sent}"
     )))
+}
+
+/// Why the backend's program may close without reading: a setting of its own.
+fn unread(scene: &Scene<'_>, c: &Connection) -> Option<String> {
+    let program = programs::known(scene.backend_name()?)?;
+    let from = match (&c.remote, c.local) {
+        (Upstream::Inet(_), Some(local)) => local.ip().to_canonical().to_string(),
+        (Upstream::Inet(_), None) => "nginx's address".to_owned(),
+        (Upstream::Unix(_), _) if program.is_by_address => return None,
+        (Upstream::Unix(_), _) => String::new(),
+    };
+    (!program.unread.is_empty()).then(|| program.unread.replace("{}", &from))
 }
 
 fn reset(scene: &Scene<'_>) -> Option<Finding> {
@@ -95,7 +114,7 @@ fn reset(scene: &Scene<'_>) -> Option<Finding> {
         return None;
     }
     let what = if response_began(c) {
-        format!("after {} of a response header", bytes(c))
+        format!("after {} of a response", bytes(c))
     } else {
         "before the first byte of a response".to_owned()
     };
@@ -106,8 +125,9 @@ fn reset(scene: &Scene<'_>) -> Option<Finding> {
             "{} (pid {}) at {to} closed the connection with the request unread{since}, {what}; its kernel reset it",
             closed.name, closed.pid
         ))
+        .advise_if(unread(scene, c))
         .advise(format!(
-            "why does {} close without reading? a size or time limit, a refused client, a full pool: its log",
+            "check {}'s own log for a size or time limit, a refused client or a full pool: it closed without reading",
             closed.name
         )),
         Some((closed, ON_PURPOSE)) => {
@@ -228,13 +248,17 @@ fn is_alive(scene: &Scene<'_>, c: &Connection, ending: &Ending, finding: Finding
         );
     }
     match owners.iter().find(|owner| owner.since <= ending.at) {
-        Some(owner) => finding.fact(
-            "peer",
-            format!(
-                "{} listens there; it was not ending as the connection closed",
-                wording::owner(owner, c.closed)
-            ),
-        ),
+        Some(owner) => {
+            let listens = format!("{} listens there", wording::owner(owner, c.closed));
+            let peer = match scene.accepted_by().filter(|closed| closed.pid != owner.pid) {
+                Some(closed) => format!(
+                    "{} (pid {}) closed the connection and was not ending then; {listens}",
+                    closed.name, closed.pid
+                ),
+                None => format!("{listens}; it was not ending as the connection closed"),
+            };
+            finding.fact("peer", peer)
+        }
         None => finding.unless(
             false,
             match owners.first() {

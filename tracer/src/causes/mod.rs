@@ -7,6 +7,7 @@ mod addresses;
 mod alone;
 pub mod catalogue;
 mod closed;
+mod crowd;
 mod death;
 mod denied;
 mod dns;

@@ -18,6 +18,12 @@ pub(super) struct Program {
     pub(super) says: &'static str,
     /// What lets it finish its requests as it stops or reloads.
     pub(super) graceful: &'static str,
+    /// What sets the group and mode of its unix socket.
+    pub(super) socket: &'static str,
+    /// What to check where it closes without reading; `{}` stands for the address that it sees.
+    pub(super) unread: &'static str,
+    /// That depends on the address.
+    pub(super) is_by_address: bool,
 }
 
 const PROGRAMS: &[Program] = &[
@@ -29,6 +35,9 @@ const PROGRAMS: &[Program] = &[
         limit: "gunicorn --timeout (30 s by default) kills a worker that is busy for longer",
         says: "WORKER TIMEOUT",
         graceful: "gunicorn --graceful-timeout, 30 s by default",
+        socket: "gunicorn --group and --umask 007",
+        unread: "",
+        is_by_address: false,
     },
     Program {
         names: &["uvicorn"],
@@ -38,6 +47,9 @@ const PROGRAMS: &[Program] = &[
         limit: "",
         says: "",
         graceful: "uvicorn --timeout-graceful-shutdown",
+        socket: "",
+        unread: "",
+        is_by_address: false,
     },
     Program {
         names: &["hypercorn"],
@@ -47,6 +59,9 @@ const PROGRAMS: &[Program] = &[
         limit: "",
         says: "",
         graceful: "hypercorn --graceful-timeout",
+        socket: "",
+        unread: "",
+        is_by_address: false,
     },
     Program {
         names: &["uwsgi"],
@@ -56,6 +71,9 @@ const PROGRAMS: &[Program] = &[
         limit: "uwsgi --harakiri kills a worker that is busy for longer",
         says: "harakiri",
         graceful: "uwsgi --worker-reload-mercy, 60 s by default; reload by SIGHUP, stop by --die-on-term or its fifo's q",
+        socket: "uwsgi --chown-socket and --chmod-socket=660",
+        unread: "check uwsgi --buffer-size (4096 by default): it must hold all request headers; see its log: grep 'invalid request block size'",
+        is_by_address: false,
     },
     Program {
         names: &["python"],
@@ -65,6 +83,9 @@ const PROGRAMS: &[Program] = &[
         limit: "gunicorn --timeout (30 s by default) kills a worker that is busy for longer",
         says: "WORKER TIMEOUT",
         graceful: "gunicorn --graceful-timeout, uvicorn --timeout-graceful-shutdown",
+        socket: "",
+        unread: "",
+        is_by_address: false,
     },
     Program {
         names: &["php-fpm"],
@@ -74,6 +95,9 @@ const PROGRAMS: &[Program] = &[
         limit: "request_terminate_timeout in its pool ends it, request_slowlog_timeout shows its stack",
         says: "execution timed out",
         graceful: "process_control_timeout in php-fpm.conf: 0 by default, which ends requests at once",
+        socket: "listen.group and listen.mode = 0660 in its pool",
+        unread: "check listen.allowed_clients in its pool: it must name {}, else php-fpm closes at once; see its log: grep 'Connection disallowed'",
+        is_by_address: true,
     },
     Program {
         names: &["node"],
@@ -83,6 +107,9 @@ const PROGRAMS: &[Program] = &[
         limit: "",
         says: "",
         graceful: "on SIGTERM call server.close(), and exit when its callback runs",
+        socket: "",
+        unread: "",
+        is_by_address: false,
     },
     Program {
         names: &["puma", "unicorn", "ruby"],
@@ -92,6 +119,9 @@ const PROGRAMS: &[Program] = &[
         limit: "worker_timeout in puma.rb, timeout in unicorn.rb kill a worker that does not check in",
         says: "terminating timed out worker",
         graceful: "worker_shutdown_timeout and force_shutdown_after in puma.rb",
+        socket: "umask=0007 in puma's bind",
+        unread: "",
+        is_by_address: false,
     },
     Program {
         names: &["java"],
@@ -101,6 +131,9 @@ const PROGRAMS: &[Program] = &[
         limit: "see its threads: jstack",
         says: "",
         graceful: "Spring Boot: server.shutdown=graceful; Tomcat: unloadDelay",
+        socket: "",
+        unread: "",
+        is_by_address: false,
     },
     Program {
         names: &["apache2", "httpd"],
@@ -110,6 +143,9 @@ const PROGRAMS: &[Program] = &[
         limit: "",
         says: "",
         graceful: "apachectl graceful and graceful-stop in place of restart and stop; GracefulShutdownTimeout",
+        socket: "",
+        unread: "",
+        is_by_address: false,
     },
     Program {
         names: &["nginx"],
@@ -119,6 +155,9 @@ const PROGRAMS: &[Program] = &[
         limit: "",
         says: "",
         graceful: "nginx -s reload and quit; worker_shutdown_timeout there",
+        socket: "",
+        unread: "",
+        is_by_address: false,
     },
     Program {
         names: &["haproxy"],
@@ -128,6 +167,9 @@ const PROGRAMS: &[Program] = &[
         limit: "",
         says: "",
         graceful: "reload by SIGUSR2; hard-stop-after",
+        socket: "",
+        unread: "",
+        is_by_address: false,
     },
     Program {
         names: &["caddy"],
@@ -137,6 +179,9 @@ const PROGRAMS: &[Program] = &[
         limit: "",
         says: "",
         graceful: "shutdown_delay and grace_period",
+        socket: "",
+        unread: "",
+        is_by_address: false,
     },
 ];
 

@@ -295,12 +295,18 @@ impl<'a> Ended<'a> {
     /// It, if the server's own master sent it.
     fn by_master(&self) -> Option<&'a Signal> {
         self.sent().filter(|signal| {
-            let name = &signal.sender_name;
             let is_parent = signal.sender == self.parent;
-            let is_same = programs::known(name)
-                .zip(programs::known(self.name))
-                .is_some_and(|(one, other)| std::ptr::eq(one, other));
-            !programs::is_manager(name) && (is_parent || (is_same && signal.sender != 1))
+            // Where the master has ended since, another is the parent.
+            (is_parent || signal.sender != 1) && programs::is_worker(self.name, &signal.sender_name)
+        })
+    }
+
+    /// It, if its parent sent it, of which nothing is known, and it is none that asks to stop.
+    fn by_parent(&self) -> Option<&'a Signal> {
+        self.sent().filter(|signal| {
+            signal.sender == self.parent
+                && matches!(signal.number, 6 | 9)
+                && !programs::is_manager(&signal.sender_name)
         })
     }
 }
@@ -319,6 +325,9 @@ fn advise(scene: &Scene<'_>, ended: &Ended<'_>, finding: Finding) -> Finding {
             "{name} aborted (an assertion, a failed allocation): its log; coredumpctl info {pid}"
         )),
         (_, Some(signal), _) => by_master(name, signal, finding),
+        (_, None, Some(signal)) if ended.by_parent().is_some() => {
+            by_unknown(name, signal, "", finding)
+        }
         (_, None, Some(signal)) => stopped(name, signal, finding),
         (Some(_), None, None) => finding.advise(format!(
             "find who killed {name}: its log, its service manager's"
@@ -339,36 +348,51 @@ fn advise(scene: &Scene<'_>, ended: &Ended<'_>, finding: Finding) -> Finding {
 
 /// The server's master ended its worker: for a stop or a reload that it was told to make, or at a limit that it keeps.
 fn by_master(name: &str, signal: &Signal, finding: Finding) -> Finding {
-    let master = programs::known(&signal.sender_name)
-        .filter(|program| !program.limit.is_empty())
-        .map_or(name, |_| signal.sender_name.as_str());
-    let is_abort = signal.number == 6;
-    if let Some(order) = dying::order(signal).filter(|_| !is_abort) {
-        let graceful = programs::aside(Some(master), |it| it.graceful);
-        return finding.advise(format!(
-            "let {master} finish its requests when it is reloaded or stopped{graceful}: {} from {} (pid {}) started \
-             this restart or deploy",
-            dying::signal_name(order.number),
-            order.sender_name,
-            order.sender
-        ));
-    }
-    let program = programs::known(master).filter(|program| !program.limit.is_empty());
-    match program {
-        Some(program) => finding
+    let master = signal.sender_name.as_str();
+    let Some(program) = programs::known(master) else {
+        return finding;
+    };
+    let is_limit = program.ends_by.contains(&signal.number);
+    let order = dying::order(signal).filter(|_| signal.number != 6);
+    match order {
+        None if is_limit && master.starts_with("python") => {
+            by_unknown(name, signal, program.limit, finding)
+        }
+        None if is_limit => finding
             .advise(format!(
                 "find what keeps {name} busy: its master ended it, as it does at its time limit ({})",
                 program.limit
             ))
-            .advise_if(
-                (!program.says.is_empty())
-                    .then(|| format!("see {name}'s own log: grep -i '{}'", program.says)),
-            ),
-        None => finding.advise(format!(
-            "find why {} (pid {}) ended its child {name}: a worker timeout that it keeps, or a restart; its log says which",
-            signal.sender_name, signal.sender
-        )),
+            .advise_if((!program.says.is_empty()).then(|| {
+                format!("see {name}'s own log: grep -i '{}'", program.says)
+            })),
+        _ => {
+            let by = order.map_or_else(String::new, |order| {
+                format!(
+                    ": {} from {} (pid {})",
+                    dying::signal_name(order.number),
+                    order.sender_name,
+                    order.sender
+                )
+            });
+            finding.advise(format!(
+                "let {name} finish its requests: its master was reloaded or stopped (a restart or deploy{by}){}",
+                programs::aside(Some(master), |it| it.graceful)
+            ))
+        }
     }
+}
+
+/// Its parent killed it, and why is not known.
+fn by_unknown(name: &str, signal: &Signal, limit: &str, finding: Finding) -> Finding {
+    let limit = match limit {
+        "" => String::new(),
+        limit => format!(" ({limit})"),
+    };
+    finding.advise(format!(
+        "find why {} (pid {}), its own parent, killed {name}: a worker timeout{limit}, or a stop; its log says which",
+        signal.sender_name, signal.sender
+    ))
 }
 
 /// Somebody else told it to stop: a deploy.

@@ -6,6 +6,7 @@ use serde_json::Value;
 use tests::expected::Expected;
 use tests::folder::Folder;
 use tests::netns::Netns;
+use tests::process;
 use tests::site::Sent;
 use tests::stage::{Fault, Load, Stage};
 use tests::tracer::Tracer;
@@ -308,11 +309,11 @@ fn each(
 }
 
 #[test]
-fn php_fpm_that_is_reloaded() -> Result<()> {
+fn a_php_fpm_that_is_reloaded() -> Result<()> {
     let folder = Folder::new()?;
     let (upstream, _) = socket(&folder);
     let expected = died(&upstream)
-        .says("which had received SIGUSR2 from php_fpm_that_is (pid")
+        .says("which had received SIGUSR2 from a_php_fpm_that_ (pid")
         .says("process_control_timeout")
         .says("restart or deploy");
     let verdicts = each(
@@ -326,10 +327,10 @@ fn php_fpm_that_is_reloaded() -> Result<()> {
 }
 
 #[test]
-fn gunicorn_that_is_stopped() -> Result<()> {
+fn a_gunicorn_that_is_stopped() -> Result<()> {
     let words = gunicorn(TCP, &["--graceful-timeout", "1"]);
     let expected = died(TCP)
-        .says("which had received SIGTERM from gunicorn_that_i (pid")
+        .says("which had received SIGTERM from a_gunicorn_that (pid")
         .says("--graceful-timeout");
     let verdicts = each(
         |_| passed("proxy", expected.clone()),
@@ -352,9 +353,9 @@ process.on('SIGTERM', () => {
 ";
 
 #[test]
-fn node_that_stops_before_it_has_answered() -> Result<()> {
+fn a_node_that_stops_before_it_has_answered() -> Result<()> {
     let expected = died(TCP)
-        .says("after SIGTERM from node_that_stops")
+        .says("after SIGTERM from a_node_that_sto")
         .says("exited with code 0");
     each(
         |_| passed("proxy", expected.clone().says("server.close()")),
@@ -395,34 +396,118 @@ require('http').createServer(() => { console.log('serving'); setTimeout(() => { 
     .map(drop)
 }
 
+/// Blocking code in an async handler: nothing of its loop runs, nor its handler of SIGTERM.
 const ASGI: &str = "\
-import asyncio
+import time
 async def app(scope, receive, send):
     if scope['type'] == 'http':
         print('serving', flush=True)
-        await asyncio.sleep(30)
+        time.sleep(30)
 ";
 
 #[test]
-fn uvicorn_that_is_stopped() -> Result<()> {
-    let words = ["uvicorn", "--port", "9001", "app:app"];
-    let words: Vec<&str> = words.into_iter().chain(["--lifespan", "off"]).collect();
-    let expected = died(TCP).says("uvicorn_that_is");
-    let verdicts = each(
-        |_| {
-            passed(
-                "proxy",
-                expected.clone().says("--timeout-graceful-shutdown"),
-            )
-        },
+fn a_uvicorn_that_is_killed() -> Result<()> {
+    let words = ["uvicorn", "--port", "9001", "--lifespan", "off", "app:app"];
+    let expected = died(TCP)
+        .says("SIGKILL from a_uvicorn_that_ (pid")
+        .says("its own parent, killed uvicorn");
+    each(
+        |_| passed("proxy", expected.clone()),
         |netns| Upstream::start(netns, &words, &[("app.py", ASGI)], &listen(TCP)),
-        |uvicorn| {
-            // The second one ends the wait for what is served.
-            uvicorn.signal(libc::SIGTERM);
-            let _ = uvicorn.says("Waiting for");
-            uvicorn.signal(libc::SIGINT);
+        |uvicorn| uvicorn.signal(libc::SIGKILL),
+        true,
+    )
+    .map(drop)
+}
+
+/// It handles SIGTERM as uvicorn does from 0.29 on: cleans up, restores the default and raises it again.
+const RAISES_AGAIN: &str = "\
+import signal, socket
+listener = socket.create_server(('127.0.0.1', 9001))
+def stop(number, frame):
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
+signal.signal(signal.SIGTERM, stop)
+while True:
+    client, _ = listener.accept()
+    if client.recv(65536):
+        print('serving', flush=True)
+        signal.pause()
+";
+
+#[test]
+fn a_signal_that_is_raised_again_is_its_first_senders() -> Result<()> {
+    let expected = died(TCP)
+        .says("was killed by SIGTERM from a_signal_that_i (pid")
+        .says("restart or deploy");
+    let verdicts = each(
+        |_| passed("proxy", expected.clone()),
+        |netns| {
+            let files = [("app.py", RAISES_AGAIN)];
+            Upstream::start(netns, &["python3", "app.py"], &files, &listen(TCP))
         },
+        |python| python.signal(libc::SIGTERM),
         true,
     )?;
-    nowhere(&verdicts, "abort()")
+    nowhere(&verdicts, "sent itself")
+}
+
+#[test]
+fn puma_ends_a_worker_that_does_not_check_in() -> Result<()> {
+    let stage = Stage::new()?;
+    let files = [
+        (
+            "config.ru",
+            "run ->(env) { Process.kill(:STOP, Process.pid); sleep 30; [200, {}, ['ok']] }\n",
+        ),
+        (
+            "puma.rb",
+            "workers 2\nthreads 1, 1\nworker_check_interval 1\nworker_timeout 2\n",
+        ),
+    ];
+    let run = "cd {} && exec puma -C puma.rb -b tcp://127.0.0.1:9001 config.ru";
+    let words = ["sh", "-c", run];
+    let _puma = Upstream::start(&stage.netns, &words, &files, &listen(TCP))?;
+    let expected = died(TCP).says("worker_timeout in puma.rb").says("SIGKILL");
+    stage.check(vec![passed("proxy", expected)]).map(drop)
+}
+
+#[test]
+fn an_apache_that_is_restarted() -> Result<()> {
+    let modules = ["mpm_prefork", "authz_core", "alias", "cgi"].map(|module| {
+        format!("LoadModule {module}_module /usr/lib/apache2/modules/mod_{module}.so\n")
+    });
+    let config = format!(
+        "ServerName x\nListen 127.0.0.1:9001\nUser nobody\nGroup nogroup\nErrorLog /dev/stderr\n\
+         PidFile apache.pid\nDefaultRuntimeDir .\n{}<Directory />\nOptions ExecCGI\n</Directory>\n",
+        modules.concat()
+    );
+    let script = "#!/bin/sh\necho serving >&2\nsleep 30\n";
+    let files = [("apache.conf", config.as_str()), ("slow", script)];
+    let start = "chmod 755 . slow; exec apache2 -d {} -f apache.conf -c 'ScriptAliasMatch .* {}/slow' -DFOREGROUND";
+    let expected = died(TCP)
+        .says("which had received SIGHUP from an_apache_that_ (pid")
+        .says("apachectl graceful");
+    each(
+        |_| passed("proxy", expected.clone()),
+        |netns| Upstream::start(netns, &["sh", "-c", start], &files, &listen(TCP)),
+        |apache| apache.signal(libc::SIGHUP),
+        false,
+    )
+    .map(drop)
+}
+
+#[test]
+fn a_socket_that_a_killed_gunicorn_left() -> Result<()> {
+    let (stage, folder) = (Stage::new()?, Folder::new()?);
+    let (upstream, at) = socket(&folder);
+    let mut gunicorn = start(&stage.netns, &gunicorn(&upstream, &[]), &at)?;
+    // Its workers notice that it is gone, and end too.
+    let workers = gunicorn.children();
+    for pid in workers.into_iter().chain([gunicorn.pid()]) {
+        process::signal(pid, libc::SIGKILL);
+    }
+    gunicorn.ended()?;
+    let expected = Expected::new("unix-socket-stale", &upstream, "ECONNREFUSED");
+    stage.check(vec![passed("proxy", expected)]).map(drop)
 }

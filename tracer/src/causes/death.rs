@@ -58,7 +58,7 @@ fn left(scene: &Scene<'_>) -> Option<Finding> {
     if scene.death().is_some() || scene.deaths_before(ending.at).next().is_some() {
         return None;
     }
-    let leaving = scene.leaving()?;
+    let leaving = scene.leaving().filter(|_| scene.has_left())?;
     let who = match leaving.unit {
         Some(unit) => format!("{} (pid {}, {unit})", leaving.name, leaving.pid),
         None => format!("{} (pid {})", leaving.name, leaving.pid),
@@ -395,16 +395,18 @@ fn by_unknown(name: &str, signal: &Signal, limit: &str, finding: Finding) -> Fin
     ))
 }
 
-/// Somebody else told it to stop: a deploy.
+/// Somebody else stopped it: a deploy.
 fn stopped(name: &str, signal: &Signal, finding: Finding) -> Finding {
-    let graceful = programs::aside(Some(name), |it| it.graceful);
-    let kill = if signal.number == 9 {
-        "; SIGKILL leaves no time for that: is a stop timeout too short (TimeoutStopSec=, docker stop -t)?"
-    } else {
-        ", a longer TimeoutStopSec="
-    };
+    let (sender, pid) = (&signal.sender_name, signal.sender);
+    if signal.number == 9 {
+        return finding.advise(format!(
+            "find why {sender} (pid {pid}) killed {name}: a stop that took too long (TimeoutStopSec=, docker stop -t) in a \
+             restart or deploy, a memory killer (earlyoom, systemd-oomd), an operator"
+        ));
+    }
     finding.advise(format!(
-        "it was told to stop: a restart or deploy; let {name} end its requests first (a graceful stop{graceful}{kill}), and \
-         take it out of nginx's upstream before"
+        "let {name} finish its requests before it stops{}: {sender} (pid {pid}) stopped it, as in a restart or deploy; \
+         give it time for that (TimeoutStopSec=, docker stop -t), and take it out of nginx's upstream before",
+        programs::aside(Some(name), |it| it.graceful)
     ))
 }

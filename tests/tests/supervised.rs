@@ -511,3 +511,33 @@ fn a_socket_that_a_killed_gunicorn_left() -> Result<()> {
     let expected = Expected::new("unix-socket-stale", &upstream, "ECONNREFUSED");
     stage.check(vec![passed("proxy", expected)]).map(drop)
 }
+
+/// It has no descriptor left for another connection, and waits until one is free.
+const EXHAUSTED: &str = "\
+import socket, time
+listener = socket.create_server(('127.0.0.1', 9001))
+held = []
+while True:
+    try:
+        held.append(open('/dev/null'))
+    except OSError:
+        break
+while True:
+    try:
+        held.append(listener.accept())
+    except OSError:
+        time.sleep(0.05)
+";
+
+#[test]
+fn a_backend_at_its_descriptor_limit() -> Result<()> {
+    let stage = Stage::new()?;
+    let words = ["sh", "-c", "ulimit -n 20; exec python3 app.py"];
+    let files = [("app.py", EXHAUSTED)];
+    let _python = Upstream::start(&stage.netns, &words, &files, &listen(TCP))?;
+    let expected = Expected::timeout("backend-not-accepting", TCP)
+        .says("20 of the 20 descriptors that it may")
+        .says("LimitNOFILE=");
+    let fault = Fault::proxy(expected, "proxy_read_timeout 500ms;");
+    stage.check(vec![fault]).map(drop)
+}

@@ -326,7 +326,8 @@ fn advise(scene: &Scene<'_>, ended: &Ended<'_>, finding: Finding) -> Finding {
         )),
         (_, Some(signal), _) => by_master(name, signal, finding),
         (_, None, Some(signal)) if ended.by_parent().is_some() => {
-            by_unknown(name, signal, "", finding)
+            let limit = programs::known(name).map_or("", |program| program.limit);
+            by_unknown(name, signal, limit, finding)
         }
         (_, None, Some(signal)) => stopped(name, signal, finding),
         (Some(_), None, None) => finding.advise(format!(

@@ -305,18 +305,25 @@ fn icmp() -> impl Strategy<Value = Icmp> {
     })
 }
 
+fn a_signal() -> impl Strategy<Value = Signal> {
+    let one = || {
+        (time(), any::<u8>(), any::<i32>(), 0u32..4).prop_map(|(at, number, code, sender)| Signal {
+            before: None,
+            number: number % 32,
+            code: code % 4,
+            sender,
+            sender_name: "sh".to_owned(),
+            at,
+        })
+    };
+    (one(), option::of(one())).prop_map(|(signal, before)| Signal {
+        before: before.map(Box::new),
+        ..signal
+    })
+}
+
 fn a_death() -> impl Strategy<Value = Death> {
-    let signal =
-        (time(), any::<u8>(), any::<i32>(), 0u32..4).prop_map(|(at, number, code, sender)| {
-            Signal {
-                before: None,
-                number,
-                code,
-                sender,
-                sender_name: "sh".to_owned(),
-                at,
-            }
-        });
+    let signal = a_signal();
     (
         time(),
         0u32..4,
@@ -340,18 +347,21 @@ fn a_death() -> impl Strategy<Value = Death> {
 
 fn peer_closed() -> impl Strategy<Value = PeerClosed> {
     let reset = prop::sample::select(vec!["TCP_ABORT_ON_CLOSE", "TCP_STATE", "RST"]);
-    (time(), option::of(reset), option::of(a_death())).prop_map(|(at, reset, death)| PeerClosed {
-        signal: None,
-        at,
-        local: address("10.0.0.1:40000"),
-        remote: address("10.0.0.5:80"),
-        netns: 1,
-        pid: 7,
-        name: "app".to_owned(),
-        parent: 6,
-        reset: reset.map(str::to_owned),
-        death,
-    })
+    let signal = option::of(a_signal());
+    (time(), option::of(reset), option::of(a_death()), signal).prop_map(
+        |(at, reset, death, signal)| PeerClosed {
+            signal,
+            at,
+            local: address("10.0.0.1:40000"),
+            remote: address("10.0.0.5:80"),
+            netns: 1,
+            pid: 7,
+            name: "app".to_owned(),
+            parent: 6,
+            reset: reset.map(str::to_owned),
+            death,
+        },
+    )
 }
 
 fn peer_socket() -> impl Strategy<Value = PeerSocketView> {

@@ -536,8 +536,35 @@ fn a_backend_at_its_descriptor_limit() -> Result<()> {
     let files = [("app.py", EXHAUSTED)];
     let _python = Upstream::start(&stage.netns, &words, &files, &listen(TCP))?;
     let expected = Expected::timeout("backend-not-accepting", TCP)
-        .says("20 of the 20 descriptors that it may")
+        .says("and its limit is 20: accept() fails")
         .says("LimitNOFILE=");
+    let fault = Fault::proxy(expected, "proxy_read_timeout 500ms;");
+    stage.check(vec![fault]).map(drop)
+}
+
+/// Its child inherits the listener and outlives it.
+const LEAVES_A_CHILD: &str = "\
+import os, socket, subprocess, time
+listener = socket.create_server(('127.0.0.1', 9001))
+os.set_inheritable(listener.fileno(), True)
+subprocess.Popen(['sleep', '60'], close_fds=False)
+print('ready', flush=True)
+time.sleep(60)
+";
+
+#[test]
+fn a_listener_that_only_an_orphan_holds() -> Result<()> {
+    let stage = Stage::new()?;
+    let files = [("app.py", LEAVES_A_CHILD)];
+    let words = ["python3", "app.py"];
+    let mut python = Upstream::start(&stage.netns, &words, &files, &listen(TCP))?;
+    python.says("ready")?;
+    let children = python.children();
+    python.signal(libc::SIGKILL);
+    python.ended()?;
+    let expected = Expected::timeout("backend-not-accepting", TCP)
+        .says("the program that sleep (pid")
+        .says(format!("end it (kill {})", children[0]));
     let fault = Fault::proxy(expected, "proxy_read_timeout 500ms;");
     stage.check(vec![fault]).map(drop)
 }

@@ -196,6 +196,12 @@ pub fn died(pid: u32) {
     });
 }
 
+/// A process begins: what is known of its pid is of an earlier one.
+#[inline(always)]
+pub fn begins(pid: u32) {
+    let _ = SIGNALS.remove(&pid);
+}
+
 /// A signal is sent.
 #[raw_tracepoint(tracepoint = "signal_generate")]
 pub fn signal(ctx: RawTracePointContext) -> i32 {

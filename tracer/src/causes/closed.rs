@@ -3,6 +3,7 @@
 use super::{
     catalogue::Cause,
     drops::netfilter_drop,
+    dying,
     ending::{Ending, is_reused, received, response_began},
     finding::Finding,
     hook, keepalive, programs, response,
@@ -252,8 +253,10 @@ fn is_alive(scene: &Scene<'_>, c: &Connection, ending: &Ending, finding: Finding
             let listens = format!("{} listens there", wording::owner(owner, c.closed));
             let peer = match scene.accepted_by().filter(|closed| closed.pid != owner.pid) {
                 Some(closed) => format!(
-                    "{} (pid {}) closed the connection and was not ending then; {listens}",
-                    closed.name, closed.pid
+                    "{} (pid {}) closed the connection{}; {listens}",
+                    closed.name,
+                    closed.pid,
+                    exit(scene, closed)
                 ),
                 None => format!("{listens}; it was not ending as the connection closed"),
             };
@@ -266,6 +269,19 @@ fn is_alive(scene: &Scene<'_>, c: &Connection, ending: &Ending, finding: Finding
                 None => "whether its process still lives: who listens there was not found",
             },
         ),
+    }
+}
+
+/// What followed the close.
+fn exit(scene: &Scene<'_>, closed: &PeerClosed) -> String {
+    let deaths = scene.attempt.map_or(&[][..], |attempt| &attempt.deaths);
+    match deaths.iter().find(|death| death.pid == closed.pid) {
+        Some(death) => format!(
+            ", and {} {} later",
+            dying::how(death),
+            wording::duration(death.at.since(closed.at))
+        ),
+        None => " and was not ending then".to_owned(),
     }
 }
 

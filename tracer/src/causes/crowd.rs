@@ -1,6 +1,6 @@
 //! The processes that share a listener whose connections wait: a prefork server's master and its workers.
 
-use super::finding::Finding;
+use super::{finding::Finding, programs};
 use crate::event::fact::{Listener, Owner};
 
 /// Adds who they are.
@@ -16,16 +16,43 @@ pub(super) fn told(listener: &Listener, finding: Finding) -> Finding {
         ),
         None => finding,
     };
+    let finding = match left(listener) {
+        Some(owner) => finding.fact(
+            "orphan",
+            format!(
+                "the program that {} (pid {}) was started by is gone: it may only hold the listener that it inherited",
+                owner.name, owner.pid
+            ),
+        ),
+        None => finding,
+    };
     match exhausted(listener) {
         Some((owner, (open, limit))) => finding.fact(
             "descriptors",
             format!(
-                "{} (pid {}) holds {open} of the {limit} descriptors that it may: accept() fails with EMFILE",
+                "{} (pid {}) holds {open} descriptors, and its limit is {limit}: accept() fails with EMFILE",
                 owner.name, owner.pid
             ),
         ),
         None => finding,
     }
+}
+
+/// Who holds it without being a server that is known, and without the program that made it.
+pub(super) fn left(listener: &Listener) -> Option<&Owner> {
+    let owner = listener.owner.as_ref()?;
+    let is_server = programs::known(&owner.name).is_some();
+    (owner.is_left && listener.others.is_empty() && !is_server).then_some(owner)
+}
+
+/// What to do about that one.
+pub(super) fn end(listener: &Listener) -> Option<String> {
+    let owner = left(listener)?;
+    Some(format!(
+        "if {} is not the backend itself, end it (kill {}) and start the backend: it holds the listener that it inherited \
+         from a program that is gone; see: ps -o pid,ppid,pgid,etime,args -p {}",
+        owner.name, owner.pid, owner.pid
+    ))
 }
 
 /// How to see what those do that should accept: the workers where there are any, as their master only waits.

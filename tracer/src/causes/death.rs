@@ -196,6 +196,10 @@ fn when(c: &Connection) -> &'static str {
 
 /// One worker of several, or the whole service?
 fn scope(scene: &Scene<'_>, c: &Connection, death: &Death, finding: Finding) -> Finding {
+    let order = death.signal.as_ref().and_then(dying::order);
+    if order.is_some_and(Signal::asks_to_stop) {
+        return finding.fact("scope", "the whole service: its master is stopping");
+    }
     if matches!(c.remote, Upstream::Unix(_)) {
         return match c.listener_pid {
             Some(pid) if pid == death.pid => {
@@ -333,9 +337,9 @@ fn advise(scene: &Scene<'_>, ended: &Ended<'_>, finding: Finding) -> Finding {
         (Some(_), None, None) => finding.advise(format!(
             "find who killed {name}: its log, its service manager's"
         )),
-        (None, None, None) => {
-            finding.advise(format!("{name} ended by itself: its own log says why"))
-        }
+        (None, None, None) => finding.advise(format!(
+            "look at {name}'s own log for why it ended: no signal was sent to it"
+        )),
     };
     let finding = finding.advise_if(log);
     if scene.is_last() && !scene.case.masked {

@@ -170,7 +170,9 @@ fn of_listener(
             listener.queue, listener.limit
         ),
     );
-    let finding = crowd::told(listener, finding).advise_if(crowd::full(listener));
+    let finding = crowd::told(listener, finding)
+        .advise_if(crowd::end(listener))
+        .advise_if(crowd::full(listener));
     let name = wording::holder_name(listener).to_owned();
     let program = listener.owner.as_ref().map(|owner| owner.name.as_str());
     let workers = programs::aside(program, |it| it.workers);

@@ -101,6 +101,7 @@ fn not_accepting(scene: &Scene<'_>) -> Option<Finding> {
     };
     Some(
         finding
+            .advise_if(listener.and_then(crowd::end))
             .advise_if(listener.and_then(crowd::full))
             .advise(format!("{name} does not accept: all its workers busy, blocked, or stopped; more workers{workers}, or find what holds them"))
             .advise_if(see)

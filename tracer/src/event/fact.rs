@@ -103,6 +103,9 @@ pub struct Owner {
     /// Its descriptors and its limit on them (`RLIMIT_NOFILE`, soft), where that is reached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub descriptors: Option<(u64, u64)>,
+    /// Its process group's leader has ended: it may have inherited its sockets from a program that is gone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_left: bool,
 }
 
 /// A listening socket.

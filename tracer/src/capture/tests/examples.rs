@@ -128,6 +128,7 @@ fn dropped() -> Connection {
 
 fn owner() -> Option<Owner> {
     Some(Owner {
+        is_left: false,
         descriptors: None,
         pid: 42,
         name: "node".to_owned(),

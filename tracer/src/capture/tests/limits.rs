@@ -51,6 +51,7 @@ fn the_longest_path_and_the_fullest_answer_are_read() {
         routes: RouteLookup::default(),
     });
     let owner = Owner {
+        is_left: false,
         descriptors: None,
         pid: 1,
         name: "\u{fffd}".repeat(abi::COMM_LEN),

@@ -307,6 +307,7 @@ fn local(local: bool) -> Facts {
 
 fn node() -> Owner {
     Owner {
+        is_left: false,
         descriptors: None,
         pid: 4242,
         name: "node".to_owned(),

@@ -162,6 +162,7 @@ impl Owners {
             }
         }
         owner.descriptors = descriptors::exhausted(owner.pid);
+        owner.is_left = process::has_lost_its_leader(owner.pid).unwrap_or(false);
         for other in &mut listener.others {
             other.descriptors = descriptors::exhausted(other.pid);
         }
@@ -256,6 +257,7 @@ pub(super) fn describe(pid: u32) -> Option<Owner> {
         since: process::start_time(pid).ok()?,
         unit: process::unit(pid),
         descriptors: None,
+        is_left: false,
     })
 }
 

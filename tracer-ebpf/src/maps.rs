@@ -94,9 +94,15 @@ pub type Client = [Watched; WATCHED_REQUESTS];
 /// Requests watched a client's socket; of more the answer is not seen.
 pub const WATCHED_REQUESTS: usize = 8;
 
-/// Who listens behind unix upstreams, by host pid: their and their children's ends are told.
+/// Backends by host pid, whose ends are reported: those of unix upstreams, and who closed a TCP connection unanswered.
+/// Holds [`FAMILY`] or [`ITSELF`].
 #[map]
 pub static BACKENDS: LruHashMap<u32, u8> = LruHashMap::with_max_entries(1024, 0);
+
+/// In [`BACKENDS`]: the ends of its children are reported too.
+pub const FAMILY: u8 = 1;
+/// In [`BACKENDS`]: only its own end is.
+pub const ITSELF: u8 = 2;
 
 /// The upstream's ends of unix connections, by socket: who uses them.
 #[map]

@@ -1,6 +1,6 @@
 //! The life of an upstream connection: kept in a kernel map, written once, at its end.
 
-use super::{COMM_LEN, Endpoint, Flow, Header, SOCKADDR_LEN};
+use super::{COMM_LEN, Endpoint, Flow, Header, SOCKADDR_LEN, Signal};
 
 /// Tag of [`Connection`].
 pub const CONNECTION: u16 = 2;
@@ -172,6 +172,8 @@ pub struct UnixConnection {
     pub holder: Holder,
     /// Zero.
     pub padding: u32,
+    /// The last fatal signal sent to the holder.
+    pub signal: Signal,
     /// `pc->sockaddr`, up to its length.
     pub address: [u8; SOCKADDR_LEN],
 }
@@ -184,6 +186,7 @@ impl UnixConnection {
         accepted: 0,
         holder: Holder::NOBODY,
         padding: 0,
+        signal: Signal::NONE,
         address: [0; SOCKADDR_LEN],
     };
 }

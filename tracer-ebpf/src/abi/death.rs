@@ -10,10 +10,10 @@ pub const DEATH: u16 = 9;
 /// `TASK_COMM_LEN`
 pub const COMM_LEN: usize = 16;
 
-/// The last fatal signal sent to a process.
+/// A signal as it was sent.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Signal {
+pub struct Sent {
     /// 0: none.
     pub at: u64,
     /// `si_code`.
@@ -26,6 +26,36 @@ pub struct Signal {
     pub padding: u32,
     /// The sender's `comm`.
     pub sender_name: [u8; COMM_LEN],
+}
+
+impl Sent {
+    /// No signal.
+    pub const NONE: Self = Self {
+        at: 0,
+        code: 0,
+        sender: 0,
+        number: 0,
+        padding: 0,
+        sender_name: [0; COMM_LEN],
+    };
+}
+
+/// The last fatal signal sent to a process.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Signal {
+    /// It.
+    pub sent: Sent,
+    /// The last one that its sender had received itself: a master that is reloaded ends its workers.
+    pub before: Sent,
+}
+
+impl Signal {
+    /// No signal.
+    pub const NONE: Self = Self {
+        sent: Sent::NONE,
+        before: Sent::NONE,
+    };
 }
 
 /// Components of a cgroup's path that are kept, and bytes of each: a container's id has 64, a prefix and a suffix.
@@ -123,14 +153,7 @@ impl End {
         oom: 0,
         dying: 0,
         name: [0; COMM_LEN],
-        signal: Signal {
-            at: 0,
-            code: 0,
-            sender: 0,
-            number: 0,
-            padding: 0,
-            sender_name: [0; COMM_LEN],
-        },
+        signal: Signal::NONE,
         limit: MemoryLimit::UNKNOWN,
         cgroup: Cgroup {
             components: [[0; COMPONENT_LEN]; COMPONENTS],

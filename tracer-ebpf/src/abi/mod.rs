@@ -23,7 +23,7 @@ pub use self::{
     },
     death::{
         COMM_LEN, COMPONENT_LEN, COMPONENTS, Cgroup, DEATH, Death, End, MemoryLimit, PEER_CLOSED,
-        PeerClosed, Signal,
+        PeerClosed, Sent, Signal,
     },
     dns::{ANSWERED, ASKED, DNS, Dns, FAILED, IS_ANSWER, IS_TRUNCATED, QUESTION_LEN},
     flow::{DROP_SLOTS, DropSlot, FLOW_RESERVED, Flow, FlowKey},
@@ -133,7 +133,7 @@ const _: () = {
     assert!(size_of::<Connection>() == 272 + size_of::<Flow>());
     assert!(size_of::<UnixConnection>().is_multiple_of(8));
     assert!(size_of::<MemoryLimit>() == 16 + COMPONENT_LEN);
-    assert!(size_of::<End>() == 32 + 40 + size_of::<MemoryLimit>() + COMPONENTS * COMPONENT_LEN);
+    assert!(size_of::<End>() == 32 + 80 + size_of::<MemoryLimit>() + COMPONENTS * COMPONENT_LEN);
     assert!(size_of::<PeerClosed>() == 16 + 36 + 12 + size_of::<End>());
     assert!(size_of::<Dns>() == 16 + 18 + 2 + 4 + 4 + 4 + 4 + QUESTION_LEN);
     assert!(size_of::<Failure>().is_multiple_of(8));

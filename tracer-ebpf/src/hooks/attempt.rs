@@ -19,7 +19,7 @@ use crate::{
     emit::{self, Urgency},
     hooks::{reply, state, unix_end},
     identity, layout, links, main_request,
-    maps::{self, BACKENDS},
+    maps::{self, BACKENDS, FAMILY},
     read, sock, stack, task,
 };
 
@@ -187,7 +187,7 @@ pub fn connected_unix(pid: u32, worker: &Worker, peer: u64, sk: u64) {
         connection.established = task::now();
         connection.listener_pid = listener;
         keep_ends(connection, sk, peer);
-        let _ = BACKENDS.insert(&listener, &1, 0);
+        let _ = BACKENDS.insert(&listener, &FAMILY, 0);
     }
 }
 

@@ -10,7 +10,8 @@ use aya_ebpf::{
     programs::RawTracePointContext,
 };
 use tracer_ebpf::abi::{
-    COMM_LEN, DEATH, Death, End, Endpoint, FlowKey, MemoryLimit, PEER_CLOSED, PeerClosed, Signal,
+    COMM_LEN, DEATH, Death, End, Endpoint, FlowKey, MemoryLimit, PEER_CLOSED, PeerClosed, Sent,
+    Signal,
 };
 
 use crate::{
@@ -19,14 +20,15 @@ use crate::{
     emit::{self, Urgency},
     hints,
     hooks::cgroup,
-    maps::{self, BACKENDS, OOM_VICTIMS, SIGNALS},
+    maps::{self, BACKENDS, FAMILY, ITSELF, OOM_VICTIMS, SIGNALS},
     read, sock, task,
 };
 
 /// include/linux/sched.h
 const PF_EXITING: u32 = 0x4;
-/// SIGINT, QUIT, ILL, TRAP, ABRT, BUS, FPE, KILL, USR1, SEGV, USR2, PIPE, ALRM, TERM, XCPU, SYS.
-const FATAL: u32 = 1 << 2
+/// SIGHUP, INT, QUIT, ILL, TRAP, ABRT, BUS, FPE, KILL, USR1, SEGV, USR2, PIPE, ALRM, TERM, XCPU, SYS.
+const FATAL: u32 = 1 << 1
+    | 1 << 2
     | 1 << 3
     | 1 << 4
     | 1 << 5
@@ -42,13 +44,25 @@ const FATAL: u32 = 1 << 2
     | 1 << 15
     | 1 << 24
     | 1 << 31;
+/// SIGINT, QUIT, ABRT, TERM: programs catch these to stop in order.
+const STOPS: u32 = 1 << 2 | 1 << SIGQUIT | 1 << SIGABRT | 1 << 15;
+const SIGQUIT: u32 = 3;
+const SIGABRT: u32 = 6;
+/// A stop takes no longer than service managers wait for it (nanoseconds).
+const STOP: u64 = 90_000_000_000;
+/// A SIGABRT that a process sends itself later than this after another's is an abort() of its own.
+const ABORT: u64 = 1_000_000_000;
+/// `TRACE_SIGNAL_IGNORED`
+const IGNORED: u32 = 1;
+/// `BPF_NOEXIST`
+const IF_ABSENT: u64 = 1;
 /// struct kernel_siginfo.si_code
 const SI_CODE: u64 = 8;
 /// `SI_KERNEL`
 const BY_KERNEL: i32 = 0x80;
 
-/// The upstream's end of some connection is closed by the current process. Told if that is dying, if not a byte was sent,
-/// or if nginx had given the connection up: then it proves that the process had accepted it.
+/// The upstream's end of some connection is closed by the current process. Reported if that is dying or was asked to
+/// stop, if it sent no byte, or if nginx had given the connection up: then it proves that the process had accepted it.
 #[inline(always)]
 pub fn closed(sk: u64) {
     let port = sock::local_port(sk);
@@ -56,7 +70,7 @@ pub fn closed(sk: u64) {
     if !is_upstream && !hints::may_be_source(sock::remote_last_byte(sk)) {
         return;
     }
-    let matters = is_dying() || is_silent(sk);
+    let matters = is_dying() || is_silent(sk) || is_stopping();
     // Beyond an address translation the port is another.
     if !matters && is_upstream && !hints::may_be_given_up(port) {
         return;
@@ -91,6 +105,17 @@ fn closed_by_current(sk: u64, is_upstream: bool, matters: bool) {
         key.remote = sock::local(sk);
     }
     tell(&key, false, 0);
+}
+
+/// Was the current process asked to stop of late?
+#[inline(always)]
+fn is_stopping() -> bool {
+    let Some(signal) = SIGNALS.get_ptr(&task::pid()) else {
+        return false;
+    };
+    // SAFETY: the entry lives as long as the program runs.
+    let (number, at) = unsafe { ((*signal).sent.number, (*signal).sent.at) };
+    number < 32 && STOPS & (1 << number) != 0 && task::now().wrapping_sub(at) < STOP
 }
 
 /// As nginx sees it.
@@ -132,6 +157,10 @@ fn tell(key: &FlowKey, is_reset: bool, reason: u32) {
         record.rst_reason = reason;
         record.reset = u32::from(is_reset) | u32::from(is_translated) << 1;
         end(pid, &mut record.end);
+        if record.end.dying == 0 {
+            // It may close on its way out: its end is reported.
+            let _ = BACKENDS.insert(&pid, &ITSELF, IF_ABSENT);
+        }
     });
 }
 
@@ -179,10 +208,16 @@ fn parent() -> u32 {
     read::kernel(parent, &OFFSETS.tgid).unwrap_or(0)
 }
 
-/// The current process ends; told if it is of a unix upstream.
+/// The current process ends; reported if it is a backend's.
 #[inline(always)]
 pub fn died(pid: u32) {
-    if BACKENDS.get_ptr(&pid).is_none() && BACKENDS.get_ptr(&parent()).is_none() {
+    // SAFETY: the entry lives as long as the program runs.
+    let has_children = || {
+        BACKENDS
+            .get_ptr(&parent())
+            .is_some_and(|kind| unsafe { *kind } == FAMILY)
+    };
+    if BACKENDS.get_ptr(&pid).is_none() && !has_children() {
         return;
     }
     emit::in_place(&DEATH_UNKNOWN, Urgency::Whenever, |record| {
@@ -191,11 +226,17 @@ pub fn died(pid: u32) {
     });
 }
 
+/// A process begins: what is known of its pid is of an earlier one.
+#[inline(always)]
+pub fn begins(pid: u32) {
+    let _ = SIGNALS.remove(&pid);
+}
+
 /// A signal is sent.
 #[raw_tracepoint(tracepoint = "signal_generate")]
 pub fn signal(ctx: RawTracePointContext) -> i32 {
-    let number: u32 = ctx.arg(0);
-    if number >= 32 || FATAL & (1 << number) == 0 {
+    let (number, result): (u32, u32) = (ctx.arg(0), ctx.arg(4));
+    if result == IGNORED || number >= 32 || FATAL & (1 << number) == 0 {
         return 0;
     }
     let Some(target) = read::kernel::<u32>(ctx.arg(2), &OFFSETS.tgid) else {
@@ -207,16 +248,40 @@ pub fn signal(ctx: RawTracePointContext) -> i32 {
         1 => BY_KERNEL,
         _ => read::kernel_at(info.wrapping_add(SI_CODE)).unwrap_or(0),
     };
-    let signal = Signal {
-        at: task::now(),
-        code,
-        sender: task::pid(),
-        number,
-        padding: 0,
-        sender_name: bpf_get_current_comm().unwrap_or([0; COMM_LEN]),
+    let (now, sender) = (task::now(), task::pid());
+    if sender == target && code <= 0 && is_raised_again(target, number, now) {
+        return 0;
+    }
+    let mut signal = Signal {
+        sent: Sent {
+            at: now,
+            code,
+            sender,
+            number,
+            padding: 0,
+            sender_name: bpf_get_current_comm().unwrap_or([0; COMM_LEN]),
+        },
+        before: Sent::NONE,
     };
+    if let Some(before) = SIGNALS.get_ptr(&sender) {
+        // SAFETY: the entry lives as long as the program runs.
+        signal.before = unsafe { (*before).sent };
+    }
     let _ = SIGNALS.insert(&target, &signal, 0);
     0
+}
+
+/// Does a process send itself what another has sent it before? A handler restores the default and raises it again: the
+/// first sender counts.
+#[inline(always)]
+fn is_raised_again(pid: u32, number: u32, now: u64) -> bool {
+    let Some(signal) = SIGNALS.get_ptr(&pid) else {
+        return false;
+    };
+    // SAFETY: the entry lives as long as the program runs.
+    let known = unsafe { (*signal).sent };
+    let within = if number == SIGABRT { ABORT } else { STOP };
+    known.number == number && known.sender != pid && now.wrapping_sub(known.at) < within
 }
 
 /// The OOM killer chose a process; kernels from 6.8 on pass the task.

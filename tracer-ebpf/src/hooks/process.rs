@@ -39,6 +39,8 @@ pub fn fork(ctx: RawTracePointContext) -> i32 {
     if parent == child {
         return 0;
     }
+    // Another had this pid before.
+    backend::begins(child);
     if let Some(known) = maps::worker(parent) {
         let layout = known.layout;
         debug!(&ctx, "nginx process {} forked {}", parent, child);

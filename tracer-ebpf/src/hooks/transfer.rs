@@ -105,6 +105,8 @@ fn was_read(sk: u64, length: i32, flags: i32) -> i32 {
     connection.last_received = task::now();
     if flags & MSG_PEEK == 0 {
         connection.read = connection.read.saturating_add(length as u32);
+        // Of TCP the socket's own count replaces it; a unix socket keeps none.
+        connection.bytes_received = connection.bytes_received.wrapping_add(length as u64);
     }
     if connection.first_byte != 0 {
         connection.response = connection.response.saturating_add(length as u32);
@@ -222,6 +224,7 @@ fn was_written(sk: u64, length: i32) -> i32 {
         return 0;
     }
     connection.last_sent = now;
+    connection.bytes_sent = connection.bytes_sent.wrapping_add(length as u64);
     if connection.first_sent == 0 {
         connection.first_sent = syscall::written::<u8>().unwrap_or(0);
     } else if connection.first_sent == TLS_HANDSHAKE

@@ -8,7 +8,7 @@ use tracer_ebpf::abi::{ACCEPTED, Connection, QUEUED, UnixConnection};
 use crate::{
     constants::OFFSETS,
     hooks::attempt::{OTHER_END, other_end},
-    maps::{self, BACKENDS},
+    maps::{self, BACKENDS, FAMILY, SIGNALS},
     read, task,
 };
 
@@ -33,7 +33,7 @@ pub fn used(sk: u64) {
         holder.name = name;
     }
     // Its end is told.
-    let _ = BACKENDS.insert(&pid, &1, 0);
+    let _ = BACKENDS.insert(&pid, &FAMILY, 0);
 }
 
 /// What is known of the upstream's end of `connection`, whose own socket nginx may have closed by now.
@@ -42,6 +42,10 @@ pub fn tell(connection: &Connection, record: &mut UnixConnection) {
     let end = connection.flow.reserved[OTHER_END];
     if let Some(holder) = maps::unix_end(end) {
         record.holder = *holder;
+        if let Some(signal) = SIGNALS.get_ptr(&holder.pid) {
+            // SAFETY: the entry lives as long as the program runs.
+            record.signal = unsafe { *signal };
+        }
     }
     // While it is open it points at nginx's end; a socket that no accept() has taken has no file.
     let is_open = other_end(end) == connection.socket;

@@ -166,7 +166,7 @@ pub(super) fn fits(connection: &Connection) -> bool {
         broke_off: _,
         listener_pid: _,
         accepted: _,
-        holder: _,
+        holder,
         open: _,
         reuses: _,
         reused_at,
@@ -214,6 +214,7 @@ pub(super) fn fits(connection: &Connection) -> bool {
         && translated.is_none()
         && *unread == 0
         && security.is_none()
+        && holder.as_ref().is_none_or(|holder| holder.signal.is_none())
         && !local.as_ref().is_some_and(flow)
         && !matches!(remote, Upstream::Inet(address) if flow(address))
         && all < LIMIT
@@ -622,6 +623,7 @@ impl Reader {
         Some(pid.map(|pid| Holder {
             pid: pid as u32,
             name: String::from_utf8_lossy(name.unwrap_or_default()).into_owned(),
+            signal: None,
         }))
     }
 

@@ -3,9 +3,10 @@
 use super::{
     catalogue::Cause,
     drops::netfilter_drop,
+    dying,
     ending::{Ending, is_reused, is_tls, received, response_began},
     finding::Finding,
-    hook, http2, keepalive, protocol, response,
+    hook, http2, keepalive, programs, protocol, response,
     scene::Scene,
     wording,
 };
@@ -80,15 +81,30 @@ fn closed_early(scene: &Scene<'_>) -> Option<Finding> {
         finding
     };
     let finding = is_alive(scene, c, &ending, finding).rests_on_complete_records(scene);
-    let sent = if is_tls(c) {
-        String::new()
-    } else {
-        format!("; {} request bytes had been sent", c.bytes_sent)
+    let sent = match c.bytes_sent {
+        n if n > 0 && !is_reused(c) && !is_tls(c) => {
+            format!("; {} had been sent", wording::count(n, "request byte"))
+        }
+        _ => String::new(),
     };
-    let finding = with_request(c, finding).advise(format!(
+    let finding = with_request(c, finding);
+    let finding = finding.advise_if((!began).then(|| unread(scene, c)).flatten());
+    let finding = finding.advise(format!(
         "look at the backend's own log for that moment{sent}"
     ));
     Some(protocol::questioned(scene, c, finding))
+}
+
+/// Why the backend's program may close without reading: a setting of its own.
+fn unread(scene: &Scene<'_>, c: &Connection) -> Option<String> {
+    let program = programs::known(scene.backend_name()?)?;
+    let from = match (&c.remote, c.local) {
+        (Upstream::Inet(_), Some(local)) => local.ip().to_canonical().to_string(),
+        (Upstream::Inet(_), None) => "nginx's address".to_owned(),
+        (Upstream::Unix(_), _) if program.is_by_address => return None,
+        (Upstream::Unix(_), _) => String::new(),
+    };
+    (!program.unread.is_empty()).then(|| program.unread.replace("{}", &from))
 }
 
 fn reset(scene: &Scene<'_>) -> Option<Finding> {
@@ -107,8 +123,9 @@ fn reset(scene: &Scene<'_>) -> Option<Finding> {
             "{} (pid {}) at {to} closed the connection with the request unread{since}, {what}; its kernel reset it",
             closed.name, closed.pid
         ))
+        .advise_if(unread(scene, c))
         .advise(format!(
-            "why does {} close without reading? a size or time limit, a refused client, a full pool: its log",
+            "check {}'s own log for a size or time limit, a refused client or a full pool: it closed without reading",
             closed.name
         )),
         Some((closed, ON_PURPOSE)) => {
@@ -230,13 +247,19 @@ fn is_alive(scene: &Scene<'_>, c: &Connection, ending: &Ending, finding: Finding
         );
     }
     match owners.iter().find(|owner| owner.since <= ending.at) {
-        Some(owner) => finding.fact(
-            "peer",
-            format!(
-                "{} listens there; it was not ending as the connection closed",
-                wording::owner(owner, c.closed)
-            ),
-        ),
+        Some(owner) => {
+            let listens = format!("{} listens there", wording::owner(owner, c.closed));
+            let peer = match scene.accepted_by().filter(|closed| closed.pid != owner.pid) {
+                Some(closed) => format!(
+                    "{} (pid {}) closed the connection{}; {listens}",
+                    closed.name,
+                    closed.pid,
+                    exit(scene, closed)
+                ),
+                None => format!("{listens}; it was not ending as the connection closed"),
+            };
+            finding.fact("peer", peer)
+        }
         None => finding.unless(
             false,
             match owners.first() {
@@ -244,6 +267,19 @@ fn is_alive(scene: &Scene<'_>, c: &Connection, ending: &Ending, finding: Finding
                 None => "whether its process still lives: who listens there was not found",
             },
         ),
+    }
+}
+
+/// What followed the close.
+fn exit(scene: &Scene<'_>, closed: &PeerClosed) -> String {
+    let deaths = scene.attempt.map_or(&[][..], |attempt| &attempt.deaths);
+    match deaths.iter().find(|death| death.pid == closed.pid) {
+        Some(death) => format!(
+            ", and {} {} later",
+            dying::how(death),
+            wording::duration(death.at.since(closed.at))
+        ),
+        None => " and was not ending then".to_owned(),
     }
 }
 

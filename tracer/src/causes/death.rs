@@ -2,20 +2,21 @@
 
 use super::{
     catalogue::Cause,
-    dying::{how, killed_by},
+    dying::{self, how, killed_by},
     ending::{is_handshaking, response_began},
     finding::Finding,
+    leaving::Leaving,
     programs,
     scene::Scene,
     wording,
 };
-use crate::event::{Connection, Death, Upstream};
+use crate::event::{Connection, Death, Signal, Upstream};
 
 pub(super) static BACKEND_DIED: Cause = Cause {
     id: "backend-died",
     title: "the backend's process exited or was killed while it served the request",
-    split: "The process that closed the upstream's end was exiting as it did: its exit code or signal, who sent that, \
-            and whether others of it go on. It wins over a keep-alive race.",
+    split: "The process that closed the upstream's end was exiting as it did, had caught a signal to stop, or exited just \
+            after: its exit code or signal, who sent that, and whether others of it go on. It wins over a keep-alive race.",
     log_lines: &[
         "upstream prematurely closed connection while reading response header from upstream",
         "recv() failed (104: Connection reset by peer) while reading response header from upstream",
@@ -41,8 +42,51 @@ pub(super) static BACKEND_OOM_KILLED: Cause = Cause {
 const JUST_BEFORE: u64 = 50_000_000;
 
 fn died(scene: &Scene<'_>) -> Option<Finding> {
-    let (c, death, finding) = found(scene, |death| !death.oom)?;
-    Some(advise(scene, death, scope(scene, c, death, finding)))
+    if let Some((c, death, finding)) = found(scene, |death| !death.oom) {
+        return Some(advise(
+            scene,
+            &Ended::of(death),
+            scope(scene, c, death, finding),
+        ));
+    }
+    left(scene)
+}
+
+/// It closed the connection on its way out: no death was seen before or at the close.
+fn left(scene: &Scene<'_>) -> Option<Finding> {
+    let (c, ending) = scene.ended()?;
+    if scene.death().is_some() || scene.deaths_before(ending.at).next().is_some() {
+        return None;
+    }
+    let leaving = scene.leaving().filter(|_| scene.has_left())?;
+    let who = match leaving.unit {
+        Some(unit) => format!("{} (pid {}, {unit})", leaving.name, leaving.pid),
+        None => format!("{} (pid {})", leaving.name, leaving.pid),
+    };
+    let caught = leaving
+        .signal
+        .map(|signal| format!(" {}", dying::after(signal, ending.at, leaving.pid)))
+        .unwrap_or_default();
+    let exited = match leaving.death {
+        Some(death) if killed_by(death).is_some() => format!(" and {}", how(death)),
+        Some(death) => format!(" and exited with code {}", death.code >> 8 & 0xff),
+        None => String::new(),
+    };
+    let finding = Finding::proven(format!(
+        "{who}, which served {}, closed the connection{caught}{exited}{}",
+        scene.to(),
+        when(c)
+    ))
+    .unless(
+        leaving.death.is_some(),
+        "whether that signal ends it: it caught the signal, and no exit of it was seen so far",
+    )
+    .rests_on_complete_records(scene);
+    let finding = match leaving.death {
+        Some(death) => scope(scene, c, death, finding),
+        None => finding,
+    };
+    Some(advise(scene, &Ended::leaving(&leaving), finding))
 }
 
 fn oom_killed(scene: &Scene<'_>) -> Option<Finding> {
@@ -154,6 +198,10 @@ fn when(c: &Connection) -> &'static str {
 
 /// One worker of several, or the whole service?
 fn scope(scene: &Scene<'_>, c: &Connection, death: &Death, finding: Finding) -> Finding {
+    let order = death.signal.as_ref().and_then(dying::order);
+    if order.is_some_and(Signal::asks_to_stop) {
+        return finding.fact("scope", "the whole service: its master is stopping");
+    }
     if matches!(c.remote, Upstream::Unix(_)) {
         return match c.listener_pid {
             Some(pid) if pid == death.pid => {
@@ -210,38 +258,90 @@ fn scope(scene: &Scene<'_>, c: &Connection, death: &Death, finding: Finding) -> 
     }
 }
 
-fn advise(scene: &Scene<'_>, death: &Death, finding: Finding) -> Finding {
-    let log = death
+/// A process that ended, or was about to.
+struct Ended<'a> {
+    pid: u32,
+    name: &'a str,
+    parent: u32,
+    unit: Option<&'a str>,
+    /// What ended it, or led to its exit.
+    signal: Option<&'a Signal>,
+    killed_by: Option<u8>,
+}
+
+impl<'a> Ended<'a> {
+    fn of(death: &'a Death) -> Self {
+        Self {
+            pid: death.pid,
+            name: &death.name,
+            parent: death.parent,
+            unit: death.unit.as_deref(),
+            signal: death.signal.as_ref(),
+            killed_by: killed_by(death),
+        }
+    }
+
+    fn leaving(leaving: &Leaving<'a>) -> Self {
+        Self {
+            pid: leaving.pid,
+            name: leaving.name,
+            parent: leaving.parent,
+            unit: leaving.unit,
+            signal: leaving.signal,
+            killed_by: None,
+        }
+    }
+
+    /// The signal that another process sent it.
+    fn sent(&self) -> Option<&'a Signal> {
+        self.signal
+            .filter(|signal| signal.code <= 0 && signal.sender != self.pid)
+    }
+
+    /// It, if the server's own master sent it.
+    fn by_master(&self) -> Option<&'a Signal> {
+        self.sent().filter(|signal| {
+            let is_parent = signal.sender == self.parent;
+            // Where the master has ended since, another is the parent.
+            (is_parent || signal.sender != 1) && programs::is_worker(self.name, &signal.sender_name)
+        })
+    }
+
+    /// It, if its parent sent it, of which nothing is known, and it is none that asks to stop.
+    fn by_parent(&self) -> Option<&'a Signal> {
+        self.sent().filter(|signal| {
+            signal.sender == self.parent
+                && matches!(signal.number, 6 | 9)
+                && !programs::is_manager(&signal.sender_name)
+        })
+    }
+}
+
+fn advise(scene: &Scene<'_>, ended: &Ended<'_>, finding: Finding) -> Finding {
+    let (name, pid) = (ended.name, ended.pid);
+    let log = ended
         .unit
-        .as_deref()
         .filter(|unit| unit.ends_with(".service"))
         .map(|unit| format!("see: journalctl -u {} -e", wording::quoted(unit)));
-    let sender = death
-        .signal
-        .as_ref()
-        .filter(|signal| signal.code <= 0 && signal.sender != death.pid);
-    let by_parent = sender.is_some_and(|signal| signal.sender == death.parent);
-    let finding = match killed_by(death) {
-        Some(4 | 5 | 7 | 8 | 11 | 31) => finding.advise(format!(
-            "{} crashed; see where: coredumpctl info {}; dmesg | grep {}",
-            death.name, death.pid, death.pid
+    let finding = match (ended.killed_by, ended.by_master(), ended.sent()) {
+        (Some(4 | 5 | 7 | 8 | 11 | 31), ..) => finding.advise(format!(
+            "{name} crashed; see where: coredumpctl info {pid}; dmesg | grep {pid}"
         )),
-        Some(6) if sender.is_none() => finding.advise(format!(
-            "{} aborted (an assertion, a failed allocation): its log; coredumpctl info {}",
-            death.name, death.pid
+        (Some(6), _, None) => finding.advise(format!(
+            "{name} aborted (an assertion, a failed allocation): its log; coredumpctl info {pid}"
         )),
-        Some(_) if by_parent => finding.advise(format!(
-            "its own parent killed it, as at a worker timeout{}; what kept {} busy?",
-            programs::aside(Some(&death.name), |it| it.limit),
-            death.name
+        (_, Some(signal), _) => by_master(name, signal, finding),
+        (_, None, Some(signal)) if ended.by_parent().is_some() => {
+            let limit = programs::known(name).map_or("", |program| program.limit);
+            by_unknown(name, signal, limit, finding)
+        }
+        (_, None, Some(signal)) => stopped(name, signal, finding),
+        (Some(_), None, None) => finding.advise(format!(
+            "find who killed {name}: its log, its service manager's"
         )),
-        Some(_) | None if sender.is_some() => finding.advise(format!(
-            "it was told to stop: a restart or deploy; let {} end its requests first (a graceful stop, a longer \
-             TimeoutStopSec=), and take it out of nginx's upstream before",
-            death.name
+        (None, None, None) => finding.advise(format!(
+            "look at {name}'s own log for why it ended: no signal was sent to it"
         )),
-        Some(_) => finding.advise(format!("find who killed {}: its log, its service manager's", death.name)),
-        None => finding.advise(format!("{} ended by itself: its own log says why", death.name)),
     };
     let finding = finding.advise_if(log);
     if scene.is_last() && !scene.case.masked {
@@ -251,4 +351,69 @@ fn advise(scene: &Scene<'_>, death: &Death, finding: Finding) -> Finding {
     } else {
         finding
     }
+}
+
+/// The server's master ended its worker: for a stop or a reload that it was told to make, or at a limit that it keeps.
+fn by_master(name: &str, signal: &Signal, finding: Finding) -> Finding {
+    let master = signal.sender_name.as_str();
+    let Some(program) = programs::known(master) else {
+        return finding;
+    };
+    let is_limit = program.ends_by.contains(&signal.number);
+    let order = dying::order(signal).filter(|_| signal.number != 6);
+    match order {
+        None if is_limit && master.starts_with("python") => {
+            by_unknown(name, signal, program.limit, finding)
+        }
+        None if is_limit => finding
+            .advise(format!(
+                "find what keeps {name} busy: its master ended it, as it does at its time limit ({})",
+                program.limit
+            ))
+            .advise_if((!program.says.is_empty()).then(|| {
+                format!("see {name}'s own log: grep -i '{}'", program.says)
+            })),
+        _ => {
+            let by = order.map_or_else(String::new, |order| {
+                format!(
+                    ": {} from {} (pid {})",
+                    dying::signal_name(order.number),
+                    order.sender_name,
+                    order.sender
+                )
+            });
+            finding.advise(format!(
+                "let {name} finish its requests: its master was reloaded or stopped (a restart or deploy{by}){}",
+                programs::aside(Some(master), |it| it.graceful)
+            ))
+        }
+    }
+}
+
+/// Its parent killed it, and why is not known.
+fn by_unknown(name: &str, signal: &Signal, limit: &str, finding: Finding) -> Finding {
+    let limit = match limit {
+        "" => String::new(),
+        limit => format!(" ({limit})"),
+    };
+    finding.advise(format!(
+        "find why {} (pid {}), its own parent, killed {name}: a worker timeout{limit}, or a stop; its log says which",
+        signal.sender_name, signal.sender
+    ))
+}
+
+/// Somebody else stopped it: a deploy.
+fn stopped(name: &str, signal: &Signal, finding: Finding) -> Finding {
+    let (sender, pid) = (&signal.sender_name, signal.sender);
+    if signal.number == 9 {
+        return finding.advise(format!(
+            "find why {sender} (pid {pid}) killed {name}: a stop that took too long (TimeoutStopSec=, docker stop -t) in a \
+             restart or deploy, a memory killer (earlyoom, systemd-oomd), an operator"
+        ));
+    }
+    finding.advise(format!(
+        "let {name} finish its requests before it stops{}: {sender} (pid {pid}) stopped it, as in a restart or deploy; \
+         give it time for that (TimeoutStopSec=, docker stop -t), and take it out of nginx's upstream before",
+        programs::aside(Some(name), |it| it.graceful)
+    ))
 }

@@ -12,19 +12,13 @@ pub(super) fn killed_by(death: &Death) -> Option<u8> {
 
 /// `was killed by SIGKILL from systemd (pid 1)`, `exited with code 1`.
 pub(super) fn how(death: &Death) -> String {
-    let sender = |signal: &Signal| match signal.code {
-        1.. if signal.number == 9 => " from the kernel".to_owned(),
-        1.. => ", a fault of its own".to_owned(),
-        _ if signal.sender == death.pid => ", which it sent itself (abort())".to_owned(),
-        _ => format!(" from {} (pid {})", signal.sender_name, signal.sender),
-    };
     let last = death.signal.as_ref();
     match killed_by(death) {
         Some(number) => {
             let name = signal_name(number);
             let from = last
                 .filter(|signal| signal.number == number)
-                .map(sender)
+                .map(|signal| sender(signal, death.pid))
                 .unwrap_or_default();
             let core = if death.code & 0x80 != 0 {
                 " (core dumped)"
@@ -38,25 +32,67 @@ pub(super) fn how(death: &Death) -> String {
             let code = death.code >> 8 & 0xff;
             let asked = last
                 .filter(|signal| {
-                    matches!(signal.number, 1 | 2 | 3 | 15) && asked_of_late(death.at, signal.at)
+                    matches!(signal.number, 1 | 2 | 3 | 6 | 10 | 12 | 14 | 15)
+                        && signal.is_of_late(death.at)
                 })
-                .map(|signal| {
-                    format!(
-                        ", {} after {}{}",
-                        wording::duration(death.at.since(signal.at)),
-                        signal_name(signal.number),
-                        sender(signal)
-                    )
-                })
+                .map(|signal| format!(", {}", after(signal, death.at, death.pid)))
                 .unwrap_or_default();
             format!("exited with code {code}{asked}")
         }
     }
 }
 
-/// A signal to stop leads to an exit within the usual grace of service managers.
-fn asked_of_late(died: Time, asked: Time) -> bool {
-    asked <= died && died.since(asked) <= 90_000_000_000
+/// `5.00 ms after SIGTERM from systemd (pid 1)`.
+pub(super) fn after(signal: &Signal, now: Time, receiver: u32) -> String {
+    format!(
+        "{} after {}{}",
+        wording::duration(now.since(signal.at)),
+        signal_name(signal.number),
+        sender(signal, receiver)
+    )
+}
+
+/// Who sent a signal, and what had made them.
+fn sender(signal: &Signal, receiver: u32) -> String {
+    match signal.code {
+        1.. if signal.number == 9 => " from the kernel".to_owned(),
+        1.. => ", a fault of its own".to_owned(),
+        _ if signal.sender == receiver && signal.number == 6 => {
+            ", which it sent itself (abort())".to_owned()
+        }
+        _ if signal.sender == receiver => ", which it sent itself".to_owned(),
+        _ => {
+            let order = order(signal).map(|order| {
+                format!(
+                    ", which had received {} from {} (pid {}) {} before",
+                    signal_name(order.number),
+                    order.sender_name,
+                    order.sender,
+                    wording::duration(signal.at.since(order.at))
+                )
+            });
+            format!(
+                " from {} (pid {}){}",
+                signal.sender_name,
+                signal.sender,
+                order.unwrap_or_default()
+            )
+        }
+    }
+}
+
+/// A master that ends its workers this long (nanoseconds) after a signal to itself does so for that.
+const ORDER: u64 = 35_000_000_000;
+
+/// What the sender of a signal had been told to do itself: to stop, or to reload.
+pub(super) fn order(signal: &Signal) -> Option<&Signal> {
+    let before = signal.before.as_deref()?;
+    let is_order = matches!(before.number, 1 | 2 | 3 | 10 | 12 | 15)
+        && before.code <= 0
+        && before.sender != signal.sender
+        && before.at <= signal.at
+        && signal.at.since(before.at) <= ORDER;
+    is_order.then_some(before)
 }
 
 pub(super) fn signal_name(number: u8) -> String {

@@ -2,6 +2,7 @@
 
 use super::{
     errno::{ECONNRESET, EPIPE},
+    keepalive,
     scene::Scene,
 };
 use crate::event::{Connection, Death, PeerClosed, Time, Upstream};
@@ -126,9 +127,19 @@ impl<'a> Scene<'a> {
             })
     }
 
-    /// A process of the upstream died, by whatever sign.
+    /// A process of the upstream died, by whatever sign, or closed the connection on its way out.
     pub(super) fn has_death(&self, end: Time) -> bool {
-        self.death().is_some() || self.deaths_before(end).next().is_some()
+        self.death().is_some() || self.deaths_before(end).next().is_some() || self.has_left()
+    }
+
+    /// Its process closed it on its way out. Of one that lives on as far as is known, a race explains more.
+    pub(super) fn has_left(&self) -> bool {
+        let is_race = || {
+            self.ended()
+                .is_some_and(|(c, ending)| keepalive::may_be_race(c, &ending))
+        };
+        self.leaving()
+            .is_some_and(|leaving| leaving.death.is_some() || !is_race())
     }
 
     /// The connection goes to an address of this host, or a unix socket.

@@ -2,6 +2,7 @@
 
 use super::{
     catalogue::Cause,
+    dying,
     ending::{Ending, is_reused, response_began},
     finding::Finding,
     hook, http2, programs,
@@ -115,6 +116,21 @@ fn observed(scene: &Scene<'_>, c: &Connection, ending: &Ending, finding: Finding
         finding.fact("opened", "the connection was opened before tracing began")
     } else {
         finding
+    };
+    let finding = match scene
+        .leaving()
+        .and_then(|leaving| Some((leaving, leaving.signal?)))
+    {
+        Some((leaving, signal)) => finding.fact(
+            "peer",
+            format!(
+                "{} (pid {}) closed it {}",
+                leaving.name,
+                leaving.pid,
+                dying::after(signal, ending.at, leaving.pid)
+            ),
+        ),
+        None => finding,
     };
     let finding = match scene.peer_closed() {
         Some(closed) => finding.fact(

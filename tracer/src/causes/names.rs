@@ -59,6 +59,10 @@ impl<'a> Scene<'a> {
     /// The backend's program, where a process of it is known by name.
     pub(super) fn backend_name(&self) -> Option<&'a str> {
         let facts = self.facts();
+        let used = || {
+            let holder = self.connection()?.holder.as_ref();
+            holder.map(|holder| holder.name.as_str())
+        };
         let closer = self
             .attempt?
             .peer_closed
@@ -80,6 +84,14 @@ impl<'a> Scene<'a> {
                 .filter_map(|listener| listener.owner.as_ref());
             owners.next().map(|owner| owner.name.as_str())
         };
-        closer.or_else(holder).or_else(listeners)
+        let on_path = || {
+            let listener = facts.unix_path.as_ref()?.listener.as_ref()?;
+            listener.owner.as_ref().map(|owner| owner.name.as_str())
+        };
+        closer
+            .or_else(used)
+            .or_else(holder)
+            .or_else(listeners)
+            .or_else(on_path)
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{
     catalogue::Cause,
+    crowd,
     drops::{netfilter_drop, telling_drops},
     ending::{ending, heard, is_reused},
     errno::EAGAIN,
@@ -173,6 +174,9 @@ fn of_listener(
             listener.queue, listener.limit
         ),
     );
+    let finding = crowd::told(listener, finding)
+        .advise_if(crowd::end(listener))
+        .advise_if(crowd::full(listener));
     let name = wording::holder_name(listener).to_owned();
     let program = listener.owner.as_ref().map(|owner| owner.name.as_str());
     let workers = programs::aside(program, |it| it.workers);

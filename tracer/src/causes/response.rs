@@ -206,7 +206,11 @@ fn truncated(scene: &Scene<'_>) -> Option<Finding> {
         return None;
     }
     let seen = ending(c);
-    let died = scene.peer_closed().and_then(|closed| closed.death.as_ref());
+    let closed = scene.peer_closed();
+    let exited = || scene.leaving().and_then(|leaving| leaving.death);
+    let died = closed
+        .and_then(|closed| closed.death.as_ref())
+        .or_else(exited);
     let timed_out = scene.log_call("upstream timed out").is_some();
     let announced = c.broke_off || scene.log_call("prematurely closed").is_some();
     let to = scene.to();

@@ -4,6 +4,7 @@ use super::{
     catalogue::Cause,
     errno::{EACCES, ECONNREFUSED, ELOOP, ENOENT, ENOTDIR, EPROTOTYPE},
     finding::Finding,
+    programs,
     scene::Scene,
     wording,
 };
@@ -191,15 +192,33 @@ fn permission(scene: &Scene<'_>) -> Option<Finding> {
                 .advise(see_path(path).replacen("see: ", "see, inside the container: ", 1)),
         );
     }
-    let finding = match (is_file, view.worker_user.as_deref()) {
-        (true, Some(user)) => finding.advise(format!(
-            "let user {user} write to it: in the backend set the socket's group to one that it is in, mode 0660 \
-             (now: chgrp {user} {target}; chmod g+w {target})"
-        )),
-        (true, None) => finding.advise(format!("let the worker write to it: chgrp {} {target}; chmod g+w {target}", view.worker_gid)),
-        (false, _) => finding.advise(format!("let {user} pass the directory: chmod o+x {target}, or a group that it is in")),
+    let finding = if is_file {
+        finding.advise(let_write(view, blocked, &user))
+    } else {
+        finding.advise(format!(
+            "let {user} pass the directory: chmod o+x {target}, or a group that it is in"
+        ))
     };
     Some(finding.advise(see_path(path)))
+}
+
+/// How the worker gets to write to the socket: by its own group.
+fn let_write(view: &UnixPathView, socket: &Inode, user: &str) -> String {
+    let target = wording::quoted(&socket.path);
+    let owner = || view.listener.as_ref()?.owner.as_ref();
+    let setting = programs::aside(owner().map(|owner| owner.name.as_str()), |it| it.socket);
+    if socket.gid == view.worker_gid {
+        return format!(
+            "let {user} write to it: its group is the worker's, so set mode 0660 in the backend{setting}; \
+             until its next start: chmod g+w {target}"
+        );
+    }
+    let group = view.worker_group.clone();
+    let group = group.unwrap_or_else(|| view.worker_gid.to_string());
+    format!(
+        "let {user} write to it: in the backend set the socket's group to {group}, mode 0660{setting}; until its next \
+         start: chgrp {group} {target}; chmod g+w {target}"
+    )
 }
 
 /// The worker's user, as it sees itself. With a word before it: a user may be called nobody.

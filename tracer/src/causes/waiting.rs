@@ -2,6 +2,7 @@
 
 use super::{
     catalogue::Cause,
+    crowd,
     drops::telling_drops,
     ending::{ending, heard, is_reused, response_began},
     finding::Finding,
@@ -104,12 +105,8 @@ fn not_accepting(scene: &Scene<'_>) -> Option<Finding> {
                 wording::holder(listener, c.closed)
             ),
         );
-        see = listener.owner.as_ref().map(|owner| {
-            format!(
-                "see what {} does: cat /proc/{}/stack; gdb -p {} -batch -ex bt; is it stopped (ps -o stat= -p {})?",
-                owner.name, owner.pid, owner.pid, owner.pid
-            )
-        });
+        finding = crowd::told(listener, finding);
+        see = crowd::see(listener);
     }
     let owner = listener.and_then(|listener| listener.owner.as_ref());
     let workers = programs::aside(owner.map(|owner| owner.name.as_str()), |it| it.workers);
@@ -123,6 +120,8 @@ fn not_accepting(scene: &Scene<'_>) -> Option<Finding> {
     };
     Some(
         finding
+            .advise_if(listener.and_then(crowd::end))
+            .advise_if(listener.and_then(crowd::full))
             .advise(format!("{name} does not accept: all its workers busy, blocked, or stopped; more workers{workers}, or find what holds them"))
             .advise_if(see)
             .advise(format!("{queue}  (Recv-Q waits to be accepted)")),

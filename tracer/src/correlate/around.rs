@@ -31,6 +31,12 @@ const STEPS_TOLD: usize = 32;
 /// A death this near (nanoseconds) to the end of a unix connection is its upstream's.
 const NEAR: u64 = 500_000_000;
 
+/// A process that exits with an error this soon (nanoseconds) after it closed a connection closed it for that. A case waits
+/// as long to see it.
+pub(crate) const EXITS_WITHIN: u64 = 200_000_000;
+/// An exit this long (nanoseconds) after a process closed a connection belongs to that.
+const EXIT: u64 = 2_000_000_000;
+
 /// The memory.
 #[derive(Debug)]
 pub(super) struct Around {
@@ -120,28 +126,28 @@ impl Around {
 
     /// How the upstream's end of an attempt went away.
     pub(super) fn complete(&self, attempt: &mut Attempt) {
-        let Course::Connection(connection) = &mut attempt.course else {
+        let Course::Connection(connection) = &attempt.course else {
             return;
         };
         match (&connection.remote, connection.local) {
-            (Upstream::Inet(remote), Some(local)) => {
-                let same = self.endings.iter().filter(|closed| {
-                    closed.local == local
-                        && (closed.remote == *remote || closed.translated)
-                        && (closed.netns == 0 || closed.netns == connection.netns)
-                        && closed.at >= connection.start
-                        && closed.at <= attempt.end.plus(NEAR)
-                });
-                // What follows the first one after its end may be of the next connection from that port.
-                let last = same.clone().rfind(|closed| closed.at <= attempt.end);
-                attempt.peer_closed = last
-                    .or_else(|| same.clone().next())
-                    .map(|closed| Box::new(closed.clone()));
-                if let Some(closed) = &attempt.peer_closed
+            (Upstream::Inet(_), Some(_)) => {
+                let closed = self.closed(attempt).cloned();
+                let is_its_own = |death: &&Death| {
+                    closed.as_ref().is_some_and(|closed| {
+                        death.pid == closed.pid
+                            && death.at >= closed.at
+                            && death.at <= closed.at.plus(EXIT)
+                    })
+                };
+                let deaths = self.deaths.iter().filter(is_its_own).take(1);
+                attempt.deaths = deaths.cloned().collect();
+                if let Course::Connection(connection) = &mut attempt.course
+                    && let Some(closed) = &closed
                     && closed.translated
                 {
                     connection.translated.get_or_insert(closed.remote);
                 }
+                attempt.peer_closed = closed.map(Box::new);
             }
             (Upstream::Unix(_), _) => {
                 let holder = connection.holder.as_ref().map(|holder| holder.pid);
@@ -152,8 +158,9 @@ impl Around {
                     (None, None) => false,
                 };
                 let deaths = self.deaths.iter().rev().filter(is_its_own);
+                let near = if holder.is_some() { EXIT } else { NEAR };
                 attempt.deaths = deaths
-                    .filter(|death| death.at >= attempt.start && death.at <= attempt.end.plus(NEAR))
+                    .filter(|death| death.at >= attempt.start && death.at <= attempt.end.plus(near))
                     .take(DEATHS_TOLD)
                     .cloned()
                     .collect();
@@ -174,6 +181,61 @@ impl Around {
                 && closed.at >= connection.start
         })?;
         Some(closed.remote)
+    }
+
+    /// Who closed the upstream's end of a TCP attempt.
+    fn closed(&self, attempt: &Attempt) -> Option<&PeerClosed> {
+        let Course::Connection(connection) = &attempt.course else {
+            return None;
+        };
+        let (Upstream::Inet(remote), Some(local)) = (&connection.remote, connection.local) else {
+            return None;
+        };
+        let same = self.endings.iter().filter(|closed| {
+            closed.local == local
+                && (closed.remote == *remote || closed.translated)
+                && (closed.netns == 0 || closed.netns == connection.netns)
+                && closed.at >= connection.start
+                && closed.at <= attempt.end.plus(NEAR)
+        });
+        // What follows the first one after its end may be of the next connection from that port.
+        let last = same.clone().rfind(|closed| closed.at <= attempt.end);
+        last.or_else(|| same.clone().next())
+    }
+
+    /// Did a living process end the attempt's connection that may be on its way out? Its exit decides.
+    pub(super) fn awaits_exit(&self, attempt: &Attempt, now: Time) -> bool {
+        let Course::Connection(connection) = &attempt.course else {
+            return false;
+        };
+        let ended = connection
+            .fin_received
+            .or(connection.rst_received)
+            .or(connection.end_read);
+        let Some(ended) = ended else {
+            return false;
+        };
+        let (pid, signal, at) = match &connection.remote {
+            Upstream::Inet(_) => match self.closed(attempt) {
+                Some(closed) if closed.death.is_none() => {
+                    (closed.pid, closed.signal.as_ref(), closed.at)
+                }
+                _ => return false,
+            },
+            Upstream::Unix(_) => match &connection.holder {
+                Some(holder) => (holder.pid, holder.signal.as_ref(), ended),
+                None => return false,
+            },
+        };
+        let is_expected =
+            signal.is_some_and(|signal| signal.asks_to_stop() && signal.is_of_late(at));
+        let is_near = now.since(at) <= EXITS_WITHIN;
+        let is_seen = || {
+            self.deaths
+                .iter()
+                .any(|death| death.pid == pid && death.at >= attempt.start)
+        };
+        (is_expected || is_near) && !is_seen()
     }
 
     /// Where nginx tried no peer: what may have led to it.

@@ -24,6 +24,7 @@ use std::{
     iter::Sum,
 };
 
+pub(crate) use around::EXITS_WITHIN;
 pub use case::{Attempt, Case, Course, Facts};
 pub(crate) use request::breaks_http2;
 
@@ -446,7 +447,13 @@ impl Correlator {
                 break;
             }
             let may_wait = now.is_some_and(|now| now.since(open.since) < PATIENCE);
-            if may_wait && !open.is_answered(&self.host) {
+            let is_known = || {
+                let mut attempts = open.request.attempts.iter();
+                let at = now.unwrap_or_default();
+                open.is_answered(&self.host)
+                    && !attempts.any(|one| self.around.awaits_exit(one, at))
+            };
+            if may_wait && !is_known() {
                 waiting.push_back(open);
                 continue;
             }

@@ -100,6 +100,12 @@ pub struct Owner {
     pub since: Time,
     /// Its systemd unit or container, where its cgroup names one.
     pub unit: Option<String>,
+    /// Its descriptors and its limit on them (`RLIMIT_NOFILE`, soft), where that is reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub descriptors: Option<(u64, u64)>,
+    /// Its process group's leader has ended: it may have inherited its sockets from a program that is gone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_left: bool,
 }
 
 /// A listening socket.
@@ -115,6 +121,10 @@ pub struct Listener {
     pub limit: u32,
     /// Who holds it, if it could be found; several after a fork: the first by pid.
     pub owner: Option<Owner>,
+    /// The others that hold it, which most prefork servers fork to serve its connections: the first by pid, at most 8. Only
+    /// of one whose connections wait.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<Owner>,
 }
 
 /// The upstream, or the gateway to it, was asked for on the link (ARP, neighbour discovery) and has not answered.
@@ -235,7 +245,7 @@ pub struct UnixPathView {
     pub worker_gid: u32,
     /// See `worker_uid`.
     pub worker_user: Option<String>,
-    /// Its group's name in its own root, where its user namespace is not the host's.
+    /// Its group's name in its own root.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker_group: Option<String>,
     /// Its user and group as it sees them itself, where its user namespace is not the host's.

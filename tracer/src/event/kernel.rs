@@ -205,6 +205,9 @@ pub struct Holder {
     pub pid: u32,
     /// Its `comm`.
     pub name: String,
+    /// The last fatal signal sent to it before this was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<Signal>,
 }
 
 /// `tcp:tcp_send_reset` without a socket.
@@ -458,6 +461,26 @@ pub struct Signal {
     pub sender_name: String,
     /// When.
     pub at: Time,
+    /// The last one that its sender had received itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Box<Signal>>,
+}
+
+impl Signal {
+    /// A stop takes no longer than service managers wait for it (nanoseconds).
+    const STOP: u64 = 90_000_000_000;
+
+    /// Programs catch it to stop in order: SIGINT, QUIT, ABRT, TERM.
+    #[must_use]
+    pub fn asks_to_stop(&self) -> bool {
+        matches!(self.number, 2 | 3 | 6 | 15)
+    }
+
+    /// Was it sent before `at`, and not so long before that it has nothing to do with it?
+    #[must_use]
+    pub fn is_of_late(&self, at: Time) -> bool {
+        self.at <= at && at.since(self.at) <= Self::STOP
+    }
 }
 
 /// How a process ended.
@@ -523,6 +546,9 @@ pub struct PeerClosed {
     pub reset: Option<String>,
     /// It was ending.
     pub death: Option<Death>,
+    /// It was not, but this fatal signal had been sent to it, the last of such.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<Signal>,
 }
 
 impl PeerClosed {

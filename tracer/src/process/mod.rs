@@ -17,7 +17,7 @@ pub use self::{
     ids::Ids,
     maps::Mapping,
     netns::Netns,
-    status::{Status, name, start_time, status},
+    status::{Status, has_lost_its_leader, name, start_time, status},
     unit::{unified_path, unit, unit_of},
 };
 

@@ -65,6 +65,23 @@ pub fn start_time(pid: u32) -> io::Result<Time> {
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/PID/stat: no start time"))
 }
 
+/// Is the process in a group whose leader has ended? So are children that outlive their program.
+///
+/// # Errors
+/// The process is gone, or `stat` has an unknown shape.
+pub fn has_lost_its_leader(pid: u32) -> io::Result<bool> {
+    let bytes = read_start(format!("/proc/{pid}/stat"), 4096)?;
+    let group = group(&String::from_utf8_lossy(&bytes))
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/PID/stat: no group"))?;
+    Ok(group != pid && name(group).is_err())
+}
+
+/// Field 5.
+fn group(stat: &str) -> Option<u32> {
+    let (_, after_name) = stat.rsplit_once(')')?;
+    after_name.split_ascii_whitespace().nth(2)?.parse().ok()
+}
+
 /// Field 22. The name in field 2 may hold blanks and parentheses, so counting starts at the last one.
 fn start_ticks(stat: &str) -> Option<u64> {
     let (_, after_name) = stat.rsplit_once(')')?;
@@ -106,7 +123,7 @@ fn parse(text: &str, pid: u32) -> Status {
 
 /// See [`super::read_proc`].
 pub(super) fn read(text: &str) {
-    let _ = (parse(text, 1), start_ticks(text));
+    let _ = (parse(text, 1), start_ticks(text), group(text));
 }
 
 #[cfg(test)]
@@ -138,6 +155,7 @@ mod tests {
     fn a_name_with_parentheses_does_not_shift_the_start_time() {
         let stat = "42 (a) b (c)) S 1 42 42 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 987654 1 1";
         assert_eq!(start_ticks(stat), Some(987_654));
+        assert_eq!(group("7 (a b) S 1 42 42 0 -1"), Some(42));
         assert_eq!(start_ticks("42 (x"), None);
     }
 

@@ -103,6 +103,7 @@ fn dropped() -> Connection {
         broke_off: false,
         accepted: Some(true),
         holder: Some(Holder {
+            signal: None,
             pid: 4,
             name: "gunicorn".to_owned(),
         }),
@@ -132,6 +133,8 @@ fn dropped() -> Connection {
 
 fn owner() -> Option<Owner> {
     Some(Owner {
+        is_left: false,
+        descriptors: None,
         pid: 42,
         name: "node".to_owned(),
         since: Time(1),
@@ -141,6 +144,7 @@ fn owner() -> Option<Owner> {
 
 fn listener() -> Listener {
     Listener {
+        others: Vec::new(),
         address: Some("[::1]:3000".parse().unwrap()),
         v6_only: true,
         queue: 1,
@@ -170,6 +174,7 @@ fn death() -> Death {
         unit: text("app.service"),
         code: 9,
         signal: Some(Signal {
+            before: None,
             number: 9,
             code: 128,
             sender: 1,
@@ -438,6 +443,7 @@ fn host() -> Vec<Event> {
         process(ProcessKind::Exited { code: 11 }),
         Event::PeerClosed(Box::new(PeerClosed {
             translated: false,
+            signal: None,
             at,
             local: "127.0.0.1:40000".parse().unwrap(),
             remote: "127.0.0.1:3000".parse().unwrap(),

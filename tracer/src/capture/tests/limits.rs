@@ -51,12 +51,15 @@ fn the_longest_path_and_the_fullest_answer_are_read() {
         routes: RouteLookup::default(),
     });
     let owner = Owner {
+        is_left: false,
+        descriptors: None,
         pid: 1,
         name: "\u{fffd}".repeat(abi::COMM_LEN),
         since: Time(0),
         unit: Some("u".repeat(255)),
     };
     let listener = Listener {
+        others: Vec::new(),
         address: None,
         v6_only: false,
         queue: 0,

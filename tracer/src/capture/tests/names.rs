@@ -6,8 +6,11 @@ use crate::capture::{
     rows::{self, Unread},
 };
 use crate::event::{
-    Event, Fact, LogLine, Lost, Notice, Question, Skipped, Strain, Time,
-    fact::{Finding, Inode, Inside, ListenerView, Owner, PathKind, SilentNeighbor, UnixPathView},
+    Event, Fact, LogLine, Lost, Notice, Question, Signal, Skipped, Strain, Time,
+    fact::{
+        Finding, Inode, Inside, Listener, ListenerView, Owner, PathKind, SilentNeighbor,
+        UnixPathView,
+    },
 };
 
 const GOLDEN: &str = concat!(
@@ -104,6 +107,8 @@ fn where_an_address_is_is_kept() {
         name: "app".to_owned(),
         since: Time(3),
         unit: Some("1f0c".to_owned()),
+        descriptors: None,
+        is_left: false,
     };
     let events = [
         Event::Fact(Box::new(Fact {
@@ -119,6 +124,77 @@ fn where_an_address_is_is_kept() {
                 }),
                 container: Some(container),
                 unclear: true,
+                ..ListenerView::default()
+            })),
+        })),
+        Event::Tick(Time(22)),
+    ];
+    assert_eq!(read(&file(&[&events])).unwrap().events, events);
+}
+
+#[test]
+fn who_asked_a_backend_to_stop_is_kept() {
+    let order = Signal {
+        number: 12,
+        code: 0,
+        sender: 2,
+        sender_name: "kill".to_owned(),
+        at: Time(14),
+        before: None,
+    };
+    let signal = Some(Signal {
+        number: 15,
+        before: Some(Box::new(order.clone())),
+        ..order
+    });
+    let mut events = examples::all();
+    let mut members = 0;
+    for event in &mut events {
+        match event {
+            Event::PeerClosed(closed) => {
+                closed.signal.clone_from(&signal);
+                members += 1;
+            }
+            Event::Connection(connection) => {
+                if let Some(holder) = &mut connection.holder {
+                    holder.signal.clone_from(&signal);
+                    members += 1;
+                }
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(members, 2);
+    assert_eq!(read(&file(&[&events])).unwrap().events, events);
+}
+
+#[test]
+fn who_shares_a_listener_is_kept() {
+    let owner = Owner {
+        pid: 9,
+        name: "app".to_owned(),
+        since: Time(1),
+        unit: None,
+        descriptors: Some((1024, 1024)),
+        is_left: true,
+    };
+    let listener = Listener {
+        address: None,
+        v6_only: false,
+        queue: 1,
+        limit: 128,
+        owner: Some(owner.clone()),
+        others: vec![owner],
+    };
+    let events = [
+        Event::Fact(Box::new(Fact {
+            at: Time(21),
+            question: Question::Listener {
+                worker: 7,
+                address: "10.0.0.9:80".parse().unwrap(),
+            },
+            finding: Ok(Finding::Listener(ListenerView {
+                exact: vec![listener],
                 ..ListenerView::default()
             })),
         })),

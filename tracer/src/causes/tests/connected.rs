@@ -71,6 +71,7 @@ pub(super) fn served_by(owner: Owner) -> Facts {
 pub(super) fn by_peer(reset: Option<&str>, death: Option<Death>) -> PeerClosed {
     PeerClosed {
         translated: false,
+        signal: None,
         at: after(48 * MS + 900_000),
         local: address("10.0.0.1:40000"),
         remote: address(HERE),
@@ -101,6 +102,7 @@ pub(super) fn death(code: u32) -> Death {
 
 pub(super) fn signal(number: u8, code: i32, sender: u32) -> Signal {
     Signal {
+        before: None,
         number,
         code,
         sender,

@@ -1,7 +1,7 @@
 //! The backend's process ended under the connection.
 
 use super::{connected::*, *};
-use crate::event::{Death, Holder, MemoryLimit};
+use crate::event::{Death, Holder, MemoryLimit, PeerClosed, Signal};
 
 fn case(death: Death) -> Case {
     with_peer(
@@ -176,6 +176,7 @@ fn on_a_unix_socket_the_listener_s_death_just_before_is_proof() {
 fn the_process_that_used_a_unix_connection_is_the_one_whose_death_counts() {
     let c = Connection {
         holder: Some(Holder {
+            signal: None,
             pid: 4300,
             name: "gunicorn".to_owned(),
         }),
@@ -199,4 +200,177 @@ fn the_process_that_used_a_unix_connection_is_the_one_whose_death_counts() {
         v.summary
     );
     assert_eq!(told(&case(vec![])), ("backend-closed-early", Proven));
+}
+
+/// `gunicorn` (pid 4300) closed the connection alive, had got `signal`, and ended so later.
+fn left(signal: Option<Signal>, death: Option<Death>) -> Case {
+    let closed = PeerClosed {
+        signal,
+        ..by_peer(None, None)
+    };
+    let mut case = with_peer(answered(502, closed_early(), served()), closed);
+    case.attempts[0].deaths.extend(death);
+    case
+}
+
+fn closed_early() -> Connection {
+    closed(HERE)
+}
+
+/// Its master, or somebody else, sent it `number`, after a signal to the master itself.
+fn from(sender: &str, pid: u32, number: u8, before: Option<Signal>) -> Signal {
+    Signal {
+        sender_name: sender.to_owned(),
+        before: before.map(Box::new),
+        ..signal(number, 0, pid)
+    }
+}
+
+fn exited(code: u32, later: u64) -> Death {
+    Death {
+        at: after(49 * MS + later),
+        ..death(code << 8)
+    }
+}
+
+#[test]
+fn a_process_that_closes_on_its_way_out_died() {
+    let abort = from("gunicorn", 4242, 6, None);
+    let case = left(Some(abort.clone()), Some(exited(1, 300 * MS)));
+    let v = verdict(&case);
+    assert_eq!((v.cause, v.confidence), ("backend-died", Proven));
+    assert!(
+        v.summary.contains(
+            "gunicorn (pid 4300, app.service), which served 127.0.0.1:8000, closed the connection 2.00 ms after SIGABRT \
+             from gunicorn (pid 4242) and exited with code 1"
+        ),
+        "{}",
+        v.summary
+    );
+    assert!(v.advice[0].contains("gunicorn --timeout"), "{:?}", v.advice);
+    // The exit was not seen: it may live on.
+    assert_eq!(told(&left(Some(abort), None)), ("backend-died", Inferred));
+}
+
+#[test]
+fn an_exit_without_a_signal_counts_if_it_failed_just_after() {
+    let told = |death| told(&left(None, death));
+    assert_eq!(told(Some(exited(1, MS))), ("backend-died", Proven));
+    for later in [exited(0, MS), exited(1, 900 * MS)] {
+        assert_eq!(told(Some(later)), ("backend-closed-early", Proven));
+    }
+    assert_eq!(told(None), ("backend-closed-early", Proven));
+}
+
+#[test]
+fn a_signal_that_asks_for_no_stop_needs_an_exit() {
+    let hangup = || Some(from("uwsgi", 4242, 1, None));
+    assert_eq!(
+        told(&left(hangup(), None)),
+        ("backend-closed-early", Proven)
+    );
+    let left = left(hangup(), Some(exited(0, MS)));
+    assert_eq!(told(&left), ("backend-died", Proven));
+}
+
+#[test]
+fn a_time_limit_is_told_from_a_reload() {
+    let killed = |name: &str, signal: Signal| {
+        let death = Death {
+            name: name.to_owned(),
+            code: signal.number.into(),
+            signal: Some(signal),
+            ..death(0)
+        };
+        verdict(&case(death)).advice.join("\n")
+    };
+    let order = || Some(signal(12, 0, 777));
+    for (name, master, number, order, wanted, unwanted) in [
+        ("gunicorn", "gunicorn", 6, order(), "--timeout", "deploy"),
+        ("gunicorn", "gunicorn", 9, None, "--timeout", "deploy"),
+        (
+            "gunicorn",
+            "gunicorn",
+            9,
+            order(),
+            "--graceful-timeout",
+            "WORKER TIMEOUT",
+        ),
+        (
+            "php-fpm8.2",
+            "php-fpm8.2",
+            15,
+            None,
+            "request_terminate_timeout",
+            "deploy",
+        ),
+        (
+            "php-fpm8.2",
+            "php-fpm8.2",
+            15,
+            order(),
+            "process_control_timeout",
+            "request_terminate",
+        ),
+        ("uwsgi", "uwsgi", 9, None, "--harakiri", "deploy"),
+        (
+            "python3",
+            "uvicorn",
+            15,
+            None,
+            "--timeout-graceful-shutdown",
+            "gunicorn --timeout",
+        ),
+        ("node", "python3", 15, None, "server.close()", "gunicorn"),
+        ("node", "systemd", 15, None, "restart or deploy", "timeout,"),
+        ("shopd", "shopd", 9, None, "a worker timeout", "deploy"),
+    ] {
+        let advice = killed(name, from(master, 4242, number, order));
+        assert!(advice.contains(wanted), "{name} {number}: {advice}");
+        assert!(!advice.contains(unwanted), "{name} {number}: {advice}");
+    }
+}
+
+#[test]
+fn only_sigabrt_is_an_abort() {
+    let own = |number: u8| {
+        let signal = Signal {
+            sender: 4300,
+            ..signal(number, -6, 4300)
+        };
+        summary(Death {
+            signal: Some(signal),
+            ..death(number.into())
+        })
+    };
+    assert!(own(6).contains("SIGABRT, which it sent itself (abort())"));
+    assert!(
+        own(15).contains("SIGTERM, which it sent itself,"),
+        "{}",
+        own(15)
+    );
+}
+
+#[test]
+fn a_stop_that_closes_an_idle_connection_is_a_death_once_the_exit_is_seen() {
+    let idle = Connection {
+        reuses: 3,
+        reused_at: Some(after(48 * MS)),
+        last_sent: Some(after(49 * MS)),
+        idle: Some(SECOND),
+        ..closed(HERE)
+    };
+    let case = |death: Option<Death>| {
+        let closed = PeerClosed {
+            signal: Some(signal(15, 0, 1)),
+            ..by_peer(None, None)
+        };
+        let mut case = with_peer(answered(502, idle.clone(), served()), closed);
+        case.attempts[0].deaths.extend(death);
+        case
+    };
+    assert_eq!(told(&case(Some(exited(0, MS)))).0, "backend-died");
+    let race = verdict(&case(None));
+    assert_eq!(race.cause, "keepalive-race");
+    assert!(fact(&race, "peer").contains("after SIGTERM from systemd (pid 1)"));
 }

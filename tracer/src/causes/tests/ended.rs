@@ -78,7 +78,7 @@ fn a_fin_within_the_header_is_told_by_the_end_that_nginx_read() {
     let v = verdict(&answered(502, partial.clone(), served()));
     assert_eq!((v.cause, v.confidence), ("backend-closed-early", Proven));
     assert!(
-        v.summary.contains("after 17 bytes of a response header"),
+        v.summary.contains("after 17 bytes of a response"),
         "{}",
         v.summary
     );

@@ -312,6 +312,8 @@ fn local(local: bool) -> Facts {
 
 fn node() -> Owner {
     Owner {
+        is_left: false,
+        descriptors: None,
         pid: 4242,
         name: "node".to_owned(),
         since: Time(75 * SECOND),
@@ -321,6 +323,7 @@ fn node() -> Owner {
 
 fn listener(at: &str, queue: u32, limit: u32) -> Listener {
     Listener {
+        others: Vec::new(),
         address: Some(address(at)),
         v6_only: false,
         queue,

@@ -162,6 +162,7 @@ fn connection() -> BoxedStrategy<Connection> {
         listener_pid: Some(4242),
         accepted: transfers.1.map(|at| at.0 % 2 == 0),
         holder: transfers.5.map(|at| Holder {
+            signal: None,
             pid: 4242 + (at.0 % 2) as u32,
             name: "node".to_owned(),
         }),
@@ -197,6 +198,7 @@ fn a_listener() -> impl Strategy<Value = Listener> {
         any::<bool>(),
     )
         .prop_map(|(address, queue, limit, owned)| Listener {
+            others: Vec::new(),
             address,
             v6_only: false,
             queue,
@@ -313,17 +315,25 @@ fn icmp() -> impl Strategy<Value = Icmp> {
     })
 }
 
+fn a_signal() -> impl Strategy<Value = Signal> {
+    let one = || {
+        (time(), any::<u8>(), any::<i32>(), 0u32..4).prop_map(|(at, number, code, sender)| Signal {
+            before: None,
+            number: number % 32,
+            code: code % 4,
+            sender,
+            sender_name: "sh".to_owned(),
+            at,
+        })
+    };
+    (one(), option::of(one())).prop_map(|(signal, before)| Signal {
+        before: before.map(Box::new),
+        ..signal
+    })
+}
+
 fn a_death() -> impl Strategy<Value = Death> {
-    let signal =
-        (time(), any::<u8>(), any::<i32>(), 0u32..4).prop_map(|(at, number, code, sender)| {
-            Signal {
-                number,
-                code,
-                sender,
-                sender_name: "sh".to_owned(),
-                at,
-            }
-        });
+    let signal = a_signal();
     (
         time(),
         0u32..4,
@@ -347,18 +357,22 @@ fn a_death() -> impl Strategy<Value = Death> {
 
 fn peer_closed() -> impl Strategy<Value = PeerClosed> {
     let reset = prop::sample::select(vec!["TCP_ABORT_ON_CLOSE", "TCP_STATE", "RST"]);
-    (time(), option::of(reset), option::of(a_death())).prop_map(|(at, reset, death)| PeerClosed {
-        translated: false,
-        at,
-        local: address("10.0.0.1:40000"),
-        remote: address("10.0.0.5:80"),
-        netns: 1,
-        pid: 7,
-        name: "app".to_owned(),
-        parent: 6,
-        reset: reset.map(str::to_owned),
-        death,
-    })
+    let signal = option::of(a_signal());
+    (time(), option::of(reset), option::of(a_death()), signal).prop_map(
+        |(at, reset, death, signal)| PeerClosed {
+            signal,
+            translated: false,
+            at,
+            local: address("10.0.0.1:40000"),
+            remote: address("10.0.0.5:80"),
+            netns: 1,
+            pid: 7,
+            name: "app".to_owned(),
+            parent: 6,
+            reset: reset.map(str::to_owned),
+            death,
+        },
+    )
 }
 
 fn peer_socket() -> impl Strategy<Value = PeerSocketView> {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     correlate::PATIENCE,
-    event::{Event, Fact, Icmp, PeerClosed, Question, Upstream, fact::Finding},
+    event::{Death, Event, Fact, Icmp, PeerClosed, Question, Signal, Upstream, fact::Finding},
 };
 
 /// Longer than a case waits.
@@ -180,6 +180,7 @@ fn peer_closed(ends: &[(u32, u64)]) -> Option<u32> {
     let end = |(index, &(netns, after)): (usize, &(u32, u64))| {
         Event::PeerClosed(Box::new(PeerClosed {
             translated: false,
+            signal: None,
             at: begin.plus(after * MS),
             local: "10.0.0.100:40000".parse().unwrap(),
             remote,
@@ -200,6 +201,79 @@ fn peer_closed(ends: &[(u32, u64)]) -> Option<u32> {
     let cases = scene.cases();
     let closed = cases[0].attempts[0].peer_closed.as_deref();
     closed.map(|closed| closed.pid)
+}
+
+/// A connection that pid 7 closed unanswered `signal` after it had got that; and its exit, so many ms later. When came the
+/// case, in ms after the close, and with how many exits?
+fn closed_alive(signal: Option<u8>, exit: Option<u64>) -> (u64, usize) {
+    let mut scene = Scene::new();
+    let mut request = scene.request(1, 5).under();
+    scene.play(&mut request, Act::Begin);
+    scene.wait(5 * MS);
+    let Some(Upstream::Inet(remote)) = ClosedEarly.upstream() else {
+        panic!("not an address");
+    };
+    let at = scene.now;
+    let signal = signal.map(|number| Signal {
+        number,
+        code: 0,
+        sender: 6,
+        sender_name: "gunicorn".to_owned(),
+        at,
+        before: None,
+    });
+    scene.feed(Event::PeerClosed(Box::new(PeerClosed {
+        translated: false,
+        signal,
+        at,
+        local: "10.0.0.100:40000".parse().unwrap(),
+        remote,
+        netns: 1,
+        pid: 7,
+        name: "gunicorn".to_owned(),
+        parent: 6,
+        reset: None,
+        death: None,
+    })));
+    scene.play(&mut request, Act::Record(ClosedEarly));
+    scene.play(&mut request, Act::Answer(502));
+    for after in 1..2000 {
+        scene.wait(MS);
+        if exit == Some(after) {
+            scene.feed(Event::Death(Box::new(Death {
+                at: scene.now,
+                pid: 7,
+                parent: 6,
+                name: "gunicorn".to_owned(),
+                unit: None,
+                cgroup: "/".to_owned(),
+                code: 1 << 8,
+                signal: None,
+                oom: false,
+                limit: None,
+            })));
+        }
+        if let Some(case) = scene.so_far().first() {
+            return (after, case.attempts[0].deaths.len());
+        }
+    }
+    panic!("no case");
+}
+
+#[test]
+fn a_case_waits_for_the_exit_of_who_closed() {
+    let (after, exits) = closed_alive(Some(6), Some(600));
+    assert!((600..630).contains(&after) && exits == 1, "{after} {exits}");
+    // Of one that was asked to stop it waits as long as for the host, of others a moment.
+    let (after, exits) = closed_alive(Some(15), None);
+    assert!(
+        (990..1030).contains(&after) && exits == 0,
+        "{after} {exits}"
+    );
+    let (after, exits) = closed_alive(None, Some(50));
+    assert!((50..80).contains(&after) && exits == 1, "{after} {exits}");
+    let (after, exits) = closed_alive(Some(10), None);
+    assert!((190..240).contains(&after) && exits == 0, "{after} {exits}");
 }
 
 #[test]

@@ -172,6 +172,7 @@ fn plain(request: &Request, at: Time, remote: Upstream) -> Connection {
 pub(super) fn listener(address: SocketAddr, queue: u32) -> Finding {
     let full = Some(Upstream::Inet(address)) == QueueFull.upstream();
     let listener = Listener {
+        others: Vec::new(),
         address: Some(address),
         v6_only: false,
         queue,

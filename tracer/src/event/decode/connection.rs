@@ -174,7 +174,7 @@ fn unix_end(header: &Head, mut buf: &[u8]) -> UnixEnd {
         holder: None,
     };
     let whole = size_of::<tracer_ebpf::abi::UnixConnection>();
-    if usize::from(header.len) < whole || buf.len() < SOCKADDR_LEN + COMM_LEN + 16 {
+    if usize::from(header.len) < whole || buf.len() < SOCKADDR_LEN + COMM_LEN + 16 + 80 {
         return end;
     }
     let len = buf.get_u32_ne() as usize;
@@ -184,11 +184,10 @@ fn unix_end(header: &Head, mut buf: &[u8]) -> UnixEnd {
         _ => None,
     };
     let pid = buf.get_u32_ne();
-    end.holder = (pid != 0).then(|| Holder {
-        pid,
-        name: until_nul(&buf[..COMM_LEN]),
-    });
+    let name = until_nul(&buf[..COMM_LEN]);
     buf.advance(COMM_LEN + 4);
+    let signal = super::death::signal(&mut buf);
+    end.holder = (pid != 0).then_some(Holder { pid, name, signal });
     if let Some(remote) = sockaddr(&buf[..SOCKADDR_LEN.min(len)]) {
         end.remote = remote;
     }

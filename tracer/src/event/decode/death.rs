@@ -32,8 +32,36 @@ pub(super) fn peer_closed(header: &Head, mut buf: &[u8], reasons: &Reasons) -> P
                 .reset(rst_reason)
                 .unwrap_or_else(|| PeerClosed::NO_REASON.to_owned())
         }),
+        signal: end.0.signal.clone().filter(|_| !end.1),
         death: end.1.then_some(end.0),
     }
+}
+
+/// A signal, and what its sender had received before.
+pub(super) fn signal(buf: &mut &[u8]) -> Option<Signal> {
+    let (signal, before) = (sent(buf), sent(buf));
+    signal.map(|signal| Signal {
+        before: before.map(Box::new),
+        ..signal
+    })
+}
+
+fn sent(buf: &mut &[u8]) -> Option<Signal> {
+    let at = some(buf.get_u64_ne());
+    let code = buf.get_i32_ne();
+    let sender = buf.get_u32_ne();
+    let number = u8::try_from(buf.get_u32_ne()).unwrap_or(0);
+    buf.advance(4);
+    let sender_name = until_nul(&buf[..COMM_LEN]);
+    buf.advance(COMM_LEN);
+    at.map(|at| Signal {
+        number,
+        code,
+        sender,
+        sender_name,
+        at,
+        before: None,
+    })
 }
 
 /// How a process ended, and whether it was ending at all.
@@ -44,13 +72,7 @@ pub(super) fn end(header: &Head, mut buf: &[u8]) -> (Death, bool) {
     let dying = buf.get_u32_ne() != 0;
     let name = until_nul(&buf[..COMM_LEN]);
     buf.advance(COMM_LEN);
-    let at = some(buf.get_u64_ne());
-    let si_code = buf.get_i32_ne();
-    let sender = buf.get_u32_ne();
-    let number = u8::try_from(buf.get_u32_ne()).unwrap_or(0);
-    buf.advance(4);
-    let sender_name = until_nul(&buf[..COMM_LEN]);
-    buf.advance(COMM_LEN);
+    let signal = signal(&mut buf);
     let pages = buf.get_u64_ne();
     let used = buf.get_u64_ne();
     let limited = until_nul(&buf[..COMPONENT_LEN]);
@@ -61,13 +83,6 @@ pub(super) fn end(header: &Head, mut buf: &[u8]) -> (Death, bool) {
         .filter(|component| !component.is_empty())
         .collect();
     components.reverse();
-    let signal = at.map(|at| Signal {
-        number,
-        code: si_code,
-        sender,
-        sender_name,
-        at,
-    });
     let death = Death {
         at: header.at,
         pid: header.pid,

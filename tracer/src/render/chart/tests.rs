@@ -101,6 +101,7 @@ impl Run {
 
     fn queue(&mut self, address: SocketAddr, at: u64, queue: u32, limit: u32) {
         let listener = Listener {
+            others: Vec::new(),
             address: Some(address),
             v6_only: false,
             queue,

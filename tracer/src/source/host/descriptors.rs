@@ -29,6 +29,14 @@ pub(super) fn view(worker: u32) -> Result<DescriptorsView> {
     })
 }
 
+/// How many descriptors a process holds and may hold, if that leaves none for one more.
+pub(super) fn exhausted(pid: u32) -> Option<(u64, u64)> {
+    let limits = process::read_start(format!("/proc/{pid}/limits"), 16 * 1024).ok()?;
+    let (limit, _) = nofile(&String::from_utf8_lossy(&limits))?;
+    let open = open(pid).ok()?;
+    (open >= limit).then_some((open, limit))
+}
+
 /// The directory's size is the count since 6.2; before, it is 0 and they are counted.
 fn open(worker: u32) -> std::io::Result<u64> {
     let path = format!("/proc/{worker}/fd");

@@ -34,6 +34,8 @@ const TOLD: usize = 64;
 /// Namespaces of which the listeners are remembered, and addresses.
 const LISTINGS: usize = 16;
 const WAYS: usize = 1024;
+/// Listeners of which all processes are looked for.
+const CROWDS: usize = 4;
 const LOOPBACK_INTERFACE: u32 = 1;
 
 /// What is known of the namespaces that were looked at last.
@@ -247,7 +249,19 @@ pub(super) fn view(
     let scene = listing.scene(&netns, target, way)?;
     let nginx = process::status(worker).map_or([worker, worker], |status| [status.parent, worker]);
     let holders = holders(target, &scene, nginx, owners, (netns.id(), asked.now));
-    Ok(arrange(target, &scene, &holders, nginx))
+    let mut view = arrange(target, &scene, &holders, nginx);
+    let waits = |listener: &&mut Listener| listener.queue > 0;
+    for listener in view.exact.iter_mut().filter(waits).take(CROWDS) {
+        let is_it = |socket: &&TcpSocket| {
+            socket.listens()
+                && Some(socket.local) == listener.address
+                && socket.receive_queue == listener.queue
+        };
+        if let Some(inode) = scene.sockets.iter().find(is_it).map(|socket| socket.inode) {
+            owners.crowd(listener, inode);
+        }
+    }
+    Ok(view)
 }
 
 /// What nginx connects to.
@@ -380,6 +394,7 @@ fn arrange(
         queue: socket.receive_queue,
         limit: socket.send_queue,
         owner: holders.get(&socket.inode).cloned(),
+        others: Vec::new(),
     };
     let mut view = ListenerView {
         local: scene.way.local,

@@ -13,8 +13,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::descriptors;
 use crate::{
-    event::{Time, fact::Owner},
+    event::{
+        Time,
+        fact::{Listener, Owner},
+    },
     process,
     source::clock,
 };
@@ -29,6 +33,10 @@ const REMEMBERED: usize = 4096;
 /// descriptor of a backend that is at work.
 const SINGLE: usize = 10;
 const SINGLE_IN: u64 = 1_000_000_000;
+
+/// Children of a listener's holder that are looked at, and that are named.
+const CHILDREN: usize = 64;
+const OTHERS: usize = 8;
 
 /// Remembers who holds which socket.
 #[derive(Debug, Default)]
@@ -132,6 +140,34 @@ impl Owners {
         self.describe_each(held)
     }
 
+    /// Of a listener whose connections wait: which children of its holder hold it too, and which of all these has no
+    /// descriptor left for another connection.
+    pub(super) fn crowd(&mut self, listener: &mut Listener, inode: u32) {
+        let Some(owner) = listener.owner.as_mut() else {
+            return;
+        };
+        let budget = Budget::new();
+        let mut children = process::children(owner.pid);
+        children.truncate(CHILDREN);
+        for pid in children {
+            if listener.others.len() == OTHERS || budget.is_spent() {
+                break;
+            }
+            let own = self
+                .sockets
+                .entry(pid)
+                .or_insert_with(|| sockets(pid, budget).collect());
+            if own.iter().any(|&(_, held)| held == inode) {
+                listener.others.extend(describe(pid));
+            }
+        }
+        owner.descriptors = descriptors::exhausted(owner.pid);
+        owner.is_left = process::has_lost_its_leader(owner.pid).unwrap_or(false);
+        for other in &mut listener.others {
+            other.descriptors = descriptors::exhausted(other.pid);
+        }
+    }
+
     /// Finds the holder of a connection, unless many were searched for just now.
     pub(super) fn of_connection(&mut self, inode: u32, netns: u32, now: Time) -> Option<Owner> {
         while self
@@ -220,6 +256,8 @@ pub(super) fn describe(pid: u32) -> Option<Owner> {
         name: process::name(pid).ok()?,
         since: process::start_time(pid).ok()?,
         unit: process::unit(pid),
+        descriptors: None,
+        is_left: false,
     })
 }
 

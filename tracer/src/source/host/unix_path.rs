@@ -62,7 +62,7 @@ pub(super) fn view(
         worker_uid: status.uid,
         worker_gid: status.gid,
         worker_user: accounts.user(status.uid),
-        worker_group: inside.and_then(|_| accounts.group(status.gid)),
+        worker_group: accounts.group(status.gid),
         worker_inside: inside,
         somaxconn,
     };
@@ -99,13 +99,18 @@ pub(super) fn view(
         }
         owners.refresh();
         let mut holders = owners.find(&[found.inode], &[], netns.id(), now);
-        view.listener = Some(Listener {
+        let mut listener = Listener {
             address: None,
             v6_only: false,
             queue: found.queue,
             limit: found.limit,
             owner: holders.remove(&found.inode),
-        });
+            others: Vec::new(),
+        };
+        if listener.queue > 0 {
+            owners.crowd(&mut listener, found.inode);
+        }
+        view.listener = Some(listener);
     }
     Ok(view)
 }

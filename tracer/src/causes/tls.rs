@@ -2,7 +2,9 @@
 
 use super::{
     catalogue::Cause,
-    ending::{HTTP2_SETTINGS, TLS_ALERT, TLS_DATA, TLS_HANDSHAKE, alerted, ending, heard, response_began},
+    ending::{
+        HTTP2_SETTINGS, TLS_ALERT, TLS_DATA, TLS_HANDSHAKE, alerted, ending, heard, response_began,
+    },
     finding::Finding,
     response,
     scene::Scene,

@@ -35,7 +35,7 @@ pub(crate) fn record(number: u64) -> Vec<u8> {
         first_received: b'H',
         bytes_received: 150 + number % 7,
         bytes_sent: 90,
-        response: 150 + number % 7,
+        response: 150 + (number % 7) as u32,
         status: 200,
         state: 1,
         netns: 4_026_531_840,

@@ -2,6 +2,8 @@
 //! silent, send what nginx refuses, or break off.
 
 use anyhow::Result;
+use tests::certificate::Certificate;
+use tests::client::{Front, HOST};
 use tests::expected::Expected;
 use tests::service::{Fate, Service};
 use tests::stage::{Fault, Load, Stage};
@@ -13,7 +15,7 @@ const TOGETHER: Load = Load {
     failing: 5,
     healthy: 5,
     concurrency: 20,
-    front: tests::client::Front::Http,
+    front: Front::Http,
 };
 
 /// Each protocol's directive, `@` for the address, with a timer; and its backend's port.
@@ -286,45 +288,103 @@ const SETTINGS: &str = r"\x00\x00\x00\x04\x00\x00\x00\x00\x00";
 const REFUSED: &str = r"\x00\x00\x04\x03\x00\x00\x00\x00\x01\x00\x00\x00\x0b";
 /// GOAWAY: no stream was looked at, INTERNAL_ERROR.
 const GOAWAY: &str = r"\x00\x00\x08\x07\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02";
+/// The same without an error, and with ENHANCE_YOUR_CALM.
+const GOODBYE: &str = r"\x00\x00\x08\x07\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
+const CALM: &str = r"\x00\x00\x08\x07\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x0b";
 /// HEADERS of the first stream: END_HEADERS, `:status: 200` by its index.
 const HEADERS: &str = r"\x00\x00\x01\x01\x04\x00\x00\x00\x01\x88";
 /// HEADERS with an index that no table has.
 const BAD_HEADERS: &str = r"\x00\x00\x01\x01\x04\x00\x00\x00\x01\xff";
-
+/// HEADERS with the name `X-Bad`, which HTTP/2 does not allow.
+const UPPER_CASE: &str = r"\x00\x00\x0a\x01\x04\x00\x00\x00\x01\x88\x00\x05X-Bad\x01v";
 #[test]
 fn grpc_answers_that_nginx_refuses() -> Result<()> {
-    answers(
-        "hold",
-        &[
-            (
-                GRPC,
-                "HTTP/1.1 200 OK\r\n\r\nhttp",
-                rejected("upstream sent too large http2 frame", "http2 frame"),
+    let refused = refused_by_grpc();
+    let refused: Vec<_> = refused
+        .iter()
+        .map(|(pass, text, expected)| (*pass, text.as_str(), expected.clone()))
+        .collect();
+    answers("hold", &refused)
+}
+
+#[test]
+fn grpc_answers_that_nginx_refuses_for_clients_of_http2() -> Result<()> {
+    let mut stage = Stage::new()?;
+    let certificate = Certificate::new(HOST)?;
+    stage.config.server = certificate.fronts();
+    let mut services = Vec::new();
+    let mut faults = Vec::new();
+    for ((pass, text, mut expected), port) in refused_by_grpc().into_iter().zip(9001..) {
+        let address = format!("127.0.0.1:{port}");
+        services.push(Service::start(&stage.netns, &[&address, "hold", &text])?);
+        expected.upstream = Some(address.clone());
+        faults.push(Fault::location(pass.replace('@', &address), expected));
+    }
+    let load = Load {
+        front: Front::Http2,
+        ..TOGETHER
+    };
+    stage.check_with(faults, load).map(drop)
+}
+
+fn refused_by_grpc() -> Vec<(&'static str, String, Expected)> {
+    let framed = |frame: &str| format!("{SETTINGS}{frame}");
+    let goodbye = Expected::connected(
+        "backend-closed-early",
+        "",
+        "upstream sent goaway with error 0",
+    );
+    vec![
+        (
+            GRPC,
+            "HTTP/1.1 200 OK\r\n\r\nhttp".to_owned(),
+            rejected(
+                "upstream sent too large http2 frame",
+                "proxy_pass instead of grpc_pass",
             ),
-            (
-                GRPC,
-                &format!("{SETTINGS}{REFUSED}"),
-                rejected(
-                    "upstream rejected request with error 11",
-                    "rejected request",
-                ),
+        ),
+        (
+            GRPC,
+            framed(REFUSED),
+            rejected(
+                "upstream rejected request with error 11",
+                "rejected request with error 11 (ENHANCE_YOUR_CALM)",
             ),
-            (
-                GRPC,
-                &format!("{SETTINGS}{GOAWAY}"),
-                rejected("upstream sent goaway with error 2", "goaway"),
+        ),
+        (
+            GRPC,
+            framed(GOAWAY),
+            rejected(
+                "upstream sent goaway with error 2",
+                "goaway with error 2 (INTERNAL_ERROR)",
             ),
-            (
-                GRPC,
-                &format!("{SETTINGS}{BAD_HEADERS}"),
-                rejected(
-                    "upstream sent invalid http2 table index",
-                    "http2 table index",
-                )
-                .then_logged("upstream sent invalid header"),
-            ),
-        ],
-    )
+        ),
+        (
+            GRPC,
+            framed(CALM),
+            rejected("upstream sent goaway with error 11", "keepalive_requests"),
+        ),
+        // A new connection is no race.
+        (GRPC, framed(GOODBYE), goodbye.says("NO_ERROR")),
+        (
+            GRPC,
+            framed(BAD_HEADERS),
+            rejected(
+                "upstream sent invalid http2 table index",
+                "http2 table index 127",
+            )
+            .then_logged("upstream sent invalid header"),
+        ),
+        (
+            GRPC,
+            framed(UPPER_CASE),
+            rejected(
+                "upstream sent invalid header: \"X-Bad: v\"",
+                "correct the header X-Bad",
+            )
+            .then_logged("upstream sent invalid header"),
+        ),
+    ]
 }
 
 fn truncated(logged: &str) -> Expected {

@@ -71,7 +71,8 @@ impl OpenCase {
         let status = request.take_serving().filter(|_| !is_replaced);
         let (last, before) = request.attempts.split_last()?;
         let (tried_before, end) = (!before.is_empty(), last.end);
-        let served = last.has_response();
+        // Of a session's connection the TLS handshake counts as a response.
+        let served = last.has_response() && !request.has_failed_handshake();
         let broken = served && request.broke_off().is_some();
         let passed = served && matches!(status, Some(502 | 504));
         let failed_before = tried_before || request.ticket.is_some();

@@ -118,6 +118,19 @@ impl Request {
         self.log_calls.iter().any(|call| call.stream)
     }
 
+    /// Did nginx say that the TLS handshake of a session failed? What follows it is not told from it by bytes.
+    pub(super) fn has_failed_handshake(&self) -> bool {
+        let tells = |call: &LogCall| {
+            let text = call.text.as_deref().unwrap_or_default();
+            call.format.contains("SSL certificate")
+                || call.format.contains("in SSL handshake")
+                || text.contains("SSL_do_handshake() failed")
+        };
+        let since = self.attempts.last().map_or(Time(0), |last| last.start);
+        let mut calls = self.log_calls.iter();
+        self.is_stream() && calls.any(|call| call.at >= since && tells(call))
+    }
+
     /// When the response broke off that the last attempt began. A RST or a failed read says so, or nginx itself: a FIN
     /// alone may be the response's proper end.
     pub(super) fn broke_off(&self) -> Option<Time> {

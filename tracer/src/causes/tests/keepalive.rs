@@ -118,3 +118,76 @@ fn a_retried_race_is_masked() {
     assert_eq!((v.cause, v.masked), ("keepalive-race", true));
     assert!(fact(&v, "retry").contains("tried again"));
 }
+
+/// Over TLS the backend says goodbye before it closes: the alert is no response.
+#[test]
+fn a_close_notify_is_no_response() {
+    for (first, alert) in [(0x16, 0x17), (0x16, 0x15), (0x17, 0x17)] {
+        let over_tls = |c| Connection {
+            first_sent: Some(first),
+            first_received: Some(alert),
+            last_received: Some(after(MS + 200_000)),
+            tls_data: true,
+            bytes_received: 2000,
+            ..c
+        };
+        let met = |c| told(&answered(502, over_tls(c), served()));
+        assert_eq!(met(fin_at(950_000)), ("keepalive-race", Proven));
+        assert_eq!(met(fin_at(MS + 100_000)), ("keepalive-race", Inferred));
+        // Its FIN has not come yet.
+        let notified = Connection {
+            fin_received: None,
+            end_read: None,
+            ..fin_at(MS + 100_000)
+        };
+        assert_eq!(met(notified), ("keepalive-race", Inferred));
+        let began = Connection {
+            first_byte: Some(after(MS + 90_000)),
+            ..fin_at(MS + 100_000)
+        };
+        assert_eq!(met(began).0, "backend-closed-early");
+    }
+}
+
+/// HTTP/2: the backend names the last request that it took, and no error.
+#[test]
+fn a_goaway_without_an_error_is_the_race_of_http2() {
+    let goaway = |c: Connection, code| {
+        let c = Connection {
+            first_byte: Some(after(MS + 200_000)),
+            first_received: Some(4),
+            bytes_received: 26,
+            ..c
+        };
+        let mut case = answered(502, c, served());
+        let mut call = log_call("upstream sent goaway with error %ui", 0);
+        call.at = after(MS + 250_000);
+        call.number = Some(code);
+        case.log_calls.push(call);
+        case
+    };
+    let race = verdict(&goaway(reused(connected(HERE)), 0));
+    assert_eq!((race.cause, race.confidence), ("keepalive-race", Proven));
+    assert!(race.summary.contains("NO_ERROR"), "{}", race.summary);
+    assert!(
+        race.advice[0].contains("max_connection_age"),
+        "{:?}",
+        race.advice
+    );
+    let closed_too = goaway(fin_at(MS + 300_000), 0);
+    assert_eq!(told(&closed_too), ("keepalive-race", Proven));
+    let new = goaway(connected(HERE), 0);
+    assert_eq!(told(&new), ("backend-closed-early", Proven));
+    let failed = verdict(&goaway(reused(connected(HERE)), 2));
+    assert_eq!(
+        (failed.cause, failed.confidence),
+        ("response-rejected", Proven)
+    );
+    assert!(
+        failed
+            .summary
+            .ends_with("goaway with error 2 (INTERNAL_ERROR)"),
+        "{}",
+        failed.summary
+    );
+}

@@ -170,3 +170,37 @@ fn a_body_that_breaks_off_is_truncated() {
         died.summary
     );
 }
+
+/// nginx made the error itself: nothing of the answer was passed on.
+#[test]
+fn an_error_of_nginx_s_own_is_no_answer_cut_short() {
+    let mut case = answered(502, closed(HERE), served());
+    case.masked = true;
+    if let Course::Connection(c) = &mut case.attempts[0].course {
+        c.first_byte = Some(after(20 * MS));
+        c.bytes_received = 40;
+        c.first_sent = Some(1);
+    }
+    let format = "upstream prematurely closed FastCGI request";
+    let v = verdict(&logged(case, format));
+    assert_eq!(v.cause, "response-rejected", "{}", v.summary);
+}
+
+#[test]
+fn the_header_that_nginx_refused_is_named() {
+    let mut case = answered(502, answering(200), served());
+    let mut call = log_call("upstream sent duplicate header line: \"%V: %V\"", 0);
+    call.text = Some("Content-Length".to_owned());
+    case.log_calls.push(call);
+    let v = verdict(&case);
+    assert!(
+        v.summary.ends_with("duplicate header line Content-Length"),
+        "{}",
+        v.summary
+    );
+    assert!(
+        v.advice[0].starts_with("correct the header Content-Length"),
+        "{:?}",
+        v.advice
+    );
+}

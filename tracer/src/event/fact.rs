@@ -135,6 +135,9 @@ pub struct ListenerView {
     /// listens was looked for there. `None`: in the worker's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<Owner>,
+    /// What the address is translated to (DNAT): the rest is about that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub translated: Option<SocketAddr>,
     /// It was not found out whether another network namespace of this host has the address.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unclear: bool,

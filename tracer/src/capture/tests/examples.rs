@@ -197,6 +197,7 @@ fn facts() -> Vec<Event> {
                 silent_neighbor: None,
                 local: true,
                 container: None,
+                translated: None,
                 unclear: false,
                 exact: vec![listener()],
                 same_port: vec![listener()],

@@ -118,6 +118,7 @@ fn where_an_address_is_is_kept() {
                     source: "10.0.0.1".parse().unwrap(),
                 }),
                 container: Some(container),
+                translated: "10.88.0.2:8080".parse().ok(),
                 unclear: true,
                 ..ListenerView::default()
             })),

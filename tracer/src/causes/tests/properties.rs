@@ -216,6 +216,7 @@ fn a_view() -> impl Strategy<Value = ListenerView> {
         .prop_map(|(local, exact, same_port, nearby, bound, (contained, unclear))| ListenerView {
             silent_neighbor: None,
             container: (local && contained).then(node),
+            translated: None,
             unclear: !local && unclear,
             local,
             exact,

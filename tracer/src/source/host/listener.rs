@@ -225,10 +225,16 @@ pub(super) fn view(
         namespaces,
         owners,
     } = memory;
-    let address = namespaces
-        .translation(&netns, address, asked.now)
-        .unwrap_or(address);
+    let mut address = address;
     let mut way = listings.ways.to(&netns, address.ip(), namespaces, asked)?;
+    let translated = match way.local {
+        true => None,
+        false => namespaces.translation((&netns, worker), address, asked.now),
+    };
+    if let Some(end) = translated {
+        address = end;
+        way = listings.ways.to(&netns, end.ip(), namespaces, asked)?;
+    }
     let there = way.container.as_ref().and_then(|(id, owner)| {
         let there = Netns::of(owner.pid).ok();
         there.filter(|there| there.id() == *id)
@@ -249,7 +255,10 @@ pub(super) fn view(
     let scene = listing.scene(&netns, target, way)?;
     let nginx = process::status(worker).map_or([worker, worker], |status| [status.parent, worker]);
     let holders = holders(target, &scene, nginx, owners, (netns.id(), asked.now));
-    Ok(arrange(target, &scene, &holders, nginx))
+    Ok(ListenerView {
+        translated,
+        ..arrange(target, &scene, &holders, nginx)
+    })
 }
 
 /// What nginx connects to.

@@ -7,6 +7,7 @@
 mod accounts;
 mod cgroup_programs;
 mod confinement;
+mod conntrack;
 mod descriptors;
 mod gauge;
 mod icmp;
@@ -65,6 +66,7 @@ pub fn read_answer(datagram: &[u8]) {
 #[doc(hidden)]
 pub fn read_proc(text: &str) {
     accounts::read(text);
+    conntrack::read(text);
     descriptors::read(text);
     ports::read(text);
     strain::read(text);

@@ -20,9 +20,7 @@ pub fn drop_packet(ctx: RawTracePointContext) -> i32 {
         return 0;
     }
     let mut packet = Packet::NONE;
-    if packet::of_upstream(ctx.arg(0), &mut packet)
-        && (of_any || is_opening(&packet))
-    {
+    if packet::of_upstream(ctx.arg(0), &mut packet) && (of_any || is_opening(&packet)) {
         note(&packet, reason);
     }
     0

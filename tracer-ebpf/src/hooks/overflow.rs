@@ -10,7 +10,12 @@ use aya_ebpf::{
 };
 use tracer_ebpf::abi::own_reason::LISTEN_OVERFLOW;
 
-use crate::{constants::OFFSETS, hooks::drop, packet::{self, Packet}, read};
+use crate::{
+    constants::OFFSETS,
+    hooks::drop,
+    packet::{self, Packet},
+    read,
+};
 
 /// A listener takes a SYN.
 #[fentry]

@@ -3,8 +3,8 @@
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use tracer_ebpf::abi::{
-    Connection, Endpoint, FLAG_BROKE_OFF, FLAG_OPEN, FLAG_RETRY, FLAG_UNIX, FlowKey, UnixConnection, Worker,
-    counter,
+    Connection, Endpoint, FLAG_BROKE_OFF, FLAG_OPEN, FLAG_RETRY, FLAG_UNIX, FlowKey,
+    UnixConnection, Worker, counter,
 };
 
 use crate::{
@@ -201,8 +201,8 @@ pub fn write(sk: u64, connection: &mut Connection) {
             remote: connection.remote,
             netns: connection.netns,
         };
-        let has_other_flow = hints::may_have_flow(|| key.local.port)
-            && !maps::take_flow(&key, &mut connection.flow);
+        let has_other_flow =
+            hints::may_have_flow(|| key.local.port) && !maps::take_flow(&key, &mut connection.flow);
         let is_given_up = connection.first_byte == 0 && connection.established != 0;
         if is_given_up {
             // nginx gave up: whose close() follows at the other end tells who had accepted.

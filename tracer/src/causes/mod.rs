@@ -71,7 +71,7 @@ pub fn judge(case: &Case) -> Option<Verdict> {
         !case.is_alone,
         "what nginx itself did: its functions cannot be seen, only the kernel's word and its log's",
     );
-    let finding = in_container(&scene, finding);
+    let finding = forwarded(&scene, cause, in_container(&scene, finding));
     let is_masked = case.masked || is_hidden(case);
     let is_doubtful = cause.id == unexplained::UNEXPLAINED.id || scene.is_unread();
     if is_masked && is_doubtful && !case.skipped.is_empty() && case.log_calls.is_empty() {
@@ -135,6 +135,61 @@ fn in_container(scene: &Scene<'_>, finding: Finding) -> Finding {
         ),
         None => finding,
     }
+}
+
+/// Says where the connection leads that only a forwarder (docker-proxy, socat) has ended.
+fn forwarded(scene: &Scene<'_>, cause: &Cause, mut finding: Finding) -> Finding {
+    const ENDED: [&str; 5] = [
+        "backend-died",
+        "backend-reset",
+        "backend-closed-early",
+        "keepalive-race",
+        "response-truncated",
+    ];
+    let mut views = scene.listener_views();
+    let Some(forwarder) = views.find_map(|view| view.forwarder.as_deref()) else {
+        return finding;
+    };
+    if !ENDED.contains(&cause.id) {
+        return finding;
+    }
+    let name = &forwarder.name;
+    let to = forwarder.to.as_deref().unwrap_or("another address");
+    let confirm = forwarder.address.map_or_else(
+        || {
+            format!(
+                "see where it leads: tr '\\0' ' ' < /proc/{}/cmdline",
+                forwarder.pid
+            )
+        },
+        |address| {
+            let port = address.port();
+            format!(
+                "confirm: nsenter -t {} -n ss -ltnp 'sport = :{port}'",
+                forwarder.pid
+            )
+        },
+    );
+    let (state, advice) = match forwarder.listens {
+        Some(false) => (
+            ", where nothing listens",
+            format!("start the backend behind {name}: nothing listens on {to}; {confirm}"),
+        ),
+        Some(true) | None => (
+            "",
+            format!(
+                "look at the backend behind {name}, {to}: {name} only passes on what that does; {confirm}"
+            ),
+        ),
+    };
+    let what = format!("{name} is a userland proxy: it only forwards to {to}{state}");
+    if forwarder.listens == Some(false) {
+        finding.summary = format!("{}; {what}", finding.summary);
+        // What the forwarder's own log or limits say explains nothing.
+        finding.advice.clear();
+    }
+    finding.advice.insert(0, advice);
+    finding.fact("forwarder", format!("{what} (pid {})", forwarder.pid))
 }
 
 /// Did the client get something else than a server's error?

@@ -162,10 +162,7 @@ fn with_neighbourhood(
         finding = finding
             .fact(
                 "nearby",
-                format!(
-                    "{} listens on {address}{why}",
-                    wording::holder(near, now)
-                ),
+                format!("{} listens on {address}{why}", wording::holder(near, now)),
             )
             .advise(format!(
                 "start the backend on {remote}; if {} on {address} is it: {instead}",
@@ -217,7 +214,10 @@ fn same_port_elsewhere(scene: &Scene<'_>, remote: SocketAddr, other: SocketAddr)
                 false => "[::]",
             };
             if !other.ip().is_loopback() && other.is_ipv4() == remote.is_ipv4() {
-                return format!("the backend listens {alone}: make it listen on {}", remote.ip());
+                return format!(
+                    "the backend listens {alone}: make it listen on {}",
+                    remote.ip()
+                );
             }
             format!(
                 "make the backend listen on {any}:{} in its container: it listens {alone}",

@@ -126,6 +126,21 @@ pub struct SilentNeighbor {
     pub source: IpAddr,
 }
 
+/// A program that accepts connections only to forward them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forwarder {
+    /// Host pid.
+    pub pid: u32,
+    /// Its `comm`.
+    pub name: String,
+    /// Where it forwards to, as its arguments say.
+    pub to: Option<String>,
+    /// The same, where it is an address.
+    pub address: Option<SocketAddr>,
+    /// Whether something listens there; `None`: that is not on this host, or was not found out.
+    pub listens: Option<bool>,
+}
+
 /// What listens on and near an address.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ListenerView {
@@ -154,6 +169,9 @@ pub struct ListenerView {
     pub nearby: Vec<Listener>,
     /// `net.core.somaxconn`.
     pub somaxconn: Option<u32>,
+    /// What listens only forwards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forwarder: Option<Box<Forwarder>>,
 }
 
 /// Are these ports a slip of one digit apart: one other, missing or swapped with its neighbour?
@@ -162,7 +180,9 @@ pub fn is_one_digit_off(port: u16, other: u16) -> bool {
     let (a, b) = (port.to_string(), other.to_string());
     let (a, b) = (a.as_bytes(), b.as_bytes());
     let (short, long) = if a.len() < b.len() { (a, b) } else { (b, a) };
-    let differing: Vec<usize> = (0..short.len()).filter(|&at| short[at] != long[at]).collect();
+    let differing: Vec<usize> = (0..short.len())
+        .filter(|&at| short[at] != long[at])
+        .collect();
     match (long.len() - short.len(), &differing[..]) {
         (0, [_]) => true,
         (0, &[at, next]) => next == at + 1 && short[at] == long[next] && short[next] == long[at],
@@ -353,7 +373,13 @@ mod tests {
             assert!(is_one_digit_off(port, other), "{port} {other}");
             assert!(is_one_digit_off(other, port), "{other} {port}");
         }
-        for (port, other) in [(19999, 2024), (3000, 3000), (3000, 4001), (22, 2222), (80, 8080)] {
+        for (port, other) in [
+            (19999, 2024),
+            (3000, 3000),
+            (3000, 4001),
+            (22, 2222),
+            (80, 8080),
+        ] {
             assert!(!is_one_digit_off(port, other), "{port} {other}");
         }
     }

@@ -7,7 +7,7 @@ use super::{
     Upstream,
     coverage::Change,
     fact::{
-        ConfinementView, Finding, Inode, Listener, ListenerView, Owner, PeerSocketView,
+        ConfinementView, Finding, Forwarder, Inode, Listener, ListenerView, Owner, PeerSocketView,
         UnixPathView, Worker,
     },
 };
@@ -72,7 +72,8 @@ heap! {
     Fact: question, finding;
     Owner: name, unit;
     Listener: owner;
-    ListenerView: container, exact, same_port, bound, nearby;
+    Forwarder: name, to;
+    ListenerView: forwarder, container, exact, same_port, bound, nearby;
     PeerSocketView: owner;
     Inode: path, user, group;
     UnixPathView: file, missing, blocked, listener, worker_user;

@@ -204,6 +204,7 @@ fn facts() -> Vec<Event> {
                 bound: owner().into_iter().collect(),
                 nearby: vec![listener()],
                 somaxconn: Some(4096),
+                forwarder: None,
             })),
         ),
         (

@@ -70,7 +70,7 @@ pub(super) fn served_by(owner: Owner) -> Facts {
 /// The upstream's end, closed by `gunicorn` (pid 4300) just before nginx saw it.
 pub(super) fn by_peer(reset: Option<&str>, death: Option<Death>) -> PeerClosed {
     PeerClosed {
-            translated: false,
+        translated: false,
         at: after(48 * MS + 900_000),
         local: address("10.0.0.1:40000"),
         remote: address(HERE),

@@ -213,18 +213,21 @@ fn a_view() -> impl Strategy<Value = ListenerView> {
         any::<bool>(),
         (any::<bool>(), any::<bool>()),
     )
-        .prop_map(|(local, exact, same_port, nearby, bound, (contained, unclear))| ListenerView {
-            silent_neighbor: None,
-            container: (local && contained).then(node),
-            translated: None,
-            unclear: !local && unclear,
-            local,
-            exact,
-            same_port,
-            bound: if bound { vec![node()] } else { Vec::new() },
-            nearby,
-            somaxconn: None,
-        })
+        .prop_map(
+            |(local, exact, same_port, nearby, bound, (contained, unclear))| ListenerView {
+                silent_neighbor: None,
+                container: (local && contained).then(node),
+                translated: None,
+                unclear: !local && unclear,
+                local,
+                exact,
+                same_port,
+                bound: if bound { vec![node()] } else { Vec::new() },
+                nearby,
+                somaxconn: None,
+                forwarder: None,
+            },
+        )
 }
 
 fn path_view() -> impl Strategy<Value = UnixPathView> {
@@ -342,7 +345,7 @@ fn a_death() -> impl Strategy<Value = Death> {
 fn peer_closed() -> impl Strategy<Value = PeerClosed> {
     let reset = prop::sample::select(vec!["TCP_ABORT_ON_CLOSE", "TCP_STATE", "RST"]);
     (time(), option::of(reset), option::of(a_death())).prop_map(|(at, reset, death)| PeerClosed {
-            translated: false,
+        translated: false,
         at,
         local: address("10.0.0.1:40000"),
         remote: address("10.0.0.5:80"),

@@ -136,7 +136,9 @@ pub(super) fn connection(header: &Head, mut buf: &[u8], reasons: &Reasons) -> Co
 /// An end in the words of a flow, as the kernel side's `Flow::set_translated` writes it.
 fn translated(words: &[u8]) -> Option<SocketAddr> {
     let (address, mut port) = words.split_first_chunk::<16>()?;
-    let port = u16::try_from(port.get_u64_ne()).ok().filter(|port| *port != 0)?;
+    let port = u16::try_from(port.get_u64_ne())
+        .ok()
+        .filter(|port| *port != 0)?;
     let ip = std::net::Ipv6Addr::from(*address).to_canonical();
     Some(SocketAddr::new(ip, port))
 }

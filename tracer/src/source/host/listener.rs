@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use super::{
-    neighbor,
+    forwarder, neighbor,
     owner::Owners,
     place::{Namespaces, Place},
     route,
@@ -159,12 +159,7 @@ impl Ways {
 }
 
 /// Does an address belong to this host, and if not, who on the link does not answer?
-fn way(
-    netns: &Netns,
-    address: IpAddr,
-    namespaces: &mut Namespaces,
-    asked: Asked,
-) -> Result<Way> {
+fn way(netns: &Netns, address: IpAddr, namespaces: &mut Namespaces, asked: Asked) -> Result<Way> {
     let way = route::way(netns, address).context("ask the routing table")?;
     let silent_neighbor = match (way.next_hop, way.source) {
         // Where the neighbour table cannot be asked, nobody is told to be silent.
@@ -207,14 +202,35 @@ pub(super) struct Memory<'a> {
     pub(super) owners: &'a mut Owners,
 }
 
-/// Looks in the worker's network namespace; where another of this host has the address, in that.
+/// Looks in the worker's network namespace; where another of this host has the address, in that. If a forwarder listens
+/// there, also where it leads.
 ///
 /// # Errors
 /// The worker is gone, its namespace cannot be entered, or the kernel lists no sockets.
 pub(super) fn view(
     worker: u32,
     address: SocketAddr,
-    memory: Memory<'_>,
+    mut memory: Memory<'_>,
+    asked: Asked,
+) -> Result<ListenerView> {
+    let mut view = look(worker, address, &mut memory, asked)?;
+    let mut owners = view.exact.iter().filter_map(|one| one.owner.as_ref());
+    if let Some(mut forwarder) = owners.find_map(forwarder::of) {
+        if let Some(target) = forwarder.address
+            && let Ok(behind) = look(forwarder.pid, target, &mut memory, asked)
+            && behind.local
+        {
+            forwarder.listens = Some(!behind.exact.is_empty());
+        }
+        view.forwarder = Some(Box::new(forwarder));
+    }
+    Ok(view)
+}
+
+fn look(
+    worker: u32,
+    address: SocketAddr,
+    memory: &mut Memory<'_>,
     asked: Asked,
 ) -> Result<ListenerView> {
     let netns =
@@ -304,7 +320,10 @@ fn rank_of_the_best(sockets: &[TcpSocket], target: Target) -> Option<(bool, bool
     let of_port = sockets
         .iter()
         .filter(|socket| socket.listens() && socket.local.port() == target.port());
-    of_port.filter(|socket| takes(socket, target)).map(rank).max()
+    of_port
+        .filter(|socket| takes(socket, target))
+        .map(rank)
+        .max()
 }
 
 fn list(netns: &Netns, states: u32) -> Result<Vec<TcpSocket>> {

@@ -9,6 +9,7 @@ mod cgroup_programs;
 mod confinement;
 mod conntrack;
 mod descriptors;
+mod forwarder;
 mod gauge;
 mod icmp;
 mod link;
@@ -67,6 +68,7 @@ pub fn read_answer(datagram: &[u8]) {
 pub fn read_proc(text: &str) {
     accounts::read(text);
     conntrack::read(text);
+    forwarder::read(text);
     descriptors::read(text);
     ports::read(text);
     strain::read(text);

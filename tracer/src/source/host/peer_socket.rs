@@ -16,10 +16,7 @@ use super::{
     place::{Namespaces, Place},
     sock_diag::{self, CLOSE_WAIT, ESTABLISHED, SYN_RECV, TIME_WAIT, TcpSocket},
 };
-use crate::{
-    event::fact::PeerSocketView,
-    process::Netns,
-};
+use crate::{event::fact::PeerSocketView, process::Netns};
 
 /// Looks in the worker's network namespace; where another of this host has the upstream's address, in that. The first of
 /// the ends is nginx's.
@@ -39,13 +36,15 @@ pub(super) fn view(
     let (there, remote_end) = match place {
         Place::Here => (None, remote),
         Place::There(there, _) => (Some(there), remote),
-        Place::Remote | Place::Unclear => match namespaces.by_nginxs_end(&netns, (local, remote), asked) {
-            Some((there, end)) => {
-                translated = Some(end);
-                (Some(there), end)
+        Place::Remote | Place::Unclear => {
+            match namespaces.by_nginxs_end(&netns, (local, remote), asked) {
+                Some((there, end)) => {
+                    translated = Some(end);
+                    (Some(there), end)
+                }
+                None => (None, remote),
             }
-            None => (None, remote),
-        },
+        }
     };
     let there = there.as_ref().unwrap_or(&netns);
     let look = || find(there, local, remote_end);

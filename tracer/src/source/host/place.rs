@@ -129,8 +129,7 @@ impl Namespaces {
         asked: Asked,
     ) -> Option<(Netns, SocketAddr)> {
         let now = asked.now;
-        self.searched
-            .retain(|at| now.since(*at) < SINGLE_IN);
+        self.searched.retain(|at| now.since(*at) < SINGLE_IN);
         if self.searched.len() >= SINGLE || local.ip().is_loopback() {
             return None;
         }
@@ -189,8 +188,7 @@ impl Namespaces {
         let until = Instant::now() + SEARCH;
         let mut others = self.all.iter().filter(|(id, _)| *id != from.id());
         let is_owned = others.any(|&(id, pid)| {
-            Instant::now() > until
-                || open(id, pid).is_some_and(|netns| owns(&netns, address))
+            Instant::now() > until || open(id, pid).is_some_and(|netns| owns(&netns, address))
         });
         match is_owned || !self.is_whole {
             true => Place::Unclear,

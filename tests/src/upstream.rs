@@ -65,7 +65,7 @@ impl Upstream {
 
     /// Waits until it takes connections.
     fn listens(&mut self, netns: &Netns, listen: &Listen) -> Result<()> {
-        let mut connects = || match listen {
+        let connects = || match listen {
             Listen::Tcp(address) => TcpStream::connect(address).is_ok(),
             Listen::Unix(path) => UnixStream::connect(path).is_ok(),
         };

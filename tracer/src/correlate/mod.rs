@@ -312,11 +312,15 @@ impl Correlator {
         if !is_tried && let Some(open) = open.find(|open| open.answers(call.worker, request)) {
             self.open_bytes += open.log(call);
         } else {
-            let request = self.requests.hear(key, call.at);
+            let (at, is_stream) = (call.at, call.stream);
+            let request = self.requests.hear(key, at);
             let before = request.bytes();
             request.log(call);
             let after = request.bytes();
+            // A session without a live server fails before nginx logs it.
+            let is_due = is_stream && !request.attempts.is_empty() && request.settles_at(at);
             self.requests.grew(before, after);
+            self.settles(is_due, at, key);
         }
     }
 
@@ -338,7 +342,8 @@ impl Correlator {
         }
         let worker = answer.worker;
         let mut of_subrequest = None;
-        if answer.status == 500 && request.attempts.is_empty() {
+        let is_untried = request.attempts.is_empty();
+        if answer.status == 500 && is_untried {
             of_subrequest = self.take_passed(answer).map(|mut passed| {
                 let status = passed.take_serving();
                 request.attempts = std::mem::take(&mut passed.attempts);
@@ -346,7 +351,7 @@ impl Correlator {
                 status
             });
         }
-        if request.attempts.is_empty() {
+        if is_untried {
             self.unheard.retain(|call| {
                 let is_its = call.worker == worker && Some(call.connection) == answer.connection;
                 if is_its && answer.at.since(call.at) < SETTLED {

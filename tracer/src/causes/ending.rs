@@ -27,7 +27,7 @@ impl<'a> Scene<'a> {
 
     /// The connection broke in the body of its response, which the client got cut short.
     pub(super) fn in_body(&self) -> bool {
-        self.case.masked && self.is_last() && self.connection().is_some_and(response_began)
+        self.case.cut_short && self.is_last() && self.connection().is_some_and(response_began)
     }
 
     /// A connection that stood and failed before the response's header was over: nginx passed nothing of it on.
@@ -154,6 +154,11 @@ pub(super) const TLS_ALERT: u8 = 0x15;
 /// Kept alive from an earlier request; also one that was opened before tracing.
 pub(super) fn is_reused(c: &Connection) -> bool {
     c.reuses > 0 || (c.start.0 == 0 && c.reused_at.is_some())
+}
+
+/// nginx spoke no TLS on it.
+pub(super) fn in_plain(c: &Connection) -> bool {
+    c.first_sent.is_some_and(|first| first != TLS_HANDSHAKE)
 }
 
 /// Payload bytes received, on all its requests.

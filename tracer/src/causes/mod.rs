@@ -12,6 +12,7 @@ mod denied;
 mod dns;
 mod drops;
 mod dying;
+mod early;
 mod ending;
 pub mod errno;
 mod exchange;
@@ -29,8 +30,11 @@ mod queues;
 mod refused;
 mod request;
 mod response;
+mod returned;
 mod routes;
 mod scene;
+mod session;
+mod storage;
 mod story;
 #[cfg(test)]
 mod tests;
@@ -44,7 +48,7 @@ mod wording;
 
 use self::{catalogue::Cause, finding::Finding, scene::Scene};
 use crate::{
-    correlate::{Attempt, Case, Course},
+    correlate::{Attempt, Case, Course, tells_of_storage_or_folder},
     event::{LogCall, Time, Upstream},
     verdict::{AttemptVerdict, Evidence, Verdict},
 };
@@ -72,6 +76,7 @@ pub fn judge(case: &Case) -> Option<Verdict> {
         "what nginx itself did: its functions cannot be seen, only the kernel's word and its log's",
     );
     let finding = forwarded(&scene, cause, in_container(&scene, finding));
+    let finding = with_effect(&scene, finding);
     let is_masked = case.masked || is_hidden(case);
     let is_doubtful = cause.id == unexplained::UNEXPLAINED.id || scene.is_unread();
     if is_masked && is_doubtful && !case.skipped.is_empty() && case.log_calls.is_empty() {
@@ -85,6 +90,7 @@ pub fn judge(case: &Case) -> Option<Verdict> {
     evidence.extend(notes);
     // Events by their time; states of the host after them, as they were told.
     evidence.sort_by_key(|evidence| (evidence.time.is_none(), evidence.time));
+    let is_without_peer = case.attempts.last().is_some_and(is_busy);
     let mut advice = finding.advice;
     advice.truncate(ADVICE_LINES);
     Some(Verdict {
@@ -101,6 +107,7 @@ pub fn judge(case: &Case) -> Option<Verdict> {
         connection: case.connection,
         request,
         upstream: scene.upstream(),
+        upstream_name: no_live::block(&scene).filter(|_| is_without_peer),
         errno: scene.errno().map(errno::name),
         attempts: case
             .attempts
@@ -192,9 +199,65 @@ fn forwarded(scene: &Scene<'_>, cause: &Cause, mut finding: Finding) -> Finding 
     finding.fact("forwarder", format!("{what} (pid {})", forwarder.pid))
 }
 
-/// Did the client get something else than a server's error?
+/// Did the client get a whole answer that was meant for it, and not a server's error?
 fn is_hidden(case: &Case) -> bool {
-    case.client_status.is_some_and(|status| status < 500)
+    !case.cut_short
+        && failed_page(case).is_none()
+        && case.client_status.is_some_and(|status| status < 500)
+}
+
+/// nginx's word on an error page that it could not give: the client got the page's own failure.
+fn failed_page(case: &Case) -> Option<&LogCall> {
+    let is_answered = matches!(case.status, Some(500 | 502 | 504));
+    let is_refused = case
+        .client_status
+        .is_some_and(|status| matches!(status, 403 | 404));
+    let end = case.attempts.last().map_or(Time(0), |attempt| attempt.end);
+    let mut calls = case.log_calls.iter();
+    calls
+        .find(|call| call.at >= end && is_of_page(&call.format))
+        .filter(|_| is_answered && is_refused)
+}
+
+/// What came of it for the client, where the cause does not say it.
+fn with_effect(scene: &Scene<'_>, mut finding: Finding) -> Finding {
+    let case = scene.case;
+    let got = case.client_status.or(case.status);
+    if let (Some(status), true, false) = (got, case.cut_short, scene.in_body()) {
+        finding.summary = format!(
+            "{}; the client got a {status} cut short: its header had been sent",
+            finding.summary
+        );
+    }
+    if scene.attempt.is_some() && scene.log_call(response::AUTH_STATUS).is_some() {
+        finding = finding.fact(
+            "subrequest",
+            "this was a subrequest of auth_request: nginx answered the request itself with 500, before its own upstream",
+        );
+    }
+    let (Some(call), Some(status)) = (failed_page(case), case.client_status) else {
+        return finding;
+    };
+    let failed = case.status.unwrap_or(502);
+    let page = case
+        .sure_lines()
+        .filter(|line| line.message.contains("\" failed (") || line.message.contains("forbidden"))
+        .find_map(|line| line.message.split('"').nth(1));
+    let why = match call.errno {
+        0 => String::new(),
+        errno => format!(" ({})", errno::name(errno)),
+    };
+    let page = page.map_or_else(|| "its file".to_owned(), ToOwned::to_owned);
+    finding.summary = format!(
+        "{}; the error page for {failed} failed too, so the client got {status}",
+        finding.summary
+    );
+    let mut finding = finding.fact("error-page", format!("nginx could not open {page}{why}"));
+    let line = format!(
+        "create {page}, or correct error_page {failed}; confirm: nginx -T 2>/dev/null | grep -n error_page"
+    );
+    finding.advice.insert(1.min(finding.advice.len()), line);
+    finding
 }
 
 /// A 500 is an upstream's matter only where nginx failed on the way to it; a masked case needs a failure.
@@ -202,7 +265,7 @@ fn is_ours(case: &Case) -> bool {
     if case.masked {
         return telling_attempt(case).is_some();
     }
-    if case.status != Some(500) {
+    if case.status != Some(500) || case.cut_short {
         return true;
     }
     let before_connect = |attempt: &Attempt| matches!(&attempt.course, Course::FailedAtOnce(failure) if failure.code == -1);
@@ -210,6 +273,8 @@ fn is_ours(case: &Case) -> bool {
         format.contains("worker_connections are not enough")
             || format.starts_with("socket() failed")
             || format.starts_with("bind(")
+            || tells_of_storage_or_folder(format)
+            || format.starts_with(response::AUTH_STATUS)
     };
     case.attempts.last().is_some_and(before_connect)
         || case.log_calls.iter().any(|call| limit(&call.format))
@@ -251,8 +316,26 @@ fn log_of_unseen<'a>(case: &'a Case, told: Option<&Attempt>) -> Option<&'a LogCa
     case.log_calls.iter().find(|call| {
         let after = call.at > told.end && call.at < next;
         let instead = is_busy(told) && call.at < told.start;
-        (after || instead) && !call.format.contains("no live upstreams")
+        (after || instead)
+            && !call.format.contains("no live upstreams")
+            && !follows_a_failure(&call.format)
     })
+}
+
+/// nginx says what came of a failure: of a page, of the main request, of the response that a slice is a part of.
+fn follows_a_failure(format: &str) -> bool {
+    is_of_page(format)
+        || format.starts_with(response::AUTH_STATUS)
+        || format.contains("in slice response")
+}
+
+/// nginx's words on a page that it cannot give (src/http/modules/ngx_http_static_module.c, ngx_http_autoindex_module.c,
+/// src/http/ngx_http_core_module.c).
+fn is_of_page(format: &str) -> bool {
+    format.starts_with("%s \"%s\" failed")
+        || format.starts_with("directory index of")
+        || format.starts_with("access forbidden by rule")
+        || format.contains("is not a directory")
 }
 
 /// nginx asked its balancer for a peer and got none (`NGX_BUSY`): no attempt at an upstream.

@@ -10,7 +10,7 @@ use super::{
     wording,
 };
 use crate::{
-    correlate::Course,
+    correlate::{Course, HARMLESS},
     event::{Connection, LogCall},
 };
 
@@ -55,17 +55,6 @@ pub(super) static PASSED_THROUGH: Cause = Cause {
     matches: Some(passed_through),
 };
 
-/// What nginx says where it goes on nevertheless (src/http/modules/ngx_http_proxy_module.c, ngx_event_pipe.c).
-pub(super) const HARMLESS: [&str; 7] = [
-    "no valid HTTP/1.0 header",
-    "more data than specified",
-    "data after",
-    "invalid chunked response",
-    "trailer",
-    "HTTP/1.0 response with early hints",
-    "ignored",
-];
-
 /// nginx's own word on the rule that the response broke.
 pub(super) fn rule<'a>(scene: &Scene<'a>) -> Option<&'a LogCall> {
     [
@@ -79,7 +68,18 @@ pub(super) fn rule<'a>(scene: &Scene<'a>) -> Option<&'a LogCall> {
     .find(|call| !HARMLESS.iter().any(|words| call.format.contains(words)))
 }
 
+/// nginx's words on a subrequest of `auth_request` (src/http/modules/ngx_http_auth_request_module.c).
+pub(super) const AUTH_STATUS: &str = "auth request unexpected status";
+
 fn rejected(scene: &Scene<'_>) -> Option<Finding> {
+    if scene.attempt.is_none()
+        && let Some(call) = scene.log_call(AUTH_STATUS)
+    {
+        return Some(unauthorized(scene, call));
+    }
+    if let Some(finding) = rejected_in_body(scene) {
+        return Some(finding);
+    }
     let c = scene.failed_before_body().filter(|c| response_began(c))?;
     if let Some(call) = rule(scene) {
         let finding = Finding::proven(format!(
@@ -113,6 +113,61 @@ fn rejected(scene: &Scene<'_>) -> Option<Finding> {
     )
     .rests_on_complete_records(scene);
     Some(by_rule(scene, c, "", finding))
+}
+
+/// The answer to a subrequest of `auth_request` that nginx does not take for one.
+fn unauthorized(scene: &Scene<'_>, call: &LogCall) -> Finding {
+    let status = call.text.as_deref().unwrap_or("another status");
+    Finding::proven(format!(
+        "the service of auth_request answered {status}, which is neither 2xx, 401 nor 403: nginx answers 500"
+    ))
+    .rests_on_complete_records(scene)
+    .fact("subrequest", "the subrequest failed, not the location's own upstream, which nginx did not try")
+    .advise("have the authorization service answer 2xx, 401 or 403; to redirect to a login page, map 401: error_page 401 = /login")
+    .advise("confirm: nginx -T 2>/dev/null | grep -n auth_request; then curl -sv the location's proxy_pass address")
+}
+
+/// The client has a part of a response that nginx then refused.
+fn rejected_in_body(scene: &Scene<'_>) -> Option<Finding> {
+    let c = scene.connection().filter(|_| scene.in_body())?;
+    let call = rule(scene)?;
+    let to = scene.to();
+    let status = scene.case.client_status.or(scene.case.status);
+    let got = status.map_or_else(
+        || "a part of it".to_owned(),
+        |status| format!("a {status} cut short"),
+    );
+    let finding = Finding::proven(format!(
+        "{to} broke the protocol in the body of its response: {}; the client got {got}",
+        said(call)
+    ))
+    .rests_on_complete_records(scene);
+    let finding = had_come(c, finding);
+    Some(if call.format.contains("chunked") {
+        finding
+            .fact("protocol", "a chunk's size line was expected where other bytes came")
+            .advise("look for output that bypasses the server's chunked encoding: a warning printed into the body, a second Content-Length, a proxy that rewrites the body")
+            .advise(format!("see the raw chunks: curl -sv --raw -o - http://{to}/ | head -c 4096 | xxd"))
+    } else {
+        finding.advise(
+            "look at the backend's own log for that moment: what it sends breaks its protocol",
+        )
+    })
+}
+
+/// How much of a response had come.
+fn had_come(c: &Connection, finding: Finding) -> Finding {
+    match (received(c), c.first_byte) {
+        (n, Some(first)) if n > 0 && !is_reused(c) => finding.fact(
+            "body",
+            format!(
+                "{} had come in {}",
+                wording::count(n, "byte"),
+                wording::duration(c.closed.since(first))
+            ),
+        ),
+        _ => finding,
+    }
 }
 
 /// nginx's format without what its arguments would fill.
@@ -156,6 +211,12 @@ fn by_rule(scene: &Scene<'_>, c: &Connection, format: &str, finding: Finding) ->
 
 fn truncated(scene: &Scene<'_>) -> Option<Finding> {
     let c = scene.connection().filter(|_| scene.in_body())?;
+    let is_another = super::session::session(scene).is_some()
+        || super::storage::call(scene).is_some()
+        || rule(scene).is_some();
+    if is_another {
+        return None;
+    }
     let seen = ending(c);
     let died = scene.peer_closed().and_then(|closed| closed.death.as_ref());
     let timed_out = scene.log_call("upstream timed out").is_some();
@@ -164,7 +225,7 @@ fn truncated(scene: &Scene<'_>) -> Option<Finding> {
     let (how, shown) = match seen {
         _ if died.is_some() => (String::new(), true),
         _ if timed_out => ("sent nothing more until nginx's timer".to_owned(), true),
-        Some(ending) if ending.reset => ("reset the connection".to_owned(), true),
+        Some(ending) if ending.reset => ("reset the connection".to_owned(), announced),
         Some(_) => ("closed the connection".to_owned(), announced),
         None => ("broke off".to_owned(), announced),
     };
@@ -179,7 +240,8 @@ fn truncated(scene: &Scene<'_>) -> Option<Finding> {
     };
     let status = scene
         .case
-        .status
+        .client_status
+        .or(scene.case.status)
         .map_or_else(|| "an answer".to_owned(), |status| format!("a {status}"));
     let finding = Finding::proven(format!(
         "{what} in the body of its response; the client got {status} cut short"
@@ -189,17 +251,7 @@ fn truncated(scene: &Scene<'_>) -> Option<Finding> {
         "whether the response had its full length: nginx logged nothing of it",
     )
     .rests_on_complete_records(scene);
-    let finding = match (received(c), c.first_byte) {
-        (n, Some(first)) if n > 0 && !is_reused(c) => finding.fact(
-            "body",
-            format!(
-                "{} had come in {}",
-                wording::count(n, "byte"),
-                wording::duration(c.closed.since(first))
-            ),
-        ),
-        _ => finding,
-    };
+    let finding = had_come(c, finding);
     let by_errno = c.transfer_error.map(|(e, _)| errno::name(e));
     let finding = match by_errno {
         Some(errno) => finding.fact("transfer", format!("nginx's read or write failed: {errno}")),

@@ -57,6 +57,31 @@ pub enum Question {
         /// Whose error logs.
         worker: u32,
     },
+    /// How much room has a folder that nginx could not write to, and who may write there?
+    Folder {
+        /// Whose view.
+        worker: u32,
+        /// The folder.
+        path: String,
+    },
+    /// Which lines of the configuration have nginx answer with this status by itself?
+    Returns {
+        /// Whose root has the file.
+        worker: u32,
+        /// The configuration file.
+        conf: String,
+        /// The status.
+        status: u16,
+    },
+    /// Which servers has this upstream block?
+    Block {
+        /// Whose root has the file.
+        worker: u32,
+        /// The configuration file.
+        conf: String,
+        /// The block's name.
+        name: String,
+    },
 }
 
 /// A question, its answer, and when it was answered.
@@ -87,6 +112,12 @@ pub enum Finding {
     Confinement(ConfinementView),
     /// To [`Question::Log`]: the lines themselves came before, as events.
     Log,
+    /// To [`Question::Folder`].
+    Folder(Box<FolderView>),
+    /// To [`Question::Returns`].
+    Returns(ReturnsView),
+    /// To [`Question::Block`].
+    Block(BlockView),
 }
 
 /// A process that holds a socket.
@@ -330,6 +361,79 @@ pub struct ConfinementView {
     pub no_new_privs: bool,
 }
 
+/// A folder, seen by a worker that writes files there.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct FolderView {
+    /// The folder, if it is there.
+    pub folder: Option<Inode>,
+    /// The first component of its path that is missing.
+    pub missing: Option<String>,
+    /// The component that stops the worker's user: a folder without `x`, or the last without `w`.
+    pub blocked: Option<Inode>,
+    /// Its file system; `None` where the folder could not be reached.
+    pub room: Option<Room>,
+    /// The worker's effective uid as the host numbers it, and its name in the worker's root.
+    pub worker_uid: u32,
+    /// See `worker_uid`.
+    pub worker_user: Option<String>,
+}
+
+/// How full a file system is (`statvfs`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Room {
+    /// Bytes that a user other than root may still write.
+    pub free: u64,
+    /// All bytes.
+    pub size: u64,
+    /// Files that may still be made; `None` where the file system sets no limit.
+    pub free_files: Option<u64>,
+    /// It is mounted read-only.
+    pub read_only: bool,
+}
+
+/// A directive of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ConfigLine {
+    /// The file, in the worker's root.
+    pub file: String,
+    /// The line on which it begins, from 1.
+    pub line: u32,
+    /// Its words.
+    pub text: String,
+    /// The words of the innermost `location` around it, after its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
+}
+
+/// What the configuration says of a status that nginx makes by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ReturnsView {
+    /// The directives that name it, at most 8.
+    pub lines: Vec<ConfigLine>,
+    /// A script (Lua, njs, Perl) may answer with any status.
+    pub scripted: bool,
+}
+
+/// An upstream block.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct BlockView {
+    /// Where it begins; `None`: the configuration has no block of that name.
+    pub at: Option<ConfigLine>,
+    /// Its servers, at most 64.
+    pub servers: Vec<BlockServer>,
+    /// It has a `zone`: the workers share its state.
+    pub zone: bool,
+}
+
+/// A `server` of an upstream block.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct BlockServer {
+    /// As written: an address, a name, or `unix:` and a path.
+    pub address: String,
+    /// What follows it: `down`, `max_fails=1`.
+    pub parameters: Vec<String>,
+}
+
 /// Who a worker is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Worker {
@@ -351,6 +455,9 @@ pub struct Worker {
     pub unit: Option<String>,
     /// `nginx/1.22.1`, where the binary tells.
     pub version: Option<String>,
+    /// Its master's configuration file, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conf: Option<String>,
 }
 
 /// An address that an ICMP error named.

@@ -7,8 +7,8 @@ use super::{
     Upstream,
     coverage::Change,
     fact::{
-        ConfinementView, Finding, Forwarder, Inode, Listener, ListenerView, Owner, PeerSocketView,
-        UnixPathView, Worker,
+        BlockServer, BlockView, ConfigLine, ConfinementView, Finding, FolderView, Forwarder, Inode,
+        Listener, ListenerView, Owner, PeerSocketView, ReturnsView, UnixPathView, Worker,
     },
 };
 
@@ -55,7 +55,7 @@ macro_rules! heap {
 }
 
 heap! {
-    Failure: upstream;
+    Failure: upstream, block;
     Connection: remote, holder, rst_sent, drops;
     Holder: name;
     RstSent: reason;
@@ -68,7 +68,12 @@ heap! {
     MemoryLimit: cgroup;
     PeerClosed: name, reset, death;
     Dns: name;
-    Worker: unit, version;
+    Worker: unit, version, conf;
+    FolderView: folder, missing, blocked, worker_user;
+    ConfigLine: file, text, location;
+    ReturnsView: lines;
+    BlockView: at, servers;
+    BlockServer: address, parameters;
     Fact: question, finding;
     Owner: name, unit;
     Listener: owner;
@@ -96,7 +101,9 @@ impl Heap for Upstream {
 impl Heap for Question {
     fn heap(&self) -> usize {
         match self {
-            Self::UnixPath { path, .. } => path.heap(),
+            Self::UnixPath { path, .. } | Self::Folder { path, .. } => path.heap(),
+            Self::Returns { conf, .. } => conf.heap(),
+            Self::Block { conf, name, .. } => conf.heap() + name.heap(),
             _ => 0,
         }
     }
@@ -109,6 +116,9 @@ impl Heap for Result<Finding, String> {
             Ok(Finding::UnixPath(view)) => view.heap(),
             Ok(Finding::PeerSocket(view)) => view.heap(),
             Ok(Finding::Confinement(view)) => view.heap(),
+            Ok(Finding::Folder(view)) => view.heap(),
+            Ok(Finding::Returns(view)) => view.heap(),
+            Ok(Finding::Block(view)) => view.heap(),
             Ok(Finding::Ports(_) | Finding::Descriptors(_) | Finding::Log) => 0,
             Err(why) => why.heap(),
         }

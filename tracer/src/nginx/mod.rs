@@ -5,6 +5,7 @@
 
 pub mod binary;
 mod breakpoints;
+mod config;
 mod cycle;
 mod discover;
 mod elf;
@@ -21,10 +22,10 @@ mod worker;
 pub use self::{
     binary::{Binaries, Binary, Entries, ExeId},
     breakpoints::breakpoints,
+    config::{block, read_configuration, returns},
     cycle::{Connections, connections, cycle_at},
     discover::{Kind, Master, Process, inspect, master, named_nginx, runs_the_same, scan},
     errno::errno_offset,
     logs::{LogTail, appended, read_fdinfo},
-    outspoken::read_configuration,
     worker::identity,
 };

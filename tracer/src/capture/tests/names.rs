@@ -23,7 +23,7 @@ const FIRST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/capture-1
 
 fn written() -> String {
     let mut text = String::new();
-    for event in examples::rows() {
+    for event in examples::rows().into_iter().chain(examples::later()) {
         let mut row = Vec::new();
         let kind = rows::write(&event, &mut row).unwrap();
         text += &format!("{kind} {}\n", String::from_utf8(row).unwrap());

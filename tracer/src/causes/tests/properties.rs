@@ -105,6 +105,7 @@ fn failure() -> BoxedStrategy<Failure> {
                 request: RequestId::default(),
                 upstream,
                 source,
+                block: None,
                 code,
                 errno,
                 syn_sent,
@@ -156,6 +157,7 @@ fn connection() -> BoxedStrategy<Connection> {
         first_received: transfers.4,
         tls_data: transfers.0.is_some_and(|at| at.0 % 2 == 0),
         broke_off: false,
+        whole: false,
         reused_at: transfers.5,
         idle: transfers.6,
         listener_pid: Some(4242),
@@ -479,7 +481,8 @@ fn a_case() -> BoxedStrategy<Case> {
         .prop_map(
             |(attempts, status, masked, has_upstream, lost_events, hooks, calls, around)| Case {
                 is_alone: false,
-                earlier: around.0,
+                cut_short: !masked && around.3 % 4 == 0,
+                earlier: vec![request(502, around.0)],
                 dns: around.1,
                 status,
                 masked,

@@ -76,6 +76,7 @@ pub fn judge(case: &Case) -> Option<Verdict> {
         "what nginx itself did: its functions cannot be seen, only the kernel's word and its log's",
     );
     let finding = forwarded(&scene, cause, in_container(&scene, finding));
+    let finding = moved(&scene, finding);
     let finding = with_effect(&scene, finding);
     let is_masked = case.masked || is_hidden(case);
     let is_doubtful = cause.id == unexplained::UNEXPLAINED.id || scene.is_unread();
@@ -141,6 +142,51 @@ fn in_container(scene: &Scene<'_>, finding: Finding) -> Finding {
             wording::container(container, reached.ip(), scene.case.time),
         ),
         None => finding,
+    }
+}
+
+/// Where the configuration has a name for the upstream, its address may be one of before: nginx looked it up at its start.
+fn moved(scene: &Scene<'_>, mut finding: Finding) -> Finding {
+    let Some(Upstream::Inet(remote)) = scene.attempt.and_then(|attempt| attempt.upstream.as_ref())
+    else {
+        return finding;
+    };
+    let ip = remote.ip().to_canonical();
+    let view = scene.case.host.names.as_ref();
+    let mut names = view.into_iter().flat_map(|view| &view.names);
+    let Some(name) = names.find(|name| !name.now.contains(&ip)) else {
+        return finding;
+    };
+    let (host, at) = (&name.name, &name.at);
+    let kept = format!("nginx looked up `{host}` at its start and keeps {ip}");
+    let place = format!("{}:{}", at.file, at.line);
+    match name.now.first() {
+        Some(now) => {
+            finding.advice.insert(
+                0,
+                format!("reload nginx (nginx -s reload): {kept}, and `{host}` is {now} now; confirm: getent hosts {host}"),
+            );
+            finding.advice.insert(
+                1,
+                format!("to follow its changes without a reload: resolver, and a variable in the directive at {place}"),
+            );
+            let taken = match scene.container() {
+                Some(_) => "; another container has that address now",
+                None => "",
+            };
+            finding.fact(
+                "name",
+                format!("`{host}` ({place}) is {now} by the hosts file, not {ip}{taken}"),
+            )
+        }
+        None => {
+            let at = finding.advice.len().min(1);
+            finding.advice.insert(
+                at,
+                format!("if {host} has another address now, reload nginx (nginx -s reload): {kept}; confirm: getent hosts {host}"),
+            );
+            finding
+        }
     }
 }
 

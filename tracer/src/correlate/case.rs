@@ -4,8 +4,8 @@ use crate::event::{
     Connection, Death, Dns, Failure, Heap, Icmp, LogCall, LogLine, PeerClosed, RequestHead,
     Skipped, Time, Upstream,
     fact::{
-        BlockView, ConfinementView, DescriptorsView, FolderView, ListenerView, PeerSocketView,
-        PortsView, ReturnsView, UnixPathView, Worker,
+        BlockView, ConfinementView, DescriptorsView, FolderView, ListenerView, NamesView,
+        PeerSocketView, PortsView, ReturnsView, UnixPathView, Worker,
     },
 };
 
@@ -110,6 +110,8 @@ pub struct RequestFacts {
     pub returns: Option<ReturnsView>,
     /// The upstream block without a live server.
     pub block: Option<BlockView>,
+    /// Names that the upstream's address may be of.
+    pub names: Option<NamesView>,
 }
 
 /// What the host said about an attempt; a question that was not needed, or not answered, is `None`. A finding is
@@ -153,7 +155,7 @@ impl Heap for Case {
 
 impl Heap for RequestFacts {
     fn heap(&self) -> usize {
-        self.folder.heap() + self.returns.heap() + self.block.heap()
+        self.folder.heap() + self.returns.heap() + self.block.heap() + self.names.heap()
     }
 }
 

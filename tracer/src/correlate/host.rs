@@ -272,8 +272,13 @@ impl HostMemory {
                 Ok(Finding::Ports(view)) => facts.ports = Some(view.clone()),
                 Ok(Finding::Descriptors(view)) => facts.descriptors = Some(view.clone()),
                 Ok(Finding::Confinement(view)) => facts.confinement = Some(view.clone()),
-                Ok(Finding::Log | Finding::Folder(_) | Finding::Returns(_) | Finding::Block(_)) => {
-                }
+                Ok(
+                    Finding::Log
+                    | Finding::Folder(_)
+                    | Finding::Returns(_)
+                    | Finding::Block(_)
+                    | Finding::Names(_),
+                ) => {}
                 Err(why) => match self.seen_by_sibling(&question, attempt.end, workers) {
                     Some(view) => facts.unix_path = Some(view),
                     None => facts.unanswered.push(beginning(why).to_owned()),
@@ -312,6 +317,7 @@ impl HostMemory {
                 Ok(Finding::Folder(view)) => facts.folder = Some((**view).clone()),
                 Ok(Finding::Returns(view)) => facts.returns = Some(view.clone()),
                 Ok(Finding::Block(view)) => facts.block = Some(view.clone()),
+                Ok(Finding::Names(view)) => facts.names = Some(view.clone()),
                 _ => {}
             }
         }

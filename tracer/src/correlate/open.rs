@@ -166,8 +166,31 @@ impl OpenCase {
             && let Some(name) = block.clone()
         {
             questions.push(Question::Block { worker, conf, name });
+        } else if let Some(remote) = self.unreached() {
+            questions.push(Question::Names {
+                worker,
+                conf,
+                port: remote.port(),
+            });
         }
         questions
+    }
+
+    /// The address that the last attempt could not connect to, if that may be looked up from a name.
+    fn unreached(&self) -> Option<SocketAddr> {
+        let attempts = self.request.attempts.iter().rev();
+        let failed = attempts.filter_map(|attempt| match &attempt.course {
+            Course::Connection(c) if !c.was_established() => Some(&c.remote),
+            Course::FailedAtOnce(failure) => failure.upstream.as_ref(),
+            _ => None,
+        });
+        let mut remotes = failed.filter_map(|upstream| match upstream {
+            Upstream::Inet(remote) => Some(*remote),
+            Upstream::Unix(_) => None,
+        });
+        remotes
+            .next()
+            .filter(|remote| !remote.ip().to_canonical().is_loopback())
     }
 
     /// Bytes that it takes.

@@ -82,6 +82,15 @@ pub enum Question {
         /// The block's name.
         name: String,
     },
+    /// Which host names has the configuration for upstreams with this port?
+    Names {
+        /// Whose root has the files.
+        worker: u32,
+        /// The configuration file.
+        conf: String,
+        /// The port.
+        port: u16,
+    },
 }
 
 /// A question, its answer, and when it was answered.
@@ -118,6 +127,8 @@ pub enum Finding {
     Returns(ReturnsView),
     /// To [`Question::Block`].
     Block(BlockView),
+    /// To [`Question::Names`].
+    Names(NamesView),
 }
 
 /// A process that holds a socket.
@@ -432,6 +443,24 @@ pub struct BlockServer {
     pub address: String,
     /// What follows it: `down`, `max_fails=1`.
     pub parameters: Vec<String>,
+}
+
+/// Host names that nginx looked up when it started, and not since.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct NamesView {
+    /// The first four.
+    pub names: Vec<NameView>,
+}
+
+/// A host name of an upstream.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct NameView {
+    /// The name.
+    pub name: String,
+    /// Where the configuration has it.
+    pub at: ConfigLine,
+    /// Its addresses now, by the hosts file of nginx's root; empty: that does not have it.
+    pub now: Vec<IpAddr>,
 }
 
 /// Who a worker is.

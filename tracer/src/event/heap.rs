@@ -8,7 +8,8 @@ use super::{
     coverage::Change,
     fact::{
         BlockServer, BlockView, ConfigLine, ConfinementView, Finding, FolderView, Forwarder, Inode,
-        Listener, ListenerView, Owner, PeerSocketView, ReturnsView, UnixPathView, Worker,
+        Listener, ListenerView, NameView, NamesView, Owner, PeerSocketView, ReturnsView,
+        UnixPathView, Worker,
     },
 };
 
@@ -73,6 +74,8 @@ heap! {
     ConfigLine: file, text, location;
     ReturnsView: lines;
     BlockView: at, servers;
+    NamesView: names;
+    NameView: name, at;
     BlockServer: address, parameters;
     Fact: question, finding;
     Owner: name, unit;
@@ -104,6 +107,7 @@ impl Heap for Question {
             Self::UnixPath { path, .. } | Self::Folder { path, .. } => path.heap(),
             Self::Returns { conf, .. } => conf.heap(),
             Self::Block { conf, name, .. } => conf.heap() + name.heap(),
+            Self::Names { conf, .. } => conf.heap(),
             _ => 0,
         }
     }
@@ -119,6 +123,7 @@ impl Heap for Result<Finding, String> {
             Ok(Finding::Folder(view)) => view.heap(),
             Ok(Finding::Returns(view)) => view.heap(),
             Ok(Finding::Block(view)) => view.heap(),
+            Ok(Finding::Names(view)) => view.heap(),
             Ok(Finding::Ports(_) | Finding::Descriptors(_) | Finding::Log) => 0,
             Err(why) => why.heap(),
         }

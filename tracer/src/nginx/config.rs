@@ -47,7 +47,7 @@ pub(super) struct Line<'a> {
 }
 
 impl Line<'_> {
-    fn shown(&self) -> ConfigLine {
+    pub(super) fn shown(&self) -> ConfigLine {
         let words: Vec<_> = self.words.iter().map(|word| lossy(word)).collect();
         let mut text = words.join(" ");
         text.truncate(text.floor_char_boundary(TEXT));
@@ -284,7 +284,7 @@ pub fn block(pid: u32, conf: &Path, name: &str) -> io::Result<BlockView> {
 }
 
 /// Has `look` see the whole configuration.
-fn ask<T: Default + Send + 'static>(
+pub(super) fn ask<T: Default + Send + 'static>(
     pid: u32,
     conf: &Path,
     mut look: impl FnMut(&mut T, &Line<'_>) + Send + 'static,

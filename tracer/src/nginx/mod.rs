@@ -14,6 +14,7 @@ mod layout;
 mod log_file;
 pub mod log_line;
 mod logs;
+mod names;
 mod outspoken;
 mod status;
 mod votes;
@@ -27,5 +28,6 @@ pub use self::{
     discover::{Kind, Master, Process, inspect, master, named_nginx, runs_the_same, scan},
     errno::errno_offset,
     logs::{LogTail, appended, read_fdinfo},
+    names::names,
     worker::identity,
 };

@@ -7,8 +7,8 @@ use crate::event::{
     Signal, Strain, Time, Upstream,
     fact::{
         BlockServer, BlockView, ConfigLine, ConfinementView, DescriptorsView, Finding, FolderView,
-        Inode, Listener, ListenerView, Owner, PathKind, PeerSocketView, PortsView, ReturnsView,
-        Room, UnixPathView, Worker,
+        Inode, Listener, ListenerView, NameView, NamesView, Owner, PathKind, PeerSocketView,
+        PortsView, ReturnsView, Room, UnixPathView, Worker,
     },
 };
 
@@ -333,6 +333,20 @@ pub(super) fn later() -> Vec<Event> {
                     parameters: vec!["down".to_owned()],
                 }],
                 zone: true,
+            })),
+        ),
+        (
+            Question::Names {
+                worker,
+                conf: "/etc/nginx/nginx.conf".to_owned(),
+                port: 3000,
+            },
+            Ok(Finding::Names(NamesView {
+                names: vec![NameView {
+                    name: "app".to_owned(),
+                    at: ConfigLine::default(),
+                    now: vec!["10.0.0.3".parse().unwrap()],
+                }],
             })),
         ),
     ])

@@ -232,6 +232,11 @@ impl Observer {
             Question::Confinement { worker } => {
                 confinement::view(self.viewers.of(*worker)?.pid).map(Finding::Confinement)
             }
+            Question::Names { worker, conf, port } => {
+                let reader = self.reader_of(*worker)?;
+                let view = nginx::names(reader, Path::new(conf), *port);
+                Ok(Finding::Names(view.context("the configuration")?))
+            }
             Question::Log { .. } => Ok(Finding::Log),
             Question::Folder { worker, path } => {
                 let viewer = self.viewers.of(*worker)?;

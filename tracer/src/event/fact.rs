@@ -276,6 +276,15 @@ pub struct Inode {
     pub inside: Option<Inside>,
 }
 
+/// A unix socket that listens on a path at which a worker sees nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnseenListener {
+    /// Who listens.
+    pub owner: Owner,
+    /// Its own file system has the file: another mount namespace or root than the worker's. Else it was removed.
+    pub has_file: bool,
+}
+
 /// A unix socket's path, seen by a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnixPathView {
@@ -289,6 +298,9 @@ pub struct UnixPathView {
     pub blocked: Option<Inode>,
     /// The listener on it, if one listens.
     pub listener: Option<Listener>,
+    /// For a missing file: who listens on a path of that very name all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unseen: Option<UnseenListener>,
     /// The worker's effective uid and gid as the host numbers them, and its user's name in its own root.
     pub worker_uid: u32,
     /// See `worker_uid`.

@@ -9,7 +9,7 @@ use super::{
     fact::{
         BlockServer, BlockView, ConfigLine, ConfinementView, Finding, FolderView, Forwarder, Inode,
         Listener, ListenerView, NameView, NamesView, Owner, PeerSocketView, ReturnsView,
-        UnixPathView, Worker,
+        UnixPathView, UnseenListener, Worker,
     },
 };
 
@@ -84,7 +84,8 @@ heap! {
     ListenerView: forwarder, container, exact, same_port, bound, nearby;
     PeerSocketView: owner;
     Inode: path, user, group;
-    UnixPathView: file, missing, blocked, listener, worker_user;
+    UnseenListener: owner;
+    UnixPathView: unseen, file, missing, blocked, listener, worker_user;
     ConfinementView: modules, label, cgroup, cgroup_programs;
     LogLine: message, client, host, request, upstream;
     Lost: skipped;

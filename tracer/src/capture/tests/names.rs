@@ -178,6 +178,7 @@ fn what_a_user_namespace_numbers_is_kept() {
         "inside":{"uid":0,"gid":null}},"listener":null,"worker_uid":100033,"worker_gid":100033,"worker_user":"www-data",
         "worker_group":"www-data","worker_inside":{"uid":33,"gid":33},"somaxconn":null}}}}"#;
     let view = UnixPathView {
+        unseen: None,
         kind: PathKind::Socket,
         file: None,
         missing: None,

@@ -256,6 +256,7 @@ fn path_view() -> impl Strategy<Value = UnixPathView> {
     )
         .prop_map(
             |(kind, blocked, listener, missing, worker_inside)| UnixPathView {
+                unseen: None,
                 kind,
                 file: blocked.clone(),
                 missing,

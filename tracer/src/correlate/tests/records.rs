@@ -188,6 +188,7 @@ pub(super) fn listener(address: SocketAddr, queue: u32) -> Finding {
 /// What a worker of this user sees at a unix socket's path: nothing.
 pub(super) fn missing(worker_uid: u32) -> Finding {
     Finding::UnixPath(Box::new(UnixPathView {
+        unseen: None,
         kind: PathKind::Missing,
         file: None,
         missing: None,

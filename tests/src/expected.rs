@@ -244,8 +244,11 @@ impl Expected {
         for attempt in &mut self.attempts {
             attempt.upstream = reaches(attempt.upstream.take());
         }
-        for text in self.says.iter_mut().chain(&mut self.logged) {
+        for text in &mut self.logged {
             *text = netns.reaches(text);
+        }
+        for text in &mut self.says {
+            *text = netns.listens(text);
         }
         self
     }

@@ -116,7 +116,7 @@ fn connected() -> Vec<Fault> {
         ),
         Fault::location("proxy_pass https://127.0.0.1:9108;", tls),
         Fault::proxy(
-            Expected::connected("response-truncated", "127.0.0.1:9109", PREMATURELY).hidden(200),
+            Expected::connected("response-truncated", "127.0.0.1:9109", PREMATURELY).status(200),
             "",
         ),
         Fault::proxy(

@@ -5,6 +5,8 @@ use core::hint::black_box;
 
 use aya_ebpf::{helpers::bpf_probe_read_user_buf, macros::map, maps::PerCpuArray};
 
+use tracer_ebpf::abi::{FLAG_BROKE_OFF, FLAG_WHOLE};
+
 use crate::sock;
 
 /// How much of the header is looked at; most are shorter. A power of two.
@@ -36,36 +38,36 @@ struct Header {
 #[map]
 static HEADER: PerCpuArray<Header> = PerCpuArray::with_max_entries(3, 0);
 
-/// Did less come by a socket of this family than the header announces, which nginx keeps at `address`? `false` also where
-/// that can not be told.
+/// Compares what came by a socket of this family with what the header announces, which nginx keeps at `address`. Returns
+/// [`FLAG_BROKE_OFF`], [`FLAG_WHOLE`], or 0 where the length is not known.
 #[inline(always)]
-pub fn is_short(family: u16, address: u64, received: u64) -> bool {
+pub fn compared(family: u16, address: u64, received: u64) -> u16 {
     let slot = match family {
         sock::AF_UNIX => 0,
         sock::AF_INET => 1,
         _ => 2,
     };
-    tracer_is_short(slot, address, received) != 0
+    tracer_compared(slot, address, received) as u16
 }
 
 /// The same as a function of its own, global: the verifier walks it once, not once for each way that leads to it.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn tracer_is_short(slot: u32, address: u64, received: u64) -> u64 {
-    u64::from(ends_early(slot, address, received))
+extern "C" fn tracer_compared(slot: u32, address: u64, received: u64) -> u64 {
+    u64::from(compare(slot, address, received))
 }
 
 #[inline(always)]
-fn ends_early(slot: u32, address: u64, received: u64) -> bool {
+fn compare(slot: u32, address: u64, received: u64) -> u16 {
     let Some(header) = HEADER.get_ptr_mut(slot) else {
-        return false;
+        return 0;
     };
     // SAFETY: this CPU's and this program's own, which does not come in the midst of itself.
     let header = unsafe { &mut *header };
     // SAFETY: the helper checks the address itself.
     let read = unsafe { bpf_probe_read_user_buf(address as *const u8, &mut header.bytes) };
     if read.is_err() || header.bytes[..7] != *b"HTTP/1." {
-        return false;
+        return 0;
     }
     header.length_at = [0; 2];
     header.end = [0; 2];
@@ -84,10 +86,14 @@ fn ends_early(slot: u32, address: u64, received: u64) -> bool {
             core::ptr::read_volatile(&raw const header.end[0]),
         )
     };
-    length_at >= 16
-        && length_at < end
-        && is_content(&header.bytes, length_at as usize - 16)
-        && received < u64::from(end) + number(&header.bytes, length_at as usize)
+    if length_at < 16 || length_at >= end || !is_content(&header.bytes, length_at as usize - 16) {
+        return 0;
+    }
+    if received < u64::from(end) + number(&header.bytes, length_at as usize) {
+        FLAG_BROKE_OFF
+    } else {
+        FLAG_WHOLE
+    }
 }
 
 /// Does the name begin so? One that only ends alike, further up, hides it: then nothing is said.

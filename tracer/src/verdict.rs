@@ -60,8 +60,7 @@ pub struct Verdict {
     pub time: Time,
     /// What the client got.
     pub status: Option<u16>,
-    /// The client got no server error: a retry, an error page, a fallback or a stale cache answered, or a part of the
-    /// response.
+    /// The client got a whole answer and no server error: a retry, an error page, a fallback or a stale cache answered.
     pub masked: bool,
     /// Catalogue id.
     pub cause: &'static str,
@@ -77,6 +76,8 @@ pub struct Verdict {
     pub request: Option<Request>,
     /// The upstream the cause speaks of; `None` where nginx never tried one.
     pub upstream: Option<String>,
+    /// The name of the upstream block whose servers were all unavailable; `None` elsewhere.
+    pub upstream_name: Option<String>,
     /// The errno's name, if one was involved.
     pub errno: Option<String>,
     /// All tries, in order.

@@ -37,9 +37,9 @@ pub struct Failure {
     pub has_address: u8,
     /// Zero.
     pub padding: [u8; 2],
-    /// `pc->socklen`.
+    /// `pc->socklen`; for `NGX_BUSY` the length of `*pc->name`.
     pub address_len: u32,
-    /// `pc->sockaddr`, up to its length.
+    /// `pc->sockaddr`, up to its length; for `NGX_BUSY` `*pc->name`.
     pub address: [u8; SOCKADDR_LEN],
     /// `pc->local->sockaddr` (`proxy_bind`), zero if none.
     pub source: [u8; 32],
@@ -87,9 +87,9 @@ pub struct FirstByte {
     pub status: u16,
     /// Zero.
     pub padding: u16,
-    /// `pc->socklen`.
+    /// `pc->socklen`; for `NGX_BUSY` the length of `*pc->name`.
     pub address_len: u32,
-    /// `pc->sockaddr`, up to its length.
+    /// `pc->sockaddr`, up to its length; for `NGX_BUSY` `*pc->name`.
     pub address: [u8; SOCKADDR_LEN],
     /// Whose request it is.
     pub client: Client,

@@ -25,6 +25,8 @@ pub const FLAG_UNASKED: u16 = 64;
 
 /// The log of the request it serves was found to let errors through.
 pub const FLAG_LOGS_ERRORS: u16 = 128;
+/// In [`Connection::flags`]: a read failed after all had come that the response's header had announced.
+pub const FLAG_WHOLE: u16 = 256;
 
 /// `TCP_SYN_SENT`, include/net/tcp_states.h.
 const TCP_SYN_SENT: u8 = 2;

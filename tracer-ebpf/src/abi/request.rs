@@ -120,11 +120,11 @@ pub struct LogCall {
     pub format: [u8; FORMAT_LEN],
     /// Where it lies in the worker.
     pub format_at: u64,
-    /// Bytes of `text` that count.
+    /// Bytes of `text` that count; 0 where it ends with NUL.
     pub text_len: u32,
     /// The argument after a `%V`; with [`LOG_CALL_NUMBER`] the first one.
     pub state: u32,
-    /// The text of a `%*s` or `%V` that the format begins with.
+    /// The text of a `%*s`, `%V` or `%s` that the format begins with.
     pub text: [u8; TEXT_LEN],
 }
 

@@ -9,8 +9,8 @@ use aya_ebpf::{
     programs::{ProbeContext, RetProbeContext},
 };
 use tracer_ebpf::abi::{
-    Connection, FAILURE, FLAG_BROKE_OFF, FLAG_LOGS_ERRORS, FLAG_RETRY, FLAG_UNIX, Failure, RETRY,
-    Retry, Routes, SOCKADDR_LEN, Worker, counter,
+    Connection, FAILURE, FLAG_BROKE_OFF, FLAG_LOGS_ERRORS, FLAG_RETRY, FLAG_UNIX, FLAG_WHOLE,
+    Failure, RETRY, Retry, Routes, SOCKADDR_LEN, Worker, counter,
 };
 
 use crate::{
@@ -275,7 +275,7 @@ pub fn reuse(connection: &mut Connection, now: u64) {
     connection.transfer_error = 0;
     connection.transfer_error_at = 0;
     connection.status = 0;
-    connection.flags &= !(FLAG_RETRY | FLAG_BROKE_OFF | FLAG_LOGS_ERRORS);
+    connection.flags &= !(FLAG_RETRY | FLAG_BROKE_OFF | FLAG_WHOLE | FLAG_LOGS_ERRORS);
 }
 
 /// Which request it serves.
@@ -327,11 +327,22 @@ pub fn failed(pid: u32, worker: &mut Worker, peer: u64, code: i32) {
         if let Some(source) = source(worker, peer) {
             record.source = source;
         }
-        if let Some(len) = address(peer, &mut record.address) {
+        if code == NGX_BUSY {
+            record.address_len = name(peer, &mut record.address).unwrap_or(0);
+        } else if let Some(len) = address(peer, &mut record.address) {
             record.has_address = 1;
             record.address_len = len;
         }
     });
+}
+
+/// Copies `*pc->name`, which is the upstream block's where the balancer had no peer; returns its length.
+#[inline(always)]
+fn name(peer: u64, into: &mut [u8; SOCKADDR_LEN]) -> Option<u32> {
+    let name = read::user::<u64>(peer.wrapping_add(PC_NAME))?;
+    let [len, text] = read::user::<[u64; 2]>(name)?;
+    address_at(text, into)?;
+    Some(len as u32)
 }
 
 /// Copies `pc->sockaddr`, gives its length.

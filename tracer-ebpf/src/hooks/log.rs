@@ -107,8 +107,8 @@ pub fn log_error(ctx: ProbeContext) -> u32 {
 /// A call of which nothing is known yet, in read-only data.
 static UNKNOWN: LogCall = LogCall::UNKNOWN;
 
-/// The arguments as a text: `%*s` is given a length and a place, `%V` an ngx_str_t (src/core/ngx_string.h). Which of
-/// them it is the format says, which may not be readable here.
+/// The arguments as a text: `%*s` is given a length and a place, `%V` an ngx_str_t (src/core/ngx_string.h), `%s` a
+/// string that ends with NUL, `%ui` a number. Which of them it is the format says, which may not be readable here.
 #[inline(always)]
 fn text(record: &mut LogCall, argument: u64, second: u64) {
     let (text, len) = if argument < LONGEST_TEXT {
@@ -124,6 +124,10 @@ fn text(record: &mut LogCall, argument: u64, second: u64) {
     let read = unsafe { bpf_probe_read_user_buf(text as *const u8, &mut record.text) };
     if read.is_ok() {
         record.text_len = len as u32;
+    } else {
+        // A path's characters are no `ngx_str_t`. Its length stays 0.
+        // SAFETY: the helper checks the address itself.
+        let _ = unsafe { bpf_probe_read_user_str_bytes(argument as *const u8, &mut record.text) };
     }
 }
 

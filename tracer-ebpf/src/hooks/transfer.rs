@@ -11,8 +11,8 @@ use aya_ebpf::{
     programs::{FExitContext, RawTracePointContext},
 };
 use tracer_ebpf::abi::{
-    ANSWERED, ASKED, Connection, FIRST_BYTE, FLAG_BROKE_OFF, FLAG_RETRY, FLAG_TLS_DATA,
-    FLAG_UNASKED, FLAG_UNIX, FirstByte,
+    ANSWERED, ASKED, Connection, FIRST_BYTE, FLAG_RETRY, FLAG_TLS_DATA, FLAG_UNASKED, FLAG_UNIX,
+    FirstByte,
 };
 
 use crate::{
@@ -286,21 +286,20 @@ fn ended(sk: u64, connection: &mut Connection, length: i32, flags: i32) {
     }
     if length == 0 {
         connection.end_read = task::now();
-        // A look at an idle kept-alive connection is after the response.
-        if flags & MSG_PEEK == 0
-            && connection.status != 0
-            && !request::logs_errors(connection)
-            && connection.response != u32::MAX
-            && framing::is_short(
-                sock::family(sk),
-                connection.head_at,
-                u64::from(connection.response),
-            )
-        {
-            connection.flags |= FLAG_BROKE_OFF;
-        }
     } else {
         failed(connection, length);
+    }
+    // A look at an idle kept-alive connection is after the response. nginx logs a failed read also where all had come.
+    if flags & MSG_PEEK == 0
+        && connection.status != 0
+        && connection.response != u32::MAX
+        && (length < 0 || !request::logs_errors(connection))
+    {
+        connection.flags |= framing::compared(
+            sock::family(sk),
+            connection.head_at,
+            u64::from(connection.response),
+        );
     }
     if connection.flags & FLAG_UNIX != 0 {
         state::finish(sk, connection);

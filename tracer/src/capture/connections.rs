@@ -62,6 +62,7 @@ const FLAG_TLS_DATA: u64 = 4;
 const FLAG_BROKE_OFF: u64 = 8;
 const FLAG_ACCEPTED: u64 = 16;
 const FLAG_QUEUED: u64 = 32;
+const FLAG_WHOLE: u64 = 64;
 /// Times and lengths beyond this (73 years) do not fit a cell that also says `none`.
 const LIMIT: u64 = 1 << 61;
 
@@ -164,6 +165,7 @@ pub(super) fn fits(connection: &Connection) -> bool {
         tls_alert: _,
         tls_data: _,
         broke_off: _,
+        whole: _,
         listener_pid: _,
         accepted: _,
         holder,
@@ -276,6 +278,7 @@ impl Writer {
             | flag(c.rst_in_syn_sent, FLAG_RST_IN_SYN_SENT)
             | flag(c.tls_data, FLAG_TLS_DATA)
             | flag(c.broke_off, FLAG_BROKE_OFF)
+            | flag(c.whole, FLAG_WHOLE)
             | flag(c.accepted == Some(true), FLAG_ACCEPTED)
             | flag(c.accepted == Some(false), FLAG_QUEUED);
         self.put(Column::Flags, flags);
@@ -556,6 +559,7 @@ impl Reader {
                 .map(|value| value as u8),
             tls_data: flags & FLAG_TLS_DATA != 0,
             broke_off: flags & FLAG_BROKE_OFF != 0,
+            whole: flags & FLAG_WHOLE != 0,
             accepted: match (flags & FLAG_ACCEPTED != 0, flags & FLAG_QUEUED != 0) {
                 (true, _) => Some(true),
                 (_, true) => Some(false),

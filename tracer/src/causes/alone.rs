@@ -3,10 +3,11 @@
 use super::{
     catalogue::Cause,
     finding::Finding,
-    response::{HARMLESS, RESPONSE_REJECTED, RESPONSE_TRUNCATED},
+    response::{RESPONSE_REJECTED, RESPONSE_TRUNCATED},
     scene::Scene,
     tls::TLS_HANDSHAKE_FAILED,
 };
+use crate::correlate::HARMLESS;
 
 /// nginx's own word on what it met: the sentence is its own.
 pub(super) fn by_words(scene: &Scene<'_>) -> Option<(&'static Cause, Finding)> {

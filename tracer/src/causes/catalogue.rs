@@ -4,9 +4,9 @@
 //! verdict needs one cause that fits better than all others.
 
 use super::{
-    addresses, closed, death, denied, dns, finding::Finding, firewall, keepalive, limits, no_live,
-    queues, refused, response, routes, scene::Scene, timeouts, tls, unexplained, unix, unreachable,
-    waiting,
+    addresses, closed, death, denied, dns, early, finding::Finding, firewall, keepalive, limits,
+    no_live, queues, refused, response, returned, routes, scene::Scene, session, storage, timeouts,
+    tls, unexplained, unix, unreachable, waiting,
 };
 
 /// One entry.
@@ -71,12 +71,16 @@ static ALL: &[&Cause] = &[
     &keepalive::KEEPALIVE_RACE,
     &waiting::BACKEND_SLOW,
     &waiting::BACKEND_NOT_ACCEPTING,
+    &early::EARLY_RESPONSE,
     &response::RESPONSE_REJECTED,
     &tls::TLS_HANDSHAKE_FAILED,
     &response::RESPONSE_TRUNCATED,
+    &session::SESSION_BROKEN,
     &response::PASSED_THROUGH,
+    &storage::PROXY_STORAGE,
     &no_live::NO_LIVE_UPSTREAMS,
     &dns::DNS_FAILED,
+    &returned::RETURNED_BY_CONFIG,
     &unexplained::UNEXPLAINED,
 ];
 

@@ -3,7 +3,7 @@
 use super::{
     catalogue::Cause,
     drops::netfilter_drop,
-    dying,
+    dying, early,
     ending::{Ending, is_reused, is_tls, received, response_began},
     finding::Finding,
     hook, http2, keepalive, programs, protocol, response,
@@ -52,6 +52,7 @@ fn ended_alive<'a>(scene: &Scene<'a>) -> Option<(&'a Connection, Ending)> {
         || http2::goodbye(scene).is_some()
         || keepalive::may_be_race(c, &ending)
         || super::tls::broke_in_handshake(scene)
+        || early::answered_early(scene).is_some()
         || response::rule(scene).is_some();
     (!elsewhere).then_some((c, ending))
 }
@@ -119,6 +120,15 @@ fn reset(scene: &Scene<'_>) -> Option<Finding> {
     let to = scene.to();
     let since = since(c, &ending);
     let finding = match by_peer.and_then(|closed| Some((closed, closed.reset.as_deref()?))) {
+        Some((closed, UNREAD)) if early::write_failed(scene, c) => early::advise(
+            scene,
+            c,
+            Finding::proven(format!(
+                "{} (pid {}) at {to} closed the connection{since} while nginx still sent the request, {what}; its \
+                 kernel reset it",
+                closed.name, closed.pid
+            )),
+        ),
         Some((closed, UNREAD)) => Finding::proven(format!(
             "{} (pid {}) at {to} closed the connection with the request unread{since}, {what}; its kernel reset it",
             closed.name, closed.pid

@@ -29,7 +29,7 @@ impl<'a> Scene<'a> {
     /// The connection broke in the body of its response, which the client got cut short.
     pub(super) fn in_body(&self) -> bool {
         let began = |c| response_began(c) && !self.is_answered_for(c);
-        self.case.masked && self.is_last() && self.connection().is_some_and(began)
+        self.case.cut_short && self.is_last() && self.connection().is_some_and(began)
     }
 
     /// The client got an error that is not the upstream's: nginx passed nothing on.
@@ -198,6 +198,11 @@ pub(super) fn alerted(c: &Connection) -> Option<Time> {
         && c.first_byte.is_none()
         && matches!(c.first_received, Some(TLS_ALERT | TLS_DATA));
     c.last_received.filter(|_| is_alert)
+}
+
+/// nginx spoke no TLS on it.
+pub(super) fn in_plain(c: &Connection) -> bool {
+    c.first_sent.is_some_and(|first| first != TLS_HANDSHAKE)
 }
 
 /// Payload bytes received, on all its requests.

@@ -16,6 +16,12 @@ pub(super) const EINVAL: u32 = 22;
 pub(super) const ENFILE: u32 = 23;
 /// `EMFILE`: the process's limit.
 pub(super) const EMFILE: u32 = 24;
+/// `ENOSPC`.
+pub(super) const ENOSPC: u32 = 28;
+/// `EROFS`.
+pub(super) const EROFS: u32 = 30;
+/// `EDQUOT`: the user's quota.
+pub(super) const EDQUOT: u32 = 122;
 /// `EPIPE`.
 pub(super) const EPIPE: u32 = 32;
 /// `ELOOP`.
@@ -59,7 +65,9 @@ pub fn name(errno: u32) -> String {
         EINVAL => "EINVAL",
         ENFILE => "ENFILE",
         EMFILE => "EMFILE",
-        28 => "ENOSPC",
+        ENOSPC => "ENOSPC",
+        EROFS => "EROFS",
+        EDQUOT => "EDQUOT",
         EPIPE => "EPIPE",
         36 => "ENAMETOOLONG",
         38 => "ENOSYS",

@@ -13,6 +13,7 @@ mod denied;
 mod dns;
 mod drops;
 mod dying;
+mod early;
 mod ending;
 pub mod errno;
 mod exchange;
@@ -33,8 +34,11 @@ mod queues;
 mod refused;
 mod request;
 mod response;
+mod returned;
 mod routes;
 mod scene;
+mod session;
+mod storage;
 mod story;
 #[cfg(test)]
 mod tests;
@@ -48,7 +52,7 @@ mod wording;
 
 use self::{catalogue::Cause, finding::Finding, scene::Scene};
 use crate::{
-    correlate::{Attempt, Case, Course},
+    correlate::{Attempt, Case, Course, tells_of_storage_or_folder},
     event::{LogCall, Time, Upstream},
     verdict::{AttemptVerdict, Evidence, Verdict},
 };
@@ -75,7 +79,9 @@ pub fn judge(case: &Case) -> Option<Verdict> {
         !case.is_alone,
         "what nginx itself did: its functions cannot be seen, only the kernel's word and its log's",
     );
-    let finding = in_container(&scene, finding);
+    let finding = forwarded(&scene, cause, in_container(&scene, finding));
+    let finding = moved(&scene, finding);
+    let finding = with_effect(&scene, finding);
     let is_masked = case.masked || is_hidden(case);
     let is_doubtful = cause.id == unexplained::UNEXPLAINED.id || scene.is_unread();
     if is_masked && is_doubtful && !case.skipped.is_empty() && case.log_calls.is_empty() {
@@ -89,6 +95,7 @@ pub fn judge(case: &Case) -> Option<Verdict> {
     evidence.extend(notes);
     // Events by their time; states of the host after them, as they were told.
     evidence.sort_by_key(|evidence| (evidence.time.is_none(), evidence.time));
+    let is_without_peer = case.attempts.last().is_some_and(is_busy);
     let mut advice = finding.advice;
     advice.truncate(ADVICE_LINES);
     Some(Verdict {
@@ -105,6 +112,7 @@ pub fn judge(case: &Case) -> Option<Verdict> {
         connection: case.connection,
         request,
         upstream: scene.upstream(),
+        upstream_name: no_live::block(&scene).filter(|_| is_without_peer),
         errno: scene.errno().map(errno::name),
         attempts: case
             .attempts
@@ -141,9 +149,165 @@ fn in_container(scene: &Scene<'_>, finding: Finding) -> Finding {
     }
 }
 
-/// Did the client get something else than a server's error?
+/// Where the configuration has a name for the upstream, its address may be one of before: nginx looked it up at its start.
+fn moved(scene: &Scene<'_>, mut finding: Finding) -> Finding {
+    let Some(Upstream::Inet(remote)) = scene.attempt.and_then(|attempt| attempt.upstream.as_ref())
+    else {
+        return finding;
+    };
+    let ip = remote.ip().to_canonical();
+    let view = scene.case.host.names.as_ref();
+    let mut names = view.into_iter().flat_map(|view| &view.names);
+    let Some(name) = names.find(|name| !name.now.contains(&ip)) else {
+        return finding;
+    };
+    let (host, at) = (&name.name, &name.at);
+    let kept = format!("nginx looked up `{host}` at its start and keeps {ip}");
+    let place = format!("{}:{}", at.file, at.line);
+    match name.now.first() {
+        Some(now) => {
+            finding.advice.insert(
+                0,
+                format!("reload nginx (nginx -s reload): {kept}, and `{host}` is {now} now; confirm: getent hosts {host}"),
+            );
+            finding.advice.insert(
+                1,
+                format!("to follow its changes without a reload: resolver, and a variable in the directive at {place}"),
+            );
+            let taken = match scene.container() {
+                Some(_) => "; another container has that address now",
+                None => "",
+            };
+            finding.fact(
+                "name",
+                format!("`{host}` ({place}) is {now} by the hosts file, not {ip}{taken}"),
+            )
+        }
+        None => {
+            let at = finding.advice.len().min(1);
+            finding.advice.insert(
+                at,
+                format!("if {host} has another address now, reload nginx (nginx -s reload): {kept}; confirm: getent hosts {host}"),
+            );
+            finding
+        }
+    }
+}
+
+/// Says where the connection leads that only a forwarder (docker-proxy, socat) has ended.
+fn forwarded(scene: &Scene<'_>, cause: &Cause, mut finding: Finding) -> Finding {
+    const ENDED: [&str; 5] = [
+        "backend-died",
+        "backend-reset",
+        "backend-closed-early",
+        "keepalive-race",
+        "response-truncated",
+    ];
+    let mut views = scene.listener_views();
+    let Some(forwarder) = views.find_map(|view| view.forwarder.as_deref()) else {
+        return finding;
+    };
+    if !ENDED.contains(&cause.id) {
+        return finding;
+    }
+    let name = &forwarder.name;
+    let to = forwarder.to.as_deref().unwrap_or("another address");
+    let confirm = forwarder.address.map_or_else(
+        || {
+            format!(
+                "see where it leads: tr '\\0' ' ' < /proc/{}/cmdline",
+                forwarder.pid
+            )
+        },
+        |address| {
+            let port = address.port();
+            format!(
+                "confirm: nsenter -t {} -n ss -ltnp 'sport = :{port}'",
+                forwarder.pid
+            )
+        },
+    );
+    let (state, advice) = match forwarder.listens {
+        Some(false) => (
+            ", where nothing listens",
+            format!("start the backend behind {name}: nothing listens on {to}; {confirm}"),
+        ),
+        Some(true) | None => (
+            "",
+            format!(
+                "look at the backend behind {name}, {to}: {name} only passes on what that does; {confirm}"
+            ),
+        ),
+    };
+    let what = format!("{name} is a userland proxy: it only forwards to {to}{state}");
+    if forwarder.listens == Some(false) {
+        finding.summary = format!("{}; {what}", finding.summary);
+        // What the forwarder's own log or limits say explains nothing.
+        finding.advice.clear();
+    }
+    finding.advice.insert(0, advice);
+    finding.fact("forwarder", format!("{what} (pid {})", forwarder.pid))
+}
+
+/// Did the client get a whole answer that was meant for it, and not a server's error?
 fn is_hidden(case: &Case) -> bool {
-    case.client_status.is_some_and(|status| status < 500)
+    !case.cut_short
+        && failed_page(case).is_none()
+        && case.client_status.is_some_and(|status| status < 500)
+}
+
+/// nginx's word on an error page that it could not give: the client got the page's own failure.
+fn failed_page(case: &Case) -> Option<&LogCall> {
+    let is_answered = matches!(case.status, Some(500 | 502 | 504));
+    let is_refused = case
+        .client_status
+        .is_some_and(|status| matches!(status, 403 | 404));
+    let end = case.attempts.last().map_or(Time(0), |attempt| attempt.end);
+    let mut calls = case.log_calls.iter();
+    calls
+        .find(|call| call.at >= end && is_of_page(&call.format))
+        .filter(|_| is_answered && is_refused)
+}
+
+/// What came of it for the client, where the cause does not say it.
+fn with_effect(scene: &Scene<'_>, mut finding: Finding) -> Finding {
+    let case = scene.case;
+    let got = case.client_status.or(case.status);
+    if let (Some(status), true, false) = (got, case.cut_short, scene.in_body()) {
+        finding.summary = format!(
+            "{}; the client got a {status} cut short: its header had been sent",
+            finding.summary
+        );
+    }
+    if scene.attempt.is_some() && scene.log_call(response::AUTH_STATUS).is_some() {
+        finding = finding.fact(
+            "subrequest",
+            "this was a subrequest of auth_request: nginx answered the request itself with 500, before its own upstream",
+        );
+    }
+    let (Some(call), Some(status)) = (failed_page(case), case.client_status) else {
+        return finding;
+    };
+    let failed = case.status.unwrap_or(502);
+    let page = case
+        .sure_lines()
+        .filter(|line| line.message.contains("\" failed (") || line.message.contains("forbidden"))
+        .find_map(|line| line.message.split('"').nth(1));
+    let why = match call.errno {
+        0 => String::new(),
+        errno => format!(" ({})", errno::name(errno)),
+    };
+    let page = page.map_or_else(|| "its file".to_owned(), ToOwned::to_owned);
+    finding.summary = format!(
+        "{}; the error page for {failed} failed too, so the client got {status}",
+        finding.summary
+    );
+    let mut finding = finding.fact("error-page", format!("nginx could not open {page}{why}"));
+    let line = format!(
+        "create {page}, or correct error_page {failed}; confirm: nginx -T 2>/dev/null | grep -n error_page"
+    );
+    finding.advice.insert(1.min(finding.advice.len()), line);
+    finding
 }
 
 /// A 500 is an upstream's matter only where nginx failed on the way to it; a masked case needs a failure.
@@ -151,7 +315,7 @@ fn is_ours(case: &Case) -> bool {
     if case.masked {
         return telling_attempt(case).is_some();
     }
-    if case.status != Some(500) {
+    if case.status != Some(500) || case.cut_short {
         return true;
     }
     let before_connect = |attempt: &Attempt| matches!(&attempt.course, Course::FailedAtOnce(failure) if failure.code == -1);
@@ -159,6 +323,8 @@ fn is_ours(case: &Case) -> bool {
         format.contains("worker_connections are not enough")
             || format.starts_with("socket() failed")
             || format.starts_with("bind(")
+            || tells_of_storage_or_folder(format)
+            || format.starts_with(response::AUTH_STATUS)
     };
     case.attempts.last().is_some_and(before_connect)
         || case.log_calls.iter().any(|call| limit(&call.format))
@@ -200,8 +366,26 @@ fn log_of_unseen<'a>(case: &'a Case, told: Option<&Attempt>) -> Option<&'a LogCa
     case.log_calls.iter().find(|call| {
         let after = call.at > told.end && call.at < next;
         let instead = is_busy(told) && call.at < told.start;
-        (after || instead) && !call.format.contains("no live upstreams")
+        (after || instead)
+            && !call.format.contains("no live upstreams")
+            && !follows_a_failure(&call.format)
     })
+}
+
+/// nginx says what came of a failure: of a page, of the main request, of the response that a slice is a part of.
+fn follows_a_failure(format: &str) -> bool {
+    is_of_page(format)
+        || format.starts_with(response::AUTH_STATUS)
+        || format.contains("in slice response")
+}
+
+/// nginx's words on a page that it cannot give (src/http/modules/ngx_http_static_module.c, ngx_http_autoindex_module.c,
+/// src/http/ngx_http_core_module.c).
+fn is_of_page(format: &str) -> bool {
+    format.starts_with("%s \"%s\" failed")
+        || format.starts_with("directory index of")
+        || format.starts_with("access forbidden by rule")
+        || format.contains("is not a directory")
 }
 
 /// nginx asked its balancer for a peer and got none (`NGX_BUSY`): no attempt at an upstream.

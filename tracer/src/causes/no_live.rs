@@ -1,8 +1,11 @@
 //! nginx tried nobody, by its balancer's word: `no-live-upstreams`.
 
+use std::net::{IpAddr, SocketAddr};
+
 use super::{catalogue::Cause, finding::Finding, scene::Scene, wording};
 use crate::{
     correlate::{Attempt, Course},
+    event::{Upstream, fact::BlockServer},
     verdict::Evidence,
 };
 
@@ -26,11 +29,15 @@ fn no_live_upstreams(scene: &Scene<'_>) -> Option<Finding> {
     if !busy {
         return None;
     }
-    let peers = peers(scene);
+    let name = block(scene);
+    let members = Members::of(scene, name.as_deref());
+    let peers = peers(scene, &members);
+    let who = match &name {
+        Some(name) => format!("every server of {name}"),
+        None => "every server".to_owned(),
+    };
     let summary = match peers.as_slice() {
-        [] => {
-            "nginx tried no upstream: it holds all of them failed, down or at max_conns".to_owned()
-        }
+        [] => format!("nginx tried no upstream: it holds {who} failed, down or at max_conns"),
         peers => {
             let told: Vec<String> = peers
                 .iter()
@@ -42,7 +49,7 @@ fn no_live_upstreams(scene: &Scene<'_>) -> Option<Finding> {
                 n => format!(" and {n} more"),
             };
             format!(
-                "nginx tried no upstream: it holds all of them failed, after {}{more}",
+                "nginx tried no upstream: it holds {who} failed, after {}{more}",
                 told.join(", ")
             )
         }
@@ -68,9 +75,18 @@ fn no_live_upstreams(scene: &Scene<'_>) -> Option<Finding> {
     if peers.is_empty() {
         finding = finding.fact(
             "earlier",
-            "no failure of this worker was seen in the last minute: down, max_conns, or failures before tracing",
+            "no failure of this worker at these servers was seen in the last minute: down, max_conns, or failures before tracing",
         );
     }
+    if let Members::Unknown = members
+        && !peers.is_empty()
+    {
+        finding = finding.fact(
+            "earlier",
+            "which of these belong to this upstream is not known: the configuration was not read",
+        );
+    }
+    finding = configured(scene, finding);
     let mend = match peers.as_slice() {
         [] => "look for down and max_conns in the upstream block; a failed peer is tried again after fail_timeout (10 s)".to_owned(),
         [one] => format!("mend {} at {}; it is tried again after fail_timeout (10 s)", one.cause, one.upstream),
@@ -96,13 +112,123 @@ struct Peer<'a> {
     count: usize,
 }
 
-/// The worker's earlier failures by peer, the latest first.
-fn peers<'a>(scene: &Scene<'a>) -> Vec<Peer<'a>> {
+/// The servers of the upstream.
+enum Members<'a> {
+    /// Those of its block.
+    Listed(&'a [BlockServer]),
+    /// The one that `proxy_pass` names.
+    One(&'a str),
+    Unknown,
+}
+
+impl<'a> Members<'a> {
+    fn of(scene: &Scene<'a>, name: Option<&'a str>) -> Self {
+        match scene.case.host.block.as_ref() {
+            Some(block) if block.at.is_some() => Self::Listed(&block.servers),
+            _ => match name {
+                Some(name) if name.parse::<SocketAddr>().is_ok() || name.starts_with("unix:") => {
+                    Self::One(name)
+                }
+                _ => Self::Unknown,
+            },
+        }
+    }
+
+    fn has(&self, upstream: &Upstream) -> bool {
+        match self {
+            Self::Listed(servers) => servers
+                .iter()
+                .any(|server| is_at(&server.address, upstream)),
+            Self::One(name) => is_at(name, upstream),
+            Self::Unknown => true,
+        }
+    }
+}
+
+/// May a server that is written so be at this address? Where a host name leads is not asked: its port has to be the same.
+fn is_at(server: &str, upstream: &Upstream) -> bool {
+    let address = match upstream {
+        Upstream::Unix(path) => return server.strip_prefix("unix:") == Some(path.as_str()),
+        Upstream::Inet(address) => address,
+    };
+    let (host, port) = match server.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()),
+        _ => (server, Some(80)),
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let is_host = host
+        .parse::<IpAddr>()
+        .map_or(!server.starts_with("unix:"), |ip| {
+            ip.to_canonical() == address.ip().to_canonical()
+        });
+    is_host && port == Some(address.port())
+}
+
+/// The name of the upstream: from nginx's memory, else from its log's line.
+pub(super) fn block(scene: &Scene<'_>) -> Option<String> {
+    let last = scene.case.attempts.last();
+    let seen = last.and_then(|last| match &last.course {
+        Course::FailedAtOnce(failure) => failure.block.clone(),
+        _ => None,
+    });
+    let logged = || {
+        let mut lines = scene.case.sure_lines();
+        let line = lines.find(|line| line.message.contains("no live upstreams"))?;
+        let upstream = line.upstream.as_deref()?;
+        let rest = upstream
+            .split_once("://")
+            .map_or(upstream, |(_, rest)| rest);
+        Some(rest.split('/').next()?.to_owned())
+    };
+    seen.or_else(logged).filter(|name| !name.is_empty())
+}
+
+/// What the block itself says of its servers.
+fn configured(scene: &Scene<'_>, finding: Finding) -> Finding {
+    let Some(block) = scene.case.host.block.as_ref() else {
+        return finding;
+    };
+    let Some(at) = &block.at else {
+        return finding;
+    };
+    let mut finding = finding.fact(
+        "config",
+        format!(
+            "{}:{}: {}, {}",
+            at.file,
+            at.line,
+            at.text,
+            wording::count(block.servers.len() as u64, "server")
+        ),
+    );
+    for server in &block.servers {
+        let marks = server.parameters.iter();
+        let mut marks =
+            marks.filter(|word| word.as_str() == "down" || word.starts_with("max_conns="));
+        if let Some(mark) = marks.next() {
+            finding = finding.fact("config", format!("server {} has {mark}", server.address));
+        }
+    }
+    finding
+}
+
+/// The worker's earlier failures by peer, the latest first, with the causes that their own verdicts have.
+fn peers<'a>(scene: &Scene<'a>, members: &Members<'_>) -> Vec<Peer<'a>> {
     let mut peers: Vec<Peer<'a>> = Vec::new();
-    for attempt in scene.case.earlier.iter().rev() {
-        let tried = !matches!(&attempt.course, Course::FailedAtOnce(f) if f.code == -3)
-            && !matches!(attempt.course, Course::Succeeded);
-        let Some(upstream) = attempt.upstream.as_ref().filter(|_| tried) else {
+    let before = scene.case.earlier.iter().rev();
+    let attempts = before.flat_map(|case| {
+        case.attempts
+            .iter()
+            .rev()
+            .map(move |attempt| (case, attempt))
+    });
+    for (case, attempt) in attempts {
+        let tried = !matches!(&attempt.course, Course::FailedAtOnce(f) if f.code == -3);
+        let Some(upstream) = attempt
+            .upstream
+            .as_ref()
+            .filter(|upstream| tried && !attempt.has_response() && members.has(upstream))
+        else {
             continue;
         };
         let upstream = upstream.to_string();
@@ -111,14 +237,13 @@ fn peers<'a>(scene: &Scene<'a>) -> Vec<Peer<'a>> {
             continue;
         }
         let earlier = Scene {
-            case: scene.case,
+            case,
             attempt: Some(attempt),
         };
-        let cause = super::diagnose(&earlier).0.id;
         peers.push(Peer {
             upstream,
             attempt,
-            cause,
+            cause: super::diagnose(&earlier).0.id,
             count: 1,
         });
     }

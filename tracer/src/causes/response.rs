@@ -11,7 +11,7 @@ use super::{
     wording,
 };
 use crate::{
-    correlate::{Course, breaks_http2},
+    correlate::{Course, HARMLESS, breaks_http2},
     event::{Connection, LogCall},
 };
 
@@ -56,17 +56,6 @@ pub(super) static PASSED_THROUGH: Cause = Cause {
     matches: Some(passed_through),
 };
 
-/// What nginx says where it goes on nevertheless (src/http/modules/ngx_http_proxy_module.c, ngx_event_pipe.c).
-pub(super) const HARMLESS: [&str; 7] = [
-    "no valid HTTP/1.0 header",
-    "more data than specified",
-    "data after",
-    "invalid chunked response",
-    "trailer",
-    "HTTP/1.0 response with early hints",
-    "ignored",
-];
-
 /// nginx's own word on the rule that the response broke.
 pub(super) fn rule<'a>(scene: &Scene<'a>) -> Option<&'a LogCall> {
     [
@@ -86,8 +75,19 @@ fn broken<'a>(scene: &Scene<'a>) -> Option<&'a LogCall> {
     calls.find(|call| breaks_http2(&call.format) && scene.is_during(call))
 }
 
+/// nginx's words on a subrequest of `auth_request` (src/http/modules/ngx_http_auth_request_module.c).
+pub(super) const AUTH_STATUS: &str = "auth request unexpected status";
+
 fn rejected(scene: &Scene<'_>) -> Option<Finding> {
+    if scene.attempt.is_none()
+        && let Some(call) = scene.log_call(AUTH_STATUS)
+    {
+        return Some(unauthorized(scene, call));
+    }
     if let Some(finding) = protocol::http2_for_http1(scene) {
+        return Some(finding);
+    }
+    if let Some(finding) = rejected_in_body(scene) {
         return Some(finding);
     }
     let c = scene.failed_before_body().filter(|c| heard(c))?;
@@ -126,6 +126,63 @@ fn rejected(scene: &Scene<'_>) -> Option<Finding> {
     )
     .rests_on_complete_records(scene);
     Some(by_format(scene, c, "", finding))
+}
+
+/// The answer to a subrequest of `auth_request` that nginx does not take for one.
+fn unauthorized(scene: &Scene<'_>, call: &LogCall) -> Finding {
+    let status = call
+        .number
+        .map_or_else(|| "another status".to_owned(), |status| status.to_string());
+    Finding::proven(format!(
+        "the service of auth_request answered {status}, which is neither 2xx, 401 nor 403: nginx answers 500"
+    ))
+    .rests_on_complete_records(scene)
+    .fact("subrequest", "the subrequest failed, not the location's own upstream, which nginx did not try")
+    .advise("have the authorization service answer 2xx, 401 or 403; to redirect to a login page, map 401: error_page 401 = /login")
+    .advise("confirm: nginx -T 2>/dev/null | grep -n auth_request; then curl -sv the location's proxy_pass address")
+}
+
+/// The client has a part of a response that nginx then refused.
+fn rejected_in_body(scene: &Scene<'_>) -> Option<Finding> {
+    let c = scene.connection().filter(|_| scene.in_body())?;
+    let call = rule(scene)?;
+    let to = scene.to();
+    let status = scene.case.client_status.or(scene.case.status);
+    let got = status.map_or_else(
+        || "a part of it".to_owned(),
+        |status| format!("a {status} cut short"),
+    );
+    let finding = Finding::proven(format!(
+        "{to} broke the protocol in the body of its response: {}; the client got {got}",
+        said(call)
+    ))
+    .rests_on_complete_records(scene);
+    let finding = had_come(c, finding);
+    Some(if call.format.contains("chunked") {
+        finding
+            .fact("protocol", "a chunk's size line was expected where other bytes came")
+            .advise("look for output that bypasses the server's chunked encoding: a warning printed into the body, a second Content-Length, a proxy that rewrites the body")
+            .advise(format!("see the raw chunks: curl -sv --raw -o - http://{to}/ | head -c 4096 | xxd"))
+    } else {
+        finding.advise(
+            "look at the backend's own log for that moment: what it sends breaks its protocol",
+        )
+    })
+}
+
+/// How much of a response had come.
+fn had_come(c: &Connection, finding: Finding) -> Finding {
+    match (received(c), c.first_byte) {
+        (n, Some(first)) if n > 0 && !is_reused(c) => finding.fact(
+            "body",
+            format!(
+                "{} had come in {}",
+                wording::count(n, "byte"),
+                wording::duration(c.closed.since(first))
+            ),
+        ),
+        _ => finding,
+    }
 }
 
 /// nginx's format with the error code or the header's name, and without what its other arguments would fill.
@@ -202,7 +259,11 @@ fn how_broken(call: &LogCall) -> String {
 
 fn truncated(scene: &Scene<'_>) -> Option<Finding> {
     let c = scene.connection().filter(|_| scene.in_body())?;
-    if protocol::http2_for_http1(scene).is_some() {
+    let is_another = super::session::session(scene).is_some()
+        || super::storage::call(scene).is_some()
+        || rule(scene).is_some()
+        || protocol::http2_for_http1(scene).is_some();
+    if is_another {
         return None;
     }
     let seen = ending(c);
@@ -217,7 +278,7 @@ fn truncated(scene: &Scene<'_>) -> Option<Finding> {
     let (how, shown) = match seen {
         _ if died.is_some() => (String::new(), true),
         _ if timed_out => ("sent nothing more until nginx's timer".to_owned(), true),
-        Some(ending) if ending.reset => ("reset the connection".to_owned(), true),
+        Some(ending) if ending.reset => ("reset the connection".to_owned(), announced),
         Some(_) => ("closed the connection".to_owned(), announced),
         None => ("broke off".to_owned(), announced),
     };
@@ -236,7 +297,8 @@ fn truncated(scene: &Scene<'_>) -> Option<Finding> {
     };
     let status = scene
         .case
-        .status
+        .client_status
+        .or(scene.case.status)
         .map_or_else(|| "an answer".to_owned(), |status| format!("a {status}"));
     let finding = Finding::proven(format!(
         "{what} in the body of its response; the client got {status} cut short"
@@ -246,17 +308,7 @@ fn truncated(scene: &Scene<'_>) -> Option<Finding> {
         "whether the response had its full length: nginx logged nothing of it",
     )
     .rests_on_complete_records(scene);
-    let finding = match (received(c), c.first_byte) {
-        (n, Some(first)) if n > 0 && !is_reused(c) => finding.fact(
-            "body",
-            format!(
-                "{} had come in {}",
-                wording::count(n, "byte"),
-                wording::duration(c.closed.since(first))
-            ),
-        ),
-        _ => finding,
-    };
+    let finding = had_come(c, finding);
     let by_errno = c.transfer_error.map(|(e, _)| errno::name(e));
     let finding = match by_errno {
         Some(errno) => finding.fact("transfer", format!("nginx's read or write failed: {errno}")),

@@ -112,9 +112,11 @@ impl<'a> Scene<'a> {
 
     /// What the upstream's address is translated to (DNAT), where that is on this host and was seen.
     pub(super) fn translated(&self) -> Option<SocketAddr> {
-        let view = self.facts().peer_socket.as_ref();
+        let peer = self.facts().peer_socket.as_ref();
+        let by_socket = || peer.and_then(|view| view.translated);
+        let by_table = || self.listener_views().find_map(|view| view.translated);
         let c = self.connection()?;
-        c.translated.or_else(|| view?.translated)
+        c.translated.or_else(by_socket).or_else(by_table)
     }
 
     /// Who is in the other network namespace of this host that has the upstream's address.

@@ -8,7 +8,7 @@ use super::{
     scene::Scene,
     wording,
 };
-use crate::event::fact::{Inode, Inside, PathKind, UnixPathView};
+use crate::event::fact::{Inode, Inside, PathKind, UnixPathView, UnseenListener};
 
 pub(super) static UNIX_SOCKET_MISSING: Cause = Cause {
     id: "unix-socket-missing",
@@ -65,6 +65,11 @@ fn missing(scene: &Scene<'_>) -> Option<Finding> {
             },
         )
         .advise("correct the links, or the path in nginx"),
+        Some(UnixPathView {
+            unseen: Some(unseen),
+            kind: PathKind::Missing,
+            ..
+        }) => elsewhere(path, unseen, f.at),
         Some(view) if view.kind == PathKind::Missing => {
             let finding = Finding::proven(format!("{path} does not exist"));
             match view.missing.as_deref().filter(|first| *first != path) {
@@ -95,6 +100,34 @@ fn missing(scene: &Scene<'_>) -> Option<Finding> {
         )),
     };
     Some(finding.advise(see_path(path)))
+}
+
+/// A program listens on a path of that name, and nginx sees no file.
+fn elsewhere(path: &str, unseen: &UnseenListener, now: crate::event::Time) -> Finding {
+    let owner = &unseen.owner;
+    let who = wording::owner(owner, now);
+    let shown = wording::quoted(path);
+    if unseen.has_file {
+        return Finding::proven(format!(
+            "{path} does not exist where nginx looks: {} has its own in another mount namespace",
+            owner.name
+        ))
+        .fact("listener", format!("{who} listens on {path} in its own file system (PrivateTmp=, a container)"))
+        .advise(format!(
+            "move the socket to a folder that both see (RuntimeDirectory= below /run, a shared volume), or set PrivateTmp=no; \
+             confirm: nsenter -t {} -m ls -l {shown}",
+            owner.pid
+        ));
+    }
+    Finding::proven(format!(
+        "{path} does not exist: its file was removed while {} listens on it",
+        owner.name
+    ))
+    .fact("listener", format!("{who} listens on {path}, which no path leads to any more"))
+    .advise(format!(
+        "restart {}: it makes the file anew; find what removes it (a cleaner of /tmp, a second instance); confirm: ls -l {shown}",
+        owner.name
+    ))
 }
 
 fn exists_now(finding: Finding, view: &UnixPathView, now: crate::event::Time) -> Finding {

@@ -242,6 +242,7 @@ fn failure(worker: u32, line: &LogLine) -> Option<Failure> {
             .and_then(named)
             .filter(|_| code == DECLINED),
         source: None,
+        block: None,
         code,
         errno: errno(&line.message),
         syn_sent: false,

@@ -8,7 +8,6 @@ use std::{
 
 use super::{
     Attempt, Case, Course,
-    open::OpenCase,
     remembered::{Limits, Remembered},
 };
 use crate::event::{Connection, Death, Dns, PeerClosed, Time, Upstream};
@@ -20,8 +19,8 @@ const DEATHS_TOLD: usize = 16;
 /// Workers of which steps and failures are remembered, and bytes of each kind.
 const WORKERS: usize = 4096;
 const BYTES: usize = 16 << 20;
-/// Earlier failures remembered a worker, and for how long (nanoseconds).
-const EARLIER: usize = 8;
+/// Earlier failed requests remembered a worker, and for how long (nanoseconds).
+const EARLIER: usize = 32;
 const EARLIER_FOR: u64 = 60_000_000_000;
 /// Resolver steps remembered a worker, and for how long.
 const STEPS: usize = 512;
@@ -44,7 +43,7 @@ pub(super) struct Around {
     deaths: VecDeque<Death>,
     /// By worker.
     dns: Remembered<u32, Dns>,
-    earlier: Remembered<u32, Attempt>,
+    earlier: Remembered<u32, Case>,
 }
 
 impl Default for Around {
@@ -60,7 +59,7 @@ impl Default for Around {
                 budget: BYTES,
             }),
             earlier: Remembered::new(Limits {
-                at: |attempt| attempt.end,
+                at: |case| case.time,
                 most: EARLIER,
                 keys: WORKERS,
                 fresh: EARLIER_FOR,
@@ -112,15 +111,17 @@ impl Around {
         self.earlier.remove(&worker);
     }
 
-    /// Remembers the failed attempts of a request that is over.
-    pub(super) fn failed(&mut self, case: &OpenCase) {
-        let failed = case
-            .request
-            .attempts
-            .iter()
-            .filter(|attempt| attempt.upstream.is_some() && !attempt.has_response());
-        for attempt in failed {
-            self.earlier.push(case.worker, attempt.clone());
+    /// Remembers a request of which attempts failed, with all that is known of them.
+    pub(super) fn failed(&mut self, case: &Case) {
+        let is_failed = |attempt: &Attempt| attempt.upstream.is_some() && !attempt.has_response();
+        if case.attempts.iter().any(is_failed) {
+            let case = Case {
+                earlier: Vec::new(),
+                dns: Vec::new(),
+                log_lines: Vec::new(),
+                ..case.clone()
+            };
+            self.earlier.push(case.worker, case);
         }
     }
 
@@ -251,7 +252,7 @@ impl Around {
         if let Some(earlier) = self.earlier.get(&case.worker) {
             case.earlier = earlier
                 .iter()
-                .filter(|attempt| young(attempt.end, EARLIER_FOR))
+                .filter(|before| young(before.time, EARLIER_FOR))
                 .cloned()
                 .collect();
         }

@@ -4,8 +4,8 @@ use crate::event::{
     Connection, Death, Dns, Failure, Heap, Icmp, LogCall, LogLine, PeerClosed, RequestHead,
     Skipped, Time, Upstream,
     fact::{
-        ConfinementView, DescriptorsView, ListenerView, PeerSocketView, PortsView, UnixPathView,
-        Worker,
+        BlockView, ConfinementView, DescriptorsView, FolderView, ListenerView, NamesView,
+        PeerSocketView, PortsView, ReturnsView, UnixPathView, Worker,
     },
 };
 
@@ -29,22 +29,26 @@ pub struct Case {
     /// What the client really got, where that was seen: an error page, a named location or a cache may have taken the
     /// place of `status`.
     pub client_status: Option<u16>,
-    /// A later attempt hid the failure, or a response broke off after it had begun.
+    /// A later attempt hid the failure: the client got a whole answer.
     pub masked: bool,
+    /// The client got the header of an answer and a part of its body.
+    pub cut_short: bool,
     /// The request has an upstream (`false`: `return 502` and the like).
     pub has_upstream: bool,
     /// All tries in order. Empty: nginx tried none.
     pub attempts: Vec<Attempt>,
     /// nginx's own calls to its error log for this request.
     pub log_calls: Vec<LogCall>,
-    /// Attempts of this worker that failed in the last minute before this request, oldest first, at most 8: what may
-    /// have closed its peers to it. Only where nginx tried none.
-    pub earlier: Vec<Attempt>,
+    /// Requests of this worker of which attempts failed in the last minute before this one, oldest first, at most 32: what
+    /// may have closed its peers to it. Only where nginx tried none.
+    pub earlier: Vec<Case>,
     /// What nginx's resolver did on this worker in the last minute, at most 32 steps; of the name that nginx says it
     /// could not resolve, where it says so. Only where nginx tried no peer.
     pub dns: Vec<Dns>,
     /// The log's lines for this request (same worker, connection number; later matched to the request).
     pub log_lines: Vec<LogLine>,
+    /// What the host said of the request itself, not of one attempt.
+    pub host: Box<RequestFacts>,
     /// What nginx itself did could not be seen: all that is known is what the kernel and its log say.
     pub is_alone: bool,
     /// Kernel records lost so far in this run.
@@ -97,6 +101,19 @@ pub enum Course {
     Logged,
 }
 
+/// What the host said about a request: `None` where that was not needed, or not answered in time.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RequestFacts {
+    /// The folder of a file that nginx could not write.
+    pub folder: Option<FolderView>,
+    /// What the configuration says of the status.
+    pub returns: Option<ReturnsView>,
+    /// The upstream block without a live server.
+    pub block: Option<BlockView>,
+    /// Names that the upstream's address may be of.
+    pub names: Option<NamesView>,
+}
+
 /// What the host said about an attempt; a question that was not needed, or not answered, is `None`. A finding is
 /// only here if it was answered in time for this attempt (asked at or after its failure, or during it).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -130,8 +147,15 @@ impl Heap for Case {
             + self.earlier.heap()
             + self.dns.heap()
             + self.log_lines.heap()
+            + self.host.heap()
             + self.skipped.heap()
             + self.absent_hooks.heap()
+    }
+}
+
+impl Heap for RequestFacts {
+    fn heap(&self) -> usize {
+        self.folder.heap() + self.returns.heap() + self.block.heap() + self.names.heap()
     }
 }
 

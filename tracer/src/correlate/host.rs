@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Attempt, Course, Facts,
+    Attempt, Course, Facts, RequestFacts,
     remembered::{Limits, Remembered},
     workers::Workers,
 };
@@ -287,7 +287,13 @@ impl HostMemory {
                 Ok(Finding::Ports(view)) => facts.ports = Some(view.clone()),
                 Ok(Finding::Descriptors(view)) => facts.descriptors = Some(view.clone()),
                 Ok(Finding::Confinement(view)) => facts.confinement = Some(view.clone()),
-                Ok(Finding::Log) => {}
+                Ok(
+                    Finding::Log
+                    | Finding::Folder(_)
+                    | Finding::Returns(_)
+                    | Finding::Block(_)
+                    | Finding::Names(_),
+                ) => {}
                 Err(why) => match self.seen_by_sibling(&question, attempt.end, workers) {
                     Some(view) => facts.unix_path = Some(view),
                     None => facts.unanswered.push(beginning(why).to_owned()),
@@ -310,6 +316,25 @@ impl HostMemory {
                         && icmp.at >= attempt.start
                 })
                 .cloned();
+        }
+        facts
+    }
+
+    /// What is known of a request itself.
+    pub(super) fn request_facts(&self, questions: &[Question], since: Time) -> RequestFacts {
+        let mut facts = RequestFacts::default();
+        let known = questions.iter().filter_map(|question| {
+            let fact = self.facts.last(question)?;
+            Some(fact).filter(|fact| fact.at.plus(FRESH) >= since)
+        });
+        for fact in known {
+            match &fact.finding {
+                Ok(Finding::Folder(view)) => facts.folder = Some((**view).clone()),
+                Ok(Finding::Returns(view)) => facts.returns = Some(view.clone()),
+                Ok(Finding::Block(view)) => facts.block = Some(view.clone()),
+                Ok(Finding::Names(view)) => facts.names = Some(view.clone()),
+                _ => {}
+            }
         }
         facts
     }

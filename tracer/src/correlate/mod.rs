@@ -25,16 +25,16 @@ use std::{
 };
 
 pub(crate) use around::EXITS_WITHIN;
-pub use case::{Attempt, Case, Course, Facts};
-pub(crate) use request::breaks_http2;
+pub use case::{Attempt, Case, Course, Facts, RequestFacts};
+pub(crate) use request::{HARMLESS, breaks_http2, tells_of_storage, tells_of_storage_or_folder};
 
 use self::{
     alone::Alone, around::Around, host::HostMemory, lines::Lines, losses::Losses, open::OpenCase,
     replies::Replies, request::Request, requests::Requests, workers::Workers,
 };
 use crate::event::{
-    Answer, Connection, Event, Failure, FirstByte, Heap as _, LogCall, Question, Reply, RequestId,
-    Retry, Time, coverage::Change,
+    Answer, ClientRequest, Connection, Event, Failure, FirstByte, Heap as _, LogCall, Question,
+    Reply, RequestId, Retry, Time, coverage::Change,
 };
 
 /// A case waits no longer than this for the host's answers (nanoseconds): they come within milliseconds, but a host in
@@ -56,6 +56,17 @@ const AT_ONCE: usize = 16 << 20;
 const GLANCE: u64 = 5_000_000;
 /// Entries of requests that may settle, beyond twice the requests there are, before they are gone through.
 const SETTLING: usize = 65_536;
+
+/// Of what was heard last, so much is looked through.
+const LATELY: usize = 256;
+
+/// The newest of them; the oldest give way.
+fn push<T>(queue: &mut VecDeque<T>, value: T) {
+    if queue.len() == LATELY {
+        queue.pop_front();
+    }
+    queue.push_back(value);
+}
 
 /// Failed requests that get no verdict.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -100,6 +111,10 @@ pub struct Correlator {
     /// When cases were last looked through.
     glanced: Option<Time>,
     replies: Replies,
+    /// Upstreams' own 502s and 504s, which may be subrequests'.
+    passed: VecDeque<(requests::Key, ClientRequest, Time)>,
+    /// Log calls of requests that have no upstream yet.
+    unheard: VecDeque<LogCall>,
     host: HostMemory,
     alone: Alone,
     around: Around,
@@ -236,7 +251,7 @@ impl Correlator {
                 self.ask_about(&connection, out);
                 let mut request = Request::default();
                 request.add(Attempt::connection(connection));
-                self.open(OpenCase::alone(worker, request, Vec::new(), at));
+                self.open(OpenCase::alone(worker, request, Vec::new(), at), out);
             }
             return;
         };
@@ -262,6 +277,9 @@ impl Correlator {
             return;
         }
         let key = (worker, first.request);
+        if let (Some(502 | 504), Some(client)) = (first.status, first.client_request) {
+            push(&mut self.passed, (key, client, at));
+        }
         let request = self.requests.hear(key, at);
         let before = request.bytes();
         let attempt = Attempt::succeeded(first, request.attempts.last());
@@ -282,12 +300,31 @@ impl Correlator {
     }
 
     fn log_call(&mut self, call: LogCall) {
-        if let Some(request) = call.request {
-            let request = self.requests.hear((call.worker, request), call.at);
+        let Some(request) = call.request else {
+            if call.connection != 0 && !call.stream {
+                push(&mut self.unheard, call);
+            }
+            return;
+        };
+        // nginx goes on after its error answer: to a page, or with what a subrequest's answer is a part of.
+        let key = (call.worker, request);
+        let mut open = self.open.iter_mut().rev().take(LATELY);
+        let is_tried = self
+            .requests
+            .get(&key)
+            .is_some_and(|known| !known.attempts.is_empty());
+        if !is_tried && let Some(open) = open.find(|open| open.answers(call.worker, request)) {
+            self.open_bytes += open.log(call);
+        } else {
+            let (at, is_stream) = (call.at, call.stream);
+            let request = self.requests.hear(key, at);
             let before = request.bytes();
             request.log(call);
             let after = request.bytes();
+            // A session without a live server fails before nginx logs it.
+            let is_due = is_stream && !request.attempts.is_empty() && request.settles_at(at);
             self.requests.grew(before, after);
+            self.settles(is_due, at, key);
         }
     }
 
@@ -308,6 +345,25 @@ impl Correlator {
                 .extend(self.host.ask(Question::Descriptors { worker }, answer.at));
         }
         let worker = answer.worker;
+        let mut of_subrequest = None;
+        let is_untried = request.attempts.is_empty();
+        if answer.status == 500 && is_untried {
+            of_subrequest = self.take_passed(answer).map(|mut passed| {
+                let status = passed.take_serving();
+                request.attempts = std::mem::take(&mut passed.attempts);
+                request.log_calls = std::mem::take(&mut passed.log_calls);
+                status
+            });
+        }
+        if is_untried {
+            self.unheard.retain(|call| {
+                let is_its = call.worker == worker && Some(call.connection) == answer.connection;
+                if is_its && answer.at.since(call.at) < SETTLED {
+                    request.log(call.clone());
+                }
+                !is_its
+            });
+        }
         out.questions
             .extend(self.host.ask(Question::Log { worker }, answer.at));
         if request.ticket.is_none()
@@ -315,7 +371,18 @@ impl Correlator {
         {
             request.ticket = Some(self.replies.expect(worker, client_request, answer.at));
         }
-        self.open(OpenCase::answered(answer, request));
+        let case = OpenCase::answered(answer, request);
+        self.open(case.of_subrequest(of_subrequest.flatten()), out);
+    }
+
+    /// A subrequest of this answer's request, to which its upstream has just answered 502 or 504 itself.
+    fn take_passed(&mut self, answer: &Answer) -> Option<Request> {
+        let client = answer.watched?;
+        let at = self.passed.iter().rposition(|((worker, _), of, at)| {
+            *worker == answer.worker && *of == client && answer.at.since(*at) < SETTLED
+        })?;
+        let (key, ..) = self.passed.remove(at)?;
+        self.requests.remove(&key)
     }
 
     /// Where no error answer was made, something else took the failure's place: a retry, the upstream's own answer, or
@@ -344,10 +411,17 @@ impl Correlator {
         self.settles(is_due, at, key);
     }
 
-    fn open(&mut self, case: OpenCase) {
-        self.around.failed(&case);
+    fn open(&mut self, case: OpenCase, out: &mut Outcome) {
+        for question in case.questions(self.conf(case.worker)) {
+            out.questions.extend(self.host.ask(question, case.since));
+        }
         self.open_bytes += case.bytes();
         self.open.push_back(Box::new(case));
+    }
+
+    /// The configuration file of a worker's nginx.
+    fn conf(&self, worker: u32) -> Option<&str> {
+        self.workers.get(worker)?.conf.as_deref()
     }
 
     /// An attempt ended, which may have been the request's last.
@@ -401,7 +475,7 @@ impl Correlator {
                     out.questions.extend(self.host.ask(question, attempt.end));
                 }
             }
-            self.open(case);
+            self.open(case, out);
         }
         if now.since(self.swept) >= SWEEP {
             self.swept = now;
@@ -432,13 +506,13 @@ impl Correlator {
         if let Some(case) = OpenCase::unanswered(worker, request, now) {
             out.questions
                 .extend(self.host.ask(Question::Log { worker }, now));
-            self.open(case);
+            self.open(case, out);
         }
     }
 
     /// Closes those that are answered or waited too long; all, if time is at its end.
     fn close_cases(&mut self, now: Option<Time>, out: &mut Outcome) {
-        let mut waiting = VecDeque::new();
+        let mut waiting: VecDeque<Box<OpenCase>> = VecDeque::new();
         let mut given = 0;
         while let Some(open) = self.open.pop_front() {
             if given > AT_ONCE {
@@ -447,13 +521,17 @@ impl Correlator {
                 break;
             }
             let may_wait = now.is_some_and(|now| now.since(open.since) < PATIENCE);
+            // What is still open before it may be why nginx has no peer left.
+            let mut earlier = waiting.iter();
+            let is_late =
+                open.is_without_peer() && earlier.any(|before| before.worker == open.worker);
             let is_known = || {
                 let mut attempts = open.request.attempts.iter();
                 let at = now.unwrap_or_default();
-                open.is_answered(&self.host)
+                open.is_answered(&self.host, self.conf(open.worker))
                     && !attempts.any(|one| self.around.awaits_exit(one, at))
             };
-            if may_wait && !is_known() {
+            if may_wait && (is_late || !is_known()) {
                 waiting.push_back(open);
                 continue;
             }
@@ -495,8 +573,12 @@ impl Correlator {
             self.around.complete(attempt);
         }
         let ticket = open.request.ticket;
+        let asked = open.questions(self.conf(open.worker));
+        let facts = self.host.request_facts(&asked, open.since);
         let mut case = open.close(identity, lines, &self.losses, &self.absent_hooks);
+        *case.host = facts;
         self.around.add(&mut case);
+        self.around.failed(&case);
         let bytes = size_of::<Case>() + case.heap();
         match ticket {
             Some(ticket) => self.replies.explained(ticket, case, &mut out.cases),

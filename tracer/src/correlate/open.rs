@@ -6,11 +6,11 @@ use super::{
     Attempt, Case, Course,
     host::{self, HostMemory},
     losses::Losses,
-    request::Request,
+    request::{Request, tells_of_storage_or_folder},
 };
 use crate::event::{
-    Answer, Connection, Failure, FirstByte, Heap as _, LogLine, Question, RequestHead, Time,
-    Upstream, fact::Worker,
+    Answer, Connection, Failure, FirstByte, Heap as _, LogCall, LogLine, Question, RequestHead,
+    RequestId, Time, Upstream, fact::Worker,
 };
 
 /// A case to be.
@@ -24,6 +24,7 @@ pub(super) struct OpenCase {
     pub(super) request: Request,
     status: Option<u16>,
     masked: bool,
+    cut_short: bool,
     answer: Option<Answer>,
     /// Of an nginx that shows nothing else: the log's lines about it, as far as they are known. See [`super::alone`].
     pub(super) alone: Option<Vec<LogLine>>,
@@ -37,6 +38,7 @@ impl OpenCase {
             since: answer.at,
             status: Some(answer.status),
             masked: false,
+            cut_short: false,
             request,
             answer: Some(answer.clone()),
             alone: None,
@@ -57,6 +59,7 @@ impl OpenCase {
             since: now,
             status,
             masked: false,
+            cut_short: false,
             request,
             answer: None,
             alone: Some(lines),
@@ -97,11 +100,98 @@ impl OpenCase {
             time: end,
             since: now,
             status,
-            masked: served && !is_replaced && !passed,
+            masked: served && !is_replaced && !passed && !broken,
+            cut_short: served && !is_replaced && !passed && broken,
             request,
             answer: None,
             alone: None,
         })
+    }
+
+    /// What nginx logged after it had begun its error answer: of the page that it tried to give, or of the response that
+    /// a subrequest's answer is a part of. Returns the bytes that it grew by.
+    pub(super) fn log(&mut self, call: LogCall) -> usize {
+        let before = self.request.bytes();
+        self.request.log(call);
+        self.request.bytes() - before
+    }
+
+    /// Is it the error answer to this request?
+    pub(super) fn answers(&self, worker: u32, request: RequestId) -> bool {
+        let answered = self.answer.as_ref().and_then(|answer| answer.request);
+        self.worker == worker && answered == Some(request)
+    }
+
+    /// The failure is a subrequest's, which its upstream answered so; the answer is that of the request it belongs to.
+    pub(super) fn of_subrequest(mut self, status: Option<u16>) -> Self {
+        self.status = status.or(self.status);
+        self
+    }
+
+    /// Did its balancer have no peer for it?
+    pub(super) fn is_without_peer(&self) -> bool {
+        let last = self.request.attempts.last();
+        last.is_some_and(|last| {
+            matches!(&last.course, Course::FailedAtOnce(failure) if failure.upstream.is_none())
+        })
+    }
+
+    /// What the host is asked about the request itself. `conf`: the configuration file of its nginx.
+    pub(super) fn questions(&self, conf: Option<&str>) -> Vec<Question> {
+        let worker = self.worker;
+        let calls = &self.request.log_calls;
+        let folder = calls
+            .iter()
+            .filter(|call| tells_of_storage_or_folder(&call.format))
+            .find_map(|call| folder_of(call.text.as_deref()?));
+        let mut questions: Vec<Question> = folder
+            .map(|path| Question::Folder { worker, path })
+            .into_iter()
+            .collect();
+        let Some(conf) = conf.map(str::to_owned) else {
+            return questions;
+        };
+        if let Some(answer) = &self.answer
+            && answer.request.is_none()
+            && answer.status != 500
+        {
+            questions.push(Question::Returns {
+                worker,
+                conf,
+                status: answer.status,
+            });
+        } else if let Some(Attempt {
+            course: Course::FailedAtOnce(Failure { block, .. }),
+            ..
+        }) = self.request.attempts.last()
+            && let Some(name) = block.clone()
+        {
+            questions.push(Question::Block { worker, conf, name });
+        } else if let Some(remote) = self.unreached() {
+            questions.push(Question::Names {
+                worker,
+                conf,
+                port: remote.port(),
+            });
+        }
+        questions
+    }
+
+    /// The address that the last attempt could not connect to, if that may be looked up from a name.
+    fn unreached(&self) -> Option<SocketAddr> {
+        let attempts = self.request.attempts.iter().rev();
+        let failed = attempts.filter_map(|attempt| match &attempt.course {
+            Course::Connection(c) if !c.was_established() => Some(&c.remote),
+            Course::FailedAtOnce(failure) => failure.upstream.as_ref(),
+            _ => None,
+        });
+        let mut remotes = failed.filter_map(|upstream| match upstream {
+            Upstream::Inet(remote) => Some(*remote),
+            Upstream::Unix(_) => None,
+        });
+        remotes
+            .next()
+            .filter(|remote| !remote.ip().to_canonical().is_loopback())
     }
 
     /// Bytes that it takes.
@@ -149,8 +239,15 @@ impl OpenCase {
     }
 
     /// Did the host answer everything that this case asks?
-    pub(super) fn is_answered(&self, host: &HostMemory) -> bool {
+    pub(super) fn is_answered(&self, host: &HostMemory, conf: Option<&str>) -> bool {
         let attempts = &self.request.attempts;
+        let asked = self.questions(conf);
+        if !asked
+            .iter()
+            .all(|question| host.knows_nearly(question, self.since))
+        {
+            return false;
+        }
         host.knows(
             &Question::Log {
                 worker: self.worker,
@@ -176,6 +273,14 @@ impl OpenCase {
         let begun = self.request.attempts.iter().map(|one| one.start).min();
         let begun = begun.unwrap_or_default();
         let client = self.client();
+        // A slice that fails takes the whole response with it (src/http/modules/ngx_http_slice_filter_module.c).
+        let has_begun = self
+            .answer
+            .as_ref()
+            .is_some_and(|answer| answer.client_status.is_some());
+        let mut calls = self.request.log_calls.iter();
+        let cut_short = self.cut_short
+            || has_begun && calls.any(|call| call.format.contains("in slice response"));
         Case {
             time: self.time,
             worker: self.worker,
@@ -190,6 +295,7 @@ impl OpenCase {
                 .map(|(status, _)| status)
                 .or_else(|| self.answer.as_ref().and_then(|answer| answer.client_status)),
             masked: self.masked,
+            cut_short,
             has_upstream: self
                 .answer
                 .as_ref()
@@ -199,12 +305,20 @@ impl OpenCase {
             earlier: Vec::new(),
             dns: Vec::new(),
             log_lines,
+            host: Box::default(),
             is_alone: self.alone.is_some(),
             lost_events: losses.records(),
             skipped: losses.skipped(begun),
             absent_hooks: absent_hooks.to_vec(),
         }
     }
+}
+
+/// The folder of a file that nginx could not write, as far as its path was read.
+fn folder_of(path: &str) -> Option<String> {
+    let (folder, _) = path.rsplit_once('/')?;
+    path.starts_with('/')
+        .then(|| if folder.is_empty() { "/" } else { folder }.to_owned())
 }
 
 impl Attempt {

@@ -167,10 +167,10 @@ impl Case {
     /// The one request, of which this was told first: `next` began where its error answer led on to.
     fn led_on_to(self, next: Self) -> Self {
         let is_tried = !next.attempts.is_empty();
-        let (status, masked) = if is_tried {
-            (next.status, next.masked)
+        let (status, masked, cut_short) = if is_tried {
+            (next.status, next.masked, next.cut_short)
         } else {
-            (self.status, self.masked)
+            (self.status, self.masked, self.cut_short)
         };
         let (earlier, dns) = (
             joined(self.earlier, next.earlier),
@@ -179,6 +179,7 @@ impl Case {
         Self {
             status,
             masked,
+            cut_short,
             has_upstream: self.has_upstream || next.has_upstream,
             attempts: joined(self.attempts, next.attempts),
             log_calls: joined(self.log_calls, next.log_calls),

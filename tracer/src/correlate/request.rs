@@ -131,22 +131,25 @@ impl Request {
         self.is_stream() && calls.any(|call| call.at >= since && tells(call))
     }
 
-    /// When the response broke off that the last attempt began. A RST or a failed read says so, or nginx itself: a FIN
-    /// alone may be the response's proper end.
+    /// When the response broke off that the last attempt began: it fell short of its `Content-Length`, or nginx says so. A
+    /// FIN, a RST or a failed write alone may follow a whole response.
     pub(super) fn broke_off(&self) -> Option<Time> {
         let by_socket = match self.attempts.last().map(|attempt| &attempt.course) {
-            Some(Course::Connection(connection)) => {
-                let reset = connection
-                    .rst_received
-                    .filter(|rst| connection.first_byte.is_some_and(|first| *rst > first));
-                reset
-                    .or(connection.end_read.filter(|_| connection.broke_off))
-                    .or(connection.transfer_error.map(|(_, at)| at))
-            }
+            Some(Course::Connection(connection)) if connection.broke_off => connection
+                .end_read
+                .or(connection.transfer_error.map(|(_, at)| at)),
             _ => None,
         };
+        let has_begun = || matches!(self.reply, Some((_, Time(0))));
+        // nginx reads on before it looks at what it has (src/event/ngx_event_pipe.c).
+        let is_whole = self.attempts.last().is_some_and(
+            |attempt| matches!(&attempt.course, Course::Connection(connection) if connection.whole),
+        );
         by_socket
-            .or_else(|| self.logged(tells_of_upstream))
+            .or_else(|| self.logged(tells_of_upstream).filter(|_| !is_whole))
+            .or_else(|| self.logged(tells_of_storage))
+            // Before the client's header was sent, it is the response that nginx refuses.
+            .or_else(|| self.logged(tells_of_refusal).filter(|_| has_begun()))
             .or_else(|| self.answered_in_http2())
     }
 
@@ -225,9 +228,38 @@ const BREAKS: [&str; 10] = [
     "upstream sent trailer without",
 ];
 
-/// nginx's words at level `error` for a response that it does not take; HTTP/0.9 it does.
+/// nginx's words for a file of its own that it cannot write or read back: a temporary one, or a cache's
+/// (src/os/unix/ngx_files.c, src/core/ngx_file.c). Static files have another format.
+pub(crate) fn tells_of_storage(format: &str) -> bool {
+    let is_call = |call: &str| {
+        format
+            .strip_prefix(call)
+            .is_some_and(|rest| rest.starts_with("() \""))
+    };
+    ["pwritev", "pwrite", "writev", "pread", "open"]
+        .into_iter()
+        .any(is_call)
+        && (format.contains(" failed") || format.contains("has written only"))
+}
+
+/// The same of a request's own failure: in a folder that is to be made for it.
+pub(crate) fn tells_of_storage_or_folder(format: &str) -> bool {
+    tells_of_storage(format) || format.starts_with("mkdir() \"")
+}
+
+/// What nginx says where it goes on nevertheless (src/http/modules/ngx_http_proxy_module.c, ngx_event_pipe.c).
+pub(crate) const HARMLESS: [&str; 6] = [
+    "no valid HTTP/1.0 header",
+    "more data than specified",
+    "data after",
+    "trailer",
+    "HTTP/1.0 response with early hints",
+    "ignored",
+];
+
+/// nginx's words at level `error` for a response that it does not take.
 fn tells_of_refusal(format: &str) -> bool {
-    format.starts_with("upstream sent") && !format.contains("no valid HTTP/1.0 header")
+    format.starts_with("upstream sent") && !HARMLESS.iter().any(|words| format.contains(words))
 }
 
 impl Attempt {
@@ -242,7 +274,7 @@ impl Attempt {
     }
 
     /// Did a response begin?
-    pub(super) fn has_response(&self) -> bool {
+    pub(crate) fn has_response(&self) -> bool {
         match &self.course {
             Course::FailedAtOnce(_) | Course::Logged => false,
             Course::Connection(connection) => connection.first_byte.is_some(),

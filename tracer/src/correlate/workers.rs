@@ -90,6 +90,7 @@ mod tests {
             netns: 1,
             unit: None,
             version: None,
+            conf: None,
         }
     }
 

@@ -57,6 +57,40 @@ pub enum Question {
         /// Whose error logs.
         worker: u32,
     },
+    /// How much room has a folder that nginx could not write to, and who may write there?
+    Folder {
+        /// Whose view.
+        worker: u32,
+        /// The folder.
+        path: String,
+    },
+    /// Which lines of the configuration have nginx answer with this status by itself?
+    Returns {
+        /// Whose root has the file.
+        worker: u32,
+        /// The configuration file.
+        conf: String,
+        /// The status.
+        status: u16,
+    },
+    /// Which servers has this upstream block?
+    Block {
+        /// Whose root has the file.
+        worker: u32,
+        /// The configuration file.
+        conf: String,
+        /// The block's name.
+        name: String,
+    },
+    /// Which host names has the configuration for upstreams with this port?
+    Names {
+        /// Whose root has the files.
+        worker: u32,
+        /// The configuration file.
+        conf: String,
+        /// The port.
+        port: u16,
+    },
 }
 
 /// A question, its answer, and when it was answered.
@@ -87,6 +121,14 @@ pub enum Finding {
     Confinement(ConfinementView),
     /// To [`Question::Log`]: the lines themselves came before, as events.
     Log,
+    /// To [`Question::Folder`].
+    Folder(Box<FolderView>),
+    /// To [`Question::Returns`].
+    Returns(ReturnsView),
+    /// To [`Question::Block`].
+    Block(BlockView),
+    /// To [`Question::Names`].
+    Names(NamesView),
 }
 
 /// A process that holds a socket.
@@ -136,6 +178,21 @@ pub struct SilentNeighbor {
     pub source: IpAddr,
 }
 
+/// A program that accepts connections only to forward them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forwarder {
+    /// Host pid.
+    pub pid: u32,
+    /// Its `comm`.
+    pub name: String,
+    /// Where it forwards to, as its arguments say.
+    pub to: Option<String>,
+    /// The same, where it is an address.
+    pub address: Option<SocketAddr>,
+    /// Whether something listens there; `None`: that is not on this host, or was not found out.
+    pub listens: Option<bool>,
+}
+
 /// What listens on and near an address.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ListenerView {
@@ -145,6 +202,9 @@ pub struct ListenerView {
     /// listens was looked for there. `None`: in the worker's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<Owner>,
+    /// What the address is translated to (DNAT): the rest is about that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub translated: Option<SocketAddr>,
     /// It was not found out whether another network namespace of this host has the address.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unclear: bool,
@@ -164,6 +224,9 @@ pub struct ListenerView {
     pub nearby: Vec<Listener>,
     /// `net.core.somaxconn`.
     pub somaxconn: Option<u32>,
+    /// What listens only forwards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forwarder: Option<Box<Forwarder>>,
 }
 
 /// Are these ports a slip of one digit apart: one other, missing or swapped with its neighbour?
@@ -226,6 +289,15 @@ pub struct Inode {
     pub inside: Option<Inside>,
 }
 
+/// A unix socket that listens on a path at which a worker sees nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnseenListener {
+    /// Who listens.
+    pub owner: Owner,
+    /// Its own file system has the file: another mount namespace or root than the worker's. Else it was removed.
+    pub has_file: bool,
+}
+
 /// A unix socket's path, seen by a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnixPathView {
@@ -239,6 +311,9 @@ pub struct UnixPathView {
     pub blocked: Option<Inode>,
     /// The listener on it, if one listens.
     pub listener: Option<Listener>,
+    /// For a missing file: who listens on a path of that very name all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unseen: Option<UnseenListener>,
     /// The worker's effective uid and gid as the host numbers them, and its user's name in its own root.
     pub worker_uid: u32,
     /// See `worker_uid`.
@@ -322,6 +397,97 @@ pub struct ConfinementView {
     pub no_new_privs: bool,
 }
 
+/// A folder, seen by a worker that writes files there.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct FolderView {
+    /// The folder, if it is there.
+    pub folder: Option<Inode>,
+    /// The first component of its path that is missing.
+    pub missing: Option<String>,
+    /// The component that stops the worker's user: a folder without `x`, or the last without `w`.
+    pub blocked: Option<Inode>,
+    /// Its file system; `None` where the folder could not be reached.
+    pub room: Option<Room>,
+    /// The worker's effective uid as the host numbers it, and its name in the worker's root.
+    pub worker_uid: u32,
+    /// See `worker_uid`.
+    pub worker_user: Option<String>,
+}
+
+/// How full a file system is (`statvfs`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Room {
+    /// Bytes that a user other than root may still write.
+    pub free: u64,
+    /// All bytes.
+    pub size: u64,
+    /// Files that may still be made; `None` where the file system sets no limit.
+    pub free_files: Option<u64>,
+    /// It is mounted read-only.
+    pub read_only: bool,
+}
+
+/// A directive of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ConfigLine {
+    /// The file, in the worker's root.
+    pub file: String,
+    /// The line on which it begins, from 1.
+    pub line: u32,
+    /// Its words.
+    pub text: String,
+    /// The words of the innermost `location` around it, after its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
+}
+
+/// What the configuration says of a status that nginx makes by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ReturnsView {
+    /// The directives that name it, at most 8.
+    pub lines: Vec<ConfigLine>,
+    /// A script (Lua, njs, Perl) may answer with any status.
+    pub scripted: bool,
+}
+
+/// An upstream block.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct BlockView {
+    /// Where it begins; `None`: the configuration has no block of that name.
+    pub at: Option<ConfigLine>,
+    /// Its servers, at most 64.
+    pub servers: Vec<BlockServer>,
+    /// It has a `zone`: the workers share its state.
+    pub zone: bool,
+}
+
+/// A `server` of an upstream block.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct BlockServer {
+    /// As written: an address, a name, or `unix:` and a path.
+    pub address: String,
+    /// What follows it: `down`, `max_fails=1`.
+    pub parameters: Vec<String>,
+}
+
+/// Host names that nginx looked up when it started, and not since.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct NamesView {
+    /// The first four.
+    pub names: Vec<NameView>,
+}
+
+/// A host name of an upstream.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct NameView {
+    /// The name.
+    pub name: String,
+    /// Where the configuration has it.
+    pub at: ConfigLine,
+    /// Its addresses now, by the hosts file of nginx's root; empty: that does not have it.
+    pub now: Vec<IpAddr>,
+}
+
 /// Who a worker is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Worker {
@@ -343,6 +509,9 @@ pub struct Worker {
     pub unit: Option<String>,
     /// `nginx/1.22.1`, where the binary tells.
     pub version: Option<String>,
+    /// Its master's configuration file, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conf: Option<String>,
 }
 
 /// An address that an ICMP error named.

@@ -7,8 +7,9 @@ use super::{
     Upstream,
     coverage::Change,
     fact::{
-        ConfinementView, Finding, Inode, Listener, ListenerView, Owner, PeerSocketView,
-        UnixPathView, Worker,
+        BlockServer, BlockView, ConfigLine, ConfinementView, Finding, FolderView, Forwarder, Inode,
+        Listener, ListenerView, NameView, NamesView, Owner, PeerSocketView, ReturnsView,
+        UnixPathView, UnseenListener, Worker,
     },
 };
 
@@ -55,7 +56,7 @@ macro_rules! heap {
 }
 
 heap! {
-    Failure: upstream;
+    Failure: upstream, block;
     Connection: remote, holder, rst_sent, drops;
     Holder: name, signal;
     RstSent: reason;
@@ -68,14 +69,23 @@ heap! {
     MemoryLimit: cgroup;
     PeerClosed: name, reset, death, signal;
     Dns: name;
-    Worker: unit, version;
+    Worker: unit, version, conf;
+    FolderView: folder, missing, blocked, worker_user;
+    ConfigLine: file, text, location;
+    ReturnsView: lines;
+    BlockView: at, servers;
+    NamesView: names;
+    NameView: name, at;
+    BlockServer: address, parameters;
     Fact: question, finding;
     Owner: name, unit;
     Listener: owner, others;
-    ListenerView: container, exact, same_port, bound, nearby;
+    Forwarder: name, to;
+    ListenerView: forwarder, container, exact, same_port, bound, nearby;
     PeerSocketView: owner;
     Inode: path, user, group;
-    UnixPathView: file, missing, blocked, listener, worker_user, worker_group;
+    UnseenListener: owner;
+    UnixPathView: unseen, file, missing, blocked, listener, worker_user, worker_group;
     ConfinementView: modules, label, cgroup, cgroup_programs;
     LogLine: message, client, host, request, upstream;
     Lost: skipped;
@@ -95,7 +105,10 @@ impl Heap for Upstream {
 impl Heap for Question {
     fn heap(&self) -> usize {
         match self {
-            Self::UnixPath { path, .. } => path.heap(),
+            Self::UnixPath { path, .. } | Self::Folder { path, .. } => path.heap(),
+            Self::Returns { conf, .. } => conf.heap(),
+            Self::Block { conf, name, .. } => conf.heap() + name.heap(),
+            Self::Names { conf, .. } => conf.heap(),
             _ => 0,
         }
     }
@@ -108,6 +121,10 @@ impl Heap for Result<Finding, String> {
             Ok(Finding::UnixPath(view)) => view.heap(),
             Ok(Finding::PeerSocket(view)) => view.heap(),
             Ok(Finding::Confinement(view)) => view.heap(),
+            Ok(Finding::Folder(view)) => view.heap(),
+            Ok(Finding::Returns(view)) => view.heap(),
+            Ok(Finding::Block(view)) => view.heap(),
+            Ok(Finding::Names(view)) => view.heap(),
             Ok(Finding::Ports(_) | Finding::Descriptors(_) | Finding::Log) => 0,
             Err(why) => why.heap(),
         }

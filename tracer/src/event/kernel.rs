@@ -55,6 +55,9 @@ pub struct Failure {
     pub upstream: Option<Upstream>,
     /// The source address from `proxy_bind`, if one was set.
     pub source: Option<SocketAddr>,
+    /// The name of the upstream block whose balancer had no peer (`NGX_BUSY`), from nginx's memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub block: Option<String>,
     /// `NGX_ERROR` −1, `NGX_BUSY` −3, `NGX_DECLINED` −5.
     pub code: i32,
     /// The errno, positive; 0 if none was set.
@@ -150,6 +153,9 @@ pub struct Connection {
     /// The upstream ended the response before the end that its header had announced.
     #[serde(default)]
     pub broke_off: bool,
+    /// A read failed after all had come that the response's header had announced.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub whole: bool,
     /// Unix sockets: who called `listen()` (`SO_PEERCRED`), host pid.
     pub listener_pid: Option<u32>,
     /// Unix sockets, while both ends are open: whether `accept()` had taken the upstream's when this was written.
@@ -289,9 +295,10 @@ pub struct LogCall {
     #[serde(skip)]
     pub unread: Option<Unread>,
     /// The text that stands for the format where that is only `%*s` (OpenSSL's errors); the name in `no resolver defined
-    /// to resolve %V`.
+    /// to resolve %V`; the path in `open() "%s" failed`, at most 95 bytes of it.
     pub text: Option<String>,
-    /// The number that the format takes first: the error code in `upstream sent goaway with error %ui`.
+    /// The number that the format takes first: the error code in `upstream sent goaway with error %ui`, the status in
+    /// `auth request unexpected status: %ui`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number: Option<u32>,
     /// For `%V could not be resolved (%i: %s)`: the name, and the resolver's state (an rcode, or 110).
@@ -305,7 +312,9 @@ pub struct Unread {
     pub address: u64,
     /// What the first arguments are, read as a text.
     pub text: Option<String>,
-    /// The second argument, or the first one.
+    /// The first argument, read as a string that ends with NUL.
+    pub string: Option<String>,
+    /// The second argument, or the first if that is a small number.
     pub state: u32,
     /// It is the first one, a small number.
     pub is_number: bool,
@@ -328,6 +337,16 @@ impl LogCall {
             }
         } else if format.starts_with("%V could not be resolved") {
             self.resolved = arguments.text.map(|name| (name, arguments.state));
+        } else if format.starts_with("auth request unexpected status")
+            || format.starts_with("unexpected status code")
+        {
+            self.number = Some(arguments.state).filter(|_| arguments.is_number);
+        } else if format
+            .split('%')
+            .nth(1)
+            .is_some_and(|first| first.starts_with('s'))
+        {
+            self.text = arguments.string;
         }
         self.format = format;
     }

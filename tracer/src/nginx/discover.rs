@@ -106,6 +106,14 @@ impl Master {
         }
     }
 
+    /// Its configuration file, in its own root.
+    #[must_use]
+    pub fn configuration(&self) -> Option<String> {
+        let conf = self.prefix.as_ref()?.join(self.conf.as_ref()?);
+        conf.is_absolute()
+            .then(|| conf.to_string_lossy().into_owned())
+    }
+
     /// Does its log tell of each upstream that failed at once, and the kernel of each connection's end? As far as the
     /// configuration shows that its workers have, those that began at `since` and later; `None`: all, of which it is not known
     /// what was read after the master began.

@@ -5,6 +5,7 @@
 
 pub mod binary;
 mod breakpoints;
+mod config;
 mod cycle;
 mod discover;
 mod elf;
@@ -13,6 +14,7 @@ mod layout;
 mod log_file;
 pub mod log_line;
 mod logs;
+mod names;
 mod outspoken;
 mod status;
 mod votes;
@@ -21,10 +23,11 @@ mod worker;
 pub use self::{
     binary::{Binaries, Binary, Entries, ExeId},
     breakpoints::breakpoints,
+    config::{block, read_configuration, returns},
     cycle::{Connections, connections, cycle_at},
     discover::{Kind, Master, Process, inspect, master, named_nginx, runs_the_same, scan},
     errno::errno_offset,
     logs::{LogTail, appended, read_fdinfo},
-    outspoken::read_configuration,
+    names::names,
     worker::identity,
 };

@@ -24,6 +24,7 @@ pub fn identity(pid: u32, at: Time, version: Option<String>) -> Result<Worker> {
         netns: netns.id(),
         unit: process::unit(pid),
         version,
+        conf: None,
     })
 }
 

@@ -21,6 +21,8 @@ use std::{
     time::Duration,
 };
 
+use crate::event::fact::Room;
+
 use super::{
     Status,
     bounded::{bounded, bounded_by},
@@ -342,6 +344,25 @@ impl Place {
     /// Those of `fstat`.
     pub fn metadata(&self) -> io::Result<Metadata> {
         self.0.metadata()
+    }
+
+    /// How full its file system is.
+    ///
+    /// # Errors
+    /// Those of `fstatvfs`.
+    pub fn room(&self) -> io::Result<Room> {
+        // SAFETY: plain numbers.
+        let mut stat: libc::statvfs = unsafe { mem::zeroed() };
+        // SAFETY: the descriptor is ours, and there is room for the answer.
+        if unsafe { libc::fstatvfs(self.0.as_raw_fd(), &raw mut stat) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Room {
+            free: stat.f_bavail.saturating_mul(stat.f_frsize),
+            size: stat.f_blocks.saturating_mul(stat.f_frsize),
+            free_files: (stat.f_files > 0).then_some(stat.f_favail),
+            read_only: stat.f_flag & libc::ST_RDONLY != 0,
+        })
     }
 
     /// What a symbolic link says.

@@ -23,6 +23,7 @@ struct Object<'a> {
     connection: Option<u64>,
     request: Option<Request>,
     upstream: Option<String>,
+    upstream_name: Option<String>,
     errno: Option<&'a str>,
     attempts: Vec<Attempt<'a>>,
     summary: String,
@@ -90,6 +91,7 @@ fn object<'a>(verdict: &'a Verdict, clock: &Clock) -> Object<'a> {
             line: maybe(&request.line),
         }),
         upstream: maybe(&verdict.upstream),
+        upstream_name: maybe(&verdict.upstream_name),
         errno: verdict.errno.as_deref(),
         attempts: verdict
             .attempts

@@ -162,7 +162,7 @@ impl Summary {
                     let were = if masked == 1 { "was" } else { "were" };
                     writeln!(
                         out,
-                        "{} failed first and {were} hidden by a retry, another page or a short answer",
+                        "{} failed first and {were} hidden by a retry or another page",
                         requests(masked)
                     )?;
                     self.table(out, true, clock, style)?;

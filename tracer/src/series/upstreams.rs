@@ -102,7 +102,22 @@ impl Outcomes {
         self.counts.iter().sum()
     }
 
-    /// Those that were not answered.
+    /// All attempts: connections, tries that came to none, and each reuse of a kept-alive connection.
+    #[must_use]
+    pub fn attempts(&self) -> u64 {
+        self.total() + self.reused
+    }
+
+    /// Attempts with that outcome. A connection is reused only after it answered.
+    #[must_use]
+    pub fn attempts_of(&self, outcome: Outcome) -> u64 {
+        match outcome {
+            Outcome::Answered => self.of(outcome) + self.reused,
+            _ => self.of(outcome),
+        }
+    }
+
+    /// Those attempts that were not answered.
     #[must_use]
     pub fn failed(&self) -> u64 {
         self.total() - self.of(Outcome::Answered)

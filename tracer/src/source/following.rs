@@ -346,7 +346,15 @@ impl Following {
         let program = self.program_of(pid);
         let known = program.and_then(|id| self.programs.get(&id));
         let version = known.and_then(|known| known.described.master.version.clone());
-        nginx::identity(pid, at, version).ok().map(Event::Worker)
+        let mut worker = nginx::identity(pid, at, version).ok()?;
+        // A master is known by its program before it is one of those that are followed.
+        let by_program = known.map(|known| &known.described);
+        worker.conf = [worker.master, pid]
+            .into_iter()
+            .filter_map(|pid| self.masters.get(&pid))
+            .chain(by_program.filter(|known| known.master.pid == worker.master))
+            .find_map(|described| described.master.configuration());
+        Some(Event::Worker(worker))
     }
 
     /// Looks again at processes whose time has come, and takes what was found out.

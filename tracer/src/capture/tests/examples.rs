@@ -6,8 +6,9 @@ use crate::event::{
     ProcessKind, Question, Reply, RequestHead, RequestId, Retransmit, Retry, RouteLookup, RstSent,
     Signal, Strain, Time, Upstream,
     fact::{
-        ConfinementView, DescriptorsView, Finding, Inode, Listener, ListenerView, Owner, PathKind,
-        PeerSocketView, PortsView, UnixPathView, Worker,
+        BlockServer, BlockView, ConfigLine, ConfinementView, DescriptorsView, Finding, FolderView,
+        Inode, Listener, ListenerView, NameView, NamesView, Owner, PathKind, PeerSocketView,
+        PortsView, ReturnsView, Room, UnixPathView, Worker,
     },
 };
 
@@ -68,6 +69,7 @@ pub(super) fn healthy() -> Connection {
         tls_alert: None,
         tls_data: false,
         broke_off: false,
+        whole: false,
         accepted: None,
         holder: None,
         listener_pid: None,
@@ -101,6 +103,7 @@ fn dropped() -> Connection {
         tls_alert: Some(40),
         tls_data: true,
         broke_off: false,
+        whole: false,
         accepted: Some(true),
         holder: Some(Holder {
             signal: None,
@@ -206,12 +209,14 @@ fn facts() -> Vec<Event> {
                 route_error: None,
                 local: true,
                 container: None,
+                translated: None,
                 unclear: false,
                 exact: vec![listener()],
                 same_port: vec![listener()],
                 bound: owner().into_iter().collect(),
                 nearby: vec![listener()],
                 somaxconn: Some(4096),
+                forwarder: None,
             })),
         ),
         (
@@ -226,6 +231,7 @@ fn facts() -> Vec<Event> {
                     ..listener()
                 }),
                 worker_uid: 33,
+                unseen: None,
                 worker_gid: 33,
                 worker_user: text("www-data"),
                 worker_group: None,
@@ -282,6 +288,81 @@ fn facts() -> Vec<Event> {
         (Question::Log { worker }, Ok(Finding::Log)),
         (Question::Log { worker }, Err("it vanished".to_owned())),
     ];
+    answered(answers)
+}
+
+/// What no capture of the first version has.
+pub(super) fn later() -> Vec<Event> {
+    let worker = 7;
+    answered([
+        (
+            Question::Folder {
+                worker,
+                path: "/var/lib/nginx/proxy".to_owned(),
+            },
+            Ok(Finding::Folder(Box::new(FolderView {
+                folder: None,
+                missing: text("/var/lib/nginx"),
+                blocked: None,
+                room: Some(Room {
+                    free: 1,
+                    size: 2,
+                    free_files: Some(3),
+                    read_only: true,
+                }),
+                worker_uid: 33,
+                worker_user: text("www-data"),
+            }))),
+        ),
+        (
+            Question::Returns {
+                worker,
+                conf: "/etc/nginx/nginx.conf".to_owned(),
+                status: 502,
+            },
+            Ok(Finding::Returns(ReturnsView {
+                lines: vec![ConfigLine {
+                    file: "/etc/nginx/nginx.conf".to_owned(),
+                    line: 12,
+                    text: "return 502".to_owned(),
+                    location: None,
+                }],
+                scripted: true,
+            })),
+        ),
+        (
+            Question::Block {
+                worker,
+                conf: "/etc/nginx/nginx.conf".to_owned(),
+                name: "app".to_owned(),
+            },
+            Ok(Finding::Block(BlockView {
+                at: None,
+                servers: vec![BlockServer {
+                    address: "127.0.0.1:3000".to_owned(),
+                    parameters: vec!["down".to_owned()],
+                }],
+                zone: true,
+            })),
+        ),
+        (
+            Question::Names {
+                worker,
+                conf: "/etc/nginx/nginx.conf".to_owned(),
+                port: 3000,
+            },
+            Ok(Finding::Names(NamesView {
+                names: vec![NameView {
+                    name: "app".to_owned(),
+                    at: ConfigLine::default(),
+                    now: vec!["10.0.0.3".parse().unwrap()],
+                }],
+            })),
+        ),
+    ])
+}
+
+fn answered(answers: impl IntoIterator<Item = (Question, Result<Finding, String>)>) -> Vec<Event> {
     answers
         .into_iter()
         .map(|(question, finding)| {
@@ -304,6 +385,7 @@ fn nginx() -> Vec<Event> {
             request: REQUEST,
             upstream: Some(Upstream::Unix("/run/app.sock".to_owned())),
             source: Some("10.0.0.1:0".parse().unwrap()),
+            block: None,
             code: -5,
             errno: 13,
             syn_sent: true,
@@ -437,6 +519,7 @@ fn host() -> Vec<Event> {
             netns: 1,
             unit: text("nginx.service"),
             version: text("nginx/1.22.1"),
+            conf: None,
         }),
         process(ProcessKind::Forked { master: 1 }),
         process(ProcessKind::Executed),

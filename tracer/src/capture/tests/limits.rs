@@ -45,6 +45,7 @@ fn the_longest_path_and_the_fullest_answer_are_read() {
         request: RequestId(5),
         upstream: Some(Upstream::Unix(path)),
         source: None,
+        block: None,
         code: -1,
         errno: 2,
         syn_sent: false,

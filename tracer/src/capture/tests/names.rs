@@ -26,7 +26,7 @@ const FIRST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/capture-1
 
 fn written() -> String {
     let mut text = String::new();
-    for event in examples::rows() {
+    for event in examples::rows().into_iter().chain(examples::later()) {
         let mut row = Vec::new();
         let kind = rows::write(&event, &mut row).unwrap();
         text += &format!("{kind} {}\n", String::from_utf8(row).unwrap());
@@ -123,6 +123,7 @@ fn where_an_address_is_is_kept() {
                     source: "10.0.0.1".parse().unwrap(),
                 }),
                 container: Some(container),
+                translated: "10.88.0.2:8080".parse().ok(),
                 unclear: true,
                 ..ListenerView::default()
             })),
@@ -253,6 +254,7 @@ fn what_a_user_namespace_numbers_is_kept() {
         "inside":{"uid":0,"gid":null}},"listener":null,"worker_uid":100033,"worker_gid":100033,"worker_user":"www-data",
         "worker_group":"www-data","worker_inside":{"uid":33,"gid":33},"somaxconn":null}}}}"#;
     let view = UnixPathView {
+        unseen: None,
         kind: PathKind::Socket,
         file: None,
         missing: None,

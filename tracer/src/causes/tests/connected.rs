@@ -126,9 +126,16 @@ pub(super) fn logged(mut case: Case, format: &str) -> Case {
     case
 }
 
-/// The client got that status, and a retry (or the broken body) hid the failure.
+/// The client got that status, and a retry hid the failure.
 pub(super) fn masked(mut case: Case, status: u16) -> Case {
     case.masked = true;
+    case.status = Some(status);
+    case
+}
+
+/// The client got a part of that response.
+pub(super) fn cut_short(mut case: Case, status: u16) -> Case {
+    case.cut_short = true;
     case.status = Some(status);
     case
 }

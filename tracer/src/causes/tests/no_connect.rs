@@ -1,7 +1,10 @@
 //! nginx connected to nobody.
 
-use super::{connected::fact, *};
-use crate::event::{Dns, DnsStep};
+use super::{connected::*, *};
+use crate::event::{
+    Dns, DnsStep,
+    fact::{BlockServer, BlockView, ConfigLine},
+};
 
 const NAME: &str = "backend.example";
 
@@ -21,10 +24,11 @@ fn busy() -> Case {
 fn the_failures_that_closed_the_peers_are_named() {
     let mut case = busy();
     assert!(fact(&verdict(&case), "earlier").contains("down, max_conns"));
+    let before = |remote: &str| one(no_socket(remote), Facts::default());
     case.earlier = vec![
-        attempt(no_socket("127.0.0.1:3000"), Facts::default()),
-        attempt(no_socket("127.0.0.1:3001"), Facts::default()),
-        attempt(no_socket("127.0.0.1:3000"), Facts::default()),
+        before("127.0.0.1:3000"),
+        before("127.0.0.1:3001"),
+        before("127.0.0.1:3000"),
     ];
     let v = verdict(&case);
     assert_eq!(
@@ -42,8 +46,54 @@ fn the_failures_that_closed_the_peers_are_named() {
         "127.0.0.1:3000 failed 2 times, last 3.0 s before: no-listener"
     );
     // Asking for a peer is no failure of one.
-    case.earlier = busy().attempts;
+    case.earlier = vec![busy()];
     assert!(fact(&verdict(&case), "earlier").contains("down, max_conns"));
+}
+
+#[test]
+fn only_the_servers_of_that_upstream_are_named() {
+    let mut case = busy();
+    if let Course::FailedAtOnce(failure) = &mut case.attempts[0].course {
+        failure.block = Some("dead".to_owned());
+    }
+    // A verdict that needed its own request's log is cited as it was given.
+    let died = answered(502, connected(HERE), served());
+    let died = logged(died, "upstream timed out");
+    let own = verdict(&died).cause;
+    assert_ne!(own, "unexplained");
+    let other = one(no_socket("127.0.0.1:3001"), Facts::default());
+    case.earlier = vec![other, died];
+    let server = |address: &str, parameters: &[&str]| BlockServer {
+        address: address.to_owned(),
+        parameters: parameters.iter().map(|&word| word.to_owned()).collect(),
+    };
+    case.host.block = Some(BlockView {
+        at: Some(ConfigLine {
+            file: "/etc/nginx/nginx.conf".to_owned(),
+            line: 12,
+            text: "upstream dead".to_owned(),
+            location: None,
+        }),
+        servers: vec![server(HERE, &[]), server("10.0.0.9", &["down"])],
+        zone: false,
+    });
+    let v = verdict(&case);
+    let right = format!("every server of dead failed, down or at max_conns, after {HERE} ({own})");
+    let right = right.replace(" failed, down or at max_conns, after", " failed, after");
+    assert!(v.summary.ends_with(&right), "{}", v.summary);
+    assert_eq!(v.upstream_name.as_deref(), Some("dead"));
+    let said: Vec<&str> = v.evidence.iter().map(|one| one.text.as_str()).collect();
+    assert!(said.contains(&"server 10.0.0.9 has down"), "{said:?}");
+    // One address that is written in proxy_pass.
+    case.host.block = None;
+    if let Course::FailedAtOnce(failure) = &mut case.attempts[0].course {
+        failure.block = Some("127.0.0.1:3001".to_owned());
+    }
+    assert!(
+        verdict(&case)
+            .summary
+            .ends_with("after 127.0.0.1:3001 (no-listener)")
+    );
 }
 
 fn step(at: u64, step: DnsStep) -> Dns {

@@ -106,6 +106,7 @@ fn failure() -> BoxedStrategy<Failure> {
                 request: RequestId::default(),
                 upstream,
                 source,
+                block: None,
                 code,
                 errno,
                 syn_sent,
@@ -157,6 +158,7 @@ fn connection() -> BoxedStrategy<Connection> {
         first_received: transfers.4,
         tls_data: transfers.0.is_some_and(|at| at.0 % 2 == 0),
         broke_off: false,
+        whole: false,
         reused_at: transfers.5,
         idle: transfers.6,
         listener_pid: Some(4242),
@@ -223,6 +225,8 @@ fn a_view() -> impl Strategy<Value = ListenerView> {
                     silent_neighbor: None,
                     route_error,
                     container: (local && contained).then(node),
+                    translated: None,
+                    forwarder: None,
                     unclear: !local && unclear,
                     local,
                     exact,
@@ -259,6 +263,7 @@ fn path_view() -> impl Strategy<Value = UnixPathView> {
     )
         .prop_map(
             |(kind, blocked, listener, missing, worker_inside)| UnixPathView {
+                unseen: None,
                 kind,
                 file: blocked.clone(),
                 missing,
@@ -496,7 +501,8 @@ fn a_case() -> BoxedStrategy<Case> {
         .prop_map(
             |(attempts, status, masked, has_upstream, lost_events, hooks, calls, around)| Case {
                 is_alone: false,
-                earlier: around.0,
+                cut_short: !masked && around.3 % 4 == 0,
+                earlier: vec![request(502, around.0)],
                 dns: around.1,
                 status,
                 masked,

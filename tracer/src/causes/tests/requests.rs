@@ -1,7 +1,10 @@
 //! Which attempt speaks for the request, and which requests are ours.
 
 use super::*;
-use crate::event::{LogLine, RequestHead};
+use crate::event::{
+    LogLine, RequestHead,
+    fact::{ConfigLine, ReturnsView},
+};
 
 fn refused_here() -> Attempt {
     attempt(no_socket("127.0.0.1:3000"), local(true))
@@ -122,13 +125,41 @@ fn no_live_upstream_is_the_cause_where_nginx_never_connected() {
 fn an_answer_without_upstream_is_the_configuration() {
     let mut case = request(502, vec![]);
     case.has_upstream = false;
-    let verdict = verdict(&case);
-    assert_eq!((verdict.cause, verdict.upstream), ("unexplained", None));
+    assert_eq!(told(&case), ("returned-by-config", Proven));
+    assert_eq!(told(&lossy(case.clone())), ("returned-by-config", Inferred));
+    let line = |line, text: &str| ConfigLine {
+        file: "/etc/nginx/nginx.conf".to_owned(),
+        line,
+        text: text.to_owned(),
+        location: None,
+    };
+    let view = |lines: Vec<ConfigLine>, scripted| Some(ReturnsView { lines, scripted });
+    let lines = vec![line(7, "limit_req_status 502"), line(12, "return 502")];
+    case.host.returns = view(lines, false);
+    let v = verdict(&case);
+    assert_eq!((v.confidence, v.upstream), (Proven, None));
     assert!(
-        verdict.summary.contains("`return 502`"),
+        v.summary.contains("return 502 (/etc/nginx/nginx.conf:12)"),
         "{}",
-        verdict.summary
+        v.summary
     );
+    let mut limited = case.clone();
+    limited.log_calls.push(log_call("limiting requests%s", 0));
+    let v = verdict(&limited);
+    assert!(
+        v.summary
+            .contains("limit_req_status 502 (/etc/nginx/nginx.conf:7)"),
+        "{}",
+        v.summary
+    );
+    // No line says so: it is not known what answered.
+    for scripted in [true, false] {
+        case.host.returns = view(Vec::new(), scripted);
+        assert_eq!(told(&case), ("returned-by-config", Inferred));
+    }
+    // Its upstream was not seen, and nginx speaks of one.
+    case.log_calls.push(log_call("upstream timed out", 110));
+    assert_eq!(told(&case), ("unexplained", Unknown));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The backend answered.
 
 use super::{connected::*, *};
+use crate::event::fact::{FolderView, Room};
 
 /// The header began after 20 ms; nginx closed after 50 ms.
 fn answering(status: u16) -> Connection {
@@ -125,7 +126,7 @@ fn a_503_for_which_nginx_tried_the_next_is_masked() {
 
 #[test]
 fn a_body_that_breaks_off_is_truncated() {
-    let truncated = |c: Connection| masked(answered(200, c, served()), 200);
+    let truncated = |c: Connection| cut_short(answered(200, c, served()), 200);
     let reset = Connection {
         rst_received: Some(after(49 * MS)),
         ..answering(200)
@@ -135,11 +136,17 @@ fn a_body_that_breaks_off_is_truncated() {
         end_read: Some(after(49 * MS)),
         ..answering(200)
     };
-    let v = verdict(&truncated(reset));
+    let v = verdict(&truncated(reset.clone()));
     assert_eq!(
         (v.cause, v.confidence, v.masked),
-        ("response-truncated", Proven, true)
+        ("response-truncated", Inferred, false)
     );
+    // It fell short of its length, as the kernel side saw.
+    let short = Connection {
+        broke_off: true,
+        ..reset.clone()
+    };
+    assert_eq!(told(&truncated(short)), ("response-truncated", Proven));
     assert!(
         v.summary.contains(
             "reset the connection in the body of its response; the client got a 200 cut short"
@@ -203,4 +210,185 @@ fn the_header_that_nginx_refused_is_named() {
         "{:?}",
         v.advice
     );
+}
+
+#[test]
+fn a_broken_body_is_nginx_word_on_the_protocol() {
+    let format = "upstream sent invalid chunked response";
+    let v = verdict(&logged(
+        cut_short(answered(200, answering(200), served()), 200),
+        format,
+    ));
+    assert_eq!(
+        (v.cause, v.confidence, v.masked, v.status),
+        ("response-rejected", Proven, false, Some(200))
+    );
+    assert!(
+        v.summary
+            .ends_with("it sent invalid chunked response; the client got a 200 cut short"),
+        "{}",
+        v.summary
+    );
+}
+
+#[test]
+fn what_nginx_cannot_store_is_not_the_backends_fault() {
+    let stored = |case: Case, format: &str, errno: u32| {
+        let mut case = logged(case, format);
+        if let Some(call) = case.log_calls.last_mut() {
+            call.errno = errno;
+            call.text = Some("/var/lib/nginx/proxy/0000000001".to_owned());
+        }
+        case
+    };
+    let body = || cut_short(answered(200, answering(200), served()), 200);
+    let mut full = stored(body(), "pwritev() \"%s\" failed", 28);
+    full.host.folder = Some(FolderView {
+        room: Some(Room {
+            free: 0,
+            size: 65_536,
+            ..Room::default()
+        }),
+        ..FolderView::default()
+    });
+    let v = verdict(&full);
+    assert_eq!(
+        (v.cause, v.confidence, v.status),
+        ("proxy-storage", Proven, Some(200))
+    );
+    assert!(v.summary.contains("0000000001: ENOSPC"), "{}", v.summary);
+    assert!(
+        fact(&v, "space").contains("0 bytes of 65536 bytes free"),
+        "{v:?}"
+    );
+    // The request's own body.
+    let mut asked = request(500, Vec::new());
+    assert_eq!(judge(&asked), None);
+    asked = stored(asked, "open() \"%s\" failed", 13);
+    assert_eq!(told(&asked), ("proxy-storage", Proven));
+    // A static file has another format, and a retry goes on nevertheless.
+    let page = stored(request(500, Vec::new()), "%s \"%s\" failed", 13);
+    assert_eq!(judge(&page), None);
+}
+
+#[test]
+fn an_answer_that_nginx_could_not_read_is_early() {
+    let early = Connection {
+        first_byte: None,
+        last_received: None,
+        bytes_sent: 227_353,
+        bytes_received: 118,
+        first_sent: Some(b'P'),
+        fin_received: Some(after(21 * MS)),
+        transfer_error: Some((32, after(22 * MS))),
+        ..answering(413)
+    };
+    let unread = Connection {
+        status: None,
+        first_received: None,
+        ..early.clone()
+    };
+    let v = verdict(&answered(502, unread.clone(), served()));
+    assert_eq!((v.cause, v.confidence), ("early-response", Proven));
+    assert!(
+        v.summary
+            .contains("had answered (118 bytes, which nginx did not read)"),
+        "{}",
+        v.summary
+    );
+    // What came over TLS may be its own; a process that died did not answer early.
+    let tls = Connection {
+        first_sent: Some(0x16),
+        ..unread.clone()
+    };
+    assert_ne!(told(&answered(502, tls, served())).0, "early-response");
+    let unread = Connection {
+        fin_received: Some(after(49 * MS)),
+        transfer_error: Some((32, after(49 * MS))),
+        ..unread
+    };
+    let died = with_peer(
+        answered(502, unread, served()),
+        by_peer(None, Some(death(9))),
+    );
+    assert_eq!(told(&died).0, "backend-died");
+}
+
+#[test]
+fn a_session_that_nginx_logs_is_told_as_one() {
+    let reset = Connection {
+        rst_received: Some(after(49 * MS)),
+        ..answering(101)
+    };
+    let v = verdict(&logged(
+        cut_short(answered(101, reset, served()), 101),
+        "recv() failed",
+    ));
+    assert_eq!((v.cause, v.confidence), ("session-broken", Proven));
+    assert!(
+        v.summary.contains("reset the websocket after"),
+        "{}",
+        v.summary
+    );
+    let idle = verdict(&logged(
+        cut_short(answered(101, answering(101), served()), 101),
+        "upstream timed out",
+    ));
+    assert!(
+        idle.summary.contains("nothing was transferred for"),
+        "{}",
+        idle.summary
+    );
+}
+
+#[test]
+fn a_page_that_fails_too_hides_nothing() {
+    let mut case = one(no_socket("127.0.0.1:3000"), local(true));
+    case.client_status = Some(404);
+    assert!(verdict(&case).masked);
+    case.log_calls.push(LogCall {
+        at: case.time.plus(1000),
+        ..log_call("%s \"%s\" failed", 2)
+    });
+    let v = verdict(&case);
+    assert_eq!(
+        (v.cause, v.masked, v.status),
+        ("no-listener", false, Some(404))
+    );
+    assert!(
+        v.summary.contains("the error page for 502 failed too"),
+        "{}",
+        v.summary
+    );
+}
+
+#[test]
+fn a_slice_that_fails_takes_the_response_with_it() {
+    let mut case = one(no_socket("127.0.0.1:3000"), local(true));
+    case.client_status = Some(200);
+    case.cut_short = true;
+    case.log_calls.push(LogCall {
+        at: case.time.plus(1000),
+        ..log_call("unexpected status code %ui in slice response", 0)
+    });
+    let v = verdict(&case);
+    assert_eq!(
+        (v.cause, v.masked, v.status),
+        ("no-listener", false, Some(200))
+    );
+    assert!(v.summary.contains("a 200 cut short"), "{}", v.summary);
+}
+
+#[test]
+fn the_answer_of_auth_request_belongs_to_its_request() {
+    let mut case = request(500, Vec::new());
+    let mut call = log_call("auth request unexpected status: %ui", 0);
+    call.number = Some(302);
+    case.log_calls.push(call);
+    let v = verdict(&case);
+    assert_eq!(
+        (v.cause, v.confidence, v.status),
+        ("response-rejected", Proven, Some(500))
+    );
+    assert!(v.summary.contains("answered 302"), "{}", v.summary);
 }

@@ -26,6 +26,7 @@ fn inode(path: &str, mode: u32) -> Inode {
 
 fn path_view(kind: PathKind) -> UnixPathView {
     UnixPathView {
+        unseen: None,
         kind,
         file: matches!(kind, PathKind::Socket | PathKind::Other).then(|| inode(PATH, 0o755)),
         missing: None,

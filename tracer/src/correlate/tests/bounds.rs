@@ -174,6 +174,7 @@ fn a_request_that_settles_at_many_times_is_queued_once() {
             request: RequestId(7),
             upstream: Some(upstream.clone()),
             source: None,
+            block: None,
             code: -1,
             errno: 111,
             syn_sent: false,

@@ -26,6 +26,7 @@ impl Kind {
             request: request.request,
             upstream: self.upstream(),
             source: None,
+            block: None,
             code,
             errno,
             syn_sent: false,
@@ -152,6 +153,7 @@ fn plain(request: &Request, at: Time, remote: Upstream) -> Connection {
         tls_alert: None,
         tls_data: false,
         broke_off: false,
+        whole: false,
         listener_pid: None,
         accepted: None,
         holder: None,
@@ -189,6 +191,7 @@ pub(super) fn listener(address: SocketAddr, queue: u32) -> Finding {
 /// What a worker of this user sees at a unix socket's path: nothing.
 pub(super) fn missing(worker_uid: u32) -> Finding {
     Finding::UnixPath(Box::new(UnixPathView {
+        unseen: None,
         kind: PathKind::Missing,
         file: None,
         missing: None,

@@ -109,6 +109,7 @@ impl Scene {
                 netns: 1,
                 unit: None,
                 version: None,
+                conf: None,
             }));
         }
         scene

@@ -5,7 +5,7 @@ use tracer_ebpf::abi::SOCKADDR_LEN;
 
 use super::{
     Head,
-    field::{endpoint, routes, sockaddr},
+    field::{endpoint, lossy, routes, sockaddr},
     request::client,
 };
 use crate::event::{Failure, FirstByte, RequestId, Retransmit, Time, Upstream};
@@ -39,6 +39,7 @@ pub(super) fn failure(header: &Head, mut buf: &[u8]) -> Failure {
             Some(Upstream::Inet(address)) => Some(address),
             _ => None,
         },
+        block: (code == NGX_BUSY && !has_address && address_len > 0).then(|| lossy(address)),
         code,
         errno,
         syn_sent,

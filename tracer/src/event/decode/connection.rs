@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use bytes::Buf;
 use tracer_ebpf::abi::{
     ACCEPTED, COMM_LEN, DROP_SLOTS, FLAG_BROKE_OFF, FLAG_OPEN, FLAG_RST_IN_SYN_SENT, FLAG_TLS_DATA,
-    FLAG_UNIX, FLOW_RESERVED, QUEUED, SOCKADDR_LEN,
+    FLAG_UNIX, FLAG_WHOLE, FLOW_RESERVED, QUEUED, SOCKADDR_LEN,
 };
 
 use super::{
@@ -124,6 +124,7 @@ pub(super) fn connection(header: &Head, mut buf: &[u8], reasons: &Reasons) -> Co
         tls_alert: (alert != 0).then_some((alert & 0xff) as u8),
         tls_data: flags & FLAG_TLS_DATA != 0,
         broke_off: flags & FLAG_BROKE_OFF != 0,
+        whole: flags & FLAG_WHOLE != 0,
         listener_pid: (listener_pid != 0).then_some(listener_pid),
         open: flags & FLAG_OPEN != 0,
         reuses,

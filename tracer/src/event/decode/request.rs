@@ -100,6 +100,7 @@ pub(super) fn log_call(header: &Head, mut buf: &[u8]) -> LogCall {
     let text_len = buf.get_u32_ne() as usize;
     let state = buf.get_u32_ne();
     let text = (text_len != 0).then(|| lossy(&buf[..TEXT_LEN.min(text_len)]));
+    let string = (text_len == 0 && buf[0] != 0).then(|| until_nul(&buf[..TEXT_LEN]));
     let mut call = LogCall {
         at: header.at,
         worker: header.pid,
@@ -117,6 +118,7 @@ pub(super) fn log_call(header: &Head, mut buf: &[u8]) -> LogCall {
     let unread = Unread {
         address: format_at,
         text,
+        string,
         state,
         is_number: level & LOG_CALL_NUMBER != 0,
     };

@@ -34,8 +34,8 @@ const PARTS: [(Outcome, Ink, &str); 5] = [
 pub(super) fn draw(series: &Series, size: Size) -> Drawing {
     let total = series.upstreams.total();
     let note = format!(
-        "share of connections and attempts, worst upstreams first; {} in all, {} failed",
-        number(total.total()),
+        "share of attempts, worst upstreams first; {} in all, {} failed",
+        number(total.attempts()),
         number(total.failed())
     );
     let mut sheet = Sheet::new(size, Chart::Outcomes.title(), &note);
@@ -119,10 +119,10 @@ pub(super) fn draw(series: &Series, size: Size) -> Drawing {
 fn bar(drawing: &mut Drawing, plot: &Plot, top: i32, thick: i32, outcomes: &Outcomes) {
     let (mut left, mut below) = (plot.inner.left, 0);
     for (outcome, ink, _) in PARTS {
-        let count = outcomes.of(outcome);
+        let count = outcomes.attempts_of(outcome);
         below += count;
         if count > 0 {
-            let end = plot.across(below as f64 / outcomes.total() as f64);
+            let end = plot.across(below as f64 / outcomes.attempts() as f64);
             let right = end.max(left + 3).min(plot.inner.right);
             drawing.rectangle(
                 Rect {
@@ -158,7 +158,7 @@ fn rows(series: &Series, size: Size) -> Vec<(String, Outcomes)> {
 }
 
 fn said(outcomes: &Outcomes, size: Size) -> String {
-    let (failed, total) = (number(outcomes.failed()), number(outcomes.total()));
+    let (failed, total) = (number(outcomes.failed()), number(outcomes.attempts()));
     match size {
         Size::Wide => format!("{failed} of {total} failed"),
         Size::Small => format!("{failed}/{total}"),

@@ -156,6 +156,7 @@ fn blank(remote: Upstream) -> Connection {
         holder: None,
         tls_data: false,
         broke_off: false,
+        whole: false,
         listener_pid: None,
         open: false,
         reuses: 0,
@@ -194,6 +195,7 @@ fn verdict(cause: &'static str, at: u64, upstream: &str) -> Verdict {
         summary: String::new(),
         evidence: vec![],
         advice: vec![],
+        upstream_name: None,
         lost_events: 0,
     }
 }

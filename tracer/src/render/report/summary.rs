@@ -77,7 +77,7 @@ fn failed(report: &Report<'_>, words: &Words, first: u64, last: u64) -> Vec<Stri
     let masked = match incident.masked {
         0 => String::new(),
         hidden => format!(
-            ", and {} more failed first and {} hidden by a retry or a short answer",
+            ", and {} more failed first and {} hidden by a retry or another page",
             number(hidden),
             if hidden == 1 { "was" } else { "were" }
         ),
@@ -132,7 +132,7 @@ fn failed(report: &Report<'_>, words: &Words, first: u64, last: u64) -> Vec<Stri
 
 fn impact(report: &Report<'_>, words: &Words) -> String {
     let (incident, total) = (report.incident, report.series.upstreams.total());
-    let attempts = total.total() + total.reused;
+    let attempts = total.attempts();
     let mut rows = vec![row("Failed requests", number(incident.failed))];
     if incident.masked > 0 {
         rows.push(row(
@@ -161,8 +161,8 @@ fn impact(report: &Report<'_>, words: &Words) -> String {
         format!("{} (connections and their reuses)", number(attempts)),
     ));
     rows.push(row(
-        "Share of attempts that failed a request",
-        share(incident.total(), attempts.max(incident.total())),
+        "Share of attempts that failed",
+        share(total.failed(), attempts),
     ));
     if let Some((first, last)) = incident.span() {
         let (first, last) = (words.unix(first), words.unix(last));

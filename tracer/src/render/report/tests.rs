@@ -55,6 +55,7 @@ fn verdict(at: u64, cause: &'static str, upstream: &str, line: &str) -> Verdict 
             },
         ],
         advice: vec![format!("start the backend on {upstream}")],
+        upstream_name: None,
         lost_events: 0,
     }
 }

@@ -68,6 +68,7 @@ fn refused() -> Verdict {
             "the backend listens on IPv6 alone: make it listen on 127.0.0.1, or proxy_pass http://[::1]:3000".to_owned(),
             "see: ss -ltnp 'sport = :3000'".to_owned(),
         ],
+        upstream_name: None,
         lost_events: 0,
     }
 }

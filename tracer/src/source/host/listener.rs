@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use super::{
-    neighbor,
+    forwarder, neighbor,
     owner::Owners,
     place::{Namespaces, Place},
     route,
@@ -207,14 +207,35 @@ pub(super) struct Memory<'a> {
     pub(super) owners: &'a mut Owners,
 }
 
-/// Looks in the worker's network namespace; where another of this host has the address, in that.
+/// Looks in the worker's network namespace; where another of this host has the address, in that. If a forwarder listens
+/// there, also where it leads.
 ///
 /// # Errors
 /// The worker is gone, its namespace cannot be entered, or the kernel lists no sockets.
 pub(super) fn view(
     worker: u32,
     address: SocketAddr,
-    memory: Memory<'_>,
+    mut memory: Memory<'_>,
+    asked: Asked,
+) -> Result<ListenerView> {
+    let mut view = look(worker, address, &mut memory, asked)?;
+    let mut owners = view.exact.iter().filter_map(|one| one.owner.as_ref());
+    if let Some(mut forwarder) = owners.find_map(forwarder::of) {
+        if let Some(target) = forwarder.address
+            && let Ok(behind) = look(forwarder.pid, target, &mut memory, asked)
+            && behind.local
+        {
+            forwarder.listens = Some(!behind.exact.is_empty());
+        }
+        view.forwarder = Some(Box::new(forwarder));
+    }
+    Ok(view)
+}
+
+fn look(
+    worker: u32,
+    address: SocketAddr,
+    memory: &mut Memory<'_>,
     asked: Asked,
 ) -> Result<ListenerView> {
     let netns =
@@ -225,10 +246,16 @@ pub(super) fn view(
         namespaces,
         owners,
     } = memory;
-    let address = namespaces
-        .translation(&netns, address, asked.now)
-        .unwrap_or(address);
+    let mut address = address;
     let mut way = listings.ways.to(&netns, address.ip(), namespaces, asked)?;
+    let translated = match way.local {
+        true => None,
+        false => namespaces.translation((&netns, worker), address, asked.now),
+    };
+    if let Some(end) = translated {
+        address = end;
+        way = listings.ways.to(&netns, end.ip(), namespaces, asked)?;
+    }
     let there = way.container.as_ref().and_then(|(id, owner)| {
         let there = Netns::of(owner.pid).ok();
         there.filter(|there| there.id() == *id)
@@ -249,7 +276,10 @@ pub(super) fn view(
     let scene = listing.scene(&netns, target, way)?;
     let nginx = process::status(worker).map_or([worker, worker], |status| [status.parent, worker]);
     let holders = holders(target, &scene, nginx, owners, (netns.id(), asked.now));
-    let mut view = arrange(target, &scene, &holders, nginx);
+    let mut view = ListenerView {
+        translated,
+        ..arrange(target, &scene, &holders, nginx)
+    };
     let waits = |listener: &&mut Listener| listener.queue > 0;
     for listener in view.exact.iter_mut().filter(waits).take(CROWDS) {
         let is_it = |socket: &&TcpSocket| {

@@ -7,7 +7,10 @@
 mod accounts;
 mod cgroup_programs;
 mod confinement;
+mod conntrack;
 mod descriptors;
+mod folder;
+mod forwarder;
 mod gauge;
 mod icmp;
 mod link;
@@ -28,7 +31,10 @@ mod viewer;
 pub(super) use self::gauge::{Change, Gauge};
 pub use self::icmp::IcmpListener;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 
@@ -41,7 +47,7 @@ use self::{
 };
 use crate::{
     event::{Event, Fact, Notice, Question, Strain, Time, fact::Finding},
-    nginx::LogTail,
+    nginx::{self, LogTail},
 };
 
 /// For the fuzz targets: reads what a netlink socket receives, whatever it is.
@@ -65,6 +71,8 @@ pub fn read_answer(datagram: &[u8]) {
 #[doc(hidden)]
 pub fn read_proc(text: &str) {
     accounts::read(text);
+    conntrack::read(text);
+    forwarder::read(text);
     descriptors::read(text);
     ports::read(text);
     strain::read(text);
@@ -175,6 +183,16 @@ impl Observer {
         events
     }
 
+    /// Whose root has the configuration, with the rights to read it: a worker's master.
+    fn reader_of(&mut self, worker: u32) -> Result<u32> {
+        let viewer = self.viewers.of(worker)?.pid;
+        let parent = crate::process::status(viewer).map(|status| status.parent);
+        let is_master = |pid: &u32| {
+            nginx::inspect(*pid).is_some_and(|process| process.kind == nginx::Kind::Master)
+        };
+        Ok(parent.ok().filter(is_master).unwrap_or(viewer))
+    }
+
     fn find(&mut self, question: &Question, asked: Asked) -> Result<Finding> {
         let now = asked.now;
         match question {
@@ -214,7 +232,34 @@ impl Observer {
             Question::Confinement { worker } => {
                 confinement::view(self.viewers.of(*worker)?.pid).map(Finding::Confinement)
             }
+            Question::Names { worker, conf, port } => {
+                let reader = self.reader_of(*worker)?;
+                let view = nginx::names(reader, Path::new(conf), *port);
+                Ok(Finding::Names(view.context("the configuration")?))
+            }
             Question::Log { .. } => Ok(Finding::Log),
+            Question::Folder { worker, path } => {
+                let viewer = self.viewers.of(*worker)?;
+                let status = viewer
+                    .status
+                    .with_context(|| format!("the user of worker {worker}, which has ended"))?;
+                folder::view((viewer.pid, &status), path)
+                    .map(|view| Finding::Folder(Box::new(view)))
+            }
+            Question::Returns {
+                worker,
+                conf,
+                status,
+            } => {
+                let reader = self.reader_of(*worker)?;
+                let view = nginx::returns(reader, Path::new(conf), *status);
+                Ok(Finding::Returns(view.context("the configuration")?))
+            }
+            Question::Block { worker, conf, name } => {
+                let reader = self.reader_of(*worker)?;
+                let view = nginx::block(reader, Path::new(conf), name);
+                Ok(Finding::Block(view.context("the configuration")?))
+            }
         }
     }
 }

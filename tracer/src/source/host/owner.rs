@@ -93,7 +93,7 @@ impl Owners {
         self.sockets.clear();
     }
 
-    /// Finds the holders of these listeners (inode numbers; 0 is none), the lowest pid of each. Those of `others` are remembered
+    /// Finds the holders of these listeners (inode numbers; 0 is none), the lowest pid of each, but systemd's last. Those of `others` are remembered
     /// where the search meets them.
     pub(super) fn find(
         &mut self,
@@ -230,7 +230,10 @@ impl Owners {
         let (inside, outside): (Vec<u32>, Vec<u32>) = pids
             .iter()
             .partition(|pid| !budget.is_spent() && netns_of(**pid) == Some(netns));
-        for pid in inside.into_iter().chain(outside) {
+        // What systemd holds to start a service by it, that service holds too.
+        let (systemd, rest): (Vec<u32>, Vec<u32>) =
+            inside.into_iter().chain(outside).partition(|&pid| pid == 1);
+        for pid in rest.into_iter().chain(systemd) {
             if missing.is_empty() || budget.is_spent() {
                 break;
             }

@@ -19,7 +19,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::accounts::Accounts;
 use crate::{
-    event::fact::Inode,
+    event::fact::{Inode, Room},
     process::{Ids, Status, foreign::Place},
 };
 
@@ -66,6 +66,8 @@ pub(super) struct Walk {
     pub(super) blocked: Option<Step>,
     /// It has more symbolic links than the kernel follows.
     pub(super) is_circle: bool,
+    /// The file system of what it leads to.
+    pub(super) room: Option<Room>,
 }
 
 /// The way from the root to where the walk is.
@@ -152,6 +154,7 @@ pub(super) fn walk(worker: u32, path: &str, status: &Status, ids: Option<&Ids>) 
             }
             if last {
                 walk.file = Some(step());
+                walk.room = here.room().ok();
                 return Ok(walk);
             }
         }

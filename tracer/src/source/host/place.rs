@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{link, listener::Asked, neighbor, owner, route, sock_diag};
+use super::{conntrack, link, listener::Asked, neighbor, owner, route, sock_diag};
 use crate::{
     event::{Time, fact::Owner},
     process::{self, Netns},
@@ -63,6 +63,8 @@ pub(super) struct Namespaces {
     translations: HashMap<(u32, SocketAddr), (SocketAddr, Time)>,
     /// When single connections were searched for of late.
     searched: VecDeque<Time>,
+    /// Processes of the namespaces on the way that was followed last, behind the first.
+    passed: Vec<u32>,
 }
 
 impl Namespaces {
@@ -73,6 +75,7 @@ impl Namespaces {
             return Place::Here;
         }
         let mut on_the_way: Option<(Netns, Owner)> = None;
+        self.passed.clear();
         for hop in 0..HOPS {
             let at = on_the_way.as_ref().map_or(from, |(netns, _)| netns);
             let Ok(way) = route::way(at, address) else {
@@ -106,7 +109,10 @@ impl Namespaces {
                 };
             };
             match self.with_link(link, (next, at), asked, now) {
-                Next::One(netns, owner) => on_the_way = Some((netns, owner)),
+                Next::One(netns, owner) => {
+                    self.passed.push(owner.pid);
+                    on_the_way = Some((netns, owner));
+                }
                 Next::None => return Place::Remote,
                 Next::Unclear => return Place::Unclear,
             }
@@ -146,22 +152,34 @@ impl Namespaces {
             }
         }
         let (id, pid, end) = found?;
-        if self.translations.len() >= TRANSLATIONS {
-            self.translations.clear();
-        }
-        self.translations.insert((from.id(), remote), (end, now));
+        self.remember((from.id(), remote), end, now);
         Some((open(id, pid)?, end))
     }
 
-    /// What an address was just found to be translated to.
+    /// What an address is translated to that is on none of this host's namespaces, as far as the way was just followed from
+    /// that of a worker.
     pub(super) fn translation(
-        &self,
-        from: &Netns,
+        &mut self,
+        (from, worker): (&Netns, u32),
         remote: SocketAddr,
         now: Time,
     ) -> Option<SocketAddr> {
-        let (end, at) = self.translations.get(&(from.id(), remote))?;
-        (now.since(*at) < SINGLE_IN).then_some(*end)
+        if let Some((end, at)) = self.translations.get(&(from.id(), remote))
+            && now.since(*at) < SINGLE_IN
+        {
+            return Some(*end);
+        }
+        let mut on_the_way = [worker].into_iter().chain(self.passed.iter().copied());
+        let end = on_the_way.find_map(|pid| conntrack::translation(pid, remote))?;
+        self.remember((from.id(), remote), end, now);
+        Some(end)
+    }
+
+    fn remember(&mut self, asked: (u32, SocketAddr), end: SocketAddr, now: Time) {
+        if self.translations.len() >= TRANSLATIONS {
+            self.translations.clear();
+        }
+        self.translations.insert(asked, (end, now));
     }
 
     /// Whether any other namespace owns the address: then it may be that one.
@@ -231,6 +249,7 @@ impl Namespaces {
             is_whole: true,
             translations: std::mem::take(&mut self.translations),
             searched: std::mem::take(&mut self.searched),
+            passed: std::mem::take(&mut self.passed),
             ..Self::default()
         };
         let mut seen = HashSet::new();

@@ -26,10 +26,10 @@ use super::{
 use crate::{
     event::{
         Time,
-        fact::{Listener, PathKind, UnixPathView},
+        fact::{Listener, PathKind, UnixPathView, UnseenListener},
     },
     process::{
-        Status, bounded,
+        self, Status, bounded,
         netns::{self, Netns},
     },
 };
@@ -59,6 +59,7 @@ pub(super) fn view(
         missing: None,
         blocked: None,
         listener: None,
+        unseen: None,
         worker_uid: status.uid,
         worker_gid: status.gid,
         worker_user: accounts.user(status.uid),
@@ -79,6 +80,8 @@ pub(super) fn view(
         let Some(file) = found.file else {
             if found.is_circle {
                 view.kind = PathKind::Circle;
+            } else {
+                view.unseen = unseen(path, &netns, owners, now);
             }
             return Ok(view);
         };
@@ -115,6 +118,23 @@ pub(super) fn view(
     Ok(view)
 }
 
+/// Who listens on a path of that name in a file system that the worker does not see (`PrivateTmp=`, a container), or has
+/// lost its file.
+fn unseen(path: &str, netns: &Netns, owners: &mut Owners, now: Time) -> Option<UnseenListener> {
+    let wanted = Wanted::Name(path.as_bytes());
+    let found = listener(&wanted, netns).ok()??;
+    owners.refresh();
+    let owner = owners
+        .find(&[found.inode], &[], netns.id(), now)
+        .remove(&found.inode)?;
+    let status = process::status(owner.pid).ok()?;
+    let there = walked(owner.pid, path, &status, &Accounts::of(owner.pid)).ok()?;
+    let has_file = there
+        .file
+        .is_some_and(|file| file.metadata.file_type().is_socket());
+    Some(UnseenListener { owner, has_file })
+}
+
 /// Walks on a thread that may be given up.
 fn walked(worker: u32, path: &str, status: &Status, accounts: &Accounts) -> Result<Walk> {
     let (path, status, ids) = (path.to_owned(), status.clone(), accounts.ids().cloned());
@@ -127,6 +147,8 @@ fn walked(worker: u32, path: &str, status: &Status, accounts: &Accounts) -> Resu
 enum Wanted<'a> {
     File(Step),
     Abstract(&'a [u8]),
+    /// Whatever file it is, by the name that it was bound to.
+    Name(&'a [u8]),
 }
 
 /// The listener of a file may be in any network namespace (`unix_find_bsd()`), that of an abstract name only in the
@@ -150,6 +172,7 @@ fn listener(wanted: &Wanted<'_>, netns: &Netns) -> Result<Option<UnixListener>> 
 fn chosen(wanted: &Wanted<'_>, listeners: Vec<UnixListener>) -> Option<UnixListener> {
     listeners.into_iter().find(|listener| match wanted {
         Wanted::Abstract(name) => listener.name.strip_prefix(b"\0") == Some(*name),
+        Wanted::Name(name) => listener.name.strip_suffix(b"\0").unwrap_or(&listener.name) == *name,
         Wanted::File(step) => listener.file.is_some_and(|(inode, device)| {
             // Stacked file systems show another device than the socket's own: there the name must agree.
             let name = |path: &Path| path.file_name().map(OsStr::to_owned);
@@ -187,7 +210,7 @@ mod tests {
     }
 
     fn asked(pid: u32, path: &str) -> Result<UnixPathView> {
-        let status = crate::process::status(pid)?;
+        let status = process::status(pid)?;
         view((pid, &status), path, &mut Owners::default(), Time(1))
     }
 

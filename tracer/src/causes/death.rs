@@ -372,16 +372,19 @@ fn by_master(name: &str, signal: &Signal, finding: Finding) -> Finding {
                 format!("see {name}'s own log: grep -i '{}'", program.says)
             })),
         _ => {
-            let by = order.map_or_else(String::new, |order| {
-                format!(
-                    ": {} from {} (pid {})",
-                    dying::signal_name(order.number),
-                    order.sender_name,
-                    order.sender
-                )
-            });
+            let by = order.map_or_else(
+                || "its master".to_owned(),
+                |order| {
+                    format!(
+                        "{} from {} (pid {}) to its master",
+                        dying::signal_name(order.number),
+                        order.sender_name,
+                        order.sender
+                    )
+                },
+            );
             finding.advise(format!(
-                "let {name} finish its requests: its master was reloaded or stopped (a restart or deploy{by}){}",
+                "let {name} finish its requests as its master reloads or stops{}: {by} began this restart or deploy",
                 programs::aside(Some(master), |it| it.graceful)
             ))
         }

@@ -188,7 +188,15 @@ fn reset(scene: &Scene<'_>) -> Option<Finding> {
 }
 
 /// A FIN says that the backend closed, not that its process lives: on this host that must be seen.
-fn is_alive(scene: &Scene<'_>, c: &Connection, ending: &Ending, finding: Finding) -> Finding {
+fn is_alive(scene: &Scene<'_>, c: &Connection, ending: &Ending, mut finding: Finding) -> Finding {
+    if scene.is_here(c) != Some(false) {
+        for hook in [hook::SIGNAL, hook::EXIT] {
+            finding = finding.unless(
+                scene.stands(hook),
+                format!("whether its process was ending: the hook {hook} is not attached"),
+            );
+        }
+    }
     if matches!(c.remote, Upstream::Unix(_)) {
         if let Some(holder) = &c.holder {
             return finding.fact(

@@ -406,6 +406,13 @@ fn by_unknown(name: &str, signal: &Signal, limit: &str, finding: Finding) -> Fin
 /// Somebody else stopped it: a deploy.
 fn stopped(name: &str, signal: &Signal, finding: Finding) -> Finding {
     let (sender, pid) = (&signal.sender_name, signal.sender);
+    if signal.number == 9 && programs::is_manager(sender) {
+        return finding.advise(format!(
+            "let {name} stop in time{}: {sender} (pid {pid}) killed it in a restart or deploy, as its stop took too long \
+             (TimeoutStopSec=, docker stop -t)",
+            programs::aside(Some(name), |it| it.graceful)
+        ));
+    }
     if signal.number == 9 {
         return finding.advise(format!(
             "find why {sender} (pid {pid}) killed {name}: a stop that took too long (TimeoutStopSec=, docker stop -t) in a \

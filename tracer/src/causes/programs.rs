@@ -223,8 +223,6 @@ const MANAGERS: &[&str] = &[
     "honcho",
     "monit",
     "start-stop-daem",
-    "kill",
-    "pkill",
 ];
 
 /// Is this the name of one that manages services?

@@ -248,6 +248,9 @@ fn a_process_that_closes_on_its_way_out_died() {
         v.summary
     );
     assert!(v.advice[0].contains("gunicorn --timeout"), "{:?}", v.advice);
+    // A dump of its threads, as far as is known.
+    let quit = from("jcmd", 777, 3, None);
+    assert_eq!(told(&left(Some(quit), None)).0, "backend-closed-early");
     // The exit was not seen: it may live on.
     assert_eq!(told(&left(Some(abort), None)), ("backend-died", Inferred));
 }
@@ -323,6 +326,14 @@ fn a_time_limit_is_told_from_a_reload() {
         ),
         ("node", "python3", 15, None, "server.close()", "gunicorn"),
         ("node", "systemd", 15, None, "restart or deploy", "timeout,"),
+        (
+            "node",
+            "containerd-shim",
+            9,
+            None,
+            "docker stop -t",
+            "memory",
+        ),
         ("shopd", "shopd", 9, None, "a worker timeout", "deploy"),
     ] {
         let advice = killed(name, from(master, 4242, number, order));

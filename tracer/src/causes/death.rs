@@ -301,7 +301,8 @@ impl<'a> Ended<'a> {
         self.sent().filter(|signal| {
             let is_parent = signal.sender == self.parent;
             // Where the master has ended since, another is the parent.
-            (is_parent || signal.sender != 1) && programs::is_worker(self.name, &signal.sender_name)
+            let is_master = is_parent || !programs::is_interpreter(&signal.sender_name);
+            is_master && programs::is_worker(self.name, &signal.sender_name)
         })
     }
 
@@ -360,9 +361,10 @@ fn by_master(name: &str, signal: &Signal, finding: Finding) -> Finding {
     let is_limit = program.ends_by.contains(&signal.number);
     let order = dying::order(signal).filter(|_| signal.number != 6);
     match order {
-        None if is_limit && master.starts_with("python") => {
+        None if is_limit && programs::is_interpreter(master) => {
             by_unknown(name, signal, program.limit, finding)
         }
+        None if programs::is_interpreter(master) => stopped(name, signal, finding),
         None if is_limit => finding
             .advise(format!(
                 "find what keeps {name} busy: its master ended it, as it does at its time limit ({})",

@@ -115,6 +115,7 @@ impl<'a> Scene<'a> {
         self.attempt
             .map_or(&[][..], |attempt| &attempt.deaths)
             .iter()
+            .filter(move |_| c.is_none_or(|c| matches!(c.remote, Upstream::Unix(_))))
             .filter(move |death| {
                 death.at <= end && (is_known || death.code != 0 || Some(death.pid) == listener)
             })

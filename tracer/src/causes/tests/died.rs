@@ -316,6 +316,16 @@ fn a_time_limit_is_told_from_a_reload() {
             "request_terminate",
         ),
         ("uwsgi", "uwsgi", 9, None, "--harakiri", "deploy"),
+        // Its SIGUSR2 shows how the workers do.
+        ("uwsgi", "uwsgi", 9, order(), "--harakiri", "deploy"),
+        (
+            "python3",
+            "python3",
+            15,
+            None,
+            "restart or deploy",
+            "master",
+        ),
         (
             "python3",
             "uvicorn",

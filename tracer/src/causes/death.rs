@@ -81,6 +81,10 @@ fn left(scene: &Scene<'_>) -> Option<Finding> {
         leaving.death.is_some(),
         "whether that signal ends it: it caught the signal, and no exit of it was seen so far",
     )
+    .unless(
+        leaving.death.is_none_or(|death| scene.is_of_backend(death)),
+        inherited(leaving.name),
+    )
     .rests_on_complete_records(scene);
     let finding = match leaving.death {
         Some(death) => scope(scene, c, death, finding),
@@ -145,6 +149,7 @@ fn found<'a>(
             how(death),
             when(c)
         ));
+        let finding = finding.unless(scene.is_of_backend(death), inherited(&death.name));
         return wanted(death).then(|| (c, death, finding.rests_on_complete_records(scene)));
     }
     let mut deaths = scene.deaths_before(ending.at);
@@ -177,6 +182,13 @@ fn found<'a>(
         "which process held the connection: none was seen to read from it",
     );
     wanted(death).then(|| (c, death, finding.rests_on_complete_records(scene)))
+}
+
+/// What is not visible where a process of another program held the connection last.
+fn inherited(name: &str) -> String {
+    format!(
+        "who served it: {name} held the connection last, and may have inherited it from the backend's process"
+    )
 }
 
 fn process(death: &Death) -> String {

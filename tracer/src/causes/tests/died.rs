@@ -395,3 +395,18 @@ fn a_stop_that_closes_an_idle_connection_is_a_death_once_the_exit_is_seen() {
     assert_eq!(race.cause, "keepalive-race");
     assert!(fact(&race, "peer").contains("after SIGTERM from systemd (pid 1)"));
 }
+
+#[test]
+fn a_stranger_that_held_the_connection_last_may_have_inherited_it() {
+    let helper = Death {
+        name: "sh".to_owned(),
+        parent: 1,
+        ..death(0)
+    };
+    assert_eq!(told(&case(helper.clone())), ("backend-died", Inferred));
+    let child = Death {
+        parent: 4242,
+        ..helper
+    };
+    assert_eq!(told(&case(child)), ("backend-died", Proven));
+}

@@ -53,7 +53,11 @@ fn a_fin_on_a_unix_socket() -> Result<()> {
     let folder = Folder::new()?;
     let at = |name: &str| format!("unix:{}", folder.join(name).display());
     check(&[
-        ("answer", "", closed_early(&at("before.sock"))),
+        (
+            "answer",
+            "",
+            closed_early(&at("before.sock")).says("request bytes had been sent"),
+        ),
         (
             "answer",
             "HTTP/1.1 200 OK\r\nContent-Len",

@@ -1,7 +1,7 @@
 //! Real backends whose worker or whole service is ended while it serves a request: by a time limit of its master's, by
 //! a reload, by who stops it.
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
 use tests::expected::Expected;
 use tests::folder::Folder;
@@ -203,6 +203,15 @@ fn php_fpm_ends_a_request_at_its_limit() -> Result<()> {
 }
 
 #[test]
+fn php_fpm_whose_child_crashes() -> Result<()> {
+    let stage = Stage::new()?;
+    let crashes = "<?php ini_set('memory_limit', -1); function f() { array_map('f', [1]); } f();";
+    let php = php(&stage.netns, TCP, "", crashes)?;
+    let expected = died(TCP).says("SIGSEGV").says("php-fpm8.2 crashed");
+    stage.check(vec![to_php(&php, expected)]).map(drop)
+}
+
+#[test]
 fn php_fpm_that_does_not_take_this_client() -> Result<()> {
     let stage = Stage::new()?;
     let php = php(
@@ -298,6 +307,7 @@ fn each(
             });
             act(&backend);
             let sent = sender.join();
+            let is_served = is_served.with_context(|| backend.output());
             is_served.and(sent.unwrap_or_else(|_| Err(anyhow!("a sender panicked"))))
         })?);
         if ends && round < 3 {
@@ -366,6 +376,28 @@ fn a_node_that_stops_before_it_has_answered() -> Result<()> {
                 &[("app.js", NODE)],
                 &listen(TCP),
             )
+        },
+        |node| node.signal(libc::SIGTERM),
+        true,
+    )
+    .map(drop)
+}
+
+#[test]
+fn a_node_behind_a_unix_socket_that_stops() -> Result<()> {
+    let folder = Folder::new()?;
+    let (upstream, at) = socket(&folder);
+    let path = upstream.trim_start_matches("unix:");
+    let named = NODE.replace("9001, '127.0.0.1'", &format!("'{path}'"));
+    let script = format!("process.umask(0);\n{named}");
+    let expected = died(&upstream)
+        .says("after SIGTERM from a_node_behind_a")
+        .says("server.close()");
+    each(
+        |_| passed("proxy", expected.clone()),
+        |netns| {
+            let _ = std::fs::remove_file(path);
+            Upstream::start(netns, &["node", "app.js"], &[("app.js", &script)], &at)
         },
         |node| node.signal(libc::SIGTERM),
         true,

@@ -10,7 +10,7 @@ use super::{
     scene::Scene,
     wording,
 };
-use crate::event::{Connection, PeerClosed, Upstream};
+use crate::event::{Connection, PeerClosed, Time, Upstream};
 
 pub(super) static BACKEND_CLOSED_EARLY: Cause = Cause {
     id: "backend-closed-early",
@@ -196,14 +196,25 @@ fn reset(scene: &Scene<'_>) -> Option<Finding> {
 }
 
 /// A FIN says that the backend closed, not that its process lives: on this host that must be seen.
-fn is_alive(scene: &Scene<'_>, c: &Connection, ending: &Ending, finding: Finding) -> Finding {
+fn is_alive(scene: &Scene<'_>, c: &Connection, ending: &Ending, mut finding: Finding) -> Finding {
+    if scene.is_here(c) != Some(false) {
+        for hook in [hook::SIGNAL, hook::EXIT] {
+            finding = finding.unless(
+                scene.stands(hook),
+                format!("whether its process was ending: the hook {hook} is not attached"),
+            );
+        }
+    }
     if matches!(c.remote, Upstream::Unix(_)) {
         if let Some(holder) = &c.holder {
             return finding.fact(
                 "peer",
                 format!(
-                    "{} (pid {}) had the connection; it was not ending as that closed",
-                    holder.name, holder.pid
+                    "{} (pid {}) had the connection; it {}",
+                    holder.name,
+                    holder.pid,
+                    exit(scene, holder.pid, ending.at)
+                        .unwrap_or_else(|| "was not ending as that closed".to_owned())
                 ),
             );
         }
@@ -261,10 +272,11 @@ fn is_alive(scene: &Scene<'_>, c: &Connection, ending: &Ending, finding: Finding
             let listens = format!("{} listens there", wording::owner(owner, c.closed));
             let peer = match scene.accepted_by().filter(|closed| closed.pid != owner.pid) {
                 Some(closed) => format!(
-                    "{} (pid {}) closed the connection{}; {listens}",
+                    "{} (pid {}) closed the connection and {}; {listens}",
                     closed.name,
                     closed.pid,
-                    exit(scene, closed)
+                    exit(scene, closed.pid, closed.at)
+                        .unwrap_or_else(|| "was not ending then".to_owned())
                 ),
                 None => format!("{listens}; it was not ending as the connection closed"),
             };
@@ -280,17 +292,15 @@ fn is_alive(scene: &Scene<'_>, c: &Connection, ending: &Ending, finding: Finding
     }
 }
 
-/// What followed the close.
-fn exit(scene: &Scene<'_>, closed: &PeerClosed) -> String {
-    let deaths = scene.attempt.map_or(&[][..], |attempt| &attempt.deaths);
-    match deaths.iter().find(|death| death.pid == closed.pid) {
-        Some(death) => format!(
-            ", and {} {} later",
-            dying::how(death),
-            wording::duration(death.at.since(closed.at))
-        ),
-        None => " and was not ending then".to_owned(),
-    }
+/// How the process that closed at `at` ended, where that was seen: `exited with code 0, 1.00 ms later`.
+fn exit(scene: &Scene<'_>, pid: u32, at: Time) -> Option<String> {
+    let death = scene
+        .attempt?
+        .deaths
+        .iter()
+        .find(|death| death.pid == pid && death.at >= at)?;
+    let later = wording::duration(death.at.since(at));
+    Some(format!("{}, {later} later", dying::how(death)))
 }
 
 /// ` 12 ms after it took it`, by what was last known before.

@@ -81,6 +81,10 @@ fn left(scene: &Scene<'_>) -> Option<Finding> {
         leaving.death.is_some(),
         "whether that signal ends it: it caught the signal, and no exit of it was seen so far",
     )
+    .unless(
+        leaving.death.is_none_or(|death| scene.is_of_backend(death)),
+        inherited(leaving.name),
+    )
     .rests_on_complete_records(scene);
     let finding = match leaving.death {
         Some(death) => scope(scene, c, death, finding),
@@ -145,6 +149,7 @@ fn found<'a>(
             how(death),
             when(c)
         ));
+        let finding = finding.unless(scene.is_of_backend(death), inherited(&death.name));
         return wanted(death).then(|| (c, death, finding.rests_on_complete_records(scene)));
     }
     let mut deaths = scene.deaths_before(ending.at);
@@ -177,6 +182,13 @@ fn found<'a>(
         "which process held the connection: none was seen to read from it",
     );
     wanted(death).then(|| (c, death, finding.rests_on_complete_records(scene)))
+}
+
+/// What is not visible where a process of another program held the connection last.
+fn inherited(name: &str) -> String {
+    format!(
+        "who served it: {name} held the connection last, and may have inherited it from the backend's process"
+    )
 }
 
 fn process(death: &Death) -> String {
@@ -303,7 +315,8 @@ impl<'a> Ended<'a> {
         self.sent().filter(|signal| {
             let is_parent = signal.sender == self.parent;
             // Where the master has ended since, another is the parent.
-            (is_parent || signal.sender != 1) && programs::is_worker(self.name, &signal.sender_name)
+            let is_master = is_parent || !programs::is_interpreter(&signal.sender_name);
+            is_master && programs::is_worker(self.name, &signal.sender_name)
         })
     }
 
@@ -362,9 +375,10 @@ fn by_master(name: &str, signal: &Signal, finding: Finding) -> Finding {
     let is_limit = program.ends_by.contains(&signal.number);
     let order = dying::order(signal).filter(|_| signal.number != 6);
     match order {
-        None if is_limit && master.starts_with("python") => {
+        None if is_limit && programs::is_interpreter(master) => {
             by_unknown(name, signal, program.limit, finding)
         }
+        None if programs::is_interpreter(master) => stopped(name, signal, finding),
         None if is_limit => finding
             .advise(format!(
                 "find what keeps {name} busy: its master ended it, as it does at its time limit ({})",
@@ -374,16 +388,19 @@ fn by_master(name: &str, signal: &Signal, finding: Finding) -> Finding {
                 format!("see {name}'s own log: grep -i '{}'", program.says)
             })),
         _ => {
-            let by = order.map_or_else(String::new, |order| {
-                format!(
-                    ": {} from {} (pid {})",
-                    dying::signal_name(order.number),
-                    order.sender_name,
-                    order.sender
-                )
-            });
+            let by = order.map_or_else(
+                || "its master".to_owned(),
+                |order| {
+                    format!(
+                        "{} from {} (pid {}) to its master",
+                        dying::signal_name(order.number),
+                        order.sender_name,
+                        order.sender
+                    )
+                },
+            );
             finding.advise(format!(
-                "let {name} finish its requests: its master was reloaded or stopped (a restart or deploy{by}){}",
+                "let {name} finish its requests as its master reloads or stops{}: {by} began this restart or deploy",
                 programs::aside(Some(master), |it| it.graceful)
             ))
         }
@@ -405,6 +422,13 @@ fn by_unknown(name: &str, signal: &Signal, limit: &str, finding: Finding) -> Fin
 /// Somebody else stopped it: a deploy.
 fn stopped(name: &str, signal: &Signal, finding: Finding) -> Finding {
     let (sender, pid) = (&signal.sender_name, signal.sender);
+    if signal.number == 9 && programs::is_manager(sender) {
+        return finding.advise(format!(
+            "let {name} stop in time{}: {sender} (pid {pid}) killed it in a restart or deploy, as its stop took too long \
+             (TimeoutStopSec=, docker stop -t)",
+            programs::aside(Some(name), |it| it.graceful)
+        ));
+    }
     if signal.number == 9 {
         return finding.advise(format!(
             "find why {sender} (pid {pid}) killed {name}: a stop that took too long (TimeoutStopSec=, docker stop -t) in a \

@@ -1,6 +1,6 @@
 //! How a process ended, in words: by which signal and from whom, or with which code.
 
-use super::wording;
+use super::{programs, wording};
 use crate::event::{Death, Signal, Time};
 
 /// The signal that ended it.
@@ -87,7 +87,7 @@ const ORDER: u64 = 35_000_000_000;
 /// What the sender of a signal had been told to do itself: to stop, or to reload.
 pub(super) fn order(signal: &Signal) -> Option<&Signal> {
     let before = signal.before.as_deref()?;
-    let is_order = matches!(before.number, 1 | 2 | 3 | 10 | 12 | 15)
+    let is_order = programs::is_order(&signal.sender_name, before.number)
         && before.code <= 0
         && before.sender != signal.sender
         && before.at <= signal.at

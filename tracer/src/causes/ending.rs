@@ -113,6 +113,19 @@ impl<'a> Scene<'a> {
         self.peer_closed()?.death.as_ref()
     }
 
+    /// Is a process that held a TCP connection one of those that listen there, a child, or called alike? Its children may
+    /// inherit a connection, and be the last to let it go. Where nobody listens any more it is not known to be another.
+    pub(super) fn is_of_backend(&self, death: &Death) -> bool {
+        let listeners = self.facts().listener.iter().flat_map(|view| &view.exact);
+        let mut owners = listeners.flat_map(|one| one.owner.iter().chain(&one.others));
+        let mut is_one = false;
+        let is_family = owners.any(|owner| {
+            is_one = true;
+            [death.pid, death.parent].contains(&owner.pid) || death.name == owner.name
+        });
+        is_family || !is_one
+    }
+
     /// Processes of a unix upstream that died before its stream ended, and whose death may explain that: the one that
     /// used it; where none was seen to, a child that exits with success is a helper, or a worker that is done.
     pub(super) fn deaths_before(&self, end: Time) -> impl Iterator<Item = &'a Death> {
@@ -122,6 +135,7 @@ impl<'a> Scene<'a> {
         self.attempt
             .map_or(&[][..], |attempt| &attempt.deaths)
             .iter()
+            .filter(move |_| c.is_none_or(|c| matches!(c.remote, Upstream::Unix(_))))
             .filter(move |death| {
                 death.at <= end && (is_known || death.code != 0 || Some(death.pid) == listener)
             })

@@ -30,6 +30,8 @@ pub(super) const ICMP_RECEIVED: Hook = hook("icmp_receive", "raw ICMP sockets");
 pub(super) const ROUTE_V4: Hook = hook("route_lookup", "fib_table_lookup");
 pub(super) const ROUTE_V6: Hook = hook("route_lookup6", "fib6_table_lookup");
 pub(super) const SECURITY: Hook = hook("security", "security_socket_connect");
+pub(super) const SIGNAL: Hook = hook("signal", "signal_generate");
+pub(super) const EXIT: Hook = hook("exit", "sched_process_exit");
 
 const fn hook(program: &'static str, name: &'static str) -> Hook {
     Hook { program, name }

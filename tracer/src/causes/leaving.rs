@@ -11,6 +11,10 @@ use crate::{
 
 /// Signals that some programs take for a stop: SIGHUP, USR1, USR2, ALRM. An exit has to follow.
 const PERHAPS: [u8; 4] = [1, 10, 12, 14];
+/// Signals that hardly a program survives: SIGABRT, TERM. Others serve for dumps, too.
+const ALWAYS: [u8; 2] = [6, 15];
+/// How long (nanoseconds) before the close they were sent at most, where the exit was not seen.
+const UNSEEN: u64 = 30_000_000_000;
 /// A close is reported this much (nanoseconds) after what it makes visible to nginx.
 const TOLD: u64 = 5_000_000;
 
@@ -64,7 +68,11 @@ impl<'a> Scene<'a> {
             .find(|death| death.pid == pid && death.at >= closed);
         let signal = signal.filter(|signal| {
             signal.is_of_late(closed)
-                && (signal.asks_to_stop() || (death.is_some() && PERHAPS.contains(&signal.number)))
+                && if death.is_some() {
+                    signal.asks_to_stop() || PERHAPS.contains(&signal.number)
+                } else {
+                    ALWAYS.contains(&signal.number) && closed.since(signal.at) <= UNSEEN
+                }
         });
         let failed = death.is_some_and(|death| {
             death.code & 0x7f == 0 && death.code != 0 && death.at.since(closed) <= EXITS_WITHIN

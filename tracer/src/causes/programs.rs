@@ -223,13 +223,31 @@ const MANAGERS: &[&str] = &[
     "honcho",
     "monit",
     "start-stop-daem",
-    "kill",
-    "pkill",
 ];
 
 /// Is this the name of one that manages services?
 pub(super) fn is_manager(name: &str) -> bool {
     MANAGERS.iter().any(|manager| name.starts_with(manager))
+}
+
+/// Programs that run others' servers: one that starts another need not be its master.
+const INTERPRETERS: &[&str] = &["python", "node", "ruby", "java"];
+
+pub(super) fn is_interpreter(name: &str) -> bool {
+    INTERPRETERS.iter().any(|one| name.starts_with(one))
+}
+
+/// Does a master of this name take the signal for an order to stop or to reload? Some reopen their logs by it, or show how
+/// they do.
+pub(super) fn is_order(master: &str, signal: u8) -> bool {
+    let is_one_of = |names: &[&str]| names.iter().any(|name| master.starts_with(name));
+    match signal {
+        1 => !is_one_of(&["puma"]),
+        2 | 3 | 15 => true,
+        10 => is_one_of(&["puma", "apache2", "httpd", "node"]),
+        12 => !is_one_of(&["uwsgi"]),
+        _ => false,
+    }
 }
 
 /// Is the process `name` a worker of the server whose master is called `master`? Some run their workers by an interpreter.

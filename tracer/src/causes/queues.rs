@@ -184,6 +184,11 @@ fn of_listener(
     let finding = finding.advise(format!(
         "{name} does not accept fast enough: more workers{workers}, or find what blocks it"
     ));
+    let finding = finding.advise_if(
+        (!listener.others.is_empty())
+            .then(|| crowd::see(listener))
+            .flatten(),
+    );
     let longer = match somaxconn {
         Some(host) if listener.limit >= host => format!(
             "a longer queue buys time: the limit {} is net.core.somaxconn ({host}); raise it and the backlog{backlog}, then restart {name}",

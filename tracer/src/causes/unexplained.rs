@@ -201,10 +201,16 @@ fn after(scene: &Scene<'_>, c: &Connection) -> String {
             wording::count(u64::from(times), "time")
         );
     }
-    let mut seen = vec![
-        wording::count(c.bytes_sent, "byte") + " sent",
-        wording::count(c.bytes_received, "byte") + " received",
-    ];
+    // Captures of before have no counts of a unix connection's bytes.
+    let is_counted = matches!(c.remote, Upstream::Inet(_)) || c.bytes_sent > 0;
+    let mut seen = if is_counted {
+        vec![
+            wording::count(c.bytes_sent, "byte") + " sent",
+            wording::count(c.bytes_received, "byte") + " received",
+        ]
+    } else {
+        Vec::new()
+    };
     if c.reuses > 0 {
         seen.push(format!(
             "a kept-alive connection, reused {}",

@@ -193,16 +193,16 @@ fn slow(scene: &Scene<'_>) -> Option<Finding> {
             "whether its program accepted the connection and read the request",
         ),
     };
-    let holder = view.and_then(|view| view.owner.as_ref());
+    let owner = view.and_then(|view| view.owner.as_ref());
+    let holder = owner.map(|owner| (&owner.name, owner.pid));
+    let used = c.holder.as_ref();
+    let holder = holder.or_else(|| used.map(|used| (&used.name, used.pid)));
     let limit = programs::aside(scene.backend_name(), |it| it.limit);
     let finding = finding
         .rests_on_complete_records(scene)
         .advise("what does the backend do in that time? its log, its slow queries, a stack of it")
-        .advise_if(holder.map(|owner| {
-            format!(
-                "see what {} does: cat /proc/{}/stack; gdb -p {} -batch -ex bt",
-                owner.name, owner.pid, owner.pid
-            )
+        .advise_if(holder.map(|(name, pid)| {
+            format!("see what {name} does: cat /proc/{pid}/stack; gdb -p {pid} -batch -ex bt")
         }))
         .advise(format!(
             "{}_read_timeout longer, only if such answers may take so long{limit}",

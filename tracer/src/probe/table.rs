@@ -358,7 +358,7 @@ pub const SIGHTS: &[Sight] = &[
         "signal",
         "who sends fatal signals",
         "who killed a backend is not known",
-        &[&[tracepoint("signal", "signal_generate", 3)]],
+        &[&[tracepoint("signal", "signal_generate", 5)]],
     ),
     sight(
         "oom_victim",

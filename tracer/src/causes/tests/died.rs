@@ -248,6 +248,9 @@ fn a_process_that_closes_on_its_way_out_died() {
         v.summary
     );
     assert!(v.advice[0].contains("gunicorn --timeout"), "{:?}", v.advice);
+    // A dump of its threads, as far as is known.
+    let quit = from("jcmd", 777, 3, None);
+    assert_eq!(told(&left(Some(quit), None)).0, "backend-closed-early");
     // The exit was not seen: it may live on.
     assert_eq!(told(&left(Some(abort), None)), ("backend-died", Inferred));
 }
@@ -313,6 +316,16 @@ fn a_time_limit_is_told_from_a_reload() {
             "request_terminate",
         ),
         ("uwsgi", "uwsgi", 9, None, "--harakiri", "deploy"),
+        // Its SIGUSR2 shows how the workers do.
+        ("uwsgi", "uwsgi", 9, order(), "--harakiri", "deploy"),
+        (
+            "python3",
+            "python3",
+            15,
+            None,
+            "restart or deploy",
+            "master",
+        ),
         (
             "python3",
             "uvicorn",
@@ -323,6 +336,14 @@ fn a_time_limit_is_told_from_a_reload() {
         ),
         ("node", "python3", 15, None, "server.close()", "gunicorn"),
         ("node", "systemd", 15, None, "restart or deploy", "timeout,"),
+        (
+            "node",
+            "containerd-shim",
+            9,
+            None,
+            "docker stop -t",
+            "memory",
+        ),
         ("shopd", "shopd", 9, None, "a worker timeout", "deploy"),
     ] {
         let advice = killed(name, from(master, 4242, number, order));
@@ -373,4 +394,19 @@ fn a_stop_that_closes_an_idle_connection_is_a_death_once_the_exit_is_seen() {
     let race = verdict(&case(None));
     assert_eq!(race.cause, "keepalive-race");
     assert!(fact(&race, "peer").contains("after SIGTERM from systemd (pid 1)"));
+}
+
+#[test]
+fn a_stranger_that_held_the_connection_last_may_have_inherited_it() {
+    let helper = Death {
+        name: "sh".to_owned(),
+        parent: 1,
+        ..death(0)
+    };
+    assert_eq!(told(&case(helper.clone())), ("backend-died", Inferred));
+    let child = Death {
+        parent: 4242,
+        ..helper
+    };
+    assert_eq!(told(&case(child)), ("backend-died", Proven));
 }

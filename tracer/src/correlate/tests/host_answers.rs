@@ -273,7 +273,7 @@ fn a_case_waits_for_the_exit_of_who_closed() {
     let (after, exits) = closed_alive(None, Some(50));
     assert!((50..80).contains(&after) && exits == 1, "{after} {exits}");
     let (after, exits) = closed_alive(Some(10), None);
-    assert!((190..240).contains(&after) && exits == 0, "{after} {exits}");
+    assert!((490..540).contains(&after) && exits == 0, "{after} {exits}");
 }
 
 #[test]

@@ -155,6 +155,7 @@ pub(super) fn fits(connection: &Connection) -> bool {
         bytes_received: _,
         bytes_sent: _,
         unread,
+        asked,
         last_sent,
         last_received,
         end_read,
@@ -210,6 +211,7 @@ pub(super) fn fits(connection: &Connection) -> bool {
         && icmp_sent.is_none()
         && full_queue.is_none()
         && *unread == 0
+        && *asked == 0
         && security.is_none()
         && !local.as_ref().is_some_and(flow)
         && !matches!(remote, Upstream::Inet(address) if flow(address))
@@ -526,6 +528,7 @@ impl Reader {
             bytes_received,
             bytes_sent,
             unread: 0,
+            asked: 0,
             last_sent,
             last_received,
             end_read,

@@ -49,7 +49,7 @@ fn ended_alive<'a>(scene: &Scene<'a>) -> Option<(&'a Connection, Ending)> {
     let (c, ending) = scene.ended()?;
     let elsewhere = scene.has_death(ending.at)
         || http2::goodbye(scene).is_some()
-        || keepalive::may_be_race(c, &ending)
+        || keepalive::may_be_race(scene, c, &ending)
         || super::tls::broke_in_handshake(scene)
         || response::rule(scene).is_some();
     (!elsewhere).then_some((c, ending))

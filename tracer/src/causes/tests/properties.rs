@@ -342,6 +342,7 @@ fn peer_closed() -> impl Strategy<Value = PeerClosed> {
         local: address("10.0.0.1:40000"),
         remote: address("10.0.0.5:80"),
         netns: 1,
+        unread: 0,
         pid: 7,
         name: "app".to_owned(),
         parent: 6,

@@ -183,6 +183,7 @@ fn peer_closed(ends: &[(u32, u64)]) -> Option<u32> {
             local: "10.0.0.100:40000".parse().unwrap(),
             remote,
             netns,
+            unread: 0,
             pid: 7 + after as u32,
             name: format!("app{index}"),
             parent: 1,

@@ -16,12 +16,15 @@ pub(super) fn peer_closed(header: &Head, mut buf: &[u8], reasons: &Reasons) -> P
     let rst_reason = buf.get_u32_ne();
     let reset = buf.get_u32_ne() != 0;
     let netns = buf.get_u32_ne();
+    let unread = buf.get_u32_ne();
+    buf.advance(4);
     let end = end(header, buf);
     PeerClosed {
         at: header.at,
         local,
         remote,
         netns,
+        unread: unread.into(),
         pid: header.pid,
         name: end.0.name.clone(),
         parent: end.0.parent,

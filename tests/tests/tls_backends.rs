@@ -57,6 +57,32 @@ server.on('sessionError', () => {});
 server.listen(+port, '127.0.0.1');
 ";
 
+/// Serves the first request of each connection and ends that 100 ms after the second came, which it does not read.
+const BUSY: &str = r"
+import select, socket, ssl, sys, threading, time
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain('certificate.pem', 'key.pem')
+listener = socket.create_server(('127.0.0.1', 9001))
+def serve(connection):
+    try:
+        if sys.argv[1] == 'https':
+            connection = context.wrap_socket(connection, server_side=True)
+        got = b''
+        while b'\r\n\r\n' not in got:
+            more = connection.recv(65536)
+            if not more:
+                return
+            got += more
+        connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok')
+        select.select([connection], [], [], 10)
+        time.sleep(0.1)
+        connection.close()
+    except OSError:
+        pass
+while True:
+    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+";
+
 const WSGI: &str = r"
 def app(environ, start):
     start('200 OK', [('Content-Length', '2')])
@@ -256,6 +282,31 @@ fn a_refusal_that_races_with_the_request() -> Result<()> {
     stage.check_with(faults, burst).map(drop)
 }
 
+/// However late the backend closes: it had not read the request.
+#[test]
+fn a_request_that_a_busy_backend_left_unread() -> Result<()> {
+    for scheme in ["http", "https"] {
+        let stage = Stage::new()?;
+        let _busy = with_certificate(
+            &stage.netns,
+            &["python3", "app.py", scheme],
+            &[("app.py", BUSY)],
+        )?;
+        // Over TLS nginx takes a RST for an end.
+        let logged = format!("{PREMATURELY} | (104: | (32: ");
+        let expected = Expected::connected("keepalive-race", BACKEND, &logged)
+            .or_errno(Some("ECONNRESET"))
+            .or_errno(Some("EPIPE"))
+            .reused()
+            .says("had not read a byte of the request");
+        let pass = format!(
+            "proxy_http_version 1.1; proxy_set_header Connection ''; proxy_ssl_protocols TLSv1.3; proxy_pass {scheme}://"
+        );
+        second_requests(stage, &kept(&pass, &expected))?;
+    }
+    Ok(())
+}
+
 /// GOAWAY without an error crosses the second request of each connection.
 #[test]
 fn a_goaway_crosses_a_request() -> Result<()> {
@@ -285,7 +336,12 @@ fn goaways(code: &str, expected: impl FnOnce(Expected) -> Expected) -> Result<()
     )?;
     let logged = format!("upstream sent goaway with error {code}");
     let expected = expected(Expected::connected("response-rejected", BACKEND, &logged).reused());
-    let site = stage.start(kept("grpc_pass grpc://", &expected))?;
+    second_requests(stage, &kept("grpc_pass grpc://", &expected))
+}
+
+/// The second request of each kept connection fails.
+fn second_requests(stage: Stage, faults: &[Fault]) -> Result<()> {
+    let site = stage.start(faults.to_vec())?;
     let tracer = Tracer::follow(site.nginx.master)?;
     let mut sent = site.send(Load {
         failing: 0,

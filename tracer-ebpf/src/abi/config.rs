@@ -66,6 +66,10 @@ offsets! {
     bytes_received: "tcp_sock"."bytes_received",
     /// `tcp_sock.bytes_sent`
     bytes_sent: "tcp_sock"."bytes_sent",
+    /// `tcp_sock.rcv_nxt`
+    rcv_nxt: "tcp_sock"."rcv_nxt",
+    /// `tcp_sock.copied_seq`: what lies between them was not read
+    copied_seq: "tcp_sock"."copied_seq",
     /// `net.ns.inum`
     netns_inum: "net"."ns.inum",
     /// `sk_buff.head`

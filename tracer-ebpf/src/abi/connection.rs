@@ -107,8 +107,8 @@ pub struct Connection {
     pub pending: u16,
     /// The TLS alert that came first (RFC 8446 section 6): 1 and its description; 0 none.
     pub alert: u16,
-    /// Zero.
-    pub padding2: [u8; 2],
+    /// Bytes that the worker wrote of the request, until it heard of the upstream; at most `u16::MAX`.
+    pub asked: u16,
     /// Where the worker read the first byte to.
     pub head_at: u64,
     /// Bytes of the response so far, at most `u32::MAX`.
@@ -230,7 +230,7 @@ impl Connection {
         first_received: 0,
         pending: 0,
         alert: 0,
-        padding2: [0; 2],
+        asked: 0,
         head_at: 0,
         response: 0,
         read: 0,

@@ -131,6 +131,10 @@ pub struct PeerClosed {
     pub reset: u32,
     /// nginx's network namespace (inode number), as far as it is known here.
     pub netns: u32,
+    /// Bytes that it leaves unread, of a RST.
+    pub unread: u32,
+    /// Zero.
+    pub padding: u32,
     /// How it ended, if it did.
     pub end: End,
 }
@@ -175,6 +179,8 @@ impl PeerClosed {
         rst_reason: 0,
         reset: 0,
         netns: 0,
+        unread: 0,
+        padding: 0,
         end: End::UNKNOWN,
     };
 }

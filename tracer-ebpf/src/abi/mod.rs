@@ -134,7 +134,7 @@ const _: () = {
     assert!(size_of::<UnixConnection>().is_multiple_of(8));
     assert!(size_of::<MemoryLimit>() == 16 + COMPONENT_LEN);
     assert!(size_of::<End>() == 32 + 80 + size_of::<MemoryLimit>() + COMPONENTS * COMPONENT_LEN);
-    assert!(size_of::<PeerClosed>() == 16 + 36 + 12 + size_of::<End>());
+    assert!(size_of::<PeerClosed>() == 16 + 36 + 20 + size_of::<End>());
     assert!(size_of::<Dns>() == 16 + 18 + 2 + 4 + 4 + 4 + 4 + QUESTION_LEN);
     assert!(size_of::<Failure>().is_multiple_of(8));
     assert!(size_of::<Client>() == 8 + 8 + 18 + 2 + 12 + HEAD_LEN + TAIL_LEN + HOST_LEN);

@@ -270,6 +270,7 @@ pub fn reuse(connection: &mut Connection, now: u64) {
     connection.first_byte = 0;
     connection.first_received = 0;
     connection.alert = 0;
+    connection.asked = 0;
     connection.last_sent = 0;
     connection.end_read = 0;
     connection.transfer_error = 0;

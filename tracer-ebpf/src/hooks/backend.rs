@@ -104,7 +104,7 @@ fn closed_by_current(sk: u64, is_upstream: bool, matters: bool) {
     if !is_upstream {
         key.remote = sock::local(sk);
     }
-    tell(&key, false, 0);
+    tell(&key, None, 0);
 }
 
 /// Was the current process asked to stop of late?
@@ -139,11 +139,19 @@ fn is_silent(sk: u64) -> bool {
 /// The current process makes the upstream's end of some connection send a RST.
 #[inline(always)]
 pub fn reset(sk: u64, reason: u32) {
-    tell(&flow(sk), true, reason);
+    tell(&flow(sk), Some(unread(sk)), reason);
 }
 
+/// What came and was not read. Closing drops it, and counts it as read nowhere.
 #[inline(always)]
-fn tell(key: &FlowKey, is_reset: bool, reason: u32) {
+fn unread(sk: u64) -> u32 {
+    let came = read::kernel::<u32>(sk, &OFFSETS.rcv_nxt).unwrap_or(0);
+    came.wrapping_sub(read::kernel(sk, &OFFSETS.copied_seq).unwrap_or(came))
+}
+
+/// `unread`: it sends a RST and leaves so much unread.
+#[inline(always)]
+fn tell(key: &FlowKey, unread: Option<u32>, reason: u32) {
     let is_translated = !maps::is_upstream(&key.remote);
     if is_translated && !maps::is_source(&key.local.address) {
         return;
@@ -155,7 +163,8 @@ fn tell(key: &FlowKey, is_reset: bool, reason: u32) {
         record.remote = key.remote;
         record.netns = key.netns;
         record.rst_reason = reason;
-        record.reset = u32::from(is_reset) | u32::from(is_translated) << 1;
+        record.reset = u32::from(unread.is_some()) | u32::from(is_translated) << 1;
+        record.unread = unread.unwrap_or(0);
         end(pid, &mut record.end);
         if record.end.dying == 0 {
             // It may close on its way out: its end is reported.

@@ -225,6 +225,14 @@ fn was_written(sk: u64, length: i32) -> i32 {
     }
     connection.last_sent = now;
     connection.bytes_sent = connection.bytes_sent.wrapping_add(length as u64);
+    let heard = connection.first_byte
+        | connection.end_read
+        | u64::from(connection.first_received)
+        | u64::from(connection.transfer_error);
+    if heard == 0 {
+        let asked = u32::from(connection.asked).saturating_add(length as u32);
+        connection.asked = asked.min(u16::MAX.into()) as u16;
+    }
     if connection.first_sent == 0 {
         connection.first_sent = syscall::written::<u8>().unwrap_or(0);
     } else if connection.first_sent == TLS_HANDSHAKE

@@ -156,6 +156,7 @@ pub(super) fn fits(connection: &Connection) -> bool {
         bytes_received: _,
         bytes_sent: _,
         unread,
+        asked,
         last_sent,
         last_received,
         end_read,
@@ -215,6 +216,7 @@ pub(super) fn fits(connection: &Connection) -> bool {
         && full_queue.is_none()
         && translated.is_none()
         && *unread == 0
+        && *asked == 0
         && security.is_none()
         && holder.as_ref().is_none_or(|holder| holder.signal.is_none())
         && !local.as_ref().is_some_and(flow)
@@ -533,6 +535,7 @@ impl Reader {
             bytes_received,
             bytes_sent,
             unread: 0,
+            asked: 0,
             last_sent,
             last_received,
             end_read,

@@ -50,7 +50,7 @@ fn ended_alive<'a>(scene: &Scene<'a>) -> Option<(&'a Connection, Ending)> {
     let (c, ending) = scene.ended()?;
     let elsewhere = scene.has_death(ending.at)
         || http2::goodbye(scene).is_some()
-        || keepalive::may_be_race(c, &ending)
+        || keepalive::may_be_race(scene, c, &ending)
         || super::tls::broke_in_handshake(scene)
         || early::answered_early(scene).is_some()
         || response::rule(scene).is_some();

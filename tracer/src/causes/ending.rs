@@ -150,7 +150,7 @@ impl<'a> Scene<'a> {
     pub(super) fn has_left(&self) -> bool {
         let is_race = || {
             self.ended()
-                .is_some_and(|(c, ending)| keepalive::may_be_race(c, &ending))
+                .is_some_and(|(c, ending)| keepalive::may_be_race(self, c, &ending))
         };
         self.leaving()
             .is_some_and(|leaving| leaving.death.is_some() || !is_race())

@@ -36,11 +36,20 @@ const CROSSING: u64 = 10_000_000;
 const FAR: u64 = 250_000_000;
 
 /// Reused, ended before the first byte, and not so late that the backend must have had the request.
-pub(super) fn may_be_race(c: &Connection, ending: &Ending) -> bool {
+pub(super) fn may_be_race(scene: &Scene<'_>, c: &Connection, ending: &Ending) -> bool {
     is_reused(c)
         && !response_began(c)
-        && c.last_sent
-            .is_none_or(|sent| ending.at.since(sent) <= crossing(c))
+        && (left_all_unread(scene, c)
+            || c.last_sent
+                .is_none_or(|sent| ending.at.since(sent) <= crossing(c)))
+}
+
+/// The backend closed without having read a byte of the request, however long that took it: it did not know of it.
+fn left_all_unread(scene: &Scene<'_>, c: &Connection) -> bool {
+    c.asked > 0
+        && scene
+            .peer_closed()
+            .is_some_and(|closed| closed.reset.is_some() && closed.unread == c.asked)
 }
 
 /// Twice the round trip of the handshake, where that was seen.
@@ -56,7 +65,7 @@ fn keepalive_race(scene: &Scene<'_>) -> Option<Finding> {
         return Some(finding);
     }
     let (c, ending) = scene.ended()?;
-    if !may_be_race(c, &ending) || scene.has_death(ending.at) {
+    if !may_be_race(scene, c, &ending) || scene.has_death(ending.at) {
         return None;
     }
     let idle = c
@@ -104,7 +113,7 @@ fn sureness(scene: &Scene<'_>, c: &Connection, ending: &Ending, finding: Finding
             unread(hook::SENT),
         )
         .unless(
-            before || too_late,
+            before || too_late || left_all_unread(scene, c),
             "whether the backend had read the request: it closed just after nginx wrote it",
         )
         .rests_on_complete_records(scene)
@@ -138,6 +147,17 @@ fn observed(scene: &Scene<'_>, c: &Connection, ending: &Ending, finding: Finding
             format!("{} (pid {}) closed it", closed.name, closed.pid),
         ),
         None => finding,
+    };
+    let finding = if left_all_unread(scene, c) {
+        finding.fact(
+            "unread",
+            format!(
+                "it had not read a byte of the request ({})",
+                wording::count(c.asked, "byte")
+            ),
+        )
+    } else {
+        finding
     };
     match kept(c, ending) {
         Some(kept) => finding.fact(

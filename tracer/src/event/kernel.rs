@@ -133,6 +133,9 @@ pub struct Connection {
     /// Bytes that came and that nginx never read, as far as its reads were seen.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unread: u64,
+    /// Bytes that nginx wrote of a request on a reused connection before it heard of the upstream; 0 unknown.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub asked: u64,
     /// The worker last wrote to it, and last read from it (bytes, not an end).
     pub last_sent: Option<Time>,
     /// See `last_sent`.
@@ -561,6 +564,9 @@ pub struct PeerClosed {
     /// Its parent, host pid.
     #[serde(default)]
     pub parent: u32,
+    /// Bytes that it left unread as it sent a RST.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unread: u64,
     /// The kernel's reason for the RST it sent (`TCP_ABORT_ON_CLOSE`: unread data; `TCP_STATE`: linger 0), if it did.
     pub reset: Option<String>,
     /// It was ending.

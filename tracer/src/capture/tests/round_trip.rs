@@ -55,6 +55,7 @@ prop_compose! {
             bytes_received: bytes.0,
             bytes_sent: bytes.1,
             unread: 0,
+        asked: 0,
             first_sent: bytes.2,
             first_received: bytes.3,
             listener_pid: local.map(|(ip, _)| ip),

@@ -76,6 +76,7 @@ pub(super) fn by_peer(reset: Option<&str>, death: Option<Death>) -> PeerClosed {
         local: address("10.0.0.1:40000"),
         remote: address(HERE),
         netns: 0,
+        unread: 0,
         pid: 4300,
         name: "gunicorn".to_owned(),
         parent: 4242,

@@ -35,6 +35,7 @@ fn whoever_only_looked_at_a_connection_did_not_close_it() {
     let closed_by = |name: &str, pid: u32, parent: u32| {
         let closer = crate::event::PeerClosed {
             translated: false,
+            unread: 0,
             pid,
             parent,
             name: name.to_owned(),

@@ -1,7 +1,7 @@
 //! A reused connection that the backend was closing.
 
 use super::{connected::*, *};
-use crate::event::LogLine;
+use crate::event::{LogLine, PeerClosed};
 
 /// Idle for 5 s, taken out of the cache after 900 µs, written to at 1 ms.
 fn reused(c: Connection) -> Connection {
@@ -190,4 +190,22 @@ fn a_goaway_without_an_error_is_the_race_of_http2() {
         "{}",
         failed.summary
     );
+}
+
+/// The backend's kernel counts what its program never read.
+#[test]
+fn a_request_left_unread_is_a_race_however_late_the_close() {
+    let late = reused(Connection {
+        asked: 120,
+        ..reset(HERE)
+    });
+    let case = |unread| {
+        let closed = PeerClosed {
+            unread,
+            ..by_peer(Some("TCP_ABORT_ON_CLOSE"), None)
+        };
+        with_peer(answered(502, late.clone(), served()), closed)
+    };
+    assert_eq!(told(&case(120)), ("keepalive-race", Proven));
+    assert_eq!(told(&case(20)).0, "backend-reset");
 }

@@ -367,6 +367,7 @@ fn peer_closed() -> impl Strategy<Value = PeerClosed> {
         |(at, reset, death, signal)| PeerClosed {
             signal,
             translated: false,
+            unread: 0,
             at,
             local: address("10.0.0.1:40000"),
             remote: address("10.0.0.5:80"),

@@ -185,6 +185,7 @@ fn peer_closed(ends: &[(u32, u64)]) -> Option<u32> {
             local: "10.0.0.100:40000".parse().unwrap(),
             remote,
             netns,
+            unread: 0,
             pid: 7 + after as u32,
             name: format!("app{index}"),
             parent: 1,
@@ -224,6 +225,7 @@ fn closed_alive(signal: Option<u8>, exit: Option<u64>) -> (u64, usize) {
     });
     scene.feed(Event::PeerClosed(Box::new(PeerClosed {
         translated: false,
+        unread: 0,
         signal,
         at,
         local: "10.0.0.100:40000".parse().unwrap(),

@@ -144,6 +144,7 @@ fn plain(request: &Request, at: Time, remote: Upstream) -> Connection {
         bytes_received: 0,
         bytes_sent: 0,
         unread: 0,
+        asked: 0,
         last_sent: None,
         last_received: None,
         end_read: None,

@@ -44,8 +44,9 @@ pub(super) fn connection(header: &Head, mut buf: &[u8], reasons: &Reasons) -> Co
     // What is pending is the kernel side's own.
     buf.advance(2);
     let alert = buf.get_u16_ne();
-    // Zero; where the response is and its bytes so far are the kernel side's own.
-    buf.advance(2 + size_of::<u64>() + size_of::<u32>());
+    let asked = buf.get_u16_ne();
+    // Where the response is, and its bytes so far, are the kernel side's own.
+    buf.advance(size_of::<u64>() + size_of::<u32>());
     let read = buf.get_u32_ne();
     let reuses = buf.get_u32_ne();
     let flags = buf.get_u16_ne();
@@ -112,6 +113,11 @@ pub(super) fn connection(header: &Head, mut buf: &[u8], reasons: &Reasons) -> Co
         // Without the hook that sees reads, or of a connection from before tracing, that is not known.
         unread: if start.0 != 0 && read != 0 && read != u32::MAX {
             bytes_received.saturating_sub(read.into())
+        } else {
+            0
+        },
+        asked: if reuses != 0 && first_byte.is_none() && asked != u16::MAX {
+            asked.into()
         } else {
             0
         },

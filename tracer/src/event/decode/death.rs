@@ -17,6 +17,8 @@ pub(super) fn peer_closed(header: &Head, mut buf: &[u8], reasons: &Reasons) -> P
     let flags = buf.get_u32_ne();
     let reset = flags & 1 != 0;
     let netns = buf.get_u32_ne();
+    let unread = buf.get_u32_ne();
+    buf.advance(4);
     let end = end(header, buf);
     PeerClosed {
         at: header.at,
@@ -24,6 +26,7 @@ pub(super) fn peer_closed(header: &Head, mut buf: &[u8], reasons: &Reasons) -> P
         remote,
         netns,
         translated: flags & 2 != 0,
+        unread: unread.into(),
         pid: header.pid,
         name: end.0.name.clone(),
         parent: end.0.parent,

@@ -145,6 +145,7 @@ fn blank(remote: Upstream) -> Connection {
         bytes_received: 0,
         bytes_sent: 0,
         unread: 0,
+        asked: 0,
         last_sent: None,
         last_received: None,
         end_read: None,

@@ -545,15 +545,19 @@ fn a_stream_without_live_servers() -> Result<()> {
             "it answered"
         );
     }
-    tracer.verdict_lines(5)?;
+    let waited = tracer.verdict_lines(5);
     let ended = tracer.stop(libc::SIGINT)?;
+    waited.with_context(|| ended.stderr.clone())?;
     ensure!(ended.verdicts.len() == 5, "{:?}", ended.verdicts);
     for verdict in &ended.verdicts {
         ensure!(
             verdict["cause"] == "no-live-upstreams"
                 && verdict["confidence"] == "proven"
                 && verdict["status"].is_null()
-                && verdict["upstream_name"] == "dead",
+                && verdict["upstream_name"] == "dead"
+                && verdict["summary"]
+                    .as_str()
+                    .is_some_and(|said| said.contains("every server of dead")),
             "{verdict}"
         );
     }

@@ -549,7 +549,7 @@ impl Correlator {
 
     /// Closes those that are answered or waited too long; all, if time is at its end.
     fn close_cases(&mut self, now: Option<Time>, out: &mut Outcome) {
-        let mut waiting = VecDeque::new();
+        let mut waiting: VecDeque<Box<OpenCase>> = VecDeque::new();
         let mut given = 0;
         while let Some(open) = self.open.pop_front() {
             if given > AT_ONCE {
@@ -559,8 +559,9 @@ impl Correlator {
             }
             let may_wait = now.is_some_and(|now| now.since(open.since) < PATIENCE);
             // What is still open before it may be why nginx has no peer left.
-            let waits_for = |before: &Box<OpenCase>| before.worker == open.worker;
-            let is_late = open.is_without_peer() && waiting.iter().any(waits_for);
+            let mut before = waiting.iter();
+            let is_late =
+                open.is_without_peer() && before.any(|before| before.worker == open.worker);
             let is_answered = open.is_answered(&self.host, self.conf(open.worker));
             if may_wait && (is_late || !is_answered) {
                 waiting.push_back(open);

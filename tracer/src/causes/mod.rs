@@ -251,7 +251,9 @@ fn with_reasons(scene: &Scene<'_>, cause: &Cause, finding: Finding) -> Finding {
     let logged = || case.sure_lines().find_map(|line| line.request.as_deref());
     let method = line.or_else(logged).and_then(|line| line.split(' ').next());
     // src/http/ngx_http_upstream.c, ngx_http_upstream_next().
-    let is_sent = scene.connection().is_some_and(|c| c.bytes_sent > 0);
+    let is_sent = scene
+        .connection()
+        .is_some_and(|c| c.bytes_sent > 0 && !scene.in_handshake(c));
     let is_last = scene.is_last() && !case.masked && !case.cut_short;
     let is_nginxs = cause.id != response::PASSED_THROUGH.id;
     let finding = match method {

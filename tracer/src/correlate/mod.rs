@@ -25,7 +25,7 @@ use std::{
 };
 
 pub use case::{Attempt, Case, Course, Facts, RequestFacts};
-pub(crate) use request::{HARMLESS, tells_of_storage, tells_of_storage_or_folder};
+pub(crate) use request::{HARMLESS, NO_KEYS, tells_of_storage, tells_of_storage_or_folder};
 
 use self::{
     alone::Alone, around::Around, host::HostMemory, lines::Lines, losses::Losses, open::OpenCase,
@@ -310,7 +310,7 @@ impl Correlator {
             return;
         }
         let Some(request) = call.request else {
-            if call.connection != 0 && !call.stream {
+            if !call.stream && (call.connection != 0 || call.format.starts_with(NO_KEYS)) {
                 push(&mut self.unheard, call);
             }
             return;
@@ -394,8 +394,12 @@ impl Correlator {
         }
         if is_untried {
             self.unheard.retain(|call| {
-                let is_its = call.worker == worker && Some(call.connection) == answer.connection;
-                if is_its && answer.at.since(call.at) < SETTLED {
+                let age = answer.at.since(call.at);
+                // In nobody's name, but in the same turn of the worker's.
+                let is_nobodys = call.connection == 0 && answer.status == 500 && age < GLANCE;
+                let is_connections = Some(call.connection) == answer.connection && age < SETTLED;
+                let is_its = call.worker == worker && (is_nobodys || is_connections);
+                if is_its {
                     request.log(call.clone());
                 }
                 !is_its

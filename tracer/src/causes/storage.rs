@@ -2,19 +2,20 @@
 
 use super::{catalogue::Cause, errno, finding::Finding, scene::Scene, wording};
 use crate::{
-    correlate::{tells_of_storage, tells_of_storage_or_folder},
+    correlate::{NO_KEYS, tells_of_storage, tells_of_storage_or_folder},
     event::{LogCall, fact::FolderView},
 };
 
 pub(super) static PROXY_STORAGE: Cause = Cause {
     id: "proxy-storage",
-    title: "nginx could not write a temporary or cache file of its own",
+    title: "nginx could not store a request or a response in its own temporary files or cache",
     split: "nginx logs a failed open(), pwritev() or mkdir() on a file of its own for this request, then ends it: 500 \
             while it stores the request body, a response cut short while it stores the response. The backend is not \
             at fault.",
     log_lines: &[
         "pwritev() \"/var/lib/nginx/proxy/1/00/0000000001\" failed (28: No space left on device) while reading upstream",
         "open() \"/var/lib/nginx/body/0000000001\" failed (13: Permission denied)",
+        "could not allocate node in cache keys zone \"app\"",
     ],
     client_gets: "500, or the original status, cut short",
     fix: "Free space on the file system of proxy_temp_path, client_body_temp_path or proxy_cache_path, or let the \
@@ -54,8 +55,11 @@ fn storage(scene: &Scene<'_>) -> Option<Finding> {
     };
     let effect = match scene.case.status {
         Some(500) => "the request could not be stored",
-        _ => "the client got a part of the response",
+        _ => "the client got the response cut short",
     };
+    if call.format.starts_with(NO_KEYS) {
+        return Some(full_zone(scene, call));
+    }
     let finding = Finding::proven(format!("nginx could not {doing} {place}: {why}; {effect}"))
         .fact(
             "backend",
@@ -70,10 +74,20 @@ fn storage(scene: &Scene<'_>) -> Option<Finding> {
         .or_else(|| Some(path.as_deref()?.rsplit_once('/')?.0.to_owned()));
     let target = in_folder.map_or_else(|| "FOLDER".to_owned(), |path| wording::quoted(&path));
     let see = format!("confirm: df -h {target}; df -i {target}; namei -l {target}");
+    let (directive, limit) = match scene.case.status {
+        Some(500) => (
+            "client_body_temp_path",
+            "limit what nginx stores of a request: client_max_body_size, or proxy_request_buffering off",
+        ),
+        _ => (
+            "proxy_temp_path, or proxy_cache_path where the response is cached",
+            "limit what nginx stores of a response: proxy_max_temp_file_size (0 stores nothing), proxy_cache_path max_size=",
+        ),
+    };
     let finding = match call.errno {
         errno::ENOSPC | errno::EDQUOT | 0 => finding
-            .advise(format!("free space on the file system of {target}, or move it: proxy_temp_path, client_body_temp_path, proxy_cache_path max_size="))
-            .advise("limit what nginx stores of a response: proxy_max_temp_file_size (0 stores nothing)"),
+            .advise(format!("free space on the file system of {target}, or move it: {directive}"))
+            .advise(limit),
         errno::EACCES | errno::EPERM => finding.advise(match owner(folder) {
             Some(user) => format!("let the worker write there: chown {user} {target}"),
             None => format!("let the worker's user write to {target}"),
@@ -84,6 +98,28 @@ fn storage(scene: &Scene<'_>) -> Option<Finding> {
         _ => finding.advise(format!("look at the file system of {target}: dmesg | tail")),
     };
     Some(finding.advise(see).rests_on_complete_records(scene))
+}
+
+/// The cache's shared memory has no room for a key, and every key there is in use.
+fn full_zone(scene: &Scene<'_>, call: &LogCall) -> Finding {
+    let zone = call.text.as_deref().and_then(|text| text.split('"').nth(1));
+    let zone = zone.map_or_else(
+        || "the keys_zone of its cache".to_owned(),
+        |name| format!("keys_zone {name} of its cache"),
+    );
+    Finding::inferred(
+        format!("nginx has no room for another key in {zone}: it answers 500"),
+        "that the key is this request's: nginx logs it in no request's name",
+    )
+    .fact(
+        "backend",
+        "the backend did nothing wrong: nginx did not ask it",
+    )
+    .advise(
+        "enlarge the zone: proxy_cache_path … keys_zone=NAME:SIZE (1 MiB holds about 8000 keys)",
+    )
+    .advise("confirm: nginx -T 2>/dev/null | grep -nE '_cache_path .*keys_zone='")
+    .rests_on_complete_records(scene)
 }
 
 /// The worker's user, where it is one to own files.
@@ -122,7 +158,7 @@ fn described(mut finding: Finding, view: &FolderView) -> Finding {
         finding = finding.fact(
             "space",
             format!(
-                "its file system has {} of {} free now{files}{how}",
+                "its file system has {} of {} free now{files}{how}; nginx deletes a temporary file as its request ends",
                 wording::bytes(room.free),
                 wording::bytes(room.size)
             ),

@@ -26,7 +26,9 @@ use std::{
 
 pub(crate) use around::EXITS_WITHIN;
 pub use case::{Attempt, Case, Course, Facts, RequestFacts};
-pub(crate) use request::{HARMLESS, breaks_http2, tells_of_storage, tells_of_storage_or_folder};
+pub(crate) use request::{
+    HARMLESS, NO_KEYS, breaks_http2, tells_of_storage, tells_of_storage_or_folder,
+};
 
 use self::{
     alone::Alone, around::Around, host::HostMemory, lines::Lines, losses::Losses, open::OpenCase,
@@ -34,7 +36,7 @@ use self::{
 };
 use crate::event::{
     Answer, ClientRequest, Connection, Event, Failure, FirstByte, Heap as _, LogCall, Question,
-    Reply, RequestId, Retry, Time, coverage::Change,
+    Reply, RequestId, Retry, RouteLookup, Time, coverage::Change,
 };
 
 /// A case waits no longer than this for the host's answers (nanoseconds): they come within milliseconds, but a host in
@@ -59,6 +61,10 @@ const SETTLING: usize = 65_536;
 
 /// Of what was heard last, so much is looked through.
 const LATELY: usize = 256;
+
+/// `NGX_BUSY`, and nginx's words on it.
+const BUSY: i32 = -3;
+const NO_PEER: &str = "no live upstreams";
 
 /// The newest of them; the oldest give way.
 fn push<T>(queue: &mut VecDeque<T>, value: T) {
@@ -115,6 +121,8 @@ pub struct Correlator {
     passed: VecDeque<(requests::Key, ClientRequest, Time)>,
     /// Log calls of requests that have no upstream yet.
     unheard: VecDeque<LogCall>,
+    /// Whose balancer had no peer last, and when.
+    busy: Option<(u32, Time)>,
     host: HostMemory,
     alone: Alone,
     around: Around,
@@ -153,7 +161,7 @@ impl Correlator {
             Event::FirstByte(first) => self.first_byte(&first),
             Event::Answer(answer) => self.answer(&answer, &mut out),
             Event::Reply(reply) => self.reply(&reply, &mut out),
-            Event::LogCall(call) => self.log_call(call),
+            Event::LogCall(call) => self.log_call(call, &mut out),
             Event::Retry(retry) => self.retry(&retry),
             Event::Retransmit(retransmit) => out.questions.extend(self.host.ask(
                 host::listener(retransmit.worker, retransmit.remote),
@@ -230,6 +238,9 @@ impl Correlator {
 
     fn failure(&mut self, failure: Failure, out: &mut Outcome) {
         let (worker, request, at) = (failure.worker, failure.request, failure.at);
+        if failure.code == BUSY {
+            self.busy = Some((worker, at));
+        }
         for question in host::about_failure(&failure) {
             out.questions.extend(self.host.ask(question, at));
         }
@@ -299,9 +310,13 @@ impl Correlator {
         self.requests.hear(key, retry.at).is_trying = true;
     }
 
-    fn log_call(&mut self, call: LogCall) {
+    fn log_call(&mut self, call: LogCall, out: &mut Outcome) {
+        if call.stream && call.format.starts_with(NO_PEER) && !self.was_busy(&call) {
+            self.session_without_peer(call, out);
+            return;
+        }
         let Some(request) = call.request else {
-            if call.connection != 0 && !call.stream {
+            if !call.stream && (call.connection != 0 || call.format.starts_with(NO_KEYS)) {
                 push(&mut self.unheard, call);
             }
             return;
@@ -326,6 +341,34 @@ impl Correlator {
             self.requests.grew(before, after);
             self.settles(is_due, at, key);
         }
+    }
+
+    /// Was the failure itself seen?
+    fn was_busy(&self, call: &LogCall) -> bool {
+        let soon = |at: Time| call.at.since(at) < GLANCE;
+        self.busy
+            .is_some_and(|(worker, at)| worker == call.worker && soon(at))
+    }
+
+    /// nginx's log alone shows that a session's balancer had no peer: of a worker's first session no more is known.
+    fn session_without_peer(&mut self, call: LogCall, out: &mut Outcome) {
+        let (worker, at) = (call.worker, call.at);
+        let mut request = Request::default();
+        request.add(Attempt::failed_at_once(Failure {
+            start: at,
+            at,
+            worker,
+            request: call.request.unwrap_or(RequestId(at.0)),
+            upstream: None,
+            source: None,
+            block: None,
+            code: BUSY,
+            errno: 0,
+            syn_sent: false,
+            routes: RouteLookup::default(),
+        }));
+        request.log(call);
+        self.over(worker, request, at, out);
     }
 
     fn answer(&mut self, answer: &Answer, out: &mut Outcome) {
@@ -357,8 +400,12 @@ impl Correlator {
         }
         if is_untried {
             self.unheard.retain(|call| {
-                let is_its = call.worker == worker && Some(call.connection) == answer.connection;
-                if is_its && answer.at.since(call.at) < SETTLED {
+                let age = answer.at.since(call.at);
+                // In nobody's name, but in the same turn of the worker's.
+                let is_nobodys = call.connection == 0 && answer.status == 500 && age < GLANCE;
+                let is_connections = Some(call.connection) == answer.connection && age < SETTLED;
+                let is_its = call.worker == worker && (is_nobodys || is_connections);
+                if is_its {
                     request.log(call.clone());
                 }
                 !is_its

@@ -242,9 +242,13 @@ pub(crate) fn tells_of_storage(format: &str) -> bool {
         && (format.contains(" failed") || format.contains("has written only"))
 }
 
-/// The same of a request's own failure: in a folder that is to be made for it.
+/// nginx's words, in no request's name, for a cache whose `keys_zone` has no room
+/// (src/http/ngx_http_file_cache.c).
+pub(crate) const NO_KEYS: &str = "could not allocate node";
+
+/// The same of a request's own failure: in a folder that is to be made for it, or in a cache's zone.
 pub(crate) fn tells_of_storage_or_folder(format: &str) -> bool {
-    tells_of_storage(format) || format.starts_with("mkdir() \"")
+    tells_of_storage(format) || format.starts_with("mkdir() \"") || format.starts_with(NO_KEYS)
 }
 
 /// What nginx says where it goes on nevertheless (src/http/modules/ngx_http_proxy_module.c, ngx_event_pipe.c).

@@ -266,6 +266,8 @@ fn what_nginx_cannot_store_is_not_the_backends_fault() {
     assert_eq!(judge(&asked), None);
     asked = stored(asked, "open() \"%s\" failed", 13);
     assert_eq!(told(&asked), ("proxy-storage", Proven));
+    let zone = logged(request(500, Vec::new()), "could not allocate node%s");
+    assert_eq!(told(&zone), ("proxy-storage", Inferred));
     // A static file has another format, and a retry goes on nevertheless.
     let page = stored(request(500, Vec::new()), "%s \"%s\" failed", 13);
     assert_eq!(judge(&page), None);

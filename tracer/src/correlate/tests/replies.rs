@@ -1,7 +1,7 @@
 //! What clients really got where an attempt failed.
 
-use super::{super::replies::Replies, *};
-use crate::event::{ClientRequest, Time};
+use super::{super::replies::Replies, playing::Playing, *};
+use crate::event::{Answer, ClientRequest, Event, FirstByte, LogCall, Reply, RequestId, Time};
 
 fn told(scene: Scene) -> Vec<(&'static str, Option<u16>, bool, usize)> {
     let verdicts = scene.verdicts();
@@ -151,4 +151,123 @@ fn a_stale_answer_hides_the_failure_whichever_is_told_first() {
             .acts(&acts);
         assert_eq!(told(scene), [("no-listener", Some(200), true, 1)]);
     }
+}
+
+/// What nginx logs after it began its error answer.
+fn logs(scene: &mut Scene, request: Option<u64>, connection: u64, format: &str) {
+    let at = scene.now;
+    scene.feed(Event::LogCall(LogCall {
+        at,
+        worker: 1,
+        level: 4,
+        errno: 2,
+        connection,
+        request: request.map(RequestId),
+        stream: false,
+        format: format.to_owned(),
+        unread: None,
+        text: Some("302".to_owned()),
+        resolved: None,
+    }));
+}
+
+#[test]
+fn a_page_that_fails_after_the_answer_belongs_to_it() {
+    let mut scene = Scene::new();
+    let request = scene
+        .request(1, 5)
+        .watched()
+        .fails(Refused)
+        .acts(&[Act::Answer(502)])
+        .under();
+    logs(&mut scene, Some(request.request.0), 5, "%s \"%s\" failed");
+    Playing::new(&mut scene, request).replies(404);
+    assert_eq!(told(scene), [("no-listener", Some(404), false, 1)]);
+}
+
+#[test]
+fn a_slice_that_fails_cuts_its_response_short() {
+    let mut scene = Scene::new();
+    let request = scene.request(1, 5).fails(Refused).under();
+    let at = scene.now;
+    scene.feed(Event::Answer(Answer {
+        at,
+        worker: 1,
+        status: 502,
+        request: Some(request.request),
+        client: None,
+        connection: Some(5),
+        head: None,
+        client_status: Some(200),
+        watched: None,
+    }));
+    logs(
+        &mut scene,
+        Some(request.request.0),
+        5,
+        "unexpected status code %ui in slice response",
+    );
+    assert_eq!(told(scene), [("no-listener", Some(200), false, 1)]);
+}
+
+#[test]
+fn what_auth_request_was_answered_belongs_to_the_request() {
+    let mut scene = Scene::new();
+    logs(&mut scene, None, 5, "auth request unexpected status: %ui");
+    let at = scene.now;
+    scene.feed(Event::Answer(Answer {
+        at,
+        worker: 1,
+        status: 500,
+        request: None,
+        client: None,
+        connection: Some(5),
+        head: None,
+        client_status: None,
+        watched: None,
+    }));
+    assert_eq!(told(scene), [("response-rejected", Some(500), false, 0)]);
+}
+
+#[test]
+fn a_subrequests_own_502_belongs_to_the_request() {
+    let mut scene = Scene::new();
+    let (at, request) = (scene.now, scene.next_request());
+    let client = ClientRequest {
+        address: 0xc11e,
+        connection: 5,
+    };
+    scene.feed(Event::FirstByte(FirstByte {
+        at,
+        worker: 1,
+        socket: 2,
+        request,
+        remote: Refused.upstream(),
+        status: Some(502),
+        connection: Some(5),
+        client: None,
+        head: None,
+        start: at,
+        client_request: Some(client),
+    }));
+    scene.feed(Event::Answer(Answer {
+        at,
+        worker: 1,
+        status: 500,
+        request: None,
+        client: None,
+        connection: Some(5),
+        head: None,
+        client_status: None,
+        watched: Some(client),
+    }));
+    scene.feed(Event::Reply(Reply {
+        at,
+        worker: 1,
+        client_request: client,
+        request: None,
+        status: Some(500),
+        is_earlier: false,
+    }));
+    assert_eq!(told(scene), [("passed-through", Some(500), false, 1)]);
 }

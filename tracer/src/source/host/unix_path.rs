@@ -205,7 +205,7 @@ mod tests {
     }
 
     fn asked(pid: u32, path: &str) -> Result<UnixPathView> {
-        let status = crate::process::status(pid)?;
+        let status = process::status(pid)?;
         view((pid, &status), path, &mut Owners::default(), Time(1))
     }
 

@@ -53,6 +53,14 @@ http.createServer((q, r) => {
   s.write('HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nhello');
   setTimeout(() => q.url.includes('reset') ? s.resetAndDestroy() : s.end(), 100);
 }).listen(9100, '127.0.0.1');
+// Says something to each that says something, then resets or closes.
+const session = (end) => (s) => {
+  s.on('error', () => {});
+  s.once('data', () => { s.write('hello'); setTimeout(() => end(s), 100); });
+};
+const net = require('net');
+net.createServer(session((s) => s.resetAndDestroy())).listen(9102, '127.0.0.1');
+net.createServer(session((s) => s.end())).listen(9103, '127.0.0.1');
 ";
 
 /// uWSGI's application answers without reading what was posted.
@@ -545,17 +553,70 @@ fn a_stream_without_live_servers() -> Result<()> {
             "it answered"
         );
     }
-    tracer.verdict_lines(5)?;
+    let waited = tracer.verdict_lines(5);
     let ended = tracer.stop(libc::SIGINT)?;
+    waited.with_context(|| ended.stderr.clone())?;
     ensure!(ended.verdicts.len() == 5, "{:?}", ended.verdicts);
     for verdict in &ended.verdicts {
         ensure!(
             verdict["cause"] == "no-live-upstreams"
                 && verdict["confidence"] == "proven"
                 && verdict["status"].is_null()
-                && verdict["upstream_name"] == "dead",
+                && verdict["upstream_name"] == "dead"
+                && verdict["summary"]
+                    .as_str()
+                    .is_some_and(|said| said.contains("every server of dead")),
             "{verdict}"
         );
     }
+    Ok(())
+}
+
+#[test]
+fn a_stream_session_has_no_length() -> Result<()> {
+    let module = programs::root().join("usr/lib/nginx/modules/ngx_stream_module.so");
+    if !module.is_file() {
+        println!(
+            "SKIPPED: a_stream_session_has_no_length: no stream module at {}",
+            module.display()
+        );
+        return Ok(());
+    }
+    let mut stage = Stage::new()?;
+    let node = node(&stage.netns)?;
+    stage.config.main = format!(
+        "load_module {};\nstream {{ server {{ listen 127.0.0.1:7002; proxy_pass 127.0.0.1:9102; }} \
+         server {{ listen 127.0.0.1:7003; proxy_pass 127.0.0.1:9103; }} }}\n",
+        module.display()
+    );
+    let site = stage.start(Vec::new())?;
+    let tracer = Tracer::follow(site.nginx.master)?;
+    for _ in 0..5 {
+        for port in [7002, 7003] {
+            ensure!(site.netns.enter(|| tests::client::answered(port)).is_ok());
+        }
+    }
+    let log = std::fs::read_to_string(site.nginx.folder().join("error.log"))?;
+    let logged = log.matches("(104: Connection reset by peer)").count();
+    let waited = tracer.verdict_lines(logged);
+    let ended = tracer.stop(libc::SIGINT)?;
+    waited.with_context(|| ended.stderr.clone())?;
+    ensure!(
+        ended.verdicts.len() == logged,
+        "{logged} logged: {:?}",
+        ended.verdicts
+    );
+    for verdict in &ended.verdicts {
+        let summary = verdict["summary"].as_str().context("a summary")?;
+        ensure!(
+            verdict["cause"] == "session-broken"
+                && verdict["confidence"] == "proven"
+                && verdict["upstream"] == "127.0.0.1:9102"
+                && summary.contains("node")
+                && summary.contains("reset the stream session"),
+            "{verdict}"
+        );
+    }
+    drop(node);
     Ok(())
 }

@@ -78,6 +78,7 @@ pub fn judge(case: &Case) -> Option<Verdict> {
     let finding = forwarded(&scene, cause, in_container(&scene, finding));
     let finding = moved(&scene, finding);
     let finding = with_effect(&scene, finding);
+    let finding = with_reasons(&scene, cause, finding);
     let is_masked = case.masked || is_hidden(case);
     let is_doubtful = cause.id == unexplained::UNEXPLAINED.id || scene.is_unread();
     if is_masked && is_doubtful && !case.skipped.is_empty() && case.log_calls.is_empty() {
@@ -366,6 +367,39 @@ fn log_of_unseen<'a>(case: &'a Case, told: Option<&Attempt>) -> Option<&'a LogCa
             && !call.format.contains("no live upstreams")
             && !follows_a_failure(&call.format)
     })
+}
+
+/// Why nginx tried nobody else, and whose a 504 is.
+fn with_reasons(scene: &Scene<'_>, cause: &Cause, finding: Finding) -> Finding {
+    let case = scene.case;
+    let line = case.head.as_ref().map(|head| head.line.as_str());
+    let logged = || case.sure_lines().find_map(|line| line.request.as_deref());
+    let method = line.or_else(logged).and_then(|line| line.split(' ').next());
+    // src/http/ngx_http_upstream.c, ngx_http_upstream_next().
+    let is_sent = scene.connection().is_some_and(|c| c.bytes_sent > 0);
+    let is_last = scene.is_last() && !case.masked && !case.cut_short;
+    let is_nginxs = cause.id != response::PASSED_THROUGH.id;
+    let finding = match method {
+        Some(method @ ("POST" | "LOCK" | "PATCH")) if is_sent && is_last && is_nginxs => finding.fact(
+            "retry",
+            format!(
+                "nginx tries no other server for a {method} that it has begun to send, unless proxy_next_upstream has \
+                 non_idempotent"
+            ),
+        ),
+        _ => finding,
+    };
+    match case.status {
+        Some(504) if is_last && is_nginxs && scene.attempt.is_some() => finding.fact(
+            "status",
+            "the 504 is nginx's own, made as its timer ended the wait",
+        ),
+        Some(504) if is_last && !is_nginxs => finding.fact(
+            "status",
+            "the 504 is the backend's own answer, not nginx's timer",
+        ),
+        _ => finding,
+    }
 }
 
 /// nginx says what came of a failure: of a page, of the main request, of the response that a slice is a part of.

@@ -54,7 +54,7 @@ fn storage(scene: &Scene<'_>) -> Option<Finding> {
     };
     let effect = match scene.case.status {
         Some(500) => "the request could not be stored",
-        _ => "the client got a part of the response",
+        _ => "the client got the response cut short",
     };
     let finding = Finding::proven(format!("nginx could not {doing} {place}: {why}; {effect}"))
         .fact(
@@ -70,10 +70,20 @@ fn storage(scene: &Scene<'_>) -> Option<Finding> {
         .or_else(|| Some(path.as_deref()?.rsplit_once('/')?.0.to_owned()));
     let target = in_folder.map_or_else(|| "FOLDER".to_owned(), |path| wording::quoted(&path));
     let see = format!("confirm: df -h {target}; df -i {target}; namei -l {target}");
+    let (directive, limit) = match scene.case.status {
+        Some(500) => (
+            "client_body_temp_path",
+            "limit what nginx stores of a request: client_max_body_size, or proxy_request_buffering off",
+        ),
+        _ => (
+            "proxy_temp_path, or proxy_cache_path where the response is cached",
+            "limit what nginx stores of a response: proxy_max_temp_file_size (0 stores nothing), proxy_cache_path max_size=",
+        ),
+    };
     let finding = match call.errno {
         errno::ENOSPC | errno::EDQUOT | 0 => finding
-            .advise(format!("free space on the file system of {target}, or move it: proxy_temp_path, client_body_temp_path, proxy_cache_path max_size="))
-            .advise("limit what nginx stores of a response: proxy_max_temp_file_size (0 stores nothing)"),
+            .advise(format!("free space on the file system of {target}, or move it: {directive}"))
+            .advise(limit),
         errno::EACCES | errno::EPERM => finding.advise(match owner(folder) {
             Some(user) => format!("let the worker write there: chown {user} {target}"),
             None => format!("let the worker's user write to {target}"),
@@ -122,7 +132,7 @@ fn described(mut finding: Finding, view: &FolderView) -> Finding {
         finding = finding.fact(
             "space",
             format!(
-                "its file system has {} of {} free now{files}{how}",
+                "its file system has {} of {} free now{files}{how}; nginx deletes a temporary file as its request ends",
                 wording::bytes(room.free),
                 wording::bytes(room.size)
             ),

@@ -33,7 +33,7 @@ use self::{
 };
 use crate::event::{
     Answer, ClientRequest, Connection, Event, Failure, FirstByte, Heap as _, LogCall, Question,
-    Reply, RequestId, Retry, Time, coverage::Change,
+    Reply, RequestId, Retry, RouteLookup, Time, coverage::Change,
 };
 
 /// A case waits no longer than this for the host's answers (nanoseconds): they come within milliseconds, but a host in
@@ -58,6 +58,10 @@ const SETTLING: usize = 65_536;
 
 /// Of what was heard last, so much is looked through.
 const LATELY: usize = 256;
+
+/// `NGX_BUSY`, and nginx's words on it.
+const BUSY: i32 = -3;
+const NO_PEER: &str = "no live upstreams";
 
 /// The newest of them; the oldest give way.
 fn push<T>(queue: &mut VecDeque<T>, value: T) {
@@ -114,6 +118,8 @@ pub struct Correlator {
     passed: VecDeque<(requests::Key, ClientRequest, Time)>,
     /// Log calls of requests that have no upstream yet.
     unheard: VecDeque<LogCall>,
+    /// Whose balancer had no peer last, and when.
+    busy: Option<(u32, Time)>,
     host: HostMemory,
     alone: Alone,
     around: Around,
@@ -152,7 +158,7 @@ impl Correlator {
             Event::FirstByte(first) => self.first_byte(&first),
             Event::Answer(answer) => self.answer(&answer, &mut out),
             Event::Reply(reply) => self.reply(&reply, &mut out),
-            Event::LogCall(call) => self.log_call(call),
+            Event::LogCall(call) => self.log_call(call, &mut out),
             Event::Retry(retry) => self.retry(&retry),
             Event::Retransmit(retransmit) => out.questions.extend(self.host.ask(
                 host::listener(retransmit.worker, retransmit.remote),
@@ -229,6 +235,9 @@ impl Correlator {
 
     fn failure(&mut self, failure: Failure, out: &mut Outcome) {
         let (worker, request, at) = (failure.worker, failure.request, failure.at);
+        if failure.code == BUSY {
+            self.busy = Some((worker, at));
+        }
         for question in host::about_failure(&failure) {
             out.questions.extend(self.host.ask(question, at));
         }
@@ -298,7 +307,11 @@ impl Correlator {
         self.requests.hear(key, retry.at).is_trying = true;
     }
 
-    fn log_call(&mut self, call: LogCall) {
+    fn log_call(&mut self, call: LogCall, out: &mut Outcome) {
+        if call.stream && call.format.starts_with(NO_PEER) && !self.was_busy(&call) {
+            self.session_without_peer(call, out);
+            return;
+        }
         let Some(request) = call.request else {
             if call.connection != 0 && !call.stream {
                 push(&mut self.unheard, call);
@@ -325,6 +338,34 @@ impl Correlator {
             self.requests.grew(before, after);
             self.settles(is_due, at, key);
         }
+    }
+
+    /// Was the failure itself seen?
+    fn was_busy(&self, call: &LogCall) -> bool {
+        let soon = |at: Time| call.at.since(at) < GLANCE;
+        self.busy
+            .is_some_and(|(worker, at)| worker == call.worker && soon(at))
+    }
+
+    /// nginx's log alone shows that a session's balancer had no peer: of a worker's first session no more is known.
+    fn session_without_peer(&mut self, call: LogCall, out: &mut Outcome) {
+        let (worker, at) = (call.worker, call.at);
+        let mut request = Request::default();
+        request.add(Attempt::failed_at_once(Failure {
+            start: at,
+            at,
+            worker,
+            request: call.request.unwrap_or(RequestId(at.0)),
+            upstream: None,
+            source: None,
+            block: None,
+            code: BUSY,
+            errno: 0,
+            syn_sent: false,
+            routes: RouteLookup::default(),
+        }));
+        request.log(call);
+        self.over(worker, request, at, out);
     }
 
     fn answer(&mut self, answer: &Answer, out: &mut Outcome) {
@@ -511,7 +552,7 @@ impl Correlator {
 
     /// Closes those that are answered or waited too long; all, if time is at its end.
     fn close_cases(&mut self, now: Option<Time>, out: &mut Outcome) {
-        let mut waiting = VecDeque::new();
+        let mut waiting: VecDeque<Box<OpenCase>> = VecDeque::new();
         let mut given = 0;
         while let Some(open) = self.open.pop_front() {
             if given > AT_ONCE {
@@ -521,8 +562,9 @@ impl Correlator {
             }
             let may_wait = now.is_some_and(|now| now.since(open.since) < PATIENCE);
             // What is still open before it may be why nginx has no peer left.
-            let waits_for = |before: &Box<OpenCase>| before.worker == open.worker;
-            let is_late = open.is_without_peer() && waiting.iter().any(waits_for);
+            let mut before = waiting.iter();
+            let is_late =
+                open.is_without_peer() && before.any(|before| before.worker == open.worker);
             let is_answered = open.is_answered(&self.host, self.conf(open.worker));
             if may_wait && (is_late || !is_answered) {
                 waiting.push_back(open);

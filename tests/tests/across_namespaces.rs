@@ -100,6 +100,40 @@ fn from_a_container_to_its_host_and_through_it() -> Result<()> {
     stage.check_with(faults, TOGETHER).map(drop)
 }
 
+/// As in a cluster: nginx in a container, the host between translates a service's address to another's.
+#[test]
+fn through_a_translation_on_the_host() -> Result<()> {
+    let stage = Stage::new()?;
+    let host = Netns::new()?;
+    for (bridge, address) in [("br0", "172.31.0.1/24"), ("br1", "172.32.0.1/24")] {
+        host.ip(&format!("link add {bridge} type bridge"))?;
+        host.ip(&format!("addr add {address} dev {bridge}"))?;
+        host.ip(&format!("link set {bridge} up"))?;
+    }
+    host.sysctl("ipv4/ip_forward", "1")?;
+    container::plug(&stage.netns, &host, "br0", "172.31.0.9")?;
+    // The host has processes of its own.
+    let _of_host = Service::start(&host, &["127.0.0.1:1", "never-accept"])?;
+    let backend = Container::behind(&host, "br1", "172.32.0.2")?;
+    let rule = format!(
+        "add table ip nat\n\
+         add chain ip nat prerouting {{ type nat hook prerouting priority -100; }}\n\
+         add rule ip nat prerouting ip daddr {} meta l4proto tcp dnat to 172.32.0.2\n",
+        container::SERVICE
+    );
+    tests::programs::output(host.command("nft")?.arg(rule))?;
+    let _never = Service::start(backend.netns(), &["172.32.0.2:9001", "never-accept"])?;
+    let _full = listeners::full(backend.netns(), "172.32.0.2:9002")?;
+    let at = |port: u16| format!("{}:{port}", container::SERVICE);
+    let nobody = refused(&at(9999)).says("nothing listens on 172.32.0.2:9999");
+    let faults = vec![
+        never_accepted(&at(9001)),
+        full(&at(9002)),
+        Fault::proxy(nobody, ""),
+    ];
+    stage.check_with(faults, TOGETHER).map(drop)
+}
+
 /// Another container with the same address, on a bridge of its own, has healthy listeners: it is
 /// never taken for the one that nginx's packets reach.
 #[test]

@@ -9,7 +9,15 @@ mod backend_dies;
 mod backend_stalls;
 #[path = "connect_refused.rs"]
 mod connect_refused;
+#[path = "keepalive.rs"]
+mod keepalive;
 #[path = "queues.rs"]
 mod queues;
+#[path = "responses.rs"]
+mod responses;
+#[path = "restart_gap.rs"]
+mod restart_gap;
+#[path = "retries.rs"]
+mod retries;
 #[path = "timeouts.rs"]
 mod timeouts;

@@ -223,6 +223,7 @@ fn facts() -> Vec<Event> {
         (
             Question::UnixPath { worker, path },
             Ok(Finding::UnixPath(Box::new(UnixPathView {
+                unseen: None,
                 kind: PathKind::Socket,
                 file: inode(),
                 missing: text("/run"),

@@ -14,15 +14,46 @@ use crate::process;
 /// Bytes that are read of a table: some thousand connections.
 const READ: u64 = 1 << 20;
 
-/// Where tracked connections to an address led, in the namespace of a process. `None`: nowhere else, or to several.
-pub(super) fn translation(pid: u32, remote: SocketAddr) -> Option<SocketAddr> {
-    let table = process::read_start(format!("/proc/{pid}/net/nf_conntrack"), READ).ok()?;
-    let table = String::from_utf8_lossy(&table);
-    let led = table.lines().filter_map(|line| led_to(line, remote));
-    let led: HashSet<SocketAddr> = led.collect();
-    // A service of several backends is balanced among them: which one a connection met is not known.
-    let mut led = led.into_iter();
-    led.next().filter(|_| led.next().is_none())
+/// Where tracked connections to an address led.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Led {
+    /// Nowhere else, as far as is known.
+    Straight,
+    /// To this end.
+    To(SocketAddr),
+    /// A service of several backends is balanced among them: which one a connection met is not known.
+    Several,
+}
+
+/// Where tracked connections to an address led, in the namespace of a process.
+pub(super) fn translation(pid: u32, remote: SocketAddr) -> Led {
+    match process::read_start(format!("/proc/{pid}/net/nf_conntrack"), READ) {
+        Ok(table) => led(&String::from_utf8_lossy(&table), remote),
+        Err(_) => Led::Straight,
+    }
+}
+
+/// Of several ends the one that has not answered, if it is one: what is asked about failed.
+fn led(table: &str, remote: SocketAddr) -> Led {
+    let (mut all, mut silent) = (HashSet::new(), HashSet::new());
+    for line in table.lines() {
+        let Some(end) = led_to(line, remote) else {
+            continue;
+        };
+        all.insert(end);
+        if line.contains("[UNREPLIED]") {
+            silent.insert(end);
+        }
+    }
+    let only = |ends: &HashSet<SocketAddr>| {
+        let first = ends.iter().next().copied();
+        first.filter(|_| ends.len() == 1)
+    };
+    match (only(&silent).or_else(|| only(&all)), all.is_empty()) {
+        (Some(end), _) => Led::To(end),
+        (None, true) => Led::Straight,
+        (None, false) => Led::Several,
+    }
 }
 
 /// The other end of a tracked connection to `remote`, if that is another.
@@ -64,5 +95,22 @@ mod tests {
         assert_eq!(led_to(translated, "10.96.0.10:81".parse().unwrap()), None);
         assert_eq!(led_to("ipv4 2 udp 17 src=", remote), None);
         assert_eq!(led_to("tcp dst=10.96.0.10 dport=80", remote), None);
+    }
+
+    #[test]
+    fn of_several_ends_the_silent_one_is_meant() {
+        let line = |end: &str, silent: &str| {
+            format!(
+                "ipv4 2 tcp 6 9 X src=10.0.0.1 dst=10.96.0.10 sport=4 dport=80 {silent} src={end} dst=10.0.0.1 sport=8080 dport=4\n"
+            )
+        };
+        let remote: SocketAddr = "10.96.0.10:80".parse().unwrap();
+        let to = |end: &str| Led::To(format!("{end}:8080").parse().unwrap());
+        let (a, b) = (line("10.88.0.2", ""), line("10.88.0.3", ""));
+        let silent = line("10.88.0.3", "[UNREPLIED]");
+        assert_eq!(led("", remote), Led::Straight);
+        assert_eq!(led(&a.repeat(2), remote), to("10.88.0.2"));
+        assert_eq!(led(&format!("{a}{b}"), remote), Led::Several);
+        assert_eq!(led(&format!("{a}{b}{silent}"), remote), to("10.88.0.3"));
     }
 }

@@ -13,6 +13,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use super::{
+    conntrack::Led,
     forwarder, neighbor,
     owner::Owners,
     place::{Namespaces, Place},
@@ -248,9 +249,17 @@ fn look(
     } = memory;
     let mut address = address;
     let mut way = listings.ways.to(&netns, address.ip(), namespaces, asked)?;
-    let translated = match way.local {
-        true => None,
+    let led = match way.local {
+        true => Led::Straight,
         false => namespaces.translation((&netns, worker), address, asked.now),
+    };
+    let translated = match led {
+        Led::Straight => None,
+        Led::To(end) => Some(end),
+        Led::Several => {
+            way.unclear = true;
+            None
+        }
     };
     if let Some(end) = translated {
         address = end;

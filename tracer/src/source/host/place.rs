@@ -14,7 +14,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{conntrack, link, listener::Asked, neighbor, owner, route, sock_diag};
+use super::{
+    conntrack::{self, Led},
+    link,
+    listener::Asked,
+    neighbor, owner, route, sock_diag,
+};
 use crate::{
     event::{Time, fact::Owner},
     process::{self, Netns},
@@ -163,16 +168,21 @@ impl Namespaces {
         (from, worker): (&Netns, u32),
         remote: SocketAddr,
         now: Time,
-    ) -> Option<SocketAddr> {
+    ) -> Led {
         if let Some((end, at)) = self.translations.get(&(from.id(), remote))
             && now.since(*at) < SINGLE_IN
         {
-            return Some(*end);
+            return Led::To(*end);
         }
-        let mut on_the_way = [worker].into_iter().chain(self.passed.iter().copied());
-        let end = on_the_way.find_map(|pid| conntrack::translation(pid, remote))?;
-        self.remember((from.id(), remote), end, now);
-        Some(end)
+        let on_the_way = [worker].into_iter().chain(self.passed.iter().copied());
+        let led = on_the_way
+            .map(|pid| conntrack::translation(pid, remote))
+            .find(|led| *led != Led::Straight)
+            .unwrap_or(Led::Straight);
+        if let Led::To(end) = led {
+            self.remember((from.id(), remote), end, now);
+        }
+        led
     }
 
     fn remember(&mut self, asked: (u32, SocketAddr), end: SocketAddr, now: Time) {

@@ -233,7 +233,7 @@ fn facts() -> Vec<Event> {
                     ..listener()
                 }),
                 worker_uid: 33,
-                unseen: None,
+
                 worker_gid: 33,
                 worker_user: text("www-data"),
                 worker_group: None,

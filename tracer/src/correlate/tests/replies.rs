@@ -167,6 +167,7 @@ fn logs(scene: &mut Scene, request: Option<u64>, connection: u64, format: &str) 
         format: format.to_owned(),
         unread: None,
         text: Some("302".to_owned()),
+        number: None,
         resolved: None,
     }));
 }

@@ -114,7 +114,7 @@ pub static VERDICTS: Table = Table {
         column(
             "masked",
             Kind::Flag,
-            "a retry hid the failure from the client",
+            "a retry or another page hid the failure from the client",
         ),
         column(
             "cause",

@@ -17,16 +17,20 @@ use crate::{
 pub(super) fn view((worker, status): (u32, &Status), path: &str) -> Result<FolderView> {
     let accounts = Accounts::of(worker);
     let (owned, user, ids) = (path.to_owned(), status.clone(), accounts.ids().cloned());
-    let found = bounded(worker, move || {
-        Ok(walk(worker, &owned, &user, ids.as_ref()))
-    })
-    .context("look at the folder")??;
+    let looked = bounded(worker, move || {
+        let found = walk(worker, &owned, &user, ids.as_ref());
+        let place = found.as_ref().ok().and_then(|found| found.place.as_ref());
+        let room = place.and_then(|place| place.room().ok());
+        Ok((found, room))
+    });
+    let (found, room) = looked.context("look at the folder")?;
+    let found = found?;
     let shown = |path: std::path::PathBuf| path.to_string_lossy().into_owned();
     Ok(FolderView {
         folder: found.file.map(|step| step.inode(&accounts)),
         missing: found.missing.map(shown),
         blocked: found.blocked.map(|step| step.inode(&accounts)),
-        room: found.room,
+        room,
         worker_uid: status.uid,
         worker_user: accounts.user(status.uid),
     })

@@ -19,7 +19,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::accounts::Accounts;
 use crate::{
-    event::fact::{Inode, Room},
+    event::fact::Inode,
     process::{Ids, Status, foreign::Place},
 };
 
@@ -66,8 +66,8 @@ pub(super) struct Walk {
     pub(super) blocked: Option<Step>,
     /// It has more symbolic links than the kernel follows.
     pub(super) is_circle: bool,
-    /// The file system of what it leads to.
-    pub(super) room: Option<Room>,
+    /// What it leads to, held.
+    pub(super) place: Option<Place>,
 }
 
 /// The way from the root to where the walk is.
@@ -79,6 +79,10 @@ struct Way {
 impl Way {
     fn here(&self) -> &Place {
         self.below.last().map_or(&self.root, |(_, place)| place)
+    }
+
+    fn end(mut self) -> Place {
+        self.below.pop().map_or(self.root, |(_, place)| place)
     }
 
     fn path(&self) -> PathBuf {
@@ -154,7 +158,7 @@ pub(super) fn walk(worker: u32, path: &str, status: &Status, ids: Option<&Ids>) 
             }
             if last {
                 walk.file = Some(step());
-                walk.room = here.room().ok();
+                walk.place = Some(way.end());
                 return Ok(walk);
             }
         }

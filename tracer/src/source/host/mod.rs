@@ -6,6 +6,7 @@
 
 mod accounts;
 mod cgroup_programs;
+mod configured;
 mod confinement;
 mod conntrack;
 mod descriptors;
@@ -31,14 +32,12 @@ mod viewer;
 pub(super) use self::gauge::{Change, Gauge};
 pub use self::icmp::IcmpListener;
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result};
 
 use self::{
+    configured::Configured,
     listener::{Asked, Listings, Memory},
     owner::Owners,
     place::Namespaces,
@@ -84,6 +83,7 @@ pub struct Observer {
     owners: Owners,
     listings: Listings,
     namespaces: Namespaces,
+    configured: Configured,
     logs: LogTail,
     viewers: Viewers,
     strains: Strains,
@@ -99,6 +99,7 @@ impl Observer {
             owners: Owners::default(),
             listings: Listings::default(),
             namespaces: Namespaces::default(),
+            configured: Configured::default(),
             logs: LogTail::new(error_logs),
             viewers: Viewers::default(),
             strains: Strains::default(),
@@ -232,11 +233,6 @@ impl Observer {
             Question::Confinement { worker } => {
                 confinement::view(self.viewers.of(*worker)?.pid).map(Finding::Confinement)
             }
-            Question::Names { worker, conf, port } => {
-                let reader = self.reader_of(*worker)?;
-                let view = nginx::names(reader, Path::new(conf), *port);
-                Ok(Finding::Names(view.context("the configuration")?))
-            }
             Question::Log { .. } => Ok(Finding::Log),
             Question::Folder { worker, path } => {
                 let viewer = self.viewers.of(*worker)?;
@@ -246,19 +242,11 @@ impl Observer {
                 folder::view((viewer.pid, &status), path)
                     .map(|view| Finding::Folder(Box::new(view)))
             }
-            Question::Returns {
-                worker,
-                conf,
-                status,
-            } => {
+            Question::Names { worker, .. }
+            | Question::Returns { worker, .. }
+            | Question::Block { worker, .. } => {
                 let reader = self.reader_of(*worker)?;
-                let view = nginx::returns(reader, Path::new(conf), *status);
-                Ok(Finding::Returns(view.context("the configuration")?))
-            }
-            Question::Block { worker, conf, name } => {
-                let reader = self.reader_of(*worker)?;
-                let view = nginx::block(reader, Path::new(conf), name);
-                Ok(Finding::Block(view.context("the configuration")?))
+                self.configured.ask(reader, question)
             }
         }
     }

@@ -581,6 +581,84 @@ fn stood(c: Connection) -> Connection {
     }
 }
 
+type Remove = fn(&mut Case);
+
+/// What each kind of event left in a case, and how it looks without.
+const EVENTS: [(&str, Remove); 16] = [
+    ("nginx's log calls", |case| case.log_calls.clear()),
+    ("steps of the resolver", |case| case.dns.clear()),
+    ("earlier requests", |case| case.earlier.clear()),
+    ("the answer", |case| case.status = None),
+    ("how the attempt failed at once", |case| {
+        failures(case, |f| (f.code, f.errno) = (0, 0));
+    }),
+    ("route lookups", |case| {
+        failures(case, |f| f.routes = routes(0, 0, 0));
+    }),
+    // A RST, a FIN and the read that fails by it show one thing.
+    ("how the upstream ended it", |case| {
+        connections(case, |c| {
+            (c.rst_received, c.rst_in_syn_sent) = (None, false);
+            (c.fin_received, c.end_read) = (None, None);
+            (c.transfer_error, c.error, c.tls_alert) = (None, None, None);
+        });
+    }),
+    ("a RST that was sent", |case| {
+        connections(case, |c| c.rst_sent = None);
+    }),
+    ("the first byte", |case| {
+        connections(case, |c| {
+            (c.first_byte, c.first_received, c.last_received) = (None, None, None);
+            (c.status, c.bytes_received) = (None, 0);
+        });
+    }),
+    ("the handshake", |case| {
+        connections(case, |c| c.established = None);
+    }),
+    ("dropped packets", |case| {
+        connections(case, |c| c.drops.clear())
+    }),
+    ("a full queue", |case| {
+        connections(case, |c| c.full_queue = None);
+    }),
+    ("ICMP errors", |case| {
+        connections(case, |c| c.icmp_sent = None);
+        attempts(case, |attempt| attempt.facts.icmp = None);
+    }),
+    ("the connection's state", |case| {
+        connections(case, |c| c.state = 7);
+    }),
+    ("who closed the other end", |case| {
+        attempts(case, |attempt| {
+            attempt.peer_closed = None;
+            attempt.deaths.clear();
+        });
+    }),
+    ("what the host said", |case| {
+        attempts(case, |attempt| attempt.facts = Facts::default());
+    }),
+];
+
+fn attempts(case: &mut Case, change: impl Fn(&mut Attempt)) {
+    case.attempts.iter_mut().for_each(change);
+}
+
+fn connections(case: &mut Case, change: impl Fn(&mut Connection)) {
+    attempts(case, |attempt| {
+        if let Course::Connection(connection) = &mut attempt.course {
+            change(connection);
+        }
+    });
+}
+
+fn failures(case: &mut Case, change: impl Fn(&mut Failure)) {
+    attempts(case, |attempt| {
+        if let Course::FailedAtOnce(failure) = &mut attempt.course {
+            change(failure);
+        }
+    });
+}
+
 /// Rest on complete records, all of them: what stood, and what was never connected.
 const NEVER_PROVEN_WITH_LOSS: [&str; 13] = [
     "backend-closed-early",
@@ -639,6 +717,26 @@ proptest! {
                 prop_assert!(before.confidence == Proven || before.cause == "unexplained");
             }
         }
+    }
+
+    /// Each proof rests on an event: with whatever else shows the same taken away, it takes the proof
+    /// with it.
+    #[test]
+    fn a_proof_rests_on_an_event(case in a_case()) {
+        let Some(before) = judge(&case).filter(|verdict| verdict.confidence == Proven) else {
+            return Ok(());
+        };
+        let mut left = case;
+        let needed = EVENTS.iter().filter(|(_, remove)| {
+            let mut without = left.clone();
+            remove(&mut without);
+            let still = judge(&without).is_some_and(|after| after.cause == before.cause && after.confidence == Proven);
+            if still {
+                left = without;
+            }
+            !still
+        });
+        prop_assert!(needed.count() > 0, "{} is proven by nothing: {}", before.cause, before.summary);
     }
 
     /// Whoever may append to a log can write any line: it names, and decides nothing.

@@ -383,7 +383,7 @@ fn http2_bodies_of_another_length_than_announced() -> Result<()> {
             &Listen::Tcp(address.clone()),
         )?);
         let expected = Expected::connected("response-truncated", &address, logged)
-            .hidden(200)
+            .status(200)
             .says(says);
         faults.push(Fault::location(
             format!("grpc_pass grpc://{address};"),

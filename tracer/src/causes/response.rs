@@ -145,7 +145,8 @@ fn unauthorized(scene: &Scene<'_>, call: &LogCall) -> Finding {
 /// The client has a part of a response that nginx then refused.
 fn rejected_in_body(scene: &Scene<'_>) -> Option<Finding> {
     let c = scene.connection().filter(|_| scene.in_body())?;
-    let call = rule(scene)?;
+    // An HTTP/2 body of another length is cut short.
+    let call = rule(scene).filter(|call| !breaks_http2(&call.format))?;
     let to = scene.to();
     let status = scene.case.client_status.or(scene.case.status);
     let got = status.map_or_else(
@@ -261,7 +262,7 @@ fn truncated(scene: &Scene<'_>) -> Option<Finding> {
     let c = scene.connection().filter(|_| scene.in_body())?;
     let is_another = super::session::session(scene).is_some()
         || super::storage::call(scene).is_some()
-        || rule(scene).is_some()
+        || rule(scene).is_some_and(|call| !breaks_http2(&call.format))
         || protocol::http2_for_http1(scene).is_some();
     if is_another {
         return None;

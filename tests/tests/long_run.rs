@@ -1,4 +1,4 @@
-//! A long mixed run: every cause of the selection and healthy requests at once, plain and over TLS,
+//! A long mixed run: every cause of the selection, six kinds from the field and healthy requests at once, plain and over TLS,
 //! through reloads and the crash of a worker. Nothing is mixed up, missed or made up, and the tracer
 //! does not grow.
 
@@ -10,12 +10,15 @@ use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
 use tests::certificate::Certificate;
 use tests::client::{Answer, Front, HOST, Question, Tls};
+use tests::container::{ADDRESS, Container};
+use tests::expected::Expected;
 use tests::holdings::resident;
 use tests::process;
 use tests::selection::Selection;
+use tests::service::Service;
 use tests::session::Session;
 use tests::site::{Sent, Site};
-use tests::stage::Stage;
+use tests::stage::{Fault, HEALTHY, Stage};
 use tests::tracer::Tracer;
 use tests::wait::{PATIENCE, until};
 
@@ -24,6 +27,61 @@ const PLAIN: usize = 45;
 const OVER_TLS: usize = 5;
 /// One request in so many is healthy.
 const HEALTHY_EVERY: usize = 2;
+
+const LOGIN: &str = "127.0.0.1:9202";
+const CLOSED: &str = "127.0.0.1:9203";
+
+/// Kinds that the selection lacks: nginx's own answers and pages, subrequests, a container. With what
+/// has to live for as long.
+struct Field {
+    faults: Vec<Fault>,
+    _login: Service,
+    _container: Container,
+}
+
+impl Field {
+    fn new(stage: &mut Stage) -> Result<Self> {
+        let login = "HTTP/1.1 302 Found\r\nLocation: /login\r\nContent-Length: 0\r\n\r\n";
+        let login = Service::start(&stage.netns, &[LOGIN, "answer", login])?;
+        stage.netns.ip("link add br0 type bridge")?;
+        stage.netns.ip("addr add 172.31.0.1/24 dev br0")?;
+        stage.netns.ip("link set br0 up")?;
+        let container = Container::behind(&stage.netns, "br0", ADDRESS)?;
+        let _ = writeln!(
+            stage.config.server,
+            "location = /sorry {{ return 200 sorry; }}\n\
+             location = /login-302 {{ internal; proxy_pass http://{LOGIN}; }}\n\
+             location = /login-down {{ internal; proxy_pass http://{CLOSED}; }}"
+        );
+        let refused = |at: &str| Expected::new("no-listener", at, "ECONNREFUSED");
+        let returned = Expected::untried("returned-by-config", "").unlogged();
+        let page = refused(CLOSED)
+            .status(404)
+            .then_logged("50x.html\" failed (2: No such file or directory)");
+        let hidden = Expected {
+            masked: true,
+            ..returned.clone().status(200)
+        };
+        let odd = Expected::untried("response-rejected", "auth request unexpected status: 302");
+        let down = refused(CLOSED)
+            .status(500)
+            .then_logged("auth request unexpected status: 502");
+        let guarded = |by: &str| format!("auth_request /{by}; proxy_pass http://{HEALTHY};");
+        let faults = vec![
+            Fault::location("return 502;", returned),
+            Fault::proxy(page, "error_page 502 /50x.html;"),
+            Fault::location("error_page 502 =200 /sorry; return 502;", hidden),
+            Fault::location(guarded("login-302"), odd.status(500)),
+            Fault::location(guarded("login-down"), down),
+            Fault::proxy(refused(&format!("{ADDRESS}:9204")).says("container"), ""),
+        ];
+        Ok(Self {
+            faults,
+            _login: login,
+            _container: container,
+        })
+    }
+}
 
 /// What the senders share.
 struct Run<'a> {
@@ -160,7 +218,8 @@ fn twenty_thousand_requests_through_reloads_and_a_crash() -> Result<()> {
     stage.config.server = certificate.fronts();
     stage.config.events = "worker_connections 2048;".into();
     let selection = Selection::new(&stage)?;
-    let faults = selection.faults.clone();
+    let field = Field::new(&mut stage)?;
+    let faults = [&selection.faults[..], &field.faults].concat();
     let count = faults.len();
     let site = stage.start(faults)?;
     let tracer = Tracer::follow(site.nginx.master)?;

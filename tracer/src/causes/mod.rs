@@ -52,7 +52,7 @@ mod wording;
 
 use self::{catalogue::Cause, finding::Finding, scene::Scene};
 use crate::{
-    correlate::{Attempt, Case, Course, tells_of_storage_or_folder},
+    correlate::{AUTH_STATUS, Attempt, Case, Course, tells_of_storage_or_folder},
     event::{LogCall, Time, Upstream},
     verdict::{AttemptVerdict, Evidence, Verdict},
 };
@@ -280,7 +280,7 @@ fn with_effect(scene: &Scene<'_>, mut finding: Finding) -> Finding {
             finding.summary
         );
     }
-    if scene.attempt.is_some() && scene.log_call(response::AUTH_STATUS).is_some() {
+    if scene.attempt.is_some() && scene.log_call(AUTH_STATUS).is_some() {
         finding = finding.fact(
             "subrequest",
             "this was a subrequest of auth_request: nginx answered the request itself with 500, before its own upstream",
@@ -325,7 +325,7 @@ fn is_ours(case: &Case) -> bool {
             || format.starts_with("socket() failed")
             || format.starts_with("bind(")
             || tells_of_storage_or_folder(format)
-            || format.starts_with(response::AUTH_STATUS)
+            || format.starts_with(AUTH_STATUS)
     };
     case.attempts.last().is_some_and(before_connect)
         || case.log_calls.iter().any(|call| limit(&call.format))
@@ -410,9 +410,7 @@ fn with_reasons(scene: &Scene<'_>, cause: &Cause, finding: Finding) -> Finding {
 
 /// nginx says what came of a failure: of a page, of the main request, of the response that a slice is a part of.
 fn follows_a_failure(format: &str) -> bool {
-    is_of_page(format)
-        || format.starts_with(response::AUTH_STATUS)
-        || format.contains("in slice response")
+    is_of_page(format) || format.starts_with(AUTH_STATUS) || format.contains("in slice response")
 }
 
 /// nginx's words on a page that it cannot give (src/http/modules/ngx_http_static_module.c, ngx_http_autoindex_module.c,

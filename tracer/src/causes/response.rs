@@ -11,7 +11,7 @@ use super::{
     wording,
 };
 use crate::{
-    correlate::{Course, HARMLESS, breaks_http2},
+    correlate::{AUTH_STATUS, Course, HARMLESS, breaks_http2},
     event::{Connection, LogCall},
 };
 
@@ -74,9 +74,6 @@ fn broken<'a>(scene: &Scene<'a>) -> Option<&'a LogCall> {
     let mut calls = scene.case.log_calls.iter();
     calls.find(|call| breaks_http2(&call.format) && scene.is_during(call))
 }
-
-/// nginx's words on a subrequest of `auth_request` (src/http/modules/ngx_http_auth_request_module.c).
-pub(super) const AUTH_STATUS: &str = "auth request unexpected status";
 
 fn rejected(scene: &Scene<'_>) -> Option<Finding> {
     if scene.attempt.is_none()

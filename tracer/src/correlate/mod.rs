@@ -65,6 +65,8 @@ const LATELY: usize = 256;
 /// `NGX_BUSY`, and nginx's words on it.
 const BUSY: i32 = -3;
 const NO_PEER: &str = "no live upstreams";
+/// nginx's words on a subrequest of `auth_request` (src/http/modules/ngx_http_auth_request_module.c).
+pub(crate) const AUTH_STATUS: &str = "auth request unexpected status";
 
 /// The newest of them; the oldest give way.
 fn push<T>(queue: &mut VecDeque<T>, value: T) {
@@ -425,6 +427,12 @@ impl Correlator {
     /// A subrequest of this answer's request, to which its upstream has just answered 502 or 504 itself.
     fn take_passed(&mut self, answer: &Answer) -> Option<Request> {
         let client = answer.watched?;
+        let is_said = |call: &LogCall| {
+            call.worker == answer.worker
+                && Some(call.connection) == answer.connection
+                && call.format.starts_with(AUTH_STATUS)
+        };
+        self.unheard.iter().find(|call| is_said(call))?;
         let at = self.passed.iter().rposition(|((worker, _), of, at)| {
             *worker == answer.worker && *of == client && answer.at.since(*at) < SETTLED
         })?;
@@ -436,6 +444,10 @@ impl Correlator {
     /// a cache.
     fn reply(&mut self, reply: &Reply, out: &mut Outcome) {
         let (worker, at) = (reply.worker, reply.at);
+        // The upstream's own answer was the client's: no subrequest's.
+        self.passed.retain(|((passed, _), of, _)| {
+            (*passed, *of) != (worker, reply.client_request) || reply.is_earlier
+        });
         let is_known = !reply.is_earlier
             && self
                 .replies

@@ -232,6 +232,24 @@ fn what_auth_request_was_answered_belongs_to_the_request() {
 
 #[test]
 fn a_subrequests_own_502_belongs_to_the_request() {
+    assert_eq!(
+        after_a_502(false),
+        [("passed-through", Some(500), false, 1)]
+    );
+}
+
+/// A client's next request may lie where the one before did.
+#[test]
+fn a_502_that_a_client_got_is_no_subrequests() {
+    let told = after_a_502(true);
+    assert!(
+        told.contains(&("response-rejected", Some(500), false, 0)),
+        "{told:?}"
+    );
+}
+
+/// An upstream's own 502, got by the client or not, and then a 500 of nginx's for its `auth_request`.
+fn after_a_502(is_got: bool) -> Vec<(&'static str, Option<u16>, bool, usize)> {
     let mut scene = Scene::new();
     let (at, request) = (scene.now, scene.next_request());
     let client = ClientRequest {
@@ -251,6 +269,20 @@ fn a_subrequests_own_502_belongs_to_the_request() {
         start: at,
         client_request: Some(client),
     }));
+    let reply = |status, request| {
+        Event::Reply(Reply {
+            at,
+            worker: 1,
+            client_request: client,
+            request,
+            status: Some(status),
+            is_earlier: false,
+        })
+    };
+    if is_got {
+        scene.feed(reply(502, Some(request)));
+    }
+    logs(&mut scene, None, 5, "auth request unexpected status: %ui");
     scene.feed(Event::Answer(Answer {
         at,
         worker: 1,
@@ -262,13 +294,6 @@ fn a_subrequests_own_502_belongs_to_the_request() {
         client_status: None,
         watched: Some(client),
     }));
-    scene.feed(Event::Reply(Reply {
-        at,
-        worker: 1,
-        client_request: client,
-        request: None,
-        status: Some(500),
-        is_earlier: false,
-    }));
-    assert_eq!(told(scene), [("passed-through", Some(500), false, 1)]);
+    scene.feed(reply(500, None));
+    told(scene)
 }

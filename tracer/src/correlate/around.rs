@@ -12,8 +12,14 @@ use super::{
 };
 use crate::event::{Connection, Death, Dns, PeerClosed, Time, Upstream};
 
-/// Endings and deaths remembered, each of some KB at most.
-const ENDINGS: usize = 1024;
+/// Deaths remembered, each of some KB at most.
+const DEATHS: usize = 1024;
+/// Ends of nginx's whose upstreams' ends went away, and how many of each: two network namespaces may have the same. A case waits
+/// for an exit meanwhile, so a flood needs many.
+const ENDS: usize = 16_384;
+const SAME_END: usize = 16;
+const ENDINGS_FOR: u64 = 5_000_000_000;
+const ENDINGS_BYTES: usize = 8 << 20;
 /// Deaths given to an attempt, the last ones.
 const DEATHS_TOLD: usize = 16;
 /// Workers of which steps and failures are remembered, and bytes of each kind.
@@ -39,7 +45,8 @@ const EXIT: u64 = 2_000_000_000;
 /// The memory.
 #[derive(Debug)]
 pub(super) struct Around {
-    endings: VecDeque<PeerClosed>,
+    /// By nginx's end.
+    endings: Remembered<SocketAddr, PeerClosed>,
     deaths: VecDeque<Death>,
     /// By worker.
     dns: Remembered<u32, Dns>,
@@ -49,7 +56,13 @@ pub(super) struct Around {
 impl Default for Around {
     fn default() -> Self {
         Self {
-            endings: VecDeque::new(),
+            endings: Remembered::new(Limits {
+                at: |closed| closed.at,
+                most: SAME_END,
+                keys: ENDS,
+                fresh: ENDINGS_FOR,
+                budget: ENDINGS_BYTES,
+            }),
             deaths: VecDeque::new(),
             dns: Remembered::new(Limits {
                 at: |step| step.at,
@@ -94,11 +107,11 @@ fn about<'a>(name: Option<&str>, steps: impl Iterator<Item = &'a Dns>) -> Vec<Dn
 
 impl Around {
     pub(super) fn peer_closed(&mut self, closed: PeerClosed) {
-        push(&mut self.endings, closed, ENDINGS);
+        self.endings.push(closed.local, closed);
     }
 
     pub(super) fn death(&mut self, death: Death) {
-        push(&mut self.deaths, death, ENDINGS);
+        push(&mut self.deaths, death, DEATHS);
     }
 
     pub(super) fn dns(&mut self, dns: Dns) {
@@ -174,10 +187,9 @@ impl Around {
     /// What the address of a connection that is over is translated to, by how the upstream's end went away.
     pub(super) fn translation(&self, connection: &Connection) -> Option<SocketAddr> {
         let local = connection.local?;
-        let mut endings = self.endings.iter().rev();
+        let mut endings = self.endings.get(&local)?.iter().rev();
         let closed = endings.find(|closed| {
             closed.translated
-                && closed.local == local
                 && (closed.netns == 0 || closed.netns == connection.netns)
                 && closed.at >= connection.start
         })?;
@@ -192,9 +204,8 @@ impl Around {
         let (Upstream::Inet(remote), Some(local)) = (&connection.remote, connection.local) else {
             return None;
         };
-        let same = self.endings.iter().filter(|closed| {
-            closed.local == local
-                && (closed.remote == *remote || closed.translated)
+        let same = self.endings.get(&local)?.iter().filter(|closed| {
+            (closed.remote == *remote || closed.translated)
                 && (closed.netns == 0 || closed.netns == connection.netns)
                 && closed.at >= connection.start
                 && closed.at <= attempt.end.plus(NEAR)
@@ -265,8 +276,7 @@ impl Around {
     }
 
     pub(super) fn forget(&mut self, now: Time) {
-        self.endings
-            .retain(|closed| now.since(closed.at) < EARLIER_FOR);
+        self.endings.forget_each(now, EARLIER_FOR);
         self.deaths
             .retain(|death| now.since(death.at) < EARLIER_FOR);
         self.dns.forget_each(now, STEPS_FOR);

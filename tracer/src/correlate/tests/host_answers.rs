@@ -170,6 +170,11 @@ fn an_end_of_the_next_connection_from_that_port_is_not_taken() {
 /// Of upstream's ends of a namespace and so many ms after the connection's beginning (it ends within the second), by pids
 /// from 7 on: whose is taken?
 fn peer_closed(ends: &[(u32, u64)]) -> Option<u32> {
+    peer_closed_in_a_flood(ends, 0)
+}
+
+/// The same where so many other connections end after it.
+fn peer_closed_in_a_flood(ends: &[(u32, u64)], others: u32) -> Option<u32> {
     let mut scene = Scene::new();
     let mut request = scene.request(1, 5).under();
     scene.play(&mut request, Act::Begin);
@@ -177,12 +182,12 @@ fn peer_closed(ends: &[(u32, u64)]) -> Option<u32> {
         panic!("not an address");
     };
     let begin = scene.now;
-    let end = |(index, &(netns, after)): (usize, &(u32, u64))| {
+    let end = |local: &str, (index, &(netns, after)): (usize, &(u32, u64))| {
         Event::PeerClosed(Box::new(PeerClosed {
             translated: false,
             signal: None,
             at: begin.plus(after * MS),
-            local: "10.0.0.100:40000".parse().unwrap(),
+            local: local.parse().unwrap(),
             remote,
             netns,
             unread: 0,
@@ -194,14 +199,27 @@ fn peer_closed(ends: &[(u32, u64)]) -> Option<u32> {
         }))
     };
     scene.wait(MS);
-    for event in ends.iter().enumerate().map(end) {
-        scene.feed(event);
+    for one in ends.iter().enumerate() {
+        scene.feed(end("10.0.0.100:40000", one));
+    }
+    for number in 0..others {
+        let local = format!(
+            "10.0.1.{}:{}",
+            number >> 12 & 0xff,
+            10_000 + (number & 0xfff)
+        );
+        scene.feed(end(&local, (0, &(1, 2))));
     }
     scene.play(&mut request, Act::Record(RefusedByPeer));
     scene.play(&mut request, Act::Answer(502));
     let cases = scene.cases();
     let closed = cases[0].attempts[0].peer_closed.as_deref();
     closed.map(|closed| closed.pid)
+}
+
+#[test]
+fn a_flood_of_other_endings_leaves_an_attempt_its_own() {
+    assert_eq!(peer_closed_in_a_flood(&[(1, 1)], 5000), Some(8));
 }
 
 /// A connection that pid 7 closed unanswered `signal` after it had got that; and its exit, so many ms later. When came the

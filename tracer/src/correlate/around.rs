@@ -45,8 +45,8 @@ const EXIT: u64 = 2_000_000_000;
 /// The memory.
 #[derive(Debug)]
 pub(super) struct Around {
-    /// By nginx's end.
-    endings: Remembered<SocketAddr, PeerClosed>,
+    /// By nginx's end; boxed, as a queue has room for more than is in it.
+    endings: Remembered<SocketAddr, Box<PeerClosed>>,
     deaths: VecDeque<Death>,
     /// By worker.
     dns: Remembered<u32, Dns>,
@@ -107,7 +107,7 @@ fn about<'a>(name: Option<&str>, steps: impl Iterator<Item = &'a Dns>) -> Vec<Dn
 
 impl Around {
     pub(super) fn peer_closed(&mut self, closed: PeerClosed) {
-        self.endings.push(closed.local, closed);
+        self.endings.push(closed.local, Box::new(closed));
     }
 
     pub(super) fn death(&mut self, death: Death) {
@@ -204,7 +204,8 @@ impl Around {
         let (Upstream::Inet(remote), Some(local)) = (&connection.remote, connection.local) else {
             return None;
         };
-        let same = self.endings.get(&local)?.iter().filter(|closed| {
+        let all = self.endings.get(&local)?.iter().map(|closed| &**closed);
+        let same = all.filter(|closed| {
             (closed.remote == *remote || closed.translated)
                 && (closed.netns == 0 || closed.netns == connection.netns)
                 && closed.at >= connection.start

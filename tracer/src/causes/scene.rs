@@ -137,7 +137,8 @@ impl<'a> Scene<'a> {
         let facts = self.facts();
         facts
             .queue_at_retransmit
-            .iter()
+            .as_deref()
+            .into_iter()
             .chain(facts.listener.iter())
     }
 

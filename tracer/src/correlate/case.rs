@@ -120,8 +120,8 @@ pub struct RequestFacts {
 pub struct Facts {
     /// Who listens there and nearby.
     pub listener: Option<ListenerView>,
-    /// The listener as it was when a SYN was sent again, fullest first.
-    pub queue_at_retransmit: Option<ListenerView>,
+    /// The listener as it was when a SYN was sent again, fullest first; boxed, as it is rarely there.
+    pub queue_at_retransmit: Option<Box<ListenerView>>,
     /// The upstream's own end of the connection.
     pub peer_socket: Option<PeerSocketView>,
     /// The unix path.

@@ -303,8 +303,9 @@ impl HostMemory {
         if let Course::Connection(connection) = &attempt.course
             && let Upstream::Inet(remote) = connection.remote
         {
-            facts.queue_at_retransmit =
-                self.fullest(&listener(worker, remote), attempt.start, attempt.end);
+            facts.queue_at_retransmit = self
+                .fullest(&listener(worker, remote), attempt.start, attempt.end)
+                .map(Box::new);
             facts.icmp = self
                 .icmps
                 .iter()

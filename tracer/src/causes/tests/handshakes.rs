@@ -353,10 +353,10 @@ fn silence_is_told_by_what_this_host_did_with_the_packets() {
         ..silent(remote)
     };
     let full = |queue| Facts {
-        queue_at_retransmit: Some(ListenerView {
+        queue_at_retransmit: Some(Box::new(ListenerView {
             exact: vec![listener(here, queue, 128)],
             ..view(true)
-        }),
+        })),
         ..local(true)
     };
     let alone = |source: &str| {

@@ -426,7 +426,7 @@ fn facts() -> BoxedStrategy<Facts> {
             |(listener, queue_at_retransmit, unix_path, confinement, icmp, peer_socket)| Facts {
                 peer_socket,
                 listener,
-                queue_at_retransmit,
+                queue_at_retransmit: queue_at_retransmit.map(Box::new),
                 unix_path: unix_path.map(Box::new),
                 confinement,
                 icmp,

@@ -81,11 +81,10 @@ fn a_retransmit_asks_for_the_queue_and_the_fullest_view_counts() {
     assert_eq!(scene.asked_listeners().len(), 4);
     let cases = scene.cases();
     let facts = &cases[0].attempts[0].facts;
-    let queue = |view: &Option<crate::event::fact::ListenerView>| {
-        view.as_ref().map(|view| view.exact[0].queue)
-    };
-    assert_eq!(queue(&facts.queue_at_retransmit), Some(129));
-    assert_eq!(queue(&facts.listener), Some(0));
+    let queue = |view: &crate::event::fact::ListenerView| view.exact[0].queue;
+    let at_retransmit = facts.queue_at_retransmit.as_deref();
+    assert_eq!(at_retransmit.map(queue), Some(129));
+    assert_eq!(facts.listener.as_ref().map(queue), Some(0));
     let verdict = crate::causes::judge(&cases[0]).expect("a verdict");
     assert_eq!(verdict.cause, "accept-queue-full");
 }

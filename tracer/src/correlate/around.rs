@@ -14,10 +14,10 @@ use crate::event::{Connection, Death, Dns, PeerClosed, Time, Upstream};
 
 /// Deaths remembered, each of some KB at most.
 const DEATHS: usize = 1024;
-/// Ends of nginx's whose upstreams' ends went away, and how many of each: two network namespaces may have the same. A case waits
+/// Ends of nginx's whose upstreams' ends went away, and how many of each: ports are used again, and by other namespaces. A case waits
 /// for an exit meanwhile, so a flood needs many.
 const ENDS: usize = 16_384;
-const SAME_END: usize = 16;
+const SAME_END: usize = 8192;
 const ENDINGS_FOR: u64 = 5_000_000_000;
 const ENDINGS_BYTES: usize = 8 << 20;
 /// Deaths given to an attempt, the last ones.
@@ -212,8 +212,14 @@ impl Around {
                 && closed.at <= attempt.end.plus(NEAR)
         });
         // What follows the first one after its end may be of the next connection from that port.
-        let last = same.clone().rfind(|closed| closed.at <= attempt.end);
-        last.or_else(|| same.clone().next())
+        let mut during = same.clone().filter(|closed| closed.at <= attempt.end);
+        // A reset and the close that makes it are reported one after the other.
+        let telling = during
+            .clone()
+            .rfind(|closed| closed.reset.is_some() || closed.death.is_some());
+        telling
+            .or_else(|| during.next_back())
+            .or_else(|| same.clone().next())
     }
 
     /// Did a living process end the attempt's connection that may be on its way out? Its exit decides.

@@ -184,7 +184,8 @@ fn to_php(php: &Upstream, expected: Expected) -> Fault {
     fault
 }
 
-const PHP_SLEEPS: &str = "<?php error_log('serving'); sleep(30); echo 'ok';";
+/// A signal ends PHP's `sleep()` early.
+const PHP_SLEEPS: &str = "<?php error_log('serving'); while (true) { sleep(30); }";
 
 #[test]
 fn php_fpm_ends_a_request_at_its_limit() -> Result<()> {

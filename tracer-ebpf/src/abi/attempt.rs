@@ -87,9 +87,9 @@ pub struct FirstByte {
     pub status: u16,
     /// Zero.
     pub padding: u16,
-    /// `pc->socklen`; for `NGX_BUSY` the length of `*pc->name`.
+    /// `pc->socklen`.
     pub address_len: u32,
-    /// `pc->sockaddr`, up to its length; for `NGX_BUSY` `*pc->name`.
+    /// `pc->sockaddr`, up to its length.
     pub address: [u8; SOCKADDR_LEN],
     /// Whose request it is.
     pub client: Client,

@@ -182,9 +182,7 @@ pub(super) const TLS_HANDSHAKE: u8 = 0x16;
 const RST_TOLD: u64 = 5_000_000;
 /// See [`TLS_HANDSHAKE`].
 pub(super) const TLS_ALERT: u8 = 0x15;
-/// How an answer in HTTP/2 is kept: a SETTINGS frame is first, and 4 its type.
-pub(super) const HTTP2_SETTINGS: u8 = 4;
-/// … that is encrypted: data, and in TLS 1.3 alerts too.
+/// … of data; in TLS 1.3 alerts look like it, too.
 pub(super) const TLS_DATA: u8 = 0x17;
 
 /// Kept alive from an earlier request; also one that was opened before tracing.

@@ -163,13 +163,14 @@ fn moved(scene: &Scene<'_>, mut finding: Finding) -> Finding {
         return finding;
     };
     let (host, at) = (&name.name, &name.at);
+    let shown = wording::quoted(host);
     let kept = format!("nginx looked up `{host}` at its start and keeps {ip}");
     let place = format!("{}:{}", at.file, at.line);
     match name.now.first() {
         Some(now) => {
             finding.advice.insert(
                 0,
-                format!("reload nginx (nginx -s reload): {kept}, and `{host}` is {now} now; confirm: getent hosts {host}"),
+                format!("reload nginx (nginx -s reload): {kept}, and `{host}` is {now} now; confirm: getent hosts {shown}"),
             );
             finding.advice.insert(
                 1,
@@ -188,7 +189,7 @@ fn moved(scene: &Scene<'_>, mut finding: Finding) -> Finding {
             let at = finding.advice.len().min(1);
             finding.advice.insert(
                 at,
-                format!("if {host} has another address now, reload nginx (nginx -s reload): {kept}; confirm: getent hosts {host}"),
+                format!("if {host} has another address now, reload nginx (nginx -s reload): {kept}; confirm: getent hosts {shown}"),
             );
             finding
         }

@@ -1,12 +1,15 @@
 //! nginx speaks one protocol to a port and the program there another.
 
 use super::{
-    ending::{HTTP2_SETTINGS, TLS_ALERT, TLS_HANDSHAKE, ending, heard, is_reused, is_tls},
+    ending::{TLS_ALERT, TLS_HANDSHAKE, ending, heard, is_reused, is_tls},
     finding::Finding,
     scene::Scene,
     wording,
 };
-use crate::event::{Connection, Upstream};
+use crate::{
+    correlate::HTTP2_SETTINGS,
+    event::{Connection, Upstream},
+};
 
 /// What begins an HTTP/1 response.
 const HTTP1: u8 = b'H';
@@ -117,7 +120,7 @@ pub(super) fn questioned(scene: &Scene<'_>, c: &Connection, mut finding: Finding
         )),
         (_, Protocol::Http, _) => None,
         _ => Some(format!(
-            "does the port speak {}? if it speaks HTTP, use proxy_pass; see: {}",
+            "check that the port speaks {}; if it speaks HTTP, use proxy_pass; see: {}",
             spoken.name(),
             wording::fetch(&to)
         )),

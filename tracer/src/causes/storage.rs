@@ -89,7 +89,10 @@ fn storage(scene: &Scene<'_>) -> Option<Finding> {
             .advise(format!("free space on the file system of {target}, or move it: {directive}"))
             .advise(limit),
         errno::EACCES | errno::EPERM => finding.advise(match owner(folder) {
-            Some(user) => format!("let the worker write there: chown {user} {target}"),
+            Some(user) => format!(
+                "let the worker write there: chown {} {target}",
+                wording::quoted(&user)
+            ),
             None => format!("let the worker's user write to {target}"),
         }),
         errno::EROFS => finding.advise(format!("mount the file system of {target} read-write, or move the path")),

@@ -2,15 +2,16 @@
 
 use super::{
     catalogue::Cause,
-    ending::{
-        HTTP2_SETTINGS, TLS_ALERT, TLS_DATA, TLS_HANDSHAKE, alerted, ending, heard, response_began,
-    },
+    ending::{TLS_ALERT, TLS_DATA, TLS_HANDSHAKE, alerted, ending, heard, response_began},
     finding::Finding,
     response,
     scene::Scene,
     waiting, wording,
 };
-use crate::event::{Connection, Upstream};
+use crate::{
+    correlate::HTTP2_SETTINGS,
+    event::{Connection, Upstream},
+};
 
 pub(super) static TLS_HANDSHAKE_FAILED: Cause = Cause {
     id: "tls-handshake-failed",

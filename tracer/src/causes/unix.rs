@@ -248,9 +248,10 @@ fn let_write(view: &UnixPathView, socket: &Inode, user: &str) -> String {
     }
     let group = view.worker_group.clone();
     let group = group.unwrap_or_else(|| view.worker_gid.to_string());
+    let shown = wording::quoted(&group);
     format!(
         "let {user} write to it: in the backend set the socket's group to {group}, mode 0660{setting}; until its next \
-         start: chgrp {group} {target}; chmod g+w {target}"
+         start: chgrp {shown} {target}; chmod g+w {target}"
     )
 }
 

@@ -104,7 +104,7 @@ pub(super) fn owner_and_mode(inode: &Inode) -> String {
     )
 }
 
-/// A path as a shell takes it.
+/// A path or a name as a shell takes it.
 pub(super) fn quoted(path: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_./@:+-".contains(c);
     if !path.is_empty() && path.chars().all(plain) {

@@ -8,7 +8,9 @@ use std::{
     net::SocketAddr,
 };
 
-use super::{Attempt, Course, lines::bytes, open::OpenCase, request::Request, workers::Workers};
+use super::{
+    Attempt, BUSY, Course, lines::bytes, open::OpenCase, request::Request, workers::Workers,
+};
 use crate::event::{Connection, Failure, LogCall, LogLine, RequestId, RouteLookup, Time, Upstream};
 
 /// How often such logs are read without a reason (nanoseconds), and how old a line is that nothing took.
@@ -20,8 +22,6 @@ const MASTERS: usize = 32;
 const BYTES: usize = 4 << 20;
 /// `NGX_DECLINED`: connect() failed at once.
 const DECLINED: i32 = -5;
-/// `NGX_BUSY`: no peer was left.
-const BUSY: i32 = -3;
 
 /// Which nginx, and the lines of theirs that tell of a failure and were not taken yet.
 #[derive(Debug, Default)]

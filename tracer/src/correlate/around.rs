@@ -105,6 +105,20 @@ fn about<'a>(name: Option<&str>, steps: impl Iterator<Item = &'a Dns>) -> Vec<Dn
     last.iter().map(|step| (*step).clone()).collect()
 }
 
+/// Of how one end went away what says most about an attempt that was over at `end`.
+fn telling<'a>(
+    same: impl DoubleEndedIterator<Item = &'a PeerClosed> + Clone,
+    end: Time,
+) -> Option<&'a PeerClosed> {
+    // What follows the first one after its end may be of the next connection from that port.
+    let mut during = same.clone().filter(|closed| closed.at <= end);
+    // A reset and the close that makes it are reported one after the other.
+    let says_how = |closed: &&PeerClosed| closed.reset.is_some() || closed.death.is_some();
+    let said = during.clone().rfind(says_how);
+    said.or_else(|| during.next_back())
+        .or_else(|| same.clone().next())
+}
+
 impl Around {
     pub(super) fn peer_closed(&mut self, closed: PeerClosed) {
         self.endings.push(closed.local, Box::new(closed));
@@ -206,20 +220,14 @@ impl Around {
         };
         let all = self.endings.get(&local)?.iter().map(|closed| &**closed);
         let same = all.filter(|closed| {
-            (closed.remote == *remote || closed.translated)
-                && (closed.netns == 0 || closed.netns == connection.netns)
+            (closed.netns == 0 || closed.netns == connection.netns)
                 && closed.at >= connection.start
                 && closed.at <= attempt.end.plus(NEAR)
         });
-        // What follows the first one after its end may be of the next connection from that port.
-        let mut during = same.clone().filter(|closed| closed.at <= attempt.end);
-        // A reset and the close that makes it are reported one after the other.
-        let telling = during
-            .clone()
-            .rfind(|closed| closed.reset.is_some() || closed.death.is_some());
-        telling
-            .or_else(|| during.next_back())
-            .or_else(|| same.clone().next())
+        // Another program may have the same local end towards elsewhere.
+        let exact = same.clone().filter(|closed| closed.remote == *remote);
+        let translated = same.filter(|closed| closed.translated);
+        telling(exact, attempt.end).or_else(|| telling(translated, attempt.end))
     }
 
     /// Did a living process end the attempt's connection that may be on its way out? Its exit decides.
@@ -288,5 +296,42 @@ impl Around {
             .retain(|death| now.since(death.at) < EARLIER_FOR);
         self.dns.forget_each(now, STEPS_FOR);
         self.earlier.forget_each(now, EARLIER_FOR);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One that ended at this ms, of a RST or not.
+    fn closed(remote: &str, at: u64, reset: Option<&str>, translated: bool) -> PeerClosed {
+        PeerClosed {
+            at: Time(at * 1_000_000),
+            local: "10.0.0.1:40000".parse().unwrap(),
+            remote: remote.parse().unwrap(),
+            netns: 1,
+            translated,
+            unread: 0,
+            pid: 7,
+            name: "app".to_owned(),
+            parent: 6,
+            signal: None,
+            reset: reset.map(str::to_owned),
+            death: None,
+        }
+    }
+
+    #[test]
+    fn a_reset_says_more_than_the_close_that_makes_it() {
+        let all = [
+            closed("10.0.0.5:80", 1, Some("RST"), false),
+            closed("10.0.0.5:80", 2, None, false),
+            closed("10.0.0.5:80", 9, Some("LATER"), false),
+        ];
+        let at = |end: u64| telling(all.iter(), Time(end * 1_000_000)).unwrap().at.0 / 1_000_000;
+        assert_eq!((at(5), at(9), at(0)), (1, 9, 1));
+        let plain = [&all[1]];
+        let one = telling(plain.into_iter(), Time(5_000_000)).unwrap();
+        assert_eq!(one.reset, None);
     }
 }

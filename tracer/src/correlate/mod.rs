@@ -27,7 +27,7 @@ use std::{
 pub(crate) use around::EXITS_WITHIN;
 pub use case::{Attempt, Case, Course, Facts, RequestFacts};
 pub(crate) use request::{
-    HARMLESS, NO_KEYS, breaks_http2, tells_of_storage, tells_of_storage_or_folder,
+    HARMLESS, HTTP2_SETTINGS, NO_KEYS, breaks_http2, tells_of_storage, tells_of_storage_or_folder,
 };
 
 use self::{

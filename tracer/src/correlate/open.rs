@@ -148,7 +148,7 @@ impl OpenCase {
             .map(|path| Question::Folder { worker, path })
             .into_iter()
             .collect();
-        let Some(conf) = conf.map(str::to_owned) else {
+        let Some(conf) = conf else {
             return questions;
         };
         if let Some(answer) = &self.answer
@@ -157,7 +157,7 @@ impl OpenCase {
         {
             questions.push(Question::Returns {
                 worker,
-                conf,
+                conf: conf.to_owned(),
                 status: answer.status,
             });
         } else if let Some(Attempt {
@@ -166,11 +166,15 @@ impl OpenCase {
         }) = self.request.attempts.last()
             && let Some(name) = block.clone()
         {
-            questions.push(Question::Block { worker, conf, name });
+            questions.push(Question::Block {
+                worker,
+                conf: conf.to_owned(),
+                name,
+            });
         } else if let Some(remote) = self.unreached() {
             questions.push(Question::Names {
                 worker,
-                conf,
+                conf: conf.to_owned(),
                 port: remote.port(),
             });
         }

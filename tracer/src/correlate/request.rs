@@ -8,7 +8,7 @@ const LOG_CALLS: usize = 32;
 /// Attempts kept a request; `proxy_next_upstream_tries` is rarely above a handful.
 const ATTEMPTS: usize = 64;
 /// How an answer in HTTP/2 is kept: a SETTINGS frame is first, and 4 its type.
-const HTTP2_SETTINGS: u8 = 4;
+pub(crate) const HTTP2_SETTINGS: u8 = 4;
 
 /// What is known of a request before it is over. Small: most were served at once, and there are many.
 #[derive(Debug, Default)]

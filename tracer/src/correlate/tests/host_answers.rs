@@ -169,11 +169,11 @@ fn an_end_of_the_next_connection_from_that_port_is_not_taken() {
 /// Of upstream's ends of a namespace and so many ms after the connection's beginning (it ends within the second), by pids
 /// from 7 on: whose is taken?
 fn peer_closed(ends: &[(u32, u64)]) -> Option<u32> {
-    peer_closed_in_a_flood(ends, 0)
+    peer_closed_beside(ends, 0, None)
 }
 
-/// The same where so many other connections end after it.
-fn peer_closed_in_a_flood(ends: &[(u32, u64)], others: u32) -> Option<u32> {
+/// The same where so many other connections end after it, and one of nginx's end towards elsewhere so many ms after.
+fn peer_closed_beside(ends: &[(u32, u64)], others: u32, elsewhere: Option<u64>) -> Option<u32> {
     let mut scene = Scene::new();
     let mut request = scene.request(1, 5).under();
     scene.play(&mut request, Act::Begin);
@@ -201,6 +201,13 @@ fn peer_closed_in_a_flood(ends: &[(u32, u64)], others: u32) -> Option<u32> {
     for one in ends.iter().enumerate() {
         scene.feed(end("10.0.0.100:40000", one));
     }
+    if let Some(after) = elsewhere
+        && let Event::PeerClosed(mut closed) = end("10.0.0.100:40000", (0, &(1, after)))
+    {
+        closed.remote = "10.0.0.77:6379".parse().unwrap();
+        closed.translated = true;
+        scene.feed(Event::PeerClosed(closed));
+    }
     for number in 0..others {
         let local = format!(
             "10.0.1.{}:{}",
@@ -216,9 +223,16 @@ fn peer_closed_in_a_flood(ends: &[(u32, u64)], others: u32) -> Option<u32> {
     closed.map(|closed| closed.pid)
 }
 
+/// Another program of the host may have nginx's end towards elsewhere: what is known to be the upstream's comes first.
+#[test]
+fn a_translated_end_gives_way_to_the_upstreams_own() {
+    assert_eq!(peer_closed_beside(&[(1, 1)], 0, Some(2)), Some(8));
+    assert_eq!(peer_closed_beside(&[], 0, Some(2)), Some(9));
+}
+
 #[test]
 fn a_flood_of_other_endings_leaves_an_attempt_its_own() {
-    assert_eq!(peer_closed_in_a_flood(&[(1, 1)], 5000), Some(8));
+    assert_eq!(peer_closed_beside(&[(1, 1)], 5000, None), Some(8));
 }
 
 /// A connection that pid 7 closed unanswered `signal` after it had got that; and its exit, so many ms later. When came the

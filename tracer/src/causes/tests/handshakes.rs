@@ -1,7 +1,10 @@
 //! A SYN was sent, and the handshake did not end.
 
 use super::*;
-use crate::event::{Icmp, fact::SilentNeighbor};
+use crate::event::{
+    Icmp,
+    fact::{NameView, NamesView, SilentNeighbor},
+};
 
 fn received(kind: u8, code: u8, sender: &str, remote: &str) -> Facts {
     let icmp = Icmp {
@@ -542,4 +545,22 @@ fn a_full_queue_names_its_listener_and_limit() {
         "node (pid 4242, up 30.0 s): 129 wait in its accept queue, limit 128, net.core.somaxconn 4096"
     );
     assert!(verdict.advice[1].contains("node asked listen() for 128; up to 4096 need no sysctl"));
+}
+
+/// A container's configuration may name anything: no shell runs a part of it.
+#[test]
+fn a_hostile_host_name_is_quoted_in_commands() {
+    let mut case = one(no_socket("10.0.0.5:80"), local(true));
+    for (now, advice) in [(Vec::new(), 1), (vec!["10.0.0.6".parse().unwrap()], 0)] {
+        case.host.names = Some(NamesView {
+            names: vec![NameView {
+                name: "`id`;app".to_owned(),
+                now,
+                ..NameView::default()
+            }],
+        });
+        let verdict = verdict(&case);
+        let command = &verdict.advice[advice];
+        assert!(command.ends_with("getent hosts '`id`;app'"), "{command}");
+    }
 }

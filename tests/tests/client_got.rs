@@ -286,30 +286,11 @@ fn a_response_that_nginx_cannot_store() -> Result<()> {
          proxy_busy_buffers_size 1k; proxy_temp_path {path}; sendfile off; postpone_output 0; limit_rate 1k; }}\n\
          location /fine {{ proxy_pass http://{UWSGI}; }}\n"
     );
-    let site = stage.start(Vec::new())?;
-    let tracer = Tracer::follow(site.nginx.master)?;
-    forbid(&folder)?;
-    let all = ask(&site, &[("/stored", 0), ("/fine", 0)], 5)?;
-    tracer.verdict_lines(5)?;
-    let ended = tracer.stop(libc::SIGINT)?;
-    for (path, status, bytes) in &all {
-        let found = on(&ended, path);
-        if path.starts_with("/fine") {
-            ensure!(found.is_empty() && *bytes == 20_000, "{path}: {found:?}");
-            continue;
-        }
-        ensure!(
-            *status == 200 && *bytes < 20_000,
-            "{path} got {status}, {bytes} bytes"
-        );
-        let [verdict] = found.as_slice() else {
-            anyhow::bail!("{path} has {found:?}");
-        };
+    let verdicts = cut_short(stage, ["/stored", "/fine"], 20_000, || forbid(&folder))?;
+    for verdict in verdicts {
         ensure!(
             verdict["cause"] == "proxy-storage"
                 && verdict["confidence"] == "proven"
-                && verdict["masked"] == false
-                && verdict["status"] == 200
                 && verdict["summary"]
                     .as_str()
                     .is_some_and(|said| said.contains("EACCES"))
@@ -318,6 +299,45 @@ fn a_response_that_nginx_cannot_store() -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Of two locations that answer 200 the first breaks off each time, and the second gives all of its bytes. Checks what
+/// clients got, and returns the first one's verdicts, one a request. `before` runs with the tracer there.
+fn cut_short(
+    stage: Stage,
+    [broken, whole]: [&str; 2],
+    length: usize,
+    before: impl FnOnce() -> Result<()>,
+) -> Result<Vec<Value>> {
+    const TIMES: usize = 5;
+    let site = stage.start(Vec::new())?;
+    let tracer = Tracer::follow(site.nginx.master)?;
+    before()?;
+    let all = ask(&site, &[(broken, 0), (whole, 0)], TIMES)?;
+    tracer.verdict_lines(TIMES)?;
+    let ended = tracer.stop(libc::SIGINT)?;
+    let mut verdicts = Vec::new();
+    for (path, status, bytes) in &all {
+        let found = on(&ended, path);
+        if path.starts_with(whole) {
+            ensure!(found.is_empty() && *bytes == length, "{path}: {found:?}");
+            continue;
+        }
+        ensure!(
+            *status == 200 && *bytes < length,
+            "{path} got {status}, {bytes} bytes"
+        );
+        let [verdict] = found.as_slice() else {
+            anyhow::bail!("{path} has {found:?}");
+        };
+        ensure!(
+            verdict["masked"] == false && verdict["status"] == 200,
+            "{verdict}"
+        );
+        verdicts.push((*verdict).clone());
+    }
+    ensure!(verdicts.len() == TIMES, "{} verdicts", verdicts.len());
+    Ok(verdicts)
 }
 
 #[test]
@@ -416,28 +436,9 @@ fn a_slice_that_fails_after_the_first() -> Result<()> {
     );
     stage.config.server =
         format!("location /broken {{ {slices} }}\nlocation /sliced {{ {slices} }}\n");
-    let site = stage.start(Vec::new())?;
-    let tracer = Tracer::follow(site.nginx.master)?;
-    let all = ask(&site, &[("/broken", 0), ("/sliced", 0)], 5)?;
-    tracer.verdict_lines(5)?;
-    let ended = tracer.stop(libc::SIGINT)?;
-    for (path, status, bytes) in &all {
-        let found = on(&ended, path);
-        if path.starts_with("/sliced") {
-            ensure!(found.is_empty() && *bytes == 3_000_000, "{path}: {found:?}");
-            continue;
-        }
-        ensure!(
-            *status == 200 && *bytes < 3_000_000,
-            "{path} got {status}, {bytes} bytes"
-        );
-        let [verdict] = found.as_slice() else {
-            anyhow::bail!("{path} has {found:?}");
-        };
+    for verdict in cut_short(stage, ["/broken", "/sliced"], 3_000_000, || Ok(()))? {
         ensure!(
             verdict["cause"] == "backend-closed-early"
-                && verdict["masked"] == false
-                && verdict["status"] == 200
                 && verdict["summary"]
                     .as_str()
                     .is_some_and(|said| said.contains("cut short")),

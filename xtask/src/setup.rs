@@ -15,19 +15,25 @@ pub(crate) struct Arguments {}
 
 pub(crate) fn run(workspace: &Workspace, _arguments: &Arguments) -> Result<ExitCode> {
     everything(workspace)?;
+    backends(workspace)?;
     println!("ready: cargo build, cargo test, cargo xtask demo");
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the demo and the tests need.
+/// What the demo, the benchmarks and the tests need.
 pub(crate) fn everything(workspace: &Workspace) -> Result<()> {
     compiler(workspace)?;
     let _lock = lock(workspace)?;
     tree::ensure(workspace)?;
     tree::suites::ensure(workspace);
-    tree::suites::backends(workspace)?;
     readers::ensure(workspace);
     Ok(())
+}
+
+/// The real backends, which the tests alone run.
+pub(crate) fn backends(workspace: &Workspace) -> Result<()> {
+    let _lock = lock(workspace)?;
+    tree::suites::backends(workspace)
 }
 
 /// These builds of nginx.

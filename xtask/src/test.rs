@@ -55,6 +55,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
         return builds::run(workspace, builds);
     }
     setup::everything(workspace)?;
+    setup::backends(workspace)?;
     setup::builds(workspace, &builds::short(filter)?)?;
     let mut outcomes = Vec::new();
     if filter.is_none() {

@@ -98,7 +98,7 @@ fn lie() {
                 *held = word(&mut random, begin);
             }
             // Many begin as a request or a session does, and have a connection that has a log.
-            for object in objects.chunks_exact_mut(WORDS).step_by(2) {
+            for object in objects.as_chunks_mut::<WORDS>().0.iter_mut().step_by(2) {
                 object[0] = SIGNATURES[random.below(2)];
             }
             black_box(&mut objects);

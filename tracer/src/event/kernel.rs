@@ -343,7 +343,7 @@ impl LogCall {
         } else if format.starts_with("auth request unexpected status")
             || format.starts_with("unexpected status code")
         {
-            self.number = Some(arguments.state).filter(|_| arguments.is_number);
+            self.number = arguments.is_number.then_some(arguments.state);
         } else if format
             .split('%')
             .nth(1)

@@ -93,8 +93,10 @@ impl<'a> Elf<'a> {
             let length = SEGMENT * count.min(SEGMENTS) as usize;
             let table = elf.file.bytes(long(&header, 32), length)?;
             let segments = table
-                .chunks_exact(SEGMENT)
-                .filter(|head| word(head, 0) == LOAD);
+                .as_chunks::<SEGMENT>()
+                .0
+                .iter()
+                .filter(|head| word(&head[..], 0) == LOAD);
             elf.segments = segments
                 .map(|head| Segment {
                     offset: long(head, 8),
@@ -127,7 +129,7 @@ impl<'a> Elf<'a> {
         let table = self
             .file
             .bytes(at, SECTION * count.min(SECTIONS) as usize)?;
-        let heads = || table.chunks_exact(SECTION);
+        let heads = || table.as_chunks::<SECTION>().0.iter();
         let names = match heads().nth(names as usize) {
             Some(head) => {
                 let size = usize::try_from(long(head, 32)).unwrap_or(usize::MAX);
@@ -361,7 +363,7 @@ impl<'a> Elf<'a> {
         };
         let size = table.size.min(SYMBOLS);
         self.file.each(table.offset, size, 0, |_, bytes, _| {
-            for symbol in bytes.chunks_exact(SYMBOL) {
+            for symbol in bytes.as_chunks::<SYMBOL>().0 {
                 let at = word(symbol, 0);
                 if (first..=last).contains(&at)
                     && is_definition(symbol)

@@ -237,7 +237,7 @@ impl Probes {
         let map = map.and_then(|map| Array::<_, u32>::try_from(map).ok());
         if let Some(mut map) = map {
             // An array's element can be set.
-            let _ = map.set(number, generation, 0);
+            let _ = map.set(number, &generation, 0);
         }
     }
 
@@ -458,7 +458,7 @@ impl Probes {
                 location: UProbeAttachLocation::AbsoluteOffset(offset),
                 cookie,
             };
-            let link = program.attach(point, path, UProbeScope::AllProcesses)?;
+            let link = program.attach([point], path, UProbeScope::AllProcesses)?;
             program.take_link(link)
         })
         .map_err(ProgramError::IOError)?

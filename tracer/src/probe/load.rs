@@ -127,7 +127,7 @@ impl Probes {
         let seed = process::random_number();
         let (follows_all, cookies) = (u32::from(follows_all), u32::from(has_cookies));
         let mut ebpf = loader
-            .btf(Some(&btf))
+            .btf(&btf)
             .override_global("OFFSETS", offsets.as_slice(), true)
             .override_global("WANTED_DROPS", wanted.as_slice(), true)
             .override_global("SITES", sites.as_slice(), true)
@@ -185,7 +185,7 @@ impl Probes {
     ) -> Result<(), LoadError> {
         Ok(self
             .programs()?
-            .insert(RawKey(key), RawProgram(program), 0)?)
+            .insert(&RawKey(key), &RawProgram(program), 0)?)
     }
 
     /// Follows a program no more.
@@ -217,7 +217,7 @@ impl Probes {
             let mut held = slots.get(&place, 0)?.0;
             if held.pid == pid && held.layout != layout {
                 held.layout = layout;
-                slots.set(place, RawWorker(held), 0)?;
+                slots.set(place, &RawWorker(held), 0)?;
             }
         }
         Ok(())
@@ -256,7 +256,7 @@ impl Probes {
             layout,
             ..abi::Worker::UNKNOWN
         };
-        Ok(self.workers()?.set(place, RawWorker(worker), 0)?)
+        Ok(self.workers()?.set(place, &RawWorker(worker), 0)?)
     }
 
     /// Follows a process no more.
@@ -274,7 +274,7 @@ impl Probes {
                     pid: abi::NOBODY,
                     ..abi::Worker::UNKNOWN
                 };
-                slots.set(place, RawWorker(nobody), 0)?;
+                slots.set(place, &RawWorker(nobody), 0)?;
                 family = Some(held.family);
             }
         }
@@ -291,7 +291,7 @@ impl Probes {
             BpfHashMap::try_from(map.ok_or(LoadError::Map("FAMILIES"))?)?;
         let members = map.get(&family, 0).unwrap_or(0);
         let members = members.saturating_add_signed(change);
-        map.insert(family, members, 0)?;
+        map.insert(&family, &members, 0)?;
         Ok(members)
     }
 
@@ -344,14 +344,14 @@ impl Probes {
                 .map_mut("SHEDDING")
                 .ok_or(LoadError::Map("SHEDDING"))?,
         )?;
-        map.set(shedding::HEALTHY, u64::from(shed.healthy), 0)?;
-        map.set(shedding::DETAILS, u64::from(shed.details), 0)?;
-        map.set(shedding::GRANT, shed.grant, 0)?;
+        map.set(shedding::HEALTHY, &u64::from(shed.healthy), 0)?;
+        map.set(shedding::DETAILS, &u64::from(shed.details), 0)?;
+        map.set(shedding::GRANT, &shed.grant, 0)?;
         // In this order: whatever the hooks read in between is what held.
         let before = map.get(&shedding::SAMPLE, 0)?;
-        map.set(shedding::BEFORE, before, 0)?;
-        map.set(shedding::SINCE, since.0, 0)?;
-        Ok(map.set(shedding::SAMPLE, shed.sample, 0)?)
+        map.set(shedding::BEFORE, &before, 0)?;
+        map.set(shedding::SINCE, &since.0, 0)?;
+        Ok(map.set(shedding::SAMPLE, &shed.sample, 0)?)
     }
 
     /// Asks the kernel side to leave out connections that served well and of which nothing was asked: no verdict rests on them.
@@ -361,7 +361,7 @@ impl Probes {
     pub fn leave_out_unasked(&mut self) -> Result<(), LoadError> {
         let map = self.ebpf.map_mut("SHEDDING");
         let mut map: Array<_, u64> = Array::try_from(map.ok_or(LoadError::Map("SHEDDING"))?)?;
-        Ok(map.set(shedding::UNASKED, 1, 0)?)
+        Ok(map.set(shedding::UNASKED, &1, 0)?)
     }
 
     /// This kernel's names of reasons.

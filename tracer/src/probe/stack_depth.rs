@@ -53,7 +53,7 @@ fn depth(code: &[u8]) -> u64 {
     const ADD_NUMBER: u8 = 0x07;
     let mut lowest = 0;
     let mut copies: HashMap<u8, i64> = HashMap::new();
-    for bytes in code.chunks_exact(SIZE as usize) {
+    for bytes in code.as_chunks::<{ SIZE as usize }>().0 {
         let one = Instruction::read(bytes);
         match (one.code & 7, one.code) {
             (1, _) => {
@@ -106,7 +106,7 @@ fn functions(file: &object::File<'_>) -> HashMap<Place, Function> {
                     Some((at, (to.section_index()?, to.address())))
                 })
                 .collect();
-            let calls = code.chunks_exact(SIZE as usize).zip(0..);
+            let calls = code.as_chunks::<{ SIZE as usize }>().0.iter().zip(0..);
             let calls = calls.filter_map(|(bytes, number)| {
                 let one = Instruction::read(bytes);
                 let at = symbol.address() + number * SIZE;

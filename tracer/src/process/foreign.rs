@@ -547,7 +547,6 @@ fn reopen(path: &File, kind: Kind) -> io::Result<File> {
 mod tests {
     use std::{
         fs,
-        io::Read as _,
         os::unix::fs::{PermissionsExt, symlink},
     };
 

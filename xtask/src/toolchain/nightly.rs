@@ -10,9 +10,9 @@ use anyhow::{Context as _, Result, bail};
 use crate::command;
 use crate::workspace::Workspace;
 
-const NAME: &str = "nightly-2026-05-20";
+const NAME: &str = "nightly-2026-07-01";
 /// The same compiler under whatever name: a `nightly` of that day will do.
-const COMMIT: &str = "e50aa6fba4e63ab34c72bf9acfd2c307c1155d1a";
+const COMMIT: &str = "f46ec5218fe7829ac18323b5ee0b409a63169f27";
 const COMPONENTS: [&str; 2] = ["rust-src", "clippy"];
 
 /// A nightly toolchain that stands.

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::{
-    catalogue::Cause,
+    cause::Cause,
     errno::{self, EACCES, EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EINVAL, ENETUNREACH},
     finding::Finding,
     scene::Scene,

@@ -1,7 +1,7 @@
 //! Of an nginx whose functions are not seen: what its log says, where the kernel shows nothing wrong.
 
 use super::{
-    catalogue::Cause,
+    cause::Cause,
     finding::Finding,
     response::{RESPONSE_REJECTED, RESPONSE_TRUNCATED},
     scene::Scene,

@@ -3,37 +3,12 @@
 //! `tracer causes` and `docs/causes.md` come from here, and so does the order of matching, which decides nothing: a
 //! verdict needs one cause that fits better than all others.
 
+pub use super::cause::Cause;
 use super::{
-    addresses, closed, death, denied, dns, early, finding::Finding, firewall, keepalive, limits,
-    no_live, queues, refused, response, returned, routes, scene::Scene, session, storage, timeouts,
-    tls, unexplained, unix, unreachable, waiting,
+    addresses, closed, death, denied, dns, early, firewall, keepalive, limits, no_live, queues,
+    refused, response, returned, routes, session, storage, timeouts, tls, unexplained, unix,
+    unreachable, waiting,
 };
-
-/// One entry.
-pub struct Cause {
-    /// The stable name: the verdict's `cause`.
-    pub id: &'static str,
-    /// What happened, in a sentence without its stop.
-    pub title: &'static str,
-    /// How the kernel shows it, and what tells it from its look-alikes.
-    pub split: &'static str,
-    /// Lines of nginx's error log that it explains; one line can have many causes.
-    pub log_lines: &'static [&'static str],
-    /// The status the client gets, unless a retry hides the failure.
-    pub client_gets: &'static str,
-    /// What mends it, in general; a verdict's advice is filled with what was seen.
-    pub fix: &'static str,
-    /// Whether an attempt fits; `None`: no verdict names it yet, such requests are `unexplained`.
-    pub(super) matches: Option<fn(&Scene<'_>) -> Option<Finding>>,
-}
-
-impl Cause {
-    /// Verdicts can name it. (`unexplained` is what is left, so it needs no matcher.)
-    #[must_use]
-    pub fn is_told(&self) -> bool {
-        self.matches.is_some() || self.id == unexplained::UNEXPLAINED.id
-    }
-}
 
 /// The catalogue, in the order of a request's way.
 #[must_use]

@@ -1,7 +1,7 @@
 //! The backend lives and ended the connection before its response: `backend-closed-early`, `backend-reset`.
 
 use super::{
-    catalogue::Cause,
+    cause::Cause,
     drops::netfilter_drop,
     dying, early,
     ending::{Ending, is_reused, is_tls, received, response_began},

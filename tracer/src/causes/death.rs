@@ -1,7 +1,7 @@
 //! The backend's process ended under the connection: `backend-died`, `backend-oom-killed`.
 
 use super::{
-    catalogue::Cause,
+    cause::Cause,
     dying::{self, how, killed_by},
     ending::{is_handshaking, response_began},
     finding::Finding,

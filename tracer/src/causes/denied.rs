@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 
 use super::{
-    catalogue::Cause,
+    cause::Cause,
     drops::telling_drops,
     errno::{self, EACCES, ECONNREFUSED, EPERM},
     finding::Finding,

@@ -1,7 +1,7 @@
 //! nginx could not resolve the upstream's name: `dns-failed`.
 
 use super::{
-    catalogue::Cause,
+    cause::Cause,
     exchange::{Exchange, Outcome, advise_on, rcode_name},
     finding::Finding,
     scene::Scene,

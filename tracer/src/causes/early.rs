@@ -1,7 +1,7 @@
 //! The backend answered before it had read the request: `early-response`.
 
 use super::{
-    catalogue::Cause,
+    cause::Cause,
     ending::{ending, in_plain, received},
     errno::{self, ECONNRESET, EPIPE},
     finding::Finding,

@@ -1,7 +1,7 @@
 //! A packet filter: `firewall-reject` answers the SYN, `firewall-drop` swallows it.
 
 use super::{
-    catalogue::Cause,
+    cause::Cause,
     drops::{filtered_syn, netfilter_drop, no_socket_for_syn},
     ending::response_began,
     errno::{self, ETIMEDOUT},

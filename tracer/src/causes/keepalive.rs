@@ -1,7 +1,7 @@
 //! nginx wrote to an idle connection that the backend was closing: `keepalive-race`.
 
 use super::{
-    catalogue::Cause,
+    cause::Cause,
     dying,
     ending::{Ending, is_reused, response_began},
     finding::Finding,

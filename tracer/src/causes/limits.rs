@@ -1,7 +1,7 @@
 //! Something ran out: `ports-exhausted`, `fd-limit`, `worker-connections`.
 
 use super::{
-    catalogue::Cause,
+    cause::Cause,
     errno::{EADDRNOTAVAIL, EMFILE, ENFILE},
     finding::Finding,
     scene::Scene,

@@ -2,7 +2,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::{catalogue::Cause, finding::Finding, scene::Scene, wording};
+use super::{
+    cause::Cause,
+    finding::Finding,
+    scene::{Earlier, Scene},
+    wording,
+};
 use crate::{
     correlate::{Attempt, Course},
     event::{Upstream, fact::BlockServer},
@@ -212,40 +217,24 @@ fn configured(scene: &Scene<'_>, finding: Finding) -> Finding {
     finding
 }
 
-/// The worker's earlier failures by peer, the latest first, with the causes that their own verdicts have.
+/// The worker's earlier failures by peer, the latest first.
 fn peers<'a>(scene: &Scene<'a>, members: &Members<'_>) -> Vec<Peer<'a>> {
     let mut peers: Vec<Peer<'a>> = Vec::new();
-    let before = scene.case.earlier.iter().rev();
-    let attempts = before.flat_map(|case| {
-        case.attempts
-            .iter()
-            .rev()
-            .map(move |attempt| (case, attempt))
-    });
-    for (case, attempt) in attempts {
-        let tried = !matches!(&attempt.course, Course::FailedAtOnce(f) if f.code == -3);
-        let Some(upstream) = attempt
-            .upstream
-            .as_ref()
-            .filter(|upstream| tried && !attempt.has_response() && members.has(upstream))
-        else {
+    for Earlier { attempt, cause } in scene.earlier {
+        let upstream = attempt.upstream.as_ref();
+        let Some(upstream) = upstream.filter(|upstream| members.has(upstream)) else {
             continue;
         };
         let upstream = upstream.to_string();
-        if let Some(known) = peers.iter_mut().find(|peer| peer.upstream == upstream) {
-            known.count += 1;
-            continue;
+        match peers.iter_mut().find(|peer| peer.upstream == upstream) {
+            Some(known) => known.count += 1,
+            None => peers.push(Peer {
+                upstream,
+                attempt,
+                cause,
+                count: 1,
+            }),
         }
-        let earlier = Scene {
-            case,
-            attempt: Some(attempt),
-        };
-        peers.push(Peer {
-            upstream,
-            attempt,
-            cause: super::diagnose(&earlier).0.id,
-            count: 1,
-        });
     }
     peers
 }

@@ -1,7 +1,7 @@
 //! The backend does not accept fast enough: `accept-queue-full`.
 
 use super::{
-    catalogue::Cause,
+    cause::Cause,
     crowd,
     drops::{netfilter_drop, telling_drops},
     ending::{ending, heard, is_reused},

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{
-    catalogue::Cause,
+    cause::Cause,
     drops::{netfilter_drop, no_socket_for_syn},
     finding::Finding,
     hook,

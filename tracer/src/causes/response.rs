@@ -1,7 +1,7 @@
 //! The backend answered: `response-rejected`, `response-truncated`, `passed-through`.
 
 use super::{
-    catalogue::Cause,
+    cause::Cause,
     dying,
     ending::{ending, heard, is_reused, is_tls, received, response_began},
     errno,

@@ -1,6 +1,6 @@
 //! nginx answers by its configuration alone: `returned-by-config`.
 
-use super::{catalogue::Cause, finding::Finding, scene::Scene};
+use super::{cause::Cause, finding::Finding, scene::Scene};
 use crate::event::{LogCall, fact::ConfigLine};
 
 pub(super) static RETURNED_BY_CONFIG: Cause = Cause {

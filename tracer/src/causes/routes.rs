@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::{
     addresses,
-    catalogue::Cause,
+    cause::Cause,
     errno::{EACCES, EHOSTUNREACH, EINVAL, ENETUNREACH},
     finding::Finding,
     hook::route_hook,

@@ -18,6 +18,14 @@ pub(super) struct Scene<'a> {
     pub(super) case: &'a Case,
     /// The attempt looked at; `None` where nginx made none.
     pub(super) attempt: Option<&'a Attempt>,
+    /// What failed before on this worker, latest first; only where nginx tried no peer.
+    pub(super) earlier: &'a [Earlier<'a>],
+}
+
+/// An attempt of an earlier request, and the cause of its failure.
+pub(super) struct Earlier<'a> {
+    pub(super) attempt: &'a Attempt,
+    pub(super) cause: &'static str,
 }
 
 static NO_FACTS: Facts = Facts {
@@ -33,6 +41,15 @@ static NO_FACTS: Facts = Facts {
 };
 
 impl<'a> Scene<'a> {
+    /// An attempt of a case, without what failed before it.
+    pub(super) fn of(case: &'a Case, attempt: Option<&'a Attempt>) -> Self {
+        Self {
+            case,
+            attempt,
+            earlier: &[],
+        }
+    }
+
     /// The failure at once, if it was one.
     pub(super) fn failure(&self) -> Option<&'a Failure> {
         match &self.attempt?.course {

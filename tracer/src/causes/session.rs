@@ -1,8 +1,6 @@
 //! A session without a length: an upgraded connection (websocket), or one of `stream {}`: `session-broken`.
 
-use super::{
-    catalogue::Cause, dying, ending::ending, errno, finding::Finding, scene::Scene, wording,
-};
+use super::{cause::Cause, dying, ending::ending, errno, finding::Finding, scene::Scene, wording};
 use crate::event::Connection;
 
 pub(super) static SESSION_BROKEN: Cause = Cause {

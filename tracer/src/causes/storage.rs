@@ -1,6 +1,6 @@
 //! nginx cannot write, or read back, a file of its own: `proxy-storage`.
 
-use super::{catalogue::Cause, errno, finding::Finding, scene::Scene, wording};
+use super::{cause::Cause, errno, finding::Finding, scene::Scene, wording};
 use crate::{
     correlate::{NO_KEYS, tells_of_storage, tells_of_storage_or_folder},
     event::{LogCall, fact::FolderView},

@@ -1,8 +1,6 @@
 //! Nobody answers: `syn-timeout`.
 
-use super::{
-    catalogue::Cause, drops::telling_drops, finding::Finding, hook, scene::Scene, wording,
-};
+use super::{cause::Cause, drops::telling_drops, finding::Finding, hook, scene::Scene, wording};
 
 pub(super) static SYN_TIMEOUT: Cause = Cause {
     id: "syn-timeout",

@@ -1,7 +1,7 @@
 //! The TLS handshake with the backend did not complete: `tls-handshake-failed`.
 
 use super::{
-    catalogue::Cause,
+    cause::Cause,
     ending::{TLS_ALERT, TLS_DATA, TLS_HANDSHAKE, alerted, ending, heard, response_began},
     finding::Finding,
     response,

@@ -1,7 +1,7 @@
 //! The evidence does not decide: what was seen, and what would have been needed.
 
 use super::{
-    catalogue::Cause,
+    cause::Cause,
     drops::{no_socket_for_syn, telling_drops},
     errno,
     finding::Finding,

@@ -1,7 +1,7 @@
 //! Unix sockets that cannot be connected to: `unix-socket-missing`, `unix-socket-stale`, `unix-socket-permission`.
 
 use super::{
-    catalogue::Cause,
+    cause::Cause,
     errno::{EACCES, ECONNREFUSED, ELOOP, ENOENT, ENOTDIR, EPROTOTYPE},
     finding::Finding,
     programs,

@@ -1,7 +1,7 @@
 //! The network said no: `icmp-unreachable` (a router's ICMP error), `neighbor-failed` (nobody answers on the link).
 
 use super::{
-    catalogue::Cause,
+    cause::Cause,
     drops::{netfilter_drop, telling_drops},
     errno::{self, EHOSTUNREACH, ETIMEDOUT},
     finding::Finding,

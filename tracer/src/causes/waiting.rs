@@ -1,7 +1,7 @@
 //! nginx's timer ended the wait for a response: `backend-slow`, `backend-not-accepting`.
 
 use super::{
-    catalogue::Cause,
+    cause::Cause,
     crowd,
     drops::telling_drops,
     ending::{ending, heard, is_reused, response_began},

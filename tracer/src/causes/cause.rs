@@ -1,0 +1,29 @@
+//! What a cause is: an entry of the catalogue with its matcher.
+
+use super::{finding::Finding, scene::Scene, unexplained};
+
+/// One entry.
+pub struct Cause {
+    /// The stable name: the verdict's `cause`.
+    pub id: &'static str,
+    /// What happened, in a sentence without its stop.
+    pub title: &'static str,
+    /// How the kernel shows it, and what tells it from its look-alikes.
+    pub split: &'static str,
+    /// Lines of nginx's error log that it explains; one line can have many causes.
+    pub log_lines: &'static [&'static str],
+    /// The status the client gets, unless a retry hides the failure.
+    pub client_gets: &'static str,
+    /// What mends it, in general; a verdict's advice is filled with what was seen.
+    pub fix: &'static str,
+    /// Whether an attempt fits; `None`: no verdict names it yet, such requests are `unexplained`.
+    pub(super) matches: Option<fn(&Scene<'_>) -> Option<Finding>>,
+}
+
+impl Cause {
+    /// Verdicts can name it. (`unexplained` is what is left, so it needs no matcher.)
+    #[must_use]
+    pub fn is_told(&self) -> bool {
+        self.matches.is_some() || self.id == unexplained::UNEXPLAINED.id
+    }
+}

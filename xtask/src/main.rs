@@ -9,6 +9,8 @@ mod command;
 mod demo;
 mod dist;
 mod fuzz;
+#[cfg(test)]
+mod house;
 mod install;
 mod instructions;
 mod packages;

@@ -3,6 +3,7 @@
 
 mod builds;
 mod checks;
+mod deny;
 mod kernel;
 mod tally;
 mod vm;
@@ -114,7 +115,8 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
 type Check = fn(&Workspace) -> Result<bool>;
 
 /// What only a whole run has.
-const WHOLE: [(&str, Check); 4] = [
+const WHOLE: [(&str, Check); 5] = [
+    ("licences, duplicates, advisories", deny::check),
     ("instructions a connection", instructions::check),
     ("the demo", demo::check),
     ("static binary", dist::check),

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 
 use crate::command;
 use crate::workspace::Workspace;
-pub(crate) use tool::FUZZ;
+pub(crate) use tool::{DENY, FUZZ};
 
 /// What a build and the checks need; nothing happens when it is there.
 pub(crate) fn ensure(workspace: &Workspace) -> Result<()> {

@@ -1,5 +1,5 @@
-//! `cargo xtask bench`: figures with their targets, from real nginx and real captures. A figure that misses its target
-//! fails the task.
+//! `cargo xtask bench`: figures with their targets, from real nginx and real captures. A figure
+//! that misses its target fails the task.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -11,7 +11,7 @@ use clap::ValueEnum as _;
 use crate::workspace::Workspace;
 use crate::{build, command, instructions, privilege, setup, test, tree};
 
-/// Measure: each figure is printed beside its target
+/// Measure: each figure is printed with its target
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   cargo xtask bench                     all of them, about an hour
@@ -25,7 +25,8 @@ pub(crate) struct Arguments {
     /// Fewer and shorter repetitions: coarse, for a first look
     #[arg(long)]
     quick: bool,
-    /// Compare with the sham only, not with bpftrace, tcplife, tcpdump, strace and nginx's debug log
+    /// Compare with the sham only, not with bpftrace, tcplife, tcpdump, strace and nginx's debug
+    /// log
     #[arg(long)]
     alone: bool,
 }
@@ -61,9 +62,11 @@ enum What {
     Flood,
     /// Ten minutes of `record` at saturation
     Soak,
-    /// Bytes a healthy connection takes in a capture; speed and memory of `tracer explain` and `tracer report`
+    /// Bytes a healthy connection takes in a capture; speed and memory of `tracer explain` and
+    /// `tracer report`
     Capture,
-    /// Instructions the collector takes for a healthy connection, beside those committed (BLESS=1 writes them)
+    /// Instructions the collector takes for a healthy connection, with those committed (BLESS=1
+    /// writes them)
     Instructions,
 }
 
@@ -76,7 +79,7 @@ impl What {
 }
 
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
-    setup::everything(workspace)?;
+    setup::bench(workspace)?;
     let chosen: &[What] = match &arguments.what[..] {
         [] => What::value_variants(),
         chosen => chosen,
@@ -109,6 +112,7 @@ fn running(
     let alternatives = tree::alternatives::ensure(workspace)?;
     let bench = build::binary(
         workspace,
+        "the benchmarks",
         &["--release", "--package", "tests", "--bin", "bench"],
     )?;
     let mut command = privilege::as_root("env", "attach to the kernel and load nginx")?;
@@ -128,9 +132,14 @@ fn running(
 fn capture(workspace: &Workspace, tracer: &Path) -> Result<bool> {
     let multiply = build::binary(
         workspace,
+        "what multiplies captures",
         &["--release", "--package", "tracer", "--example", "multiply"],
     )?;
-    let bench = build::binary(workspace, &["--package", "tests", "--bin", "bench_capture"])?;
+    let bench = build::binary(
+        workspace,
+        "the benchmark of captures",
+        &["--package", "tests", "--bin", "bench_capture"],
+    )?;
     let mut command = privilege::as_root("env", "attach to the kernel and dump packets")?;
     command
         .args(test::environment(workspace, tracer)?)

@@ -1,10 +1,12 @@
 //! `cargo xtask build`: the release binary.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 
+use crate::progress::Progress;
 use crate::workspace::Workspace;
 use crate::{command, setup};
 
@@ -18,23 +20,24 @@ pub(crate) fn run(workspace: &Workspace, _arguments: &Arguments) -> Result<ExitC
     Ok(ExitCode::SUCCESS)
 }
 
-/// Builds tracer as the calling user; gives the binary's path.
+/// Builds tracer as the calling user; returns the binary's path.
 pub(crate) fn release(workspace: &Workspace) -> Result<PathBuf> {
-    eprintln!("building tracer (about a minute the first time)");
+    let arguments = ["--release", "--package", "tracer", "--bin", "tracer"];
     binary(
         workspace,
-        &["--release", "--package", "tracer", "--bin", "tracer"],
+        "tracer (some minutes the first time)",
+        &arguments,
     )
 }
 
-/// Builds one binary, named by cargo's own arguments; gives its path.
+/// Builds one binary, named by cargo's own arguments; returns its path. `what` is for the user.
 ///
 /// Quietly: aya-build passes the inner cargo's progress on as warnings, which cargo repeats, some
 /// forty lines, on every build that finds them fresh. Errors are still shown.
-pub(crate) fn binary(workspace: &Workspace, arguments: &[&str]) -> Result<PathBuf> {
+pub(crate) fn binary(workspace: &Workspace, what: &str, arguments: &[&str]) -> Result<PathBuf> {
     let mut cargo = Command::new("cargo");
     cargo.args(["build", "--quiet"]).args(arguments);
-    let built = executables(workspace, &mut cargo)?;
+    let built = executables(workspace, what, &mut cargo)?;
     let binary = built.into_iter().find(|executable| !executable.is_test);
     binary
         .map(|executable| executable.path)
@@ -48,27 +51,39 @@ pub(crate) struct Executable {
     pub(crate) is_test: bool,
 }
 
-/// Runs a cargo build and gives the executables that it made, in cargo's order. They are asked for,
-/// not guessed: `CARGO_TARGET_DIR` and configuration files may move them.
-pub(crate) fn executables(workspace: &Workspace, cargo: &mut Command) -> Result<Vec<Executable>> {
+/// Runs a cargo build; returns the executables it made, in cargo's order. Cargo names them itself,
+/// as `CARGO_TARGET_DIR` and configuration files may move them.
+pub(crate) fn executables(
+    workspace: &Workspace,
+    what: &str,
+    cargo: &mut Command,
+) -> Result<Vec<Executable>> {
+    let progress = Progress::of(&format!("building {what}"), "crates");
     cargo
         .arg("--message-format=json-render-diagnostics")
         .current_dir(workspace.root())
-        .stderr(Stdio::inherit());
-    let output = cargo
-        .output()
+        .stdout(Stdio::piped());
+    let mut child = cargo
+        .spawn()
         .with_context(|| format!("running `{}`", command::line(cargo)))?;
-    ensure!(output.status.success(), "`{}` failed", command::line(cargo));
+    let stdout = child.stdout.take().context("cargo's stdout")?;
     let mut found = Vec::new();
-    for line in output.stdout.split(|byte| *byte == b'\n') {
-        if let Ok(message) = serde_json::from_slice::<serde_json::Value>(line)
-            && let Some(path) = message["executable"].as_str()
-        {
+    for line in BufReader::new(stdout).split(b'\n') {
+        let line = line.context("reading what cargo built")?;
+        let Ok(message) = serde_json::from_slice::<serde_json::Value>(&line) else {
+            continue;
+        };
+        if message["fresh"] == false {
+            progress.count();
+        }
+        if let Some(path) = message["executable"].as_str() {
             found.push(Executable {
                 path: PathBuf::from(path),
                 is_test: message["profile"]["test"] == true,
             });
         }
     }
+    let status = child.wait().context("waiting for cargo")?;
+    ensure!(status.success(), "`{}` failed", command::line(cargo));
     Ok(found)
 }

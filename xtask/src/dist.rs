@@ -1,5 +1,6 @@
-//! `cargo xtask dist`: what a release ships, in `target/shipped`: a static binary, a tarball and a .deb around it, their
-//! checksums. The binary has to run where no library is, and in the oldest and the newest Debian.
+//! `cargo xtask dist`: what a release ships, in `target/shipped`: a static binary, a tarball and a
+//! .deb around it, their checksums. The binary has to run where no library is, and in the oldest
+//! and the newest Debian.
 
 mod package;
 mod smoke;
@@ -58,7 +59,7 @@ fn make(workspace: &Workspace, is_tried: bool) -> Result<()> {
         println!("{}", file.display());
     }
     if is_tried {
-        setup::everything(workspace)?;
+        setup::roots(workspace)?;
         smoke::run(workspace, &stage.binary)?;
     }
     Ok(())
@@ -71,9 +72,9 @@ fn megabytes(bytes: u64) -> String {
 /// Builds tracer without any shared library; gives the binary's path.
 pub(crate) fn binary(workspace: &Workspace) -> Result<PathBuf> {
     let target = toolchain::ensure_static(workspace)?;
-    eprintln!("building the static tracer (about a minute the first time)");
     build::binary(
         workspace,
+        "the static tracer (some minutes the first time)",
         &[
             "--profile",
             "dist",

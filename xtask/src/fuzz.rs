@@ -1,5 +1,6 @@
-//! `cargo xtask fuzz`: the readers of bytes from outside get whatever libFuzzer thinks of. What is kept is in
-//! `tests/fuzz/corpus`; what a run finds beyond goes to `target/fuzz`, and into the kept corpus with `--keep`.
+//! `cargo xtask fuzz`: the readers of bytes from outside get whatever libFuzzer thinks of. What is
+//! kept is in `tests/fuzz/corpus`; what a run finds beyond goes to `target/fuzz`, and into the kept
+//! corpus with `--keep`.
 
 use std::fs;
 use std::process::ExitCode;
@@ -14,7 +15,8 @@ const TARGETS: [&str; 7] = [
     "capture", "page", "log_line", "elf", "config", "netlink", "proc",
 ];
 
-/// Fuzz each reader of bytes from outside for a while: captures, logs, programs, configuration, netlink, /proc
+/// Fuzz each reader of bytes from outside for a while: captures, logs, programs, configuration,
+/// netlink, /proc
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   cargo xtask fuzz                   each target for 60 s
@@ -34,7 +36,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     setup::compiler(workspace)?;
-    toolchain::ensure_cargo_fuzz(workspace)?;
+    toolchain::FUZZ.ensure(workspace)?;
     let mut failed = Vec::new();
     let chosen = TARGETS.iter().filter(|target| {
         arguments

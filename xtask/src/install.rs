@@ -1,4 +1,5 @@
-//! `cargo xtask install`: builds as the user, copies the one binary with `sudo` where that is needed.
+//! `cargo xtask install`: builds as the user, copies the one binary with `sudo` where that is
+//! needed.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -36,6 +37,14 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     command::run(&mut copy).with_context(|| format!("installing {}", installed.display()))?;
     println!("installed {}; next: sudo tracer live", installed.display());
     Ok(ExitCode::SUCCESS)
+}
+
+/// The same as a check of `cargo xtask test`, into target/: what was installed runs.
+pub(crate) fn check(workspace: &Workspace) -> Result<bool> {
+    let prefix = workspace.target().join("installed");
+    let installed = prefix.join("bin/tracer");
+    run(workspace, &Arguments { prefix })?;
+    command::succeeds(Command::new(installed).arg("--version"))
 }
 
 /// Whether the user may write PREFIX/bin, or make it in the nearest folder that exists.

@@ -1,7 +1,9 @@
-//! Instructions that the collector executes for each healthy connection, counted by valgrind: unlike a time they are the
-//! same on a loaded machine. What grew beyond the committed counts fails; `BLESS=1` writes them anew.
+//! Instructions that the collector executes for each healthy connection, counted by valgrind:
+//! unlike a time they are the same on a loaded machine. What grew beyond the committed counts
+//! fails; `BLESS=1` writes them again.
 //!
-//! libc's part depends on its version and, by a few percent, on the CPU's extensions: hence the tolerance.
+//! libc's part depends on its version and, by a few percent, on the CPU's extensions: hence the
+//! tolerance.
 
 use std::collections::BTreeMap;
 use std::env::consts::ARCH;
@@ -27,10 +29,11 @@ const HEAD: &str =
 # `cargo xtask bench instructions`. BLESS=1 writes this file.
 ";
 
-/// Counts, prints each beside what is committed; false: one grew.
+/// Counts, prints each with what is committed; false: one grew.
 pub(crate) fn check(workspace: &Workspace) -> Result<bool> {
     let program = build::binary(
         workspace,
+        "what executes the collector's hot path",
         &["--release", "--package", "tracer", "--example", "hot_path"],
     )?;
     let counted = PARTS
@@ -67,7 +70,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<bool> {
     Ok(holds)
 }
 
-/// Is it too much, and what is to be said of it?
+/// Whether it is too much, and what to print of it.
 fn judge(before: u64, now: u64) -> (bool, String) {
     let change = |difference: u64| difference as f64 * 100.0 / before.max(1) as f64;
     if now * 100 > before * (100 + TOLERANCE) {
@@ -107,7 +110,7 @@ fn summary(profile: &str) -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// That of the unpacked packages, which has to be told where its tools are.
+/// That of the unpacked packages, which does not find its tools by itself.
 fn valgrind(workspace: &Workspace) -> Result<Command> {
     let tree = workspace.tree().join("usr");
     let tools = tree.join("libexec/valgrind");

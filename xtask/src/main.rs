@@ -1,4 +1,5 @@
-//! The project's tasks, one file a task: `cargo xtask setup|build|test|demo|install|dist|bench|fuzz`.
+//! The project's tasks, one file a task: `cargo xtask
+//! setup|build|test|demo|install|dist|bench|fuzz`.
 //!
 //! A task sets up what it needs and says so; nothing is installed on the host. Cargo runs as the
 //! user who called; only what must be root goes through one `sudo`.
@@ -9,10 +10,13 @@ mod command;
 mod demo;
 mod dist;
 mod fuzz;
+#[cfg(test)]
+mod house;
 mod install;
 mod instructions;
 mod packages;
 mod privilege;
+mod progress;
 mod readers;
 mod setup;
 mod test;

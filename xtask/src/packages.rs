@@ -3,6 +3,7 @@
 //! on port 80.
 
 /// A package to unpack.
+#[derive(Clone, Copy)]
 pub(crate) struct Package {
     pub(crate) name: &'static str,
     /// What it is for, as setup says it.
@@ -19,12 +20,19 @@ const fn required(name: &'static str, purpose: &'static str) -> Package {
     }
 }
 
-/// What is unpacked, first to last.
-pub(crate) const PACKAGES: [Package; 8] = [
+/// What the demo runs.
+pub(crate) const DEMO: [Package; 3] = [
     required("nginx", "the server under test"),
-    required("libnginx-mod-stream", "nginx's TCP and UDP proxy"),
     required("nftables", "firewall faults"),
     required("iproute2", "network namespaces and routing faults"),
+];
+
+/// What is unpacked, first to last.
+pub(crate) const PACKAGES: [Package; 8] = [
+    DEMO[0],
+    DEMO[1],
+    DEMO[2],
+    required("libnginx-mod-stream", "nginx's TCP and UDP proxy"),
     required("openssl", "certificates of TLS upstreams"),
     required("valgrind", "instructions a connection takes"),
     Package {
@@ -40,8 +48,9 @@ pub(crate) const PACKAGES: [Package; 8] = [
     },
 ];
 
-/// What `cargo xtask bench` loads nginx with, and what an operator would take instead of tracer; unpacked under
-/// `target/alternatives` when the first benchmark runs. What a release does not have is left out of the table.
+/// What `cargo xtask bench` loads nginx with, and what an operator would take instead of tracer;
+/// unpacked under `target/alternatives` when the first benchmark runs. What a release does not have
+/// is left out of the table.
 pub(crate) const ALTERNATIVES: [&str; 6] = [
     "wrk",
     "bpftrace",
@@ -53,9 +62,9 @@ pub(crate) const ALTERNATIVES: [&str; 6] = [
 
 /// Dependencies that are left out of the tree.
 ///
-/// libc6 belongs to the host's loader: another libc beside it breaks every program that the tree's
-/// libraries are offered to. Its symbols are for valgrind's memory checker. The others serve maintainer scripts, which are
-/// never run here; every Debian has them.
+/// libc6 belongs to the host's loader: another libc next to it breaks every program that the tree's
+/// libraries are offered to. Its symbols are for valgrind's memory checker. The others serve
+/// maintainer scripts, which are never run here; every Debian has them.
 pub(crate) const LEFT_OUT: [&str; 8] = [
     "libc6",
     "libc6-dbg",
@@ -67,11 +76,12 @@ pub(crate) const LEFT_OUT: [&str; 8] = [
     "tar",
 ];
 
-/// Debian's suites whose nginx is tested too; each is unpacked under `target/nginx` with all that it
-/// depends on, also libc, and runs in a mount namespace of its own.
+/// Debian's suites whose nginx is tested too; each is unpacked under `target/nginx` with all that
+/// it depends on, also libc, and runs in a mount namespace of its own.
 pub(crate) const SUITES: [&str; 4] = ["bullseye", "bookworm", "trixie", "sid"];
 
-/// The suite and the packages of the real backends that the tests put behind nginx; unpacked under `target/backends`.
+/// The suite and the packages of the real backends that the tests put behind nginx; unpacked under
+/// `target/backends`.
 pub(crate) const BACKENDS_SUITE: &str = "bookworm";
 pub(crate) const BACKENDS: [&str; 14] = [
     "coreutils",
@@ -107,7 +117,8 @@ pub(crate) const GUEST: [&str; 10] = [
     "bpftool",
 ];
 
-/// The suite whose AppArmor parser can deny connect() alone, and the parser with what it is linked to.
+/// The suite whose AppArmor parser can deny connect() alone, and the parser with what it is linked
+/// to.
 pub(crate) const APPARMOR_SUITE: &str = "trixie";
 pub(crate) const APPARMOR: [&str; 4] = ["apparmor", "libc6", "libgcc-s1", "libstdc++6"];
 

@@ -1,5 +1,6 @@
-//! `target/readers`: a Python of its own with the programs that read tracer's Parquet tables in the tests, from PyPI. A host
-//! without Python's venv, or without PyPI, goes without; the test that needs it then skips.
+//! `target/readers`: a Python of its own with the programs that read tracer's Parquet tables in the
+//! tests, from PyPI. A host without Python's venv, or without PyPI, goes without; the test that
+//! needs it then skips.
 
 use std::fs;
 use std::path::Path;
@@ -13,12 +14,12 @@ use crate::workspace::Workspace;
 /// chDB is ClickHouse in a library; it will not start without pyarrow.
 const PACKAGES: [&str; 3] = ["duckdb==2.0.0", "chdb-core-lite==26.5.0", "pyarrow==26.0.1"];
 
-/// Installs them, unless they stand.
+/// Installs them, unless they are there.
 pub(crate) fn ensure(workspace: &Workspace) {
     let folder = workspace.target().join("readers");
     let stamp = folder.join("packages");
     let wanted = PACKAGES.join(" ");
-    if fs::read_to_string(&stamp).is_ok_and(|standing| standing == wanted) {
+    if fs::read_to_string(&stamp).is_ok_and(|stamped| stamped == wanted) {
         return;
     }
     eprintln!("setup: {wanted} into target/readers (about 125 MB to fetch)");

@@ -3,9 +3,11 @@
 
 use std::fs::File;
 use std::process::ExitCode;
+use std::thread;
 
 use anyhow::{Context as _, Result};
 
+use crate::packages::{DEMO, PACKAGES};
 use crate::workspace::Workspace;
 use crate::{readers, toolchain, tree};
 
@@ -14,39 +16,60 @@ use crate::{readers, toolchain, tree};
 pub(crate) struct Arguments {}
 
 pub(crate) fn run(workspace: &Workspace, _arguments: &Arguments) -> Result<ExitCode> {
-    everything(workspace)?;
-    backends(workspace)?;
+    tests(workspace, &[])?;
     println!("ready: cargo build, cargo test, cargo xtask demo");
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the demo, the benchmarks and the tests need.
-pub(crate) fn everything(workspace: &Workspace) -> Result<()> {
-    compiler(workspace)?;
+/// What the demo needs.
+pub(crate) fn demo(workspace: &Workspace) -> Result<()> {
+    with_compiler(workspace, || tree::ensure(workspace, &DEMO))
+}
+
+/// What the benchmarks need.
+pub(crate) fn bench(workspace: &Workspace) -> Result<()> {
+    with_compiler(workspace, || {
+        tree::ensure(workspace, &PACKAGES)?;
+        tree::suites::ensure(workspace);
+        Ok(())
+    })
+}
+
+/// What the tests need, with these builds of nginx.
+pub(crate) fn tests(workspace: &Workspace, builds: &[&tree::builds::Build]) -> Result<()> {
+    with_compiler(workspace, || {
+        tree::ensure(workspace, &PACKAGES)?;
+        tree::suites::ensure(workspace);
+        tree::suites::backends(workspace)?;
+        tree::builds::ensure(workspace, builds);
+        readers::ensure(workspace);
+        Ok(())
+    })
+}
+
+/// The file system roots of Debian's suites, in which a release is tried.
+pub(crate) fn roots(workspace: &Workspace) -> Result<()> {
     let _lock = lock(workspace)?;
-    tree::ensure(workspace)?;
     tree::suites::ensure(workspace);
-    readers::ensure(workspace);
-    Ok(())
-}
-
-/// The real backends, which the tests alone run.
-pub(crate) fn backends(workspace: &Workspace) -> Result<()> {
-    let _lock = lock(workspace)?;
-    tree::suites::backends(workspace)
-}
-
-/// These builds of nginx.
-pub(crate) fn builds(workspace: &Workspace, builds: &[&tree::builds::Build]) -> Result<()> {
-    let _lock = lock(workspace)?;
-    tree::builds::ensure(workspace, builds);
     Ok(())
 }
 
 /// What a build needs.
 pub(crate) fn compiler(workspace: &Workspace) -> Result<()> {
+    with_compiler(workspace, || Ok(()))
+}
+
+/// The compiler side, and in the meantime what is fetched.
+fn with_compiler(workspace: &Workspace, fetch: impl FnOnce() -> Result<()>) -> Result<()> {
     let _lock = lock(workspace)?;
-    toolchain::ensure(workspace)
+    thread::scope(|scope| {
+        let compiler = scope.spawn(|| toolchain::ensure(workspace));
+        let fetched = fetch();
+        match compiler.join() {
+            Ok(ready) => ready.and(fetched),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
 }
 
 /// Two tasks at once would unpack into the same folders: the second waits for the first.

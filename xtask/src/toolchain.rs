@@ -1,18 +1,19 @@
 //! The compiler side: stable Rust's own checks, the nightly of the BPF object, bpf-linker.
 
 mod bpf_linker;
-mod cargo_fuzz;
 mod nightly;
+mod tool;
 
+use std::ffi::OsString;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
 use crate::command;
 use crate::workspace::Workspace;
-pub(crate) use cargo_fuzz::{ensure as ensure_cargo_fuzz, path as path_with_tools};
+pub(crate) use tool::{DENY, FUZZ};
 
-/// What a build and the checks need; nothing happens when it stands.
+/// What a build and the checks need; nothing happens when it is there.
 pub(crate) fn ensure(workspace: &Workspace) -> Result<()> {
     if !command::exists("rustup")? {
         anyhow::bail!("rustup is needed to fetch the nightly of the BPF object: https://rustup.rs");
@@ -30,7 +31,8 @@ pub(crate) fn on_nightly(workspace: &Workspace, program: &str) -> Result<Command
     Ok(command)
 }
 
-/// The target of binaries without shared libraries, of the toolchain that `rust-toolchain.toml` names; gives its name.
+/// The target of binaries without shared libraries, of the toolchain that `rust-toolchain.toml`
+/// names; gives its name.
 pub(crate) fn ensure_static(workspace: &Workspace) -> Result<String> {
     let target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
     ensure_target(workspace, &target)?;
@@ -76,4 +78,12 @@ pub(crate) fn ensure_checkers(workspace: &Workspace) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// PATH with our own tools before all others.
+pub(crate) fn path_with_tools(workspace: &Workspace) -> Result<OsString> {
+    let own = workspace.tools().join("bin");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let paths = std::iter::once(own).chain(std::env::split_paths(&path));
+    std::env::join_paths(paths).context("PATH")
 }

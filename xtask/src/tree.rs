@@ -17,17 +17,19 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 use crate::command;
-use crate::packages::{LEFT_OUT, PACKAGES};
+use crate::packages::{LEFT_OUT, Package};
 use crate::workspace::Workspace;
 use apt::{Apt, Archive};
 
-/// Unpacks what the list of packages asks for, unless it stands.
-pub(crate) fn ensure(workspace: &Workspace) -> Result<()> {
+/// Unpacks these packages, unless a tree is there that has them.
+pub(crate) fn ensure(workspace: &Workspace, packages: &[Package]) -> Result<()> {
     let tree = workspace.tree();
-    // The list itself is the stamp: a changed list is a new tree.
+    // The list itself is the stamp: what it lacks makes a new tree.
     let stamp = tree.join(".packages");
-    let wanted = PACKAGES.map(|package| package.name).join(" ");
-    if fs::read_to_string(&stamp).is_ok_and(|standing| standing == wanted) {
+    let names: Vec<&str> = packages.iter().map(|package| package.name).collect();
+    let stamped = fs::read_to_string(&stamp).unwrap_or_default();
+    let stamped: Vec<&str> = stamped.split_whitespace().collect();
+    if names.iter().all(|name| stamped.contains(name)) {
         return Ok(());
     }
     for program in ["apt-get", "dpkg-deb"] {
@@ -39,14 +41,15 @@ pub(crate) fn ensure(workspace: &Workspace) -> Result<()> {
     eprintln!("setup: asking the host's apt sources, through a state of its own in target/apt");
     let apt = Apt::new(workspace)?;
     apt.update()?;
-    let archives = archives(&apt)?;
-    announce(&archives);
+    let archives = archives(&apt, packages)?;
+    announce(&archives, packages);
     let files = apt.download(&archives)?;
 
     let fresh = workspace.target().join("root.new");
     unpack(&files, &fresh)?;
     links::keep_inside(&fresh)?;
-    fs::write(fresh.join(".packages"), &wanted).context("stamping the unpacked packages")?;
+    fs::write(fresh.join(".packages"), names.join(" "))
+        .context("stamping the unpacked packages")?;
     replace(&tree, &fresh)?;
     apt.forget()
 }
@@ -67,9 +70,9 @@ pub(crate) fn replace(tree: &Path, fresh: &Path) -> Result<()> {
     fs::rename(fresh, tree).with_context(|| format!("renaming to {}", tree.display()))
 }
 
-fn archives(apt: &Apt) -> Result<Vec<Archive>> {
+fn archives(apt: &Apt, packages: &[Package]) -> Result<Vec<Archive>> {
     let mut names = Vec::new();
-    for package in &PACKAGES {
+    for package in packages {
         if package.optional && !apt.has(package.name)? {
             eprintln!(
                 "setup: this release has no package {}: {} are left out",
@@ -84,7 +87,7 @@ fn archives(apt: &Apt) -> Result<Vec<Archive>> {
     Ok(archives)
 }
 
-fn announce(archives: &[Archive]) {
+fn announce(archives: &[Archive], packages: &[Package]) {
     let bytes: u64 = archives.iter().map(|archive| archive.bytes).sum();
     eprintln!(
         "setup: unpacking {} packages ({}.{} MB to fetch) under target/root; nothing is installed on this host",
@@ -92,7 +95,7 @@ fn announce(archives: &[Archive]) {
         bytes / 1_000_000,
         bytes % 1_000_000 / 100_000
     );
-    for package in &PACKAGES {
+    for package in packages {
         if archives.iter().any(|one| one.package == package.name) {
             eprintln!("         {}: {}", package.name, package.purpose);
         }

@@ -1,5 +1,5 @@
-//! The tarball, the .deb and their checksums. Packed twice from one commit they are the same bytes: names are sorted,
-//! owners are root, times are the commit's.
+//! The tarball, the .deb and their checksums. Packed twice from one commit they are the same bytes:
+//! names are sorted, owners are root, times are the commit's.
 
 use std::env::consts::ARCH;
 use std::fs;

@@ -1,5 +1,5 @@
-//! Whether the static binary runs: in a root that holds nothing else, and in Debian's releases. It is started as a user
-//! does, attaches to this host's kernel, and has to say `tracing`.
+//! Whether the static binary runs: in a root that holds nothing else, and in Debian's releases. It
+//! is started as a user does, attaches to this host's kernel, and has to say `tracing`.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;

@@ -1,5 +1,6 @@
-//! `cargo xtask test --builds`: nginx as compiled in every way of [`crate::tree::builds`], the same faults on each. Each test
-//! leaves what was said beside its build; a run of all builds writes the table in docs/builds.md.
+//! `cargo xtask test --builds`: nginx as compiled in every way of [`crate::tree::builds`], the same
+//! faults on each. Each test leaves its results in its build's folder; a run of all builds writes
+//! the table in docs/builds.md.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,7 +13,7 @@ use super::tally::Tally;
 use super::{attempt, kernel, summarise};
 use crate::tree::builds::{self, BUILDS, Build, SHORT};
 use crate::workspace::Workspace;
-use crate::{privilege, setup};
+use crate::{build, privilege, setup};
 
 const TABLE: &str = "docs/builds.md";
 /// Tests of a process run two at a time, as the other real-kernel tests do.
@@ -23,7 +24,7 @@ const ARGUMENTS: [&str; 4] = [
     "--test-threads=2",
 ];
 
-/// The builds that the whole test has, or those of a test that is asked for by name.
+/// The builds that the whole test has, or those of the tests that the filter names.
 pub(super) fn short(filter: Option<&str>) -> Result<Vec<&'static Build>> {
     let wanted = SHORT
         .iter()
@@ -38,8 +39,7 @@ pub(super) fn run(workspace: &Workspace, named: &[String]) -> Result<ExitCode> {
         let found = named.iter().map(|name| builds::named(name));
         found.collect::<Result<_>>()?
     };
-    setup::everything(workspace)?;
-    setup::builds(workspace, &chosen)?;
+    setup::tests(workspace, &chosen)?;
     for build in &chosen {
         // Of an earlier run; root's file in the caller's folder.
         drop(fs::remove_file(results(workspace, build)));
@@ -59,8 +59,9 @@ pub(super) fn run(workspace: &Workspace, named: &[String]) -> Result<ExitCode> {
 }
 
 fn tests(workspace: &Workspace, chosen: &[&Build], tally: &mut Tally) -> Result<bool> {
-    let built = kernel::built(workspace, &["--test", "builds"]).inspect_err(|_| tally.lost());
-    let (tracer, programs) = built?;
+    let tracer = build::release(workspace).inspect_err(|_| tally.lost())?;
+    let built = kernel::built(workspace, &["--test", "builds"]);
+    let programs = built.inspect_err(|_| tally.lost())?;
     let program = programs.first().context("no test program builds")?;
     let mut run =
         privilege::as_root("env", "run the real-kernel tests").inspect_err(|_| tally.lost())?;

@@ -10,7 +10,7 @@ use crate::workspace::Workspace;
 use crate::{command, toolchain};
 
 /// tracer has to compile for it; nothing is linked.
-pub(super) const ARM: &str = "aarch64-unknown-linux-musl";
+const ARM: &str = "aarch64-unknown-linux-musl";
 
 /// The checks that are one command each, cheapest first.
 pub(super) fn all(workspace: &Workspace) -> Result<Vec<(&'static str, Command)>> {
@@ -70,6 +70,9 @@ fn bpf_clippy(workspace: &Workspace) -> Result<Command> {
 }
 
 pub(super) fn passes(workspace: &Workspace, mut check: Command) -> Result<bool> {
+    if check.get_args().any(|argument| argument == ARM) {
+        toolchain::ensure_target(workspace, ARM)?;
+    }
     command::succeeds(check.current_dir(workspace.root()))
 }
 

@@ -9,7 +9,7 @@ use anyhow::Result;
 
 use super::tally::Tally;
 use crate::workspace::Workspace;
-use crate::{build, privilege};
+use crate::{build, command, privilege};
 
 /// One privileged command for all test programs: a program that fails does not stop the next.
 const EACH: &str = r#"
@@ -22,31 +22,71 @@ done
 exit $status
 "#;
 
+/// Which of the real-kernel tests run.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Selection<'a> {
+    All,
+    /// Those whose name contains this.
+    Named(&'a str),
+    /// Without [`SLOW`], on an unoptimised tracer.
+    Quick,
+}
+
+/// The test programs that take longest.
+const SLOW: [&str; 0] = [];
+
 pub(super) fn tests(
     workspace: &Workspace,
-    filter: Option<&str>,
+    selection: Selection<'_>,
     tally: &mut Tally,
 ) -> Result<bool> {
-    let (tracer, programs) = built(workspace, &[]).inspect_err(|_| tally.lost())?;
+    let tracer = match selection {
+        Selection::All | Selection::Named(_) => build::release(workspace),
+        Selection::Quick => build::binary(workspace, "tracer", &["--package", "tracer"]),
+    };
+    let tracer = tracer.inspect_err(|_| tally.lost())?;
+    let mut programs = built(workspace, &[]).inspect_err(|_| tally.lost())?;
+    if selection == Selection::Quick {
+        programs = without_slow(programs, tally)?;
+    }
+    let filter = match selection {
+        Selection::Named(filter) => filter,
+        Selection::All | Selection::Quick => "",
+    };
     let mut run =
         privilege::as_root("env", "run the real-kernel tests").inspect_err(|_| tally.lost())?;
     run.args(environment(workspace, &tracer)?)
         .args(["sh", "-c", EACH, "sh"])
-        .arg(filter.unwrap_or_default())
+        .arg(filter)
         .args(programs)
         // Where cargo itself would run them.
         .current_dir(workspace.root().join("tests"));
     tally.follow(&mut run)
 }
 
-/// The tracer under test and the test programs, those that `which` asks cargo for.
-pub(super) fn built(workspace: &Workspace, which: &[&str]) -> Result<(PathBuf, Vec<PathBuf>)> {
-    let tracer = build::release(workspace)?;
+fn without_slow(programs: Vec<PathBuf>, tally: &mut Tally) -> Result<Vec<PathBuf>> {
+    let mut kept = Vec::new();
+    for program in programs {
+        let name = program.file_name().and_then(|name| name.to_str());
+        let name = name.and_then(|name| Some(name.rsplit_once('-')?.0));
+        if let Some(name) = name.filter(|name| SLOW.contains(name)) {
+            let list = command::output(Command::new(&program).args(["--list", "--format=terse"]))?;
+            let tests = list.lines().filter(|line| line.ends_with(": test"));
+            tally.leave_out_tests(name, tests.count() as u64);
+        } else {
+            kept.push(program);
+        }
+    }
+    Ok(kept)
+}
+
+/// The test programs, those that `which` asks cargo for.
+pub(super) fn built(workspace: &Workspace, which: &[&str]) -> Result<Vec<PathBuf>> {
     let mut cargo = Command::new("cargo");
     cargo
-        .args(["test", "--package", "tests", "--no-run"])
+        .args(["test", "--package", "tests", "--no-run", "--quiet"])
         .args(which);
-    let built = build::executables(workspace, &mut cargo)?;
+    let built = build::executables(workspace, "the real-kernel tests", &mut cargo)?;
     let mut programs: Vec<PathBuf> = built
         .into_iter()
         .filter(|one| one.is_test)
@@ -54,10 +94,10 @@ pub(super) fn built(workspace: &Workspace, which: &[&str]) -> Result<(PathBuf, V
         .collect();
     // Cargo names them as they get ready: another order each time.
     programs.sort();
-    Ok((tracer, programs))
+    Ok(programs)
 }
 
-/// What the tests and the demo are told, as arguments of env(1):
+/// The environment of the tests and the demo, as arguments of env(1):
 ///
 /// - `TRACER_BIN`: the tracer under test;
 /// - `TRACER_TEST_ROOT`: the tree of unpacked packages, see [`crate::tree`];

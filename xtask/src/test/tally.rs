@@ -19,6 +19,9 @@ pub(crate) struct Tally {
     /// `name: reason` of each test that said it skips.
     skipped: Vec<String>,
     ignored_names: Vec<String>,
+    /// Checks and tests that `--quick` does without, and how many tests these are.
+    left_out: Vec<String>,
+    left_out_tests: u64,
     /// Among the outputs of failed tests, whose skips are failures.
     in_failures: bool,
 }
@@ -75,6 +78,22 @@ impl Tally {
             .map(String::as_str)
     }
 
+    /// Counts a check that is not run.
+    pub(crate) fn leave_out(&mut self, check: &str) {
+        self.left_out.push(check.to_owned());
+    }
+
+    /// Counts tests that are not run.
+    pub(crate) fn leave_out_tests(&mut self, program: &str, count: u64) {
+        self.left_out.push(format!("{program}: {count} tests"));
+        self.left_out_tests += count;
+    }
+
+    /// What was not run at all.
+    pub(crate) fn left_out(&self) -> impl Iterator<Item = &str> {
+        self.left_out.iter().map(String::as_str)
+    }
+
     /// Takes a line of a test program's output.
     pub(crate) fn read(&mut self, line: &str) {
         if let Some(result) = line.strip_prefix("test result: ") {
@@ -108,7 +127,13 @@ impl fmt::Display for Tally {
             self.reported_ok.saturating_sub(skipped),
             self.failed,
             self.ignored + skipped
-        )
+        )?;
+        if self.left_out.is_empty() {
+            return Ok(());
+        }
+        let checks = self.left_out.len();
+        write!(f, ", {} tests left out", self.left_out_tests)?;
+        write!(f, " ({checks} checks and programs)")
     }
 }
 
@@ -168,6 +193,19 @@ mod tests {
         assert_eq!(all.to_string(), "2 passed, 0 failed, 2 skipped");
         let skips: Vec<_> = all.skips().collect();
         assert_eq!(skips, ["denied: no Landlock", "5.10: denied: no Landlock"]);
+    }
+
+    #[test]
+    fn what_is_left_out_is_counted_and_named() {
+        let mut tally = tally("test result: ok. 2 passed; 0 failed; 0 ignored;");
+        tally.leave_out("the guests");
+        tally.leave_out_tests("long_run", 3);
+        assert_eq!(
+            tally.to_string(),
+            "2 passed, 0 failed, 0 skipped, 3 tests left out (2 checks and programs)"
+        );
+        let left_out: Vec<_> = tally.left_out().collect();
+        assert_eq!(left_out, ["the guests", "long_run: 3 tests"]);
     }
 
     #[test]

@@ -1,7 +1,10 @@
-//! `cargo xtask test --vm`: the tests crate's own programs in guests with Debian's kernels, under emulation.
+//! `cargo xtask test --vm`: the tests crate's own programs in guests with Debian's kernels, under
+//! emulation.
 //!
-//! Everything is fetched from Debian through a private apt state and kept under `target/vm`; delete a folder there to
-//! have it fetched anew. `BLESS=1` writes docs/kernels.md, of what each program said last on each kernel. A guest that dies, or hangs, is tried once more, and said; a test that fails never is. There are as many guests at a time as this machine has CPUs.
+//! Everything is fetched from Debian through a private apt state and kept under `target/vm`; delete
+//! a folder there to have it fetched again. `BLESS=1` writes docs/kernels.md, of what each program
+//! said last on each kernel. A guest that dies, or hangs, is tried once more, and said; a test that
+//! fails never is. There are as many guests at a time as this machine has CPUs.
 
 mod heard;
 mod image;
@@ -26,8 +29,9 @@ use kernels::{KERNELS, Kernel, Unpacked};
 use machine::{End, Machine};
 use table::{Column, Table};
 
-/// The test programs whose outcome depends on the kernel. The others (logs, nginx's versions, TLS, names, what backends themselves answer, long runs …)
-/// run on the host's kernel only: a guest under emulation is some twenty times slower.
+/// The test programs whose outcome depends on the kernel. The others (logs, nginx's versions, TLS,
+/// names, what backends themselves answer, long runs …) run on the host's kernel only: a guest
+/// under emulation is some twenty times slower.
 const PROGRAMS: [&str; 17] = [
     "backend_closes",
     "backend_dies",
@@ -48,11 +52,12 @@ const PROGRAMS: [&str; 17] = [
     "unreachable",
 ];
 
-/// Of those, what drives each hook and each fallback, and the accept queues, which kernels show by hooks that they do not share: some fifteen
-/// minutes for all kernels on two CPUs.
+/// Of those, what drives each hook and each fallback, and the accept queues, which kernels show by
+/// hooks that they do not share: some fifteen minutes for all kernels on two CPUs.
 const SHORT: [&str; 4] = ["probes", "queues", "signatures", "start"];
 
-/// `cargo xtask test --vm`: the guests and nothing else, with all the programs or those of each test.
+/// `cargo xtask test --vm`: the guests and nothing else, with all the programs or those of each
+/// test.
 pub(super) fn run(
     workspace: &Workspace,
     named: &[String],
@@ -228,7 +233,7 @@ fn payload(workspace: &Workspace, programs: &[&str]) -> Result<Payload> {
         programs: vec![("tracer".to_owned(), tracer)],
         tests: Vec::new(),
     };
-    for built in build::executables(workspace, &mut cargo)? {
+    for built in build::executables(workspace, "the tests for the guests", &mut cargo)? {
         let name = built.path.file_name().and_then(|name| name.to_str());
         let name = name.context("a test program's name")?.to_owned();
         if !built.is_test {

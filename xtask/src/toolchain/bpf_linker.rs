@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::nightly::Nightly;
 use crate::command;
+use crate::progress::Progress;
 use crate::workspace::Workspace;
 
 const VERSION: &str = "0.13.0";
@@ -22,7 +23,7 @@ pub(crate) fn ensure(workspace: &Workspace, nightly: &Nightly) -> Result<()> {
     let binary = tools.join("bin/bpf-linker");
     let library = library(nightly)?;
 
-    // An updated nightly takes its old libLLVM away: then the linker is built anew.
+    // An updated nightly takes its old libLLVM away: then the linker is built again.
     let stamp = tools.join("bpf-linker.stamp");
     let wanted = format!("{VERSION} {} {}", nightly.commit, library.display());
     if binary.is_file() && fs::read_to_string(&stamp).is_ok_and(|built| built == wanted) {
@@ -37,7 +38,6 @@ pub(crate) fn ensure(workspace: &Workspace, nightly: &Nightly) -> Result<()> {
         LLVM.start(),
         LLVM.end()
     );
-    eprintln!("setup: building bpf-linker {VERSION} into target/tools (about a minute)");
     let prefix = link_prefix(&tools, &library)?;
     let mut cargo = Command::new("cargo");
     cargo
@@ -48,7 +48,10 @@ pub(crate) fn ensure(workspace: &Workspace, nightly: &Nightly) -> Result<()> {
         .arg(&tools)
         .env("LLVM_PREFIX", prefix)
         .current_dir(workspace.root());
+    let what = format!("setup: building bpf-linker {VERSION} into target/tools (about a minute)");
+    let progress = Progress::of(&what, "");
     command::run(&mut cargo).context("building bpf-linker")?;
+    drop(progress);
     command::output(Command::new(&binary).arg("--version"))
         .with_context(|| format!("trying {}", binary.display()))?;
     fs::write(&stamp, wanted).with_context(|| format!("writing {}", stamp.display()))

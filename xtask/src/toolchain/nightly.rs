@@ -1,6 +1,7 @@
 //! The nightly that compiles the BPF object, with `rust-src` for its `core` and clippy for its
 //! checks. It is one fixed nightly: each new one brings lints, and now and then an LLVM, that the
-//! commit under test has never seen. Its name is left in `target/tools/nightly` for `tracer/build.rs`.
+//! commit under test has never seen. Its name is left in `target/tools/nightly` for
+//! `tracer/build.rs`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,7 +16,7 @@ const NAME: &str = "nightly-2026-07-01";
 const COMMIT: &str = "f46ec5218fe7829ac18323b5ee0b409a63169f27";
 const COMPONENTS: [&str; 2] = ["rust-src", "clippy"];
 
-/// A nightly toolchain that stands.
+/// An installed nightly toolchain.
 pub(crate) struct Nightly {
     /// rustup's name for it.
     pub(crate) name: String,
@@ -54,11 +55,11 @@ fn write_if_new(file: &Path, text: &str) -> std::io::Result<()> {
 }
 
 fn choose() -> Result<Nightly> {
-    let standing: Vec<Nightly> = [NAME, "nightly"]
+    let installed: Vec<Nightly> = [NAME, "nightly"]
         .into_iter()
         .filter_map(|name| inspect(name).ok())
         .collect();
-    if let Some(same) = standing.into_iter().find(|found| found.commit == COMMIT) {
+    if let Some(same) = installed.into_iter().find(|found| found.commit == COMMIT) {
         return Ok(same);
     }
 

@@ -1,5 +1,5 @@
-//! `target/alternatives`: what `cargo xtask bench` compares tracer with, and the load, from the host's apt sources, unpacked
-//! like `target/root`.
+//! `target/alternatives`: what `cargo xtask bench` compares tracer with, and the load, from the
+//! host's apt sources, unpacked like `target/root`.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,12 +10,12 @@ use super::{apt::Apt, links};
 use crate::packages::{ALTERNATIVES, LEFT_OUT};
 use crate::workspace::Workspace;
 
-/// Unpacks them, unless they stand; gives their tree.
+/// Unpacks them, unless they are there; returns their tree.
 pub(crate) fn ensure(workspace: &Workspace) -> Result<PathBuf> {
     let tree = workspace.target().join("alternatives");
     let stamp = tree.join(".packages");
     let wanted = ALTERNATIVES.join(" ");
-    if fs::read_to_string(&stamp).is_ok_and(|standing| standing == wanted) {
+    if fs::read_to_string(&stamp).is_ok_and(|stamped| stamped == wanted) {
         return Ok(tree);
     }
     let apt = Apt::new(workspace)?;

@@ -1,6 +1,6 @@
-//! `target/builds/NAME/nginx`: nginx compiled in many ways from Debian's source packages, for the tests. What it takes
-//! beside the host's `cc` is unpacked under `target/builds` as well. A build that cannot be had here is left out, and said;
-//! its test then skips.
+//! `target/builds/NAME/nginx`: nginx compiled in many ways from Debian's source packages, for the
+//! tests. What it takes besides the host's `cc` is unpacked under `target/builds` as well. A build
+//! that cannot be made here is left out, and said; its test then skips.
 
 mod list;
 
@@ -49,11 +49,11 @@ const MUSL: Packages = Packages {
 /// The host has them with its `cc`, and two of one libc would be mixed up.
 const HOSTS: [&str; 2] = ["libc6-dev", "linux-libc-dev"];
 
-/// Makes those of these builds that do not stand as they are described.
+/// Makes those of these builds that are missing or made otherwise.
 pub(crate) fn ensure(workspace: &Workspace, builds: &[&Build]) {
     let due: Vec<_> = builds
         .iter()
-        .filter(|build| !stands(workspace, build))
+        .filter(|build| !is_made(workspace, build))
         .collect();
     if due.is_empty() {
         return;
@@ -82,7 +82,7 @@ pub(crate) fn folder(workspace: &Workspace) -> PathBuf {
     workspace.target().join("builds")
 }
 
-fn stands(workspace: &Workspace, build: &Build) -> bool {
+fn is_made(workspace: &Workspace, build: &Build) -> bool {
     let folder = folder(workspace).join(build.name);
     folder.join("nginx").is_file()
         && fs::read_to_string(folder.join("stamp")).is_ok_and(|stamp| stamp == text(build))
@@ -300,12 +300,12 @@ fn source(workspace: &Workspace, package: &str, suite: &str) -> Result<PathBuf> 
     Ok(kept)
 }
 
-/// Unpacks the packages, unless they stand; gives their tree.
+/// Unpacks the packages, unless they are there; returns their tree.
 fn unpacked(workspace: &Workspace, packages: &Packages) -> Result<PathBuf> {
     let tree = folder(workspace).join(packages.folder);
     let stamp = tree.join(".packages");
     let wanted = packages.names.join(" ");
-    if fs::read_to_string(&stamp).is_ok_and(|standing| standing == wanted) {
+    if fs::read_to_string(&stamp).is_ok_and(|stamped| stamped == wanted) {
         return Ok(tree);
     }
     let apt = Apt::new(workspace)?;

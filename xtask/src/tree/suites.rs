@@ -1,6 +1,7 @@
-//! `target/nginx/SUITE`: the nginx of each of Debian's suites with all its libraries, as a file system
-//! root that it can be run in. A suite that cannot be had is left out, and said; the tests that need
-//! it then skip. `target/backends`: the real backends, in the same way; without them no test passes.
+//! `target/nginx/SUITE`: the nginx of each of Debian's suites with all its libraries, as a file
+//! system root that it can be run in. A suite that cannot be had is left out, and said; the tests
+//! that need it then skip. `target/backends`: the real backends, in the same way; without them no
+//! test passes.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -25,7 +26,7 @@ const MOUNTS: [&str; 3] = ["dev", "proc", "sys"];
 /// Links of a merged /usr, which releases from trixie on take for granted.
 const LINKS: [&str; 2] = ["lib", "lib64"];
 
-/// Unpacks the suites that do not stand yet.
+/// Unpacks the suites that are missing.
 pub(crate) fn ensure(workspace: &Workspace) {
     for suite in SUITES {
         let tree = workspace.target().join("nginx").join(suite);
@@ -38,13 +39,13 @@ pub(crate) fn ensure(workspace: &Workspace) {
     }
 }
 
-/// Unpacks the backends, unless they stand.
+/// Unpacks the backends, unless they are there.
 pub(crate) fn backends(workspace: &Workspace) -> Result<()> {
     let tree = workspace.target().join("backends");
     // The list itself is the stamp, as for the tree.
     let wanted = BACKENDS.join(" ");
     let stamp = ".packages";
-    if fs::read_to_string(tree.join(stamp)).is_ok_and(|standing| standing == wanted) {
+    if fs::read_to_string(tree.join(stamp)).is_ok_and(|stamped| stamped == wanted) {
         return Ok(());
     }
     unpack(workspace, BACKENDS_SUITE, &BACKENDS, &tree)?;
@@ -69,7 +70,8 @@ fn unpack(workspace: &Workspace, suite: &str, packages: &[&str], tree: &Path) ->
     apt.forget()
 }
 
-/// Makes the tree a root that programs can run in; `mounts` are the folders where something will be mounted.
+/// Makes the tree a root that programs can run in; `mounts` are the folders where something will be
+/// mounted.
 pub(crate) fn arrange(tree: &Path, mounts: &[&str]) -> Result<()> {
     for name in LINKS {
         let link = tree.join(name);

@@ -20,7 +20,7 @@ pub(super) enum Cell {
 pub(super) struct Heard {
     /// By scenario: `program: test`.
     pub(super) cells: BTreeMap<String, Cell>,
-    /// `test: reason` of what is skipped or told less surely.
+    /// `test: reason` of what is skipped or reported with less certainty.
     pub(super) reasons: BTreeSet<String>,
     /// What a test measured.
     pub(super) notes: Vec<String>,
@@ -83,7 +83,7 @@ impl Heard {
         }
     }
 
-    /// `test: reason`: the output of a test stands behind its result.
+    /// `test: reason`: the output of a test follows its result.
     fn qualify(&mut self, said: &str, cell: Cell) {
         let Some((test, _)) = said.split_once(": ") else {
             return;

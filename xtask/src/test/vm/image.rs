@@ -1,5 +1,6 @@
-//! A guest's file system: one initramfs of three archives, as the kernel takes them one after the other. The programs
-//! of Debian (the same for all guests), the kernel's modules, and what is tested.
+//! A guest's file system: one initramfs of three archives, as the kernel takes them one after the
+//! other. The programs of Debian (the same for all guests), the kernel's modules, and what is
+//! tested.
 
 use std::fs::{self, File};
 use std::io;
@@ -36,10 +37,11 @@ const MODULES: [&str; 6] = [
 /// Where things are mounted.
 const MOUNTS: [&str; 6] = ["dev", "proc", "sys", "tmp", "run", "tests"];
 
-/// What the guest does. The first line of each program and the last of all are read by [`super::heard`] and
-/// [`super::machine`].
+/// What the guest does. The first line of each program and the last of all are read by
+/// [`super::heard`] and [`super::machine`].
 ///
-/// Left out are stress tests, whose faults hang on milliseconds, and another protocol's ways through the same hooks.
+/// Left out are stress tests, whose faults hang on milliseconds, and another protocol's ways
+/// through the same hooks.
 const INIT: &str = r#"#!/bin/busybox sh
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 /bin/busybox --install -s
@@ -72,12 +74,12 @@ echo "     All programs ran"
 poweroff -f
 "#;
 
-/// Fetches the guest's programs unless they stand; gives their tree.
+/// Fetches the guest's programs unless they are there; returns their tree.
 pub(super) fn base(workspace: &Workspace) -> Result<PathBuf> {
     let tree = workspace.target().join("vm/guest");
     let stamp = tree.join(".packages");
     let wanted = [GUEST.as_slice(), &APPARMOR].concat().join(" ");
-    if fs::read_to_string(&stamp).is_ok_and(|standing| standing == wanted) {
+    if fs::read_to_string(&stamp).is_ok_and(|stamped| stamped == wanted) {
         return Ok(tree);
     }
     let apt = Apt::of_debian(workspace, &[GUEST_SUITE])?;
@@ -114,7 +116,8 @@ pub(super) fn base(workspace: &Workspace) -> Result<PathBuf> {
     Ok(tree)
 }
 
-/// Puts AppArmor's parser with its libraries into a folder of its own: they are of a later suite than all else.
+/// Puts AppArmor's parser with its libraries into a folder of its own: they are of a later suite
+/// than all else.
 fn parser(workspace: &Workspace, folder: &Path) -> Result<()> {
     let apt = Apt::of_debian(workspace, &[APPARMOR_SUITE])?;
     apt.update()?;
@@ -145,7 +148,8 @@ fn parser(workspace: &Workspace, folder: &Path) -> Result<()> {
     apt.forget()
 }
 
-/// A program of the tree, run here with the tree's own loader and libraries: this host may have others.
+/// A program of the tree, run here with the tree's own loader and libraries: this host may have
+/// others.
 pub(super) fn own(tree: &Path, program: &str) -> Command {
     let libraries = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"]
         .map(|folder| tree.join(folder).display().to_string())

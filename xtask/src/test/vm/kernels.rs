@@ -1,5 +1,5 @@
-//! Debian's kernels, each resolved by name and unpacked under `target/vm/kernels`. Exact versions vanish from the
-//! archive, so none is named here.
+//! Debian's kernels, each resolved by name and unpacked under `target/vm/kernels`. Exact versions
+//! vanish from the archive, so none is named here.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -50,7 +50,7 @@ pub(super) const KERNELS: [Kernel; 5] = [
     },
 ];
 
-/// A kernel that stands.
+/// A kernel as unpacked.
 pub(super) struct Unpacked {
     /// `uname -r`.
     pub(super) release: String,
@@ -59,7 +59,7 @@ pub(super) struct Unpacked {
     pub(super) modules: PathBuf,
 }
 
-/// Fetches the kernel unless it stands.
+/// Fetches the kernel unless it is there.
 pub(super) fn ensure(workspace: &Workspace, kernel: &Kernel) -> Result<Unpacked> {
     let tree = workspace.target().join("vm/kernels").join(kernel.name);
     if !tree.is_dir() {

@@ -28,7 +28,7 @@ pub(super) enum End {
     Died(String),
 }
 
-/// Fetches qemu unless it stands; gives its tree.
+/// Fetches qemu unless it is there; returns its tree.
 pub(super) fn emulator(workspace: &Workspace) -> Result<PathBuf> {
     let tree = workspace.target().join("vm/qemu");
     if tree.join("usr/bin/qemu-system-x86_64").is_file() {
@@ -110,8 +110,9 @@ impl Machine<'_> {
             qemu.arg("-L").arg(self.0.join(folder));
         }
         // Without la57 and cx16, which TCG emulates slowly or wrongly.
-        // Its clock counts its instructions, one a nanosecond, and leaps over idle time: however busy this machine is, what
-        // the guest does takes the same time there, and waiting takes none here. QEMU does that for one CPU well.
+        // Its clock counts its instructions, one a nanosecond, and leaps over idle time: however
+        // busy this machine is, what the guest does takes the same time there, and waiting takes
+        // none here. QEMU does that for one CPU well.
         qemu.args(["-accel", "tcg,thread=single", "-M", "q35"])
             .args(["-icount", "shift=0,sleep=off", "-rtc", "clock=vm"])
             .args(["-cpu", "max,la57=off,cx16=off", "-m", "1536"])

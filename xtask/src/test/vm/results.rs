@@ -1,5 +1,6 @@
-//! What each test program said last in each kernel's guest, kept under `target/vm/results`: the document is written of all of
-//! them, also where one program or one kernel was run anew. A first line says the kernel's release and the day.
+//! What each test program said last in each kernel's guest, kept under `target/vm/results`: the
+//! document is written of all of them, also where one program or one kernel was run again. A first
+//! line says the kernel's release and the day.
 
 use std::fs;
 use std::io;

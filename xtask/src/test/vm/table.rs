@@ -44,8 +44,8 @@ impl Table {
         let text = format!(
             "# Kernels\n\nWritten by `BLESS=1 cargo xtask test --vm`: the real-kernel tests in guests with Debian's \
              kernels, under emulation.\n\n- `ok`: every verdict is the one that the test asks for.\n- `lesser`: right, and \
-             less sure or less said than on other kernels; below stands why, and what is told instead.\n- `·`: cannot be \
-             made to happen there; below stands why.\n- A gap: that program has not been run there for this table. \
+             less sure or less said than on other kernels; the reason, and what is reported instead, is below.\n- `·`: cannot be \
+             made to happen there; the reason is below.\n- A gap: that program has not been run there for this table. \
              `WRONG`: a fault of tracer's, or of the test's.\n\n{self}"
         );
         std::fs::write(file, text).with_context(|| format!("writing {}", file.display()))

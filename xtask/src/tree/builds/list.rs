@@ -1,5 +1,5 @@
-//! The builds of nginx that the tests run: what each is made of, as data. Every one has a test of its name in
-//! `tests/tests/builds.rs`.
+//! The builds of nginx that the tests run: what each is made of, as data. Every one has a test of
+//! its name in `tests/tests/builds.rs`.
 
 /// A way to build nginx.
 #[derive(Debug, Clone, Copy)]
@@ -41,7 +41,8 @@ pub(super) struct Patch {
 /// What the whole test has of it.
 pub(crate) const SHORT: [&str; 3] = ["no_ssl_no_compat", "sndbuf_inserted", "os"];
 
-/// What every build has: all that makes requests of an upstream, and little else, so that it is quick to compile.
+/// What every build has: all that makes requests of an upstream, and little else, so that it is
+/// quick to compile.
 pub(super) const CONFIGURE: [&str; 16] = [
     "--prefix=/usr/local/nginx",
     "--error-log-path=stderr",

@@ -2,13 +2,14 @@
 //!
 //! The folders are the data's way, in order: `kernel` and `probe` attach the hooks, `source` reads what they and the
 //! host say, `event` makes it a stream, `correlate` makes cases of it, `causes` verdicts, `render` words and files;
-//! `capture` keeps the stream in a file and plays it again. What is said on the way goes through `say`.
+//! `engine` runs these for a live run and for captures, which `capture` writes and reads. What is said on the way goes through `say`.
 
 pub mod capture;
 pub mod causes;
 mod clean;
 pub mod cli;
 pub mod correlate;
+pub mod engine;
 pub mod event;
 pub mod kernel;
 pub mod nginx;

@@ -12,7 +12,6 @@ mod header;
 mod page;
 mod reader;
 mod recorder;
-mod replay;
 mod rows;
 mod sink;
 #[cfg(test)]
@@ -24,7 +23,6 @@ pub use self::{
     header::{Header, HeaderError, HooksAtStart, Kernel, MAJOR, MINOR, Nginx},
     reader::{Damage, Gap, Item, OpenError, Reader},
     recorder::{CreateError, Recorder, Stopped},
-    replay::{Replay, Run, Told},
     sink::Plan,
     writer::Writer,
 };

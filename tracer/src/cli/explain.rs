@@ -10,7 +10,7 @@ use super::{
     verdicts::{self, Output, Verdicts},
 };
 use crate::{
-    capture::{Run, Told},
+    engine::{Run, Told},
     event::{Event, Heap as _, Time},
     verdict::Verdict,
 };

@@ -6,7 +6,8 @@ use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
-    capture::{Anonymizer, Replay, Run, Told},
+    capture::Anonymizer,
+    engine::{Replay, Run, Told},
     say::{self, say},
     series::Series,
     source::system,

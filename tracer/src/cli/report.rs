@@ -9,7 +9,7 @@ use super::{
     verdicts, written,
 };
 use crate::{
-    capture::{Run, Told},
+    engine::{Run, Told},
     render::report::{Incident, Report, Source},
     series::Series,
 };

@@ -15,12 +15,13 @@ use super::{
     verdicts::{Output, Verdicts},
 };
 use crate::{
-    causes,
-    correlate::{Case, Correlator},
+    correlate::Case,
+    engine::Engine,
     event::{Event, coverage::Change},
     probe,
     say::say,
     source::{Ceilings, Live, Options, Scope, clock},
+    verdict::Verdict,
 };
 
 /// What is followed, for how long, and how its verdicts are shown.
@@ -237,7 +238,7 @@ async fn asked(signal: &mut Option<Signal>) {
 
 struct Session {
     live: Live,
-    correlator: Correlator,
+    engine: Engine,
     verdicts: Verdicts,
     recording: Option<Recording>,
     /// Failures of some nginx can not be seen.
@@ -259,7 +260,7 @@ impl Session {
         }
         Ok(Self {
             live,
-            correlator: Correlator::default(),
+            engine: Engine::default(),
             verdicts: Verdicts::live(output, clock)?,
             recording,
             is_blind: false,
@@ -329,11 +330,9 @@ impl Session {
             if let Some(recording) = &mut self.recording {
                 recording.event(&event);
             }
-            let outcome = self.correlator.feed(event);
-            questions.extend(outcome.questions);
-            for case in outcome.cases {
-                self.judge(&case)?;
-            }
+            let step = self.engine.feed(event);
+            questions.extend(step.questions);
+            self.tell(&step.verdicts)?;
         }
         self.live.ask(questions);
         self.verdicts.flush(self.live.now())?;
@@ -349,7 +348,7 @@ impl Session {
     async fn finish(mut self) -> Result<()> {
         self.collect()?;
         let deadline = Instant::now() + LAST_WORDS;
-        while self.correlator.is_waiting() && self.live.is_asking() {
+        while self.engine.is_waiting() && self.live.is_asking() {
             tokio::select! {
                 () = sleep_until(deadline) => break,
                 events = self.live.next() => self.take(events.context("reading kernel events")?)?,
@@ -357,20 +356,14 @@ impl Session {
         }
         self.collect()?;
         let end = self.live.now();
-        loop {
-            let cases = self.correlator.finish(end);
-            if cases.is_empty() {
-                break;
-            }
-            for case in cases {
-                self.judge(&case)?;
-            }
+        while let Some(verdicts) = self.engine.finish(end) {
+            self.tell(&verdicts)?;
         }
         if self.debug {
             let (written, received, lost) = self.live.account();
             say!("kernel records: {written} written, {received} received, {lost} lost");
         }
-        self.verdicts.untold(self.correlator.untold());
+        self.verdicts.untold(self.engine.untold());
         let told = self.verdicts.finish();
         // Whatever became of stdout.
         let recorded = self
@@ -384,13 +377,13 @@ impl Session {
         Ok(())
     }
 
-    fn judge(&mut self, case: &Case) -> Result<()> {
-        let Some(verdict) = causes::judge(case) else {
-            return Ok(());
-        };
-        if let Some(recording) = &mut self.recording {
-            recording.verdict(&verdict);
+    fn tell(&mut self, verdicts: &[(Case, Verdict)]) -> Result<()> {
+        for (_, verdict) in verdicts {
+            if let Some(recording) = &mut self.recording {
+                recording.verdict(verdict);
+            }
+            self.verdicts.take(verdict)?;
         }
-        self.verdicts.take(&verdict)
+        Ok(())
     }
 }

@@ -17,7 +17,6 @@ use crate::{
         Event, Fact, Failure, LogLine, Question, RequestId, RouteLookup, Time, Upstream, decode,
         fact::{Finding, Listener, ListenerView, Owner},
     },
-    kernel::Reasons,
 };
 
 proptest! {
@@ -27,7 +26,7 @@ proptest! {
         let mut record = vec![fill; 8192];
         record[..2].copy_from_slice(&tag.to_ne_bytes());
         record[2..4].copy_from_slice(&8192u16.to_ne_bytes());
-        if let Ok(event) = decode::record(&record, &Reasons::default()) {
+        if let Ok(event) = decode::record(&record, &decode::KernelNames::default()) {
             let read = read(&file(&[std::slice::from_ref(&event)])).unwrap();
             prop_assert!(read.damage.is_none(), "{:?}: {event:?}", read.damage);
             prop_assert_eq!(read.events, [event]);

@@ -12,7 +12,7 @@ use super::{
     written::Written,
 };
 use crate::{
-    capture::{Replay, Run, Told},
+    engine::{Replay, Run, Told},
     event::Event,
     render::perfetto::{Origin, Trace},
 };

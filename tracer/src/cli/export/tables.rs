@@ -13,8 +13,9 @@ use anyhow::{Context as _, Result};
 
 use super::Sink;
 use crate::{
-    capture::{Header, Run, Told},
+    capture::Header,
     cli::written::{self, Written},
+    engine::{Run, Told},
     event::{Event, Time},
     render::parquet::{self, ATTEMPTS, CONNECTIONS, Cell, Table, TableFile, VERDICTS},
     say::say,

@@ -13,14 +13,10 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::{
-    anonymize::Anonymizer,
-    header::Header,
-    reader::{Damage, Item, OpenError, Reader},
-};
+use super::Engine;
 use crate::{
-    causes,
-    correlate::{Case, Correlator, Untold},
+    capture::{Anonymizer, Damage, Header, Item, OpenError, Reader},
+    correlate::{Case, Untold},
     event::{Event, Lost, Time},
     verdict::Verdict,
 };
@@ -41,7 +37,7 @@ pub enum Told<'a> {
 pub struct Run {
     header: Header,
     files: VecDeque<(PathBuf, Reader<BufReader<File>>)>,
-    correlator: Correlator,
+    engine: Engine,
     anonymizer: Option<Anonymizer>,
     /// The time of the last event.
     now: Time,
@@ -84,7 +80,7 @@ impl Run {
     /// Failed requests without a verdict so far.
     #[must_use]
     pub fn untold(&self) -> Untold {
-        [self.untold, self.correlator.untold()].into_iter().sum()
+        [self.untold, self.engine.untold()].into_iter().sum()
     }
 
     /// What was wrong with its files that were read so far.
@@ -133,7 +129,7 @@ impl Replay {
                 header: header.clone(),
                 now: Time(header.clock.boot),
                 files: VecDeque::from([(path, reader)]),
-                correlator: Correlator::default(),
+                engine: Engine::default(),
                 anonymizer: None,
                 first: None,
                 events: 0,
@@ -222,7 +218,7 @@ impl Run {
             match item {
                 Some(Item::Event(event)) => {
                     if std::mem::take(&mut self.is_in_the_middle) {
-                        self.correlator.begin(event.at());
+                        self.engine.begin(event.at());
                     }
                     let is_tick = matches!(event, Event::Tick(_));
                     self.take(event, &mut tell)?;
@@ -269,22 +265,10 @@ impl Run {
             self.lost = self.lost.saturating_add(lost.events);
         }
         tell(self, Told::Event(&event))?;
-        let outcome = self.correlator.feed(event);
-        for case in &outcome.cases {
-            self.judge(case, tell)?;
+        for (case, verdict) in &self.engine.feed(event).verdicts {
+            tell(self, Told::Verdict(verdict, case))?;
         }
         Ok(())
-    }
-
-    fn judge(
-        &self,
-        case: &Case,
-        tell: &mut impl FnMut(&Self, Told<'_>) -> Result<()>,
-    ) -> Result<()> {
-        match causes::judge(case) {
-            Some(verdict) => tell(self, Told::Verdict(&verdict, case)),
-            None => Ok(()),
-        }
     }
 
     fn finish(
@@ -292,15 +276,12 @@ impl Run {
         end: Time,
         tell: &mut impl FnMut(&Self, Told<'_>) -> Result<()>,
     ) -> Result<()> {
-        loop {
-            let cases = self.correlator.finish(end);
-            if cases.is_empty() {
-                return Ok(());
-            }
-            for case in cases {
-                self.judge(&case, tell)?;
+        while let Some(verdicts) = self.engine.finish(end) {
+            for (case, verdict) in &verdicts {
+                tell(self, Told::Verdict(verdict, case))?;
             }
         }
+        Ok(())
     }
 
     /// What came before does not lead on to what comes.
@@ -310,7 +291,7 @@ impl Run {
         }
         self.finish(self.now, tell)?;
         self.untold = self.untold();
-        self.correlator = Correlator::default();
+        self.engine = Engine::default();
         tell(self, Told::Cut)
     }
 

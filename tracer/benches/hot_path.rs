@@ -9,8 +9,10 @@ use criterion::{BatchSize, Criterion, Throughput};
 use tracer::{
     capture::{Item, Reader, Writer},
     correlate::Correlator,
-    event::{Event, Time, decode},
-    kernel::Reasons,
+    event::{
+        Event, Time,
+        decode::{self, KernelNames},
+    },
 };
 
 /// Connections a round.
@@ -23,11 +25,11 @@ fn main() {
 }
 
 fn measure(criterion: &mut Criterion) {
-    let reasons = Reasons::default();
+    let names = KernelNames::default();
     let records: Vec<Vec<u8>> = (0..ROUND).map(stream::record).collect();
     let events: Vec<Event> = records
         .iter()
-        .map(|record| decode::record(record, &reasons).expect("a record of this version"))
+        .map(|record| decode::record(record, &names).expect("a record of this version"))
         .collect();
     let capture = written(&events);
     let mut group = criterion.benchmark_group("a healthy connection");
@@ -35,7 +37,7 @@ fn measure(criterion: &mut Criterion) {
     group.bench_function("decode", |bencher| {
         bencher.iter(|| {
             for record in &records {
-                black_box(decode::record(black_box(record), &reasons)).ok();
+                black_box(decode::record(black_box(record), &names)).ok();
             }
         });
     });

@@ -11,8 +11,10 @@ use anyhow::{Context as _, Result, bail, ensure};
 use tracer::{
     capture::Writer,
     correlate::Correlator,
-    event::{Event, Time, decode},
-    kernel::Reasons,
+    event::{
+        Event, Time,
+        decode::{self, KernelNames},
+    },
     series::Series,
 };
 
@@ -39,9 +41,9 @@ fn main() -> Result<()> {
 
 /// Gives `take` the connections, with a tick at each look.
 fn each(count: u64, mut take: impl FnMut(Event) -> Result<()>) -> Result<()> {
-    let reasons = Reasons::default();
+    let names = KernelNames::default();
     for number in 0..count {
-        let event = decode::record(&stream::record(number), &reasons)?;
+        let event = decode::record(&stream::record(number), &names)?;
         let at = event.at();
         take(event)?;
         if (number * stream::STEP).is_multiple_of(LOOK) {

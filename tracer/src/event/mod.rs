@@ -6,7 +6,6 @@
 pub mod coverage;
 pub mod decode;
 pub mod fact;
-mod head;
 mod heap;
 pub mod kernel;
 mod life;

@@ -8,6 +8,6 @@ mod sites;
 pub use self::{
     btf::{Btf, BtfError},
     layout::{offsets, stack_registers},
-    reasons::Reasons,
+    reasons::{names, wanted_drops},
     sites::drop_sites,
 };

@@ -1,10 +1,7 @@
 //! Why packets are dropped and RSTs sent: names from the running kernel, whose numbers differ between versions.
 
-use std::collections::HashMap;
-
-use tracer_ebpf::abi::own_reason;
-
 use super::Btf;
+use crate::event::decode::KernelNames;
 
 /// Drops that tell nothing of a connection's failure: ends of normal life, or causes seen by other hooks.
 const ORDINARY: [&str; 16] = [
@@ -30,70 +27,37 @@ const ORDINARY: [&str; 16] = [
 /// known by its RST where that is traced (6.10), or a listener with SYN cookies had no room for the other.
 const OF_OPENING: [&str; 1] = ["NO_SOCKET"];
 
-/// The names of the reasons that tracer itself gives.
-fn own(reason: u32) -> Option<&'static str> {
-    match reason {
-        own_reason::LISTEN_OVERFLOW => Some("LISTEN_OVERFLOW"),
-        own_reason::NETFILTER_DROP => Some("NETFILTER_DROP"),
-        own_reason::NEIGH_FAILED => Some("NEIGH_FAILED"),
-        _ => None,
+/// Returns the running kernel's names: `enum skb_drop_reason` (since 5.17), `enum sk_rst_reason` (since 6.10).
+#[must_use]
+pub fn names(btf: &Btf) -> KernelNames {
+    let named = |enumeration, prefixes: &[&str]| {
+        btf.enumerators(enumeration)
+            .into_iter()
+            .map(|(value, name)| {
+                let short = prefixes.iter().find_map(|prefix| name.strip_prefix(prefix));
+                (value, short.unwrap_or(&name).to_owned())
+            })
+            .collect()
+    };
+    KernelNames {
+        drops: named("skb_drop_reason", &["SKB_DROP_REASON_", "SKB_"]),
+        resets: named("sk_rst_reason", &["SK_RST_REASON_"]),
+        page_size: rustix::param::page_size() as u64,
     }
 }
 
-/// The kernel's names.
-#[derive(Debug, Clone, Default)]
-pub struct Reasons {
-    drops: HashMap<u32, String>,
-    resets: HashMap<u32, String>,
-}
-
-impl Reasons {
-    /// From `enum skb_drop_reason` (since 5.17) and `enum sk_rst_reason` (since 6.10).
-    #[must_use]
-    pub fn new(btf: &Btf) -> Self {
-        let named = |enumeration, prefixes: &[&str]| {
-            btf.enumerators(enumeration)
-                .into_iter()
-                .map(|(value, name)| {
-                    let short = prefixes.iter().find_map(|prefix| name.strip_prefix(prefix));
-                    (value, short.unwrap_or(&name).to_owned())
-                })
-                .collect()
-        };
-        Self {
-            drops: named("skb_drop_reason", &["SKB_DROP_REASON_", "SKB_"]),
-            resets: named("sk_rst_reason", &["SK_RST_REASON_"]),
+/// Returns one bit for each drop reason worth a record, as `abi::WantedDrops` has them: of any packet, then of those that
+/// open a connection alone.
+#[must_use]
+pub fn wanted_drops(names: &KernelNames) -> [u64; 8] {
+    let mut words = [0; 8];
+    for (&value, name) in names.drops.iter().filter(|(value, _)| **value < 256) {
+        let (word, bit) = ((value / 64) as usize, 1 << (value % 64));
+        if OF_OPENING.contains(&name.as_str()) {
+            words[4 + word] |= bit;
+        } else if !ORDINARY.contains(&name.as_str()) {
+            words[word] |= bit;
         }
     }
-
-    /// The name of a drop reason of this kernel.
-    #[must_use]
-    pub fn drop(&self, reason: u32) -> String {
-        self.drops
-            .get(&reason)
-            .cloned()
-            .or_else(|| own(reason).map(str::to_owned))
-            .unwrap_or_else(|| format!("reason {reason}"))
-    }
-
-    /// The name of a reset reason of this kernel, `None` where it has none.
-    #[must_use]
-    pub fn reset(&self, reason: u32) -> Option<String> {
-        self.resets.get(&reason).cloned()
-    }
-
-    /// One bit for each drop reason worth a record, as `abi::WantedDrops` has them: of any packet, and of those that open a connection alone.
-    #[must_use]
-    pub fn wanted_drops(&self) -> [u64; 8] {
-        let mut words = [0; 8];
-        for (&value, name) in self.drops.iter().filter(|(value, _)| **value < 256) {
-            let (word, bit) = ((value / 64) as usize, 1 << (value % 64));
-            if OF_OPENING.contains(&name.as_str()) {
-                words[4 + word] |= bit;
-            } else if !ORDINARY.contains(&name.as_str()) {
-                words[word] |= bit;
-            }
-        }
-        words
-    }
+    words
 }

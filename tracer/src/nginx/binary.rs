@@ -19,10 +19,7 @@ use super::{
     elf::{Compiled, Elf, ReadAt, find, read_bytes},
     layout, status, votes,
 };
-use crate::{
-    probe,
-    process::{Mapping, foreign},
-};
+use crate::process::{Mapping, foreign};
 
 /// Longer than any version, shorter than any confusion.
 const VERSION_LIMIT: usize = 64;
@@ -66,7 +63,7 @@ pub struct Binary {
     pub prefix: Option<PathBuf>,
     /// `--conf-path` it was configured with.
     pub conf: Option<PathBuf>,
-    /// Where those of [`probe::nginx_functions`] begin that it has.
+    /// Where those of [`HOOKED`] begin that it has.
     pub functions: BTreeMap<String, Entries>,
     /// See [`tracer_ebpf::abi::Layout::requests`]; 0 not known.
     pub requests: u64,
@@ -84,6 +81,14 @@ pub struct Binary {
     /// The lowest address of code (`p_vaddr` of the executable `PT_LOAD`), in the file's own address space.
     pub code: u64,
 }
+
+/// nginx's functions that hooks are attached to.
+pub const HOOKED: [&str; 4] = [
+    "ngx_close_connection",
+    "ngx_event_connect_peer",
+    "ngx_http_special_response_handler",
+    "ngx_log_error_core",
+];
 
 /// Where a function begins: offsets in the file, as a uprobe takes them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -184,8 +189,7 @@ pub(super) fn shown(read: ReadAt<'_>) -> io::Result<Binary> {
     let Some(elf) = Elf::parse(read)? else {
         return Ok(Binary::default());
     };
-    let hooked = probe::nginx_functions();
-    let mut names = hooked.clone();
+    let mut names = HOOKED.to_vec();
     names.extend([layout::COUNTS.0, layout::CONNECTS, status::SENDS.0, CYCLE]);
     let symbols = elf.symbols("ngx_", &names)?;
     let segments = elf.segments();
@@ -193,7 +197,7 @@ pub(super) fn shown(read: ReadAt<'_>) -> io::Result<Binary> {
     let first = segments.iter().find(|segment| segment.offset == 0);
     let cycle = symbols.get(CYCLE).and_then(|cycle| cycle.own);
     let mut binary = Binary {
-        functions: functions(&elf, &hooked, &symbols)?,
+        functions: functions(&elf, &HOOKED, &symbols)?,
         requests: decoded(&elf, &symbols, layout::COUNTS, layout::counted)?.unwrap_or(0),
         status: decoded(&elf, &symbols, status::SENDS, status::decode)?
             .unwrap_or(0)

@@ -21,7 +21,7 @@ mod votes;
 mod worker;
 
 pub use self::{
-    binary::{Binaries, Binary, Entries, ExeId},
+    binary::{Binaries, Binary, Entries, ExeId, HOOKED},
     breakpoints::breakpoints,
     config::{block, read_configuration, returns},
     cycle::{Connections, connections, cycle_at},

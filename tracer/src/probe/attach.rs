@@ -14,7 +14,8 @@ use aya::{
 use tracer_ebpf::abi::Layout;
 
 use super::{
-    load::{LoadError, Probes},
+    outcome::{Attached, Tally},
+    probes::{LoadError, Probes},
     table::{Hook, Place, SIGHTS, Sight, hooks},
     targets::{self, Gone, Likeness},
 };
@@ -23,36 +24,6 @@ use crate::{
     nginx::{Binary, ExeId},
     process::{self, keeper},
 };
-
-/// How a hook came out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Attached {
-    /// It stands.
-    Stands,
-    /// It does not, and why.
-    Absent(String),
-    /// A better way stands.
-    Spare,
-    /// It stands aside until an nginx needs it.
-    Aside,
-}
-
-impl Attached {
-    /// It does, or will once it is needed.
-    fn stands(&self) -> bool {
-        matches!(self, Self::Stands | Self::Aside)
-    }
-
-    /// How bad that is.
-    fn rank(&self) -> u8 {
-        match self {
-            Self::Spare => 0,
-            Self::Aside => 1,
-            Self::Stands => 2,
-            Self::Absent(_) => 3,
-        }
-    }
-}
 
 /// An nginx executable whose functions are to be hooked.
 #[derive(Debug, Clone, Copy)]
@@ -86,17 +57,6 @@ pub struct Moved {
 const LOGS: Place = Place::Entry("ngx_log_error_core");
 /// Where the kernel says how a kprobe is asked for; without it the verifier need not look at the program.
 const KPROBES: &str = "/sys/bus/event_source/devices/kprobe";
-
-/// How the sights of the table came out, in numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tally {
-    /// Seen, or inferred from what is seen.
-    pub stand: usize,
-    /// Of those, not by the best way.
-    pub by_fallback: usize,
-    /// Neither.
-    pub lost: usize,
-}
 
 /// What the running kernel has, in both readers' terms.
 pub(super) struct Kernel<'a> {

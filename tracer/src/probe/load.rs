@@ -5,87 +5,28 @@
 use std::{collections::HashMap, path::Path, thread};
 
 use aya::{
-    Ebpf, EbpfLoader,
+    EbpfLoader,
     maps::{Array, HashMap as BpfHashMap, MapData, PerCpuArray, RingBuf},
     programs::Program,
 };
-use aya_log::EbpfLogger;
-use thiserror::Error;
 use tracer_ebpf::abi::{self, ProgramKey, counter, quota, shedding, worker_places};
 
 use super::{
-    attach::{Attached, Kernel},
-    diagnostics::{self, Stderr},
+    attach::Kernel,
+    diagnostics,
+    probes::{LoadError, Probes},
     sizes::Sizes,
     targets::Targets,
 };
 use crate::{
-    event::Time,
-    kernel::{self, Btf, BtfError, Reasons},
+    event::{Time, decode::KernelNames},
+    kernel::{self, Btf},
     process,
 };
 
 /// What build.rs made of `tracer-ebpf`.
 pub(super) static OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer-ebpf"));
-
-/// Why nothing could be attached at all.
-#[derive(Debug, Error)]
-pub enum LoadError {
-    /// The kernel's type information is missing.
-    #[error(
-        "this kernel gives no BTF ({0}); tracer needs CONFIG_DEBUG_INFO_BTF=y, kernel 5.10 or later"
-    )]
-    NoBtf(#[source] BtfError),
-    /// The aya side of the same.
-    #[error("reading the kernel's BTF")]
-    Btf(#[from] aya::BtfError),
-    /// The object did not load: not permitted, locked down, or this kernel can not.
-    #[error("loading the BPF programs")]
-    Load(#[from] aya::EbpfError),
-    /// A sight without which there is nothing to say.
-    #[error("attaching {sight}: {why}")]
-    Required {
-        /// Its name.
-        sight: &'static str,
-        /// Why.
-        why: String,
-    },
-    /// A map is missing or of another kind: the object is not ours.
-    #[error("the BPF object lacks the map {0}")]
-    Map(&'static str),
-    /// More processes of nginx's than there are places for.
-    #[error("no place to follow another process")]
-    Workers,
-    /// A map could not be used.
-    #[error("using a BPF map")]
-    MapUse(#[from] aya::maps::MapError),
-}
-
-/// The loaded object and its links.
-pub struct Probes {
-    pub(super) ebpf: Ebpf,
-    ring: Option<RingBuf<MapData>>,
-    log: Option<EbpfLogger<Stderr>>,
-    /// How each program came out, nginx's once one nginx was attached.
-    pub(super) outcome: HashMap<&'static str, Attached>,
-    /// The program files that are nginx, and what is attached in them.
-    pub(super) targets: Targets,
-    /// Kinds of places and programs that are not to be used.
-    pub(super) without: Vec<String>,
-    reasons: Reasons,
-    missing_members: Vec<String>,
-    /// See [`worker_places`].
-    seed: u32,
-}
-
-impl std::fmt::Debug for Probes {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Probes")
-            .field("outcome", &self.outcome)
-            .finish_non_exhaustive()
-    }
-}
 
 impl Probes {
     /// Loads the object with maps of these sizes, fills in what this kernel's BTF says, and attaches the kernel's hooks by the best way that is
@@ -115,8 +56,8 @@ impl Probes {
         let own = own.map_err(LoadError::NoBtf)?;
         let btf = btf?;
         let (offsets, missing_members) = kernel::offsets(&own);
-        let reasons = Reasons::new(&own);
-        let wanted = reasons.wanted_drops();
+        let names = kernel::names(&own);
+        let wanted = kernel::wanted_drops(&names);
         let sites = kernel::drop_sites(&own).map(RawSite);
         let stack_registers = kernel::stack_registers(&own);
         let has_cookies = own
@@ -151,7 +92,7 @@ impl Probes {
             outcome: HashMap::new(),
             targets: Targets::new(has_cookies),
             without: without.to_vec(),
-            reasons,
+            names,
             missing_members,
             seed,
         };
@@ -364,10 +305,10 @@ impl Probes {
         Ok(map.set(shedding::UNASKED, &1, 0)?)
     }
 
-    /// This kernel's names of reasons.
+    /// Returns what this kernel's numbers mean.
     #[must_use]
-    pub fn reasons(&self) -> &Reasons {
-        &self.reasons
+    pub fn names(&self) -> &KernelNames {
+        &self.names
     }
 
     /// Kernel structure members that this kernel lacks.

@@ -3,6 +3,8 @@
 mod attach;
 mod diagnostics;
 mod load;
+mod outcome;
+mod probes;
 mod sizes;
 mod skipped;
 #[cfg(test)]
@@ -12,8 +14,10 @@ mod targets;
 mod verify;
 
 pub use self::{
-    attach::{Attached, Executable, Moved, Tally},
-    load::{LoadError, Probes, Shed, Told},
+    attach::{Executable, Moved},
+    load::{Shed, Told},
+    outcome::{Attached, Tally},
+    probes::{LoadError, Probes},
     sizes::Sizes,
-    table::{Hook, ICMP_RECEIVE, Place, SIGHTS, Sight, Way, hooks, is_known, nginx_functions},
+    table::{Hook, ICMP_RECEIVE, Place, SIGHTS, Sight, Way, hooks, is_known},
 };

@@ -7,7 +7,7 @@
 
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 
-use super::{attach::Attached, load::Probes};
+use super::{outcome::Attached, probes::Probes};
 
 /// `bpf(2)`.
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;

@@ -437,20 +437,24 @@ pub fn hooks() -> impl Iterator<Item = Hook> {
         .flat_map(|sight| sight.ways.iter().copied().flatten().copied())
 }
 
-/// The functions of nginx's that hooks stand in.
-#[must_use]
-pub fn nginx_functions() -> Vec<&'static str> {
-    let mut names: Vec<&str> = hooks()
-        .filter(|hook| hook.place.is_nginx())
-        .map(|hook| hook.place.name())
-        .collect();
-    names.dedup();
-    names
-}
-
 /// Whether `--without` may say this: a kind of place, or a program, or what raw sockets hear.
 #[must_use]
 pub fn is_known(word: &str) -> bool {
     word == ICMP_RECEIVE.name
         || hooks().any(|hook| hook.program == word || hook.place.kind() == word)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::hooks;
+    use crate::nginx;
+
+    #[test]
+    fn every_function_of_nginx_that_is_hooked_is_looked_for() {
+        let hooked = hooks().filter(|hook| hook.place.is_nginx());
+        let hooked: BTreeSet<&str> = hooked.map(|hook| hook.place.name()).collect();
+        assert_eq!(hooked, BTreeSet::from(nginx::HOOKED));
+    }
 }

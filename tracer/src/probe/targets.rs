@@ -14,7 +14,7 @@ use std::{
 use aya::programs::uprobe::UProbeLink;
 use tracer_ebpf::abi::TARGETS;
 
-use super::{attach::Attached, table::hooks};
+use super::{outcome::Attached, table::hooks};
 use crate::nginx::{Entries, ExeId};
 
 /// What copies of one file have in common.

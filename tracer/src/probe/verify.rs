@@ -12,7 +12,7 @@ use aya::programs::Program;
 
 use super::{
     attach,
-    load::Probes,
+    probes::Probes,
     table::{Hook, Place, SIGHTS},
 };
 use crate::kernel::Btf;

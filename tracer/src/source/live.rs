@@ -273,7 +273,7 @@ impl Live {
                 }
                 continue;
             }
-            match decode::record(&record, self.probes.reasons()) {
+            match decode::record(&record, self.probes.names()) {
                 Ok(mut event) => {
                     complete(&mut event, &mut self.unread, now);
                     self.has_failed |= may_be_judged(&event);

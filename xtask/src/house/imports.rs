@@ -64,15 +64,7 @@ const LAWS: [Law; 5] = [
 
 /// What breaks a law or closes a circle today and is being moved: files, by the path that they
 /// import. An entry that nothing needs is a finding too.
-const OPEN: [(&str, &str); 7] = [
-    ("tracer/src/capture/replay.rs", "crate::causes"),
-    ("tracer/src/capture/replay.rs", "crate::correlate"),
-    ("tracer/src/event/decode/connection.rs", "crate::kernel"),
-    ("tracer/src/event/decode/death.rs", "crate::kernel"),
-    ("tracer/src/event/decode/death.rs", "libc"),
-    ("tracer/src/event/decode/mod.rs", "crate::kernel"),
-    ("tracer/src/nginx/binary.rs", "crate::probe"),
-];
+const OPEN: [(&str, &str); 0] = [];
 
 /// The folders that may import aya.
 const ATTACHERS: [&str; 2] = ["probe", "source"];

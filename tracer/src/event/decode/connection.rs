@@ -11,11 +11,11 @@ use tracer_ebpf::abi::{
 use super::{
     Head,
     field::{endpoint, request, routes, sockaddr, some, until_nul},
+    names::KernelNames,
 };
 use crate::event::{Connection, Drop, Holder, RstSent, Time, Upstream};
-use crate::kernel::Reasons;
 
-pub(super) fn connection(header: &Head, mut buf: &[u8], reasons: &Reasons) -> Connection {
+pub(super) fn connection(header: &Head, mut buf: &[u8], names: &KernelNames) -> Connection {
     let socket = buf.get_u64_ne();
     buf.advance(size_of::<u64>()); // the peer object
     let start = Time(buf.get_u64_ne());
@@ -64,7 +64,7 @@ pub(super) fn connection(header: &Head, mut buf: &[u8], reasons: &Reasons) -> Co
     let icmp_code = buf.get_u8();
     buf.advance(2);
     let drops: Vec<Drop> = (0..DROP_SLOTS)
-        .filter_map(|_| drop_slot(&mut buf, reasons))
+        .filter_map(|_| drop_slot(&mut buf, names))
         .collect();
     let (queue, queue_limit) = (buf.get_u32_ne(), buf.get_u32_ne());
     let translated = match flags & FLAG_UNIX {
@@ -138,7 +138,7 @@ pub(super) fn connection(header: &Head, mut buf: &[u8], reasons: &Reasons) -> Co
         reused_at,
         rst_sent: rst_at.map(|at| RstSent {
             at,
-            reason: reasons.reset(rst_reason),
+            reason: names.reset(rst_reason),
         }),
         drops,
         icmp_sent: icmp_at.map(|at| (icmp_kind, icmp_code, at)),
@@ -158,7 +158,7 @@ fn translated(words: &[u8]) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, port))
 }
 
-fn drop_slot(buf: &mut &[u8], reasons: &Reasons) -> Option<Drop> {
+fn drop_slot(buf: &mut &[u8], names: &KernelNames) -> Option<Drop> {
     let at = some(buf.get_u64_ne());
     let reason = buf.get_u32_ne();
     let count = u32::from(buf.get_u16_ne());
@@ -166,7 +166,7 @@ fn drop_slot(buf: &mut &[u8], reasons: &Reasons) -> Option<Drop> {
     let from_upstream = buf.get_u8() != 0;
     at.map(|at| Drop {
         at,
-        reason: reasons.drop(reason),
+        reason: names.drop(reason),
         tcp_flags,
         from_upstream,
         count,

@@ -6,11 +6,11 @@ use tracer_ebpf::abi::{COMM_LEN, COMPONENT_LEN, COMPONENTS};
 use super::{
     Head,
     field::{endpoint, some, until_nul},
+    names::KernelNames,
 };
 use crate::event::{Death, MemoryLimit, PeerClosed, Signal};
-use crate::kernel::Reasons;
 
-pub(super) fn peer_closed(header: &Head, mut buf: &[u8], reasons: &Reasons) -> PeerClosed {
+pub(super) fn peer_closed(header: &Head, mut buf: &[u8], names: &KernelNames) -> PeerClosed {
     let local = endpoint(&mut buf);
     let remote = endpoint(&mut buf);
     let rst_reason = buf.get_u32_ne();
@@ -19,7 +19,7 @@ pub(super) fn peer_closed(header: &Head, mut buf: &[u8], reasons: &Reasons) -> P
     let netns = buf.get_u32_ne();
     let unread = buf.get_u32_ne();
     buf.advance(4);
-    let end = end(header, buf);
+    let end = end(header, buf, names);
     PeerClosed {
         at: header.at,
         local,
@@ -31,7 +31,7 @@ pub(super) fn peer_closed(header: &Head, mut buf: &[u8], reasons: &Reasons) -> P
         name: end.0.name.clone(),
         parent: end.0.parent,
         reset: reset.then(|| {
-            reasons
+            names
                 .reset(rst_reason)
                 .unwrap_or_else(|| PeerClosed::NO_REASON.to_owned())
         }),
@@ -68,7 +68,7 @@ fn sent(buf: &mut &[u8]) -> Option<Signal> {
 }
 
 /// How a process ended, and whether it was ending at all.
-pub(super) fn end(header: &Head, mut buf: &[u8]) -> (Death, bool) {
+pub(super) fn end(header: &Head, mut buf: &[u8], names: &KernelNames) -> (Death, bool) {
     let code = buf.get_u32_ne();
     let parent = buf.get_u32_ne();
     let oom = buf.get_u32_ne() != 0;
@@ -98,15 +98,9 @@ pub(super) fn end(header: &Head, mut buf: &[u8]) -> (Death, bool) {
         oom,
         limit: (pages != 0).then(|| MemoryLimit {
             cgroup: limited,
-            bytes: pages.saturating_mul(page_size()),
-            used: used.saturating_mul(page_size()),
+            bytes: pages.saturating_mul(names.page_size),
+            used: used.saturating_mul(names.page_size),
         }),
     };
     (death, dying)
-}
-
-fn page_size() -> u64 {
-    // SAFETY: no memory is passed.
-    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    u64::try_from(size).unwrap_or(4096)
 }

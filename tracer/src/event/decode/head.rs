@@ -2,7 +2,8 @@
 
 use tracer_ebpf::abi::HOST_LEN;
 
-use super::{RequestHead, decode::lossy};
+use super::field::lossy;
+use crate::event::RequestHead;
 
 /// The pieces of `r->header_in` that the kernel side keeps, see `abi::Client`.
 #[derive(Debug, Clone, Copy)]

@@ -8,6 +8,8 @@ mod connection;
 mod death;
 mod dns;
 mod field;
+mod head;
+mod names;
 mod request;
 
 use bytes::Buf;
@@ -17,9 +19,8 @@ use tracer_ebpf::abi::{
     PEER_CLOSED, PROCESS, ProgramKey, REPLY, RETRANSMIT, RETRY,
 };
 
-pub(super) use self::field::lossy;
+pub use self::names::KernelNames;
 use crate::event::{Event, Life, LifeKind, RequestId, Retry, Time};
-use crate::kernel::Reasons;
 
 /// Why a record could not be read.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -44,7 +45,7 @@ const HEADER: usize = 16;
 ///
 /// # Errors
 /// It is short, or of an unknown kind.
-pub fn record(bytes: &[u8], reasons: &Reasons) -> Result<Event, DecodeError> {
+pub fn record(bytes: &[u8], names: &KernelNames) -> Result<Event, DecodeError> {
     if bytes.len() < HEADER {
         return Err(DecodeError::Short {
             tag: 0,
@@ -80,13 +81,13 @@ pub fn record(bytes: &[u8], reasons: &Reasons) -> Result<Event, DecodeError> {
     }
     Ok(match header.tag {
         FAILURE => Event::Failure(attempt::failure(&header, buf)),
-        CONNECTION => Event::Connection(Box::new(connection::connection(&header, buf, reasons))),
+        CONNECTION => Event::Connection(Box::new(connection::connection(&header, buf, names))),
         RETRANSMIT => Event::Retransmit(attempt::retransmit(&header, buf)),
         FIRST_BYTE => Event::FirstByte(attempt::first_byte(&header, buf)),
         ANSWER => Event::Answer(request::answer(&header, buf)),
         LOG_CALL => Event::LogCall(request::log_call(&header, buf)),
-        PEER_CLOSED => Event::PeerClosed(Box::new(death::peer_closed(&header, buf, reasons))),
-        DEATH => Event::Death(Box::new(death::end(&header, buf).0)),
+        PEER_CLOSED => Event::PeerClosed(Box::new(death::peer_closed(&header, buf, names))),
+        DEATH => Event::Death(Box::new(death::end(&header, buf, names).0)),
         DNS => Event::Dns(dns::dns(&header, buf)),
         REPLY => Event::Reply(request::reply(&header, buf)),
         RETRY => Event::Retry(Retry {

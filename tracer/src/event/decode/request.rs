@@ -10,8 +10,8 @@ use tracer_ebpf::abi::{
 use super::{
     Head,
     field::{endpoint, lossy, request, until_nul},
+    head::Pieces,
 };
-use crate::event::head::Pieces;
 use crate::event::{Answer, ClientRequest, LogCall, Reply, RequestHead, Unread};
 
 pub(super) fn answer(header: &Head, mut buf: &[u8]) -> Answer {

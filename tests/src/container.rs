@@ -40,6 +40,8 @@ impl Placement {
 pub const ADDRESS: &str = "172.31.0.2";
 /// See [`ADDRESS`].
 pub const ADDRESS_V6: &str = "fd31::2";
+/// The bridge's own address: where containers see connections of nginx come from.
+pub const GATEWAY: &str = "172.31.0.1";
 /// The service address that is translated to [`ADDRESS`].
 pub const SERVICE: &str = "10.96.0.10";
 
@@ -101,7 +103,7 @@ impl Container {
             return Ok(None);
         }
         host.ip("link add br0 type bridge")?;
-        host.ip("addr add 172.31.0.1/24 dev br0")?;
+        host.ip(&format!("addr add {GATEWAY}/24 dev br0"))?;
         host.ip("addr add fd31::1/64 dev br0 nodad")?;
         host.ip("link set br0 up")?;
         let mut container = Self::behind(host, "br0", ADDRESS)?;
@@ -123,17 +125,26 @@ impl Container {
 
     pub(crate) fn listens(&self, address: &str) -> String {
         address
-            .replace("127.0.0.1:", &format!("{ADDRESS}:"))
-            .replace("[::1]:", &format!("[{ADDRESS_V6}]:"))
+            .replace("127.0.0.1", ADDRESS)
+            .replace("[::1]", &format!("[{ADDRESS_V6}]"))
     }
 
+    /// The text, perhaps of nginx's configuration, whose `listen` directives stay.
     pub(crate) fn reaches(&self, text: &str) -> String {
         let v4 = match self.placement {
             Placement::Nat => SERVICE,
             Placement::Bridge | Placement::Loopback => ADDRESS,
         };
-        text.replace("127.0.0.1:", &format!("{v4}:"))
-            .replace("[::1]:", &format!("[{ADDRESS_V6}]:"))
+        let directives = text.split_inclusive([';', '{', '}']);
+        let reached = directives.map(|directive| {
+            if directive.trim_start().starts_with("listen ") {
+                return directive.to_owned();
+            }
+            directive
+                .replace("127.0.0.1:", &format!("{v4}:"))
+                .replace("[::1]:", &format!("[{ADDRESS_V6}]:"))
+        });
+        reached.collect()
     }
 }
 

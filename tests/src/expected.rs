@@ -238,7 +238,7 @@ impl Expected {
     }
 
     /// The same where the backends of `netns` run.
-    pub(crate) fn placed(mut self, netns: &Netns) -> Self {
+    pub fn placed(mut self, netns: &Netns) -> Self {
         let reaches = |address: Option<String>| address.map(|address| netns.reaches(&address));
         self.upstream = reaches(self.upstream);
         for attempt in &mut self.attempts {

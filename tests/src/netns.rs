@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
 
-use crate::container::{Container, Placement};
+use crate::container::{Container, GATEWAY, Placement};
 use crate::programs;
 
 /// A network namespace with its loopback up; clones share it.
@@ -130,8 +130,28 @@ impl Netns {
         }
     }
 
+    /// The address that backends see nginx's connections come from.
+    pub fn client(&self) -> &'static str {
+        match &self.backends {
+            Some(_) => GATEWAY,
+            None => "127.0.0.1",
+        }
+    }
+
+    /// The lines of the TCP sockets (IPv4) of this namespace, as `/proc/net/tcp` has them.
+    pub fn tcp_table(&self) -> Result<String> {
+        self.enter(|| Ok(std::fs::read_to_string("/proc/thread-self/net/tcp")?))
+    }
+
     /// The descriptor of the namespace, for `ip link … netns`.
     pub(crate) fn path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd())
     }
+}
+
+/// An IPv4 address and port as `/proc/net/tcp` writes them.
+pub fn in_table(address: &str) -> Result<String> {
+    let address: std::net::SocketAddrV4 = address.parse().context("an IPv4 address and port")?;
+    let number = u32::from_ne_bytes(address.ip().octets());
+    Ok(format!("{number:08X}:{:04X}", address.port()))
 }

@@ -47,3 +47,9 @@ pub fn end(child: &mut Child, gentle: i32) {
         drop(child.wait());
     }
 }
+
+/// The name of this thread as the kernel has it, and evidence has of who sent a signal.
+pub fn own_name() -> String {
+    let name = std::fs::read_to_string("/proc/thread-self/comm").unwrap_or_default();
+    name.trim_end().to_owned()
+}

@@ -188,6 +188,9 @@ impl Stage {
         });
         let faults: Vec<Fault> = faults.collect();
         let config = &mut self.config;
+        for text in [&mut config.main, &mut config.http, &mut config.server] {
+            *text = netns.reaches(text);
+        }
         let healthy = netns.reaches(&self.healthy);
         let _ = writeln!(config.server, "location /ok/ {{ {healthy} }}");
         for (index, fault) in faults.iter().enumerate() {

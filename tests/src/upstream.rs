@@ -42,7 +42,7 @@ impl Upstream {
     ) -> Result<Self> {
         let folder = Folder::new()?;
         for (name, text) in files {
-            std::fs::write(folder.join(name), text)?;
+            std::fs::write(folder.join(name), netns.listens(text))?;
         }
         let at = folder.path().display().to_string();
         let words = words.iter().map(|word| word.replace("{}", &at));

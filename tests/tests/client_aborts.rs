@@ -95,9 +95,7 @@ fn while_nginx_connects() -> Result<()> {
             &format!("{count} connections in the making"),
             PATIENCE,
             || {
-                let table = site
-                    .netns
-                    .enter(|| Ok(std::fs::read_to_string("/proc/thread-self/net/tcp")?))?;
+                let table = site.netns.tcp_table()?;
                 let found = table
                     .lines()
                     .filter(|line| line.contains(":232A 02 "))

@@ -612,7 +612,7 @@ fn a_stream_session_has_no_length() -> Result<()> {
         ensure!(
             verdict["cause"] == "session-broken"
                 && verdict["confidence"] == "proven"
-                && verdict["upstream"] == "127.0.0.1:9102"
+                && verdict["upstream"] == site.netns.reaches("127.0.0.1:9102")
                 && summary.contains("node")
                 && summary.contains("reset the stream session"),
             "{verdict}"

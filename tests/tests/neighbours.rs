@@ -34,7 +34,9 @@ fn gunicorn(stage: &Stage) -> Result<Upstream> {
 fn of_two_servers_on_one_port_the_stopped_one_is_named() -> Result<()> {
     let stage = Stage::new()?;
     let stopped = gunicorn(&stage)?;
-    let _healthy = gunicorn(&stage)?;
+    let healthy = gunicorn(&stage)?;
+    // The stopped one took the connection that would have shown that this one listens.
+    healthy.says("Listening at")?;
     let logged = "upstream timed out (110: Connection timed out) while reading response header";
     let expected = Expected::timeout("backend-not-accepting", ADDRESS).or_errno(None);
     let expected = Expected {

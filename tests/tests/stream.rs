@@ -37,6 +37,10 @@ fn check_with(
         return Ok(());
     }
     let mut stage = stage;
+    let expected: Vec<_> = expected
+        .iter()
+        .map(|expected| expected.clone().placed(&stage.netns))
+        .collect();
     let mut servers = format!("server {{ listen 127.0.0.1:7000; proxy_pass {HEALTHY}; }}\n");
     for (index, expected) in expected.iter().enumerate() {
         let upstream = expected.upstream.as_deref().context("no upstream")?;
@@ -54,7 +58,7 @@ fn check_with(
             site.netns.enter(|| answered(7000))?,
             "the healthy proxy did not answer"
         );
-        for (port, _) in (7001..).zip(expected) {
+        for (port, _) in (7001..).zip(&expected) {
             ensure!(
                 !site.netns.enter(|| answered(port))?,
                 "port {port} answered"
@@ -62,7 +66,7 @@ fn check_with(
         }
     }
     let log = std::fs::read_to_string(site.nginx.folder().join("error.log"))?;
-    for expected in expected {
+    for expected in &expected {
         let upstream = format!(
             "upstream: \"{}\"",
             expected.upstream.as_deref().unwrap_or_default()
@@ -77,7 +81,7 @@ fn check_with(
     }
     let waited = tracer.verdict_lines(EACH * expected.len());
     let ended = tracer.stop(libc::SIGINT)?;
-    for expected in expected {
+    for expected in &expected {
         let of = ended.verdicts.iter().filter(|verdict| {
             verdict["upstream"] == *expected.upstream.as_deref().unwrap_or_default()
         });

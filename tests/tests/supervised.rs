@@ -223,7 +223,10 @@ fn php_fpm_that_does_not_take_this_client() -> Result<()> {
     )?;
     let logged = format!("{CLOSED} | (104: Connection reset by peer) | (32: Broken pipe)");
     let mut expected = Expected::connected("backend-closed-early", TCP, &logged)
-        .says("listen.allowed_clients in its pool: it must name 127.0.0.1")
+        .says(format!(
+            "listen.allowed_clients in its pool: it must name {}",
+            stage.netns.client()
+        ))
         .or_errno(Some("ECONNRESET"))
         .or_errno(Some("EPIPE"));
     expected.or_cause.push("backend-reset");
@@ -324,7 +327,10 @@ fn a_php_fpm_that_is_reloaded() -> Result<()> {
     let folder = Folder::new()?;
     let (upstream, _) = socket(&folder);
     let expected = died(&upstream)
-        .says("which had received SIGUSR2 from a_php_fpm_that_ (pid")
+        .says(format!(
+            "which had received SIGUSR2 from {} (pid",
+            process::own_name()
+        ))
         .says("process_control_timeout")
         .says("restart or deploy");
     let verdicts = each(
@@ -341,7 +347,10 @@ fn a_php_fpm_that_is_reloaded() -> Result<()> {
 fn a_gunicorn_that_is_stopped() -> Result<()> {
     let words = gunicorn(TCP, &["--graceful-timeout", "1"]);
     let expected = died(TCP)
-        .says("which had received SIGTERM from a_gunicorn_that (pid")
+        .says(format!(
+            "which had received SIGTERM from {} (pid",
+            process::own_name()
+        ))
         .says("--graceful-timeout");
     let verdicts = each(
         |_| passed("proxy", expected.clone()),
@@ -366,7 +375,7 @@ process.on('SIGTERM', () => {
 #[test]
 fn a_node_that_stops_before_it_has_answered() -> Result<()> {
     let expected = died(TCP)
-        .says("after SIGTERM from a_node_that_sto")
+        .says(format!("after SIGTERM from {}", process::own_name()))
         .says("exited with code 0");
     each(
         |_| passed("proxy", expected.clone().says("server.close()")),
@@ -392,7 +401,7 @@ fn a_node_behind_a_unix_socket_that_stops() -> Result<()> {
     let named = NODE.replace("9001, '127.0.0.1'", &format!("'{path}'"));
     let script = format!("process.umask(0);\n{named}");
     let expected = died(&upstream)
-        .says("after SIGTERM from a_node_behind_a")
+        .says(format!("after SIGTERM from {}", process::own_name()))
         .says("server.close()");
     each(
         |_| passed("proxy", expected.clone()),
@@ -440,9 +449,18 @@ async def app(scope, receive, send):
 
 #[test]
 fn a_uvicorn_that_is_killed() -> Result<()> {
-    let words = ["uvicorn", "--port", "9001", "--lifespan", "off", "app:app"];
+    let words = [
+        "uvicorn",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        "9001",
+        "--lifespan",
+        "off",
+        "app:app",
+    ];
     let expected = died(TCP)
-        .says("SIGKILL from a_uvicorn_that_ (pid")
+        .says(format!("SIGKILL from {} (pid", process::own_name()))
         .says("its own parent, killed uvicorn");
     each(
         |_| passed("proxy", expected.clone()),
@@ -471,7 +489,10 @@ while True:
 #[test]
 fn a_signal_that_is_raised_again_is_its_first_senders() -> Result<()> {
     let expected = died(TCP)
-        .says("was killed by SIGTERM from a_signal_that_i (pid")
+        .says(format!(
+            "was killed by SIGTERM from {} (pid",
+            process::own_name()
+        ))
         .says("restart or deploy");
     let verdicts = each(
         |_| passed("proxy", expected.clone()),
@@ -519,7 +540,10 @@ fn an_apache_that_is_restarted() -> Result<()> {
     let files = [("apache.conf", config.as_str()), ("slow", script)];
     let start = "chmod 755 . slow; exec apache2 -d {} -f apache.conf -c 'ScriptAliasMatch .* {}/slow' -DFOREGROUND";
     let expected = died(TCP)
-        .says("which had received SIGHUP from an_apache_that_ (pid")
+        .says(format!(
+            "which had received SIGHUP from {} (pid",
+            process::own_name()
+        ))
         .says("apachectl graceful");
     each(
         |_| passed("proxy", expected.clone()),

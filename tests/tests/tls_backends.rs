@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use tests::certificate::Certificate;
 use tests::client::{Answer, HOST};
 use tests::expected::Expected;
-use tests::netns::Netns;
+use tests::netns::{Netns, in_table};
 use tests::process;
 use tests::session::Session;
 use tests::site::{Sent, Site};
@@ -17,7 +17,6 @@ use tests::tracer::Tracer;
 use tests::upstream::{Listen, Upstream};
 use tests::wait::{PATIENCE, until};
 
-const PORT: u16 = 9001;
 const BACKEND: &str = "127.0.0.1:9001";
 const AT_ONCE: usize = 5;
 const PREMATURELY: &str = "upstream prematurely closed connection while reading response header";
@@ -120,8 +119,8 @@ fn kept(pass: &str, expected: &Expected) -> Vec<Fault> {
 
 /// nginx's connections to the backend that this has ended.
 fn ended(netns: &Netns) -> Result<usize> {
-    let table = netns.enter(|| Ok(std::fs::read_to_string("/proc/thread-self/net/tcp")?))?;
-    let closed = format!(" 0100007F:{PORT:04X} 08 ");
+    let table = netns.tcp_table()?;
+    let closed = format!(" {} 08 ", in_table(&netns.reaches(BACKEND))?);
     Ok(table.lines().filter(|line| line.contains(&closed)).count())
 }
 

@@ -7,7 +7,7 @@ use anyhow::Result;
 use tests::certificate::Certificate;
 use tests::client::HOST;
 use tests::expected::Expected;
-use tests::netns::Netns;
+use tests::netns::{Netns, in_table};
 use tests::process;
 use tests::service::Service;
 use tests::stage::{Fault, Load, Stage};
@@ -41,14 +41,10 @@ impl Tls {
     }
 
     fn run(netns: &Netns, port: u16, certificate: &Certificate, options: &str) -> Result<Self> {
-        let mut command = netns.command("openssl")?;
+        let mut command = netns.backends().command("openssl")?;
+        let address = netns.listens(&format!("127.0.0.1:{port}"));
         command
-            .args([
-                "s_server",
-                "-quiet",
-                "-accept",
-                &format!("127.0.0.1:{port}"),
-            ])
+            .args(["s_server", "-quiet", "-accept", &address])
             .arg("-key")
             .arg(certificate.key())
             .arg("-cert")
@@ -58,13 +54,12 @@ impl Tls {
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         let mut tls = Self(command.spawn()?);
-        let listening = format!("0100007F:{port:04X} 00000000:0000 0A");
+        let listening = format!("{} 00000000:0000 0A", in_table(&address)?);
         until("a TLS server", PATIENCE, || {
             if let Some(status) = tls.0.try_wait()? {
                 anyhow::bail!("openssl s_server ended with {status}");
             }
-            let table =
-                netns.enter(|| Ok(std::fs::read_to_string("/proc/thread-self/net/tcp")?))?;
+            let table = netns.backends().tcp_table()?;
             Ok(table.contains(&listening).then_some(()))
         })?;
         Ok(tls)

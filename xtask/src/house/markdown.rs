@@ -15,6 +15,8 @@ pub(super) enum Kind {
     Prose(String),
     /// A line of a fence, with the fence's info string.
     Code { info: String, text: String },
+    /// Code within prose.
+    Inline(String),
     /// Where a link or an image leads.
     Link(String),
     /// The anchor that a heading makes.
@@ -59,7 +61,10 @@ pub(super) fn parts(text: &str) -> Vec<Part> {
                     say(line, Kind::Prose(text.to_string()));
                 }
             },
-            Event::Code(text) => heading.iter_mut().for_each(|heading| *heading += &text),
+            Event::Code(text) => {
+                heading.iter_mut().for_each(|heading| *heading += &text);
+                say(line, Kind::Inline(text.to_string()));
+            }
             _ => {}
         }
     }
@@ -122,7 +127,7 @@ mod tests {
         ];
         let found = parts(text).into_iter();
         let found: Vec<_> = found
-            .filter(|part| !matches!(part.kind, Kind::Prose(_)))
+            .filter(|part| !matches!(part.kind, Kind::Prose(_) | Kind::Inline(_)))
             .map(|part| (part.line, part.kind))
             .collect();
         assert_eq!(found, expected);

@@ -206,10 +206,21 @@ mod tests {
         Ok(sources)
     }
 
+    /// Documents that a command writes of what the program says.
+    const WRITTEN: [&str; 2] = ["docs/causes.md", "docs/notes/kernels.md"];
+
     #[test]
-    #[ignore = "the documents are being rewritten"]
     fn documents_use_the_vocabulary() -> Result<()> {
-        assert_none(&Reader::new()?.documents(&files(&DOCUMENTS, "md")?));
+        let mut documents = files(&DOCUMENTS, "md")?;
+        documents.retain(|document| !WRITTEN.contains(&&*document.file));
+        assert_none(&Reader::new()?.documents(&documents));
+        Ok(())
+    }
+
+    #[test]
+    #[ignore = "the verdicts are being rewritten"]
+    fn written_documents_use_the_vocabulary() -> Result<()> {
+        assert_none(&Reader::new()?.documents(&files(&WRITTEN, "md")?));
         Ok(())
     }
 

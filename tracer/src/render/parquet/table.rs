@@ -104,7 +104,7 @@ pub static VERDICTS: Table = Table {
         column(
             "time",
             Kind::Time,
-            "when nginx made its error answer, or the masked failure was over",
+            "when nginx made its error answer, or when the masked failure ended",
         ),
         column(
             "status",
@@ -180,7 +180,7 @@ pub static ATTEMPTS: Table = Table {
         column(
             "attempt",
             Kind::Integer,
-            "the how manieth of its request, from 1 on",
+            "its ordinal within the request, from 1 on",
         ),
         column("start", Kind::Time, "when it began"),
         column(

@@ -2,9 +2,9 @@
 //! emulation.
 //!
 //! Everything is fetched from Debian through a private apt state and kept under `target/vm`; delete
-//! a folder there to have it fetched again. `BLESS=1` writes docs/kernels.md, of what each program
-//! said last on each kernel. A guest that dies, or hangs, is tried once more, and said; a test that
-//! fails never is. There are as many guests at a time as this machine has CPUs.
+//! a folder there to have it fetched again. `BLESS=1` writes docs/notes/kernels.md, of what each
+//! program said last on each kernel. A guest that dies, or hangs, is tried once more, and said; a
+//! test that fails never is. There are as many guests at a time as this machine has CPUs.
 
 mod heard;
 mod image;
@@ -68,7 +68,7 @@ pub(super) fn run(
     let table = guests(workspace, programs, named, filter)?;
     println!("\n{table}");
     if std::env::var_os("BLESS").is_some() {
-        results::kept(workspace)?.write(&workspace.root().join("docs/kernels.md"))?;
+        results::kept(workspace)?.write(&workspace.root().join("docs/notes/kernels.md"))?;
     }
     Ok(if table.is_right() {
         ExitCode::SUCCESS

@@ -42,11 +42,14 @@ impl Table {
     /// Writes the table as a document.
     pub(super) fn write(&self, file: &Path) -> Result<()> {
         let text = format!(
-            "# Kernels\n\nWritten by `BLESS=1 cargo xtask test --vm`: the real-kernel tests in guests with Debian's \
-             kernels, under emulation.\n\n- `ok`: every verdict is the one that the test asks for.\n- `lesser`: right, and \
-             less sure or less said than on other kernels; the reason, and what is reported instead, is below.\n- `·`: cannot be \
-             made to happen there; the reason is below.\n- A gap: that program has not been run there for this table. \
-             `WRONG`: a fault of tracer's, or of the test's.\n\n{self}"
+            "# Kernels under test\n\n\
+             Written by `BLESS=1 cargo xtask test --vm`: the real-kernel tests in guests with Debian's \
+             kernels,\nunder emulation. [kernels.md](../kernels.md) is the summary.\n\n\
+             - `ok`: every verdict is the one that the test asks for.\n\
+             - `lesser`: right, but weaker than on other kernels; the reason is below the table.\n\
+             - `·`: the fault cannot be produced there; the reason is below the table.\n\
+             - A gap: that program has not run there. `WRONG`: a fault of tracer or of the \
+             test.\n\n{self}"
         );
         std::fs::write(file, text).with_context(|| format!("writing {}", file.display()))
     }

@@ -60,7 +60,7 @@ fn make(workspace: &Workspace, is_tried: bool) -> Result<()> {
     }
     if is_tried {
         setup::roots(workspace)?;
-        smoke::run(workspace, &stage.binary)?;
+        smoke::run(workspace, &package::installed(&stage, &folder)?)?;
     }
     Ok(())
 }
@@ -115,7 +115,8 @@ impl Stage {
                 .with_context(|| format!("copying {name}"))?;
         }
         let said = command::output(Command::new(&own).arg("--version"))?;
-        let version = said.trim().rsplit(' ').next().unwrap_or_default();
+        let version = said.split_whitespace().nth(1);
+        let version = version.with_context(|| format!("the version in `{}`", said.trim()))?;
         Ok(Self {
             folder: folder.to_owned(),
             binary: own,

@@ -3,7 +3,8 @@
 use std::{
     env,
     fs::{self, File},
-    path::PathBuf,
+    path::{Path, PathBuf},
+    process::Command,
 };
 
 use anyhow::{Context as _, Result};
@@ -16,6 +17,7 @@ use object::{
 fn main() -> Result<()> {
     let manifest = PathBuf::from(env::var("CARGO_MANIFEST_DIR").context("CARGO_MANIFEST_DIR")?);
     let root = manifest.parent().context("the workspace above tracer/")?;
+    println!("cargo:rustc-env=TRACER_VERSION={}", version(root)?);
     let tools = root.join("target/tools/bin");
     let path = env::var_os("PATH").unwrap_or_default();
     let paths = std::iter::once(tools).chain(env::split_paths(&path));
@@ -53,6 +55,52 @@ fn main() -> Result<()> {
     .context("building the BPF object; `cargo xtask setup` installs what it needs")?;
     let object = fs::read(shared.join("tracer-ebpf")).context("reading the BPF object")?;
     fs::write(out.join("tracer-ebpf"), strip(&object)?).context("writing the BPF object")
+}
+
+/// The version, of a release build with its commit: `0.1.0 (ade302f 2026-11-30)`. A build outside
+/// a checkout takes it from `TRACER_COMMIT`. Development builds go without, or each commit would
+/// compile the whole program again.
+fn version(root: &Path) -> Result<String> {
+    println!("cargo:rerun-if-env-changed=TRACER_COMMIT");
+    let version = env::var("CARGO_PKG_VERSION").context("CARGO_PKG_VERSION")?;
+    if env::var("PROFILE").context("PROFILE")? != "release" {
+        return Ok(version);
+    }
+    let commit = if root.join(".git").exists() {
+        commit(root)
+    } else {
+        env::var("TRACER_COMMIT").ok()
+    };
+    Ok(match commit {
+        Some(commit) => format!("{version} ({commit})"),
+        None => version,
+    })
+}
+
+/// HEAD and its day; `None` without git, or where git does not trust the folder's owner.
+fn commit(root: &Path) -> Option<String> {
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git")
+            .arg("-C")
+            .arg(root)
+            .args(arguments)
+            .output()
+            .ok()?;
+        let said = String::from_utf8(output.stdout).ok()?;
+        output.status.success().then(|| said.trim().to_owned())
+    };
+    let head = git(&["rev-parse", "--symbolic-full-name", "HEAD"])?;
+    for name in ["HEAD", &head, "packed-refs"] {
+        let file = root.join(git(&["rev-parse", "--git-path", name])?);
+        // Cargo takes a file that is not there for one that has changed.
+        if file.exists() {
+            println!("cargo:rerun-if-changed={}", file.display());
+        }
+    }
+    // Abbreviated by hand: git's own length grows with the repository.
+    let said = git(&["log", "-1", "--format=%H %cs"])?;
+    let (hash, day) = said.split_once(' ')?;
+    Some(format!("{} {day}", hash.get(..7)?))
 }
 
 /// Takes away what debuggers alone read, four fifths of the object: the linker made the kernel's BTF of it.

@@ -31,7 +31,7 @@ use crate::{probe::LoadError, say, source::StartError};
 
 /// Explains each 502 of nginx at kernel level: one verdict per failed request, with evidence, confidence and the fix.
 #[derive(Debug, Parser)]
-#[command(name = "tracer", version, max_term_width = 100, after_help = EXAMPLES)]
+#[command(name = "tracer", version = env!("TRACER_VERSION"), max_term_width = 100, after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

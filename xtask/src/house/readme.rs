@@ -54,10 +54,10 @@ const COMMANDS: [(&str, Run); 16] = [
         ),
     ),
     (
-        "sudo tracer record -o incident.trc --max-size 200M",
+        "sudo tracer record -o incident.trc",
         Run::Test(
             "tests/tests/captures.rs",
-            "files_of_a_rotation_are_one_run_in_any_order",
+            "a_capture_is_its_owners_alone_and_never_overwritten",
         ),
     ),
     (

@@ -62,10 +62,6 @@ const LAWS: [Law; 5] = [
     },
 ];
 
-/// What breaks a law or closes a circle today and is being moved: files, by the path that they
-/// import. An entry that nothing needs is a finding too.
-const OPEN: [(&str, &str); 0] = [];
-
 /// The folders that may import aya.
 const ATTACHERS: [&str; 2] = ["probe", "source"];
 
@@ -129,29 +125,6 @@ fn absolute(mut written: Written, module: &[String]) -> Option<Written> {
     }
     written.path = [&["crate".to_owned()], &here[..], rest].concat();
     Some(written)
-}
-
-/// Takes the open imports out; returns the entries that take none.
-fn set_apart(modules: &mut [Module], open: &[(&str, &str)]) -> Vec<Finding> {
-    let mut unneeded = Vec::new();
-    for (file, path) in open {
-        let mut taken = 0;
-        for module in modules.iter_mut().filter(|module| module.file == *file) {
-            let before = module.imports.len();
-            module
-                .imports
-                .retain(|import| !reaches(&import.path.join("::"), path));
-            taken += before - module.imports.len();
-        }
-        if taken == 0 {
-            unneeded.push(Finding {
-                file: (*file).to_owned(),
-                line: 1,
-                what: format!("imports no `{path}`: take it from the list of what is open"),
-            });
-        }
-    }
-    unneeded
 }
 
 /// What breaks the laws.
@@ -280,18 +253,13 @@ mod tests {
 
     #[test]
     fn folders_of_tracer_keep_the_four_laws() -> Result<()> {
-        let mut modules = modules(&files(&[TRACER], "rs")?, TRACER)?;
-        let mut found = set_apart(&mut modules, &OPEN);
-        found.extend(unlawful(&modules));
-        assert_none(&found);
+        assert_none(&unlawful(&modules(&files(&[TRACER], "rs")?, TRACER)?));
         Ok(())
     }
 
     #[test]
     fn no_folder_of_tracer_imports_another_in_a_circle() -> Result<()> {
-        let mut modules = modules(&files(&[TRACER], "rs")?, TRACER)?;
-        set_apart(&mut modules, &OPEN);
-        assert_none(&circles(&modules));
+        assert_none(&circles(&modules(&files(&[TRACER], "rs")?, TRACER)?));
         Ok(())
     }
 
@@ -355,18 +323,6 @@ mod tests {
             ("event/mod.rs", ""),
         ])?;
         assert_none(&circles(&modules));
-        assert_none(&unlawful(&modules));
-        Ok(())
-    }
-
-    #[test]
-    fn an_open_import_is_let_pass_and_is_found_when_it_is_gone() -> Result<()> {
-        let mut modules = parsed(&[("capture/replay.rs", "use crate::causes::diagnose;")])?;
-        let open = [
-            ("tracer/src/capture/replay.rs", "crate::causes"),
-            ("tracer/src/capture/replay.rs", "crate::correlate"),
-        ];
-        assert_eq!(set_apart(&mut modules, &open).len(), 1);
         assert_none(&unlawful(&modules));
         Ok(())
     }

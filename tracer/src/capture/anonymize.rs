@@ -1,7 +1,8 @@
-//! Client addresses and request lines replaced, the same by the same: for captures that leave the house.
+//! Replaces client addresses and request lines consistently, for captures that are given to others.
 //!
-//! The replacement is a keyed hash (SipHash-2-4). The key is random and kept nowhere, so nobody can try addresses out.
-//! Replaced are: the client's address (IPv4 by one of 240.0.0.0/4, IPv6 by one of 100::/64, which nobody has), what a
+//! The replacement is a keyed hash (SipHash-2-4). The key is random and not stored, so
+//! addresses cannot be guessed by trying them.
+//! Replaced are: the client's address (IPv4 by one of 240.0.0.0/4, IPv6 by one of 100::/64: both unassigned), what a
 //! request line asks for (the method stays), the path of nginx's `upstream: "…"`, and quoted paths in its messages. Not
 //! replaced: host names, upstreams, what concerns nginx and the backends.
 
@@ -18,7 +19,7 @@ use crate::event::{Event, LogLine, RequestHead};
 /// Of a line no more counts: the kernel side keeps the beginning of a long one, and it must be the log's still.
 const COUNTS: usize = 200;
 
-/// Replaces what tells of clients.
+/// Replaces what identifies clients.
 #[derive(Debug, Clone)]
 pub struct Anonymizer {
     hasher: SipHasher24,
@@ -39,7 +40,7 @@ impl Anonymizer {
         hasher.finish()
     }
 
-    /// The event with what tells of its client replaced.
+    /// Returns the event with what identifies its client replaced.
     #[must_use]
     pub fn event<'a>(&self, event: &'a Event) -> Cow<'a, Event> {
         match event {

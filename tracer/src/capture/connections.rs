@@ -376,7 +376,7 @@ impl Writer {
         cell
     }
 
-    /// The section's bytes: the count, the texts, the columns; and begins anew.
+    /// Returns the section's bytes (the count, the texts, the columns) and resets.
     pub(super) fn take(&mut self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.bytes + 256);
         put(&mut out, self.count as u64);
@@ -442,7 +442,7 @@ impl Default for Reader {
 }
 
 impl Reader {
-    /// Begins to read a section that stands at `start` of its page. `None`: it is damaged.
+    /// Opens the section at `start` of its page. `None`: it is damaged.
     pub(super) fn open(section: &[u8], start: usize) -> Option<Self> {
         let mut at = 0;
         let mut reader = Self {

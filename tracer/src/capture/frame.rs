@@ -1,4 +1,4 @@
-//! A frame: a piece of the file that stands for itself, with its length and checksums of its own.
+//! A frame: a self-contained piece of the file, with its own length and checksums.
 //!
 //! All integers little-endian:
 //!
@@ -90,7 +90,7 @@ pub(super) fn frame(
     Ok(out)
 }
 
-/// What stands at the beginning of `bytes`.
+/// What `bytes` begins with.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {
     /// A whole and sound head.

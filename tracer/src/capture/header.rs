@@ -114,7 +114,7 @@ pub struct Nginx {
     /// Its master's pid on the host.
     #[serde(default)]
     pub master: u32,
-    /// `nginx/1.22.1`, where the binary tells.
+    /// `nginx/1.22.1`, where the binary contains it.
     #[serde(default)]
     pub version: Option<String>,
     /// The binary's path as the process sees it.
@@ -131,7 +131,7 @@ pub struct Nginx {
 /// How the hooks came out when recording began. Later changes are events.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct HooksAtStart {
-    /// Names of those that stood.
+    /// Names of those that were attached.
     #[serde(default, deserialize_with = "few")]
     pub standing: Vec<String>,
     /// Names of those that did not.

@@ -32,7 +32,7 @@ const MOST_EVENTS: u32 = 1 << 18;
 #[derive(Debug, Default)]
 pub(super) struct Builder {
     order: Vec<u8>,
-    /// The run of one kind under way.
+    /// The current run of one kind.
     turn: (u64, u64),
     ticks: Vec<u8>,
     last_tick: u64,
@@ -119,7 +119,7 @@ impl Builder {
             || self.row_bytes + self.connections.bytes() >= FULL * times
     }
 
-    /// What was gathered; `None` if nothing was. Begins anew.
+    /// Returns what was gathered, `None` if nothing was, and resets.
     pub(super) fn take(&mut self) -> Option<Page> {
         let times = self.times?;
         self.end_turn();
@@ -149,7 +149,7 @@ impl Builder {
     }
 }
 
-/// What stands next in a page.
+/// The next entry of a page.
 #[derive(Debug)]
 pub(super) enum Next {
     Event(Event),
@@ -157,7 +157,7 @@ pub(super) enum Next {
     Unknown,
     /// The page is damaged from here on.
     Damaged,
-    /// The page is over.
+    /// The end of the page.
     End,
 }
 

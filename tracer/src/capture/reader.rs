@@ -1,7 +1,7 @@
 //! One file of a run, read as a stream.
 //!
-//! A frame whose checksum is wrong is passed over; where no frame begins the next sound one is looked for. Whatever is
-//! missing is told by [`Reader::damage`], and as [`Item::Gap`] at its place. A file that was cut off is read up to its
+//! A frame whose checksum is wrong is skipped; where no frame begins, the reader searches for the next sound one.
+//! [`Reader::damage`] reports what is missing, and an [`Item::Gap`] marks its place. A file that was cut off is read up to its
 //! last whole frame.
 
 use std::{
@@ -58,7 +58,7 @@ pub struct Damage {
 }
 
 impl Damage {
-    /// Is it whole, as far as this version knows?
+    /// Whether it is whole, as far as this version knows.
     #[must_use]
     pub fn is_none(&self) -> bool {
         !self.cut_off && self.damaged_frames == 0 && self.unknown_events == 0
@@ -133,7 +133,7 @@ pub struct Reader<R> {
     spare: Vec<u8>,
     /// Number of the next event within the run; `None`: the first frame will say.
     sequence: Option<u64>,
-    /// Events of the page under way that were not given yet.
+    /// Events of the current page that were not returned yet.
     pending: u64,
     /// The end frame, or the place where the file was cut off, was met.
     is_over: bool,

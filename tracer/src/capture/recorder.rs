@@ -1,4 +1,4 @@
-//! Recording beside a live run: events are gathered here, and written by a thread that may wait for the disk.
+//! Recording during a live run: events are gathered here, and written by a thread that may wait for the disk.
 
 use std::{
     fs, io,
@@ -78,7 +78,7 @@ struct Waiting {
     is_over: AtomicBool,
 }
 
-/// A recording under way.
+/// A recording in progress.
 #[derive(Debug)]
 pub struct Recorder {
     path: PathBuf,
@@ -92,8 +92,8 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Creates the file, readable by its owner alone, and the thread that writes to it. `confine` is the first thing
-    /// that the thread does: it may give away what writing does not need.
+    /// Creates the file, readable by its owner alone, and the thread that writes to it. The thread first calls
+    /// `confine`, which may drop the privileges that writing does not need.
     ///
     /// # Errors
     /// The file exists, or can not be created.
@@ -193,7 +193,7 @@ impl Recorder {
         self.send(Job::Dump);
     }
 
-    /// Did recording end? Told once.
+    /// Whether recording ended; reported once.
     pub fn stopped(&self) -> Option<Stopped> {
         self.stopped.try_recv().ok()
     }
@@ -204,7 +204,7 @@ impl Recorder {
         self.left_out
     }
 
-    /// The stream ended: waits until all is written. Gives what was not told yet.
+    /// Ends the stream: waits until all is written. Returns what was not reported yet.
     pub fn finish(mut self, at: Time) -> Option<Stopped> {
         self.flush(at);
         self.send(Job::End(at));

@@ -24,7 +24,7 @@ pub(super) struct Numbered {
 #[derive(Debug, Default)]
 pub(super) struct Pages {
     builder: Builder,
-    /// Events in the page under way, beyond ticks.
+    /// Events in the current page, ticks not counted.
     substance: bool,
     /// Number of the page's first event.
     sequence: u64,
@@ -124,7 +124,7 @@ impl Pages {
         self.changed |= self.now.observe(event);
     }
 
-    /// The page under way should be taken.
+    /// Whether the current page should be taken.
     pub(super) fn is_full(&self) -> bool {
         self.builder.is_full()
     }
@@ -139,7 +139,7 @@ impl Pages {
         self.substance
     }
 
-    /// The page under way.
+    /// Takes the current page.
     pub(super) fn take(&mut self) -> Option<Numbered> {
         let page = self.builder.take()?;
         self.substance = false;

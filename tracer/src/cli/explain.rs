@@ -10,7 +10,7 @@ use super::{
     verdicts::{self, Output, Verdicts},
 };
 use crate::{
-    engine::{Run, Told},
+    engine::{Played, Run},
     event::{Event, Heap as _, Time},
     verdict::Verdict,
 };
@@ -68,14 +68,14 @@ pub(super) fn run(args: Args) -> Result<()> {
     playing::play(&mut replay, |run, told| {
         let own = run.header().clock;
         let verdict = match told {
-            Told::Verdict(verdict, _) => verdict,
-            Told::Event(
+            Played::Verdict(verdict, _) => verdict,
+            Played::Event(
                 event @ (Event::Notice(_) | Event::Lost(_) | Event::Coverage(_) | Event::Tick(_)),
             ) => {
                 verdicts.notice(event, own.translate(event.at(), clock));
                 return Ok(());
             }
-            Told::Event(_) | Told::Cut => return Ok(()),
+            Played::Event(_) | Played::Cut => return Ok(()),
         };
         if !(since..=until).contains(&own.unix_nanos(verdict.time)) {
             verdicts.pass_over();

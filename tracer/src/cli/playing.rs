@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
     capture::Anonymizer,
-    engine::{Replay, Run, Told},
+    engine::{Played, Replay, Run},
     say::{self, say},
     series::Series,
     source::system,
@@ -67,7 +67,7 @@ impl Captures {
 /// A file can not be read any more, or `tell` fails.
 pub(super) fn play(
     replay: &mut Replay,
-    mut tell: impl FnMut(&Run, Told<'_>) -> Result<()>,
+    mut tell: impl FnMut(&Run, Played<'_>) -> Result<()>,
 ) -> Result<()> {
     let bar = bar(replay.progress().0);
     while replay.step(&mut tell)? {
@@ -84,7 +84,7 @@ pub(super) fn play(
 pub(super) fn gather(
     replay: &mut Replay,
     series: &mut Series,
-    mut tell: impl FnMut(&Run, &Told<'_>),
+    mut tell: impl FnMut(&Run, &Played<'_>),
 ) -> Result<()> {
     // A capture of nothing covers its time, too.
     for run in replay.runs() {
@@ -93,9 +93,9 @@ pub(super) fn gather(
     play(replay, |run, told| {
         let clock = &run.header().clock;
         match told {
-            Told::Event(event) => series.event(event, clock),
-            Told::Verdict(verdict, _) => series.verdict(verdict, clock),
-            Told::Cut => {}
+            Played::Event(event) => series.event(event, clock),
+            Played::Verdict(verdict, _) => series.verdict(verdict, clock),
+            Played::Cut => {}
         }
         tell(run, &told);
         Ok(())

@@ -9,7 +9,7 @@ use super::{
     verdicts, written,
 };
 use crate::{
-    engine::{Run, Told},
+    engine::{Played, Run},
     render::report::{Incident, Report, Source},
     series::Series,
 };
@@ -53,12 +53,12 @@ pub(super) fn run(args: &Args) -> Result<()> {
     playing::gather(&mut replay, &mut series, |run, told| {
         let own = run.header().clock;
         match told {
-            Told::Event(event) => incident.event(event, own.translate(event.at(), shared)),
-            Told::Verdict(verdict, _) if own == shared => incident.verdict(verdict),
-            Told::Verdict(verdict, _) => {
+            Played::Event(event) => incident.event(event, own.translate(event.at(), shared)),
+            Played::Verdict(verdict, _) if own == shared => incident.verdict(verdict),
+            Played::Verdict(verdict, _) => {
                 incident.verdict(&(*verdict).clone().on_clock(own, shared));
             }
-            Told::Cut => {}
+            Played::Cut => {}
         }
     })?;
     incident.finish();

@@ -2,7 +2,7 @@
 
 mod replay;
 
-pub use self::replay::{Replay, Run, Told};
+pub use self::replay::{Played, Replay, Run};
 use crate::{
     causes,
     correlate::{Case, Correlator, Untold},

@@ -21,14 +21,14 @@ use crate::{
     verdict::Verdict,
 };
 
-/// What a replay tells, in order of time.
+/// What a replay reports, in order of time.
 #[derive(Debug)]
-pub enum Told<'a> {
+pub enum Played<'a> {
     /// An event, before the correlator takes it.
     Event(&'a Event),
     /// A verdict, and the case it is on.
     Verdict(&'a Verdict, &'a Case),
-    /// Events are missing from here on: a file of the run is absent, or was not kept (`--ring`). What is open is over.
+    /// Events are missing from here on: a file of the run is absent, or was not kept (`--ring`). What is open is closed.
     Cut,
 }
 
@@ -178,18 +178,18 @@ impl Replay {
         (self.size, read.sum())
     }
 
-    /// Plays until the next tick of the run that is farthest behind. `false`: all is over.
+    /// Plays until the next tick of the run that is farthest behind. `false`: all were read.
     ///
     /// # Errors
-    /// A file can not be read any more, or `tell` fails.
-    pub fn step(&mut self, tell: impl FnMut(&Run, Told<'_>) -> Result<()>) -> Result<bool> {
+    /// A file can not be read any more, or `report` fails.
+    pub fn step(&mut self, report: impl FnMut(&Run, Played<'_>) -> Result<()>) -> Result<bool> {
         let behind = self
             .runs
             .iter_mut()
             .filter(|run| !run.over && run.unix_now() <= self.last)
             .min_by_key(|run| run.unix_now());
         match behind {
-            Some(run) => run.step(tell).map(|()| true),
+            Some(run) => run.step(report).map(|()| true),
             None => Ok(false),
         }
     }
@@ -198,19 +198,19 @@ impl Replay {
     ///
     /// # Errors
     /// As [`Self::step`].
-    pub fn play(&mut self, mut tell: impl FnMut(&Run, Told<'_>) -> Result<()>) -> Result<()> {
-        while self.step(&mut tell)? {}
+    pub fn play(&mut self, mut report: impl FnMut(&Run, Played<'_>) -> Result<()>) -> Result<()> {
+        while self.step(&mut report)? {}
         Ok(())
     }
 }
 
 impl Run {
-    fn step(&mut self, mut tell: impl FnMut(&Self, Told<'_>) -> Result<()>) -> Result<()> {
+    fn step(&mut self, mut report: impl FnMut(&Self, Played<'_>) -> Result<()>) -> Result<()> {
         loop {
             let Some((path, reader)) = self.files.front_mut() else {
                 self.over = true;
                 let end = self.now;
-                return self.finish(end, &mut tell);
+                return self.finish(end, &mut report);
             };
             let item = reader
                 .next_item()
@@ -221,7 +221,7 @@ impl Run {
                         self.engine.begin(event.at());
                     }
                     let is_tick = matches!(event, Event::Tick(_));
-                    self.take(event, &mut tell)?;
+                    self.take(event, &mut report)?;
                     if is_tick {
                         return Ok(());
                     }
@@ -235,13 +235,13 @@ impl Run {
                             events,
                             ..Lost::default()
                         }),
-                        &mut tell,
+                        &mut report,
                     )?;
                 }
                 Some(Item::Standing(events)) => {
-                    self.cut(&mut tell)?;
+                    self.cut(&mut report)?;
                     for event in events {
-                        self.take(event, &mut tell)?;
+                        self.take(event, &mut report)?;
                     }
                     self.is_in_the_middle = true;
                 }
@@ -253,7 +253,7 @@ impl Run {
     fn take(
         &mut self,
         event: Event,
-        tell: &mut impl FnMut(&Self, Told<'_>) -> Result<()>,
+        report: &mut impl FnMut(&Self, Played<'_>) -> Result<()>,
     ) -> Result<()> {
         let event = match &self.anonymizer {
             Some(anonymizer) => anonymizer.event(&event).into_owned(),
@@ -264,9 +264,9 @@ impl Run {
         if let Event::Lost(lost) = &event {
             self.lost = self.lost.saturating_add(lost.events);
         }
-        tell(self, Told::Event(&event))?;
+        report(self, Played::Event(&event))?;
         for (case, verdict) in &self.engine.feed(event).verdicts {
-            tell(self, Told::Verdict(verdict, case))?;
+            report(self, Played::Verdict(verdict, case))?;
         }
         Ok(())
     }
@@ -274,25 +274,25 @@ impl Run {
     fn finish(
         &mut self,
         end: Time,
-        tell: &mut impl FnMut(&Self, Told<'_>) -> Result<()>,
+        report: &mut impl FnMut(&Self, Played<'_>) -> Result<()>,
     ) -> Result<()> {
         while let Some(verdicts) = self.engine.finish(end) {
             for (case, verdict) in &verdicts {
-                tell(self, Told::Verdict(verdict, case))?;
+                report(self, Played::Verdict(verdict, case))?;
             }
         }
         Ok(())
     }
 
     /// What came before does not lead on to what comes.
-    fn cut(&mut self, tell: &mut impl FnMut(&Self, Told<'_>) -> Result<()>) -> Result<()> {
+    fn cut(&mut self, report: &mut impl FnMut(&Self, Played<'_>) -> Result<()>) -> Result<()> {
         if self.events == 0 {
             return Ok(());
         }
-        self.finish(self.now, tell)?;
+        self.finish(self.now, report)?;
         self.untold = self.untold();
         self.engine = Engine::default();
-        tell(self, Told::Cut)
+        report(self, Played::Cut)
     }
 
     fn next_file(&mut self) {

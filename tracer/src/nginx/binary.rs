@@ -111,7 +111,7 @@ impl Entries {
 }
 
 impl Binary {
-    /// Is it nginx, or a fork? It says a version as they do, or has functions of theirs.
+    /// Whether it is nginx or a fork: it has their version string, or functions of theirs.
     #[must_use]
     pub fn is_nginx(&self) -> bool {
         self.version.is_some() || self.functions.len() >= 2
@@ -227,7 +227,7 @@ pub(super) fn shown(read: ReadAt<'_>) -> io::Result<Binary> {
     Ok(binary)
 }
 
-/// Where the functions begin that hooks stand in.
+/// Returns where the hooked functions begin.
 fn functions(
     elf: &Elf<'_>,
     names: &[&str],
@@ -254,7 +254,7 @@ fn functions(
     Ok(functions)
 }
 
-/// Where a hook at a function's entry stands. The kernel steps through `endbr64` at each hit, and imitates what mostly
+/// Returns where to attach at a function's entry. The kernel steps through `endbr64` at each hit, and imitates what mostly
 /// follows: behind it, arguments and return address are still where they were.
 fn entry(elf: &Elf<'_>, address: u64, is_marked: &mut bool) -> io::Result<Option<u64>> {
     let Some(offset) = elf.code_offset(address) else {
@@ -267,7 +267,8 @@ fn entry(elf: &Elf<'_>, address: u64, is_marked: &mut bool) -> io::Result<Option
     Ok(Some(offset))
 }
 
-/// What `decode` knows of a function, by the first piece of its code that tells: at most so much of each is read.
+/// Returns what `decode` finds in a function, from the first piece of its code that shows it; it reads a bounded part
+/// of each.
 fn decoded<T>(
     elf: &Elf<'_>,
     symbols: &BTreeMap<&str, Compiled>,

@@ -67,7 +67,7 @@ pub struct Master {
     pub exe_access: PathBuf,
     /// What the binary shows.
     pub binary: Arc<Binary>,
-    /// `nginx/1.22.1`, where the binary tells.
+    /// `nginx/1.22.1`, where the binary contains it.
     pub version: Option<String>,
     /// The prefix: `-p`, else the one compiled in. In the process's own root.
     pub prefix: Option<PathBuf>,

@@ -4,7 +4,7 @@
 //! which glibc computes from a GOT entry and musl from an immediate. An unknown encoding gives `None`, never a guess.
 //! Only x86-64 is decoded.
 
-/// The offset of `errno` from the thread pointer (x86-64: the fs base) of a process; `None` where it cannot be told.
+/// The offset of `errno` from the thread pointer (x86-64: the fs base) of a process; `None` where it is not known.
 #[must_use]
 pub fn errno_offset(pid: u32) -> Option<i64> {
     #[cfg(target_arch = "x86_64")]

@@ -2,9 +2,8 @@
 //!
 //! `DATE TIME [LEVEL] PID#TID: *CONNECTION MESSAGE, client: …, server: …, request: "…", upstream: "…", host: "…"`
 //!
-//! nginx escapes nothing but writes every line in one piece, without a line feed from outside. So what stands before
-//! the message — pid and connection number — is nginx's own word, and a client can only dress up the line of its own
-//! request. It can do so with a quote and a blank in the request line, which nginx refuses since 1.21.1, or in a text
+//! nginx escapes nothing but writes every line in one piece, without a line feed from outside. So what precedes the
+//! message (pid and connection number) is nginx's own, and a client can only alter the line of its own request. It can do so with a quote and a blank in the request line, which nginx refuses since 1.21.1, or in a text
 //! that the message quotes; fields are taken in nginx's order, so what comes later cannot change what came before.
 //! nginx cuts a line at 2048 bytes: the field that was cut is kept as far as it goes, later ones are absent.
 
@@ -48,7 +47,7 @@ pub fn parse(line: &[u8], at: Time) -> Option<LogLine> {
     Some(parsed)
 }
 
-/// Is it a line of an error log at all, with or without a connection?
+/// Whether it is a line of an error log at all, with or without a connection.
 pub(super) fn is_log_line(line: &[u8]) -> bool {
     // All of a head, whatever the pids' lengths.
     let start = &line[..line.len().min(80)];

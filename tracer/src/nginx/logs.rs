@@ -33,7 +33,7 @@ const ENDED_FOR: Duration = Duration::from_secs(3);
 /// So long its logs are held open for itself alone: that keeps their mount busy.
 const HELD_FOR: Duration = Duration::from_millis(500);
 const ENDED: usize = 1024;
-/// Processes a sweep looks at again, those that were not for so long: a file that was rotated away is let go.
+/// Processes that one sweep polls again, the longest unpolled first: a file that was rotated away is released.
 const SWEPT: usize = 4;
 const SWEPT_AFTER: Duration = Duration::from_secs(10);
 /// Workers looked at again in one call, as a line may be theirs; and how soon once more for the same file.
@@ -117,7 +117,7 @@ impl Access {
 }
 
 impl LogTail {
-    /// Follows these paths beside what the workers hold.
+    /// Follows these paths in addition to what the workers hold.
     #[must_use]
     pub fn new(added: Vec<PathBuf>) -> Self {
         let added = added.into_iter().map(|path| Log {
@@ -423,7 +423,7 @@ pub fn appended(worker: u32) -> Vec<PathBuf> {
     logs.map(|log| log.access.path()).collect()
 }
 
-/// What a look at a process found.
+/// What a poll of a process found.
 struct Found {
     logs: Vec<Log>,
     /// Who opened its files: the master that it was forked from. A parent that runs another program is none: it may have more

@@ -1,7 +1,7 @@
 //! Following nginx: its masters and workers, their binaries and their logs.
 //!
-//! Whatever the path and the build: distribution packages, nginx.org, OpenResty, Angie, freenginx, Tengine, static
-//! builds, in any container. Nothing is asked of nginx itself and nothing of it is changed.
+//! Regardless of the path and the build: distribution packages, nginx.org, OpenResty, Angie, freenginx, Tengine, static
+//! builds, in any container. nginx itself is neither queried nor changed.
 
 pub mod binary;
 mod breakpoints;

@@ -1,5 +1,5 @@
 //! Host names of upstreams in the configuration. nginx looks one up when it starts or reloads, and keeps the addresses
-//! (`ngx_parse_url`), unless it stands beside `resolve` or in a variable.
+//! (`ngx_parse_url`), unless it has the parameter `resolve` or is in a variable.
 
 use std::{
     collections::HashSet,
@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// Names that an answer tells of, and addresses of each.
+/// Names in an answer at most, and addresses of each.
 const NAMES: usize = 4;
 const ADDRESSES: usize = 8;
 /// Of the hosts file so much is read.

@@ -1,5 +1,5 @@
-//! Does nginx's log tell of each upstream that failed at once, and does the kernel tell of each connection's end? Where
-//! the configuration says so, no hook needs to stand where nginx closes connections.
+//! Whether nginx's log reports each upstream that failed at once, and the kernel each connection's end. Where the
+//! configuration says so, no hook is needed where nginx closes connections.
 //!
 //! In doubt the answer is no: a file that cannot be read or changed since nginx read it, Lua, too much to read.
 

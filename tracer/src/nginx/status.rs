@@ -1,8 +1,8 @@
 //! Where an `ngx_http_request_t` keeps `headers_out.status`: what its client gets.
 //!
 //! The member moves between versions and builds. It is read off `ngx_http_send_header()`, which puts `r->err_status`
-//! there and clears the status line beside it (src/http/ngx_http_core_module.c, the same since 0.9). An unknown
-//! encoding gives `None`, never a guess. Only x86-64 is decoded.
+//! there and clears the status line next to it (src/http/ngx_http_core_module.c, the same since 0.9). An unknown
+//! encoding yields `None`, never a guess. Only x86-64 is decoded.
 
 /// The function, and how much of it is read: without optimisation it is as long.
 pub(super) const SENDS: (&str, usize) = ("ngx_http_send_header", 256);

@@ -10,7 +10,7 @@ pub struct Sizes {
     pub ring: u32,
     /// Open upstream connections.
     pub connections: u32,
-    /// Requests under way.
+    /// Requests in flight.
     pub requests: u32,
 }
 
@@ -26,12 +26,13 @@ const CONNECTION: u64 = 448;
 /// The connections' map takes at most this part of the host's memory.
 const PART: u64 = 128;
 
-/// A failed request with all that is known of it takes eight times its records; half of the ceiling is for what is under way.
+/// A failed request with all that is known of it takes eight times its records; half of the
+/// limit is for requests in flight.
 const RINGS: u64 = 16;
 const LEAST_MEMORY: u64 = 64 << 20;
 
 impl Sizes {
-    /// Those of this host; the ring as large as is asked for, if it is.
+    /// Returns those of this host; `ring` sets the ring's size where it is given.
     #[must_use]
     pub fn of_host(ring: Option<u64>) -> Self {
         let cpus = thread::available_parallelism().map_or(1, NonZero::get);

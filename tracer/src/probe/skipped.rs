@@ -1,7 +1,7 @@
 //! Runs of our programs that the kernel skipped, as it counts them (`bpf_prog_info.recursion_misses`).
 //!
-//! A program does not run on a CPU where it runs already: an interrupt's packet came in its midst, or, where tracepoints
-//! can be preempted (7.x), another task's. What that run would have told is missing. The kernel counts such runs of
+//! A program does not run on a CPU where it runs already: an interrupt's packet came in the middle of it, or, where tracepoints
+//! can be preempted (7.x), another task's. What that run would have reported is missing. The kernel counts such runs of
 //! trampolines since 5.12, of tracepoints since 6.1, of breakpoints since 6.7; trampolines and tracepoints of earlier
 //! kernels skip none. nginx's own functions can not interrupt each other on a CPU.
 
@@ -25,7 +25,7 @@ struct Attributes {
 }
 
 impl Probes {
-    /// The programs that stand and were skipped, and how often since they were loaded.
+    /// Returns the attached programs that were skipped, and how often since they were loaded.
     pub fn skipped(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let standing = self.outcome.iter();
         let standing = standing.filter(|(_, outcome)| **outcome == Attached::Stands);

@@ -1,5 +1,5 @@
-//! Has the kernel verify programs on several CPUs at once: one after the other they would be most of the time from exec to
-//! `tracing`. What does not load here is loaded, and its failure told, where it is attached.
+//! Has the kernel verify programs on several CPUs at once: one after the other would be most of the time from exec to
+//! `tracing`. What does not load here is loaded where it is attached, and its failure is reported there.
 
 use std::{
     collections::HashSet,

@@ -137,7 +137,7 @@ fn stalled() -> io::Error {
     io::Error::from_raw_os_error(libc::ETIMEDOUT)
 }
 
-/// Gives the job to an idle thread, or to a new one.
+/// Sends the job to an idle thread, or to a new one.
 fn send(pid: u32, job: Job) -> io::Result<()> {
     let mut job = job;
     loop {

@@ -1,9 +1,9 @@
 //! What another user may have chosen: the memory of a process, the files that it runs, maps or names.
 //!
-//! This is the one door to them (`cargo xtask test` checks that no other is used). Everything is opened as a path first
-//! (`O_PATH`), which asks no device and no FIFO's other end, and for reading only once it has turned out to be a regular
-//! file (or a folder, where one is asked for): never as a controlling terminal, never waiting, and never with more rights
-//! than the process has itself. All of it is bounded in bytes, and in time by [`bounded`].
+//! This is the only way to them (`cargo xtask test` checks that no other is used). Everything is opened as a path first
+//! (`O_PATH`), which involves no device and no FIFO, and for reading only once it has turned out to be a regular file
+//! (or a folder, where the caller wants one): never as a controlling terminal, never waiting, and never with more rights
+//! than the process itself has. All of it is bounded in bytes, and in time by [`bounded`].
 
 use std::{
     ffi::{CString, OsStr, OsString},
@@ -384,7 +384,7 @@ impl Place {
         Ok(OsString::from_vec(bytes).into())
     }
 
-    /// Has it an access ACL?
+    /// Whether it has an access ACL.
     #[must_use]
     pub fn has_acl(&self) -> bool {
         let Ok(path) = c_path(&own_descriptor(&self.0)) else {
@@ -445,7 +445,7 @@ impl Rights {
     }
 }
 
-/// Gives the thread its own rights again, also where the work panicked.
+/// Restores the thread's own rights, also where the work panicked.
 struct Back {
     uid: u32,
     gid: u32,

@@ -41,8 +41,8 @@ pub fn read_start(path: impl AsRef<Path>, limit: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Does this kernel take the first address of a program's code for `mm_struct.start_code`, as of late, or that of all that it
-/// maps (`load_elf_binary`, fs/binfmt_elf.c)? Told by this process's own, which has something before its code.
+/// Whether this kernel sets `mm_struct.start_code` to the first address of a program's code, as newer ones do, or of all
+/// that it maps (`load_elf_binary`, fs/binfmt_elf.c). Shown by this process, which has something before its code.
 #[must_use]
 pub fn starts_at_code() -> bool {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();

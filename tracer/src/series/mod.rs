@@ -63,7 +63,7 @@ pub struct Series {
 }
 
 impl Series {
-    /// Counts what an event tells.
+    /// Counts what an event reports.
     pub fn event(&mut self, event: &Event, clock: &Clock) {
         match event {
             Event::Connection(connection) => self.connection(connection, clock),

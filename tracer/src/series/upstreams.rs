@@ -13,7 +13,7 @@ use crate::event::{Connection, Upstream};
 const KEPT: usize = 1024;
 /// See [`KEPT`].
 const MORE: usize = 1024;
-/// Upstreams told apart when they are counted.
+/// Upstreams that are counted separately.
 const COUNTED: usize = 65_536;
 /// Bytes of durations kept apart; beyond, the half that fails and is used least is folded.
 const BYTES: usize = 32 << 20;
@@ -36,7 +36,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// All, from best to worst to tell apart in a chart.
+    /// All, from the easiest to the hardest to distinguish in a chart.
     pub const ALL: [Self; 5] = [
         Self::Answered,
         Self::Unanswered,

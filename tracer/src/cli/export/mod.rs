@@ -12,7 +12,7 @@ use super::{
     written::Written,
 };
 use crate::{
-    engine::{Replay, Run, Told},
+    engine::{Played, Replay, Run},
     event::Event,
     render::perfetto::{Origin, Trace},
 };
@@ -41,7 +41,7 @@ const EXAMPLES: &str = "Examples:
 
 /// Where what is played goes.
 trait Sink {
-    fn take(&mut self, run: &Run, told: &Told<'_>) -> Result<()>;
+    fn take(&mut self, run: &Run, told: &Played<'_>) -> Result<()>;
     fn keep(self: Box<Self>) -> Result<()>;
 }
 
@@ -101,7 +101,7 @@ impl Tracing {
 }
 
 impl Sink for Tracing {
-    fn take(&mut self, run: &Run, told: &Told<'_>) -> Result<()> {
+    fn take(&mut self, run: &Run, told: &Played<'_>) -> Result<()> {
         let header = run.header();
         let known = self.runs.iter().position(|name| *name == header.run);
         let number = known.unwrap_or_else(|| {
@@ -114,9 +114,11 @@ impl Sink for Tracing {
             clock: &header.clock,
         };
         match told {
-            Told::Event(Event::Connection(connection)) => self.trace.connection(connection, origin),
-            Told::Verdict(verdict, _) => self.trace.verdict(verdict, origin),
-            Told::Event(_) | Told::Cut => Ok(()),
+            Played::Event(Event::Connection(connection)) => {
+                self.trace.connection(connection, origin)
+            }
+            Played::Verdict(verdict, _) => self.trace.verdict(verdict, origin),
+            Played::Event(_) | Played::Cut => Ok(()),
         }
         .with_context(|| format!("writing {}", self.path.display()))
     }

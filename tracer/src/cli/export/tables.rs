@@ -15,7 +15,7 @@ use super::Sink;
 use crate::{
     capture::Header,
     cli::written::{self, Written},
-    engine::{Run, Told},
+    engine::{Played, Run},
     event::{Event, Time},
     render::parquet::{self, ATTEMPTS, CONNECTIONS, Cell, Table, TableFile, VERDICTS},
     say::say,
@@ -152,21 +152,21 @@ impl Open {
 }
 
 impl Sink for Tables {
-    fn take(&mut self, run: &Run, told: &Told<'_>) -> Result<()> {
+    fn take(&mut self, run: &Run, told: &Played<'_>) -> Result<()> {
         let header = run.header();
         let (name, clock) = (&header.run, &header.clock);
         match told {
-            Told::Event(Event::Connection(one)) => match parquet::connection(name, one, clock) {
+            Played::Event(Event::Connection(one)) => match parquet::connection(name, one, clock) {
                 Some(cells) => self.row(run, &CONNECTIONS, one.closed, cells),
                 None => Ok(()),
             },
-            Told::Event(Event::Failure(one)) => self.row(
+            Played::Event(Event::Failure(one)) => self.row(
                 run,
                 &CONNECTIONS,
                 one.at,
                 parquet::failure(name, one, clock),
             ),
-            Told::Verdict(verdict, _) => {
+            Played::Verdict(verdict, _) => {
                 let number = self.verdicts.entry(name.clone()).or_default();
                 *number += 1;
                 let number = *number;
@@ -179,7 +179,7 @@ impl Sink for Tables {
                 parquet::attempts(name, number, verdict, clock)
                     .try_for_each(|cells| self.row(run, &ATTEMPTS, verdict.time, cells))
             }
-            Told::Event(_) | Told::Cut => Ok(()),
+            Played::Event(_) | Played::Cut => Ok(()),
         }
     }
 

@@ -10,7 +10,7 @@ const PIECE: usize = 96 << 10;
 /// Reads into a buffer from an offset, as `pread` does.
 pub(in crate::nginx) type ReadAt<'a> = &'a dyn Fn(&mut [u8], u64) -> io::Result<usize>;
 
-/// A file. Once the budget is spent, it has no more bytes.
+/// A file. Once the budget is spent, reads return nothing.
 pub(super) struct Pieces<'a> {
     read: ReadAt<'a>,
     /// Bytes that may still be read.

@@ -97,11 +97,11 @@ pub struct Following {
     forked: Vec<(u32, Time)>,
     /// Masters that forked since the last look, and when first: the configuration may be another.
     reloaded: HashMap<u32, Time>,
-    /// What only the closing of connections tells was met, wherever: no configuration is believed any more.
+    /// A failure that only the closing of connections reports was met: no configuration is trusted from then on.
     has_met_closings: bool,
     /// Masters whose failures can not be seen, why, and whether another user than root runs them.
     blind: HashMap<u32, (String, bool)>,
-    /// Programs whose objects are laid out otherwise than expected, and whether it was found how: what was told.
+    /// Programs whose objects are not laid out as expected, and whether their layout was found: what was reported.
     surprising: HashSet<(Option<ExeId>, bool)>,
     /// Who forked processes that found no place, and of how many that was said.
     refused: HashMap<u32, u64>,
@@ -158,7 +158,7 @@ impl Following {
         })
     }
 
-    /// Follows every nginx that runs now. Returns who their workers are; `meet` is told of each at once.
+    /// Follows every nginx that runs now. Returns who their workers are, and calls `meet` for each at once.
     pub fn scan(&mut self, probes: &mut Probes, at: Time, mut meet: impl FnMut(u32)) -> Vec<Event> {
         let mut events = Vec::new();
         for described in self.scout.scan() {
@@ -357,7 +357,7 @@ impl Following {
         Some(Event::Worker(worker))
     }
 
-    /// Looks again at processes whose time has come, and takes what was found out.
+    /// Polls the processes that are due, and returns what was found.
     pub fn look(&mut self, probes: &mut Probes, now: Time) -> Vec<Event> {
         let mut events = Vec::new();
         for (master, at) in std::mem::take(&mut self.reloaded) {
@@ -497,8 +497,8 @@ impl Following {
         self.late(&described, candidate, events);
     }
 
-    /// Has the kernel side follow a process; `false` if there is no place. One that has ended by then, whose end was perhaps told
-    /// before, keeps none.
+    /// Has the kernel side follow a process; `false` if there is no place. A process that has ended by
+    /// then, perhaps already reported, keeps none.
     fn follow(&self, probes: &mut Probes, pid: u32, family: u32, layout: Layout) -> bool {
         let has_place = probes.follow(pid, family, layout).is_ok();
         if program_file(pid).is_none() {
@@ -806,7 +806,7 @@ impl Following {
         described.attach(probes, described.master.shown(), !self.has_met_closings)
     }
 
-    /// The kernel side met what only the closing of connections tells.
+    /// The kernel side met a failure that only the closing of connections reports.
     pub fn met_closings(&mut self, probes: &mut Probes) {
         if !std::mem::replace(&mut self.has_met_closings, true) {
             for described in self.masters.values() {

@@ -34,11 +34,11 @@ use crate::{
     process,
 };
 
-/// How much later another sample holds than it is asked for (nanoseconds): longer than the kernel takes to be told.
+/// How long after the request another sample takes effect (nanoseconds): longer than an update of the map takes.
 const SHED_AFTER: u64 = 1_000_000;
 /// How often the ring is looked at when nothing wakes us: healthy connections wake nobody.
 const LOOK: Duration = Duration::from_millis(20);
-/// How soon it is looked at again after a look that found a failure. In a flood looks cost more than what they find.
+/// How soon it polls again after it found a failure. In a flood polling costs more than what it finds.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// Records taken from the ring at once, before what else there is to do has its turn; more events than these that wait are too many.
 const BATCH: usize = 4096;
@@ -63,7 +63,7 @@ pub struct Options {
     pub ring: Option<u64>,
     /// What to keep to.
     pub ceilings: Ceilings,
-    /// Are connections told that served well? No verdict rests on them, a capture does.
+    /// Whether healthy connections are reported. No verdict rests on them; a capture does.
     pub healthy: bool,
     /// aya-log's level for the BPF side: 0 none, 4 debug.
     pub log_level: u8,
@@ -109,7 +109,7 @@ pub struct Live {
     ready: VecDeque<Event>,
     /// The last look found a failure.
     has_failed: bool,
-    /// Hooks that do not stand, as was told last.
+    /// Hooks that are not attached, as last reported.
     absent: Option<Vec<String>>,
     /// See [`Self::blindness`].
     blindness: Option<String>,
@@ -209,7 +209,7 @@ impl Live {
         Ok(live)
     }
 
-    /// The next events, in order; waits for them. There is a [`Event::Tick`] among them at each look.
+    /// The next events, in order; waits for them. Each batch contains an [`Event::Tick`].
     ///
     /// # Errors
     /// The ring buffer can not be polled.
@@ -306,7 +306,7 @@ impl Live {
         self.ready.push_back(Event::Tick(now.whole_millisecond()));
     }
 
-    /// What was not told since this was asked last.
+    /// Returns what was left out since the last call.
     fn untold(&mut self) -> Option<Event> {
         let mut told = self.probes.told().ok()?;
         told.lost += self.undecoded;
@@ -350,7 +350,7 @@ impl Live {
         hooks.chain(deaf).map(ToOwned::to_owned).collect()
     }
 
-    /// Which hooks stand, if that changed.
+    /// Returns which hooks are attached, if that changed.
     fn hooks(&mut self, at: Time) -> Option<Event> {
         let absent = self.absent();
         if self.absent.as_ref() == Some(&absent) {

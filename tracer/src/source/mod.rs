@@ -1,4 +1,4 @@
-//! Where events come from: the kernel's ring buffer, and the host observer beside it.
+//! Where events come from: the kernel's ring buffer and the host observer.
 
 pub mod clock;
 mod descriptors;

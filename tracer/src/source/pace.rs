@@ -1,6 +1,6 @@
-//! How much the collector is told when it has too much to do, or holds too much. First healthy connections are left out, then
-//! what failed requests ask; to keep to a ceiling all of those but a sample, of which each is told completely again. The kernel
-//! side counts what is left out.
+//! Shedding: what the kernel side leaves out when the collector has too much to do, or holds too much. First healthy
+//! connections, then the details of failed requests; to keep to a limit, all failed requests but a sample, each of which
+//! is reported completely. The kernel side counts what is left out.
 
 use std::time::{Duration, Instant};
 
@@ -9,15 +9,15 @@ use crate::probe::{Shed, Sizes};
 
 /// How often the load is looked at.
 const LOOK: Duration = Duration::from_millis(200);
-/// How often memory is weighed: a flood fills megabytes in the time of a look.
+/// How often memory is measured: a flood fills megabytes between two polls.
 const WEIGH: Duration = Duration::from_millis(20);
-/// The part of the upper half of the memory at which the least is told.
+/// The part of the upper half of the memory at which the least is reported.
 const FULL: f64 = 0.4;
 /// So many calm looks lower the level.
 const CALM: u32 = 10;
-/// Up to this level each failed request is told.
+/// Up to this level each failed request is reported.
 const ALL_FAILURES: u32 = 2;
-/// Of failed requests at least one in 8192 is told.
+/// Of failed requests at least one in 8192 is reported.
 const HIGHEST: u32 = ALL_FAILURES + 13;
 
 /// Failed requests in 134 ms that all workers share, whatever the sample, and the most of one.
@@ -31,11 +31,11 @@ pub struct Ceilings {
     pub cpu: Option<f64>,
     /// Bytes of memory of its own, without what the kernel shares with it; `None`: by this host's size.
     pub memory: Option<u64>,
-    /// Bytes that it is to hold beside that.
+    /// Bytes that the process holds in addition.
     pub beside: u64,
 }
 
-/// The level: 0 all is told, 1 no healthy connections, 2 nor what failed requests ask, above that half as many of those each, complete.
+/// The shedding level: 0 nothing; 1 healthy connections; 2 also request details; each above halves the failure sample.
 #[derive(Debug)]
 pub(super) struct Pace {
     /// Share of one CPU.
@@ -48,7 +48,7 @@ pub(super) struct Pace {
     calm: u32,
     memory: Memory,
     weighed: Instant,
-    /// The higher of the two, as it was told last.
+    /// The higher of the two, as last reported.
     told: u32,
 }
 
@@ -128,8 +128,8 @@ impl Pace {
     }
 }
 
-/// The level by memory: it follows at once in both directions, and is the highest well before the ceiling, for what is
-/// under way still comes.
+/// The level by memory: it follows at once in both directions, and is the highest well below the limit, for what is
+/// in flight still comes.
 fn heavy(pressure: f64) -> u32 {
     let part = (pressure / FULL).min(1.0);
     (part * f64::from(HIGHEST)).ceil() as u32

@@ -22,7 +22,7 @@ enum Job {
     Ask(Question),
     Follow(u32),
     Forget(u32),
-    /// Who came before is followed: what of theirs runs short is looked at.
+    /// All that came before are followed: their resources are polled.
     Settle(mpsc::SyncSender<()>),
 }
 
@@ -35,7 +35,7 @@ pub(super) struct Questions {
     pending: Arc<AtomicUsize>,
 }
 
-/// Questions under way at once; the correlator asks the same thing no more than five times a second.
+/// Questions in flight at once; the correlator asks the same thing no more than five times a second.
 const JOBS: usize = 4096;
 
 /// How often nginx's own limits are looked at.
@@ -131,7 +131,7 @@ impl Questions {
         })
     }
 
-    /// Asks; when too much is under way already the question is dropped, and its case goes without the answer.
+    /// Asks. With too many in flight the question is dropped, and its case closes without the answer.
     pub(super) fn ask(&self, question: Question) {
         self.pending.fetch_add(1, Ordering::Relaxed);
         if self.jobs.try_send(Job::Ask(question)).is_err() {
@@ -144,7 +144,7 @@ impl Questions {
         self.pending.load(Ordering::Acquire) > 0
     }
 
-    /// Tells who came and went: a worker's logs are read from where they end when it comes.
+    /// Reports who came and went: a worker's logs are read from where they end when it comes.
     pub(super) fn tell(&self, event: &Event) {
         let job = match event {
             Event::Worker(worker) => Job::Follow(worker.pid),
@@ -163,7 +163,7 @@ impl Questions {
         let _ = self.jobs.send(Job::Follow(worker));
     }
 
-    /// Waits until all that were told of are followed.
+    /// Waits until all that were reported are followed.
     pub(super) fn settle(&self) {
         let (settled, wait) = mpsc::sync_channel(1);
         let _ = self.jobs.send(Job::Settle(settled));

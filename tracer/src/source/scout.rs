@@ -178,13 +178,13 @@ impl Scout {
         found.into_iter()
     }
 
-    /// Has it look at a process; `false` if it has too much to do.
+    /// Has it inspect a process; `false` if too much is queued.
     #[must_use]
     pub(super) fn look(&self, candidate: Candidate) -> bool {
         self.jobs.try_send(Job::Look(candidate)).is_ok()
     }
 
-    /// Has it read a master's configuration, which workers that began at `since` have read; `false` if it has too much to do.
+    /// Has it read a master's configuration, which workers that began at `since` have read; `false` if too much is queued.
     #[must_use]
     pub(super) fn read_configuration(&self, master: Master, since: Time) -> bool {
         self.jobs

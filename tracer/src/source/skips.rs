@@ -1,4 +1,4 @@
-//! When to ask the kernel for the runs that it skipped: before anything is judged that they could have told of, else now
+//! When to ask the kernel for the runs that it skipped: before judging anything that they could have reported, else now
 //! and then.
 
 use std::collections::HashMap;

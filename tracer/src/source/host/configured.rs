@@ -19,7 +19,7 @@ use crate::{
 
 const KEPT: Duration = Duration::from_secs(2);
 const SHARE: u32 = 20;
-/// Answers kept; beyond, all are read anew.
+/// Answers kept; beyond, all are read again.
 const MOST: usize = 256;
 
 #[derive(Debug, Default)]

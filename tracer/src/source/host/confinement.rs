@@ -1,6 +1,6 @@
-//! What stands between a worker and `connect()`: the answer to [`Question::Confinement`].
+//! What may deny a worker's `connect()`: the answer to [`Question::Confinement`].
 //!
-//! It tells what could deny, never what did: a module's own log tells that. What cannot be read is left open.
+//! It reports what could deny, never what did: a module's own log says that. What cannot be read is left open.
 //!
 //! [`Question::Confinement`]: crate::event::Question::Confinement
 
@@ -49,7 +49,7 @@ fn text(path: &Path) -> Option<String> {
 }
 
 /// AppArmor writes the profile's mode behind its name; `SELinux` has one switch for the host (a permissive type is not
-/// told apart).
+/// distinguished).
 fn enforcing(label: Option<&str>, selinux: Option<&str>) -> Option<bool> {
     if let Some(switch) = selinux {
         return Some(switch.starts_with('1'));

@@ -56,7 +56,7 @@ fn led(table: &str, remote: SocketAddr) -> Led {
     }
 }
 
-/// The other end of a tracked connection to `remote`, if that is another.
+/// Returns the translated peer of a tracked connection to `remote`, if it is another address.
 fn led_to(line: &str, remote: SocketAddr) -> Option<SocketAddr> {
     let mut words = line.split_ascii_whitespace();
     if !words.any(|word| word == "tcp") {

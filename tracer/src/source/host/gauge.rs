@@ -1,11 +1,11 @@
-//! When a strain begins and when it is over: told once each, however it wavers.
+//! When a shortage begins and when it ends: reported once each, with hysteresis.
 
 use crate::event::Time;
 
 /// It is over once it has been low for so long (nanoseconds).
 const CALM: u64 = 10_000_000_000;
 
-/// One thing that may run short.
+/// One resource that may be near its limit.
 #[derive(Debug, Default)]
 pub(in crate::source) struct Gauge {
     is_raised: bool,

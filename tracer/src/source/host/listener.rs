@@ -30,7 +30,7 @@ use crate::{
 
 const SOCKETS: usize = 16_384;
 const NEARBY: usize = 5;
-/// Of each kind no more are told, the fullest: a capture's reader takes an answer of 256 KiB.
+/// Of each kind no more are reported, the fullest: a capture's reader takes an answer of 256 KiB.
 const TOLD: usize = 64;
 /// Namespaces of which the listeners are remembered, and addresses.
 const LISTINGS: usize = 16;
@@ -382,7 +382,7 @@ fn reached(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-/// Holders of the sockets that the answer tells of; a host may have thousands.
+/// Returns the holders of the sockets in the answer; a host may have thousands of processes.
 fn holders(
     target: Target,
     scene: &Scene,

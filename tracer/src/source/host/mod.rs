@@ -1,8 +1,8 @@
 //! The host observer: asks the host what the correlator wants to know, at the moment it wants to know it.
 //!
-//! Every answer is bounded in memory and time (a fraction of a second at worst, milliseconds as a rule) and is given
+//! Every answer is bounded in memory and time (a fraction of a second at worst, milliseconds as a rule) and comes
 //! from a thread that may block. Nothing on the host is changed, and nothing stays open in another namespace. What
-//! cannot be told is an `Err` in words, never a guess.
+//! is not known is an `Err` in words, never a guess.
 
 mod accounts;
 mod cgroup_programs;
@@ -92,7 +92,7 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// Reads these error logs beside the ones that workers hold open.
+    /// Reads these error logs in addition to those that workers hold open.
     #[must_use]
     pub fn new(error_logs: Vec<PathBuf>) -> Self {
         Self {
@@ -108,7 +108,7 @@ impl Observer {
         }
     }
 
-    /// Reads this worker's logs from here on. To be told as early as can be: what was logged before is not read.
+    /// Reads this worker's logs from here on. To be called as early as possible: what was logged before is not read.
     pub fn follow(&mut self, worker: u32) {
         if let Some(master) = self.logs.follow(worker) {
             self.owners.follow(worker, master);
@@ -130,7 +130,7 @@ impl Observer {
         self.logs.release()
     }
 
-    /// Looks at what of nginx's own may run short; gives what changed. `is_busy`: questions wait.
+    /// Polls the resources of nginx that may be near their limits; returns what changed. `is_busy`: questions wait.
     pub fn look(&mut self, now: Time, is_busy: bool) -> Vec<Event> {
         self.viewers.look();
         self.logs.sweep();

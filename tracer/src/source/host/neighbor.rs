@@ -1,5 +1,5 @@
-//! Who does not answer on the link: asked of the neighbour table (net/core/neighbour.c), which also tells while ARP or neighbour
-//! discovery still tries.
+//! Who does not answer on the link, by the neighbour table (net/core/neighbour.c), which also shows that ARP or
+//! neighbour discovery is still trying.
 
 use std::{io, net::IpAddr};
 

@@ -82,7 +82,7 @@ pub(super) struct Answers {
 }
 
 impl Answers {
-    /// Hands over what a datagram of the kernel's holds; how much that is of the answer once it has come to its end.
+    /// Passes on what a datagram of the kernel holds. Returns how complete the answer is, once it has ended.
     pub(super) fn take(
         &mut self,
         datagram: &[u8],

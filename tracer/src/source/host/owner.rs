@@ -87,7 +87,7 @@ impl Owners {
         self.workers.remove(&worker);
     }
 
-    /// Another look begins: who processes are, and what they hold, is looked up anew.
+    /// Starts another poll: who processes are, and what they hold, is read again.
     pub(super) fn refresh(&mut self) {
         self.described.clear();
         self.sockets.clear();

@@ -1,8 +1,8 @@
-//! The upstream's own end of a connection, where it is on this host, and what became of the last that nginx
+//! The upstream's socket of a connection, where it is on this host, and what became of the last data that nginx
 //! sent: the answer to [`Question::PeerSocket`].
 //!
 //! A connection that `accept()` has not taken yet has no inode (`sk->sk_socket` is null), nor has one that its process has
-//! closed, which its state tells.
+//! closed, which its state shows.
 //!
 //! [`Question::PeerSocket`]: crate::event::Question::PeerSocket
 

@@ -5,8 +5,8 @@
 //! neighbour table its link address, and the namespace that has an interface with that is the next one; until the address
 //! is local there. A physical interface or a tunnel leads off this host.
 //!
-//! Bounded: at most [`HOPS`] namespaces on the way; [`NAMESPACES`] are known by their link addresses, collected anew in
-//! [`SEARCH`] at most and for no more than a tenth of the time.
+//! Bounded: at most [`HOPS`] namespaces on the way; [`NAMESPACES`] are known by their link addresses, collected again
+//! within [`SEARCH`] and for at most a tenth of the time.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},

@@ -152,7 +152,7 @@ pub(super) fn connection(
     }
 }
 
-/// The own ends of connections whose other end this is, in any state but listening and `TIME_WAIT`.
+/// Returns the local addresses of connections with this peer, in any state but listening and `TIME_WAIT`.
 ///
 /// # Errors
 /// The kernel has no `tcp_diag`, or refused.

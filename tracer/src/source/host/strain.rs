@@ -1,6 +1,6 @@
-//! What of nginx's own runs short: looked at once a second, told when it begins and when it is over.
+//! Resources of nginx that are near their limits: polled once a second, reported when that begins and ends.
 //!
-//! A worker or listener that cannot be looked at is passed over.
+//! A worker or listener that cannot be read is skipped.
 
 use std::{
     collections::{HashMap, HashSet},

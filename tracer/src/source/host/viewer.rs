@@ -52,7 +52,7 @@ impl Viewers {
         }
     }
 
-    /// The worker, something of which has failed, or who stands in for it.
+    /// Returns the worker of which something has failed, or who represents it.
     ///
     /// # Errors
     /// It is gone, and so is its master, or it was never seen.
@@ -103,7 +103,7 @@ fn place(pid: u32) -> Option<Place> {
     Some([link("mnt")?, link("net")?])
 }
 
-/// Has it a user of its own, or none to come? Only root's children can change theirs.
+/// Whether its user is final: only root's children can change theirs.
 fn is_set_up(status: &Status) -> bool {
     status.uid != 0 || process::status(status.parent).is_ok_and(|parent| parent.uid != 0)
 }

@@ -1,4 +1,4 @@
-//! The verdicts of a run fault by fault: where one is judged wrongly the others are still told.
+//! The verdicts of a run fault by fault: where one is judged wrongly the others are still reported.
 
 use std::collections::HashMap;
 

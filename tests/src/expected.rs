@@ -47,7 +47,7 @@ pub struct Expected {
     /// Texts that summary, evidence or advice have to contain.
     pub says: Vec<String>,
     /// What nginx's error log says of each failed attempt, in order: proof that the fault is the
-    /// one that the test meant. ` | ` stands between texts of which one is enough; a last line that
+    /// one that the test meant. ` | ` separates texts of which one is enough; a last line that
     /// starts with `?` may be missing.
     pub logged: Vec<String>,
 }

@@ -43,7 +43,7 @@ impl Holdings {
         Ok(held)
     }
 
-    /// So many more of each, memory aside.
+    /// So many more of each, except memory.
     #[must_use]
     pub fn plus(self, more: usize) -> Self {
         Self {
@@ -55,7 +55,7 @@ impl Holdings {
         }
     }
 
-    /// Whether no more is held than in `other`, memory aside.
+    /// Whether no more is held than in `other`, except memory.
     #[must_use]
     pub fn is_within(&self, other: &Self) -> bool {
         self.descriptors <= other.descriptors

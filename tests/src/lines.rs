@@ -56,7 +56,7 @@ impl Lines {
             .clone()
     }
 
-    /// All lines, once the other end has closed.
+    /// Returns all lines, once the writer has closed.
     pub(crate) fn finish(&mut self) -> Vec<Line> {
         if let Some(thread) = self.thread.take() {
             drop(thread.join());

@@ -88,7 +88,7 @@ fn connecting(folder: &Folder) -> Vec<Fault> {
     ]
 }
 
-/// Failures of a connection that stood.
+/// Failures of an established connection.
 fn connected() -> Vec<Fault> {
     let slow = Expected::timeout("backend-slow", "127.0.0.1:9111").or_errno(None);
     let tls = Expected::connected(

@@ -100,7 +100,7 @@ impl Drop for Service {
     }
 }
 
-/// The program `backend`. Cargo puts a package's programs beside the folder of its tests.
+/// The program `backend`. Cargo puts a package's programs next to the folder of its tests.
 pub fn program() -> Result<PathBuf> {
     let this = std::env::current_exe()?;
     let folders = this.ancestors().skip(1).take(2);

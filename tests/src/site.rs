@@ -163,7 +163,7 @@ impl Site {
         Ok(ended)
     }
 
-    /// Waits for the verdicts and ends the tracer; what is missing is told by comparing, with the
+    /// Waits for the verdicts and ends the tracer; comparing reports what is missing, by the
     /// requests' names.
     pub fn collect(&self, sent: &Sent, tracer: Tracer) -> Result<(Ended, Result<()>)> {
         let waited = tracer.verdict_lines(self.due(sent)).map(drop);

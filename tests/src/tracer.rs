@@ -98,7 +98,7 @@ impl Tracer {
         })
     }
 
-    /// Starts `tracer record` for this master and waits until all its hooks stand.
+    /// Starts `tracer record` for this master and waits until all its hooks are attached.
     pub fn follow(master: u32) -> Result<Self> {
         Self::follow_with(master, &[])
     }
@@ -132,7 +132,7 @@ impl Tracer {
         self.child.id()
     }
 
-    /// Waits for the line that says that all hooks stand, and gives how long it took from exec.
+    /// Waits for the line that says that all hooks are attached; returns the time since exec.
     pub fn tracing(&mut self) -> Result<Duration> {
         let line = self.says("tracing")?;
         Ok(line.at - self.started)

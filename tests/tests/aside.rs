@@ -1,5 +1,5 @@
-//! Where the configuration says that nginx logs what fails, no hook stands where nginx closes connections; where it turns out
-//! otherwise, one does.
+//! The on-demand hook where nginx closes connections: not attached while the configuration says that nginx logs what
+//! fails, attached once it turns out otherwise.
 
 use std::path::Path;
 use std::time::{Duration, Instant};

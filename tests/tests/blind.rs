@@ -41,7 +41,7 @@ fn is_honest(ended: &Ended) -> Result<()> {
     Ok(())
 }
 
-/// It ends at once with 3; told to go on, it runs and does not end well.
+/// It ends at once with 3; with `--keep-going` it runs, and its exit status is no success.
 fn blind(command: impl Fn(u32) -> Result<Command>) -> Result<()> {
     let failing = Failing::new(Form::Daemon)?;
     let nginx = failing.start()?;

@@ -70,7 +70,7 @@ fn run(arguments: &[&Path]) -> Result<Ended> {
     })
 }
 
-/// Beside the capture.
+/// A path next to the capture.
 fn tempfile(arguments: &[&Path]) -> Result<std::path::PathBuf> {
     let capture = arguments.get(1).context("a capture")?;
     Ok(capture.with_extension("stderr"))

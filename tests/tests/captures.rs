@@ -33,7 +33,7 @@ fn failing(count: usize) -> Load {
     }
 }
 
-/// Records with these further arguments until all hooks stand.
+/// Starts a recording with these further arguments; returns once all hooks are attached.
 fn recording(site: &Site, file: &Path, arguments: &[&str]) -> Result<Tracer> {
     let mut command = record(site.nginx.master, file)?;
     let mut tracer = Tracer::start(command.args(arguments))?;

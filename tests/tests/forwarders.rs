@@ -47,7 +47,7 @@ fn nothing_listens_behind_a_forwarder() -> Result<()> {
     stage.check(faults).map(drop)
 }
 
-/// What is behind it lives, and closes: that is whose log tells.
+/// What is behind it lives, and closes: its log says why.
 #[test]
 fn the_backend_behind_a_forwarder_closes() -> Result<()> {
     let stage = Stage::new()?;

@@ -1,4 +1,4 @@
-//! Connections that serve well: a capture has them, and `live`, whose verdicts do not rest on them, is not told of them.
+//! Healthy connections: a capture has them; `live`, whose verdicts do not rest on them, receives no record of them.
 
 use anyhow::{Context, Result, ensure};
 use tests::folder::Folder;

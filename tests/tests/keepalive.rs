@@ -90,7 +90,7 @@ fn races(
     Ok(site.sent(answers))
 }
 
-/// Gives each group a kept connection, through clients that keep theirs.
+/// Opens a kept connection for each group, through clients that keep theirs.
 fn warm(site: &Site) -> Result<Vec<Session>> {
     (0..AT_ONCE)
         .map(|index| {

@@ -181,7 +181,7 @@ impl Run<'_> {
     }
 }
 
-/// How often each cause was told where each was due.
+/// Counts how often each cause was reported where each was due.
 fn matrix(site: &Site, sent: &Sent, verdicts: &[Value]) -> String {
     let mut told: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     let mut missing: BTreeMap<&str, isize> = BTreeMap::new();

@@ -15,7 +15,7 @@ use tests::wait::{PATIENCE, until};
 /// Between two requests of the light load.
 const PACE: Duration = Duration::from_millis(5);
 
-/// Requests until it is over; those that were answered. A restarted nginx lets some of its clients down.
+/// Sends requests until the test ends; returns those that were answered. A restarted nginx lets some of its clients down.
 fn light_load(failing: &Failing, is_over: &AtomicBool) -> Result<Vec<Answer>> {
     failing.netns.enter(|| {
         let mut sent = Vec::new();

@@ -1,5 +1,5 @@
 //! Failures that the client does not see as such, or not as nginx began to answer them: `error_page`, a fallback, a
-//! stale cache. Each is told once, with the status that the client really got.
+//! stale cache. Each is reported once, with the status that the client really got.
 
 use anyhow::{Context, Result, ensure};
 use tests::certificate::Certificate;
@@ -246,7 +246,7 @@ fn a_fallback_whose_own_502_is_passed_on() -> Result<()> {
     stage.check(vec![Fault { expected, ..fault }]).map(drop)
 }
 
-/// A page that takes its time: the failure is told once the client has it, and the host was asked before.
+/// A page that takes its time: the failure is reported once the client has it, and the host was asked before.
 #[test]
 fn a_slow_fallback() -> Result<()> {
     let mut stage = stage()?;

@@ -1,10 +1,10 @@
 //! nginx's error-log messages and the tests that meet each of them with a real fault: every message
 //! that has to do with an upstream is in this table.
 
-/// The message's words, the file of tests that produces them, what tells that it does.
+/// The message's words, the file of tests that produces them, what shows that it does.
 ///
-/// `Site::prove` compares every request's log with what its fault has to log, so a text that stands
-/// in a test's file is one that nginx wrote. Errnos are named there by `Expected::new`.
+/// `Site::prove` compares every request's log with what its fault has to log, so a text in a
+/// test's file is one that nginx wrote. Errnos are named there by `Expected::new`.
 const MET: &[(&str, &str, &[&str])] = &[
     (
         "connect() failed (111 while connecting",

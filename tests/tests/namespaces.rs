@@ -27,7 +27,7 @@ const FIRST: usize = 4;
 
 /// A process that waits to become nginx, and the thread that it ends with.
 struct Waiting<'scope> {
-    /// The other end of a cable into nginx's namespace: gone with that.
+    /// The far interface of a cable into nginx's namespace: gone with that.
     near: Netns,
     far: Netns,
     master: u32,
@@ -99,7 +99,7 @@ impl<'scope> Waiting<'scope> {
     }
 }
 
-/// Waits until the other end of the cable is gone: the kernel ends it with its namespace.
+/// Waits until the far interface of the cable is gone: the kernel ends it with its namespace.
 fn is_gone(near: &Netns) -> Result<()> {
     until("the end of a namespace", PATIENCE, || {
         let devices = near.enter(|| Ok(fs::read_to_string("/proc/thread-self/net/dev")?))?;

@@ -1,4 +1,4 @@
-//! What of nginx's own runs short: told on stderr when it begins, never among the verdicts.
+//! Resources of nginx near their limits: reported on stderr when that begins, never among the verdicts.
 
 use std::io::Write as _;
 use std::net::TcpStream;
@@ -82,7 +82,7 @@ fn a_worker_near_its_descriptor_limit() -> Result<()> {
     told
 }
 
-/// Each request under way takes two. Idle clients count for none: nginx would give them up.
+/// Each request in flight takes two. Idle clients count for none: nginx would give them up.
 #[test]
 fn a_worker_near_its_worker_connections() -> Result<()> {
     busy(None)

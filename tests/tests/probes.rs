@@ -1,5 +1,5 @@
-//! The probe table: each program that stands runs when what it watches happens, and each way to see a thing gives the
-//! verdicts that the best one gives, or says less surely what the table says is lost.
+//! The probe table: each attached program runs when what it watches happens, and each fallback leads to the verdicts of
+//! the best way, or to weaker ones as the table says.
 
 use std::process::Command;
 

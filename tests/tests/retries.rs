@@ -1,4 +1,4 @@
-//! `proxy_next_upstream`: every attempt is told, and a failure that a retry hid is marked.
+//! `proxy_next_upstream`: every attempt is reported, and a failure that a retry hid is marked.
 
 use anyhow::Result;
 use tests::expected::Expected;

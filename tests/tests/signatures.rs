@@ -1,4 +1,4 @@
-//! Functions and tracepoints have fewer or more parameters from kernel to kernel: what stands there is the program for as
+//! Functions and tracepoints have fewer or more parameters from kernel to kernel: what is attached is the program for as
 //! many as this kernel's have, and it reads no queue as full that is not.
 
 use anyhow::{Context, Result, ensure};
@@ -9,7 +9,7 @@ use tests::service::Service;
 use tests::stage::{Fault, Load, Stage};
 use tests::tracer::Tracer;
 
-/// Each tracepoint with two programs: which stands if it has so many arguments, and which if it has fewer.
+/// Each tracepoint with two programs: the one attached if it has so many arguments, and the one if it has fewer.
 const VARIANTS: [(&str, usize, &str, &str); 3] = [
     ("tcp_send_reset", 3, "send_reset_reason", "send_reset_plain"),
     ("kfree_skb", 3, "drop_packet", "drop_packet_site"),

@@ -1,4 +1,4 @@
-//! `stream {}`: connections that a TCP proxy cannot make, told without a status.
+//! `stream {}`: connections that a TCP proxy cannot make, reported without a status.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! SYNs without an answer: dropped by this host's firewall, or by something out of sight.
+//! SYNs without an answer: dropped by this host's firewall, or by something not visible from this host.
 
 use anyhow::Result;
 use tests::expected::Expected;

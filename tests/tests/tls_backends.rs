@@ -92,7 +92,7 @@ fn backend(netns: &Netns, words: &[&str], files: &[(&str, &str)]) -> Result<Upst
     Upstream::start(netns, words, files, &Listen::Tcp(BACKEND.to_owned()))
 }
 
-/// Starts a program with a certificate of its own beside these files.
+/// Starts a program with a certificate of its own next to these files.
 fn with_certificate(netns: &Netns, words: &[&str], files: &[(&str, &str)]) -> Result<Upstream> {
     let certificate = Certificate::new(HOST)?;
     let (key, file) = (
@@ -162,7 +162,7 @@ fn race(site: &Site, method: &'static str, end: impl FnOnce()) -> Result<Sent> {
     Ok(site.sent(answers))
 }
 
-/// Gives each group a kept connection.
+/// Opens a kept connection for each group.
 fn warm(site: &Site) -> Result<Vec<Session>> {
     (0..AT_ONCE)
         .map(|index| {
@@ -248,7 +248,7 @@ fn a_post_meets_the_fin_of_an_idle_timer() -> Result<()> {
     races("POST", "TLSv1.3", gunicorn, |_| {})
 }
 
-/// In TLS 1.3 the backend refuses after nginx's handshake is over: what nginx meets is a race.
+/// In TLS 1.3 the backend refuses after nginx's handshake is complete: what nginx meets is a race.
 #[test]
 fn a_refusal_that_races_with_the_request() -> Result<()> {
     let stage = Stage::new()?;

@@ -1,4 +1,4 @@
-//! TLS to the backend that does not come to stand: nobody speaks it there, the certificate is not
+//! TLS to the backend that is not established: nobody speaks it there, the certificate is not
 //! trusted or is another's, the backend leaves in the middle.
 
 use std::process::{Child, Stdio};

@@ -84,7 +84,7 @@ fn sid_refuses_two_lengths() -> Result<()> {
     two_lengths("sid_refuses_two_lengths", "sid")
 }
 
-/// Since 1.29.7 nginx keeps the connections of a group alive without being told to: so it races, too.
+/// Since 1.29.7 nginx keeps the connections of a group alive without a directive: so it races, too.
 #[test]
 fn sid_races_without_any_directive() -> Result<()> {
     let Some(mut stage) = stage("sid_races_without_any_directive", "sid")? else {

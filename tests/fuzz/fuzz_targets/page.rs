@@ -1,4 +1,4 @@
-//! What is inside a frame: the bytes stand behind a sound header and a frame with right checksums, and what is read of
+//! What is inside a frame: the bytes follow a sound header and a frame with right checksums, and what is read of
 //! them goes through the correlator and the catalogue.
 #![no_main]
 

@@ -22,7 +22,7 @@ use tests::nginx::{Config, Nginx};
 use tests::wait::{PATIENCE, until};
 use tests::{client, process, programs};
 
-/// The requests in their order; healthy ones must not be spoken of.
+/// The requests in their order; healthy ones must not be reported.
 const PATHS: [&str; 8] = [
     "/healthy",
     "/api",

@@ -22,7 +22,7 @@ pub struct LsmProgram {
     _link: File,
 }
 
-/// Why no such program can stand here, or `None` if it can.
+/// Returns why no such program can be attached here, or `None` if one can.
 pub fn missing() -> Option<String> {
     let modules = fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
     if !modules.trim().split(',').any(|module| module == "bpf") {
@@ -43,7 +43,7 @@ pub fn deny(port: u16) -> Result<LsmProgram> {
     Ok(LsmProgram { _link: link })
 }
 
-/// The address is copied to the stack: its port stands in bytes 2 and 3, of IPv4 and IPv6 alike.
+/// The address is copied to the stack: its port is in bytes 2 and 3, of IPv4 and IPv6 alike.
 fn denying(port: u16) -> Vec<Instruction> {
     let network_order = i32::from(port.to_be());
     vec![

@@ -10,7 +10,7 @@ use crate::folder::Folder;
 use crate::netns::Netns;
 use crate::programs;
 
-/// Gives `outer`, which becomes `inner`, the libraries of `inner`.
+/// Has `outer`, which becomes `inner`, find the libraries of `inner`.
 pub(super) fn libraries(inner: &Command, outer: &mut Command) {
     let path = inner
         .get_envs()

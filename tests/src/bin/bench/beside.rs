@@ -1,4 +1,4 @@
-//! What runs beside the load: nothing (`sleep`), tracer, or what an operator would take instead.
+//! What runs during the load: nothing (`sleep`), tracer, or what an operator would take instead.
 
 use std::fs::File;
 use std::process::{Child, Command, Stdio};
@@ -24,13 +24,13 @@ pub(crate) enum Beside {
     /// The same programs, which ask for the process that they meet and leave: the least that one must do that is not about
     /// every process.
     Filter,
-    /// `tracer live` that follows none of these processes: its hooks alone, which leave at once.
+    /// `tracer live` that follows none of these processes: its hooks alone, which return early.
     Elsewhere,
-    /// The same that follows the server's nginx, of the proxy's binary: breakpoints stand in it too, and leave at once.
+    /// The same, following the server's nginx, which runs the proxy's binary: breakpoints are in it too, and return early.
     Behind,
     /// `tracer live`.
     Live,
-    /// The same with `--max-cpu 5%`: of failures beyond that a sample is told, the others are counted.
+    /// The same with `--max-cpu 5%`: of failures beyond that a sample is reported, the others are counted.
     Ceiling,
     /// `tracer record`.
     Record,
@@ -120,7 +120,7 @@ impl Beside {
         }
     }
 
-    /// Is it what an operator would take instead?
+    /// Whether it is what an operator would take instead.
     pub(crate) fn is_alternative(self) -> bool {
         !matches!(
             self,
@@ -141,7 +141,7 @@ impl Beside {
         self != Self::Ceiling || kind == Kind::Failing
     }
 
-    /// Does it not say when its programs stand?
+    /// Whether it does not say when its programs are attached.
     fn is_silent(self) -> bool {
         matches!(
             self,
@@ -285,7 +285,7 @@ impl Running {
         }
     }
 
-    /// Until it sees what happens: its hooks stand, its file has a header, it traces the worker.
+    /// Waits until it sees what happens: its hooks are attached, its file has a header, it traces the worker.
     fn wait(&mut self, beside: Beside, scene: &Scene) -> Result<()> {
         let What::Other(child) = &mut self.what else {
             return Ok(());

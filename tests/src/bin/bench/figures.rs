@@ -1,4 +1,4 @@
-//! Figures beside their targets: medians, pair-by-pair ratios, one table.
+//! Figures with their targets: medians, pair-by-pair ratios, one table.
 
 use std::cell::Cell;
 
@@ -9,7 +9,7 @@ pub(crate) enum Target {
     AtLeast(f64),
     /// At most.
     AtMost(f64),
-    /// It is told for comparison alone.
+    /// It is printed for comparison alone.
     None,
 }
 

@@ -77,7 +77,7 @@ fn counts(pid: u32) -> Result<Vec<Counted>> {
     Ok(counts)
 }
 
-/// Prints each hook's runs and cost a request; and what a run costs, beside empty programs.
+/// Prints each hook's runs and cost a request; and what a run costs, compared with empty programs.
 pub(crate) fn run(length: &Length) -> Result<()> {
     const FRESH: &str = "a new upstream connection each";
     for (title, kind, beside) in [
@@ -174,7 +174,7 @@ impl Hooks {
     }
 }
 
-/// `None`: this host does not have what is to run beside the load.
+/// `None`: this host does not have what is to run during the load.
 fn measured(beside: Beside, scene: &Scene, seconds: u64) -> Result<Option<Hooks>> {
     let Some(running) = beside.start(scene)? else {
         return Ok(None);

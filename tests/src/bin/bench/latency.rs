@@ -18,7 +18,7 @@ use crate::{cpu, scene};
 const CLIENTS: u32 = 16;
 const REQUEST: &[u8] = b"GET /bench/ HTTP/1.1\r\nHost: bench\r\n\r\n";
 
-/// p99 beside tracer, against a sham of the same repetition.
+/// p99 with tracer, against a sham of the same repetition.
 pub(crate) fn run(length: &Length) -> Result<()> {
     let peak = {
         let scene = Scene::new(Kind::Fresh, None)?;

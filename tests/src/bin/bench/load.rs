@@ -26,7 +26,7 @@ pub(crate) struct Stretch {
     pub(crate) kernel_share: f64,
     /// Nanoseconds of the server's worker and of wrk.
     pub(crate) others: f64,
-    /// Nanoseconds of what ran beside.
+    /// Nanoseconds of what ran during the load.
     pub(crate) beside: f64,
 }
 
@@ -37,7 +37,7 @@ impl Stretch {
     }
 }
 
-/// Lets wrk ask the proxy for so long; `beside` are the processes that run beside it.
+/// Runs wrk against the proxy for so long; `beside` are the processes that run meanwhile.
 pub(crate) fn wrk(scene: &Scene, seconds: u64, beside: &[u32]) -> Result<Stretch> {
     asking(scene, seconds, beside, &[Kind::PATH])
 }

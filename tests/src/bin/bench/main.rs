@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: what tracer costs the host, measured with a real nginx under load. Prints each figure beside its
+//! `cargo xtask bench`: what tracer costs the host, measured with a real nginx under load. Prints each figure with its
 //! target; ends with 1 where one is missed.
 //!
 //! Needs root, and the programs that [`tests::programs`] finds.

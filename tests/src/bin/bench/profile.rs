@@ -16,7 +16,7 @@ use crate::load;
 use crate::scene::{Kind, Scene, aside};
 use crate::throughput::Random;
 
-/// What runs beside the load.
+/// What runs during the load.
 const BESIDE: [Beside; 9] = [
     Beside::Empty,
     Beside::Filter,

@@ -1,4 +1,4 @@
-//! Requests a second and CPU a request, beside each condition: shuffled within each repetition, each compared with the
+//! Requests a second and CPU a request, under each condition: shuffled within each repetition, each compared with the
 //! sham of its own repetition.
 
 use std::collections::BTreeMap;
@@ -25,7 +25,7 @@ pub(crate) struct Row {
     pub(crate) cost: Option<f64>,
 }
 
-/// Measures a row beside all conditions.
+/// Measures a row under all conditions.
 pub(crate) fn run(row: Row, length: &Length) -> Result<()> {
     println!(
         "\n{}: {} repetitions of {} s a condition",
@@ -81,7 +81,7 @@ pub(crate) fn run(row: Row, length: &Length) -> Result<()> {
     Ok(())
 }
 
-/// One stretch beside one condition, in a scene of its own.
+/// One stretch under one condition, in a scene of its own.
 fn one(kind: Kind, beside: Beside, seconds: u64) -> Result<Option<(Stretch, Option<f64>)>> {
     let scene = Scene::new(kind, beside.error_log())?;
     let Some(running) = beside.start(&scene)? else {

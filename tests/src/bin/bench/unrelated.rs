@@ -10,7 +10,7 @@ use crate::figures::{Target, median, spread, told};
 use crate::load;
 use crate::scene::{Kind, Scene};
 
-/// Another server's requests, a connection each, and a `getppid` loop, beside tracer and a sham.
+/// Another server's requests, a connection each, and a `getppid` loop, with tracer and with a sham.
 pub(crate) fn run(length: &Length) -> Result<()> {
     println!("\nunrelated traffic: another server, a connection for each request; a getppid loop");
     let (mut served, mut called) = ((vec![], vec![]), (vec![], vec![]));

@@ -260,7 +260,7 @@ fn is_hidden(case: &Case) -> bool {
 
 /// nginx's word on an error page that it could not give: the client got the page's own failure.
 fn failed_page(case: &Case) -> Option<&LogCall> {
-    let is_answered = matches!(case.status, Some(500 | 502 | 504));
+    let is_answered = case.status.is_some_and(|status| status >= 500);
     let is_refused = case
         .client_status
         .is_some_and(|status| matches!(status, 403 | 404));
@@ -317,7 +317,7 @@ fn is_ours(case: &Case) -> bool {
     if case.masked {
         return telling_attempt(case).is_some();
     }
-    if case.status != Some(500) || case.cut_short {
+    if case.status != Some(500) || case.cut_short || case.is_returned {
         return true;
     }
     let before_connect = |attempt: &Attempt| matches!(&attempt.course, Course::FailedAtOnce(failure) if failure.code == -1);

@@ -35,6 +35,8 @@ pub struct Case {
     pub cut_short: bool,
     /// The request has an upstream (`false`: `return 502` and the like).
     pub has_upstream: bool,
+    /// A `return` of the configuration made the answer.
+    pub is_returned: bool,
     /// All tries in order. Empty: nginx tried none.
     pub attempts: Vec<Attempt>,
     /// nginx's own calls to its error log for this request.

@@ -384,14 +384,14 @@ impl Correlator {
                 out.questions.extend(self.host.ask(question, answer.at));
             }
         }
-        if answer.status == 500 && request.attempts.is_empty() {
+        if answer.status == 500 && request.attempts.is_empty() && !answer.is_returned {
             let worker = answer.worker;
             out.questions
                 .extend(self.host.ask(Question::Descriptors { worker }, answer.at));
         }
         let worker = answer.worker;
         let mut of_subrequest = None;
-        let is_untried = request.attempts.is_empty();
+        let is_untried = request.attempts.is_empty() && !answer.is_returned;
         if answer.status == 500 && is_untried {
             of_subrequest = self.take_passed(answer).map(|mut passed| {
                 let status = passed.take_serving();

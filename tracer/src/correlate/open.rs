@@ -153,7 +153,7 @@ impl OpenCase {
         };
         if let Some(answer) = &self.answer
             && answer.request.is_none()
-            && answer.status != 500
+            && (answer.status != 500 || answer.is_returned)
         {
             questions.push(Question::Returns {
                 worker,
@@ -304,6 +304,10 @@ impl OpenCase {
                 .answer
                 .as_ref()
                 .is_none_or(|answer| answer.request.is_some()),
+            is_returned: self
+                .answer
+                .as_ref()
+                .is_some_and(|answer| answer.is_returned),
             attempts: self.request.attempts,
             log_calls: self.request.log_calls,
             earlier: Vec::new(),

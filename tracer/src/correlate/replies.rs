@@ -181,6 +181,7 @@ impl Case {
             masked,
             cut_short,
             has_upstream: self.has_upstream || next.has_upstream,
+            is_returned: self.is_returned || next.is_returned,
             attempts: joined(self.attempts, next.attempts),
             log_calls: joined(self.log_calls, next.log_calls),
             log_lines: joined(self.log_lines, next.log_lines),

@@ -243,7 +243,8 @@ pub struct Drop {
     pub count: u32,
 }
 
-/// nginx makes an error answer: `ngx_http_special_response_handler` with 500, 502 or 504.
+/// nginx makes an error answer: `ngx_http_special_response_handler` with 500, 502 or 504, or a `return` of the
+/// configuration with any status of 500 or above.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
     /// When.
@@ -264,6 +265,9 @@ pub struct Answer {
     pub client_status: Option<u16>,
     /// The client's request, if a [`Reply`] will tell what it really got.
     pub watched: Option<ClientRequest>,
+    /// A `return` of the configuration made it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_returned: bool,
 }
 
 /// What a client asked: the beginning of an HTTP/1 request.

@@ -403,6 +403,7 @@ fn nginx() -> Vec<Event> {
             head: head(),
             client_status: Some(200),
             watched: Some(CLIENTS),
+            is_returned: false,
         }),
         Event::Reply(Reply {
             at,

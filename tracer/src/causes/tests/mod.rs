@@ -230,6 +230,7 @@ fn request(status: u16, attempts: Vec<Attempt>) -> Case {
         cut_short: false,
         host: Box::default(),
         has_upstream: true,
+        is_returned: false,
         attempts,
         log_calls: Vec::new(),
         earlier: Vec::new(),

@@ -17,9 +17,9 @@ pub use self::{
     },
     config::{ABSENT, DROP_SITES, DropSite, Offsets, WantedDrops, own_reason},
     connection::{
-        ACCEPTED, CONNECTION, Connection, FLAG_BROKE_OFF, FLAG_LOGS_ERRORS, FLAG_OPEN, FLAG_RETRY,
-        FLAG_RST_IN_SYN_SENT, FLAG_TLS_DATA, FLAG_UNASKED, FLAG_UNIX, FLAG_WHOLE, Holder, QUEUED,
-        Routes, UnixConnection,
+        ACCEPTED, CONNECTION, Connection, FLAG_BROKE_OFF, FLAG_LOGS_ERRORS, FLAG_MEASURED,
+        FLAG_OPEN, FLAG_RETRY, FLAG_RST_IN_SYN_SENT, FLAG_TLS_DATA, FLAG_UNASKED, FLAG_UNIX,
+        FLAG_WHOLE, Holder, NO_LENGTH, QUEUED, Routes, UnixConnection,
     },
     death::{
         COMM_LEN, COMPONENT_LEN, COMPONENTS, Cgroup, DEATH, Death, End, MemoryLimit, PEER_CLOSED,

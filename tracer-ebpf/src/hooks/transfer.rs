@@ -303,11 +303,7 @@ fn ended(sk: u64, connection: &mut Connection, length: i32, flags: i32) {
         && connection.response != u32::MAX
         && (length < 0 || !request::logs_errors(connection))
     {
-        connection.flags |= framing::compared(
-            sock::family(sk),
-            connection.head_at,
-            u64::from(connection.response),
-        );
+        framing::compare(sock::family(sk), connection);
     }
     if connection.flags & FLAG_UNIX != 0 {
         state::finish(sk, connection);

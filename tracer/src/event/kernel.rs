@@ -159,6 +159,10 @@ pub struct Connection {
     /// A read failed after all had come that the response's header had announced.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub whole: bool,
+    /// Bytes of an HTTP/1 response's body that nginx read, where it logged something about the response or its end came
+    /// too early.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<Body>,
     /// Unix sockets: who called `listen()` (`SO_PEERCRED`), host pid.
     pub listener_pid: Option<u32>,
     /// Unix sockets, while both ends are open: whether `accept()` had taken the upstream's when this was written.
@@ -188,6 +192,15 @@ pub struct Connection {
     pub translated: Option<SocketAddr>,
     /// Route lookups within `connect()`.
     pub routes: RouteLookup,
+}
+
+/// How much of a response's body came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Body {
+    /// Bytes, with what frames them.
+    pub read: u64,
+    /// Its `Content-Length`, if it has one.
+    pub length: Option<u64>,
 }
 
 impl Connection {

@@ -71,6 +71,7 @@ pub(super) fn healthy() -> Connection {
         tls_data: false,
         broke_off: false,
         whole: false,
+        body: None,
         accepted: None,
         holder: None,
         listener_pid: None,
@@ -105,6 +106,7 @@ fn dropped() -> Connection {
         tls_data: true,
         broke_off: false,
         whole: false,
+        body: None,
         accepted: Some(true),
         holder: Some(Holder {
             signal: None,

@@ -83,6 +83,7 @@ fn handshake(remote: &str) -> Connection {
         tls_data: false,
         broke_off: false,
         whole: false,
+        body: None,
         listener_pid: None,
         accepted: None,
         holder: None,

@@ -139,7 +139,7 @@ const _: () = {
     assert!(size_of::<Failure>().is_multiple_of(8));
     assert!(size_of::<Client>() == 8 + 8 + 18 + 2 + 12 + HEAD_LEN + TAIL_LEN + HOST_LEN);
     assert!(size_of::<Answer>() == 32 + size_of::<Client>());
-    assert!(size_of::<FirstByte>() == 160 + size_of::<Client>());
+    assert!(size_of::<FirstByte>() == 184 + size_of::<Client>());
     assert!(size_of::<Reply>() == 16 + 32);
     assert!(size_of::<LayoutShown>() == 16 + 16);
     assert!(size_of::<LogCall>().is_multiple_of(8));

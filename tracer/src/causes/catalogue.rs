@@ -5,8 +5,8 @@
 
 use super::{
     addresses, closed, death, denied, dns, early, finding::Finding, firewall, keepalive, limits,
-    no_live, queues, refused, response, returned, routes, scene::Scene, session, storage, timeouts,
-    tls, unexplained, unix, unreachable, waiting,
+    looped, no_live, queues, refused, response, returned, routes, scene::Scene, session, storage,
+    timeouts, tls, unexplained, unix, unreachable, waiting,
 };
 
 /// One entry.
@@ -77,6 +77,7 @@ static ALL: &[&Cause] = &[
     &response::RESPONSE_TRUNCATED,
     &session::SESSION_BROKEN,
     &response::PASSED_THROUGH,
+    &looped::PROXY_LOOP,
     &storage::PROXY_STORAGE,
     &no_live::NO_LIVE_UPSTREAMS,
     &dns::DNS_FAILED,

@@ -26,6 +26,7 @@ mod icmp;
 mod keepalive;
 mod leaving;
 mod limits;
+mod looped;
 mod names;
 mod no_live;
 mod programs;
@@ -434,6 +435,11 @@ fn diagnose(scene: &Scene<'_>) -> (&'static Cause, Finding) {
         .iter()
         .filter_map(|cause| Some((*cause, cause.matches?(scene)?)))
         .collect();
+    // What the last hop met is what the loop led to.
+    let is_loop = |(cause, _): &(&Cause, Finding)| cause.id == looped::PROXY_LOOP.id;
+    if fits.iter().any(is_loop) {
+        fits.retain(is_loop);
+    }
     let best = fits.iter().map(|(_, finding)| finding.confidence).max();
     fits.retain(|(_, finding)| Some(finding.confidence) == best);
     if fits.is_empty()

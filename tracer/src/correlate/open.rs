@@ -136,6 +136,12 @@ impl OpenCase {
         })
     }
 
+    /// Had its worker no connection left for an upstream?
+    pub(super) fn is_without_slot(&self) -> bool {
+        let mut calls = self.request.log_calls.iter();
+        self.status == Some(500) && calls.any(|call| call.format.contains("worker_connections are"))
+    }
+
     /// What the host is asked about the request itself. `conf`: the configuration file of its nginx.
     pub(super) fn questions(&self, conf: Option<&str>) -> Vec<Question> {
         let worker = self.worker;
@@ -313,6 +319,7 @@ impl OpenCase {
             earlier: Vec::new(),
             dns: Vec::new(),
             log_lines,
+            looped: None,
             host: Box::default(),
             is_alone: self.alone.is_some(),
             lost_events: losses.records(),

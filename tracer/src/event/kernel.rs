@@ -426,6 +426,9 @@ pub struct FirstByte {
     pub request: RequestId,
     /// The upstream, where nginx's memory told it.
     pub remote: Option<Upstream>,
+    /// nginx's end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local: Option<SocketAddr>,
     /// The HTTP/1 status, where it could be read.
     pub status: Option<u16>,
     /// When `connect()` began.

@@ -454,6 +454,7 @@ fn nginx() -> Vec<Event> {
             count: 1,
         }),
         Event::FirstByte(FirstByte {
+            local: None,
             at,
             worker,
             socket: 5,

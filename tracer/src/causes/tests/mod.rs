@@ -232,6 +232,7 @@ fn request(status: u16, attempts: Vec<Attempt>) -> Case {
         host: Box::default(),
         has_upstream: true,
         is_returned: false,
+        looped: None,
         attempts,
         log_calls: Vec::new(),
         earlier: Vec::new(),

@@ -92,8 +92,8 @@ fn answer(at: u64, watched: Option<u64>) -> Event {
         watched: watched.map(|address| ClientRequest {
             address,
             connection: 1,
-            is_returned: false,
         }),
+        is_returned: false,
     })
 }
 

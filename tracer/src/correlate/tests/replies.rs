@@ -259,6 +259,7 @@ fn after_a_502(is_got: bool) -> Vec<(&'static str, Option<u16>, bool, usize)> {
         connection: 5,
     };
     scene.feed(Event::FirstByte(FirstByte {
+        local: None,
         at,
         worker: 1,
         socket: 2,

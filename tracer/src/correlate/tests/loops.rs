@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 
 use super::*;
-use crate::event::{FirstByte, RequestId, Time, Upstream, fact::Worker};
+use crate::correlate::{Case, Correlator};
+use crate::event::{Event, FirstByte, RequestId, Time, Upstream, fact::Worker};
 
 fn worker(pid: u32, master: u32) -> Event {
     Event::Worker(Worker {

@@ -18,6 +18,7 @@ const TOGETHER: Load = Load {
     concurrency: 20,
     front: tests::client::Front::Http,
 };
+const WHOLE: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const TIMERS: &str = "proxy_connect_timeout 2s; proxy_read_timeout 700ms;";
 
 fn never_accepted(upstream: &str) -> Fault {
@@ -100,10 +101,9 @@ fn from_a_container_to_its_host_and_through_it() -> Result<()> {
     stage.check_with(faults, TOGETHER).map(drop)
 }
 
-/// As in a cluster: nginx in a container, the host between translates a service's address to another's.
-#[test]
-fn through_a_translation_on_the_host() -> Result<()> {
-    let stage = Stage::new()?;
+/// As in a cluster: nginx in a container, the host between translates a service's address to another's, and perhaps nginx's to
+/// its own.
+fn translation(stage: &Stage, hides_source: bool) -> Result<(Netns, Container)> {
     let host = Netns::new()?;
     for (bridge, address) in [("br0", "172.31.0.1/24"), ("br1", "172.32.0.1/24")] {
         host.ip(&format!("link add {bridge} type bridge"))?;
@@ -112,26 +112,59 @@ fn through_a_translation_on_the_host() -> Result<()> {
     }
     host.sysctl("ipv4/ip_forward", "1")?;
     container::plug(&stage.netns, &host, "br0", "172.31.0.9")?;
-    // The host has processes of its own.
-    let _of_host = Service::start(&host, &["127.0.0.1:1", "never-accept"])?;
     let backend = Container::behind(&host, "br1", "172.32.0.2")?;
-    let rule = format!(
+    let mut rules = format!(
         "add table ip nat\n\
          add chain ip nat prerouting {{ type nat hook prerouting priority -100; }}\n\
          add rule ip nat prerouting ip daddr {} meta l4proto tcp dnat to 172.32.0.2\n",
         container::SERVICE
     );
-    tests::programs::output(host.command("nft")?.arg(rule))?;
+    if hides_source {
+        rules.push_str(
+            "add chain ip nat postrouting { type nat hook postrouting priority 100; }\n\
+             add rule ip nat postrouting oifname br1 masquerade random\n",
+        );
+    }
+    tests::programs::output(host.command("nft")?.arg(rules))?;
+    Ok((host, backend))
+}
+
+fn at_service(port: u16) -> String {
+    format!("{}:{port}", container::SERVICE)
+}
+
+#[test]
+fn through_a_translation_on_the_host() -> Result<()> {
+    let stage = Stage::new()?;
+    let (host, backend) = translation(&stage, false)?;
+    // The host has processes of its own.
+    let _of_host = Service::start(&host, &["127.0.0.1:1", "never-accept"])?;
     let _never = Service::start(backend.netns(), &["172.32.0.2:9001", "never-accept"])?;
     let _full = listeners::full(backend.netns(), "172.32.0.2:9002")?;
-    let at = |port: u16| format!("{}:{port}", container::SERVICE);
-    let nobody = refused(&at(9999)).says("nothing listens on 172.32.0.2:9999");
+    let nobody = refused(&at_service(9999)).says("nothing listens on 172.32.0.2:9999");
     let faults = vec![
-        never_accepted(&at(9001)),
-        full(&at(9002)),
+        never_accepted(&at_service(9001)),
+        full(&at_service(9002)),
         Fault::proxy(nobody, ""),
     ];
     stage.check_with(faults, TOGETHER).map(drop)
+}
+
+/// Nothing that the backend's namespace meets has nginx's address or port: the SYN's own number joins them.
+#[test]
+fn through_a_translation_that_hides_the_source() -> Result<()> {
+    let mut stage = Stage::new()?;
+    let (host, backend) = translation(&stage, true)?;
+    // The host has processes of its own.
+    let _of_host = Service::start(&host, &["127.0.0.1:1", "never-accept"])?;
+    let _other = Service::start(backend.netns(), &["172.32.0.2:9000", "answer", WHOLE])?;
+    stage.healthy = format!("proxy_pass http://{};", at_service(9000));
+    let nobody = refused(&at_service(9999))
+        .says("nothing listens on 172.32.0.2:9999, which 10.96.0.10:9999 is translated to")
+        .says(format!("sleep (pid {}", backend.pid()));
+    stage
+        .check_with(vec![Fault::proxy(nobody, "")], TOGETHER)
+        .map(drop)
 }
 
 /// Another container with the same address, on a bridge of its own, has healthy listeners: it is

@@ -343,7 +343,10 @@ fn cut_short(
 #[test]
 fn what_the_configuration_answers() -> Result<()> {
     let mut stage = Stage::new()?;
-    stage.config.server = "location = /sorry { return 200 sorry; }\n".into();
+    stage.config.server = "location = /sorry { return 200 sorry; }\n\
+                           location @down { return 504 down; }\n\
+                           location = /mirrored { internal; return 503; }\n"
+        .into();
     let returned = |status: u16| {
         Expected::untried("returned-by-config", "")
             .unlogged()
@@ -355,15 +358,50 @@ fn what_the_configuration_answers() -> Result<()> {
         masked: true,
         ..returned(502).status(200)
     };
+    let by = |location: &str, expected: Expected| Fault::location(location, expected);
+    let cycle = "rewrite or internal redirection cycle";
     stage
         .check(vec![
-            Fault::location("return 502;", returned(502)),
-            Fault::location("return 504;", returned(504)),
-            Fault::location("error_page 502 =200 /sorry; return 502;", masked),
-            Fault::location("return 503;", Expected::silence(503, &[])),
-            Fault::location("return 500;", Expected::silence(500, &[])),
+            by("return 502;", returned(502)),
+            by("return 504;", returned(504)),
+            by("error_page 502 =200 /sorry; return 502;", masked),
+            by("return 503;", returned(503)),
+            by("return 500;", returned(500)),
+            by("return 507 full;", returned(507)),
+            by("return 502 bad;", returned(502)),
+            by("return 504 \"too slow\";", returned(504)),
+            by("if ($uri ~ fail) { return 503 $uri; }", returned(503)),
+            by("error_page 404 = @down; return 404;", returned(504)),
+            Fault::proxy(refused().status(504), "error_page 502 = @down;"),
+            by("return 404 none;", Expected::silence(404, &[])),
+            by("try_files /none =503;", Expected::silence(503, &[])),
+            by("rewrite ^ $uri last;", Expected::silence(500, &[cycle])),
+            by(
+                &format!("mirror /mirrored; proxy_pass http://{HEALTHY};"),
+                Expected::silence(200, &[]),
+            ),
         ])
         .map(drop)
+}
+
+#[test]
+fn a_limit_is_no_return() -> Result<()> {
+    let mut stage = Stage::new()?;
+    stage.config.http = "limit_req_zone $server_port zone=all:1m rate=1r/m;\n".into();
+    stage.config.server = "location = /maintenance { return 503; }\n".into();
+    let limited = Expected::silence(503, &["limiting requests"]);
+    let location = format!("limit_req zone=all; proxy_pass http://{HEALTHY};");
+    let site = stage.start(vec![Fault::location(location, limited)])?;
+    let first = Load {
+        failing: 1,
+        healthy: 1,
+        concurrency: 1,
+        ..Load::default()
+    };
+    site.send(first)?;
+    let tracer = Tracer::follow(site.nginx.master)?;
+    let sent = site.send(Load::default())?;
+    site.check(&sent, tracer).map(drop)
 }
 
 fn refused() -> Expected {

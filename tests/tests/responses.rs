@@ -118,11 +118,12 @@ fn a_body_cut_short_by_fin() -> Result<()> {
         vec![
             (
                 format!("{HEAD}Content-Length: 5000\r\n\r\nshort"),
-                truncated("127.0.0.1:9001", logged),
+                truncated("127.0.0.1:9001", logged).says("a 200 cut short at 5 of 5000 bytes"),
             ),
             (
                 format!("{HEAD}Transfer-Encoding: chunked\r\n\r\n100\r\nshort"),
-                truncated("[::1]:9001", logged),
+                truncated("[::1]:9001", logged)
+                    .says("cut short after 10 bytes of an unknown length"),
             ),
         ],
     )?;
@@ -134,7 +135,8 @@ fn a_body_cut_short_by_fin() -> Result<()> {
             truncated(
                 "127.0.0.1:9001",
                 "closed connection while sending to client | while reading upstream",
-            ),
+            )
+            .says("cut short at 5 of 5000 bytes"),
         )],
     )
 }
@@ -143,7 +145,9 @@ fn a_body_cut_short_by_fin() -> Result<()> {
 fn a_body_cut_short_by_rst() -> Result<()> {
     let logged = "(104: Connection reset by peer) while reading upstream";
     let reset = |upstream: &str| {
-        let expected = truncated(upstream, logged).or_errno(None);
+        let expected = truncated(upstream, logged)
+            .or_errno(None)
+            .says("cut short at 5 of 5000 bytes");
         Expected {
             errno: Some("ECONNRESET"),
             ..expected
@@ -165,7 +169,9 @@ fn a_body_that_stops_until_nginxs_timer() -> Result<()> {
     let logged = "upstream timed out (110: Connection timed out) while reading upstream";
     let expected = Expected {
         errno: Some("ETIMEDOUT"),
-        ..truncated("127.0.0.1:9001", logged).or_errno(None)
+        ..truncated("127.0.0.1:9001", logged)
+            .or_errno(None)
+            .says("cut short at 5 of 5000 bytes")
     };
     check(
         "hold",

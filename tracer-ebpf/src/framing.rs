@@ -1,13 +1,13 @@
-//! Is an HTTP/1 response shorter than its `Content-Length`? Asked when its sender closes before nginx did: the one sign of
-//! a response cut short where nginx logs nothing.
+//! How long an HTTP/1 response should be, by its header. Asked when its sender closes before nginx did, the one sign of a
+//! response cut short where nginx logs nothing, and when nginx logs something about it.
 
 use core::hint::black_box;
 
 use aya_ebpf::{helpers::bpf_probe_read_user_buf, macros::map, maps::PerCpuArray};
 
-use tracer_ebpf::abi::{FLAG_BROKE_OFF, FLAG_WHOLE};
+use tracer_ebpf::abi::{Connection, FLAG_BROKE_OFF, FLAG_MEASURED, FLAG_WHOLE, NO_LENGTH};
 
-use crate::sock;
+use crate::{maps, sock};
 
 /// How much of the header is looked at; most are shorter. A power of two.
 const LOOKED_AT: usize = 1024;
@@ -31,39 +31,76 @@ struct Header {
     /// is written where they do not.
     length_at: [u32; 2],
     end: [u32; 2],
+    /// Which worker's.
+    user: u32,
+    padding: u32,
 }
 
 /// Too large for the stack. One for each family of sockets: before 6.5 each has a program of its own, and one of them may come
-/// in the midst of another's run.
+/// in the midst of another's run; and one for breakpoints.
 #[map]
-static HEADER: PerCpuArray<Header> = PerCpuArray::with_max_entries(3, 0);
+static HEADER: PerCpuArray<Header> = PerCpuArray::with_max_entries(4, 0);
+const BREAKPOINTS: u32 = 3;
 
-/// Compares what came by a socket of this family with what the header announces, which nginx keeps at `address`. Returns
-/// [`FLAG_BROKE_OFF`], [`FLAG_WHOLE`], or 0 where the length is not known.
+/// Compares what came by a socket of this family with what the response's header announces: sets [`FLAG_BROKE_OFF`],
+/// [`FLAG_WHOLE`], or neither where that is not known.
 #[inline(always)]
-pub fn compared(family: u16, address: u64, received: u64) -> u16 {
+pub fn compare(family: u16, connection: &mut Connection) {
     let slot = match family {
         sock::AF_UNIX => 0,
         sock::AF_INET => 1,
         _ => 2,
     };
-    tracer_compared(slot, address, received) as u16
+    measure(slot, 0, connection);
+    if connection.flags & FLAG_MEASURED == 0 || connection.head_at == NO_LENGTH {
+        return;
+    }
+    let whole = u64::from(connection.pending).wrapping_add(connection.head_at);
+    connection.flags |= if u64::from(connection.response) < whole {
+        FLAG_BROKE_OFF
+    } else {
+        FLAG_WHOLE
+    };
 }
 
-/// The same as a function of its own, global: the verifier walks it once, not once for each way that leads to it.
+/// nginx logs something about the request of this worker's that the socket serves: measures the response that has begun.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn tracer_compared(slot: u32, address: u64, received: u64) -> u64 {
-    u64::from(compare(slot, address, received))
+pub extern "C" fn tracer_measure(pid: u32, sk: u64) -> u64 {
+    if let Some(connection) = maps::connection(sk)
+        && connection.header.pid == pid
+        && connection.status != 0
+    {
+        measure(BREAKPOINTS, pid, connection);
+    }
+    0
 }
 
 #[inline(always)]
-fn compare(slot: u32, address: u64, received: u64) -> u16 {
+fn measure(slot: u32, pid: u32, connection: &mut Connection) {
+    if connection.flags & FLAG_MEASURED != 0 {
+        return;
+    }
+    let measured = tracer_measured(slot, pid, connection.head_at);
+    if measured != 0 {
+        connection.flags |= FLAG_MEASURED;
+        connection.pending = measured as u16;
+        connection.head_at = measured >> 16;
+    }
+}
+
+/// The header's length and, shifted by 16 bits, what it announces; 0 where there is none. A function of its own, global: the
+/// verifier walks it once, not once for each way that leads to it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tracer_measured(slot: u32, pid: u32, address: u64) -> u64 {
     let Some(header) = HEADER.get_ptr_mut(slot) else {
         return 0;
     };
-    // SAFETY: this CPU's and this program's own, which does not come in the midst of itself.
+    // SAFETY: this CPU's and this program's own, which does not come in the midst of itself; a breakpoint's may, which
+    // `user` shows.
     let header = unsafe { &mut *header };
+    header.user = pid;
     // SAFETY: the helper checks the address itself.
     let read = unsafe { bpf_probe_read_user_buf(address as *const u8, &mut header.bytes) };
     if read.is_err() || header.bytes[..7] != *b"HTTP/1." {
@@ -86,14 +123,21 @@ fn compare(slot: u32, address: u64, received: u64) -> u16 {
             core::ptr::read_volatile(&raw const header.end[0]),
         )
     };
-    if length_at < 16 || length_at >= end || !is_content(&header.bytes, length_at as usize - 16) {
+    if end == 0 {
         return 0;
     }
-    if received < u64::from(end) + number(&header.bytes, length_at as usize) {
-        FLAG_BROKE_OFF
+    let has_length =
+        length_at >= 16 && length_at < end && is_content(&header.bytes, length_at as usize - 16);
+    let length = if has_length {
+        number(&header.bytes, length_at as usize).min(NO_LENGTH)
     } else {
-        FLAG_WHOLE
+        NO_LENGTH
+    };
+    // SAFETY: as above.
+    if unsafe { core::ptr::read_volatile(&raw const header.user) } != pid {
+        return 0;
     }
+    u64::from(end) | length << 16
 }
 
 /// Does the name begin so? One that only ends alike, further up, hides it: then nothing is said.

@@ -230,6 +230,21 @@ extern "C" fn tracer_leads_to(address: u64, connection: u64) -> u64 {
     same(first, connection) & same(signature & 0xffff_ffff, u64::from(HTTP))
 }
 
+/// 1: it is a client's own request, no subrequest: the context of its connection's log names it first.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn tracer_is_main(request: u64) -> u64 {
+    let [connection] = read::user_or_zero(request.wrapping_add(REQUEST_CONNECTION));
+    let [log] = read::user_or_zero(connection.wrapping_add(CONNECTION_LOG));
+    let mut is_main = 0;
+    for index in 0..DATA_SLOTS as u64 {
+        let [data] = read::user_or_zero(log.wrapping_add(DATA + 8 * index));
+        let [first, main] = read::user_or_zero(data);
+        is_main |= same(first, connection) & same(main, request);
+    }
+    is_main
+}
+
 /// In how many places the peer object of the upstream in this slot has the log, and, shifted by 32 bits, the sum of where.
 #[unsafe(no_mangle)]
 #[inline(never)]

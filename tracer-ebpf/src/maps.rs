@@ -13,7 +13,7 @@ use tracer_ebpf::abi::{
 
 use crate::{
     constants::{SEED, number},
-    hints,
+    hints, task,
 };
 
 /// Records for the collector, in one order.
@@ -75,6 +75,21 @@ struct SourceUser {
 /// What happened to packets of a flow, until its connection is written.
 #[map]
 static FLOWS: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entries(8192, 0);
+
+/// SYNs from nobody's address that were answered by a RST for want of a socket, by their sequence number: an address translation
+/// that hides the source (masquerade) leaves that as it is.
+#[map]
+static STRAYS: LruHashMap<u32, Stray> = LruHashMap::with_max_entries(1024, 0);
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Stray {
+    at: u64,
+    reason: u32,
+    /// Where it was sent to.
+    end: Endpoint,
+    padding: [u8; 2],
+}
 
 /// Connections that nginx closed without an answer.
 #[map]
@@ -448,6 +463,34 @@ pub fn take_flow(key: &FlowKey, into: &mut Flow) -> bool {
         hints::leave_flow(key.local.port);
     }
     true
+}
+
+/// A SYN that is no known flow's was answered by a RST.
+#[inline(always)]
+pub fn add_stray(sequence: u32, end: &Endpoint, reason: u32) {
+    let stray = Stray {
+        at: task::now(),
+        reason,
+        end: *end,
+        padding: [0; 2],
+    };
+    let _ = STRAYS.insert(&sequence, &stray, 0);
+}
+
+/// Was it this connection's, refused in `SYN_SENT`? Then it is noted in its flow, with the address that it was translated to.
+#[inline(always)]
+pub fn take_stray(sequence: u32, since: u64, flow: &mut Flow) {
+    let Some(stray) = STRAYS.get_ptr(&sequence) else {
+        return;
+    };
+    // SAFETY: as above.
+    let stray = unsafe { &*stray };
+    if stray.at >= since {
+        flow.rst_sent = stray.at;
+        flow.rst_reason = stray.reason;
+        flow.set_translated(&stray.end);
+        let _ = STRAYS.remove(&sequence);
+    }
 }
 
 /// A number of an array.

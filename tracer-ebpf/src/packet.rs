@@ -24,6 +24,8 @@ pub const ACK: u8 = 0x10;
 pub struct Packet {
     pub key: FlowKey,
     pub flags: u8,
+    /// Its sequence number.
+    pub sequence: u32,
     /// On its way to nginx.
     pub from_upstream: bool,
     /// Where it goes, if that is no address that a worker tried: then the flow is known by nginx's end alone.
@@ -39,6 +41,7 @@ impl Packet {
             netns: 0,
         },
         flags: 0,
+        sequence: 0,
         from_upstream: false,
         translated: Endpoint::NONE,
     };
@@ -126,6 +129,7 @@ fn parse(skb: u64, packet: &mut Packet) -> Option<()> {
     let tcp: [u8; 14] = kernel_at(ip.wrapping_add(length))?;
     local.port = u16::from_be_bytes([tcp[0], tcp[1]]);
     remote.port = u16::from_be_bytes([tcp[2], tcp[3]]);
+    packet.sequence = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]);
     packet.flags = tcp[13];
     if maps::is_upstream(remote) {
         return Some(());

@@ -91,6 +91,10 @@ pub struct FirstByte {
     pub address_len: u32,
     /// `pc->sockaddr`, up to its length.
     pub address: [u8; SOCKADDR_LEN],
+    /// nginx's end.
+    pub local: Endpoint,
+    /// Zero.
+    pub padding_of_local: [u8; 6],
     /// Whose request it is.
     pub client: Client,
 }
@@ -111,6 +115,8 @@ impl FirstByte {
         padding: 0,
         address_len: 0,
         address: [0; SOCKADDR_LEN],
+        local: Endpoint::NONE,
+        padding_of_local: [0; 6],
         client: Client::UNKNOWN,
     };
 }

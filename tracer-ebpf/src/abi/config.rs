@@ -70,6 +70,8 @@ offsets! {
     rcv_nxt: "tcp_sock"."rcv_nxt",
     /// `tcp_sock.copied_seq`: what lies between them was not read
     copied_seq: "tcp_sock"."copied_seq",
+    /// `tcp_sock.snd_una`: of a SYN that was not acknowledged its sequence number
+    snd_una: "tcp_sock"."snd_una",
     /// `net.ns.inum`
     netns_inum: "net"."ns.inum",
     /// `sk_buff.head`

@@ -27,6 +27,10 @@ pub const FLAG_UNASKED: u16 = 64;
 pub const FLAG_LOGS_ERRORS: u16 = 128;
 /// In [`Connection::flags`]: a read failed after all had come that the response's header had announced.
 pub const FLAG_WHOLE: u16 = 256;
+/// In [`Connection::flags`]: the response's header was measured.
+pub const FLAG_MEASURED: u16 = 512;
+/// In [`Connection::head_at`]: the header announces no length.
+pub const NO_LENGTH: u64 = (1 << 48) - 1;
 
 /// `TCP_SYN_SENT`, include/net/tcp_states.h.
 const TCP_SYN_SENT: u8 = 2;
@@ -103,13 +107,14 @@ pub struct Connection {
     pub first_sent: u8,
     /// First byte read, 0 unread.
     pub first_received: u8,
-    /// Bytes of a message that is not whole yet, of the resolver's own connections.
+    /// Bytes of a message that is not whole yet, of the resolver's own connections; with [`FLAG_MEASURED`] those of the
+    /// response's header.
     pub pending: u16,
     /// The TLS alert that came first (RFC 8446 section 6): 1 and its description; 0 none.
     pub alert: u16,
     /// Bytes that the worker wrote of the request, until it heard of the upstream; at most `u16::MAX`.
     pub asked: u16,
-    /// Where the worker read the first byte to.
+    /// Where the worker read the first byte to; with [`FLAG_MEASURED`] the response's `Content-Length`, or [`NO_LENGTH`].
     pub head_at: u64,
     /// Bytes of the response so far, at most `u32::MAX`.
     pub response: u32,

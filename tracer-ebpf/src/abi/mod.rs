@@ -17,9 +17,9 @@ pub use self::{
     },
     config::{ABSENT, DROP_SITES, DropSite, Offsets, WantedDrops, own_reason},
     connection::{
-        ACCEPTED, CONNECTION, Connection, FLAG_BROKE_OFF, FLAG_LOGS_ERRORS, FLAG_OPEN, FLAG_RETRY,
-        FLAG_RST_IN_SYN_SENT, FLAG_TLS_DATA, FLAG_UNASKED, FLAG_UNIX, FLAG_WHOLE, Holder, QUEUED,
-        Routes, UnixConnection,
+        ACCEPTED, CONNECTION, Connection, FLAG_BROKE_OFF, FLAG_LOGS_ERRORS, FLAG_MEASURED,
+        FLAG_OPEN, FLAG_RETRY, FLAG_RST_IN_SYN_SENT, FLAG_TLS_DATA, FLAG_UNASKED, FLAG_UNIX,
+        FLAG_WHOLE, Holder, NO_LENGTH, QUEUED, Routes, UnixConnection,
     },
     death::{
         COMM_LEN, COMPONENT_LEN, COMPONENTS, Cgroup, DEATH, Death, End, MemoryLimit, PEER_CLOSED,
@@ -139,7 +139,7 @@ const _: () = {
     assert!(size_of::<Failure>().is_multiple_of(8));
     assert!(size_of::<Client>() == 8 + 8 + 18 + 2 + 12 + HEAD_LEN + TAIL_LEN + HOST_LEN);
     assert!(size_of::<Answer>() == 32 + size_of::<Client>());
-    assert!(size_of::<FirstByte>() == 160 + size_of::<Client>());
+    assert!(size_of::<FirstByte>() == 184 + size_of::<Client>());
     assert!(size_of::<Reply>() == 16 + 32);
     assert!(size_of::<LayoutShown>() == 16 + 16);
     assert!(size_of::<LogCall>().is_multiple_of(8));

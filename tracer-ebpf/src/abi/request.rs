@@ -59,7 +59,7 @@ impl Client {
     };
 }
 
-/// `ngx_http_special_response_handler(r, 500 | 502 | 504)`.
+/// `ngx_http_special_response_handler(r, 500 | 502 | 504)`, or `ngx_http_script_return_code` with a status of 500 or above.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Answer {
@@ -71,8 +71,10 @@ pub struct Answer {
     pub status: u16,
     /// What the client got already; or [`WATCHED`](super::WATCHED); or 0: not known.
     pub reply: u16,
+    /// 1: a `return` of the configuration made it.
+    pub returned: u16,
     /// Zero.
-    pub padding: [u16; 2],
+    pub padding: u16,
     /// Whose request it is.
     pub client: Client,
 }
@@ -89,7 +91,8 @@ impl Answer {
         request: 0,
         status: 0,
         reply: 0,
-        padding: [0; 2],
+        returned: 0,
+        padding: 0,
         client: Client::UNKNOWN,
     };
 }

@@ -195,6 +195,7 @@ impl Worker {
         watched: 0,
         last_watched: 0,
         is_led_on: 0,
+        returned: 0,
         has_unix: 0,
         granted: 0,
         reset: 0,
@@ -300,7 +301,10 @@ pub struct Worker {
     /// How many of its requests are watched until they are answered.
     pub watched: u32,
     /// 1: the worker's next attempt may be a further one of a request, whose last one nothing else tells of.
-    pub is_led_on: u64,
+    pub is_led_on: u32,
+    /// The request that a `return` of the configuration ended, already reported: from its connection's number and its ordinal
+    /// on that; 0 none.
+    pub returned: u32,
     /// The request of the last failure for which one was watched; 0: some watched one was answered since.
     pub last_watched: u64,
     /// 1: it has had unix connections to upstreams, whose end only nginx tells.

@@ -9,8 +9,8 @@ use aya_ebpf::{
     programs::{ProbeContext, RetProbeContext},
 };
 use tracer_ebpf::abi::{
-    Connection, FAILURE, FLAG_BROKE_OFF, FLAG_LOGS_ERRORS, FLAG_RETRY, FLAG_UNIX, FLAG_WHOLE,
-    Failure, RETRY, Retry, Routes, SOCKADDR_LEN, Worker, counter,
+    Connection, FAILURE, FLAG_BROKE_OFF, FLAG_LOGS_ERRORS, FLAG_MEASURED, FLAG_RETRY, FLAG_UNIX,
+    FLAG_WHOLE, Failure, RETRY, Retry, Routes, SOCKADDR_LEN, Worker, counter,
 };
 
 use crate::{
@@ -276,7 +276,8 @@ pub fn reuse(connection: &mut Connection, now: u64) {
     connection.transfer_error = 0;
     connection.transfer_error_at = 0;
     connection.status = 0;
-    connection.flags &= !(FLAG_RETRY | FLAG_BROKE_OFF | FLAG_WHOLE | FLAG_LOGS_ERRORS);
+    connection.flags &=
+        !(FLAG_RETRY | FLAG_BROKE_OFF | FLAG_WHOLE | FLAG_MEASURED | FLAG_LOGS_ERRORS);
 }
 
 /// Which request it serves.

@@ -11,6 +11,7 @@ use tracer_ebpf::abi::{LOG_CALL, LOG_CALL_NUMBER, LOG_CALL_STREAM, LogCall, Work
 
 use crate::{
     emit::{self, Urgency},
+    framing,
     hooks::{
         attempt::NGX_BUSY,
         by_socket::{self, Text},
@@ -80,6 +81,8 @@ pub fn log_error(ctx: ProbeContext) -> u32 {
                     by_socket::failed(pid, worker, peer, NGX_BUSY, errno);
                 }
             }
+            let socket = identity::known(pid, peer).map_or(0, |request| request.socket);
+            framing::tracer_measure(pid, socket);
         }
     }
     if id == 0 || maps::is_told(id) {

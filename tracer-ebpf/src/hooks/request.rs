@@ -1,6 +1,10 @@
 //! `ngx_int_t ngx_http_special_response_handler(ngx_http_request_t *r, ngx_int_t error)`
 //! (src/http/ngx_http_special_response.c): every error answer that nginx itself makes. Without it failed requests
 //! are known only by their connections, without a status.
+//!
+//! `void ngx_http_script_return_code(ngx_http_script_engine_t *e)` (src/http/ngx_http_script.c): every `return` that the
+//! configuration has a request run into, also one with a text, of which nginx makes no error answer. Without it only
+//! a `return 502` or `return 504` without a text is known.
 
 use aya_ebpf::{helpers::bpf_probe_read_user_buf, macros::uprobe, programs::ProbeContext};
 use tracer_ebpf::abi::{
@@ -31,6 +35,8 @@ const HEADER_VALUE: u64 = 24;
 const BUFFER_START: u64 = 32;
 /// ngx_http_upstream_t.peer, src/http/ngx_http_upstream.h.
 pub const UPSTREAM_PEER: u64 = 16;
+/// ngx_http_script_engine_t.request, src/http/ngx_http_script.h.
+const ENGINE_REQUEST: u64 = 80;
 /// ngx_connection_t.log, src/core/ngx_connection.h.
 pub const CONNECTION_LOG: u64 = 80;
 /// `NGX_LOG_STDERR` to `NGX_LOG_DEBUG` in an `ngx_log_t.log_level`.
@@ -69,6 +75,10 @@ pub fn special_response(ctx: ProbeContext) -> u32 {
     };
     layout::show_by(pid, worker, at);
     main_request::by_request(pid, worker, at);
+    let returned = core::mem::take(&mut worker.returned);
+    if returned != 0 && returned == life(worker) {
+        return 0;
+    }
     let peer = main_request::peer(&worker.main);
     // Of one without an upstream no other record comes.
     if peer == 0 && !maps::is_told(identity::new_id(worker)) {
@@ -96,15 +106,66 @@ pub fn special_response(ctx: ProbeContext) -> u32 {
         }
         last_connection(request);
     }
+    report(pid, worker, at, id, status as u16, 0);
+    0
+}
+
+#[inline(always)]
+fn report(pid: u32, worker: &mut Worker, at: u64, id: u64, status: u16, returned: u16) {
     let reply = reply::watch_answer(pid, worker, id);
     emit::in_place(&UNKNOWN, Urgency::Soon, |record| {
         record.header = emit::header::<Answer>(ANSWER, pid, task::now());
         record.request = id;
-        record.status = status as u16;
+        record.status = status;
         record.reply = reply;
+        record.returned = returned;
         client(worker, at, &mut record.client);
     });
+}
+
+/// A `return` of the configuration ends a request. Without a text nginx makes the error answer next.
+#[uprobe]
+pub fn return_code(ctx: ProbeContext) -> u32 {
+    stack::of_task();
+    if !links::counts(&ctx) {
+        return 0;
+    }
+    let Some(engine) = ctx.arg::<u64>(0) else {
+        return 0;
+    };
+    let Some([_, status]) = read::user::<u64>(engine).and_then(read::user::<[u64; 2]>) else {
+        return 0;
+    };
+    if !(500..600).contains(&status) {
+        return 0;
+    }
+    let Some((pid, worker)) = task::worker() else {
+        return 0;
+    };
+    let at: u64 = read::user(engine.wrapping_add(ENGINE_REQUEST)).unwrap_or(0);
+    // What a subrequest's answer leads to is reported as nginx makes that.
+    if layout::tracer_is_main(at) == 0 {
+        return 0;
+    }
+    layout::show_by(pid, worker, at);
+    main_request::by_request(pid, worker, at);
+    worker.returned = life(worker);
+    // A page or location for what failed before: the client's status is reported with that.
+    if reply::is_watched(worker) {
+        return 0;
+    }
+    if !maps::is_told(identity::new_id(worker)) {
+        maps::count(counter::UNTOLD);
+        return 0;
+    }
+    report(pid, worker, at, 0, status as u16, 1);
     0
+}
+
+/// Which request of its worker's [`Worker::main`] is.
+#[inline(always)]
+fn life(worker: &Worker) -> u32 {
+    (worker.main.connection as u32).rotate_left(12) ^ worker.main.ordinal as u32
 }
 
 /// An answer of which nothing is known yet, in read-only data.

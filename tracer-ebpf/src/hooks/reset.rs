@@ -109,6 +109,9 @@ extern "C" fn tracer_unanswered(skb: u64, reason: u64) -> u64 {
 fn unanswered(skb: u64, reason: u32) -> u64 {
     let mut packet = Packet::NONE;
     if !packet::of_upstream(skb, &mut packet) {
+        if packet.flags & (SYN | ACK) == SYN {
+            maps::add_stray(packet.sequence, &packet.key.remote, reason);
+        }
         return 0;
     }
     if packet.from_upstream || packet.flags & (SYN | ACK) != SYN {

@@ -3,8 +3,8 @@
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use tracer_ebpf::abi::{
-    Connection, Endpoint, FLAG_BROKE_OFF, FLAG_OPEN, FLAG_RETRY, FLAG_UNIX, FlowKey,
-    UnixConnection, Worker, counter,
+    Connection, Endpoint, FLAG_BROKE_OFF, FLAG_OPEN, FLAG_RETRY, FLAG_RST_IN_SYN_SENT, FLAG_UNIX,
+    FlowKey, UnixConnection, Worker, counter,
 };
 
 use crate::{
@@ -219,6 +219,9 @@ pub fn write(sk: u64, connection: &mut Connection) {
             }
         }
     }
+    if connection.flags & FLAG_RST_IN_SYN_SENT != 0 && connection.flow.rst_sent == 0 {
+        apart::call(&mut (), connection, || tracer_stray(sk));
+    }
     if is_unasked(connection) {
         if !maps::are_unasked_told() {
             return;
@@ -247,6 +250,18 @@ pub fn write(sk: u64, connection: &mut Connection) {
         }
         unix_end::tell(connection, record);
     });
+}
+
+/// A RST answered its SYN, and none that this host sent to nginx's address: to a translated one?
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tracer_stray(sk: u64) -> u64 {
+    if let Some(connection) = maps::connection(sk)
+        && let Some(sequence) = read::kernel::<u32>(sk, &OFFSETS.snd_una)
+    {
+        maps::take_stray(sequence, connection.start, &mut connection.flow);
+    }
+    0
 }
 
 /// Is the collector not to be told? Then the connection is counted.

@@ -11,8 +11,8 @@ use aya_ebpf::{
     programs::{FExitContext, RawTracePointContext},
 };
 use tracer_ebpf::abi::{
-    ANSWERED, ASKED, Connection, FIRST_BYTE, FLAG_RETRY, FLAG_TLS_DATA, FLAG_UNASKED, FLAG_UNIX,
-    FirstByte,
+    ANSWERED, ASKED, Connection, Endpoint, FIRST_BYTE, FLAG_RETRY, FLAG_TLS_DATA, FLAG_UNASKED,
+    FLAG_UNIX, FirstByte, Worker,
 };
 
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
     emit::{self, Urgency},
     framing, hints,
     hooks::{attempt, by_socket, reply, request, resolver, state, unix_end},
-    maps, read, sock, syscall, task,
+    main_request, maps, read, sock, syscall, task,
 };
 
 /// First bytes of TLS records (RFC 8446 section 5.1). An alert's are 7, the last of them its description.
@@ -122,7 +122,8 @@ fn was_read(sk: u64, length: i32, flags: i32) -> i32 {
     }
     by_socket::leads_on(sk, pid, worker, connection);
     // A retry's success, and an answer that nginx passes on, have no other sign while the connection is kept alive.
-    if connection.flags & FLAG_RETRY != 0 || matches!(connection.status, 502 | 504) {
+    let is_error = matches!(connection.status, 502 | 504) || may_pass_to_itself(sk, connection);
+    if connection.flags & FLAG_RETRY != 0 || is_error {
         apart::call(worker, connection, || tracer_first_byte(sk, pid));
     }
     0
@@ -135,8 +136,13 @@ extern "C" fn tracer_first_byte(sk: u64, pid: u32) -> u64 {
         return 0;
     };
     if maps::is_told(connection.request) {
-        reply::watch_peer(pid, worker, connection.peer, connection.request);
+        main_request::by_peer(pid, worker, connection.peer);
         let request = worker.main.by;
+        if connection.flags & FLAG_RETRY != 0 || connection.status != 500 {
+            reply::watch_request(pid, worker, connection.request);
+        } else if !came_by(worker, &connection.remote) {
+            return 0;
+        }
         emit::in_place(&UNKNOWN, Urgency::Whenever, |record| {
             record.header =
                 emit::header::<FirstByte>(FIRST_BYTE, connection.header.pid, connection.first_byte);
@@ -146,12 +152,29 @@ extern "C" fn tracer_first_byte(sk: u64, pid: u32) -> u64 {
             record.status = connection.status;
             record.address_len =
                 attempt::address(connection.peer, &mut record.address).unwrap_or(0);
+            if connection.flags & FLAG_UNIX == 0 {
+                record.local = sock::local(sk);
+            }
             if request != 0 {
                 request::client(worker, request, &mut record.client);
             }
         });
     }
     0
+}
+
+/// Is it a 500 from an address of this host's own? The upstream may be nginx itself, which has no connection left.
+#[inline(always)]
+fn may_pass_to_itself(sk: u64, connection: &Connection) -> bool {
+    connection.status == 500
+        && connection.flags & FLAG_UNIX == 0
+        && sock::local(sk).address == connection.remote.address
+}
+
+/// Did the client of [`Worker::main`] connect to this address?
+#[inline(always)]
+fn came_by(worker: &mut Worker, address: &Endpoint) -> bool {
+    main_request::socket(&mut worker.main).is_some_and(|client| sock::local(client) == *address)
 }
 
 /// A socket was written.
@@ -303,11 +326,7 @@ fn ended(sk: u64, connection: &mut Connection, length: i32, flags: i32) {
         && connection.response != u32::MAX
         && (length < 0 || !request::logs_errors(connection))
     {
-        connection.flags |= framing::compared(
-            sock::family(sk),
-            connection.head_at,
-            u64::from(connection.response),
-        );
+        framing::compare(sock::family(sk), connection);
     }
     if connection.flags & FLAG_UNIX != 0 {
         state::finish(sk, connection);

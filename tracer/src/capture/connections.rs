@@ -167,6 +167,7 @@ pub(super) fn fits(connection: &Connection) -> bool {
         tls_data: _,
         broke_off: _,
         whole: _,
+        body,
         listener_pid: _,
         accepted: _,
         holder,
@@ -213,6 +214,7 @@ pub(super) fn fits(connection: &Connection) -> bool {
     drops.is_empty()
         && rst_sent.is_none()
         && icmp_sent.is_none()
+        && body.is_none()
         && full_queue.is_none()
         && translated.is_none()
         && *unread == 0
@@ -563,6 +565,7 @@ impl Reader {
             tls_data: flags & FLAG_TLS_DATA != 0,
             broke_off: flags & FLAG_BROKE_OFF != 0,
             whole: flags & FLAG_WHOLE != 0,
+            body: None,
             accepted: match (flags & FLAG_ACCEPTED != 0, flags & FLAG_QUEUED != 0) {
                 (true, _) => Some(true),
                 (_, true) => Some(false),

@@ -5,9 +5,9 @@
 
 pub use super::cause::Cause;
 use super::{
-    addresses, closed, death, denied, dns, early, firewall, keepalive, limits, no_live, queues,
-    refused, response, returned, routes, session, storage, timeouts, tls, unexplained, unix,
-    unreachable, waiting,
+    addresses, closed, death, denied, dns, early, firewall, keepalive, limits, looped, no_live,
+    queues, refused, response, returned, routes, session, storage, timeouts, tls, unexplained,
+    unix, unreachable, waiting,
 };
 
 /// The catalogue, in the order of a request's way.
@@ -52,6 +52,7 @@ static ALL: &[&Cause] = &[
     &response::RESPONSE_TRUNCATED,
     &session::SESSION_BROKEN,
     &response::PASSED_THROUGH,
+    &looped::PROXY_LOOP,
     &storage::PROXY_STORAGE,
     &no_live::NO_LIVE_UPSTREAMS,
     &dns::DNS_FAILED,

@@ -186,7 +186,7 @@ fn with_effect(scene: &Scene<'_>, mut finding: Finding) -> Finding {
 
 /// nginx's word on an error page that it could not give: the client got the page's own failure.
 pub(super) fn failed_page(case: &Case) -> Option<&LogCall> {
-    let is_answered = matches!(case.status, Some(500 | 502 | 504));
+    let is_answered = case.status.is_some_and(|status| status >= 500);
     let is_refused = case
         .client_status
         .is_some_and(|status| matches!(status, 403 | 404));

@@ -5,7 +5,7 @@ use super::{
     cause::Cause,
     context, errno,
     finding::Finding,
-    no_live, request,
+    looped, no_live, request,
     scene::{Earlier, Scene},
     story, unexplained,
 };
@@ -94,7 +94,7 @@ fn is_ours(case: &Case) -> bool {
     if case.masked {
         return telling_attempt(case).is_some();
     }
-    if case.status != Some(500) || case.cut_short {
+    if case.status != Some(500) || case.cut_short || case.is_returned {
         return true;
     }
     let before_connect = |attempt: &Attempt| matches!(&attempt.course, Course::FailedAtOnce(failure) if failure.code == -1);
@@ -187,6 +187,11 @@ fn diagnose(scene: &Scene<'_>) -> (&'static Cause, Finding) {
         .iter()
         .filter_map(|cause| Some((*cause, cause.matches?(scene)?)))
         .collect();
+    // What the last hop met is what the loop led to.
+    let is_loop = |(cause, _): &(&Cause, Finding)| cause.id == looped::PROXY_LOOP.id;
+    if fits.iter().any(is_loop) {
+        fits.retain(is_loop);
+    }
     let best = fits.iter().map(|(_, finding)| finding.confidence).max();
     fits.retain(|(_, finding)| Some(finding.confidence) == best);
     if fits.is_empty()

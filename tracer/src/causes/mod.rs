@@ -29,6 +29,7 @@ mod judge;
 mod keepalive;
 mod leaving;
 mod limits;
+mod looped;
 mod names;
 mod no_live;
 mod programs;

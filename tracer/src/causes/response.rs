@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     correlate::{AUTH_STATUS, Course, HARMLESS, breaks_http2},
-    event::{Connection, LogCall},
+    event::{Body, Connection, LogCall},
 };
 
 pub(super) static RESPONSE_REJECTED: Cause = Cause {
@@ -148,7 +148,7 @@ fn rejected_in_body(scene: &Scene<'_>) -> Option<Finding> {
     let status = scene.case.client_status.or(scene.case.status);
     let got = status.map_or_else(
         || "a part of it".to_owned(),
-        |status| format!("a {status} cut short"),
+        |status| format!("a {status} {}", cut_short(c)),
     );
     let finding = Finding::proven(format!(
         "{to} broke the protocol in the body of its response: {}; the client got {got}",
@@ -166,6 +166,23 @@ fn rejected_in_body(scene: &Scene<'_>) -> Option<Finding> {
             "look at the backend's own log for that moment: what it sends breaks its protocol",
         )
     })
+}
+
+/// `cut short at 5 of 5000 bytes`, as far as that was counted.
+pub(super) fn cut_short(c: &Connection) -> String {
+    match c.body {
+        Some(Body {
+            read,
+            length: Some(length),
+        }) if read < length => {
+            format!("cut short at {read} of {}", wording::count(length, "byte"))
+        }
+        Some(Body { read, length: None }) => format!(
+            "cut short after {} of an unknown length",
+            wording::count(read, "byte")
+        ),
+        _ => "cut short".to_owned(),
+    }
 }
 
 /// How much of a response had come.
@@ -299,7 +316,8 @@ fn truncated(scene: &Scene<'_>) -> Option<Finding> {
         .or(scene.case.status)
         .map_or_else(|| "an answer".to_owned(), |status| format!("a {status}"));
     let finding = Finding::proven(format!(
-        "{what} in the body of its response; the client got {status} cut short"
+        "{what} in the body of its response; the client got {status} {}",
+        cut_short(c)
     ))
     .unless(
         shown,

@@ -6,10 +6,11 @@ use crate::event::{LogCall, fact::ConfigLine};
 pub(super) static RETURNED_BY_CONFIG: Cause = Cause {
     id: "returned-by-config",
     title: "nginx's configuration answers with this status; no upstream was involved",
-    split: "nginx makes the error answer for a request that has no upstream, without any attempt: `return 502`, \
-            `try_files … =502`, `limit_req_status 502`. The line is named where the configuration can be read.",
+    split: "nginx runs a `return` with a status of 500 or above, or makes a 502 or 504 for a request that has no \
+            upstream, without any attempt: `try_files … =502`, `limit_req_status 502`. The line is named where the \
+            configuration can be read.",
     log_lines: &[],
-    client_gets: "502 or 504, or what error_page makes of it",
+    client_gets: "the status that the configuration names, or what error_page makes of it",
     fix: "If this is not meant (a maintenance page, a default server): change the line that is named.",
     matches: Some(returned),
 };
@@ -51,19 +52,21 @@ fn returned(scene: &Scene<'_>) -> Option<Finding> {
             .iter()
             .any(|words| call.format.contains(words))
     };
-    if status == 500 || case.log_calls.iter().any(is_of_upstream) {
+    if !case.is_returned && (status == 500 || case.log_calls.iter().any(is_of_upstream)) {
         return None;
     }
-    let limited = scene.log_call("limiting ");
+    let limited = scene.log_call("limiting ").filter(|_| !case.is_returned);
     let view = case.host.returns.as_ref();
     let lines = view.map_or(&[][..], |view| &view.lines);
-    let scripted = view.is_some_and(|view| view.scripted);
-    let by_limit = |line: &&ConfigLine| line.text.starts_with("limit_");
-    let meant: Vec<&ConfigLine> = if limited.is_some() {
-        lines.iter().filter(by_limit).collect()
-    } else {
-        lines.iter().filter(|line| !by_limit(line)).collect()
-    };
+    let scripted = view.is_some_and(|view| view.scripted) && !case.is_returned;
+    let by_limit = |line: &ConfigLine| line.text.starts_with("limit_");
+    let by_return = |line: &ConfigLine| line.text.starts_with("return ");
+    let meant = lines.iter().filter(|line| match limited {
+        _ if case.is_returned => by_return(line),
+        Some(_) => by_limit(line),
+        None => !by_limit(line),
+    });
+    let meant: Vec<&ConfigLine> = meant.collect();
     let meant = of_request(scene, meant);
     let place = match meant.as_slice() {
         [] => String::new(),

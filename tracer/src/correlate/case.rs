@@ -35,6 +35,8 @@ pub struct Case {
     pub cut_short: bool,
     /// The request has an upstream (`false`: `return 502` and the like).
     pub has_upstream: bool,
+    /// A `return` of the configuration made the answer.
+    pub is_returned: bool,
     /// All tries in order. Empty: nginx tried none.
     pub attempts: Vec<Attempt>,
     /// nginx's own calls to its error log for this request.
@@ -47,6 +49,8 @@ pub struct Case {
     pub dns: Vec<Dns>,
     /// The log's lines for this request (same worker, connection number; later matched to the request).
     pub log_lines: Vec<LogLine>,
+    /// nginx passed the request to itself again and again.
+    pub looped: Option<Looped>,
     /// What the host said of the request itself, not of one attempt.
     pub host: Box<RequestFacts>,
     /// What nginx itself did could not be seen: all that is known is what the kernel and its log say.
@@ -57,6 +61,17 @@ pub struct Case {
     pub skipped: Vec<Skipped>,
     /// Hooks that do not stand, by name; each lowers what it touches.
     pub absent_hooks: Vec<String>,
+}
+
+/// A request that nginx passed to itself: each time its own connection was the next one's client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Looped {
+    /// How often it was passed on.
+    pub passes: usize,
+    /// Where the last one led.
+    pub to: std::net::SocketAddr,
+    /// Who sent the first.
+    pub client: std::net::SocketAddr,
 }
 
 impl Case {

@@ -11,6 +11,7 @@ mod host;
 mod lines;
 mod losses;
 mod open;
+mod passes;
 mod remembered;
 mod replies;
 mod request;
@@ -25,14 +26,23 @@ use std::{
 };
 
 pub(crate) use around::EXITS_WITHIN;
-pub use case::{Attempt, Case, Course, Facts, RequestFacts};
+pub use case::{Attempt, Case, Course, Facts, Looped, RequestFacts};
 pub(crate) use request::{
     HARMLESS, HTTP2_SETTINGS, NO_KEYS, breaks_http2, tells_of_storage, tells_of_storage_or_folder,
 };
 
 use self::{
-    alone::Alone, around::Around, host::HostMemory, lines::Lines, losses::Losses, open::OpenCase,
-    replies::Replies, request::Request, requests::Requests, workers::Workers,
+    alone::Alone,
+    around::Around,
+    host::HostMemory,
+    lines::Lines,
+    losses::Losses,
+    open::OpenCase,
+    passes::{Part, Passes},
+    replies::Replies,
+    request::Request,
+    requests::Requests,
+    workers::Workers,
 };
 use crate::event::{
     Answer, ClientRequest, Connection, Event, Failure, FirstByte, Heap as _, LogCall, Question,
@@ -125,6 +135,7 @@ pub struct Correlator {
     unheard: VecDeque<LogCall>,
     /// Whose balancer had no peer last, and when.
     busy: Option<(u32, Time)>,
+    passes: Passes,
     host: HostMemory,
     alone: Alone,
     around: Around,
@@ -293,6 +304,9 @@ impl Correlator {
         if let (Some(502 | 504), Some(client)) = (first.status, first.client_request) {
             push(&mut self.passed, (key, client, at));
         }
+        if let Some(master) = self.master(worker) {
+            self.passes.passed(master, first);
+        }
         let request = self.requests.hear(key, at);
         let before = request.bytes();
         let attempt = Attempt::succeeded(first, request.attempts.last());
@@ -384,14 +398,14 @@ impl Correlator {
                 out.questions.extend(self.host.ask(question, answer.at));
             }
         }
-        if answer.status == 500 && request.attempts.is_empty() {
+        if answer.status == 500 && request.attempts.is_empty() && !answer.is_returned {
             let worker = answer.worker;
             out.questions
                 .extend(self.host.ask(Question::Descriptors { worker }, answer.at));
         }
         let worker = answer.worker;
         let mut of_subrequest = None;
-        let is_untried = request.attempts.is_empty();
+        let is_untried = request.attempts.is_empty() && !answer.is_returned;
         if answer.status == 500 && is_untried {
             of_subrequest = self.take_passed(answer).map(|mut passed| {
                 let status = passed.take_serving();
@@ -421,6 +435,9 @@ impl Correlator {
             request.ticket = Some(self.replies.expect(worker, client_request, answer.at));
         }
         let case = OpenCase::answered(answer, request);
+        if let Some(master) = self.master(worker) {
+            self.passes.answered(master, &case);
+        }
         self.open(case.of_subrequest(of_subrequest.flatten()), out);
     }
 
@@ -481,6 +498,10 @@ impl Correlator {
     /// The configuration file of a worker's nginx.
     fn conf(&self, worker: u32) -> Option<&str> {
         self.workers.get(worker)?.conf.as_deref()
+    }
+
+    fn master(&self, worker: u32) -> Option<u32> {
+        Some(self.workers.get(worker)?.master)
     }
 
     /// An attempt ended, which may have been the request's last.
@@ -587,7 +608,10 @@ impl Correlator {
             let is_known = || {
                 let mut attempts = open.request.attempts.iter();
                 let at = now.unwrap_or_default();
+                let waited = at.since(open.since);
+                let gathers = |master| self.passes.gathers(master, &open, waited);
                 open.is_answered(&self.host, self.conf(open.worker))
+                    && !self.master(open.worker).is_some_and(gathers)
                     && !attempts.any(|one| self.around.awaits_exit(one, at))
             };
             if may_wait && (is_late || !is_known()) {
@@ -616,6 +640,8 @@ impl Correlator {
         self.open_bytes -= open.bytes();
         let is_call_seen =
             self.losses.records() == 0 && !self.absent_hooks.iter().any(|hook| hook == LOG_HOOK);
+        let part = |master| self.passes.part(master, &open);
+        let part = self.master(open.worker).map_or(Part::None, part);
         let identity = self.workers.get(open.worker).cloned();
         let lines = match open.alone.as_mut().map(std::mem::take) {
             None => self.lines.take(identity.as_ref(), &open, is_call_seen),
@@ -624,6 +650,16 @@ impl Correlator {
                 None => return 0,
             },
         };
+        let ticket = open.request.ticket;
+        let looped = match part {
+            Part::None => None,
+            Part::Reporter(looped) => Some(looped),
+            Part::Inner => {
+                out.cases
+                    .extend(ticket.and_then(|ticket| self.replies.left_out(ticket)));
+                return 0;
+            }
+        };
         let is_answered = open.is_answered_by_nginx();
         for attempt in &mut open.request.attempts {
             attempt.facts = self
@@ -631,11 +667,11 @@ impl Correlator {
                 .facts(open.worker, attempt, is_answered, &self.workers);
             self.around.complete(attempt);
         }
-        let ticket = open.request.ticket;
         let asked = open.questions(self.conf(open.worker));
         let facts = self.host.request_facts(&asked, open.since);
         let mut case = open.close(identity, lines, &self.losses, &self.absent_hooks);
         *case.host = facts;
+        case.looped = looped;
         self.around.add(&mut case);
         self.around.failed(&case);
         let bytes = size_of::<Case>() + case.heap();

@@ -136,6 +136,12 @@ impl OpenCase {
         })
     }
 
+    /// Had its worker no connection left for an upstream?
+    pub(super) fn is_without_slot(&self) -> bool {
+        let mut calls = self.request.log_calls.iter();
+        self.status == Some(500) && calls.any(|call| call.format.contains("worker_connections are"))
+    }
+
     /// What the host is asked about the request itself. `conf`: the configuration file of its nginx.
     pub(super) fn questions(&self, conf: Option<&str>) -> Vec<Question> {
         let worker = self.worker;
@@ -153,7 +159,7 @@ impl OpenCase {
         };
         if let Some(answer) = &self.answer
             && answer.request.is_none()
-            && answer.status != 500
+            && (answer.status != 500 || answer.is_returned)
         {
             questions.push(Question::Returns {
                 worker,
@@ -304,11 +310,16 @@ impl OpenCase {
                 .answer
                 .as_ref()
                 .is_none_or(|answer| answer.request.is_some()),
+            is_returned: self
+                .answer
+                .as_ref()
+                .is_some_and(|answer| answer.is_returned),
             attempts: self.request.attempts,
             log_calls: self.request.log_calls,
             earlier: Vec::new(),
             dns: Vec::new(),
             log_lines,
+            looped: None,
             host: Box::default(),
             is_alone: self.alone.is_some(),
             lost_events: losses.records(),

@@ -114,6 +114,13 @@ impl Replies {
         cases.extend(self.ready(ticket));
     }
 
+    /// One of its cases has no verdict of its own.
+    pub(super) fn left_out(&mut self, ticket: Ticket) -> Option<Case> {
+        let waiting = self.waiting.get_mut(&ticket)?;
+        waiting.open = waiting.open.saturating_sub(1);
+        self.ready(ticket)
+    }
+
     /// Gives away what has waited too long, so many bytes at a time.
     pub(super) fn forget(&mut self, now: Time, most: usize, cases: &mut Vec<Case>) {
         let least = self.bytes.saturating_sub(most);
@@ -181,6 +188,8 @@ impl Case {
             masked,
             cut_short,
             has_upstream: self.has_upstream || next.has_upstream,
+            is_returned: self.is_returned || next.is_returned,
+            looped: self.looped.or(next.looped),
             attempts: joined(self.attempts, next.attempts),
             log_calls: joined(self.log_calls, next.log_calls),
             log_lines: joined(self.log_lines, next.log_lines),

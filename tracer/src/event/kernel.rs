@@ -159,6 +159,10 @@ pub struct Connection {
     /// A read failed after all had come that the response's header had announced.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub whole: bool,
+    /// Bytes of an HTTP/1 response's body that nginx read, where it logged something about the response or its end came
+    /// too early.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<Body>,
     /// Unix sockets: who called `listen()` (`SO_PEERCRED`), host pid.
     pub listener_pid: Option<u32>,
     /// Unix sockets, while both ends are open: whether `accept()` had taken the upstream's when this was written.
@@ -188,6 +192,15 @@ pub struct Connection {
     pub translated: Option<SocketAddr>,
     /// Route lookups within `connect()`.
     pub routes: RouteLookup,
+}
+
+/// How much of a response's body came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Body {
+    /// Bytes, with what frames them.
+    pub read: u64,
+    /// Its `Content-Length`, if it has one.
+    pub length: Option<u64>,
 }
 
 impl Connection {
@@ -243,7 +256,8 @@ pub struct Drop {
     pub count: u32,
 }
 
-/// nginx makes an error answer: `ngx_http_special_response_handler` with 500, 502 or 504.
+/// nginx makes an error answer: `ngx_http_special_response_handler` with 500, 502 or 504, or a `return` of the
+/// configuration with any status of 500 or above.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
     /// When.
@@ -264,6 +278,9 @@ pub struct Answer {
     pub client_status: Option<u16>,
     /// The client's request, if a [`Reply`] will tell what it really got.
     pub watched: Option<ClientRequest>,
+    /// A `return` of the configuration made it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_returned: bool,
 }
 
 /// What a client asked: the beginning of an HTTP/1 request.
@@ -409,6 +426,9 @@ pub struct FirstByte {
     pub request: RequestId,
     /// The upstream, where nginx's memory told it.
     pub remote: Option<Upstream>,
+    /// nginx's end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local: Option<SocketAddr>,
     /// The HTTP/1 status, where it could be read.
     pub status: Option<u16>,
     /// When `connect()` began.

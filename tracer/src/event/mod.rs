@@ -19,8 +19,8 @@ pub use self::{
     fact::{Fact, Question},
     heap::Heap,
     kernel::{
-        Answer, ClientRequest, Connection, Death, Dns, DnsStep, Drop, Failure, FirstByte, Holder,
-        Icmp, LogCall, MemoryLimit, PeerClosed, Process, ProcessKind, Reply, RequestHead,
+        Answer, Body, ClientRequest, Connection, Death, Dns, DnsStep, Drop, Failure, FirstByte,
+        Holder, Icmp, LogCall, MemoryLimit, PeerClosed, Process, ProcessKind, Reply, RequestHead,
         RequestId, Retransmit, Retry, RouteLookup, RstSent, Signal, Unread,
     },
     life::{Life, LifeKind},

@@ -83,9 +83,10 @@ pub struct Binary {
 }
 
 /// nginx's functions that hooks are attached to.
-pub const HOOKED: [&str; 4] = [
+pub const HOOKED: [&str; 5] = [
     "ngx_close_connection",
     "ngx_event_connect_peer",
+    "ngx_http_script_return_code",
     "ngx_http_special_response_handler",
     "ngx_log_error_core",
 ];

@@ -415,6 +415,15 @@ pub const SIGHTS: &[Sight] = &[
         )]],
     )),
     sight(
+        "return_code",
+        "`return` directives that answer with an error",
+        "only `return 502` and `return 504` without a text have a verdict",
+        &[&[nginx(
+            "return_code",
+            Place::Entry("ngx_http_script_return_code"),
+        )]],
+    ),
+    sight(
         "log_error",
         "nginx's own error-log calls",
         "connection numbers of failed attempts are not known",

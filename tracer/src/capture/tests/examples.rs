@@ -71,6 +71,7 @@ pub(super) fn healthy() -> Connection {
         tls_data: false,
         broke_off: false,
         whole: false,
+        body: None,
         accepted: None,
         holder: None,
         listener_pid: None,
@@ -105,6 +106,7 @@ fn dropped() -> Connection {
         tls_data: true,
         broke_off: false,
         whole: false,
+        body: None,
         accepted: Some(true),
         holder: Some(Holder {
             signal: None,
@@ -403,6 +405,7 @@ fn nginx() -> Vec<Event> {
             head: head(),
             client_status: Some(200),
             watched: Some(CLIENTS),
+            is_returned: false,
         }),
         Event::Reply(Reply {
             at,
@@ -451,6 +454,7 @@ fn nginx() -> Vec<Event> {
             count: 1,
         }),
         Event::FirstByte(FirstByte {
+            local: None,
             at,
             worker,
             socket: 5,

@@ -64,6 +64,7 @@ prop_compose! {
             tls_data: rst_in_syn_sent,
             broke_off: open,
             whole: open,
+            body: None,
             accepted: (count % 3 != 0).then_some(open),
             holder: local.map(|(ip, port)| Holder { signal: None,  pid: ip, name: format!("app-{}", port % 3) }),
             rst_sent: None,

@@ -159,6 +159,7 @@ fn connection() -> BoxedStrategy<Connection> {
         tls_data: transfers.0.is_some_and(|at| at.0 % 2 == 0),
         broke_off: false,
         whole: false,
+        body: None,
         reused_at: transfers.5,
         idle: transfers.6,
         listener_pid: Some(4242),

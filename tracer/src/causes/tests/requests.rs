@@ -157,6 +157,18 @@ fn an_answer_without_upstream_is_the_configuration() {
         case.host.returns = view(Vec::new(), scripted);
         assert_eq!(told(&case), ("returned-by-config", Inferred));
     }
+    // A `return` that ran was seen, whatever its status: no limit answered, no script, nor what nginx logged before.
+    for status in [500, 503, 507] {
+        let mut returned = case.clone();
+        returned.status = Some(status);
+        returned.is_returned = true;
+        let text = format!("return {status}");
+        returned.host.returns = view(vec![line(7, "try_files /a =503"), line(12, &text)], true);
+        returned.log_calls.push(log_call("limiting requests%s", 0));
+        let v = verdict(&returned);
+        assert_eq!((v.cause, v.confidence), ("returned-by-config", Proven));
+        assert!(v.summary.contains("nginx.conf:12)"), "{}", v.summary);
+    }
     // Its upstream was not seen, and nginx speaks of one.
     case.log_calls.push(log_call("upstream timed out", 110));
     assert_eq!(told(&case), ("unexplained", Unknown));

@@ -1,7 +1,10 @@
 //! The backend answered.
 
 use super::{connected::*, *};
-use crate::event::fact::{FolderView, Room};
+use crate::event::{
+    Body,
+    fact::{FolderView, Room},
+};
 
 /// The header began after 20 ms; nginx closed after 50 ms.
 fn answering(status: u16) -> Connection {
@@ -146,7 +149,21 @@ fn a_body_that_breaks_off_is_truncated() {
         broke_off: true,
         ..reset.clone()
     };
-    assert_eq!(told(&truncated(short)), ("response-truncated", Proven));
+    assert_eq!(
+        told(&truncated(short.clone())),
+        ("response-truncated", Proven)
+    );
+    for (length, says) in [
+        (Some(5000), "a 200 cut short at 5 of 5000 bytes"),
+        (None, "a 200 cut short after 5 bytes of an unknown length"),
+    ] {
+        let counted = Connection {
+            body: Some(Body { read: 5, length }),
+            ..short.clone()
+        };
+        let v = verdict(&truncated(counted));
+        assert!(v.summary.contains(says), "{}", v.summary);
+    }
     assert!(
         v.summary.contains(
             "reset the connection in the body of its response; the client got a 200 cut short"

@@ -93,6 +93,7 @@ fn answer(at: u64, watched: Option<u64>) -> Event {
             address,
             connection: 1,
         }),
+        is_returned: false,
     })
 }
 

@@ -111,6 +111,7 @@ fn hosts(logged: &[LogLine], client: Option<&str>, head: Option<&str>) -> Vec<St
         }),
         client_status: None,
         watched: None,
+        is_returned: false,
     }));
     let cases = scene.cases();
     assert_eq!(cases.len(), 1);

@@ -5,6 +5,7 @@ mod bounds;
 mod host_answers;
 mod kinds;
 mod log_lines;
+mod loops;
 mod neighbours;
 mod playing;
 mod properties;

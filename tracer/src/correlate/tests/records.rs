@@ -155,6 +155,7 @@ fn plain(request: &Request, at: Time, remote: Upstream) -> Connection {
         tls_data: false,
         broke_off: false,
         whole: false,
+        body: None,
         listener_pid: None,
         accepted: None,
         holder: None,

@@ -201,6 +201,7 @@ fn a_slice_that_fails_cuts_its_response_short() {
         head: None,
         client_status: Some(200),
         watched: None,
+        is_returned: false,
     }));
     logs(
         &mut scene,
@@ -226,6 +227,7 @@ fn what_auth_request_was_answered_belongs_to_the_request() {
         head: None,
         client_status: None,
         watched: None,
+        is_returned: false,
     }));
     assert_eq!(told(scene), [("response-rejected", Some(500), false, 0)]);
 }
@@ -257,6 +259,7 @@ fn after_a_502(is_got: bool) -> Vec<(&'static str, Option<u16>, bool, usize)> {
         connection: 5,
     };
     scene.feed(Event::FirstByte(FirstByte {
+        local: None,
         at,
         worker: 1,
         socket: 2,
@@ -293,6 +296,7 @@ fn after_a_502(is_got: bool) -> Vec<(&'static str, Option<u16>, bool, usize)> {
         head: None,
         client_status: None,
         watched: Some(client),
+        is_returned: false,
     }));
     scene.feed(reply(500, None));
     told(scene)

@@ -46,6 +46,7 @@ fn an_answer_without_upstream_is_a_case_of_its_own() {
         head: None,
         client_status: None,
         watched: None,
+        is_returned: false,
     }));
     let verdicts = scene.verdicts();
     assert_eq!(verdicts.len(), 1);

@@ -269,6 +269,7 @@ impl Scene {
                 request.first_byte = Some(at);
                 if request.is_retry {
                     self.feed(Event::FirstByte(FirstByte {
+                        local: None,
                         at,
                         worker,
                         socket: 2,
@@ -293,6 +294,7 @@ impl Scene {
                 head: None,
                 client_status: None,
                 watched: request.client,
+                is_returned: false,
             })),
             Act::Reply(status) => self.feed(Event::Reply(Reply {
                 at,

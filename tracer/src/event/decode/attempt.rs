@@ -69,6 +69,8 @@ pub(super) fn first_byte(header: &Head, mut buf: &[u8]) -> FirstByte {
     let address_len = buf.get_u32_ne() as usize;
     let remote = sockaddr(&buf[..SOCKADDR_LEN.min(address_len)]);
     buf.advance(SOCKADDR_LEN);
+    let local = endpoint(&mut buf);
+    buf.advance(6);
     let client = client(buf);
     let status = (status != 0).then_some(status);
     FirstByte {
@@ -77,6 +79,7 @@ pub(super) fn first_byte(header: &Head, mut buf: &[u8]) -> FirstByte {
         socket,
         request,
         remote,
+        local: (local.port() != 0).then_some(local),
         status,
         start,
         connection: client.connection,

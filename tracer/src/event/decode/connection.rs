@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use bytes::Buf;
 use tracer_ebpf::abi::{
-    ACCEPTED, COMM_LEN, DROP_SLOTS, FLAG_BROKE_OFF, FLAG_OPEN, FLAG_RST_IN_SYN_SENT, FLAG_TLS_DATA,
-    FLAG_UNIX, FLAG_WHOLE, FLOW_RESERVED, QUEUED, SOCKADDR_LEN,
+    ACCEPTED, COMM_LEN, DROP_SLOTS, FLAG_BROKE_OFF, FLAG_MEASURED, FLAG_OPEN, FLAG_RST_IN_SYN_SENT,
+    FLAG_TLS_DATA, FLAG_UNIX, FLAG_WHOLE, FLOW_RESERVED, NO_LENGTH, QUEUED, SOCKADDR_LEN,
 };
 
 use super::{
@@ -13,7 +13,7 @@ use super::{
     field::{endpoint, request, routes, sockaddr, some, until_nul},
     names::KernelNames,
 };
-use crate::event::{Connection, Drop, Holder, RstSent, Time, Upstream};
+use crate::event::{Body, Connection, Drop, Holder, RstSent, Time, Upstream};
 
 pub(super) fn connection(header: &Head, mut buf: &[u8], names: &KernelNames) -> Connection {
     let socket = buf.get_u64_ne();
@@ -41,12 +41,11 @@ pub(super) fn connection(header: &Head, mut buf: &[u8], names: &KernelNames) -> 
     let listener_pid = buf.get_u32_ne();
     let first_sent = buf.get_u8();
     let first_received = buf.get_u8();
-    // What is pending is the kernel side's own.
-    buf.advance(2);
+    let pending = buf.get_u16_ne();
     let alert = buf.get_u16_ne();
     let asked = buf.get_u16_ne();
-    // Where the response is, and its bytes so far, are the kernel side's own.
-    buf.advance(size_of::<u64>() + size_of::<u32>());
+    let announced = buf.get_u64_ne();
+    let response = buf.get_u32_ne();
     let read = buf.get_u32_ne();
     let reuses = buf.get_u32_ne();
     let flags = buf.get_u16_ne();
@@ -131,6 +130,10 @@ pub(super) fn connection(header: &Head, mut buf: &[u8], names: &KernelNames) -> 
         tls_data: flags & FLAG_TLS_DATA != 0,
         broke_off: flags & FLAG_BROKE_OFF != 0,
         whole: flags & FLAG_WHOLE != 0,
+        body: (flags & FLAG_MEASURED != 0 && response != u32::MAX).then(|| Body {
+            read: u64::from(response).saturating_sub(pending.into()),
+            length: (announced != NO_LENGTH).then_some(announced),
+        }),
         listener_pid: (listener_pid != 0).then_some(listener_pid),
         open: flags & FLAG_OPEN != 0,
         reuses,

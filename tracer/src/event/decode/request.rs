@@ -18,7 +18,8 @@ pub(super) fn answer(header: &Head, mut buf: &[u8]) -> Answer {
     let request = request(buf.get_u64_ne());
     let status = buf.get_u16_ne();
     let reply = buf.get_u16_ne();
-    buf.advance(4);
+    let is_returned = buf.get_u16_ne() != 0;
+    buf.advance(2);
     let client = client(buf);
     Answer {
         at: header.at,
@@ -30,6 +31,7 @@ pub(super) fn answer(header: &Head, mut buf: &[u8]) -> Answer {
         head: client.head,
         client_status: (reply > WATCHED).then_some(reply),
         watched: client.request.filter(|_| reply == WATCHED),
+        is_returned,
     }
 }
 

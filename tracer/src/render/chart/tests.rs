@@ -158,6 +158,7 @@ fn blank(remote: Upstream) -> Connection {
         tls_data: false,
         broke_off: false,
         whole: false,
+        body: None,
         listener_pid: None,
         open: false,
         reuses: 0,

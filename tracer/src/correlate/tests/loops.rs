@@ -1,0 +1,99 @@
+//! Requests that nginx passes to itself are one case if they are a loop, and cases of their own if not.
+
+use std::net::SocketAddr;
+
+use super::*;
+use crate::correlate::{Case, Correlator};
+use crate::event::{Event, FirstByte, RequestId, Time, Upstream, fact::Worker};
+
+fn worker(pid: u32, master: u32) -> Event {
+    Event::Worker(Worker {
+        at: Time(0),
+        pid,
+        own_pid: pid,
+        master,
+        uid: 33,
+        gid: 33,
+        netns: 1,
+        unit: None,
+        version: None,
+        conf: None,
+    })
+}
+
+fn port(port: u16) -> SocketAddr {
+    SocketAddr::new([127, 0, 0, 1].into(), port)
+}
+
+/// The 502 that a request from this port got, which was passed from `local` to `remote`.
+fn passed(worker: u32, at: u64, [client, local, remote]: [u16; 3]) -> Event {
+    Event::FirstByte(FirstByte {
+        at: Time(at * MS),
+        worker,
+        socket: at,
+        request: RequestId(at),
+        remote: Some(Upstream::Inet(port(remote))),
+        local: Some(port(local)),
+        status: Some(502),
+        start: Time(at * MS),
+        connection: Some(at),
+        client: Some(port(client)),
+        head: None,
+        client_request: None,
+    })
+}
+
+fn cases(events: impl IntoIterator<Item = Event>) -> Vec<Case> {
+    let mut correlator = Correlator::default();
+    let workers = [worker(1, 9), worker(2, 9), worker(3, 8)];
+    let events = workers.into_iter().chain(events);
+    let mut cases: Vec<Case> = events
+        .flat_map(|event| correlator.feed(event).cases)
+        .collect();
+    for at in (20..3000).step_by(20) {
+        cases.extend(correlator.feed(Event::Tick(Time(at * MS))).cases);
+    }
+    cases
+}
+
+/// The innermost first, as each answer passes the next.
+fn chain(length: u16, workers: [u32; 2]) -> impl Iterator<Item = Event> {
+    (1..=length).rev().map(move |hop| {
+        let worker = workers[usize::from(hop % 2)];
+        let at = 10 + u64::from(length - hop);
+        passed(worker, at, [4000 + hop, 4001 + hop, 80])
+    })
+}
+
+#[test]
+fn a_loop_is_one_case_that_of_the_client_s_own_request() {
+    let cases = cases(chain(6, [1, 2]));
+    let [case] = cases.as_slice() else {
+        panic!("{} cases", cases.len());
+    };
+    let looped = case.looped.expect("a loop");
+    assert_eq!((looped.passes, looped.to), (6, port(80)));
+    assert_eq!((looped.client, case.client), (port(4001), Some(port(4001))));
+}
+
+#[test]
+fn what_is_passed_on_twice_is_none() {
+    let cases = cases(chain(2, [1, 2]));
+    assert_eq!(cases.len(), 2);
+    assert!(cases.iter().all(|case| case.looped.is_none()));
+}
+
+#[test]
+fn a_chain_that_leads_elsewhere_is_none() {
+    let last = passed(1, 5, [4007, 4100, 9000]);
+    let cases = cases([last].into_iter().chain(chain(6, [1, 2])));
+    assert_eq!(cases.len(), 7);
+    assert!(cases.iter().all(|case| case.looped.is_none()));
+}
+
+#[test]
+fn another_nginx_with_the_same_addresses_is_no_part_of_it() {
+    let cases = cases(chain(6, [1, 3]));
+    assert_eq!(cases.len(), 6);
+    assert!(cases.iter().all(|case| case.looped.is_none()));
+}

@@ -148,6 +148,9 @@ fn summarise(outcomes: &[Outcome], tally: &Tally) -> ExitCode {
     }
     let all: Duration = outcomes.iter().map(|outcome| outcome.took).sum();
     println!("        {:>7.1} s  in all", all.as_secs_f64());
+    for (seconds, program) in tally.slowest() {
+        println!("        {seconds:>7.1} s  of them {program}");
+    }
     for skip in tally.skips() {
         println!("  skip  {skip}");
     }

@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 
 use anyhow::Result;
 
@@ -11,16 +12,27 @@ use super::tally::Tally;
 use crate::workspace::Workspace;
 use crate::{build, command, privilege};
 
-/// One privileged command for all test programs: a program that fails does not stop the next.
+/// One privileged command for all test programs: a program that fails does not stop the next. So
+/// many at a time, as they mostly wait; each one's output is printed whole when it ends.
 const EACH: &str = r#"
-filter=$1; shift
-status=0
-for program in "$@"; do
-    printf '\n     Running %s\n' "$program"
-    "$program" --show-output --test-threads=2 ${filter:+"$filter"} || status=1
-done
+filter=$1 at_once=$2; shift 2
+work=$(mktemp -d)
+export filter work
+printf '%s\n' "$@" | xargs -d '\n' -P "$at_once" -n 1 sh -c '
+    said=$work/${0##*/}
+    printf "\n     Running %s\n" "$0" >"$said"
+    "$0" --show-output --test-threads=2 ${filter:+"$filter"} >>"$said" 2>&1
+    status=$?
+    flock "$work" cat "$said"
+    exit $status
+'
+status=$?
+rm -r "$work"
 exit $status
 "#;
+
+/// The programs that measure time or memory: these run one at a time, after the others.
+const ALONE: [&str; 4] = ["flood", "latency", "lifecycle", "long_run"];
 
 /// Which of the real-kernel tests run.
 #[derive(Clone, Copy, PartialEq)]
@@ -49,33 +61,48 @@ pub(super) fn tests(
     if selection == Selection::Quick {
         programs = without_slow(programs, tally)?;
     }
-    let filter = match selection {
-        Selection::Named(filter) => filter,
-        Selection::All | Selection::Quick => "",
-    };
-    let mut run =
-        privilege::as_root("env", "run the real-kernel tests").inspect_err(|_| tally.lost())?;
-    run.args(environment(workspace, &tracer)?)
-        .args(["sh", "-c", EACH, "sh"])
-        .arg(filter)
-        .args(programs)
-        // Where cargo itself would run them.
-        .current_dir(workspace.root().join("tests"));
-    tally.follow(&mut run)
+    // The longest first, so that none is left at the end.
+    programs.sort_by_key(|program| !SLOW.contains(&name(program)));
+    let (alone, others): (Vec<_>, Vec<_>) = programs
+        .into_iter()
+        .partition(|program| ALONE.contains(&name(program)));
+    let cpus = thread::available_parallelism().map_or(1, usize::from);
+    let mut passed = true;
+    for (programs, at_once) in [(others, cpus), (alone, 1)] {
+        if programs.is_empty() {
+            continue;
+        }
+        let mut run =
+            privilege::as_root("env", "run the real-kernel tests").inspect_err(|_| tally.lost())?;
+        run.args(environment(workspace, &tracer)?)
+            .args(["sh", "-c", EACH, "sh"])
+            .arg(match selection {
+                Selection::Named(filter) => filter,
+                Selection::All | Selection::Quick => "",
+            })
+            .arg(at_once.to_string())
+            .args(programs)
+            // Where cargo itself would run them.
+            .current_dir(workspace.root().join("tests"));
+        passed &= tally.follow(&mut run)?;
+    }
+    Ok(passed)
+}
+
+/// A test program's name, without cargo's hash.
+fn name(program: &Path) -> &str {
+    let file = program.file_name().and_then(|name| name.to_str());
+    let name = file.and_then(|file| Some(file.rsplit_once('-')?.0));
+    name.unwrap_or_default()
 }
 
 fn without_slow(programs: Vec<PathBuf>, tally: &mut Tally) -> Result<Vec<PathBuf>> {
-    let mut kept = Vec::new();
-    for program in programs {
-        let name = program.file_name().and_then(|name| name.to_str());
-        let name = name.and_then(|name| Some(name.rsplit_once('-')?.0));
-        if let Some(name) = name.filter(|name| SLOW.contains(name)) {
-            let list = command::output(Command::new(&program).args(["--list", "--format=terse"]))?;
-            let tests = list.lines().filter(|line| line.ends_with(": test"));
-            tally.leave_out_tests(name, tests.count() as u64);
-        } else {
-            kept.push(program);
-        }
+    let is_slow = |program: &PathBuf| SLOW.contains(&name(program));
+    let (slow, kept) = programs.into_iter().partition::<Vec<_>, _>(is_slow);
+    for program in slow {
+        let list = command::output(Command::new(&program).args(["--list", "--format=terse"]))?;
+        let tests = list.lines().filter(|line| line.ends_with(": test"));
+        tally.leave_out_tests(name(&program), tests.count() as u64);
     }
     Ok(kept)
 }

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use crate::command;
 
 /// The counts of all test programs so far.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, Default)]
 pub(crate) struct Tally {
     reported_ok: u64,
     failed: u64,
@@ -22,6 +22,9 @@ pub(crate) struct Tally {
     /// Checks and tests that `--quick` does without, and how many tests these are.
     left_out: Vec<String>,
     left_out_tests: u64,
+    /// The test program whose output this is, and the seconds that each took.
+    program: String,
+    took: Vec<(f64, String)>,
     /// Among the outputs of failed tests, whose skips are failures.
     in_failures: bool,
 }
@@ -94,12 +97,28 @@ impl Tally {
         self.left_out.iter().map(String::as_str)
     }
 
+    /// The test programs that took longest, with their seconds.
+    pub(crate) fn slowest(&self) -> Vec<&(f64, String)> {
+        let mut took: Vec<_> = self
+            .took
+            .iter()
+            .filter(|(seconds, _)| *seconds > 10.0)
+            .collect();
+        took.sort_by(|one, other| other.0.total_cmp(&one.0));
+        took
+    }
+
     /// Takes a line of a test program's output.
     pub(crate) fn read(&mut self, line: &str) {
         if let Some(result) = line.strip_prefix("test result: ") {
             self.reported_ok += count(result, "passed");
             self.failed += count(result, "failed");
             self.ignored += count(result, "ignored");
+            if let Some(seconds) = seconds(result) {
+                self.took.push((seconds, std::mem::take(&mut self.program)));
+            }
+        } else if let Some(program) = line.trim_start().strip_prefix("Running ") {
+            self.program = name(program).to_owned();
         } else if let Some(skip) = line.strip_prefix("SKIPPED: ") {
             if !self.in_failures {
                 self.skipped.push(skip.to_owned());
@@ -135,6 +154,19 @@ impl fmt::Display for Tally {
         write!(f, ", {} tests left out", self.left_out_tests)?;
         write!(f, " ({checks} checks and programs)")
     }
+}
+
+/// The seconds in "ok. 3 passed; …; finished in 1.25s".
+fn seconds(result: &str) -> Option<f64> {
+    let (_, rest) = result.split_once("finished in ")?;
+    rest.trim_end_matches('s').parse().ok()
+}
+
+/// A program's name without its folder and cargo's hash.
+fn name(program: &str) -> &str {
+    let file = program.rsplit('/').next().unwrap_or(program);
+    let file = file.trim_end_matches(')');
+    file.rsplit_once('-').map_or(file, |(name, _hash)| name)
 }
 
 /// The number before `word` in "ok. 3 passed; 0 failed; …".
@@ -206,6 +238,18 @@ mod tests {
         );
         let left_out: Vec<_> = tally.left_out().collect();
         assert_eq!(left_out, ["the guests", "long_run: 3 tests"]);
+    }
+
+    #[test]
+    fn programs_have_their_times_the_longest_first() {
+        let result = "test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out";
+        let tally = tally(&format!(
+            "     Running /t/deps/one-0a1b\n{result}; finished in 11.50s\n\
+             \x20    Running /t/deps/long_run-0a1b\n{result}; finished in 70.00s\n\
+             \x20    Running /t/deps/two-0a1b\n{result}; finished in 1.00s"
+        ));
+        let expected = [(70.0, "long_run".to_owned()), (11.5, "one".to_owned())];
+        assert_eq!(tally.slowest(), expected.iter().collect::<Vec<_>>());
     }
 
     #[test]

@@ -42,11 +42,13 @@ pub(crate) fn ensure(workspace: &Workspace, nightly: &Nightly) -> Result<()> {
     let mut cargo = Command::new("cargo");
     cargo
         .args(["install", "bpf-linker", "--version", VERSION, "--locked"])
-        .args(["--quiet", "--force", "--no-default-features"])
+        // Unoptimised it is built in a third of the time; what takes long in it is LLVM.
+        .args(["--quiet", "--force", "--no-default-features", "--debug"])
         .args(["--features", &format!("llvm-{major}")])
         .arg("--root")
         .arg(&tools)
         .env("LLVM_PREFIX", prefix)
+        .env("CARGO_PROFILE_DEV_DEBUG", "0")
         .current_dir(workspace.root());
     let what = format!("setup: building bpf-linker {VERSION} into target/tools (about a minute)");
     let progress = Progress::of(&what, "");

@@ -118,6 +118,7 @@ const OTHERS: &[(&str, &[&str])] = &[
         "a socket's path is in no network namespace",
         &["unix_sockets"],
     ),
+    ("the upstream is nginx itself", &["loops"]),
     ("nginx asks a DNS server, no backend", &["names"]),
     (
         "nginx differs, its backends do not",

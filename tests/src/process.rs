@@ -48,8 +48,8 @@ pub fn end(child: &mut Child, gentle: i32) {
     }
 }
 
-/// The name of this thread as the kernel has it, and evidence has of who sent a signal.
+/// The name of this process as the kernel has it, and evidence has of who sent a signal.
 pub fn own_name() -> String {
-    let name = std::fs::read_to_string("/proc/thread-self/comm").unwrap_or_default();
+    let name = std::fs::read_to_string("/proc/self/comm").unwrap_or_default();
     name.trim_end().to_owned()
 }

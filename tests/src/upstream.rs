@@ -42,7 +42,9 @@ impl Upstream {
     ) -> Result<Self> {
         let folder = Folder::new()?;
         for (name, text) in files {
-            std::fs::write(folder.join(name), netns.listens(text))?;
+            let file = folder.join(name);
+            std::fs::create_dir_all(file.parent().context("a folder")?)?;
+            std::fs::write(file, netns.listens(text))?;
         }
         let at = folder.path().display().to_string();
         let words = words.iter().map(|word| word.replace("{}", &at));
@@ -51,7 +53,8 @@ impl Upstream {
         let mut command = programs::rooted(&programs::backends()?, "/usr/bin/env")?;
         let output = std::fs::File::create(folder.join("output"))?;
         command
-            .args(["-C", &at, "PYTHONDONTWRITEBYTECODE=1", &program])
+            .args(["-C", &at, "PYTHONDONTWRITEBYTECODE=1"])
+            .args([format!("PWD={at}"), program])
             .args(words)
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)

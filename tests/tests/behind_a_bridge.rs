@@ -1,6 +1,10 @@
 //! The scenarios of other files with every backend in a container behind a bridge: its own network
 //! namespace and address. Cause and confidence have to be as on loopback.
 
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+
 #[path = "backend_closes.rs"]
 mod backend_closes;
 #[path = "backend_dies.rs"]
@@ -33,6 +37,8 @@ mod no_live_upstreams;
 mod one_connection;
 #[path = "passed_through.rs"]
 mod passed_through;
+#[path = "programs.rs"]
+mod programs;
 #[path = "protocols.rs"]
 mod protocols;
 #[path = "queues.rs"]
@@ -53,3 +59,85 @@ mod timeouts;
 mod tls_backends;
 #[path = "tls_upstream.rs"]
 mod tls_upstream;
+
+/// The files whose scenarios are not run here, and why.
+const OTHERS: &[(&str, &[&str])] = &[
+    (
+        "the tracer, not a backend, is what is tried",
+        &[
+            "as_a_service",
+            "aside",
+            "blind",
+            "capture_bombs",
+            "captures",
+            "exported",
+            "false_nginx",
+            "flood",
+            "forged_log",
+            "healthy",
+            "hostile_binaries",
+            "hostile_names",
+            "latency",
+            "lifecycle",
+            "logs",
+            "long_run",
+            "many_lives",
+            "members",
+            "messages",
+            "notices",
+            "presented",
+            "privileges",
+            "probes",
+            "schema",
+            "signatures",
+            "skipped",
+            "stalling_log",
+            "start",
+        ],
+    ),
+    (
+        "it has network namespaces of its own",
+        &[
+            "across_namespaces",
+            "container",
+            "containers_come_and_go",
+            "elsewhere",
+            "namespaces",
+            "rootless",
+            "same_addresses",
+            "two_containers",
+            "unreachable",
+        ],
+    ),
+    ("this very list, with a translated address", &["behind_nat"]),
+    (
+        "nginx fails before a packet leaves its namespace",
+        &["limits", "routes"],
+    ),
+    (
+        "a socket's path is in no network namespace",
+        &["unix_sockets"],
+    ),
+    ("the upstream is nginx itself", &["loops"]),
+    ("nginx asks a DNS server, no backend", &["names"]),
+    (
+        "nginx differs, its backends do not",
+        &["builds", "versions"],
+    ),
+];
+
+#[test]
+fn every_file_runs_here_or_has_its_reason() -> Result<()> {
+    let here = include_str!("behind_a_bridge.rs");
+    for file in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests"))? {
+        let file = file?.path();
+        let name = file.file_stem().unwrap_or_default().to_string_lossy();
+        let runs = here.contains(&format!("#[path = \"{name}.rs\"]\n"));
+        let is_left_out = OTHERS.iter().any(|(_, files)| files.contains(&&*name));
+        ensure!(
+            name == "behind_a_bridge" || runs != is_left_out,
+            "{name}: run here is {runs}, left out is {is_left_out}"
+        );
+    }
+    Ok(())
+}

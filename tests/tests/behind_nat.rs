@@ -11,3 +11,7 @@ mod backend_stalls;
 mod connect_refused;
 #[path = "queues.rs"]
 mod queues;
+#[path = "stream.rs"]
+mod stream;
+#[path = "tls_upstream.rs"]
+mod tls_upstream;

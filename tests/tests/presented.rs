@@ -75,6 +75,46 @@ fn a_recorded_burst_is_charted_and_reported() -> Result<()> {
     Ok(())
 }
 
+/// Requests that fail without an attempt are no share of the attempts: chart and report count alike.
+#[test]
+fn the_share_of_failed_attempts_is_of_attempts_alone() -> Result<()> {
+    let refused = Expected::new("no-listener", "127.0.0.1:9001", "ECONNREFUSED");
+    let returned = Expected::untried("returned-by-config", "").unlogged();
+    let down = Expected::untried("no-live-upstreams", "no live upstreams").inferred();
+    let faults = vec![
+        Fault::proxy(refused, ""),
+        Fault::location("return 502;", returned),
+        Fault::location("proxy_pass http://down;", down)
+            .with("upstream down { server 127.0.0.1:9001 down; }\n"),
+    ];
+    let folder = Folder::new()?;
+    let load = Load {
+        failing: 5,
+        healthy: 15,
+        ..Load::default()
+    };
+    let verdicts = record(
+        Stage::new()?.start(faults)?,
+        &folder.join(CAPTURE),
+        |site| site.send(load),
+    )?;
+    assert_eq!(verdicts, 15);
+    let (out, capture) = paths(&folder, CAPTURE);
+    run(&["report", &capture, "-o", &out])?;
+    run(&["chart", &capture, "-o", &out])?;
+    let page = fs::read_to_string(folder.join("out/report.html"))?;
+    let chart = fs::read_to_string(folder.join("out/outcomes.svg"))?;
+    for said in [
+        "Failed requests</dt><dd>15</dd>",
+        "Attempts to reach an upstream</dt><dd>20 (connections and their reuses)</dd>",
+        "Share of attempts that failed</dt><dd>25 %</dd>",
+    ] {
+        assert!(page.contains(said), "{said}: {page}");
+    }
+    assert!(chart.contains("20 in all, 5 failed"), "{chart}");
+    Ok(())
+}
+
 /// Bytes that nginx takes, and each place where they are shown has to make harmless.
 fn hostile_line() -> Vec<u8> {
     let mut line =

@@ -200,6 +200,11 @@ fn record(kind: u8, content: &str) -> String {
     format!(r"\x01\x{kind:02x}\x00\x01\x{high:02x}\x{low:02x}\x00\x00{content}")
 }
 
+/// The record that ends a request.
+fn end_of_request() -> String {
+    format!(r"\x01\x03\x00\x01\x00\x08\x00\x00{}", r"\x00".repeat(8))
+}
+
 const STDOUT: u8 = 6;
 const STDERR: u8 = 7;
 
@@ -223,6 +228,14 @@ fn fastcgi_answers_that_nginx_refuses() -> Result<()> {
                 rejected(
                     "upstream sent invalid FastCGI record type: 9",
                     "record type",
+                ),
+            ),
+            (
+                FASTCGI,
+                &end_of_request(),
+                rejected(
+                    "upstream sent unexpected FastCGI record: 3",
+                    "FastCGI record",
                 ),
             ),
             (
@@ -392,7 +405,6 @@ fn truncated(logged: &str) -> Expected {
 }
 
 /// Of FastCGI nginx 1.22 takes the FIN for the end, and the client gets what there is: nobody knows of it.
-/// Of FastCGI nginx 1.22 takes the FIN for the end, and the client gets what there is: nobody knows of it.
 #[test]
 fn a_body_cut_short_by_fin() -> Result<()> {
     let body = "Status: 200\r\nContent-Length: 5000\r\n\r\nshort";
@@ -435,16 +447,40 @@ fn a_body_cut_short_by_rst() -> Result<()> {
     )
 }
 
+/// The end of a FastCGI request comes before the announced body's, all in one read: nginx's log names the header still.
+#[test]
+fn a_fastcgi_request_that_ends_before_its_body() -> Result<()> {
+    let complete = format!(
+        "{}{}",
+        record(STDOUT, "Status: 200\r\nContent-Length: 5000\r\n\r\nshort"),
+        end_of_request()
+    );
+    let expected = || {
+        rejected(
+            "upstream prematurely closed FastCGI request",
+            "prematurely closed FastCGI request; the client got a 200 cut short",
+        )
+        .status(200)
+    };
+    answers(
+        "answer",
+        &[
+            (FASTCGI, &complete, expected()),
+            (
+                "fastcgi_pass @; fastcgi_buffering off;",
+                &complete,
+                expected(),
+            ),
+        ],
+    )
+}
+
 /// The program's own status: of a gRPC backend it is compressed, and not seen.
 #[test]
 fn a_status_of_the_backends_own() -> Result<()> {
     let own = || Expected::connected("passed-through", "", "").unlogged();
     let text = "Status: 502 Bad Gateway\r\nContent-Length: 3\r\n\r\nown";
-    let complete = format!(
-        r"{}\x01\x03\x00\x01\x00\x08\x00\x00{}",
-        record(STDOUT, text),
-        r"\x00".repeat(8)
-    );
+    let complete = record(STDOUT, text) + &end_of_request();
     let late = text.replace("502", "504");
     answers(
         "answer",
@@ -462,12 +498,9 @@ fn a_status_of_the_backends_own() -> Result<()> {
 #[test]
 fn words_of_the_program_are_no_failure() -> Result<()> {
     let text = "Status: 200\r\nContent-Length: 2\r\n\r\nok";
-    let complete = format!(
-        r"{}{}\x01\x03\x00\x01\x00\x08\x00\x00{}",
-        record(STDERR, "PHP Warning: upstream prematurely closed"),
-        record(STDOUT, text),
-        r"\x00".repeat(8)
-    );
+    let complete = record(STDERR, "PHP Warning: upstream prematurely closed")
+        + &record(STDOUT, text)
+        + &end_of_request();
     let expected = Expected::silence(200, &["FastCGI sent in stderr"]);
     answers("answer", &[(FASTCGI, &complete, expected)])
 }

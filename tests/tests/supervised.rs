@@ -159,6 +159,33 @@ fn uwsgi_whose_worker_crashes() -> Result<()> {
     stage.check(vec![passed("uwsgi", died(TCP))]).map(drop)
 }
 
+/// Its default is 4,096 bytes for all of the request's variables.
+#[test]
+fn uwsgi_whose_buffer_is_too_small_for_the_request() -> Result<()> {
+    let (stage, folder) = (Stage::new()?, Folder::new()?);
+    let (upstream, at) = socket(&folder);
+    let path = upstream.trim_start_matches("unix:").to_owned();
+    let _tcp = start(&stage.netns, &uwsgi(TCP, &[]), &listen(TCP))?;
+    let _unix = start(&stage.netns, &uwsgi(&path, &[]), &at)?;
+    let faults = [TCP, &upstream].map(|to| {
+        let logged = format!("{CLOSED} | (104: Connection reset by peer) | (32: Broken pipe)");
+        let mut expected = Expected::connected("backend-reset", to, &logged)
+            .or_errno(Some("ECONNRESET"))
+            .or_errno(Some("EPIPE"))
+            .says("check uwsgi --buffer-size")
+            .says("invalid request block size");
+        expected.or_cause.push("backend-closed-early");
+        let mut fault = passed("uwsgi", expected);
+        let large = "x".repeat(3000);
+        // Of a variable nginx's own limit is its parser's buffer.
+        let params = ["A", "B"].map(|name| format!(" uwsgi_param {name} {large};"));
+        fault.location.push_str(&params.concat());
+        fault
+    });
+    let verdicts = stage.check(faults.into())?;
+    nowhere(&verdicts, "response header")
+}
+
 /// php-fpm with two children, its socket and these lines of its pool, and what its script does.
 fn php(netns: &Netns, at: &str, lines: &str, script: &str) -> Result<Upstream> {
     let listens = match at.strip_prefix("unix:") {

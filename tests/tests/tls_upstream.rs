@@ -199,6 +199,15 @@ fn silent_in_the_handshake() -> Result<()> {
         fault.expected = fault.expected.says(word);
         faults.push(fault);
     }
+    // Nobody accepts it; it is said that the handshake was what waited.
+    services.push(Service::start(
+        &stage.netns,
+        &["127.0.0.1:9003", "never-accept"],
+    )?);
+    let mut never = stalled("127.0.0.1:9003");
+    never.expected.cause = "backend-not-accepting";
+    never.expected = never.expected.says("ended the TLS handshake");
+    faults.push(never);
     stage.check(faults).map(drop)
 }
 

@@ -1,7 +1,7 @@
 //! The current process, and the sockets behind its descriptors.
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated};
-use tracer_ebpf::abi::{ProgramKey, Worker};
+use tracer_ebpf::abi::{COMM_LEN, ProgramKey, Worker};
 
 use crate::{constants::OFFSETS, maps, read};
 
@@ -16,6 +16,17 @@ pub fn now() -> u64 {
 #[inline(always)]
 pub fn pid() -> u32 {
     (bpf_get_current_pid_tgid() >> 32) as u32
+}
+
+/// The current process's name. Its threads may have names of their own; `/proc/PID/comm` has the first one's.
+#[inline(always)]
+pub fn name(into: &mut [u8; COMM_LEN]) {
+    // SAFETY: a helper without arguments.
+    let task = unsafe { generated::bpf_get_current_task() };
+    let leader: u64 = read::kernel(task, &OFFSETS.group_leader).unwrap_or(task);
+    if let Some(at) = read::offset_of(&OFFSETS.comm) {
+        let _ = read::kernel_into(leader.wrapping_add(at), into);
+    }
 }
 
 /// The current process, if it is a followed worker.

@@ -83,7 +83,7 @@ pub(crate) const SUITES: [&str; 4] = ["bullseye", "bookworm", "trixie", "sid"];
 /// The suite and the packages of the real backends that the tests put behind nginx; unpacked under
 /// `target/backends`.
 pub(crate) const BACKENDS_SUITE: &str = "bookworm";
-pub(crate) const BACKENDS: [&str; 14] = [
+pub(crate) const BACKENDS: [&str; 16] = [
     "coreutils",
     "dash",
     "gunicorn",
@@ -96,6 +96,8 @@ pub(crate) const BACKENDS: [&str; 14] = [
     "nodejs",
     "apache2-bin",
     "puma",
+    "openjdk-17-jre-headless",
+    "libtomcat10-java",
     "socat",
     "systemd",
 ];

@@ -94,6 +94,10 @@ offsets! {
     tgid: "task_struct"."tgid",
     /// `task_struct.pid`
     pid: "task_struct"."pid",
+    /// `task_struct.group_leader`
+    group_leader: "task_struct"."group_leader",
+    /// `task_struct.comm`
+    comm: "task_struct"."comm",
     /// `task_struct.exit_code`
     exit_code: "task_struct"."exit_code",
     /// `task_struct.flags`

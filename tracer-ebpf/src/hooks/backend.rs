@@ -5,8 +5,7 @@
 //! exit code alone, not by who sent the signal.
 
 use aya_ebpf::{
-    helpers::{bpf_get_current_comm, generated::bpf_get_current_task},
-    macros::raw_tracepoint,
+    helpers::generated::bpf_get_current_task, macros::raw_tracepoint,
     programs::RawTracePointContext,
 };
 use tracer_ebpf::abi::{
@@ -199,9 +198,7 @@ fn end(pid: u32, end: &mut End) {
     }
     cgroup::of_current(&mut end.cgroup);
     end.dying = u32::from(is_dying());
-    if let Ok(name) = bpf_get_current_comm() {
-        end.name = name;
-    }
+    task::name(&mut end.name);
     if let Some(signal) = SIGNALS.get_ptr(&pid) {
         // SAFETY: the entry lives as long as the program runs.
         end.signal = unsafe { *signal };
@@ -258,6 +255,8 @@ pub fn signal(ctx: RawTracePointContext) -> i32 {
         _ => read::kernel_at(info.wrapping_add(SI_CODE)).unwrap_or(0),
     };
     let (now, sender) = (task::now(), task::pid());
+    let mut sender_name = [0; COMM_LEN];
+    task::name(&mut sender_name);
     if sender == target && code <= 0 && is_raised_again(target, number, now) {
         return 0;
     }
@@ -268,7 +267,7 @@ pub fn signal(ctx: RawTracePointContext) -> i32 {
             sender,
             number,
             padding: 0,
-            sender_name: bpf_get_current_comm().unwrap_or([0; COMM_LEN]),
+            sender_name,
         },
         before: Sent::NONE,
     };

@@ -2,7 +2,6 @@
 //! process reads or writes it, seen through `sock_recv_length` and `sock_send_length`. Without them a unix socket
 //! tells who listens, not who serves.
 
-use aya_ebpf::helpers::bpf_get_current_comm;
 use tracer_ebpf::abi::{ACCEPTED, Connection, QUEUED, UnixConnection};
 
 use crate::{
@@ -29,9 +28,7 @@ pub fn used(sk: u64) {
         return;
     }
     holder.pid = pid;
-    if let Ok(name) = bpf_get_current_comm() {
-        holder.name = name;
-    }
+    task::name(&mut holder.name);
     // Its end is told.
     let _ = BACKENDS.insert(&pid, &FAMILY, 0);
 }

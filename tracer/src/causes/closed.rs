@@ -171,6 +171,7 @@ fn reset(scene: &Scene<'_>) -> Option<Finding> {
         None if matches!(c.remote, Upstream::Unix(_)) => Finding::proven(format!(
             "{to} closed the connection with the request unread, or before it was accepted{since}, {what}"
         ))
+        .advise_if(unread(scene, c))
         .advise("look at the backend's own log for that moment: a limit, a refused request, a restart"),
         None => Finding::inferred(
             format!("{to} reset the connection{since}, {what}"),

@@ -414,8 +414,10 @@ fn by_unknown(name: &str, signal: &Signal, limit: &str, finding: Finding) -> Fin
         limit => format!(" ({limit})"),
     };
     finding.advise(format!(
-        "find why {} (pid {}), its own parent, killed {name}: a worker timeout{limit}, or a stop; its log says which",
-        signal.sender_name, signal.sender
+        "find why {} (pid {}), its own parent, killed {name}: a worker timeout{limit}, or a stop{}; its log says which",
+        signal.sender_name,
+        signal.sender,
+        programs::aside(Some(name), |it| it.graceful)
     ))
 }
 

@@ -93,6 +93,26 @@ pub enum Question {
     },
 }
 
+impl Question {
+    /// The worker that it is about.
+    #[must_use]
+    pub const fn worker(&self) -> u32 {
+        match self {
+            Self::Listener { worker, .. }
+            | Self::UnixPath { worker, .. }
+            | Self::PeerSocket { worker, .. }
+            | Self::Ports { worker, .. }
+            | Self::Descriptors { worker }
+            | Self::Confinement { worker }
+            | Self::Log { worker }
+            | Self::Folder { worker, .. }
+            | Self::Returns { worker, .. }
+            | Self::Block { worker, .. }
+            | Self::Names { worker, .. } => *worker,
+        }
+    }
+}
+
 /// A question, its answer, and when it was answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fact {

@@ -168,9 +168,13 @@ impl Observer {
     /// Answers now, in the order of the stream: the log lines that a [`Question::Log`] brought, then the fact.
     /// `now` is the boot time, and becomes the time of all of them; at `asked` the question came.
     pub fn answer(&mut self, question: &Question, asked: Time, now: Time) -> Vec<Event> {
-        let finding = self
-            .find(question, Asked { at: asked, now })
-            .map_err(|error| format!("{error:#}"));
+        let asked = Asked { at: asked, now };
+        let mut finding = self.find(question, asked);
+        // A worker that ended while it was looked at: its master answers.
+        if finding.is_err() && viewer::has_ended(question.worker()) {
+            finding = self.find(question, asked);
+        }
+        let finding = finding.map_err(|error| format!("{error:#}"));
         let mut events = Vec::new();
         if let Question::Log { worker } = question {
             let lines = self.logs.read_new(*worker, now);

@@ -57,27 +57,33 @@ impl Viewers {
     /// # Errors
     /// It is gone, and so is its master, or it was never seen.
     pub(super) fn of(&mut self, worker: u32) -> Result<Viewer> {
-        let gone = match process::status(worker) {
-            Ok(status) => {
-                self.remember(worker, status.parent, Some(status.clone()));
-                return Ok(Viewer {
-                    pid: worker,
-                    status: Some(status),
-                });
-            }
-            Err(error) => error,
+        let status = process::status(worker);
+        if let Ok(status) = &status {
+            self.remember(worker, status.parent, Some(status.clone()));
+        }
+        // Of one that ended and is not reaped yet the status can be read, its root and namespaces cannot.
+        let stand_in = match has_ended(worker) {
+            true => self.stand_in(worker),
+            false => None,
         };
-        let stand_in = self.seen.get(&worker).and_then(|seen| {
-            // Whoever took in an orphan may live elsewhere.
-            let is_there = seen.place.is_some() && place(seen.parent) == seen.place;
-            is_there.then(|| Viewer {
-                pid: seen.parent,
-                status: seen.at_work.clone(),
-            })
-        });
-        stand_in
-            .ok_or(gone)
-            .with_context(|| format!("status of worker {worker}"))
+        if let Some(stand_in) = stand_in {
+            return Ok(stand_in);
+        }
+        let status = status.with_context(|| format!("status of worker {worker}"))?;
+        Ok(Viewer {
+            pid: worker,
+            status: Some(status),
+        })
+    }
+
+    fn stand_in(&self, worker: u32) -> Option<Viewer> {
+        let seen = self.seen.get(&worker)?;
+        // Whoever took in an orphan may live elsewhere.
+        let is_there = seen.place.is_some() && place(seen.parent) == seen.place;
+        is_there.then(|| Viewer {
+            pid: seen.parent,
+            status: seen.at_work.clone(),
+        })
     }
 
     fn remember(&mut self, worker: u32, parent: u32, at_work: Option<Status>) {
@@ -103,6 +109,11 @@ fn place(pid: u32) -> Option<Place> {
     Some([link("mnt")?, link("net")?])
 }
 
+/// Whether it has ended, perhaps without being reaped yet.
+pub(super) fn has_ended(pid: u32) -> bool {
+    place(pid).is_none()
+}
+
 /// Whether its user is final: only root's children can change theirs.
 fn is_set_up(status: &Status) -> bool {
     status.uid != 0 || process::status(status.parent).is_ok_and(|parent| parent.uid != 0)
@@ -124,10 +135,18 @@ mod tests {
         assert_eq!(viewers.meet(child.id()), Some(std::process::id()));
         assert_eq!(viewers.of(child.id()).expect("alive").pid, child.id());
         drop(child.stdin.take());
-        child.wait().expect("it ends with its input");
-        let viewer = viewers.of(child.id()).expect("a stand-in");
-        assert_eq!(viewer.pid, std::process::id());
-        assert!(viewer.status.is_some());
+        // It is a zombie at first, then nothing.
+        while !has_ended(child.id()) {
+            std::thread::yield_now();
+        }
+        for is_reaped in [false, true] {
+            if is_reaped {
+                child.wait().expect("it ends with its input");
+            }
+            let viewer = viewers.of(child.id()).expect("a stand-in");
+            assert_eq!(viewer.pid, std::process::id());
+            assert!(viewer.status.is_some());
+        }
         assert!(viewers.of(u32::MAX).is_err());
     }
 

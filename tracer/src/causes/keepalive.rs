@@ -3,7 +3,7 @@
 use super::{
     cause::Cause,
     dying,
-    ending::{Ending, is_reused, response_began},
+    ending::{Ending, alerted, is_reused, response_began},
     finding::Finding,
     hook, http2, programs,
     scene::Scene,
@@ -52,8 +52,12 @@ fn left_all_unread(scene: &Scene<'_>, c: &Connection) -> bool {
             .is_some_and(|closed| closed.reset.is_some() && closed.unread == c.asked)
 }
 
-/// Twice the round trip of the handshake, where that was seen.
+/// Twice the round trip of the handshake, where that was seen. A backend that closes by close_notify has its
+/// TLS library read what came: its program may not have known of the request for longer than that.
 fn crossing(c: &Connection) -> u64 {
+    if alerted(c).is_some() {
+        return FAR;
+    }
     match c.established {
         Some(at) if c.start.0 != 0 => at.since(c.start).saturating_mul(2).clamp(CROSSING, FAR),
         _ => FAR,

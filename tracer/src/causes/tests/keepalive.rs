@@ -134,6 +134,8 @@ fn a_close_notify_is_no_response() {
         let met = |c| told(&answered(502, over_tls(c), served()));
         assert_eq!(met(fin_at(950_000)), ("keepalive-race", Proven));
         assert_eq!(met(fin_at(MS + 100_000)), ("keepalive-race", Inferred));
+        assert_eq!(met(fin_at(50 * MS)), ("keepalive-race", Inferred));
+        assert_eq!(met(fin_at(300 * MS)).0, "backend-closed-early");
         // Its FIN has not come yet.
         let notified = Connection {
             fin_received: None,

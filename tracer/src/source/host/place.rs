@@ -134,6 +134,13 @@ impl Namespaces {
         asked: Asked,
     ) -> Option<(Netns, SocketAddr)> {
         let now = asked.now;
+        // What the address led to before: the connection itself shows whether it does again.
+        if let Some(&(end, _)) = self.translations.get(&(from.id(), remote))
+            && let Place::There(netns, _) = self.find(from, end.ip(), asked.at, now)
+            && let Ok(Some(_)) = sock_diag::connection(&netns, end, local)
+        {
+            return Some((netns, end));
+        }
         self.searched.retain(|at| now.since(*at) < SINGLE_IN);
         if self.searched.len() >= SINGLE || local.ip().is_loopback() {
             return None;

@@ -5,23 +5,23 @@ use tracer_ebpf::abi::{Members, SOCKADDR_LEN};
 
 use crate::{
     constants::OFFSETS,
-    hooks::{
-        attempt::PC_CONNECTION,
-        request::{self, CONNECTION_LOG, HTTP, UPSTREAM_PEER},
+    hooks::request,
+    identity::Context,
+    maps,
+    nginx::{
+        layout::{
+            CONNECTION_DATA, CONNECTION_LOG, EPOLL_INSTANCE, HTTP, PC_CONNECTION, RR_PEER_NAME,
+            SESSION_UPSTREAM, STREAM, UPSTREAM_PEER,
+        },
+        members,
     },
-    identity::{Context, STREAM},
-    layout, maps, read, sock,
+    read, sock,
 };
-
-/// epoll is given the connection's address with a bit of its own (src/event/modules/ngx_epoll_module.c).
-const INSTANCE: u64 = 1;
-/// `s->upstream` of an `ngx_stream_session_t`: before 1.25.5, and since. An ngx_stream_upstream_t begins with the peer.
-pub const SESSION_UPSTREAM: [u64; 2] = [72, 80];
 
 /// nginx's connection: what epoll, which waits for the socket, was given. 0: none does.
 #[inline(always)]
 pub fn connection_of(sk: u64) -> u64 {
-    waiting(sk).map_or(0, |data| data & !INSTANCE)
+    waiting(sk).map_or(0, |data| data & !EPOLL_INSTANCE)
 }
 
 #[inline(always)]
@@ -53,10 +53,13 @@ pub fn peer_of(pid: u32, connection: u64) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn tracer_peer_of(pid: u32, connection: u64) -> u64 {
-    let (Some(worker), Some(data)) = (maps::worker(pid), read::user::<u64>(connection)) else {
+    let (Some(worker), Some(data)) = (
+        maps::worker(pid),
+        read::user::<u64>(connection.wrapping_add(CONNECTION_DATA)),
+    ) else {
         return 0;
     };
-    let members = layout::known(worker);
+    let members = members::known(worker);
     peer_of_data(members, data, |peer| holds(peer, connection))
 }
 
@@ -81,7 +84,7 @@ pub fn peer_of_log(pid: u32, log: u64, is_it: impl Fn(u64) -> bool + Copy) -> u6
     let Some(worker) = maps::worker(pid) else {
         return 0;
     };
-    let members = layout::known(worker);
+    let members = members::known(worker);
     let place = u64::from(members.peer_log);
     if place == 0 {
         return 0;
@@ -122,11 +125,12 @@ fn peer_of_data(members: Members, data: u64, is_it: impl Fn(u64) -> bool) -> u64
     }
 }
 
-/// Is it the name in an `ngx_http_upstream_rr_peer_t` (src/http/ngx_http_upstream_round_robin.h), which begins with the address, its
-/// length, and the name?
+/// Is it the name in an `ngx_http_upstream_rr_peer_t`, which begins with the address, its length,
+/// and the name?
 #[inline(always)]
 pub fn is_of_peer(name: u64) -> bool {
-    let [address, length] = read::user::<[u64; 2]>(name.wrapping_sub(16)).unwrap_or_default();
+    let [address, length] =
+        read::user::<[u64; 2]>(name.wrapping_sub(RR_PEER_NAME)).unwrap_or_default();
     let family: u16 = read::user(address).unwrap_or(0);
     (length as u32) <= SOCKADDR_LEN as u32
         && matches!(family, sock::AF_UNIX | sock::AF_INET | sock::AF_INET6)

@@ -25,8 +25,6 @@ mod hooks;
 #[cfg(target_arch = "bpf")]
 mod identity;
 #[cfg(target_arch = "bpf")]
-mod layout;
-#[cfg(target_arch = "bpf")]
 mod lead;
 #[cfg(target_arch = "bpf")]
 mod links;
@@ -34,6 +32,8 @@ mod links;
 mod main_request;
 #[cfg(target_arch = "bpf")]
 mod maps;
+#[cfg(target_arch = "bpf")]
+mod nginx;
 #[cfg(target_arch = "bpf")]
 mod packet;
 #[cfg(target_arch = "bpf")]

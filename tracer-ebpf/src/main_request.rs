@@ -5,12 +5,16 @@ use tracer_ebpf::abi::{Main, Members, Worker};
 
 use crate::{
     apart,
-    hooks::{
-        attempt::CONNECTION_FD,
-        request::{CONNECTION_LOG, HTTP, REQUEST_CONNECTION, UPSTREAM_PEER},
-    },
     identity::{self, Context},
-    layout, maps, read, task,
+    maps,
+    nginx::{
+        layout::{
+            CONNECTION_FD, CONNECTION_LOG, CONNECTION_REQUESTS, HTTP, REQUEST_CONNECTION,
+            UPSTREAM_PEER,
+        },
+        members,
+    },
+    read, task,
 };
 
 /// By a request or a subrequest.
@@ -26,7 +30,7 @@ extern "C" fn tracer_main_by_request(pid: u32, request: u64) -> u64 {
         && !is_still(worker, request)
     {
         worker.main = Main::NONE;
-        let members = layout::known(worker);
+        let members = members::known(worker);
         if enter(worker, members, request) {
             let log = read::user(worker.main.nginx.wrapping_add(CONNECTION_LOG)).unwrap_or(0);
             worker.main.connection = identity::number(log).unwrap_or(0);
@@ -50,7 +54,7 @@ extern "C" fn tracer_main_by_log(pid: u32, log: u64) -> u64 {
     };
     worker.main = Main::NONE;
     worker.main.connection = identity::number(log).unwrap_or(0);
-    let members = layout::known(worker);
+    let members = members::known(worker);
     let Some(context) = Context::of_log(members, log) else {
         return 0;
     };
@@ -67,7 +71,7 @@ extern "C" fn tracer_main_by_log(pid: u32, log: u64) -> u64 {
 /// By a peer object.
 #[inline(always)]
 pub fn by_peer(pid: u32, worker: &mut Worker, peer: u64) {
-    let member = layout::known(worker).peer_log;
+    let member = members::known(worker).peer_log;
     if member != 0
         && let Some(log) = read::user(peer.wrapping_add(member.into()))
     {
@@ -94,7 +98,7 @@ fn enter(worker: &mut Worker, members: Members, request: u64) -> bool {
 #[inline(always)]
 fn is_still(worker: &mut Worker, request: u64) -> bool {
     let main = worker.main;
-    if main.by != request || main.life[LAST] == 0 {
+    if main.by != request || main.life[CONNECTION_REQUESTS] == 0 {
         return false;
     }
     let members = worker.layout.members;
@@ -125,19 +129,15 @@ fn upstream(members: Members, request: u64) -> u64 {
     }
 }
 
-/// See [`Main::life`]. `c->number` lies one or two members before `c->requests` (`c->start_time` came between in 1.19.10).
+/// See [`Main::life`].
 #[inline(always)]
 fn life(worker: &Worker, connection: u64) -> [u64; 3] {
     match worker.layout.requests {
         0 => [0; 3],
-        requests => {
-            read::user(connection.wrapping_add(requests - 8 * LAST as u64)).unwrap_or_default()
-        }
+        requests => read::user(connection.wrapping_add(requests - 8 * CONNECTION_REQUESTS as u64))
+            .unwrap_or_default(),
     }
 }
-
-/// Which of them is `c->requests`.
-const LAST: usize = 2;
 
 /// The client's own request, and the how manieth it is.
 #[inline(always)]
@@ -151,7 +151,7 @@ fn client(worker: &mut Worker, context: Option<Context>) {
         connection = context.connection();
     }
     worker.main.life = life(worker, connection);
-    worker.main.ordinal = worker.main.life[LAST];
+    worker.main.ordinal = worker.main.life[CONNECTION_REQUESTS];
 }
 
 /// The peer object of the request that it was found by, 0 if there is none.

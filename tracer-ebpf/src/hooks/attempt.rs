@@ -18,26 +18,17 @@ use crate::{
     constants::OFFSETS,
     emit::{self, Urgency},
     hooks::{reply, state, unix_end},
-    identity, layout, links, main_request,
+    identity, links, main_request,
     maps::{self, BACKENDS, FAMILY},
+    nginx::{
+        layout::{
+            self, CONNECTION_FD, NGX_AGAIN, NGX_BUSY, NGX_DONE, NGX_OK, PC_CONNECTION, PC_NAME,
+            PC_SOCKADDR, PC_SOCKLEN,
+        },
+        members,
+    },
     read, sock, stack, task,
 };
-
-// ngx_int_t results, src/core/ngx_core.h.
-const NGX_OK: i32 = 0;
-pub const NGX_ERROR: i32 = -1;
-const NGX_AGAIN: i32 = -2;
-pub const NGX_BUSY: i32 = -3;
-const NGX_DONE: i32 = -4;
-pub const NGX_DECLINED: i32 = -5;
-
-// ngx_peer_connection_t, src/event/ngx_event_connect.h: what comes first in every build.
-pub const PC_CONNECTION: u64 = 0;
-pub const PC_SOCKADDR: u64 = 8;
-const PC_SOCKLEN: u64 = 16;
-pub const PC_NAME: u64 = 24;
-/// ngx_connection_t.fd, src/core/ngx_connection.h.
-pub const CONNECTION_FD: u64 = 24;
 
 // See `Worker::is_retry`.
 const RETRIED: u32 = 1;
@@ -55,7 +46,7 @@ pub fn connect_peer(ctx: ProbeContext) -> u32 {
         if worker.layout.is_by_socket() {
             return 0;
         }
-        layout::show_by_peer(pid, worker, peer);
+        members::show_by_peer(pid, worker, peer);
         begin(pid, worker, peer, Of::Another);
         worker.peer = peer;
         worker.socket = 0;
@@ -368,11 +359,11 @@ pub fn address_at(address: u64, into: &mut [u8; SOCKADDR_LEN]) -> Option<()> {
 /// `pc->local->sockaddr`, if it looks like one.
 #[inline(always)]
 fn source(worker: &Worker, peer: u64) -> Option<[u8; 32]> {
-    let members = layout::known(worker);
+    let members = members::known(worker);
     if members.peer_log == 0 {
         return None;
     }
-    let local: u64 = read::user(peer.wrapping_add(members.local()))?;
+    let local: u64 = read::user(peer.wrapping_add(layout::local(members)))?;
     let [address, len] = read::user::<[u64; 2]>(local)?;
     let len = len as u32;
     if len != 16 && len != 28 {

@@ -15,17 +15,20 @@ use crate::{
     constants::OFFSETS,
     hints,
     hooks::{
-        attempt::{
-            self, CONNECTION_FD, NGX_BUSY, NGX_DECLINED, NGX_ERROR, Of, PC_CONNECTION, PC_NAME,
-            PC_SOCKADDR,
-        },
-        reply,
-        request::{self, CONNECTION_LOG},
-        state,
+        attempt::{self, Of},
+        reply, request, state,
     },
-    identity, layout,
+    identity,
     lead::{connection_of, holds, is_of_peer, peer_of, peer_of_log, peer_of_unset},
-    links, main_request, maps, read, sock, stack, task,
+    links, main_request, maps,
+    nginx::{
+        layout::{
+            CONNECTION_FD, CONNECTION_LOG, LOG_LEVEL, NGX_BUSY, NGX_DECLINED, NGX_ERROR,
+            PC_CONNECTION, PC_NAME, PC_SOCKADDR,
+        },
+        members,
+    },
+    read, sock, stack, task,
 };
 
 /// A worker's socket moved to `SYN_SENT` and was entered: an attempt of a request begins, unless it is the resolver's.
@@ -102,7 +105,7 @@ pub fn ask(sk: u64, pid: u32, worker: &mut Worker, connection: &mut Connection) 
 #[inline(always)]
 fn ask_of(sk: u64, pid: u32, worker: &mut Worker, connection: &mut Connection, peer: u64) {
     if connection.flags & FLAG_UNASKED != 0 {
-        layout::show_by_connection(pid, worker, connection.nginx);
+        members::show_by_connection(pid, worker, connection.nginx);
         apart::call(worker, connection, || tracer_ask(sk, pid, peer));
     }
 }
@@ -249,7 +252,7 @@ fn adopt(sk: u64, pid: u32, worker: &mut Worker) -> bool {
         return false;
     }
     let nginx = connection_of(sk);
-    layout::show_by_connection(pid, worker, nginx);
+    members::show_by_connection(pid, worker, nginx);
     let peer = if nginx == 0 { 0 } else { peer_of(pid, nginx) };
     if peer == 0 {
         if !is_unix {
@@ -295,7 +298,7 @@ pub fn closed_at_once(ctx: ProbeContext) -> u32 {
     };
     if is_connecting(&ctx, worker, &[0; size_of::<Text>()]) {
         let log = read::user(connection.wrapping_add(CONNECTION_LOG)).unwrap_or(0);
-        layout::show_by_log(pid, worker, log);
+        members::show_by_log(pid, worker, log);
         if !is_logged(log) {
             // connect() is called when the peer object has its connection; what fails before it ends the request.
             let peer = peer_of_log(pid, log, |_| true);
@@ -317,7 +320,7 @@ pub fn closed_at_once(ctx: ProbeContext) -> u32 {
 /// Does nginx say what fails where this log is the one to say it to?
 #[inline(always)]
 fn is_logged(log: u64) -> bool {
-    read::user::<u64>(log).is_some_and(request::is_told)
+    read::user::<u64>(log.wrapping_add(LOG_LEVEL)).is_some_and(request::is_told)
 }
 
 /// The socket of an `ngx_connection_t`.
@@ -484,7 +487,7 @@ pub fn failed(pid: u32, worker: &mut Worker, peer: u64, code: i32, errno: u32) {
 pub fn answered(pid: u32, worker: &mut Worker, peer: u64) {
     let member = |at: u64| read::user::<u64>(peer.wrapping_add(at)).unwrap_or(u64::MAX);
     // The peer object is known by it.
-    let log = u64::from(layout::known(worker).peer_log);
+    let log = u64::from(members::known(worker).peer_log);
     let is_quiet = read::user::<u64>(member(log)).is_some_and(|level| !request::is_told(level));
     let name = member(PC_NAME);
     let is_group = name != 0 && name != u64::MAX && !is_of_peer(name);

@@ -13,20 +13,16 @@ use crate::{
     emit::{self, Urgency},
     framing,
     hooks::{
-        attempt::NGX_BUSY,
         by_socket::{self, Text},
         reply,
     },
-    identity, layout,
-    lead::SESSION_UPSTREAM,
-    links, main_request, maps, read, stack, task,
+    identity, links, main_request, maps,
+    nginx::{
+        layout::{LOG_ERR, LONGEST_TEXT, NGX_BUSY, SESSION_UPSTREAM},
+        members,
+    },
+    read, stack, task,
 };
-
-/// `NGX_LOG_ERR`
-pub const ERROR: u64 = 4;
-
-/// Longer than any text that nginx logs (`NGX_MAX_ERROR_STR` is 2048), lower than any address.
-const LONGEST_TEXT: u64 = 4096;
 
 /// nginx logs.
 #[uprobe]
@@ -38,7 +34,7 @@ pub fn log_error(ctx: ProbeContext) -> u32 {
     let Some(level) = ctx.arg::<u64>(0) else {
         return 0;
     };
-    if level > ERROR {
+    if level > LOG_ERR {
         return 0;
     }
     let Some((pid, worker)) = task::worker() else {
@@ -50,7 +46,7 @@ pub fn log_error(ctx: ProbeContext) -> u32 {
         return 0;
     };
     let errno = errno as u32;
-    layout::show_by_log(pid, worker, log);
+    members::show_by_log(pid, worker, log);
     if worker.peer != 0 {
         worker.has_logged = 1;
         worker.logged_errno = errno;
@@ -145,7 +141,7 @@ fn string(at: u64) -> (u64, u64) {
 /// this worker has tried.
 #[inline(always)]
 fn session_peer(worker: &Worker, pid: u32, session: u64, log: u64) -> u64 {
-    let member_of_log = u64::from(layout::known(worker).peer_log);
+    let member_of_log = u64::from(members::known(worker).peer_log);
     for member in SESSION_UPSTREAM {
         let peer: u64 = read::user(session.wrapping_add(member)).unwrap_or(0);
         if peer == 0 {

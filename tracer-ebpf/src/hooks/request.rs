@@ -14,33 +14,20 @@ use tracer_ebpf::abi::{
 
 use crate::{
     emit::{self, Urgency},
-    hooks::{by_socket, log, reply, state},
+    hooks::{by_socket, reply, state},
     identity::{self, Context},
-    layout, links, main_request,
+    links, main_request,
     maps::{self, Request},
+    nginx::{
+        layout::{
+            self, BUFFER_POS, BUFFER_START, CONNECTION_LOG, ENGINE_IP, ENGINE_REQUEST, HEADER_KEY,
+            HEADER_VALUE, HTTP, LOG_ERR, LOG_LEVEL, LOG_LEVELS, PC_CONNECTION, REQUEST_HEADERS,
+            REQUEST_HOST, RETURN_STATUS,
+        },
+        members,
+    },
     read, sock, stack, task,
 };
-
-/// `NGX_HTTP_MODULE`, the signature every `ngx_http_request_t` begins with.
-pub const HTTP: u32 = 0x5054_5448;
-// ngx_http_request_t, src/http/ngx_http_request.h.
-pub const REQUEST_CONNECTION: u64 = 8;
-/// `r->headers_in.headers.part`, and `r->headers_in.host`, from `r->header_in` on.
-const REQUEST_HEADERS: u64 = 16;
-const REQUEST_HOST: u64 = 64;
-// ngx_table_elt_t, src/core/ngx_hash.h.
-const HEADER_KEY: u64 = 16;
-const HEADER_VALUE: u64 = 24;
-/// ngx_buf_t.start, src/core/ngx_buf.h.
-const BUFFER_START: u64 = 32;
-/// ngx_http_upstream_t.peer, src/http/ngx_http_upstream.h.
-pub const UPSTREAM_PEER: u64 = 16;
-/// ngx_http_script_engine_t.request, src/http/ngx_http_script.h.
-const ENGINE_REQUEST: u64 = 80;
-/// ngx_connection_t.log, src/core/ngx_connection.h.
-pub const CONNECTION_LOG: u64 = 80;
-/// `NGX_LOG_STDERR` to `NGX_LOG_DEBUG` in an `ngx_log_t.log_level`.
-const LEVELS: u64 = 0xf;
 
 /// Writes the record of the request's last connection before its answer's, if none was written yet: it is a unix
 /// socket's, or nginx keeps it alive.
@@ -73,7 +60,7 @@ pub fn special_response(ctx: ProbeContext) -> u32 {
     let (Some((pid, worker)), Some(at)) = (task::worker(), ctx.arg::<u64>(0)) else {
         return 0;
     };
-    layout::show_by(pid, worker, at);
+    members::show_by(pid, worker, at);
     main_request::by_request(pid, worker, at);
     let returned = core::mem::take(&mut worker.returned);
     if returned != 0 && returned == life(worker) {
@@ -133,7 +120,10 @@ pub fn return_code(ctx: ProbeContext) -> u32 {
     let Some(engine) = ctx.arg::<u64>(0) else {
         return 0;
     };
-    let Some([_, status]) = read::user::<u64>(engine).and_then(read::user::<[u64; 2]>) else {
+    let Some(code) = read::user::<u64>(engine.wrapping_add(ENGINE_IP)) else {
+        return 0;
+    };
+    let Some(status) = read::user::<u64>(code.wrapping_add(RETURN_STATUS)) else {
         return 0;
     };
     if !(500..600).contains(&status) {
@@ -144,10 +134,10 @@ pub fn return_code(ctx: ProbeContext) -> u32 {
     };
     let at: u64 = read::user(engine.wrapping_add(ENGINE_REQUEST)).unwrap_or(0);
     // What a subrequest's answer leads to is reported as nginx makes that.
-    if layout::tracer_is_main(at) == 0 {
+    if members::tracer_is_main(at) == 0 {
         return 0;
     }
-    layout::show_by(pid, worker, at);
+    members::show_by(pid, worker, at);
     main_request::by_request(pid, worker, at);
     worker.returned = life(worker);
     // A page or location for what failed before: the client's status is reported with that.
@@ -185,19 +175,18 @@ pub fn client(worker: &mut Worker, request: u64, client: &mut Client) {
         return;
     }
     const MEMBERS: usize = member(REQUEST_HOST) + 1;
-    let places = layout::known(worker);
+    let places = members::known(worker);
     if places.upstream == 0 {
         return;
     }
-    let Some(members) = read::user::<[u64; MEMBERS]>(request.wrapping_add(places.header_in()))
+    let Some(members) =
+        read::user::<[u64; MEMBERS]>(request.wrapping_add(layout::header_in(places)))
     else {
         return;
     };
     host(members[member(REQUEST_HOST)], client);
-    // ngx_buf_t begins with pos.
-    const BUFFER: usize = BUFFER_START as usize / 8;
-    if let Some(buffer) = read::user::<[u64; BUFFER + 1]>(members[0]) {
-        let (position, start) = (buffer[0], buffer[BUFFER]);
+    if let Some(buffer) = read::user::<[u64; BUFFER_START + 1]>(members[0]) {
+        let (position, start) = (buffer[BUFFER_POS], buffer[BUFFER_START]);
         client.parsed = position.wrapping_sub(start) as u32;
         // SAFETY: the helper checks the address itself.
         let _ = unsafe { bpf_probe_read_user_buf(start as *const u8, &mut client.head) };
@@ -258,12 +247,11 @@ pub fn logs_errors(connection: &mut Connection) -> bool {
         return true;
     }
     let nginx = match connection.nginx {
-        0 => read::user(connection.peer).unwrap_or(0),
+        0 => read::user(connection.peer.wrapping_add(PC_CONNECTION)).unwrap_or(0),
         nginx => nginx,
     };
-    // ngx_log_t begins with its level; those of debugging lie above.
     let is_told = read::user::<u64>(nginx.wrapping_add(CONNECTION_LOG))
-        .and_then(read::user::<u64>)
+        .and_then(|log| read::user::<u64>(log.wrapping_add(LOG_LEVEL)))
         .is_some_and(is_told);
     if is_told {
         connection.flags |= FLAG_LOGS_ERRORS;
@@ -276,5 +264,5 @@ pub fn logs_errors(connection: &mut Connection) -> bool {
 /// Does a log of this level let errors through?
 #[inline(always)]
 pub fn is_told(level: u64) -> bool {
-    level & LEVELS >= log::ERROR
+    level & LOG_LEVELS >= LOG_ERR
 }

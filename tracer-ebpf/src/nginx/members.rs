@@ -12,20 +12,13 @@ use tracer_ebpf::abi::{
 use crate::{
     apart,
     emit::{self, Urgency},
-    hooks::request::{CONNECTION_LOG, HTTP, REQUEST_CONNECTION, UPSTREAM_PEER},
-    identity::STREAM,
-    lead::SESSION_UPSTREAM,
-    maps, read, task,
+    maps,
+    nginx::layout::{
+        CONNECTION_DATA, CONNECTION_LOG, HTTP, LOG_DATA, LOG_DATA_SLOTS, PC_LOG, PC_LOG_SLOTS,
+        REQUEST_CONNECTION, REQUEST_UPSTREAM, SESSION_UPSTREAM, STREAM, UPSTREAM_PEER,
+    },
+    read, task,
 };
-
-/// Where `data` may lie in an `ngx_log_t`.
-const DATA: u64 = 24;
-const DATA_SLOTS: usize = 5;
-/// Where `log` may lie in an `ngx_peer_connection_t`.
-const LOG: u64 = 80;
-const LOG_SLOTS: usize = 11;
-/// Where `upstream` may lie in an `ngx_http_request_t`.
-const UPSTREAM: [u64; 3] = [56, 64, 72];
 
 /// Has the worker's memory show its members by this log's request or session. To be called where a hook begins: what needs them
 /// lies deep in calls, of which the kernel allows eight.
@@ -59,7 +52,7 @@ pub fn show_by_connection(pid: u32, worker: &mut Worker, connection: u64) {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn tracer_layout_by_connection(pid: u32, connection: u64) -> u64 {
-    let [data] = read::user_or_zero(connection);
+    let [data] = read::user_or_zero(connection.wrapping_add(CONNECTION_DATA));
     let [log] = read::user_or_zero(connection.wrapping_add(CONNECTION_LOG));
     match tracer_layout_of(pid, data) {
         0 => tracer_layout_of(pid, tracer_object_of(log)),
@@ -75,12 +68,6 @@ pub fn show_by_peer(pid: u32, worker: &mut Worker, peer: u64) {
             tracer_layout_of(pid, tracer_object_of_peer(peer))
         });
     }
-}
-
-/// Where its peer objects have `tries`.
-#[inline(always)]
-pub fn tries(worker: &Worker) -> u64 {
-    worker.layout.members.tries()
 }
 
 /// What its memory showed before.
@@ -99,8 +86,8 @@ pub fn known(worker: &Worker) -> Members {
 #[inline(never)]
 extern "C" fn tracer_object_of_peer(peer: u64) -> u64 {
     let mut object = 0;
-    for slot in 0..LOG_SLOTS as u64 {
-        let [member] = read::user_or_zero(peer.wrapping_add(LOG + 8 * slot));
+    for slot in 0..PC_LOG_SLOTS as u64 {
+        let [member] = read::user_or_zero(peer.wrapping_add(PC_LOG + 8 * slot));
         if object == 0 {
             object = tracer_object_of(member);
         }
@@ -113,8 +100,8 @@ extern "C" fn tracer_object_of_peer(peer: u64) -> u64 {
 #[inline(never)]
 extern "C" fn tracer_object_of(log: u64) -> u64 {
     let mut object = 0;
-    for slot in 0..DATA_SLOTS as u64 {
-        let [data] = read::user_or_zero(log.wrapping_add(DATA + 8 * slot));
+    for slot in 0..LOG_DATA_SLOTS as u64 {
+        let [data] = read::user_or_zero(log.wrapping_add(LOG_DATA + 8 * slot));
         object |= tracer_object_at(data, log);
     }
     object
@@ -163,7 +150,7 @@ extern "C" fn tracer_layout_of(pid: u32, object: u64) -> u64 {
     // Sums: there is one pair, or they are not used.
     let (mut pairs, mut peer_at, mut upstream_at) = (0, 0, 0);
     if kind == HTTP {
-        for slot in UPSTREAM {
+        for slot in REQUEST_UPSTREAM {
             let more = tracer_peer_log(object.wrapping_add(slot), UPSTREAM_PEER, log);
             upstream_at += (more & 0xffff) * slot;
             peer_at += more >> 32;
@@ -207,8 +194,8 @@ extern "C" fn tracer_layout_of(pid: u32, object: u64) -> u64 {
 #[inline(never)]
 extern "C" fn tracer_log_data(kind: u32, object: u64, connection: u64, log: u64) -> u64 {
     let (mut found, mut places) = (0, 0);
-    for index in 0..DATA_SLOTS as u64 {
-        let at = DATA + 8 * index;
+    for index in 0..LOG_DATA_SLOTS as u64 {
+        let at = LOG_DATA + 8 * index;
         let is_it = if kind == STREAM {
             tracer_has(log.wrapping_add(at), object) & 1
         } else {
@@ -237,8 +224,8 @@ pub extern "C" fn tracer_is_main(request: u64) -> u64 {
     let [connection] = read::user_or_zero(request.wrapping_add(REQUEST_CONNECTION));
     let [log] = read::user_or_zero(connection.wrapping_add(CONNECTION_LOG));
     let mut is_main = 0;
-    for index in 0..DATA_SLOTS as u64 {
-        let [data] = read::user_or_zero(log.wrapping_add(DATA + 8 * index));
+    for index in 0..LOG_DATA_SLOTS as u64 {
+        let [data] = read::user_or_zero(log.wrapping_add(LOG_DATA + 8 * index));
         let [first, main] = read::user_or_zero(data);
         is_main |= same(first, connection) & same(main, request);
     }
@@ -251,8 +238,8 @@ pub extern "C" fn tracer_is_main(request: u64) -> u64 {
 extern "C" fn tracer_peer_log(slot: u64, peer: u64, log: u64) -> u64 {
     let [upstream] = read::user_or_zero(slot);
     let mut found = 0;
-    for index in 0..LOG_SLOTS as u64 {
-        let at = LOG + 8 * index;
+    for index in 0..PC_LOG_SLOTS as u64 {
+        let at = PC_LOG + 8 * index;
         let is_it = tracer_has(upstream.wrapping_add(peer + at), log) & 1;
         found += is_it * ((at << 32) + 1);
     }

@@ -4,6 +4,7 @@
 use tracer_ebpf::abi::{Members, SOCKADDR_LEN};
 
 use crate::{
+    apart::apart,
     constants::OFFSETS,
     hooks::request,
     identity::Context,
@@ -45,14 +46,8 @@ pub fn holds(peer: u64, connection: u64) -> bool {
 
 /// The peer object of the request that a connection to an upstream serves: its `data` is the request, once it is connected; or
 /// the end of nginx's in `stream {}`, a session. 0: it is none.
-#[inline(always)]
+#[apart]
 pub fn peer_of(pid: u32, connection: u64) -> u64 {
-    tracer_peer_of(pid, connection)
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn tracer_peer_of(pid: u32, connection: u64) -> u64 {
     let (Some(worker), Some(data)) = (
         maps::worker(pid),
         read::user::<u64>(connection.wrapping_add(CONNECTION_DATA)),
@@ -64,14 +59,8 @@ extern "C" fn tracer_peer_of(pid: u32, connection: u64) -> u64 {
 }
 
 /// The same by its log.
-#[inline(always)]
+#[apart]
 pub fn peer_of_unset(pid: u32, connection: u64) -> u64 {
-    tracer_peer_of_unset(pid, connection)
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn tracer_peer_of_unset(pid: u32, connection: u64) -> u64 {
     match read::user(connection.wrapping_add(CONNECTION_LOG)) {
         Some(log) => peer_of_log(pid, log, |peer| holds(peer, connection)),
         None => 0,

@@ -2,6 +2,8 @@
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 // For one instruction, see `maps::count`.
 #![cfg_attr(target_arch = "bpf", feature(core_intrinsics))]
+// For `apart`.
+#![cfg_attr(target_arch = "bpf", feature(macro_attr))]
 #![cfg_attr(
     target_arch = "bpf",
     expect(internal_features, reason = "the nightly that compiles this is pinned")

@@ -4,7 +4,7 @@
 use tracer_ebpf::abi::{Main, Members, Worker};
 
 use crate::{
-    apart,
+    apart::apart,
     identity::{self, Context},
     maps,
     nginx::{
@@ -18,17 +18,9 @@ use crate::{
 };
 
 /// By a request or a subrequest.
-#[inline(always)]
+#[apart(worker = maps::worker(pid))]
 pub fn by_request(pid: u32, worker: &mut Worker, request: u64) {
-    apart::call(worker, &mut (), || tracer_main_by_request(pid, request));
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn tracer_main_by_request(pid: u32, request: u64) -> u64 {
-    if let Some(worker) = maps::worker(pid)
-        && !is_still(worker, request)
-    {
+    if !is_still(worker, request) {
         worker.main = Main::NONE;
         let members = members::known(worker);
         if enter(worker, members, request) {
@@ -37,21 +29,11 @@ extern "C" fn tracer_main_by_request(pid: u32, request: u64) -> u64 {
             client(worker, Context::of_log(members, log));
         }
     }
-    0
 }
 
 /// By a log. Gives the `stream {}` session that it belongs to, 0 if it is none's.
-#[inline(always)]
+#[apart(worker = maps::worker(pid))]
 pub fn by_log(pid: u32, worker: &mut Worker, log: u64) -> u64 {
-    apart::call(worker, &mut (), || tracer_main_by_log(pid, log))
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn tracer_main_by_log(pid: u32, log: u64) -> u64 {
-    let Some(worker) = maps::worker(pid) else {
-        return 0;
-    };
     worker.main = Main::NONE;
     worker.main.connection = identity::number(log).unwrap_or(0);
     let members = members::known(worker);

@@ -14,7 +14,7 @@ use tracer_ebpf::abi::{
 };
 
 use crate::{
-    apart,
+    apart::apart,
     constants::OFFSETS,
     emit::{self, Urgency},
     hooks::{reply, state, unix_end},
@@ -72,19 +72,10 @@ pub fn begin(pid: u32, worker: &mut Worker, peer: u64, of: Of) {
     if of == Of::Another {
         main_request::by_peer(pid, worker, peer);
     }
-    apart::call(worker, &mut (), || tracer_begin(pid, peer));
+    begun(pid, worker, peer);
 }
 
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn tracer_begin(pid: u32, peer: u64) -> u64 {
-    if let Some(worker) = maps::worker(pid) {
-        begun(pid, worker, peer);
-    }
-    0
-}
-
-#[inline(always)]
+#[apart(worker = maps::worker(pid))]
 fn begun(pid: u32, worker: &mut Worker, peer: u64) {
     worker.start = task::now();
     worker.is_led_on = 0;

@@ -15,7 +15,7 @@ use tracer_ebpf::abi::{
 };
 
 use crate::{
-    apart,
+    apart::apart,
     constants::OFFSETS,
     emit::{self, Urgency},
     hints,
@@ -75,20 +75,10 @@ pub fn closed(sk: u64) {
     if !matters && is_upstream && !hints::may_be_given_up(port) {
         return;
     }
-    let is_upstream = u64::from(is_upstream);
-    apart::call(&mut (), &mut (), || {
-        tracer_closed(sk, is_upstream, u64::from(matters))
-    });
+    closed_by_current(sk, is_upstream, matters);
 }
 
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn tracer_closed(sk: u64, is_upstream: u64, matters: u64) -> u64 {
-    closed_by_current(sk, is_upstream != 0, matters != 0);
-    0
-}
-
-#[inline(always)]
+#[apart]
 fn closed_by_current(sk: u64, is_upstream: bool, matters: bool) {
     let mut key = flow(sk);
     if !is_upstream {

@@ -11,7 +11,7 @@ use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 use tracer_ebpf::abi::{Connection, FLAG_UNASKED, FLAG_UNIX, Routes, Worker, counter};
 
 use crate::{
-    apart,
+    apart::apart,
     constants::OFFSETS,
     hints,
     hooks::{
@@ -106,20 +106,11 @@ pub fn ask(sk: u64, pid: u32, worker: &mut Worker, connection: &mut Connection) 
 fn ask_of(sk: u64, pid: u32, worker: &mut Worker, connection: &mut Connection, peer: u64) {
     if connection.flags & FLAG_UNASKED != 0 {
         members::show_by_connection(pid, worker, connection.nginx);
-        apart::call(worker, connection, || tracer_ask(sk, pid, peer));
-    }
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn tracer_ask(sk: u64, pid: u32, peer: u64) -> u64 {
-    if let (Some(worker), Some(connection)) = (maps::worker(pid), maps::connection(sk)) {
         asked(sk, pid, worker, connection, peer);
     }
-    0
 }
 
-#[inline(always)]
+#[apart(worker = maps::worker(pid), connection = maps::connection(sk))]
 fn asked(sk: u64, pid: u32, worker: &mut Worker, connection: &mut Connection, known: u64) {
     let nginx = connection.nginx;
     connection.flags &= !FLAG_UNASKED;
@@ -224,20 +215,13 @@ fn missed(connection: &mut Connection) {
 /// before tracer came.
 #[inline(always)]
 pub fn adopted(sk: u64, pid: u32, worker: &mut Worker) -> Option<&'static mut Connection> {
-    if apart::call(worker, &mut (), || tracer_adopt(sk, pid)) == 0 {
+    if !adopt(sk, pid, worker) {
         return None;
     }
     maps::connection(sk)
 }
 
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn tracer_adopt(sk: u64, pid: u32) -> u64 {
-    let is_adopted = maps::worker(pid).is_some_and(|worker| adopt(sk, pid, worker));
-    u64::from(is_adopted)
-}
-
-#[inline(always)]
+#[apart(worker = maps::worker(pid))]
 fn adopt(sk: u64, pid: u32, worker: &mut Worker) -> bool {
     let family = sock::family(sk);
     let is_unix = family == sock::AF_UNIX;
@@ -330,24 +314,8 @@ fn socket_of(connection: u64) -> Option<u64> {
 }
 
 /// The attempt fails before `ngx_event_connect_peer` returns; `peer` and `connection` are 0 where there is none.
-#[inline(always)]
+#[apart(worker = maps::worker(pid))]
 fn fails_at_once(pid: u32, worker: &mut Worker, peer: u64, connection: u64, code: i32) {
-    apart::call(worker, &mut (), || {
-        tracer_fails_at_once(pid, peer, connection, code)
-    });
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn tracer_fails_at_once(pid: u32, peer: u64, connection: u64, code: i32) -> u64 {
-    if let Some(worker) = maps::worker(pid) {
-        failed_at_once(pid, worker, peer, connection, code);
-    }
-    0
-}
-
-#[inline(always)]
-fn failed_at_once(pid: u32, worker: &mut Worker, peer: u64, connection: u64, code: i32) {
     let logged_at = worker.start;
     // connect() had moved it to SYN_SENT and found no port: the attempt had begun, and is told as this failure.
     let sk = socket_of(connection).unwrap_or(0);
@@ -523,16 +491,15 @@ fn is_connecting(ctx: &ProbeContext, worker: &Worker, text: &Text) -> bool {
     let [a, b, c, d, e, f, g, h, i, j, k, l, ..] = *text;
     let start = u64::from_ne_bytes([a, b, c, d, e, f, g, h]);
     let more = u32::from_ne_bytes([i, j, k, l]);
-    tracer_is_connecting(worker.pid, caller, start, more) != 0
+    is_called_by_connect(worker.pid, caller, start, more)
 }
 
-/// A function of its own: the verifier would follow each of its ways through all that comes behind.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn tracer_is_connecting(pid: u32, caller: u64, start: u64, more: u32) -> u64 {
+/// Apart: the verifier would follow each of its ways through all that comes behind.
+#[apart]
+fn is_called_by_connect(pid: u32, caller: u64, start: u64, more: u32) -> bool {
     let says = start.to_ne_bytes() == CONNECT && more.to_ne_bytes() == TO;
     let is_within = || maps::worker(pid).is_some_and(|worker| worker.layout.is_connecting(caller));
-    u64::from(says || is_within())
+    says || is_within()
 }
 
 /// `c->requests`

@@ -78,7 +78,7 @@ pub fn log_error(ctx: ProbeContext) -> u32 {
                 }
             }
             let socket = identity::known(pid, peer).map_or(0, |request| request.socket);
-            framing::tracer_measure(pid, socket);
+            framing::measure_logged(pid, socket);
         }
     }
     if id == 0 || maps::is_told(id) {

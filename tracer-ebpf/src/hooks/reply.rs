@@ -8,7 +8,7 @@
 use tracer_ebpf::abi::{REPLY, Reply, WATCHED, Watched, Worker};
 
 use crate::{
-    apart,
+    apart::apart,
     emit::{self, Urgency},
     main_request,
     maps::{self, WATCHED_REQUESTS},
@@ -37,23 +37,8 @@ pub fn watch_answer(pid: u32, worker: &mut Worker, failed: u64) -> u16 {
     watch(pid, worker, failed, true)
 }
 
-#[inline(always)]
+#[apart(worker = maps::worker(pid))]
 fn watch(pid: u32, worker: &mut Worker, failed: u64, is_answer: bool) -> u16 {
-    apart::call(worker, &mut (), || {
-        tracer_watch(pid, failed, is_answer.into())
-    }) as u16
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn tracer_watch(pid: u32, failed: u64, is_answer: u32) -> u64 {
-    maps::worker(pid).map_or(0, |worker| {
-        watched(pid, worker, failed, is_answer != 0).into()
-    })
-}
-
-#[inline(always)]
-fn watched(pid: u32, worker: &mut Worker, failed: u64, is_answer: bool) -> u16 {
     if worker.layout.status == 0 {
         return 0;
     }
@@ -124,19 +109,8 @@ pub fn is_watched(worker: &mut Worker) -> bool {
 }
 
 /// A socket of the worker's was written: is it a watched client's?
-#[inline(always)]
+#[apart(worker = maps::worker(pid))]
 pub fn sent(sk: u64, pid: u32, worker: &mut Worker) -> bool {
-    apart::call(worker, &mut (), || tracer_replied(sk, pid)) != 0
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn tracer_replied(sk: u64, pid: u32) -> u64 {
-    maps::worker(pid).map_or(0, |worker| replied(sk, pid, worker).into())
-}
-
-#[inline(always)]
-fn replied(sk: u64, pid: u32, worker: &mut Worker) -> bool {
     let Some(client) = maps::client(sk) else {
         return false;
     };

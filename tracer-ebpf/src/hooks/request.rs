@@ -134,7 +134,7 @@ pub fn return_code(ctx: ProbeContext) -> u32 {
     };
     let at: u64 = read::user(engine.wrapping_add(ENGINE_REQUEST)).unwrap_or(0);
     // What a subrequest's answer leads to is reported as nginx makes that.
-    if members::tracer_is_main(at) == 0 {
+    if !members::is_main(at) {
         return 0;
     }
     members::show_by(pid, worker, at);

@@ -8,7 +8,7 @@ use tracer_ebpf::abi::{
 };
 
 use crate::{
-    apart,
+    apart::apart,
     constants::OFFSETS,
     emit::{self, Urgency},
     hints,
@@ -134,22 +134,8 @@ pub fn enter(
 }
 
 /// Writes the connection's record and forgets it.
-#[inline(always)]
+#[apart(connection = maps::connection(sk))]
 pub fn finish(sk: u64, connection: &mut Connection) {
-    apart::call(connection, &mut (), || tracer_finish(sk));
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn tracer_finish(sk: u64) -> u64 {
-    if let Some(connection) = maps::connection(sk) {
-        finished(sk, connection);
-    }
-    0
-}
-
-#[inline(always)]
-fn finished(sk: u64, connection: &mut Connection) {
     if let Some((pid, worker)) = task::worker()
         && pid == connection.header.pid
     {
@@ -220,7 +206,7 @@ pub fn write(sk: u64, connection: &mut Connection) {
         }
     }
     if connection.flags & FLAG_RST_IN_SYN_SENT != 0 && connection.flow.rst_sent == 0 {
-        apart::call(&mut (), connection, || tracer_stray(sk));
+        take_stray(sk, connection);
     }
     if is_unasked(connection) {
         if !maps::are_unasked_told() {
@@ -253,15 +239,11 @@ pub fn write(sk: u64, connection: &mut Connection) {
 }
 
 /// A RST answered its SYN, and none that this host sent to nginx's address: to a translated one?
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn tracer_stray(sk: u64) -> u64 {
-    if let Some(connection) = maps::connection(sk)
-        && let Some(sequence) = read::kernel::<u32>(sk, &OFFSETS.snd_una)
-    {
+#[apart(connection = maps::connection(sk))]
+fn take_stray(sk: u64, connection: &mut Connection) {
+    if let Some(sequence) = read::kernel::<u32>(sk, &OFFSETS.snd_una) {
         maps::take_stray(sequence, connection.start, &mut connection.flow);
     }
-    0
 }
 
 /// Is the collector not to be told? Then the connection is counted.

@@ -16,7 +16,7 @@ use tracer_ebpf::abi::{
 };
 
 use crate::{
-    apart,
+    apart::apart,
     constants::OFFSETS,
     emit::{self, Urgency},
     framing, hints,
@@ -124,24 +124,20 @@ fn was_read(sk: u64, length: i32, flags: i32) -> i32 {
     // A retry's success, and an answer that nginx passes on, have no other sign while the connection is kept alive.
     let is_error = matches!(connection.status, 502 | 504) || may_pass_to_itself(sk, connection);
     if connection.flags & FLAG_RETRY != 0 || is_error {
-        apart::call(worker, connection, || tracer_first_byte(sk, pid));
+        first_byte(sk, pid, worker, connection);
     }
     0
 }
 
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn tracer_first_byte(sk: u64, pid: u32) -> u64 {
-    let (Some(worker), Some(connection)) = (maps::worker(pid), maps::connection(sk)) else {
-        return 0;
-    };
+#[apart(worker = maps::worker(pid), connection = maps::connection(sk))]
+fn first_byte(sk: u64, pid: u32, worker: &mut Worker, connection: &mut Connection) {
     if maps::is_told(connection.request) {
         main_request::by_peer(pid, worker, connection.peer);
         let request = worker.main.by;
         if connection.flags & FLAG_RETRY != 0 || connection.status != 500 {
             reply::watch_request(pid, worker, connection.request);
         } else if !came_by(worker, &connection.remote) {
-            return 0;
+            return;
         }
         emit::in_place(&UNKNOWN, Urgency::Whenever, |record| {
             record.header =
@@ -160,7 +156,6 @@ extern "C" fn tracer_first_byte(sk: u64, pid: u32) -> u64 {
             }
         });
     }
-    0
 }
 
 /// Is it a 500 from an address of this host's own? The upstream may be nginx itself, which has no connection left.

@@ -178,28 +178,19 @@ pub fn connected_unix(pid: u32, worker: &Worker, peer: u64, sk: u64) {
 #[inline(always)]
 fn keep_ends(connection: &mut Connection, sk: u64, peer: u64) {
     if connection.flags & FLAG_UNIX != 0 {
-        connection.flow.reserved[OTHER_END] = other_end(sk);
-        connection.flow.reserved[ADDRESS] = read::user(peer.wrapping_add(PC_SOCKADDR)).unwrap_or(0);
-        connection.flow.reserved[LENGTH_AND_INODE] =
-            u64::from(read::user::<u32>(peer.wrapping_add(PC_SOCKLEN)).unwrap_or(0))
-                | sock::inode(sk) << 32;
+        connection.upstream_end = other_end(sk);
+        connection.address = read::user(peer.wrapping_add(PC_SOCKADDR)).unwrap_or(0);
+        connection.address_len = read::user(peer.wrapping_add(PC_SOCKLEN)).unwrap_or(0);
+        connection.inode = sock::inode(sk) as u32;
     }
 }
-
-/// In a unix connection's unused flow: its `pc->sockaddr`.
-pub const ADDRESS: usize = 0;
-/// In a unix connection's unused flow: its `pc->socklen`, and above it the number of its inode.
-pub const LENGTH_AND_INODE: usize = 1;
-/// In a unix connection's unused flow: the other end's socket.
-pub const OTHER_END: usize = 2;
 
 /// Is the socket the one that was entered: the worker's, and a unix one with the same inode? Its end may have been
 /// told nowhere, or the kernel skipped what should have seen it; then another has its place.
 #[inline(always)]
 pub fn is_still(sk: u64, pid: u32, connection: &Connection) -> bool {
     pid == connection.header.pid
-        && (connection.flags & FLAG_UNIX == 0
-            || sock::inode(sk) as u32 == (connection.flow.reserved[LENGTH_AND_INODE] >> 32) as u32)
+        && (connection.flags & FLAG_UNIX == 0 || sock::inode(sk) as u32 == connection.inode)
 }
 
 #[inline(always)]

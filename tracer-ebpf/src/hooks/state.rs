@@ -230,9 +230,8 @@ pub fn write(sk: u64, connection: &mut Connection) {
     emit::in_place(&UNIX_UNKNOWN, urgency, |record| {
         record.connection = *connection;
         record.connection.header.len = size_of::<UnixConnection>() as u16;
-        let address = connection.flow.reserved[attempt::ADDRESS];
-        if attempt::address_at(address, &mut record.address).is_some() {
-            record.address_len = connection.flow.reserved[attempt::LENGTH_AND_INODE] as u32;
+        if attempt::address_at(connection.address, &mut record.address).is_some() {
+            record.address_len = connection.address_len;
         }
         unix_end::tell(connection, record);
     });

@@ -25,13 +25,7 @@ mod hints;
 #[cfg(target_arch = "bpf")]
 mod hooks;
 #[cfg(target_arch = "bpf")]
-mod identity;
-#[cfg(target_arch = "bpf")]
-mod lead;
-#[cfg(target_arch = "bpf")]
 mod links;
-#[cfg(target_arch = "bpf")]
-mod main_request;
 #[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
@@ -48,6 +42,8 @@ mod stack;
 mod syscall;
 #[cfg(target_arch = "bpf")]
 mod task;
+#[cfg(target_arch = "bpf")]
+mod track;
 
 #[cfg(target_arch = "bpf")]
 #[unsafe(link_section = "license")]

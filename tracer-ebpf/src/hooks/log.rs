@@ -11,17 +11,17 @@ use tracer_ebpf::abi::{LOG_CALL, LOG_CALL_NUMBER, LOG_CALL_STREAM, LogCall, Work
 
 use crate::{
     emit::{self, Urgency},
-    framing,
-    hooks::{
-        by_socket::{self, Text},
-        reply,
-    },
-    identity, links, main_request, maps,
+    framing, links, maps,
     nginx::{
+        identity,
         layout::{LOG_ERR, LONGEST_TEXT, NGX_BUSY, SESSION_UPSTREAM},
-        members,
+        members, request,
     },
     read, stack, task,
+    track::{
+        at_once::{self, Text},
+        join, reply,
+    },
 };
 
 /// nginx logs.
@@ -55,13 +55,13 @@ pub fn log_error(ctx: ProbeContext) -> u32 {
         true => read::user(format).unwrap_or_default(),
         false => [0; size_of::<Text>()],
     };
-    let end = by_socket::logs(&ctx, worker, log, errno, &start);
+    let end = at_once::logs(&ctx, worker, log, errno, &start);
     let argument = ctx.arg::<u64>(4).unwrap_or(0);
     let second = ctx.arg::<u64>(5).unwrap_or(0);
-    let session = main_request::by_log(pid, worker, log);
+    let session = request::by_log(pid, worker, log);
     let connection = worker.main.connection;
     let (peer, stream) = match session {
-        0 => (main_request::peer(&worker.main), 0),
+        0 => (request::peer(&worker.main), 0),
         session => (session_peer(worker, pid, session, log), LOG_CALL_STREAM),
     };
     let mut id = 0;
@@ -72,9 +72,9 @@ pub fn log_error(ctx: ProbeContext) -> u32 {
         if maps::is_told(id) {
             reply::watch_request(pid, worker, id);
             if worker.layout.is_by_socket() {
-                by_socket::told(pid, worker, peer, id);
+                join::told(pid, worker, peer, id);
                 if end == Some(NGX_BUSY) {
-                    by_socket::failed(pid, worker, peer, NGX_BUSY, errno);
+                    at_once::failed(pid, worker, peer, NGX_BUSY, errno);
                 }
             }
             let socket = identity::known(pid, peer).map_or(0, |request| request.socket);
@@ -98,7 +98,7 @@ pub fn log_error(ctx: ProbeContext) -> u32 {
     if let Some(code) = end
         && code != NGX_BUSY
     {
-        by_socket::ends(pid, worker, peer, code);
+        at_once::ends(pid, worker, peer, code);
     }
     0
 }

@@ -6,27 +6,20 @@
 //! configuration has a request run into, also one with a text, of which nginx makes no error answer. Without it only
 //! a `return 502` or `return 504` without a text is known.
 
-use aya_ebpf::{helpers::bpf_probe_read_user_buf, macros::uprobe, programs::ProbeContext};
-use tracer_ebpf::abi::{
-    ANSWER, Answer, Client, Connection, FLAG_LOGS_ERRORS, FLAG_OPEN, HEAD_LEN, TAIL_LEN, Worker,
-    counter,
-};
+use aya_ebpf::{macros::uprobe, programs::ProbeContext};
+use tracer_ebpf::abi::{ANSWER, Answer, FLAG_OPEN, Worker, counter};
 
 use crate::{
     emit::{self, Urgency},
-    hooks::{by_socket, reply, state},
-    identity::{self, Context},
-    links, main_request,
+    links,
     maps::{self, Request},
     nginx::{
-        layout::{
-            self, BUFFER_POS, BUFFER_START, CONNECTION_LOG, ENGINE_IP, ENGINE_REQUEST, HEADER_KEY,
-            HEADER_VALUE, HTTP, LOG_ERR, LOG_LEVEL, LOG_LEVELS, PC_CONNECTION, REQUEST_HEADERS,
-            REQUEST_HOST, RETURN_STATUS,
-        },
-        members,
+        client, identity,
+        layout::{ENGINE_IP, ENGINE_REQUEST, RETURN_STATUS},
+        members, request,
     },
-    read, sock, stack, task,
+    read, stack, task,
+    track::{at_once, connection, join, reply},
 };
 
 /// Writes the record of the request's last connection before its answer's, if none was written yet: it is a unix
@@ -39,7 +32,7 @@ fn last_connection(request: &Request) {
     };
     if connection.request == request.id {
         connection.flags |= FLAG_OPEN;
-        state::write(sk, connection);
+        connection::write(sk, connection);
         connection.flags &= !FLAG_OPEN;
     }
 }
@@ -61,12 +54,12 @@ pub fn special_response(ctx: ProbeContext) -> u32 {
         return 0;
     };
     members::show_by(pid, worker, at);
-    main_request::by_request(pid, worker, at);
+    request::by_request(pid, worker, at);
     let returned = core::mem::take(&mut worker.returned);
     if returned != 0 && returned == life(worker) {
         return 0;
     }
-    let peer = main_request::peer(&worker.main);
+    let peer = request::peer(&worker.main);
     // Of one without an upstream no other record comes.
     if peer == 0 && !maps::is_told(identity::new_id(worker)) {
         maps::count(counter::UNTOLD);
@@ -85,10 +78,10 @@ pub fn special_response(ctx: ProbeContext) -> u32 {
             return 0;
         }
         if worker.layout.is_by_socket() {
-            by_socket::told(pid, worker, peer, id);
+            join::told(pid, worker, peer, id);
             if status == 502 && request.tried == 0 {
-                by_socket::answered(pid, worker, peer);
-                main_request::by_request(pid, worker, at);
+                at_once::answered(pid, worker, peer);
+                request::by_request(pid, worker, at);
             }
         }
         last_connection(request);
@@ -106,7 +99,7 @@ fn report(pid: u32, worker: &mut Worker, at: u64, id: u64, status: u16, returned
         record.status = status;
         record.reply = reply;
         record.returned = returned;
-        client(worker, at, &mut record.client);
+        client::of_request(worker, at, &mut record.client);
     });
 }
 
@@ -138,7 +131,7 @@ pub fn return_code(ctx: ProbeContext) -> u32 {
         return 0;
     }
     members::show_by(pid, worker, at);
-    main_request::by_request(pid, worker, at);
+    request::by_request(pid, worker, at);
     worker.returned = life(worker);
     // A page or location for what failed before: the client's status is reported with that.
     if reply::is_watched(worker) {
@@ -160,109 +153,3 @@ fn life(worker: &Worker) -> u32 {
 
 /// An answer of which nothing is known yet, in read-only data.
 static UNKNOWN: Answer = Answer::UNKNOWN;
-
-/// Whose request it is, [`Worker::main`], and what that or a subrequest asks: `r->header_in` still holds an HTTP/1 request from
-/// its first byte on.
-#[inline(always)]
-pub fn client(worker: &mut Worker, request: u64, client: &mut Client) {
-    client.request = worker.main.request;
-    client.connection = worker.main.connection;
-    if let Some(sk) = main_request::socket(&mut worker.main) {
-        client.address = sock::remote(sk);
-    }
-    if !maps::are_details_told() {
-        maps::count(counter::BARE);
-        return;
-    }
-    const MEMBERS: usize = member(REQUEST_HOST) + 1;
-    let places = members::known(worker);
-    if places.upstream == 0 {
-        return;
-    }
-    let Some(members) =
-        read::user::<[u64; MEMBERS]>(request.wrapping_add(layout::header_in(places)))
-    else {
-        return;
-    };
-    host(members[member(REQUEST_HOST)], client);
-    if let Some(buffer) = read::user::<[u64; BUFFER_START + 1]>(members[0]) {
-        let (position, start) = (buffer[BUFFER_POS], buffer[BUFFER_START]);
-        client.parsed = position.wrapping_sub(start) as u32;
-        // SAFETY: the helper checks the address itself.
-        let _ = unsafe { bpf_probe_read_user_buf(start as *const u8, &mut client.head) };
-        first_header(members[member(REQUEST_HEADERS)], start, client);
-    }
-}
-
-/// Which of a request's members from `header_in` on it is.
-const fn member(at: u64) -> usize {
-    at as usize / 8
-}
-
-/// Before its first header is the request's line; pipelined requests share the buffer.
-#[inline(always)]
-fn first_header(headers: u64, start: u64, client: &mut Client) {
-    let first: u64 = read::user(headers.wrapping_add(HEADER_KEY)).unwrap_or(0);
-    let line_end = first.wrapping_sub(start);
-    if headers == 0 || line_end > u64::from(client.parsed) {
-        return;
-    }
-    client.line_end = line_end as u32;
-    if line_end > HEAD_LEN as u64 {
-        let tail = first.wrapping_sub(TAIL_LEN as u64);
-        // SAFETY: the helper checks the address itself.
-        let _ = unsafe { bpf_probe_read_user_buf(tail as *const u8, &mut client.tail) };
-    }
-}
-
-#[inline(always)]
-fn host(header: u64, client: &mut Client) {
-    if header == 0 {
-        return;
-    }
-    if let Some([len, text]) = read::user::<[u64; 2]>(header.wrapping_add(HEADER_VALUE)) {
-        client.host_len = len as u32;
-        // SAFETY: the helper checks the address itself.
-        let _ = unsafe { bpf_probe_read_user_buf(text as *const u8, &mut client.host) };
-    }
-}
-
-/// The request that a log belongs to, by what its `data` points to; 0 if none does.
-#[inline(always)]
-pub fn request_of(context: &Context) -> u64 {
-    let [main, current] = context.requests();
-    for request in [current, main] {
-        if read::user::<u32>(request) == Some(HTTP) {
-            return request;
-        }
-    }
-    0
-}
-
-/// Does nginx itself say what goes wrong with a connection to an upstream: does its log let errors through?
-#[inline(always)]
-pub fn logs_errors(connection: &mut Connection) -> bool {
-    // It is asked as the end is read, and then as nginx closes it.
-    if connection.flags & FLAG_LOGS_ERRORS != 0 {
-        return true;
-    }
-    let nginx = match connection.nginx {
-        0 => read::user(connection.peer.wrapping_add(PC_CONNECTION)).unwrap_or(0),
-        nginx => nginx,
-    };
-    let is_told = read::user::<u64>(nginx.wrapping_add(CONNECTION_LOG))
-        .and_then(|log| read::user::<u64>(log.wrapping_add(LOG_LEVEL)))
-        .is_some_and(is_told);
-    if is_told {
-        connection.flags |= FLAG_LOGS_ERRORS;
-    } else {
-        maps::count(counter::CLOSINGS);
-    }
-    is_told
-}
-
-/// Does a log of this level let errors through?
-#[inline(always)]
-pub fn is_told(level: u64) -> bool {
-    level & LOG_LEVELS >= LOG_ERR
-}

@@ -13,11 +13,11 @@ use tracer_ebpf::abi::FLAG_RST_IN_SYN_SENT;
 
 use crate::{
     apart::apart,
-    hooks::backend,
     maps,
     packet::{self, ACK, Packet, SYN},
     sock::{self, state},
     task,
+    track::ending,
 };
 
 /// A RST arrived.
@@ -85,7 +85,7 @@ fn answered(sk: u64, skb: u64) -> i32 {
 #[inline(always)]
 fn send_reset(sk: u64, skb: u64, reason: u32) -> i32 {
     if sk != 0 && skb == 0 && maps::connection(sk).is_none() {
-        backend::reset(sk, reason);
+        ending::reset(sk, reason);
         return 0;
     }
     // The skb's own check: the verifier takes no arithmetic on a pointer that may be null.

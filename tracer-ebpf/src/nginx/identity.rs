@@ -3,12 +3,12 @@
 
 use tracer_ebpf::abi::{Members, Worker, shedding};
 
+use super::layout::{
+    self, CONTEXT_CONNECTION, CONTEXT_CURRENT, CONTEXT_MEMBERS, CONTEXT_REQUEST, LOG_CONNECTION,
+    PC_START_TIME, STREAM,
+};
 use crate::{
     maps::{self, Mark, PeerKey, REQUESTS, Request},
-    nginx::layout::{
-        self, CONTEXT_CONNECTION, CONTEXT_CURRENT, CONTEXT_MEMBERS, CONTEXT_REQUEST,
-        LOG_CONNECTION, PC_START_TIME, STREAM,
-    },
     read, task,
 };
 

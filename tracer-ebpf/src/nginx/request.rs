@@ -3,19 +3,14 @@
 
 use tracer_ebpf::abi::{Main, Members, Worker};
 
-use crate::{
-    apart::apart,
+use super::{
     identity::{self, Context},
-    maps,
-    nginx::{
-        layout::{
-            CONNECTION_FD, CONNECTION_LOG, CONNECTION_REQUESTS, HTTP, REQUEST_CONNECTION,
-            UPSTREAM_PEER,
-        },
-        members,
+    layout::{
+        CONNECTION_FD, CONNECTION_LOG, CONNECTION_REQUESTS, HTTP, REQUEST_CONNECTION, UPSTREAM_PEER,
     },
-    read, task,
+    members,
 };
+use crate::{apart::apart, maps, read, task};
 
 /// By a request or a subrequest.
 #[apart(worker = maps::worker(pid))]

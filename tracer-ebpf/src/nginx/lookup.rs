@@ -3,21 +3,15 @@
 
 use tracer_ebpf::abi::{Members, SOCKADDR_LEN};
 
-use crate::{
-    apart::apart,
-    constants::OFFSETS,
-    hooks::request,
+use super::{
     identity::Context,
-    maps,
-    nginx::{
-        layout::{
-            CONNECTION_DATA, CONNECTION_LOG, EPOLL_INSTANCE, HTTP, PC_CONNECTION, RR_PEER_NAME,
-            SESSION_UPSTREAM, STREAM, UPSTREAM_PEER,
-        },
-        members,
+    layout::{
+        CONNECTION_DATA, CONNECTION_LOG, EPOLL_INSTANCE, HTTP, PC_CONNECTION, RR_PEER_NAME,
+        SESSION_UPSTREAM, STREAM, UPSTREAM_PEER,
     },
-    read, sock,
+    members,
 };
+use crate::{apart::apart, constants::OFFSETS, maps, read, sock};
 
 /// nginx's connection: what epoll, which waits for the socket, was given. 0: none does.
 #[inline(always)]
@@ -85,7 +79,19 @@ pub fn peer_of_log(pid: u32, log: u64, is_it: impl Fn(u64) -> bool + Copy) -> u6
     if context.is_session() {
         return peer_of_data(members, context.session(), of_log);
     }
-    peer_of_data(members, request::request_of(&context), of_log)
+    peer_of_data(members, request_of(&context), of_log)
+}
+
+/// The request that a log belongs to, by what its `data` points to; 0 if none does.
+#[inline(always)]
+pub fn request_of(context: &Context) -> u64 {
+    let [main, current] = context.requests();
+    for request in [current, main] {
+        if read::user::<u32>(request) == Some(HTTP) {
+            return request;
+        }
+    }
+    0
 }
 
 #[inline(always)]

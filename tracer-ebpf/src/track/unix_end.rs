@@ -7,7 +7,6 @@ use tracer_ebpf::abi::{ACCEPTED, Connection, QUEUED, UnixConnection};
 
 use crate::{
     constants::OFFSETS,
-    hooks::attempt::other_end,
     maps::{self, BACKENDS, FAMILY, SIGNALS},
     read, task,
 };
@@ -61,4 +60,10 @@ pub fn tell(connection: &Connection, record: &mut UnixConnection) {
 #[inline(always)]
 pub fn forget(connection: &Connection) {
     maps::remove_unix_end(connection.upstream_end);
+}
+
+/// The socket of the upstream's end, 0 unknown.
+#[inline(always)]
+pub fn other_end(sk: u64) -> u64 {
+    read::kernel(sk, &OFFSETS.unix_peer).unwrap_or(0)
 }

@@ -10,15 +10,15 @@ use tracer_ebpf::abi::{REPLY, Reply, WATCHED, Watched, Worker};
 use crate::{
     apart::apart,
     emit::{self, Urgency},
-    main_request,
     maps::{self, WATCHED_REQUESTS},
+    nginx::request,
     read, task,
 };
 
 /// An attempt failed: watches the request that its peer object belongs to.
 #[inline(always)]
 pub fn watch_peer(pid: u32, worker: &mut Worker, peer: u64, failed: u64) {
-    main_request::by_peer(pid, worker, peer);
+    request::by_peer(pid, worker, peer);
     watch_request(pid, worker, failed);
 }
 
@@ -57,7 +57,7 @@ fn watch(pid: u32, worker: &mut Worker, failed: u64, is_answer: bool) -> u16 {
         }
         return status;
     }
-    let Some(sk) = main_request::socket(&mut worker.main) else {
+    let Some(sk) = request::socket(&mut worker.main) else {
         worker.is_led_on = 1;
         return 0;
     };
@@ -102,7 +102,7 @@ pub fn is_watched(worker: &mut Worker) -> bool {
     if request == 0 {
         return false;
     }
-    let Some(client) = main_request::socket(&mut worker.main).and_then(maps::client) else {
+    let Some(client) = request::socket(&mut worker.main).and_then(maps::client) else {
         return false;
     };
     client.iter().any(|slot| slot.request == request)
@@ -181,7 +181,7 @@ fn status(worker: &Worker, request: u64) -> u16 {
 
 #[inline(always)]
 fn is_recycled(pid: u32, worker: &mut Worker, watched: &Watched) -> bool {
-    main_request::by_request(pid, worker, watched.request);
+    request::by_request(pid, worker, watched.request);
     let now = &worker.main;
     now.by == 0 || now.connection != watched.connection || now.ordinal != watched.ordinal
 }

@@ -7,7 +7,7 @@ use aya_ebpf::{helpers::bpf_probe_read_user_buf, macros::map, maps::PerCpuArray}
 
 use tracer_ebpf::abi::{Connection, FLAG_BROKE_OFF, FLAG_MEASURED, FLAG_WHOLE, NO_LENGTH};
 
-use crate::{maps, sock};
+use crate::{apart::apart, maps, sock};
 
 /// How much of the header is looked at; most are shorter. A power of two.
 const LOOKED_AT: usize = 1024;
@@ -64,16 +64,14 @@ pub fn compare(family: u16, connection: &mut Connection) {
 }
 
 /// nginx logs something about the request of this worker's that the socket serves: measures the response that has begun.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn tracer_measure(pid: u32, sk: u64) -> u64 {
+#[apart]
+pub fn measure_logged(pid: u32, sk: u64) {
     if let Some(connection) = maps::connection(sk)
         && connection.header.pid == pid
         && connection.status != 0
     {
         measure(BREAKPOINTS, pid, connection);
     }
-    0
 }
 
 #[inline(always)]
@@ -81,7 +79,7 @@ fn measure(slot: u32, pid: u32, connection: &mut Connection) {
     if connection.flags & FLAG_MEASURED != 0 {
         return;
     }
-    let measured = tracer_measured(slot, pid, connection.head_at);
+    let measured = measured(slot, pid, connection.head_at);
     if measured != 0 {
         connection.flags |= FLAG_MEASURED;
         connection.pending = measured as u16;
@@ -89,11 +87,9 @@ fn measure(slot: u32, pid: u32, connection: &mut Connection) {
     }
 }
 
-/// The header's length and, shifted by 16 bits, what it announces; 0 where there is none. A function of its own, global: the
-/// verifier walks it once, not once for each way that leads to it.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn tracer_measured(slot: u32, pid: u32, address: u64) -> u64 {
+/// The header's length and, shifted by 16 bits, what it announces; 0 where there is none.
+#[apart]
+fn measured(slot: u32, pid: u32, address: u64) -> u64 {
     let Some(header) = HEADER.get_ptr_mut(slot) else {
         return 0;
     };

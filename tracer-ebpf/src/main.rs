@@ -2,6 +2,8 @@
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 // For one instruction, see `maps::count`.
 #![cfg_attr(target_arch = "bpf", feature(core_intrinsics))]
+// For `apart`.
+#![cfg_attr(target_arch = "bpf", feature(macro_attr))]
 #![cfg_attr(
     target_arch = "bpf",
     expect(internal_features, reason = "the nightly that compiles this is pinned")
@@ -23,17 +25,11 @@ mod hints;
 #[cfg(target_arch = "bpf")]
 mod hooks;
 #[cfg(target_arch = "bpf")]
-mod identity;
-#[cfg(target_arch = "bpf")]
-mod layout;
-#[cfg(target_arch = "bpf")]
-mod lead;
-#[cfg(target_arch = "bpf")]
 mod links;
 #[cfg(target_arch = "bpf")]
-mod main_request;
-#[cfg(target_arch = "bpf")]
 mod maps;
+#[cfg(target_arch = "bpf")]
+mod nginx;
 #[cfg(target_arch = "bpf")]
 mod packet;
 #[cfg(target_arch = "bpf")]
@@ -46,6 +42,8 @@ mod stack;
 mod syscall;
 #[cfg(target_arch = "bpf")]
 mod task;
+#[cfg(target_arch = "bpf")]
+mod track;
 
 #[cfg(target_arch = "bpf")]
 #[unsafe(link_section = "license")]

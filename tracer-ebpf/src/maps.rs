@@ -488,7 +488,7 @@ pub fn take_stray(sequence: u32, since: u64, flow: &mut Flow) {
     if stray.at >= since {
         flow.rst_sent = stray.at;
         flow.rst_reason = stray.reason;
-        flow.set_translated(&stray.end);
+        flow.translated = stray.end;
         let _ = STRAYS.remove(&sequence);
     }
 }

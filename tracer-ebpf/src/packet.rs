@@ -51,7 +51,7 @@ impl Packet {
     pub fn flow(&self) -> Option<&'static mut Flow> {
         let flow = maps::flow(&self.key)?;
         if self.translated.port != 0 {
-            flow.set_translated(&self.translated);
+            flow.translated = self.translated;
         }
         Some(flow)
     }

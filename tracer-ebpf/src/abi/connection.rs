@@ -116,6 +116,14 @@ pub struct Connection {
     pub asked: u16,
     /// Where the worker read the first byte to; with [`FLAG_MEASURED`] the response's `Content-Length`, or [`NO_LENGTH`].
     pub head_at: u64,
+    /// Unix: `struct sock *` of the upstream's end, 0 unknown.
+    pub upstream_end: u64,
+    /// Unix: `pc->sockaddr`, which lies in nginx's configuration.
+    pub address: u64,
+    /// Unix: `pc->socklen`.
+    pub address_len: u32,
+    /// Unix: the number of nginx's socket's inode, its lower half.
+    pub inode: u32,
     /// Bytes of the response so far, at most `u32::MAX`.
     pub response: u32,
     /// Bytes that the worker read, of all requests, at most `u32::MAX`.
@@ -237,6 +245,10 @@ impl Connection {
         alert: 0,
         asked: 0,
         head_at: 0,
+        upstream_end: 0,
+        address: 0,
+        address_len: 0,
+        inode: 0,
         response: 0,
         read: 0,
         reuses: 0,

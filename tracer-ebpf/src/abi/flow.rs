@@ -17,13 +17,6 @@ pub struct FlowKey {
 /// How many reasons of drops are kept apart.
 pub const DROP_SLOTS: usize = 3;
 
-/// Words for what else is known of a flow.
-pub const FLOW_RESERVED: usize = 3;
-/// The first of the two with the translated address, in memory's order; see [`Flow::reserved`].
-pub const TRANSLATED_ADDRESS: usize = 0;
-/// The word with the translated port, 0: none.
-pub const TRANSLATED_PORT: usize = 2;
-
 /// Packets dropped for one reason.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -54,32 +47,17 @@ pub struct Flow {
     pub icmp_kind: u8,
     /// ICMP code.
     pub icmp_code: u8,
-    /// Zero.
-    pub padding: [u8; 2],
+    /// The upstream's end as an address translation made it; port 0: none did.
+    pub translated: Endpoint,
     /// Drops, a slot a reason.
     pub drops: [DropSlot; DROP_SLOTS],
     /// How many waited in the listener's accept queue as it took no more.
     pub queue: u32,
     /// How many may; 0 with `queue` 0: it was not seen.
     pub queue_limit: u32,
-    /// Of TCP the upstream's end as an address translation made it; of a unix connection the kernel side's own.
-    pub reserved: [u64; FLOW_RESERVED],
 }
 
 impl Flow {
-    /// The upstream's end was met as this one.
-    #[inline(always)]
-    pub fn set_translated(&mut self, end: &Endpoint) {
-        let word = |at: usize| {
-            let mut bytes = [0; 8];
-            bytes.copy_from_slice(&end.address[at..at + 8]);
-            u64::from_ne_bytes(bytes)
-        };
-        self.reserved[TRANSLATED_ADDRESS] = word(0);
-        self.reserved[TRANSLATED_ADDRESS + 1] = word(8);
-        self.reserved[TRANSLATED_PORT] = end.port as u64;
-    }
-
     /// Nothing was seen.
     pub const NONE: Self = Self {
         rst_sent: 0,
@@ -87,7 +65,7 @@ impl Flow {
         rst_reason: 0,
         icmp_kind: 0,
         icmp_code: 0,
-        padding: [0; 2],
+        translated: Endpoint::NONE,
         drops: [DropSlot {
             at: 0,
             reason: 0,
@@ -97,6 +75,5 @@ impl Flow {
         }; DROP_SLOTS],
         queue: 0,
         queue_limit: 0,
-        reserved: [0; FLOW_RESERVED],
     };
 }

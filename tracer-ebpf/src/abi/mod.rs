@@ -26,7 +26,7 @@ pub use self::{
         PeerClosed, Sent, Signal,
     },
     dns::{ANSWERED, ASKED, DNS, Dns, FAILED, IS_ANSWER, IS_TRUNCATED, QUESTION_LEN},
-    flow::{DROP_SLOTS, DropSlot, FLOW_RESERVED, Flow, FlowKey},
+    flow::{DROP_SLOTS, DropSlot, Flow, FlowKey},
     process::{
         EXECUTED, EXITED, FOLLOWED, FORKED, PROCESS, Process, REFUSED, WAS_FOLLOWED, YOUNG_FORKED,
     },
@@ -127,10 +127,10 @@ pub mod shedding {
 const _: () = {
     assert!(size_of::<Header>() == 16);
     assert!(size_of::<Endpoint>() == 18);
-    assert!(size_of::<Flow>() == 104);
+    assert!(size_of::<Flow>() == 96);
     assert!(size_of::<FlowKey>() == 40);
     assert!(size_of::<Worker>() == 256);
-    assert!(size_of::<Connection>() == 272 + size_of::<Flow>());
+    assert!(size_of::<Connection>() == 296 + size_of::<Flow>());
     assert!(size_of::<UnixConnection>().is_multiple_of(8));
     assert!(size_of::<MemoryLimit>() == 16 + COMPONENT_LEN);
     assert!(size_of::<End>() == 32 + 80 + size_of::<MemoryLimit>() + COMPONENTS * COMPONENT_LEN);

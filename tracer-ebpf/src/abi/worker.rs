@@ -122,36 +122,7 @@ impl Members {
             && self.log_data == other.log_data
             && self.upstream == other.upstream
     }
-
-    /// `header_in` in an `ngx_http_request_t`: two pointers lie between, since 0.7 (src/http/ngx_http_request.h).
-    #[must_use]
-    #[inline(always)]
-    pub fn header_in(self) -> u64 {
-        self.upstream as u64 + 24
-    }
-
-    /// `tries` in an `ngx_peer_connection_t`: Angie has two pointers more before it (src/event/ngx_event_connect.h).
-    #[must_use]
-    #[inline(always)]
-    pub fn tries(self) -> u64 {
-        if self.peer_log >= ANGIE_LOG { 48 } else { 32 }
-    }
-
-    /// `local` in an `ngx_peer_connection_t`: `type` and `rcvbuf` lie between, since 1.31.3 `sndbuf` as well.
-    #[must_use]
-    #[inline(always)]
-    pub fn local(self) -> u64 {
-        match self.peer_log {
-            SNDBUF_LOG => 96,
-            log => (log as u64).wrapping_sub(16),
-        }
-    }
 }
-
-/// `log` in an `ngx_peer_connection_t` with `sndbuf`.
-const SNDBUF_LOG: u16 = 120;
-/// The lowest of Angie's.
-const ANGIE_LOG: u16 = 136;
 
 impl Layout {
     /// Are attempts seen by their sockets?

@@ -1,47 +1,23 @@
 //! `ngx_int_t ngx_event_connect_peer(ngx_peer_connection_t *pc)` (src/event/ngx_event_connect.c): every attempt to
 //! reach an upstream, of http, stream and mail alike. Without it connect() failures that never become a socket
 //! event (unix sockets, routes, security hooks) are out of sight, and attempts are not joined to requests. Its entry and
-//! return cost healthy requests a breakpoint each: [`by_socket`](super::by_socket) sees attempts otherwise where it can.
+//! return cost healthy requests a breakpoint each: [`join`](crate::track::join) sees attempts otherwise where it can.
 
 use aya_ebpf::{
-    helpers::bpf_probe_read_user_buf,
     macros::{uprobe, uretprobe},
     programs::{ProbeContext, RetProbeContext},
 };
-use tracer_ebpf::abi::{
-    Connection, FAILURE, FLAG_BROKE_OFF, FLAG_LOGS_ERRORS, FLAG_MEASURED, FLAG_RETRY, FLAG_UNIX,
-    FLAG_WHOLE, Failure, RETRY, Retry, Routes, SOCKADDR_LEN, Worker, counter,
-};
+use tracer_ebpf::abi::{Routes, Worker};
 
 use crate::{
-    apart,
-    constants::OFFSETS,
-    emit::{self, Urgency},
-    hooks::{reply, state, unix_end},
-    identity, layout, links, main_request,
-    maps::{self, BACKENDS, FAMILY},
+    links, maps,
+    nginx::{
+        layout::{CONNECTION_FD, NGX_AGAIN, NGX_DONE, NGX_OK, PC_CONNECTION},
+        members,
+    },
     read, sock, stack, task,
+    track::attempt::{Of, begin, connected_unix, failed, has_socket, reused},
 };
-
-// ngx_int_t results, src/core/ngx_core.h.
-const NGX_OK: i32 = 0;
-pub const NGX_ERROR: i32 = -1;
-const NGX_AGAIN: i32 = -2;
-pub const NGX_BUSY: i32 = -3;
-const NGX_DONE: i32 = -4;
-pub const NGX_DECLINED: i32 = -5;
-
-// ngx_peer_connection_t, src/event/ngx_event_connect.h: what comes first in every build.
-pub const PC_CONNECTION: u64 = 0;
-pub const PC_SOCKADDR: u64 = 8;
-const PC_SOCKLEN: u64 = 16;
-pub const PC_NAME: u64 = 24;
-/// ngx_connection_t.fd, src/core/ngx_connection.h.
-pub const CONNECTION_FD: u64 = 24;
-
-// See `Worker::is_retry`.
-const RETRIED: u32 = 1;
-const LED_ON: u32 = 2;
 
 /// The call begins.
 #[uprobe]
@@ -55,7 +31,7 @@ pub fn connect_peer(ctx: ProbeContext) -> u32 {
         if worker.layout.is_by_socket() {
             return 0;
         }
-        layout::show_by_peer(pid, worker, peer);
+        members::show_by_peer(pid, worker, peer);
         begin(pid, worker, peer, Of::Another);
         worker.peer = peer;
         worker.socket = 0;
@@ -64,65 +40,6 @@ pub fn connect_peer(ctx: ProbeContext) -> u32 {
         worker.routes = Routes::default();
     }
     0
-}
-
-/// Whose peer object is it?
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Of {
-    /// That is to be read.
-    Another,
-    /// The request's that [`Worker::main`] was found by.
-    Main,
-}
-
-/// An attempt of a request begins: which request's, and did one come before?
-#[inline(always)]
-pub fn begin(pid: u32, worker: &mut Worker, peer: u64, of: Of) {
-    if of == Of::Another {
-        main_request::by_peer(pid, worker, peer);
-    }
-    apart::call(worker, &mut (), || tracer_begin(pid, peer));
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn tracer_begin(pid: u32, peer: u64) -> u64 {
-    if let Some(worker) = maps::worker(pid) {
-        begun(pid, worker, peer);
-    }
-    0
-}
-
-#[inline(always)]
-fn begun(pid: u32, worker: &mut Worker, peer: u64) {
-    worker.start = task::now();
-    worker.is_led_on = 0;
-    let (request, is_retry) = identity::tried(pid, worker, peer);
-    worker.request = request;
-    worker.is_retry = if is_retry {
-        RETRIED
-    } else if worker.watched != 0 && (reply::is_last(worker, request) || reply::is_watched(worker))
-    {
-        LED_ON
-    } else {
-        0
-    };
-}
-
-/// The attempt that has begun has a socket (0: it can not be found).
-#[inline(always)]
-pub fn has_socket(pid: u32, worker: &Worker, peer: u64, sk: u64, is_reused: bool) {
-    if let Some(request) = identity::known(pid, peer) {
-        request.socket = sk;
-        request.reused = u16::from(is_reused);
-    }
-    if worker.is_retry == RETRIED && sk != 0 && maps::is_told(worker.request) {
-        let record = Retry {
-            header: emit::header::<Retry>(RETRY, pid, worker.start),
-            request: worker.request,
-        };
-        emit::record(&record, Urgency::Whenever);
-    }
 }
 
 /// The call returns.
@@ -175,208 +92,4 @@ fn connected(pid: u32, worker: &Worker, peer: u64, sk: u64) {
     if sk != 0 && sock::family(sk) == sock::AF_UNIX {
         connected_unix(pid, worker, peer, sk);
     }
-}
-
-/// Enters a unix socket.
-#[inline(always)]
-pub fn connected_unix(pid: u32, worker: &Worker, peer: u64, sk: u64) {
-    state::enter(sk, pid, worker, peer, worker.start, FLAG_UNIX);
-    unix_end::watch(sk);
-    if let Some(connection) = maps::connection(sk) {
-        let listener = listener_pid(sk);
-        connection.established = task::now();
-        connection.listener_pid = listener;
-        keep_ends(connection, sk, peer);
-        let _ = BACKENDS.insert(&listener, &FAMILY, 0);
-    }
-}
-
-/// Where a unix connection leads: `pc->sockaddr` lies in nginx's configuration, and is taken from `pc` at the request's
-/// end, before its answer.
-#[inline(always)]
-fn keep_ends(connection: &mut Connection, sk: u64, peer: u64) {
-    if connection.flags & FLAG_UNIX != 0 {
-        connection.flow.reserved[OTHER_END] = other_end(sk);
-        connection.flow.reserved[ADDRESS] = read::user(peer.wrapping_add(PC_SOCKADDR)).unwrap_or(0);
-        connection.flow.reserved[LENGTH_AND_INODE] =
-            u64::from(read::user::<u32>(peer.wrapping_add(PC_SOCKLEN)).unwrap_or(0))
-                | sock::inode(sk) << 32;
-    }
-}
-
-/// In a unix connection's unused flow: its `pc->sockaddr`.
-pub const ADDRESS: usize = 0;
-/// In a unix connection's unused flow: its `pc->socklen`, and above it the number of its inode.
-pub const LENGTH_AND_INODE: usize = 1;
-/// In a unix connection's unused flow: the other end's socket.
-pub const OTHER_END: usize = 2;
-
-/// Is the socket the one that was entered: the worker's, and a unix one with the same inode? Its end may have been
-/// told nowhere, or the kernel skipped what should have seen it; then another has its place.
-#[inline(always)]
-pub fn is_still(sk: u64, pid: u32, connection: &Connection) -> bool {
-    pid == connection.header.pid
-        && (connection.flags & FLAG_UNIX == 0
-            || sock::inode(sk) as u32 == (connection.flow.reserved[LENGTH_AND_INODE] >> 32) as u32)
-}
-
-#[inline(always)]
-pub fn other_end(sk: u64) -> u64 {
-    read::kernel(sk, &OFFSETS.unix_peer).unwrap_or(0)
-}
-
-/// `SO_PEERCRED` of a unix socket: who called `listen()`, host pid.
-#[inline(always)]
-fn listener_pid(sk: u64) -> u32 {
-    let Some(pid) = read::kernel::<u64>(sk, &OFFSETS.peer_pid) else {
-        return 0;
-    };
-    read::kernel(pid, &OFFSETS.pid_numbers).unwrap_or(0)
-}
-
-/// A kept-alive connection serves another request.
-#[inline(always)]
-pub fn reused(pid: u32, worker: &Worker, peer: u64, sk: u64) {
-    if sk == 0 {
-        return;
-    }
-    let is_known = maps::connection(sk).is_some_and(|connection| is_still(sk, pid, connection));
-    if !is_known {
-        let flag = if sock::family(sk) == sock::AF_UNIX {
-            FLAG_UNIX
-        } else {
-            0
-        };
-        state::enter(sk, pid, worker, peer, 0, flag);
-        if flag == FLAG_UNIX {
-            unix_end::watch(sk);
-        }
-    }
-    let Some(connection) = maps::connection(sk) else {
-        return;
-    };
-    reuse(connection, task::now());
-    serves(connection, worker, peer, sk);
-}
-
-/// A kept-alive connection begins anew.
-#[inline(always)]
-pub fn reuse(connection: &mut Connection, now: u64) {
-    if connection.last_received != 0 {
-        connection.idle = now.saturating_sub(connection.last_received);
-    }
-    connection.reuses += 1;
-    connection.reused_at = now;
-    connection.first_byte = 0;
-    connection.first_received = 0;
-    connection.alert = 0;
-    connection.asked = 0;
-    connection.last_sent = 0;
-    connection.end_read = 0;
-    connection.transfer_error = 0;
-    connection.transfer_error_at = 0;
-    connection.status = 0;
-    connection.flags &=
-        !(FLAG_RETRY | FLAG_BROKE_OFF | FLAG_WHOLE | FLAG_MEASURED | FLAG_LOGS_ERRORS);
-}
-
-/// Which request it serves.
-#[inline(always)]
-pub fn serves(connection: &mut Connection, worker: &Worker, peer: u64, sk: u64) {
-    keep_ends(connection, sk, peer);
-    connection.peer = peer;
-    connection.request = worker.request;
-    connection.flags |= retry_flag(worker);
-}
-
-/// Does nginx close the socket before `ngx_event_connect_peer` returned? `connect()` had moved it to `SYN_SENT` and found no
-/// port.
-#[inline(always)]
-pub fn fails_at_once(sk: u64) -> bool {
-    task::worker().is_some_and(|(_, worker)| worker.peer != 0 && worker.socket == sk)
-}
-
-/// [`FLAG_RETRY`] if an attempt of this request came before.
-#[inline(always)]
-pub fn retry_flag(worker: &Worker) -> u16 {
-    if worker.is_retry == 0 { 0 } else { FLAG_RETRY }
-}
-
-/// A failure of which nothing is known yet, in read-only data.
-static UNKNOWN: Failure = Failure::UNKNOWN;
-
-#[inline(always)]
-pub fn failed(pid: u32, worker: &mut Worker, peer: u64, code: i32) {
-    let request = worker.request;
-    if !maps::is_told(request) {
-        maps::count(counter::UNTOLD);
-        return;
-    }
-    reply::watch_peer(pid, worker, peer, request);
-    emit::in_place(&UNKNOWN, Urgency::Soon, |record| {
-        record.header = emit::header::<Failure>(FAILURE, pid, task::now());
-        record.start = worker.start;
-        record.request = worker.request;
-        record.code = code;
-        record.errno = match (code, worker.has_logged) {
-            // No system call failed: the thread's errno is an older one's.
-            (NGX_BUSY, _) => 0,
-            (_, 0) => task::errno(worker),
-            _ => worker.logged_errno,
-        };
-        record.routes = worker.routes;
-        record.syn_sent = u8::from(worker.socket != 0);
-        if let Some(source) = source(worker, peer) {
-            record.source = source;
-        }
-        if code == NGX_BUSY {
-            record.address_len = name(peer, &mut record.address).unwrap_or(0);
-        } else if let Some(len) = address(peer, &mut record.address) {
-            record.has_address = 1;
-            record.address_len = len;
-        }
-    });
-}
-
-/// Copies `*pc->name`, which is the upstream block's where the balancer had no peer; returns its length.
-#[inline(always)]
-fn name(peer: u64, into: &mut [u8; SOCKADDR_LEN]) -> Option<u32> {
-    let name = read::user::<u64>(peer.wrapping_add(PC_NAME))?;
-    let [len, text] = read::user::<[u64; 2]>(name)?;
-    address_at(text, into)?;
-    Some(len as u32)
-}
-
-/// Copies `pc->sockaddr`, gives its length.
-#[inline(always)]
-pub fn address(peer: u64, into: &mut [u8; SOCKADDR_LEN]) -> Option<u32> {
-    const _: () = assert!(PC_SOCKLEN - PC_SOCKADDR == 8);
-    let [address, len] = read::user::<[u64; 2]>(peer.wrapping_add(PC_SOCKADDR))?;
-    address_at(address, into)?;
-    Some(len as u32)
-}
-
-/// Copies a sockaddr of nginx's.
-#[inline(always)]
-pub fn address_at(address: u64, into: &mut [u8; SOCKADDR_LEN]) -> Option<()> {
-    // A sockaddr has room for its family only: a full sockaddr_un may cross into the next object, which the length
-    // then hides.
-    // SAFETY: the helper checks the address itself.
-    unsafe { bpf_probe_read_user_buf(address as *const u8, into) }.ok()
-}
-
-/// `pc->local->sockaddr`, if it looks like one.
-#[inline(always)]
-fn source(worker: &Worker, peer: u64) -> Option<[u8; 32]> {
-    let members = layout::known(worker);
-    if members.peer_log == 0 {
-        return None;
-    }
-    let local: u64 = read::user(peer.wrapping_add(members.local()))?;
-    let [address, len] = read::user::<[u64; 2]>(local)?;
-    let len = len as u32;
-    if len != 16 && len != 28 {
-        return None;
-    }
-    read::user(address)
 }

@@ -11,22 +11,18 @@ use tracer_ebpf::abi::{LOG_CALL, LOG_CALL_NUMBER, LOG_CALL_STREAM, LogCall, Work
 
 use crate::{
     emit::{self, Urgency},
-    framing,
-    hooks::{
-        attempt::NGX_BUSY,
-        by_socket::{self, Text},
-        reply,
+    framing, links, maps,
+    nginx::{
+        identity,
+        layout::{LOG_ERR, LONGEST_TEXT, NGX_BUSY, SESSION_UPSTREAM},
+        members, request,
     },
-    identity, layout,
-    lead::SESSION_UPSTREAM,
-    links, main_request, maps, read, stack, task,
+    read, stack, task,
+    track::{
+        at_once::{self, Text},
+        join, reply,
+    },
 };
-
-/// `NGX_LOG_ERR`
-pub const ERROR: u64 = 4;
-
-/// Longer than any text that nginx logs (`NGX_MAX_ERROR_STR` is 2048), lower than any address.
-const LONGEST_TEXT: u64 = 4096;
 
 /// nginx logs.
 #[uprobe]
@@ -38,7 +34,7 @@ pub fn log_error(ctx: ProbeContext) -> u32 {
     let Some(level) = ctx.arg::<u64>(0) else {
         return 0;
     };
-    if level > ERROR {
+    if level > LOG_ERR {
         return 0;
     }
     let Some((pid, worker)) = task::worker() else {
@@ -50,7 +46,7 @@ pub fn log_error(ctx: ProbeContext) -> u32 {
         return 0;
     };
     let errno = errno as u32;
-    layout::show_by_log(pid, worker, log);
+    members::show_by_log(pid, worker, log);
     if worker.peer != 0 {
         worker.has_logged = 1;
         worker.logged_errno = errno;
@@ -59,13 +55,13 @@ pub fn log_error(ctx: ProbeContext) -> u32 {
         true => read::user(format).unwrap_or_default(),
         false => [0; size_of::<Text>()],
     };
-    let end = by_socket::logs(&ctx, worker, log, errno, &start);
+    let end = at_once::logs(&ctx, worker, log, errno, &start);
     let argument = ctx.arg::<u64>(4).unwrap_or(0);
     let second = ctx.arg::<u64>(5).unwrap_or(0);
-    let session = main_request::by_log(pid, worker, log);
+    let session = request::by_log(pid, worker, log);
     let connection = worker.main.connection;
     let (peer, stream) = match session {
-        0 => (main_request::peer(&worker.main), 0),
+        0 => (request::peer(&worker.main), 0),
         session => (session_peer(worker, pid, session, log), LOG_CALL_STREAM),
     };
     let mut id = 0;
@@ -76,13 +72,13 @@ pub fn log_error(ctx: ProbeContext) -> u32 {
         if maps::is_told(id) {
             reply::watch_request(pid, worker, id);
             if worker.layout.is_by_socket() {
-                by_socket::told(pid, worker, peer, id);
+                join::told(pid, worker, peer, id);
                 if end == Some(NGX_BUSY) {
-                    by_socket::failed(pid, worker, peer, NGX_BUSY, errno);
+                    at_once::failed(pid, worker, peer, NGX_BUSY, errno);
                 }
             }
             let socket = identity::known(pid, peer).map_or(0, |request| request.socket);
-            framing::tracer_measure(pid, socket);
+            framing::measure_logged(pid, socket);
         }
     }
     if id == 0 || maps::is_told(id) {
@@ -102,7 +98,7 @@ pub fn log_error(ctx: ProbeContext) -> u32 {
     if let Some(code) = end
         && code != NGX_BUSY
     {
-        by_socket::ends(pid, worker, peer, code);
+        at_once::ends(pid, worker, peer, code);
     }
     0
 }
@@ -145,7 +141,7 @@ fn string(at: u64) -> (u64, u64) {
 /// this worker has tried.
 #[inline(always)]
 fn session_peer(worker: &Worker, pid: u32, session: u64, log: u64) -> u64 {
-    let member_of_log = u64::from(layout::known(worker).peer_log);
+    let member_of_log = u64::from(members::known(worker).peer_log);
     for member in SESSION_UPSTREAM {
         let peer: u64 = read::user(session.wrapping_add(member)).unwrap_or(0);
         if peer == 0 {

@@ -17,9 +17,9 @@ use tracer_ebpf::abi::{
 use crate::{
     constants::{FOLLOWS_ALL, OFFSETS, number},
     emit::{self, Urgency},
-    hooks::backend,
     maps::{self, PROGRAMS},
     read, task,
+    track::ending,
 };
 
 /// How the names begin that nginx and what is made of it are executed by: `nginx`, `angie`, `openresty`, `tengine`,
@@ -40,7 +40,7 @@ pub fn fork(ctx: RawTracePointContext) -> i32 {
         return 0;
     }
     // Another had this pid before.
-    backend::begins(child);
+    ending::begins(child);
     if let Some(known) = maps::worker(parent) {
         let layout = known.layout;
         debug!(&ctx, "nginx process {} forked {}", parent, child);
@@ -113,7 +113,7 @@ pub fn exit(ctx: RawTracePointContext) -> i32 {
     if tgid != pid {
         return 0;
     }
-    backend::died(tgid);
+    ending::died(tgid);
     if maps::remove_worker(tgid) {
         debug!(&ctx, "nginx process {} ends", tgid);
         let code = read::kernel(task, &OFFSETS.exit_code).unwrap_or(0);

@@ -12,12 +12,12 @@ use aya_ebpf::{
 use tracer_ebpf::abi::FLAG_RST_IN_SYN_SENT;
 
 use crate::{
-    apart,
-    hooks::backend,
+    apart::apart,
     maps,
     packet::{self, ACK, Packet, SYN},
     sock::{self, state},
     task,
+    track::ending,
 };
 
 /// A RST arrived.
@@ -85,41 +85,32 @@ fn answered(sk: u64, skb: u64) -> i32 {
 #[inline(always)]
 fn send_reset(sk: u64, skb: u64, reason: u32) -> i32 {
     if sk != 0 && skb == 0 && maps::connection(sk).is_none() {
-        backend::reset(sk, reason);
+        ending::reset(sk, reason);
         return 0;
     }
     // The skb's own check: the verifier takes no arithmetic on a pointer that may be null.
     if sk != 0 || skb == 0 {
         return 0;
     }
-    apart::call(&mut (), &mut (), || {
-        tracer_unanswered(skb, u64::from(reason))
-    });
+    unanswered(skb, reason);
     0
 }
 
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn tracer_unanswered(skb: u64, reason: u64) -> u64 {
-    unanswered(skb, reason as u32)
-}
-
 /// A SYN for which there is no socket is answered by a RST.
-#[inline(always)]
-fn unanswered(skb: u64, reason: u32) -> u64 {
+#[apart]
+fn unanswered(skb: u64, reason: u32) {
     let mut packet = Packet::NONE;
     if !packet::of_upstream(skb, &mut packet) {
         if packet.flags & (SYN | ACK) == SYN {
             maps::add_stray(packet.sequence, &packet.key.remote, reason);
         }
-        return 0;
+        return;
     }
     if packet.from_upstream || packet.flags & (SYN | ACK) != SYN {
-        return 0;
+        return;
     }
     if let Some(flow) = packet.flow() {
         flow.rst_sent = task::now();
         flow.rst_reason = reason;
     }
-    0
 }

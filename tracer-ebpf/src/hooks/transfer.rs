@@ -16,12 +16,13 @@ use tracer_ebpf::abi::{
 };
 
 use crate::{
-    apart,
+    apart::apart,
     constants::OFFSETS,
     emit::{self, Urgency},
-    framing, hints,
-    hooks::{attempt, by_socket, reply, request, resolver, state, unix_end},
-    main_request, maps, read, sock, syscall, task,
+    framing, hints, maps,
+    nginx::{address, client, log_level, request},
+    read, sock, syscall, task,
+    track::{attempt, connection, join, reply, resolver, unix_end},
 };
 
 /// First bytes of TLS records (RFC 8446 section 5.1). An alert's are 7, the last of them its description.
@@ -78,13 +79,13 @@ fn was_read(sk: u64, length: i32, flags: i32) -> i32 {
     };
     let mut known = connection(sk, pid);
     if worker.layout.is_by_socket() {
-        by_socket::transferred(worker);
+        join::transferred(worker);
         if known.is_none() {
             if hints::is_no_upstream(sk) {
                 return 0;
             }
             if sock::protocol(sk) == Some(sock::UNIX) {
-                known = by_socket::adopted(sk, pid, worker);
+                known = join::adopted(sk, pid, worker);
             }
         }
     }
@@ -93,7 +94,7 @@ fn was_read(sk: u64, length: i32, flags: i32) -> i32 {
         return 0;
     };
     if worker.layout.is_by_socket() {
-        by_socket::read(sk, pid, worker, connection);
+        join::read(sk, pid, worker, connection);
     }
     if is_resolver(connection) {
         resolver::over_tcp(sk, connection, length, ANSWERED);
@@ -120,28 +121,24 @@ fn was_read(sk: u64, length: i32, flags: i32) -> i32 {
     if connection.first_byte == 0 {
         return 0;
     }
-    by_socket::leads_on(sk, pid, worker, connection);
+    join::leads_on(sk, pid, worker, connection);
     // A retry's success, and an answer that nginx passes on, have no other sign while the connection is kept alive.
     let is_error = matches!(connection.status, 502 | 504) || may_pass_to_itself(sk, connection);
     if connection.flags & FLAG_RETRY != 0 || is_error {
-        apart::call(worker, connection, || tracer_first_byte(sk, pid));
+        first_byte(sk, pid, worker, connection);
     }
     0
 }
 
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn tracer_first_byte(sk: u64, pid: u32) -> u64 {
-    let (Some(worker), Some(connection)) = (maps::worker(pid), maps::connection(sk)) else {
-        return 0;
-    };
+#[apart(worker = maps::worker(pid), connection = maps::connection(sk))]
+fn first_byte(sk: u64, pid: u32, worker: &mut Worker, connection: &mut Connection) {
     if maps::is_told(connection.request) {
-        main_request::by_peer(pid, worker, connection.peer);
+        request::by_peer(pid, worker, connection.peer);
         let request = worker.main.by;
         if connection.flags & FLAG_RETRY != 0 || connection.status != 500 {
             reply::watch_request(pid, worker, connection.request);
         } else if !came_by(worker, &connection.remote) {
-            return 0;
+            return;
         }
         emit::in_place(&UNKNOWN, Urgency::Whenever, |record| {
             record.header =
@@ -151,16 +148,15 @@ extern "C" fn tracer_first_byte(sk: u64, pid: u32) -> u64 {
             record.start = connection.start;
             record.status = connection.status;
             record.address_len =
-                attempt::address(connection.peer, &mut record.address).unwrap_or(0);
+                address::of_peer(connection.peer, &mut record.address).unwrap_or(0);
             if connection.flags & FLAG_UNIX == 0 {
                 record.local = sock::local(sk);
             }
             if request != 0 {
-                request::client(worker, request, &mut record.client);
+                client::of_request(worker, request, &mut record.client);
             }
         });
     }
-    0
 }
 
 /// Is it a 500 from an address of this host's own? The upstream may be nginx itself, which has no connection left.
@@ -174,7 +170,7 @@ fn may_pass_to_itself(sk: u64, connection: &Connection) -> bool {
 /// Did the client of [`Worker::main`] connect to this address?
 #[inline(always)]
 fn came_by(worker: &mut Worker, address: &Endpoint) -> bool {
-    main_request::socket(&mut worker.main).is_some_and(|client| sock::local(client) == *address)
+    request::socket(&mut worker.main).is_some_and(|client| sock::local(client) == *address)
 }
 
 /// A socket was written.
@@ -218,7 +214,7 @@ fn was_written(sk: u64, length: i32) -> i32 {
     let is_by_socket = worker.layout.is_by_socket();
     let mut known = connection(sk, pid);
     if is_by_socket {
-        by_socket::transferred(worker);
+        join::transferred(worker);
         if known.is_none() {
             if hints::is_no_upstream(sk) {
                 if worker.watched != 0 {
@@ -226,7 +222,7 @@ fn was_written(sk: u64, length: i32) -> i32 {
                 }
                 return 0;
             }
-            known = by_socket::adopted(sk, pid, worker);
+            known = join::adopted(sk, pid, worker);
         }
     }
     let Some(connection) = known else {
@@ -237,7 +233,7 @@ fn was_written(sk: u64, length: i32) -> i32 {
     };
     let now = task::now();
     if is_by_socket {
-        by_socket::written(sk, pid, worker, connection, now);
+        join::written(sk, pid, worker, connection, now);
     }
     if is_resolver(connection) {
         resolver::over_tcp(sk, connection, length, ASKED);
@@ -324,12 +320,12 @@ fn ended(sk: u64, connection: &mut Connection, length: i32, flags: i32) {
     if flags & MSG_PEEK == 0
         && connection.status != 0
         && connection.response != u32::MAX
-        && (length < 0 || !request::logs_errors(connection))
+        && (length < 0 || !log_level::logs_errors(connection))
     {
         framing::compare(sock::family(sk), connection);
     }
     if connection.flags & FLAG_UNIX != 0 {
-        state::finish(sk, connection);
+        connection::finish(sk, connection);
         hints::set_over(sk, sock::inode(sk));
     }
 }

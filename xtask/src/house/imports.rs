@@ -264,7 +264,6 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "the BPF side is being divided into hooks, track and nginx"]
     fn no_folder_of_the_bpf_side_imports_another_in_a_circle() -> Result<()> {
         assert_none(&circles(&modules(&files(&[BPF_SIDE], "rs")?, BPF_SIDE)?));
         Ok(())

@@ -1,11 +1,9 @@
 //! A connection that is over, and where a unix one led.
 
-use std::net::SocketAddr;
-
 use bytes::Buf;
 use tracer_ebpf::abi::{
     ACCEPTED, COMM_LEN, DROP_SLOTS, FLAG_BROKE_OFF, FLAG_MEASURED, FLAG_OPEN, FLAG_RST_IN_SYN_SENT,
-    FLAG_TLS_DATA, FLAG_UNIX, FLAG_WHOLE, FLOW_RESERVED, NO_LENGTH, QUEUED, SOCKADDR_LEN,
+    FLAG_TLS_DATA, FLAG_UNIX, FLAG_WHOLE, NO_LENGTH, QUEUED, SOCKADDR_LEN,
 };
 
 use super::{
@@ -45,6 +43,8 @@ pub(super) fn connection(header: &Head, mut buf: &[u8], names: &KernelNames) -> 
     let alert = buf.get_u16_ne();
     let asked = buf.get_u16_ne();
     let announced = buf.get_u64_ne();
+    // Where a unix connection leads is the kernel side's own.
+    buf.advance(3 * size_of::<u64>());
     let response = buf.get_u32_ne();
     let read = buf.get_u32_ne();
     let reuses = buf.get_u32_ne();
@@ -61,16 +61,12 @@ pub(super) fn connection(header: &Head, mut buf: &[u8], names: &KernelNames) -> 
     let rst_reason = buf.get_u32_ne();
     let icmp_kind = buf.get_u8();
     let icmp_code = buf.get_u8();
-    buf.advance(2);
+    let translated = endpoint(&mut buf);
     let drops: Vec<Drop> = (0..DROP_SLOTS)
         .filter_map(|_| drop_slot(&mut buf, names))
         .collect();
     let (queue, queue_limit) = (buf.get_u32_ne(), buf.get_u32_ne());
-    let translated = match flags & FLAG_UNIX {
-        0 => translated(&buf[..size_of::<u64>() * FLOW_RESERVED]),
-        _ => None,
-    };
-    buf.advance(size_of::<u64>() * FLOW_RESERVED);
+    let translated = (translated.port() != 0).then_some(translated);
     // Known by nginx's end alone it may be of an earlier connection from there.
     let is_stale = translated.is_some()
         && [rst_at, icmp_at, drops.first().map(|drop| drop.at)]
@@ -149,16 +145,6 @@ pub(super) fn connection(header: &Head, mut buf: &[u8], names: &KernelNames) -> 
         translated,
         routes,
     }
-}
-
-/// An end in the words of a flow, as the kernel side's `Flow::set_translated` writes it.
-fn translated(words: &[u8]) -> Option<SocketAddr> {
-    let (address, mut port) = words.split_first_chunk::<16>()?;
-    let port = u16::try_from(port.get_u64_ne())
-        .ok()
-        .filter(|port| *port != 0)?;
-    let ip = std::net::Ipv6Addr::from(*address).to_canonical();
-    Some(SocketAddr::new(ip, port))
 }
 
 fn drop_slot(buf: &mut &[u8], names: &KernelNames) -> Option<Drop> {

@@ -6,7 +6,6 @@ use tracer_ebpf::abi::{ACCEPTED, Connection, QUEUED, UnixConnection};
 
 use crate::{
     constants::OFFSETS,
-    hooks::attempt::{OTHER_END, other_end},
     maps::{self, BACKENDS, FAMILY, SIGNALS},
     read, task,
 };
@@ -36,7 +35,7 @@ pub fn used(sk: u64) {
 /// What is known of the upstream's end of `connection`, whose own socket nginx may have closed by now.
 #[inline(always)]
 pub fn tell(connection: &Connection, record: &mut UnixConnection) {
-    let end = connection.flow.reserved[OTHER_END];
+    let end = connection.upstream_end;
     if let Some(holder) = maps::unix_end(end) {
         record.holder = *holder;
         if let Some(signal) = SIGNALS.get_ptr(&holder.pid) {
@@ -57,5 +56,11 @@ pub fn tell(connection: &Connection, record: &mut UnixConnection) {
 /// The connection is over for nginx.
 #[inline(always)]
 pub fn forget(connection: &Connection) {
-    maps::remove_unix_end(connection.flow.reserved[OTHER_END]);
+    maps::remove_unix_end(connection.upstream_end);
+}
+
+/// The socket of the upstream's end, 0 unknown.
+#[inline(always)]
+pub fn other_end(sk: u64) -> u64 {
+    read::kernel(sk, &OFFSETS.unix_peer).unwrap_or(0)
 }

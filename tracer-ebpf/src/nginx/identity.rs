@@ -3,23 +3,20 @@
 
 use tracer_ebpf::abi::{Members, Worker, shedding};
 
+use super::layout::{
+    self, CONTEXT_CONNECTION, CONTEXT_CURRENT, CONTEXT_MEMBERS, CONTEXT_REQUEST, LOG_CONNECTION,
+    PC_START_TIME, STREAM,
+};
 use crate::{
-    layout,
     maps::{self, Mark, PeerKey, REQUESTS, Request},
     read, task,
 };
 
-/// `start_time` after `tries` in an `ngx_peer_connection_t`, src/event/ngx_event_connect.h.
-const PC_START_TIME: u64 = 8;
-/// `connection` in an `ngx_log_t`, src/core/ngx_log.h.
-const LOG_CONNECTION: u64 = 16;
-/// `NGX_STREAM_MODULE`, the signature every `ngx_stream_session_t` begins with (src/stream/ngx_stream.h).
-pub const STREAM: u32 = 0x4d52_5453;
-
 /// The request of an attempt that begins, and whether one of it came before. The peer object is one of [`Worker::main`].
 #[inline(always)]
 pub fn tried(pid: u32, worker: &mut Worker, peer: u64) -> (u64, bool) {
-    let tries: u32 = read::user(peer.wrapping_add(layout::tries(worker))).unwrap_or(0);
+    let tries: u32 =
+        read::user(peer.wrapping_add(layout::tries(worker.layout.members))).unwrap_or(0);
     let is_exact = worker.layout.requests != 0;
     let Some(request) = find(pid, worker, peer, |last| {
         // Without the exact mark: a request's tries fall, or stay after a stale kept-alive connection.
@@ -107,7 +104,7 @@ pub fn new_id(worker: &mut Worker) -> u64 {
 #[inline(always)]
 pub fn mark(worker: &Worker, peer: u64) -> Mark {
     let ordinal = if worker.layout.requests == 0 {
-        let start_time = layout::tries(worker) + PC_START_TIME;
+        let start_time = layout::tries(worker.layout.members) + PC_START_TIME;
         read::user(peer.wrapping_add(start_time)).unwrap_or(0)
     } else {
         worker.main.ordinal
@@ -126,11 +123,11 @@ pub fn number(log: u64) -> Option<u64> {
     read::user(log.wrapping_add(LOG_CONNECTION))
 }
 
-/// What the `data` of a log points to: an `ngx_http_log_ctx_t` (src/http/ngx_http_request.h) has the client's connection, its
+/// What the `data` of a log points to: an `ngx_http_log_ctx_t` has the client's connection, its
 /// request, and the request or subrequest that is worked on; a `stream {}` session begins with its signature.
 pub struct Context {
     at: u64,
-    members: [u64; 3],
+    members: [u64; CONTEXT_MEMBERS],
 }
 
 impl Context {
@@ -163,12 +160,12 @@ impl Context {
     /// The client's request, and the one that is worked on; they may be anything.
     #[inline(always)]
     pub fn requests(&self) -> [u64; 2] {
-        [self.members[1], self.members[2]]
+        [self.members[CONTEXT_REQUEST], self.members[CONTEXT_CURRENT]]
     }
 
     /// The client's connection, if it is one of a request's.
     #[inline(always)]
     pub fn connection(&self) -> u64 {
-        self.members[0]
+        self.members[CONTEXT_CONNECTION]
     }
 }

@@ -3,54 +3,35 @@
 
 use tracer_ebpf::abi::{Main, Members, Worker};
 
-use crate::{
-    apart,
-    hooks::{
-        attempt::CONNECTION_FD,
-        request::{CONNECTION_LOG, HTTP, REQUEST_CONNECTION, UPSTREAM_PEER},
-    },
+use super::{
     identity::{self, Context},
-    layout, maps, read, task,
+    layout::{
+        CONNECTION_FD, CONNECTION_LOG, CONNECTION_REQUESTS, HTTP, REQUEST_CONNECTION, UPSTREAM_PEER,
+    },
+    members,
 };
+use crate::{apart::apart, maps, read, task};
 
 /// By a request or a subrequest.
-#[inline(always)]
+#[apart(worker = maps::worker(pid))]
 pub fn by_request(pid: u32, worker: &mut Worker, request: u64) {
-    apart::call(worker, &mut (), || tracer_main_by_request(pid, request));
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn tracer_main_by_request(pid: u32, request: u64) -> u64 {
-    if let Some(worker) = maps::worker(pid)
-        && !is_still(worker, request)
-    {
+    if !is_still(worker, request) {
         worker.main = Main::NONE;
-        let members = layout::known(worker);
+        let members = members::known(worker);
         if enter(worker, members, request) {
             let log = read::user(worker.main.nginx.wrapping_add(CONNECTION_LOG)).unwrap_or(0);
             worker.main.connection = identity::number(log).unwrap_or(0);
             client(worker, Context::of_log(members, log));
         }
     }
-    0
 }
 
 /// By a log. Gives the `stream {}` session that it belongs to, 0 if it is none's.
-#[inline(always)]
+#[apart(worker = maps::worker(pid))]
 pub fn by_log(pid: u32, worker: &mut Worker, log: u64) -> u64 {
-    apart::call(worker, &mut (), || tracer_main_by_log(pid, log))
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn tracer_main_by_log(pid: u32, log: u64) -> u64 {
-    let Some(worker) = maps::worker(pid) else {
-        return 0;
-    };
     worker.main = Main::NONE;
     worker.main.connection = identity::number(log).unwrap_or(0);
-    let members = layout::known(worker);
+    let members = members::known(worker);
     let Some(context) = Context::of_log(members, log) else {
         return 0;
     };
@@ -67,7 +48,7 @@ extern "C" fn tracer_main_by_log(pid: u32, log: u64) -> u64 {
 /// By a peer object.
 #[inline(always)]
 pub fn by_peer(pid: u32, worker: &mut Worker, peer: u64) {
-    let member = layout::known(worker).peer_log;
+    let member = members::known(worker).peer_log;
     if member != 0
         && let Some(log) = read::user(peer.wrapping_add(member.into()))
     {
@@ -94,7 +75,7 @@ fn enter(worker: &mut Worker, members: Members, request: u64) -> bool {
 #[inline(always)]
 fn is_still(worker: &mut Worker, request: u64) -> bool {
     let main = worker.main;
-    if main.by != request || main.life[LAST] == 0 {
+    if main.by != request || main.life[CONNECTION_REQUESTS] == 0 {
         return false;
     }
     let members = worker.layout.members;
@@ -125,19 +106,15 @@ fn upstream(members: Members, request: u64) -> u64 {
     }
 }
 
-/// See [`Main::life`]. `c->number` lies one or two members before `c->requests` (`c->start_time` came between in 1.19.10).
+/// See [`Main::life`].
 #[inline(always)]
 fn life(worker: &Worker, connection: u64) -> [u64; 3] {
     match worker.layout.requests {
         0 => [0; 3],
-        requests => {
-            read::user(connection.wrapping_add(requests - 8 * LAST as u64)).unwrap_or_default()
-        }
+        requests => read::user(connection.wrapping_add(requests - 8 * CONNECTION_REQUESTS as u64))
+            .unwrap_or_default(),
     }
 }
-
-/// Which of them is `c->requests`.
-const LAST: usize = 2;
 
 /// The client's own request, and the how manieth it is.
 #[inline(always)]
@@ -151,7 +128,7 @@ fn client(worker: &mut Worker, context: Option<Context>) {
         connection = context.connection();
     }
     worker.main.life = life(worker, connection);
-    worker.main.ordinal = worker.main.life[LAST];
+    worker.main.ordinal = worker.main.life[CONNECTION_REQUESTS];
 }
 
 /// The peer object of the request that it was found by, 0 if there is none.

@@ -5,7 +5,7 @@ use aya_ebpf::helpers::bpf_probe_read_user_buf;
 use tracer_ebpf::abi::{ANSWERED, Connection, DNS, Dns, FAILED, IS_ANSWER};
 
 use crate::{
-    apart,
+    apart::apart,
     emit::{self, Urgency},
     maps, read, sock, syscall, task,
 };
@@ -23,45 +23,22 @@ const MESSAGES: u32 = 8;
 static UNKNOWN: Dns = Dns::UNKNOWN;
 
 /// Some UDP socket was read from or written to.
-#[inline(always)]
+#[apart]
 pub fn over_udp(sk: u64, length: i32, step: u8) {
-    tracer_datagram(sk, length, step.into());
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn tracer_datagram(sk: u64, length: i32, step: u32) -> u64 {
     let Some((pid, _)) = task::worker() else {
-        return 0;
+        return;
     };
     if length < 0 {
         failed(sk, pid, length, 0);
     } else if let Some(buffer) = syscall::buffer() {
-        message(sk, buffer, length as u32, step as u8, 0);
+        message(sk, buffer, length as u32, step, 0);
     }
-    0
 }
 
 /// A connection that no attempt at an upstream made was read from or written to: the resolver's, which turns to TCP
 /// for what is too long for UDP.
-#[inline(always)]
+#[apart(connection = maps::connection(sk))]
 pub fn over_tcp(sk: u64, connection: &mut Connection, length: i32, step: u8) {
-    apart::call(connection, &mut (), || {
-        tracer_messages(sk, length, step.into())
-    });
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn tracer_messages(sk: u64, length: i32, step: u32) -> u64 {
-    if let Some(connection) = maps::connection(sk) {
-        messages(sk, connection, length, step as u8);
-    }
-    0
-}
-
-#[inline(always)]
-fn messages(sk: u64, connection: &mut Connection, length: i32, step: u8) {
     let pid = connection.header.pid;
     if length < 0 {
         failed(sk, pid, length, 1);
@@ -98,23 +75,16 @@ fn messages(sk: u64, connection: &mut Connection, length: i32, step: u8) {
 }
 
 /// A DNS message, if it looks like one: a worker has other datagrams too (QUIC, syslog).
-#[inline(always)]
+#[apart]
 fn message(sk: u64, buffer: u64, length: u32, step: u8, tcp: u8) {
-    tracer_message(sk, buffer, length, step.into(), tcp.into());
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn tracer_message(sk: u64, buffer: u64, length: u32, step: u32, tcp: u32) -> u64 {
-    let (step, tcp) = (step as u8, tcp as u8);
     let Some(header) = read::user::<[u8; HEADER as usize]>(buffer) else {
-        return 0;
+        return;
     };
     let flags = u16::from_be_bytes([header[2], header[3]]);
     let questions = u16::from_be_bytes([header[4], header[5]]);
     let fits = (flags & IS_ANSWER != 0) == (step == ANSWERED) && questions <= 1;
     if length < HEADER || !fits {
-        return 0;
+        return;
     }
     emit::in_place(&UNKNOWN, Urgency::Whenever, |record| {
         record.header = emit::header::<Dns>(DNS, task::pid(), task::now());
@@ -130,7 +100,6 @@ extern "C" fn tracer_message(sk: u64, buffer: u64, length: u32, step: u32, tcp: 
             record.question_len = length - HEADER;
         }
     });
-    0
 }
 
 #[inline(always)]

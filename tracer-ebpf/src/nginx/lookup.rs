@@ -3,25 +3,20 @@
 
 use tracer_ebpf::abi::{Members, SOCKADDR_LEN};
 
-use crate::{
-    constants::OFFSETS,
-    hooks::{
-        attempt::PC_CONNECTION,
-        request::{self, CONNECTION_LOG, HTTP, UPSTREAM_PEER},
+use super::{
+    identity::Context,
+    layout::{
+        CONNECTION_DATA, CONNECTION_LOG, EPOLL_INSTANCE, HTTP, PC_CONNECTION, RR_PEER_NAME,
+        SESSION_UPSTREAM, STREAM, UPSTREAM_PEER,
     },
-    identity::{Context, STREAM},
-    layout, maps, read, sock,
+    members,
 };
-
-/// epoll is given the connection's address with a bit of its own (src/event/modules/ngx_epoll_module.c).
-const INSTANCE: u64 = 1;
-/// `s->upstream` of an `ngx_stream_session_t`: before 1.25.5, and since. An ngx_stream_upstream_t begins with the peer.
-pub const SESSION_UPSTREAM: [u64; 2] = [72, 80];
+use crate::{apart::apart, constants::OFFSETS, maps, read, sock};
 
 /// nginx's connection: what epoll, which waits for the socket, was given. 0: none does.
 #[inline(always)]
 pub fn connection_of(sk: u64) -> u64 {
-    waiting(sk).map_or(0, |data| data & !INSTANCE)
+    waiting(sk).map_or(0, |data| data & !EPOLL_INSTANCE)
 }
 
 #[inline(always)]
@@ -45,30 +40,21 @@ pub fn holds(peer: u64, connection: u64) -> bool {
 
 /// The peer object of the request that a connection to an upstream serves: its `data` is the request, once it is connected; or
 /// the end of nginx's in `stream {}`, a session. 0: it is none.
-#[inline(always)]
+#[apart]
 pub fn peer_of(pid: u32, connection: u64) -> u64 {
-    tracer_peer_of(pid, connection)
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn tracer_peer_of(pid: u32, connection: u64) -> u64 {
-    let (Some(worker), Some(data)) = (maps::worker(pid), read::user::<u64>(connection)) else {
+    let (Some(worker), Some(data)) = (
+        maps::worker(pid),
+        read::user::<u64>(connection.wrapping_add(CONNECTION_DATA)),
+    ) else {
         return 0;
     };
-    let members = layout::known(worker);
+    let members = members::known(worker);
     peer_of_data(members, data, |peer| holds(peer, connection))
 }
 
 /// The same by its log.
-#[inline(always)]
+#[apart]
 pub fn peer_of_unset(pid: u32, connection: u64) -> u64 {
-    tracer_peer_of_unset(pid, connection)
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn tracer_peer_of_unset(pid: u32, connection: u64) -> u64 {
     match read::user(connection.wrapping_add(CONNECTION_LOG)) {
         Some(log) => peer_of_log(pid, log, |peer| holds(peer, connection)),
         None => 0,
@@ -81,7 +67,7 @@ pub fn peer_of_log(pid: u32, log: u64, is_it: impl Fn(u64) -> bool + Copy) -> u6
     let Some(worker) = maps::worker(pid) else {
         return 0;
     };
-    let members = layout::known(worker);
+    let members = members::known(worker);
     let place = u64::from(members.peer_log);
     if place == 0 {
         return 0;
@@ -93,7 +79,19 @@ pub fn peer_of_log(pid: u32, log: u64, is_it: impl Fn(u64) -> bool + Copy) -> u6
     if context.is_session() {
         return peer_of_data(members, context.session(), of_log);
     }
-    peer_of_data(members, request::request_of(&context), of_log)
+    peer_of_data(members, request_of(&context), of_log)
+}
+
+/// The request that a log belongs to, by what its `data` points to; 0 if none does.
+#[inline(always)]
+pub fn request_of(context: &Context) -> u64 {
+    let [main, current] = context.requests();
+    for request in [current, main] {
+        if read::user::<u32>(request) == Some(HTTP) {
+            return request;
+        }
+    }
+    0
 }
 
 #[inline(always)]
@@ -122,11 +120,12 @@ fn peer_of_data(members: Members, data: u64, is_it: impl Fn(u64) -> bool) -> u64
     }
 }
 
-/// Is it the name in an `ngx_http_upstream_rr_peer_t` (src/http/ngx_http_upstream_round_robin.h), which begins with the address, its
-/// length, and the name?
+/// Is it the name in an `ngx_http_upstream_rr_peer_t`, which begins with the address, its length,
+/// and the name?
 #[inline(always)]
 pub fn is_of_peer(name: u64) -> bool {
-    let [address, length] = read::user::<[u64; 2]>(name.wrapping_sub(16)).unwrap_or_default();
+    let [address, length] =
+        read::user::<[u64; 2]>(name.wrapping_sub(RR_PEER_NAME)).unwrap_or_default();
     let family: u16 = read::user(address).unwrap_or(0);
     (length as u32) <= SOCKADDR_LEN as u32
         && matches!(family, sock::AF_UNIX | sock::AF_INET | sock::AF_INET6)

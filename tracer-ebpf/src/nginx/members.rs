@@ -10,31 +10,22 @@ use tracer_ebpf::abi::{
 };
 
 use crate::{
-    apart,
+    apart::{Word, apart},
     emit::{self, Urgency},
-    hooks::request::{CONNECTION_LOG, HTTP, REQUEST_CONNECTION, UPSTREAM_PEER},
-    identity::STREAM,
-    lead::SESSION_UPSTREAM,
-    maps, read, task,
+    maps,
+    nginx::layout::{
+        CONNECTION_DATA, CONNECTION_LOG, HTTP, LOG_DATA, LOG_DATA_SLOTS, PC_LOG, PC_LOG_SLOTS,
+        REQUEST_CONNECTION, REQUEST_UPSTREAM, SESSION_UPSTREAM, STREAM, UPSTREAM_PEER,
+    },
+    read, task,
 };
-
-/// Where `data` may lie in an `ngx_log_t`.
-const DATA: u64 = 24;
-const DATA_SLOTS: usize = 5;
-/// Where `log` may lie in an `ngx_peer_connection_t`.
-const LOG: u64 = 80;
-const LOG_SLOTS: usize = 11;
-/// Where `upstream` may lie in an `ngx_http_request_t`.
-const UPSTREAM: [u64; 3] = [56, 64, 72];
 
 /// Has the worker's memory show its members by this log's request or session. To be called where a hook begins: what needs them
 /// lies deep in calls, of which the kernel allows eight.
 #[inline(always)]
 pub fn show_by_log(pid: u32, worker: &mut Worker, log: u64) {
     if !worker.layout.members.are_shown() {
-        apart::call(worker, &mut (), || {
-            tracer_layout_of(pid, tracer_object_of(log))
-        });
+        show(pid, worker, object_of(log));
     }
 }
 
@@ -42,7 +33,7 @@ pub fn show_by_log(pid: u32, worker: &mut Worker, log: u64) {
 #[inline(always)]
 pub fn show_by(pid: u32, worker: &mut Worker, object: u64) {
     if !worker.layout.members.are_shown() {
-        apart::call(worker, &mut (), || tracer_layout_of(pid, object));
+        show(pid, worker, object);
     }
 }
 
@@ -50,20 +41,16 @@ pub fn show_by(pid: u32, worker: &mut Worker, object: u64) {
 #[inline(always)]
 pub fn show_by_connection(pid: u32, worker: &mut Worker, connection: u64) {
     if !worker.layout.members.are_shown() {
-        apart::call(worker, &mut (), || {
-            tracer_layout_by_connection(pid, connection)
-        });
+        by_connection(pid, worker, connection);
     }
 }
 
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn tracer_layout_by_connection(pid: u32, connection: u64) -> u64 {
-    let [data] = read::user_or_zero(connection);
+#[apart(worker = maps::worker(pid))]
+fn by_connection(pid: u32, worker: &mut Worker, connection: u64) {
+    let [data] = read::user_or_zero(connection.wrapping_add(CONNECTION_DATA));
     let [log] = read::user_or_zero(connection.wrapping_add(CONNECTION_LOG));
-    match tracer_layout_of(pid, data) {
-        0 => tracer_layout_of(pid, tracer_object_of(log)),
-        found => found,
+    if !show(pid, worker, data) {
+        show(pid, worker, object_of(log));
     }
 }
 
@@ -71,16 +58,8 @@ extern "C" fn tracer_layout_by_connection(pid: u32, connection: u64) -> u64 {
 #[inline(always)]
 pub fn show_by_peer(pid: u32, worker: &mut Worker, peer: u64) {
     if !worker.layout.members.are_shown() {
-        apart::call(worker, &mut (), || {
-            tracer_layout_of(pid, tracer_object_of_peer(peer))
-        });
+        show(pid, worker, object_of_peer(peer));
     }
-}
-
-/// Where its peer objects have `tries`.
-#[inline(always)]
-pub fn tries(worker: &Worker) -> u64 {
-    worker.layout.members.tries()
 }
 
 /// What its memory showed before.
@@ -95,36 +74,33 @@ pub fn known(worker: &Worker) -> Members {
 }
 
 /// The request or session that one of a peer object's members leads to, 0 none.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn tracer_object_of_peer(peer: u64) -> u64 {
+#[apart]
+fn object_of_peer(peer: u64) -> u64 {
     let mut object = 0;
-    for slot in 0..LOG_SLOTS as u64 {
-        let [member] = read::user_or_zero(peer.wrapping_add(LOG + 8 * slot));
+    for slot in 0..PC_LOG_SLOTS as u64 {
+        let [member] = read::user_or_zero(peer.wrapping_add(PC_LOG + 8 * slot));
         if object == 0 {
-            object = tracer_object_of(member);
+            object = object_of(member);
         }
     }
     object
 }
 
 /// The request or session that a log leads to, 0 none.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn tracer_object_of(log: u64) -> u64 {
+#[apart]
+fn object_of(log: u64) -> u64 {
     let mut object = 0;
-    for slot in 0..DATA_SLOTS as u64 {
-        let [data] = read::user_or_zero(log.wrapping_add(DATA + 8 * slot));
-        object |= tracer_object_at(data, log);
+    for slot in 0..LOG_DATA_SLOTS as u64 {
+        let [data] = read::user_or_zero(log.wrapping_add(LOG_DATA + 8 * slot));
+        object |= object_at(data, log);
     }
     object
 }
 
 /// What the `data` of a log points to: a session, or a context, whose request it gives, the subrequest that is worked on where
 /// there is one: that has the upstream. 0: neither.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn tracer_object_at(data: u64, log: u64) -> u64 {
+#[apart]
+fn object_at(data: u64, log: u64) -> u64 {
     let [first, request, current] = read::user_or_zero(data);
     if first as u32 == STREAM {
         return data;
@@ -144,27 +120,24 @@ extern "C" fn tracer_object_at(data: u64, log: u64) -> u64 {
     }
 }
 
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn tracer_layout_of(pid: u32, object: u64) -> u64 {
-    let Some(worker) = maps::worker(pid) else {
-        return 0;
-    };
+/// Has a request or session show where its members lie; `false` if it does not.
+#[apart(worker = maps::worker(pid))]
+fn show(pid: u32, worker: &mut Worker, object: u64) -> bool {
     let kind: u32 = read::user(object).unwrap_or(0);
     let connection: u64 = read::user(object.wrapping_add(REQUEST_CONNECTION)).unwrap_or(0);
     let log: u64 = read::user(connection.wrapping_add(CONNECTION_LOG)).unwrap_or(0);
     if log == 0 || (kind != HTTP && kind != STREAM) {
-        return 0;
+        return false;
     }
     let mut found = Members {
-        log_data: tracer_log_data(kind, object, connection, log) as u16,
+        log_data: log_data(kind, object, connection, log) as u16,
         ..Members::UNKNOWN
     };
     // Sums: there is one pair, or they are not used.
     let (mut pairs, mut peer_at, mut upstream_at) = (0, 0, 0);
     if kind == HTTP {
-        for slot in UPSTREAM {
-            let more = tracer_peer_log(object.wrapping_add(slot), UPSTREAM_PEER, log);
+        for slot in REQUEST_UPSTREAM {
+            let more = peer_log(object.wrapping_add(slot), UPSTREAM_PEER, log);
             upstream_at += (more & 0xffff) * slot;
             peer_at += more >> 32;
             pairs += more & 0xffff;
@@ -172,7 +145,7 @@ extern "C" fn tracer_layout_of(pid: u32, object: u64) -> u64 {
         found.state = SHOWN;
     } else {
         for slot in SESSION_UPSTREAM {
-            let more = tracer_peer_log(object.wrapping_add(slot), 0, log);
+            let more = peer_log(object.wrapping_add(slot), 0, log);
             peer_at += more >> 32;
             pairs += more & 0xffff;
         }
@@ -190,7 +163,7 @@ extern "C" fn tracer_layout_of(pid: u32, object: u64) -> u64 {
             worker.layout.members.state |= NOT_AS_EXPECTED;
             tell(pid, expected, Members::UNKNOWN);
         }
-        return 0;
+        return false;
     }
     worker.layout.members = found;
     let is_as_expected = found.peer_log == expected.peer_log
@@ -199,20 +172,19 @@ extern "C" fn tracer_layout_of(pid: u32, object: u64) -> u64 {
     if !is_as_expected {
         tell(pid, expected, found);
     }
-    1
+    true
 }
 
 /// Where `data` lies in a log, 0 if nowhere or in several places.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn tracer_log_data(kind: u32, object: u64, connection: u64, log: u64) -> u64 {
+#[apart]
+fn log_data(kind: u32, object: u64, connection: u64, log: u64) -> u64 {
     let (mut found, mut places) = (0, 0);
-    for index in 0..DATA_SLOTS as u64 {
-        let at = DATA + 8 * index;
+    for index in 0..LOG_DATA_SLOTS as u64 {
+        let at = LOG_DATA + 8 * index;
         let is_it = if kind == STREAM {
-            tracer_has(log.wrapping_add(at), object) & 1
+            has(log.wrapping_add(at), object) & 1
         } else {
-            tracer_leads_to(log.wrapping_add(at), connection) & 1
+            leads_to(log.wrapping_add(at), connection) & 1
         };
         found += is_it * at;
         places += is_it;
@@ -221,48 +193,44 @@ extern "C" fn tracer_log_data(kind: u32, object: u64, connection: u64, log: u64)
 }
 
 /// 1: this address holds the place of a context of this connection, which goes on with a request.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn tracer_leads_to(address: u64, connection: u64) -> u64 {
+#[apart]
+fn leads_to(address: u64, connection: u64) -> u64 {
     let [data] = read::user_or_zero(address);
     let [first, request] = read::user_or_zero(data);
     let [signature] = read::user_or_zero(request);
     same(first, connection) & same(signature & 0xffff_ffff, u64::from(HTTP))
 }
 
-/// 1: it is a client's own request, no subrequest: the context of its connection's log names it first.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn tracer_is_main(request: u64) -> u64 {
+/// Is it a client's own request, no subrequest: the context of its connection's log names it first?
+#[apart]
+pub fn is_main(request: u64) -> bool {
     let [connection] = read::user_or_zero(request.wrapping_add(REQUEST_CONNECTION));
     let [log] = read::user_or_zero(connection.wrapping_add(CONNECTION_LOG));
     let mut is_main = 0;
-    for index in 0..DATA_SLOTS as u64 {
-        let [data] = read::user_or_zero(log.wrapping_add(DATA + 8 * index));
+    for index in 0..LOG_DATA_SLOTS as u64 {
+        let [data] = read::user_or_zero(log.wrapping_add(LOG_DATA + 8 * index));
         let [first, main] = read::user_or_zero(data);
         is_main |= same(first, connection) & same(main, request);
     }
-    is_main
+    is_main != 0
 }
 
 /// In how many places the peer object of the upstream in this slot has the log, and, shifted by 32 bits, the sum of where.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn tracer_peer_log(slot: u64, peer: u64, log: u64) -> u64 {
+#[apart]
+fn peer_log(slot: u64, peer: u64, log: u64) -> u64 {
     let [upstream] = read::user_or_zero(slot);
     let mut found = 0;
-    for index in 0..LOG_SLOTS as u64 {
-        let at = LOG + 8 * index;
-        let is_it = tracer_has(upstream.wrapping_add(peer + at), log) & 1;
+    for index in 0..PC_LOG_SLOTS as u64 {
+        let at = PC_LOG + 8 * index;
+        let is_it = has(upstream.wrapping_add(peer + at), log) & 1;
         found += is_it * ((at << 32) + 1);
     }
     found
 }
 
 /// 1: this address holds that value. A function of its own, as each read would take its caller's stack.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn tracer_has(address: u64, value: u64) -> u64 {
+#[apart]
+fn has(address: u64, value: u64) -> u64 {
     let [held] = read::user_or_zero(address);
     same(held, value)
 }
@@ -274,19 +242,24 @@ fn same(one: u64, other: u64) -> u64 {
     1 ^ ((difference | difference.wrapping_neg()) >> 63)
 }
 
-#[inline(always)]
-fn tell(pid: u32, expected: Members, shown: Members) {
-    tracer_tell_layout(pid, expected.bits(), shown.bits());
+impl Word for Members {
+    #[inline(always)]
+    fn word(self) -> u64 {
+        self.bits()
+    }
+
+    #[inline(always)]
+    fn from_word(word: u64) -> Self {
+        Self::from_bits(word)
+    }
 }
 
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn tracer_tell_layout(pid: u32, expected: u64, shown: u64) -> u64 {
+#[apart]
+fn tell(pid: u32, expected: Members, shown: Members) {
     let record = LayoutShown {
         header: emit::header::<LayoutShown>(LAYOUT, pid, task::now()),
-        expected: Members::from_bits(expected),
-        shown: Members::from_bits(shown),
+        expected,
+        shown,
     };
     emit::record(&record, Urgency::Whenever);
-    0
 }

@@ -8,17 +8,17 @@
 use tracer_ebpf::abi::{REPLY, Reply, WATCHED, Watched, Worker};
 
 use crate::{
-    apart,
+    apart::apart,
     emit::{self, Urgency},
-    main_request,
     maps::{self, WATCHED_REQUESTS},
+    nginx::request,
     read, task,
 };
 
 /// An attempt failed: watches the request that its peer object belongs to.
 #[inline(always)]
 pub fn watch_peer(pid: u32, worker: &mut Worker, peer: u64, failed: u64) {
-    main_request::by_peer(pid, worker, peer);
+    request::by_peer(pid, worker, peer);
     watch_request(pid, worker, failed);
 }
 
@@ -37,23 +37,8 @@ pub fn watch_answer(pid: u32, worker: &mut Worker, failed: u64) -> u16 {
     watch(pid, worker, failed, true)
 }
 
-#[inline(always)]
+#[apart(worker = maps::worker(pid))]
 fn watch(pid: u32, worker: &mut Worker, failed: u64, is_answer: bool) -> u16 {
-    apart::call(worker, &mut (), || {
-        tracer_watch(pid, failed, is_answer.into())
-    }) as u16
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn tracer_watch(pid: u32, failed: u64, is_answer: u32) -> u64 {
-    maps::worker(pid).map_or(0, |worker| {
-        watched(pid, worker, failed, is_answer != 0).into()
-    })
-}
-
-#[inline(always)]
-fn watched(pid: u32, worker: &mut Worker, failed: u64, is_answer: bool) -> u16 {
     if worker.layout.status == 0 {
         return 0;
     }
@@ -72,7 +57,7 @@ fn watched(pid: u32, worker: &mut Worker, failed: u64, is_answer: bool) -> u16 {
         }
         return status;
     }
-    let Some(sk) = main_request::socket(&mut worker.main) else {
+    let Some(sk) = request::socket(&mut worker.main) else {
         worker.is_led_on = 1;
         return 0;
     };
@@ -117,26 +102,15 @@ pub fn is_watched(worker: &mut Worker) -> bool {
     if request == 0 {
         return false;
     }
-    let Some(client) = main_request::socket(&mut worker.main).and_then(maps::client) else {
+    let Some(client) = request::socket(&mut worker.main).and_then(maps::client) else {
         return false;
     };
     client.iter().any(|slot| slot.request == request)
 }
 
 /// A socket of the worker's was written: is it a watched client's?
-#[inline(always)]
+#[apart(worker = maps::worker(pid))]
 pub fn sent(sk: u64, pid: u32, worker: &mut Worker) -> bool {
-    apart::call(worker, &mut (), || tracer_replied(sk, pid)) != 0
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn tracer_replied(sk: u64, pid: u32) -> u64 {
-    maps::worker(pid).map_or(0, |worker| replied(sk, pid, worker).into())
-}
-
-#[inline(always)]
-fn replied(sk: u64, pid: u32, worker: &mut Worker) -> bool {
     let Some(client) = maps::client(sk) else {
         return false;
     };
@@ -207,7 +181,7 @@ fn status(worker: &Worker, request: u64) -> u16 {
 
 #[inline(always)]
 fn is_recycled(pid: u32, worker: &mut Worker, watched: &Watched) -> bool {
-    main_request::by_request(pid, worker, watched.request);
+    request::by_request(pid, worker, watched.request);
     let now = &worker.main;
     now.by == 0 || now.connection != watched.connection || now.ordinal != watched.ordinal
 }

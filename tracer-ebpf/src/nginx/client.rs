@@ -1,0 +1,78 @@
+//! What the client of a failed request asks, read from nginx's memory.
+
+use aya_ebpf::helpers::bpf_probe_read_user_buf;
+use tracer_ebpf::abi::{Client, HEAD_LEN, TAIL_LEN, Worker, counter};
+
+use super::{
+    layout::{
+        self, BUFFER_POS, BUFFER_START, HEADER_KEY, HEADER_VALUE, REQUEST_HEADERS, REQUEST_HOST,
+    },
+    members, request,
+};
+use crate::{maps, read, sock};
+
+/// Whose request it is, [`Worker::main`], and what that or a subrequest asks: `r->header_in` still holds an HTTP/1 request from
+/// its first byte on.
+#[inline(always)]
+pub fn of_request(worker: &mut Worker, request: u64, client: &mut Client) {
+    client.request = worker.main.request;
+    client.connection = worker.main.connection;
+    if let Some(sk) = request::socket(&mut worker.main) {
+        client.address = sock::remote(sk);
+    }
+    if !maps::are_details_told() {
+        maps::count(counter::BARE);
+        return;
+    }
+    const MEMBERS: usize = member(REQUEST_HOST) + 1;
+    let places = members::known(worker);
+    if places.upstream == 0 {
+        return;
+    }
+    let Some(members) =
+        read::user::<[u64; MEMBERS]>(request.wrapping_add(layout::header_in(places)))
+    else {
+        return;
+    };
+    host(members[member(REQUEST_HOST)], client);
+    if let Some(buffer) = read::user::<[u64; BUFFER_START + 1]>(members[0]) {
+        let (position, start) = (buffer[BUFFER_POS], buffer[BUFFER_START]);
+        client.parsed = position.wrapping_sub(start) as u32;
+        // SAFETY: the helper checks the address itself.
+        let _ = unsafe { bpf_probe_read_user_buf(start as *const u8, &mut client.head) };
+        first_header(members[member(REQUEST_HEADERS)], start, client);
+    }
+}
+
+/// Which of a request's members from `header_in` on it is.
+const fn member(at: u64) -> usize {
+    at as usize / 8
+}
+
+/// Before its first header is the request's line; pipelined requests share the buffer.
+#[inline(always)]
+fn first_header(headers: u64, start: u64, client: &mut Client) {
+    let first: u64 = read::user(headers.wrapping_add(HEADER_KEY)).unwrap_or(0);
+    let line_end = first.wrapping_sub(start);
+    if headers == 0 || line_end > u64::from(client.parsed) {
+        return;
+    }
+    client.line_end = line_end as u32;
+    if line_end > HEAD_LEN as u64 {
+        let tail = first.wrapping_sub(TAIL_LEN as u64);
+        // SAFETY: the helper checks the address itself.
+        let _ = unsafe { bpf_probe_read_user_buf(tail as *const u8, &mut client.tail) };
+    }
+}
+
+#[inline(always)]
+fn host(header: u64, client: &mut Client) {
+    if header == 0 {
+        return;
+    }
+    if let Some([len, text]) = read::user::<[u64; 2]>(header.wrapping_add(HEADER_VALUE)) {
+        client.host_len = len as u32;
+        // SAFETY: the helper checks the address itself.
+        let _ = unsafe { bpf_probe_read_user_buf(text as *const u8, &mut client.host) };
+    }
+}

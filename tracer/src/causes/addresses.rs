@@ -8,7 +8,7 @@ use super::{
     finding::Finding,
     scene::Scene,
 };
-use crate::event::{Failure, Upstream};
+use crate::event::{Failure, FailureKind, Said, Upstream};
 
 pub(super) static ADDRESS_INVALID: Cause = Cause {
     id: "address-invalid",
@@ -132,11 +132,13 @@ fn address_invalid(scene: &Scene<'_>) -> Option<Finding> {
 
 /// `socket()` fails: the whole family is off.
 fn family_off(scene: &Scene<'_>) -> Option<Finding> {
-    let f = scene.failure().filter(|f| f.code == -1)?;
+    let f = scene
+        .failure()
+        .filter(|f| f.kind() == FailureKind::BeforeConnect)?;
     let Some(Upstream::Inet(remote)) = f.upstream else {
         return None;
     };
-    if scene.errno() != Some(EAFNOSUPPORT) || scene.log_call("bind(").is_some() {
+    if scene.errno() != Some(EAFNOSUPPORT) || scene.said(Said::BindFailed).is_some() {
         return None;
     }
     let family = if remote.is_ipv4() { "IPv4" } else { "IPv6" };
@@ -148,8 +150,10 @@ fn family_off(scene: &Scene<'_>) -> Option<Finding> {
 }
 
 fn bind_failed(scene: &Scene<'_>) -> Option<Finding> {
-    let f = scene.failure().filter(|f| f.code == -1)?;
-    let logged = scene.log_call("bind(");
+    let f = scene
+        .failure()
+        .filter(|f| f.kind() == FailureKind::BeforeConnect)?;
+    let logged = scene.said(Said::BindFailed);
     let source = f.source.map(|source| source.ip());
     let errno = scene.errno()?;
     // Only bind() gives these to a call that has a source address to bind.

@@ -7,7 +7,7 @@ use super::{
     scene::Scene,
     tls::TLS_HANDSHAKE_FAILED,
 };
-use crate::correlate::HARMLESS;
+use crate::event::{LogCall, Said};
 
 /// nginx's own word on what it met: the sentence is its own.
 pub(super) fn by_words(scene: &Scene<'_>) -> Option<(&'static Cause, Finding)> {
@@ -18,35 +18,23 @@ pub(super) fn by_words(scene: &Scene<'_>) -> Option<(&'static Cause, Finding)> {
         .case
         .log_calls
         .iter()
-        .find_map(|call| Some((cause(&call.format)?, &call.format)))?;
+        .find_map(|call| Some((cause(call)?, &call.format)))?;
     let to = scene.to();
     let finding = Finding::inferred(
-        format!("nginx's log says of {to}: {said}"),
+        format!("nginx's log says of {to}: {}", &**said),
         "the connection itself: nothing went wrong with it as far as the kernel shows",
     );
     Some((cause, finding.advise(cause.fix)))
 }
 
-fn cause(said: &str) -> Option<&'static Cause> {
-    const ENDS: [&str; 3] = [
-        "upstream prematurely closed",
-        "recv() failed",
-        "upstream timed out",
-    ];
-    const TLS: [&str; 3] = [
-        "SSL_do_handshake() failed",
-        "peer closed connection in SSL handshake",
-        "upstream SSL certificate",
-    ];
-    if said.starts_with("upstream sent ") && !HARMLESS.iter().any(|words| said.contains(words)) {
-        Some(&RESPONSE_REJECTED)
-    } else if said.contains("while reading upstream")
-        && ENDS.iter().any(|words| said.starts_with(words))
-    {
-        Some(&RESPONSE_TRUNCATED)
-    } else if TLS.iter().any(|words| said.starts_with(words)) {
-        Some(&TLS_HANDSHAKE_FAILED)
-    } else {
-        None
+fn cause(call: &LogCall) -> Option<&'static Cause> {
+    let in_body = || call.format.contains("while reading upstream");
+    match call.said() {
+        said if said.is_refusal() => Some(&RESPONSE_REJECTED),
+        Said::TimedOut | Said::RecvFailed if in_body() => Some(&RESPONSE_TRUNCATED),
+        said if said.is_premature_end() && in_body() => Some(&RESPONSE_TRUNCATED),
+        Said::HandshakeFailed | Said::PeerClosedInHandshake => Some(&TLS_HANDSHAKE_FAILED),
+        said if said.is_of_certificate() => Some(&TLS_HANDSHAKE_FAILED),
+        _ => None,
     }
 }

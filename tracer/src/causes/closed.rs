@@ -10,7 +10,7 @@ use super::{
     scene::Scene,
     wording,
 };
-use crate::event::{Connection, PeerClosed, Time, Upstream};
+use crate::event::{Connection, PeerClosed, Said, Time, Upstream};
 
 pub(super) static BACKEND_CLOSED_EARLY: Cause = Cause {
     id: "backend-closed-early",
@@ -64,7 +64,7 @@ fn closed_early(scene: &Scene<'_>) -> Option<Finding> {
     let (c, ending) = ended_alive(scene).filter(|(_, ending)| !ending.reset)?;
     // After some bytes a FIN can be a response's proper end that nginx refused: it must have met the end itself.
     let began = response_began(c);
-    if began && c.end_read.is_none() && scene.log_call("prematurely closed").is_none() {
+    if began && c.end_read.is_none() && scene.logged(Said::is_prematurely_closed).is_none() {
         return None;
     }
     let what = stage(scene, c);
@@ -75,7 +75,7 @@ fn closed_early(scene: &Scene<'_>) -> Option<Finding> {
     ));
     let finding = if scene.in_handshake(c) {
         finding.unless(
-            scene.log_call("prematurely closed").is_some(),
+            scene.logged(Said::is_prematurely_closed).is_some(),
             "whether the TLS handshake was over: its bytes are encrypted, and nginx logged nothing",
         )
     } else {

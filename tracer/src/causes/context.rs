@@ -3,8 +3,8 @@
 
 use super::{cause::Cause, errno, finding::Finding, response, scene::Scene, wording};
 use crate::{
-    correlate::{AUTH_STATUS, Case},
-    event::{LogCall, Time, Upstream},
+    correlate::Case,
+    event::{LogCall, Said, Time, Upstream, is_line_of_page},
 };
 
 /// Adds what holds for all causes.
@@ -153,7 +153,7 @@ fn with_effect(scene: &Scene<'_>, mut finding: Finding) -> Finding {
             finding.summary
         );
     }
-    if scene.attempt.is_some() && scene.log_call(AUTH_STATUS).is_some() {
+    if scene.attempt.is_some() && scene.said(Said::AuthStatus).is_some() {
         finding = finding.fact(
             "subrequest",
             "this was a subrequest of auth_request: nginx answered the request itself with 500, before its own upstream",
@@ -165,7 +165,7 @@ fn with_effect(scene: &Scene<'_>, mut finding: Finding) -> Finding {
     let failed = case.status.unwrap_or(502);
     let page = case
         .sure_lines()
-        .filter(|line| line.message.contains("\" failed (") || line.message.contains("forbidden"))
+        .filter(|line| is_line_of_page(&line.message))
         .find_map(|line| line.message.split('"').nth(1));
     let why = match call.errno {
         0 => String::new(),
@@ -193,7 +193,7 @@ pub(super) fn failed_page(case: &Case) -> Option<&LogCall> {
     let end = case.attempts.last().map_or(Time(0), |attempt| attempt.end);
     let mut calls = case.log_calls.iter();
     calls
-        .find(|call| call.at >= end && is_of_page(&call.format))
+        .find(|call| call.at >= end && call.said() == Said::Page)
         .filter(|_| is_answered && is_refused)
 }
 
@@ -230,13 +230,4 @@ fn with_reasons(scene: &Scene<'_>, cause: &Cause, finding: Finding) -> Finding {
         ),
         _ => finding,
     }
-}
-
-/// nginx's words on a page that it cannot give (src/http/modules/ngx_http_static_module.c, ngx_http_autoindex_module.c,
-/// src/http/ngx_http_core_module.c).
-pub(super) fn is_of_page(format: &str) -> bool {
-    format.starts_with("%s \"%s\" failed")
-        || format.starts_with("directory index of")
-        || format.starts_with("access forbidden by rule")
-        || format.contains("is not a directory")
 }

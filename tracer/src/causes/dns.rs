@@ -33,7 +33,7 @@ fn dns_failed(scene: &Scene<'_>) -> Option<Finding> {
     if scene.attempt.is_some() {
         return None;
     }
-    if let Some(call) = scene.log_call("no resolver defined") {
+    if let Some(call) = scene.said(Said::NoResolver) {
         let name = call.text.as_deref().unwrap_or("the upstream's name");
         return Some(
             Finding::proven(format!("nginx has no resolver to look {name} up with; it says so itself"))
@@ -50,9 +50,7 @@ fn dns_failed(scene: &Scene<'_>) -> Option<Finding> {
     let exchange = Exchange::of(&scene.case.dns, name);
     let finding = match (resolved, exchange.as_ref()) {
         (Some((name, state)), exchange) => said(name, *state, exchange),
-        (None, Some(exchange)) if scene.log_call("could not be resolved").is_some() => {
-            exchange.tell()
-        }
+        (None, Some(exchange)) if scene.said(Said::Unresolved).is_some() => exchange.tell(),
         (None, Some(exchange))
             if scene.case.has_upstream
                 && !scene.case.is_alone
@@ -63,7 +61,7 @@ fn dns_failed(scene: &Scene<'_>) -> Option<Finding> {
                 "that this request asked for it: nginx logged nothing, and tried no upstream",
             )
         }
-        (None, None) if scene.log_call("could not be resolved").is_some() => Finding::inferred(
+        (None, None) if scene.said(Said::Unresolved).is_some() => Finding::inferred(
             "nginx could not resolve the upstream's name; it says so itself",
             "nginx's exchange with its resolver",
         ),

@@ -8,7 +8,7 @@ use super::{
     scene::Scene,
     wording,
 };
-use crate::event::{Connection, Upstream};
+use crate::event::{Connection, Said, Upstream};
 
 pub(super) static EARLY_RESPONSE: Cause = Cause {
     id: "early-response",
@@ -37,9 +37,9 @@ pub(super) fn answered_early<'a>(scene: &Scene<'a>) -> Option<&'a Connection> {
 /// nginx could not write on.
 pub(super) fn write_failed(scene: &Scene<'_>, c: &Connection) -> bool {
     let is_gone = |errno: u32| [EPIPE, ECONNRESET].contains(&errno);
-    let logged = ["writev() failed", "send() failed", "sendfile() failed"]
-        .iter()
-        .filter_map(|words| scene.log_call(words))
+    let logged = [Said::WritevFailed, Said::SendFailed, Said::SendfileFailed]
+        .into_iter()
+        .filter_map(|said| scene.said(said))
         .any(|call| is_gone(call.errno));
     let is_pipe = c.transfer_error.is_some_and(|(errno, _)| errno == EPIPE);
     logged || is_pipe

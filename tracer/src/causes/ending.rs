@@ -5,7 +5,7 @@ use super::{
     keepalive,
     scene::Scene,
 };
-use crate::event::{Connection, Death, PeerClosed, Time, Upstream};
+use crate::event::{Connection, Death, PeerClosed, Said, Time, Upstream};
 
 /// The upstream's end of it went away.
 #[derive(Debug, Clone, Copy)]
@@ -59,7 +59,7 @@ impl<'a> Scene<'a> {
             self.stood()
                 .is_some_and(|c| !response_began(c) && ending(c).is_none() && c.error.is_none())
         };
-        self.log_call("upstream timed out").is_some()
+        self.said(Said::TimedOut).is_some()
             || (self.is_last() && self.case.status == Some(504) && !self.case.masked)
             || ((!self.is_last() || self.is_replaced()) && went_on())
     }
@@ -79,14 +79,8 @@ impl<'a> Scene<'a> {
         } else {
             matches!(status, 403 | 404 | 429 | 500 | 502..=504)
         };
-        let faulted = [
-            "upstream sent",
-            "upstream prematurely",
-            "upstream timed out",
-            " failed",
-        ]
-        .iter()
-        .any(|words| self.log_call(words).is_some());
+        let faulted =
+            self.logged(Said::is_fault_of_response).is_some() || self.failed_call().is_some();
         (told && !faulted).then_some(status)
     }
 

@@ -7,7 +7,7 @@ use super::{
     icmp,
     scene::Scene,
 };
-use crate::event::{Connection, Upstream};
+use crate::event::{Connection, Said, Upstream};
 
 const SYN_SENT: u8 = 2;
 const CLOSE: u8 = 7;
@@ -38,7 +38,7 @@ impl<'a> Scene<'a> {
 
     /// A timer ended the handshake, by nginx's or the kernel's own word.
     fn said_to_time_out(&self) -> bool {
-        self.log_call("upstream timed out").is_some()
+        self.said(Said::TimedOut).is_some()
             || (self.is_last() && self.case.status == Some(504))
             || self
                 .connection()

@@ -1,7 +1,7 @@
 //! How an HTTP/2 backend ends a stream or a connection: GOAWAY and RST_STREAM, by nginx's word on them.
 
 use super::{ending::is_reused, finding::Finding, scene::Scene, wording};
-use crate::event::{Connection, LogCall};
+use crate::event::{Connection, LogCall, Said, Sent};
 
 const NO_ERROR: u32 = 0;
 const REFUSED_STREAM: u32 = 7;
@@ -11,7 +11,7 @@ const HTTP_1_1_REQUIRED: u32 = 13;
 /// The backend said goodbye without an error and had not taken the request.
 pub(super) fn goodbye<'a>(scene: &Scene<'a>) -> Option<&'a LogCall> {
     scene
-        .log_call("sent goaway with error")
+        .said(Said::Sent(Sent::Goaway))
         .filter(|call| call.number == Some(NO_ERROR))
 }
 

@@ -10,8 +10,8 @@ use super::{
     story, unexplained,
 };
 use crate::{
-    correlate::{AUTH_STATUS, Attempt, Case, Course, tells_of_storage_or_folder},
-    event::{LogCall, Time, Upstream},
+    correlate::{Attempt, Case, Course},
+    event::{FailureKind, LogCall, Said, Time, Upstream},
     verdict::{AttemptVerdict, Evidence, Verdict},
 };
 
@@ -97,16 +97,15 @@ fn is_ours(case: &Case) -> bool {
     if case.status != Some(500) || case.cut_short || case.is_returned {
         return true;
     }
-    let before_connect = |attempt: &Attempt| matches!(&attempt.course, Course::FailedAtOnce(failure) if failure.code == -1);
-    let limit = |format: &str| {
-        format.contains("worker_connections are not enough")
-            || format.starts_with("socket() failed")
-            || format.starts_with("bind(")
-            || tells_of_storage_or_folder(format)
-            || format.starts_with(AUTH_STATUS)
+    let before_connect = |attempt: &Attempt| matches!(&attempt.course, Course::FailedAtOnce(failure) if failure.kind() == FailureKind::BeforeConnect);
+    let is_limit = |said: Said| match said {
+        Said::NoWorkerConnections | Said::SocketFailed | Said::BindFailed | Said::AuthStatus => {
+            true
+        }
+        said => said.is_of_storage_or_folder(),
     };
     case.attempts.last().is_some_and(before_connect)
-        || case.log_calls.iter().any(|call| limit(&call.format))
+        || case.log_calls.iter().any(|call| is_limit(call.said()))
 }
 
 /// The attempt that the request's cause is the cause of: the last; if a retry hid the failure or nginx ran out of
@@ -146,16 +145,14 @@ fn log_of_unseen<'a>(case: &'a Case, told: Option<&Attempt>) -> Option<&'a LogCa
         let after = call.at > told.end && call.at < next;
         let instead = is_busy(told) && call.at < told.start;
         (after || instead)
-            && !call.format.contains("no live upstreams")
-            && !follows_a_failure(&call.format)
+            && call.said() != Said::NoLiveUpstreams
+            && !follows_a_failure(call.said())
     })
 }
 
 /// nginx says what came of a failure: of a page, of the main request, of the response that a slice is a part of.
-fn follows_a_failure(format: &str) -> bool {
-    context::is_of_page(format)
-        || format.starts_with(AUTH_STATUS)
-        || format.contains("in slice response")
+fn follows_a_failure(said: Said) -> bool {
+    matches!(said, Said::Page | Said::AuthStatus) || said.is_of_slice()
 }
 
 /// The failures that closed the peers to a request for which nginx found none, with their causes, the latest first.
@@ -178,7 +175,7 @@ fn earlier<'a>(case: &'a Case, attempt: Option<&Attempt>) -> Vec<Earlier<'a>> {
 
 /// nginx asked its balancer for a peer and got none (`NGX_BUSY`): no attempt at an upstream.
 fn is_busy(attempt: &Attempt) -> bool {
-    matches!(&attempt.course, Course::FailedAtOnce(failure) if failure.code == -3)
+    matches!(&attempt.course, Course::FailedAtOnce(failure) if failure.kind() == FailureKind::NoPeer)
 }
 
 /// The one cause that fits best, or `unexplained`.

@@ -89,11 +89,13 @@ fn ports_exhausted(scene: &Scene<'_>) -> Option<Finding> {
 }
 
 fn fd_limit(scene: &Scene<'_>) -> Option<Finding> {
-    let f = scene.failure().filter(|f| f.code == -1)?;
+    let f = scene
+        .failure()
+        .filter(|f| f.kind() == FailureKind::BeforeConnect)?;
     let errno = scene
         .errno()
         .filter(|errno| matches!(*errno, EMFILE | ENFILE))?;
-    if scene.log_call("worker_connections").is_some() || scene.log_call("bind(").is_some() {
+    if scene.said(Said::NoWorkerConnections).is_some() || scene.said(Said::BindFailed).is_some() {
         return None;
     }
     let view = scene.facts().descriptors.as_ref();
@@ -131,10 +133,14 @@ fn fd_limit(scene: &Scene<'_>) -> Option<Finding> {
 }
 
 fn worker_connections(scene: &Scene<'_>) -> Option<Finding> {
-    if scene.failure().is_none_or(|f| f.code != -1) && scene.attempt.is_some() {
+    if scene
+        .failure()
+        .is_none_or(|f| f.kind() != FailureKind::BeforeConnect)
+        && scene.attempt.is_some()
+    {
         return None;
     }
-    scene.log_call("worker_connections are not enough")?;
+    scene.said(Said::NoWorkerConnections)?;
     let worker = scene.case.worker;
     Some(
         Finding::proven(format!("worker {worker} has no connection slot left: nginx says its worker_connections are not enough"))

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     correlate::{Attempt, Course},
-    event::{Upstream, fact::BlockServer},
+    event::{FailureKind, Said, Upstream, fact::BlockServer},
     verdict::Evidence,
 };
 
@@ -28,8 +28,10 @@ pub(super) static NO_LIVE_UPSTREAMS: Cause = Cause {
 
 fn no_live_upstreams(scene: &Scene<'_>) -> Option<Finding> {
     let busy = match scene.attempt {
-        Some(_) => scene.failure().is_some_and(|f| f.code == -3),
-        None => scene.log_call("no live upstreams").is_some(),
+        Some(_) => scene
+            .failure()
+            .is_some_and(|f| f.kind() == FailureKind::NoPeer),
+        None => scene.said(Said::NoLiveUpstreams).is_some(),
     };
     if !busy {
         return None;
@@ -178,7 +180,7 @@ pub(super) fn block(scene: &Scene<'_>) -> Option<String> {
     });
     let logged = || {
         let mut lines = scene.case.sure_lines();
-        let line = lines.find(|line| line.message.contains("no live upstreams"))?;
+        let line = lines.find(|line| Said::of(&line.message) == Said::NoLiveUpstreams)?;
         let upstream = line.upstream.as_deref()?;
         let rest = upstream
             .split_once("://")

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     correlate::HTTP2_SETTINGS,
-    event::{Connection, Upstream},
+    event::{Connection, Said, Sent, Upstream},
 };
 
 /// What begins an HTTP/1 response.
@@ -53,7 +53,7 @@ pub(super) fn http2_for_http1(scene: &Scene<'_>) -> Option<Finding> {
     let c = scene
         .stood()
         .filter(|c| c.first_received == Some(HTTP2_SETTINGS))?;
-    scene.log_call("no valid HTTP/1.0 header")?;
+    scene.said(Said::Sent(Sent::NoHttp1Header))?;
     let to = scene.to();
     let finding = Finding::proven(format!(
         "{to} answered in HTTP/2 to nginx's HTTP/1 request: nginx found no HTTP/1 header in it (status 009)"

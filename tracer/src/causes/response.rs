@@ -11,8 +11,8 @@ use super::{
     wording,
 };
 use crate::{
-    correlate::{AUTH_STATUS, Course, HARMLESS, breaks_http2},
-    event::{Body, Connection, LogCall},
+    correlate::Course,
+    event::{Body, Connection, LogCall, Said, Sent},
 };
 
 pub(super) static RESPONSE_REJECTED: Cause = Cause {
@@ -58,26 +58,24 @@ pub(super) static PASSED_THROUGH: Cause = Cause {
 
 /// nginx's own word on the rule that the response broke.
 pub(super) fn rule<'a>(scene: &Scene<'a>) -> Option<&'a LogCall> {
-    [
-        "upstream sent",
-        "upstream rejected request",
-        "upstream prematurely closed FastCGI",
-        "upstream prematurely closed stream",
-    ]
-    .iter()
-    .filter_map(|words| scene.log_call(words))
-    .find(|call| !HARMLESS.iter().any(|words| call.format.contains(words)))
+    let sent = scene.logged(|said| matches!(said, Said::Sent(_)));
+    let others = [
+        Said::RejectedRequest,
+        Said::PrematurelyClosedFastCgi,
+        Said::PrematurelyClosedStream,
+    ];
+    sent.filter(|call| !call.said().is_harmless())
+        .or_else(|| others.into_iter().find_map(|said| scene.said(said)))
 }
 
 /// nginx's own word on how the upstream broke its response off.
 fn broken<'a>(scene: &Scene<'a>) -> Option<&'a LogCall> {
-    let mut calls = scene.case.log_calls.iter();
-    calls.find(|call| breaks_http2(&call.format) && scene.is_during(call))
+    scene.logged(Said::breaks_http2)
 }
 
 fn rejected(scene: &Scene<'_>) -> Option<Finding> {
     if scene.attempt.is_none()
-        && let Some(call) = scene.log_call(AUTH_STATUS)
+        && let Some(call) = scene.said(Said::AuthStatus)
     {
         return Some(unauthorized(scene, call));
     }
@@ -105,7 +103,7 @@ fn rejected(scene: &Scene<'_>) -> Option<Finding> {
     if !response_began(c)
         || !answered
         || scene.timed_out_waiting()
-        || scene.log_call("prematurely closed").is_some()
+        || scene.logged(Said::is_prematurely_closed).is_some()
         || c.end_read
             .is_some_and(|at| at >= c.reused_at.unwrap_or_default())
         || ending(c).is_some_and(|ending| ending.reset || ending.reset_after.is_some())
@@ -122,7 +120,7 @@ fn rejected(scene: &Scene<'_>) -> Option<Finding> {
         "which rule the answer broke: nginx logged nothing (its error_log stands above level error)",
     )
     .rests_on_complete_records(scene);
-    Some(by_format(scene, c, "", finding))
+    Some(by_kind(scene, c, None, finding))
 }
 
 /// The answer to a subrequest of `auth_request` that nginx does not take for one.
@@ -143,7 +141,7 @@ fn unauthorized(scene: &Scene<'_>, call: &LogCall) -> Finding {
 fn rejected_in_body(scene: &Scene<'_>) -> Option<Finding> {
     let c = scene.connection().filter(|_| scene.in_body())?;
     // An HTTP/2 body of another length is cut short.
-    let call = rule(scene).filter(|call| !breaks_http2(&call.format))?;
+    let call = rule(scene).filter(|call| !call.said().breaks_http2())?;
     let to = scene.to();
     let status = scene.case.client_status.or(scene.case.status);
     let got = status.map_or_else(
@@ -156,7 +154,7 @@ fn rejected_in_body(scene: &Scene<'_>) -> Option<Finding> {
     ))
     .rests_on_complete_records(scene);
     let finding = had_come(c, finding);
-    Some(if call.format.contains("chunked") {
+    Some(if call.said() == Said::Sent(Sent::Chunked) {
         finding
             .fact("protocol", "a chunk's size line was expected where other bytes came")
             .advise("look for output that bypasses the server's chunked encoding: a warning printed into the body, a second Content-Length, a proxy that rewrites the body")
@@ -203,13 +201,11 @@ fn had_come(c: &Connection, finding: Finding) -> Finding {
 /// nginx's format with the error code or the header's name, and without what its other arguments would fill.
 fn said(call: &LogCall) -> String {
     let words = without_arguments(call);
-    match (call.number, &call.text) {
-        (Some(code), _) if call.format.contains("with error %") => {
-            format!("{words} {code} ({})", http2::error_name(code))
-        }
-        (Some(number), _) => format!("{words} {number}"),
-        (None, Some(name)) => format!("{words} {}", wording::quoted(name)),
-        (None, None) => words,
+    match (call.http2_error(), call.number, &call.text) {
+        (Some(code), ..) => format!("{words} {code} ({})", http2::error_name(code)),
+        (None, Some(number), _) => format!("{words} {number}"),
+        (None, None, Some(name)) => format!("{words} {}", wording::quoted(name)),
+        (None, None, None) => words,
     }
 }
 
@@ -226,49 +222,48 @@ fn without_arguments(call: &LogCall) -> String {
 }
 
 fn by_rule(scene: &Scene<'_>, c: &Connection, call: &LogCall, finding: Finding) -> Finding {
-    let is_code = call.format.contains("with error %");
-    let code = call.number.filter(|_| is_code);
-    let finding = finding.advise_if(code.and_then(http2::advice).map(str::to_owned));
+    let advice = call.http2_error().and_then(http2::advice);
+    let finding = finding.advise_if(advice.map(str::to_owned));
     let header = call
         .text
         .as_deref()
-        .filter(|_| call.format.contains("header"));
+        .filter(|_| call.said() == Said::Sent(Sent::Header));
     let finding = finding.advise_if(header.map(|name| {
         format!(
             "correct the header {} that the backend, or a proxy before it, sends",
             wording::quoted(name)
         )
     }));
-    by_format(scene, c, &call.format, finding)
+    by_kind(scene, c, Some(call.said()), finding)
 }
 
-fn by_format(scene: &Scene<'_>, c: &Connection, format: &str, finding: Finding) -> Finding {
+fn by_kind(scene: &Scene<'_>, c: &Connection, said: Option<Said>, finding: Finding) -> Finding {
     let to = scene.to();
     let finding = protocol::by_first_byte(scene, c, finding);
     let pass = scene.scheme().unwrap_or("proxy");
-    let finding = match format {
-        f if f.contains("too big header") => finding
+    let finding = match said {
+        Some(Said::Sent(Sent::TooBigHeader)) => finding
             .advise(format!("{pass}_buffer_size 16k; (and {pass}_buffers 8 16k; {pass}_busy_buffers_size 32k;): the header is longer than it"))
             .advise("find what makes the header so long: cookies that pile up, a token, a debug header"),
-        f if f.contains("http2") => finding.advise(format!("does {to} speak HTTP/2 (gRPC) without TLS? see: curl -v --http2-prior-knowledge http://{to}/")),
-        f if f.contains("FastCGI") => finding.advise(format!("does {to} speak FastCGI? its log; is proxy_pass meant?")),
-        f if f.contains("rejected request") || f.contains("goaway") => finding.advise("the backend refused the stream itself (RST_STREAM, GOAWAY): its own log says why"),
-        "" => finding
+        Some(Said::Sent(Sent::UnexpectedFrame | Sent::Http2)) => finding.advise(format!("does {to} speak HTTP/2 (gRPC) without TLS? see: curl -v --http2-prior-knowledge http://{to}/")),
+        Some(Said::Sent(Sent::FastCgi) | Said::PrematurelyClosedFastCgi) => finding.advise(format!("does {to} speak FastCGI? its log; is proxy_pass meant?")),
+        Some(Said::RejectedRequest | Said::Sent(Sent::Goaway | Sent::GoawayFrame)) => finding.advise("the backend refused the stream itself (RST_STREAM, GOAWAY): its own log says why"),
+        None => finding
             .advise(format!("error_log at level error says which rule; the usual one is a header longer than {pass}_buffer_size (4k or 8k)")),
-        _ => finding.advise("the backend's response header breaks the protocol: its code, or what it puts into headers"),
+        Some(_) => finding.advise("the backend's response header breaks the protocol: its code, or what it puts into headers"),
     };
     finding.advise(format!("see the header: {}", wording::fetch(&to)))
 }
 
 /// The same in a sentence that begins with the upstream.
 fn how_broken(call: &LogCall) -> String {
-    if call.format.contains("prematurely closed stream") {
-        "ended its stream too early".to_owned()
-    } else if call.format.contains("response body larger") {
-        "sent more than its content-length".to_owned()
-    } else {
-        let said = said(call);
-        said.strip_prefix("it ").unwrap_or(&said).to_owned()
+    match call.said() {
+        Said::PrematurelyClosedStream => "ended its stream too early".to_owned(),
+        Said::Sent(Sent::BodyTooLarge) => "sent more than its content-length".to_owned(),
+        _ => {
+            let said = said(call);
+            said.strip_prefix("it ").unwrap_or(&said).to_owned()
+        }
     }
 }
 
@@ -276,7 +271,7 @@ fn truncated(scene: &Scene<'_>) -> Option<Finding> {
     let c = scene.connection().filter(|_| scene.in_body())?;
     let is_another = super::session::session(scene).is_some()
         || super::storage::call(scene).is_some()
-        || rule(scene).is_some_and(|call| !breaks_http2(&call.format))
+        || rule(scene).is_some_and(|call| !call.said().breaks_http2())
         || protocol::http2_for_http1(scene).is_some();
     if is_another {
         return None;
@@ -287,8 +282,8 @@ fn truncated(scene: &Scene<'_>) -> Option<Finding> {
     let died = closed
         .and_then(|closed| closed.death.as_ref())
         .or_else(exited);
-    let timed_out = scene.log_call("upstream timed out").is_some();
-    let announced = c.broke_off || scene.log_call("prematurely closed").is_some();
+    let timed_out = scene.said(Said::TimedOut).is_some();
+    let announced = c.broke_off || scene.logged(Said::is_prematurely_closed).is_some();
     let to = scene.to();
     let (how, shown) = match seen {
         _ if died.is_some() => (String::new(), true),

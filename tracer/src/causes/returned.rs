@@ -1,7 +1,7 @@
 //! nginx answers by its configuration alone: `returned-by-config`.
 
 use super::{cause::Cause, finding::Finding, scene::Scene};
-use crate::event::{LogCall, fact::ConfigLine};
+use crate::event::{LogCall, Said, fact::ConfigLine};
 
 pub(super) static RETURNED_BY_CONFIG: Cause = Cause {
     id: "returned-by-config",
@@ -47,15 +47,11 @@ fn returned(scene: &Scene<'_>) -> Option<Finding> {
         .status
         .filter(|_| !case.has_upstream && case.attempts.is_empty() && !case.is_alone)?;
     // Of an nginx whose members lie elsewhere, its words alone say that there was an upstream.
-    let is_of_upstream = |call: &LogCall| {
-        ["upstream", "connect() ", "recv() ", "SSL_", "resolve"]
-            .iter()
-            .any(|words| call.format.contains(words))
-    };
+    let is_of_upstream = |call: &LogCall| call.said().mentions_upstream();
     if !case.is_returned && (status == 500 || case.log_calls.iter().any(is_of_upstream)) {
         return None;
     }
-    let limited = scene.log_call("limiting ").filter(|_| !case.is_returned);
+    let limited = scene.said(Said::Limiting).filter(|_| !case.is_returned);
     let view = case.host.returns.as_ref();
     let lines = view.map_or(&[][..], |view| &view.lines);
     let scripted = view.is_some_and(|view| view.scripted) && !case.is_returned;

@@ -6,7 +6,7 @@ use super::{errno::ETIMEDOUT, icmp};
 use crate::{
     correlate::{Attempt, Case, Course, Facts},
     event::{
-        Connection, Failure, LogCall, Upstream,
+        Connection, Failure, FailureKind, LogCall, Said, Upstream,
         fact::{Listener, ListenerView, Owner},
     },
 };
@@ -60,7 +60,9 @@ impl<'a> Scene<'a> {
 
     /// `connect()` itself failed towards an IP address.
     pub(super) fn refused_at_once(&self) -> Option<(&'a Failure, SocketAddr)> {
-        let failure = self.failure().filter(|f| f.code == -5)?;
+        let failure = self
+            .failure()
+            .filter(|f| f.kind() == FailureKind::ConnectFailed)?;
         match failure.upstream {
             Some(Upstream::Inet(remote)) => Some((failure, remote)),
             _ => None,
@@ -69,7 +71,9 @@ impl<'a> Scene<'a> {
 
     /// `connect()` itself failed towards a unix socket.
     pub(super) fn unix_failure(&self) -> Option<(&'a Failure, &'a str)> {
-        let failure = self.failure().filter(|f| f.code == -5)?;
+        let failure = self
+            .failure()
+            .filter(|f| f.kind() == FailureKind::ConnectFailed)?;
         match &failure.upstream {
             Some(Upstream::Unix(path)) => Some((failure, path)),
             _ => None,
@@ -185,10 +189,25 @@ impl<'a> Scene<'a> {
         })
     }
 
-    /// nginx's own call to its log during the attempt whose format contains `words`.
-    pub(super) fn log_call(&self, words: &str) -> Option<&'a LogCall> {
-        let mut calls = self.case.log_calls.iter();
-        calls.find(|call| call.format.contains(words) && self.is_during(call))
+    /// Returns the first call during the attempt in which nginx says this.
+    pub(super) fn said(&self, said: Said) -> Option<&'a LogCall> {
+        self.logged(|it| it == said)
+    }
+
+    /// Returns the first call during the attempt in which nginx says such a thing.
+    pub(super) fn logged(&self, is_such: impl Fn(Said) -> bool) -> Option<&'a LogCall> {
+        self.calls().find(|call| is_such(call.said()))
+    }
+
+    /// Returns the first failed call that nginx logged during the attempt.
+    pub(super) fn failed_call(&self) -> Option<&'a LogCall> {
+        self.calls().find(|call| call.is_failed_call())
+    }
+
+    /// nginx's own calls to its log during the attempt.
+    fn calls(&self) -> impl Iterator<Item = &'a LogCall> {
+        let calls = self.case.log_calls.iter();
+        calls.filter(|call| self.is_during(call))
     }
 
     /// nginx logged it for this attempt: before the next began. (A unix connection's end is seen before it logs.)
@@ -205,7 +224,7 @@ impl<'a> Scene<'a> {
     /// the socket (an error during `connect()` is visible nowhere else), or of nginx's own timer.
     pub(super) fn errno(&self) -> Option<u32> {
         if let Some(failure) = self.failure() {
-            let logged = || self.log_call(" failed").map(|call| call.errno);
+            let logged = || self.failed_call().map(|call| call.errno);
             return Some(failure.errno)
                 .filter(|e| *e != 0)
                 .or_else(logged)
@@ -216,7 +235,7 @@ impl<'a> Scene<'a> {
             .map(|(errno, _)| errno)
             .filter(|errno| *errno != 0)
             .or_else(|| {
-                self.log_call(" failed")
+                self.failed_call()
                     .map(|call| call.errno)
                     .filter(|e| *e != 0)
             })

@@ -1,7 +1,7 @@
 //! A session without a length: an upgraded connection (websocket), or one of `stream {}`: `session-broken`.
 
 use super::{cause::Cause, dying, ending::ending, errno, finding::Finding, scene::Scene, wording};
-use crate::event::Connection;
+use crate::event::{Connection, Said};
 
 pub(super) static SESSION_BROKEN: Cause = Cause {
     id: "session-broken",
@@ -36,7 +36,7 @@ fn broken(scene: &Scene<'_>) -> Option<Finding> {
     };
     let since = c.first_byte.unwrap_or(c.start);
     let lasted = wording::duration(c.closed.since(since));
-    let timed_out = scene.log_call("upstream timed out").is_some();
+    let timed_out = scene.said(Said::TimedOut).is_some();
     let seen = ending(c);
     let closed = scene.peer_closed();
     let died = closed.and_then(|closed| closed.death.as_ref());

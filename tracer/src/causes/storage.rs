@@ -1,10 +1,7 @@
 //! nginx cannot write, or read back, a file of its own: `proxy-storage`.
 
 use super::{cause::Cause, errno, finding::Finding, scene::Scene, wording};
-use crate::{
-    correlate::{NO_KEYS, tells_of_storage, tells_of_storage_or_folder},
-    event::{LogCall, fact::FolderView},
-};
+use crate::event::{LogCall, Said, fact::FolderView};
 
 pub(super) static PROXY_STORAGE: Cause = Cause {
     id: "proxy-storage",
@@ -26,13 +23,13 @@ pub(super) static PROXY_STORAGE: Cause = Cause {
 /// nginx's word on it.
 pub(super) fn call<'a>(scene: &Scene<'a>) -> Option<&'a LogCall> {
     let case = scene.case;
-    let words = if case.status == Some(500) {
-        tells_of_storage_or_folder
+    let is_such = if case.status == Some(500) {
+        Said::is_of_storage_or_folder
     } else {
-        tells_of_storage
+        Said::is_of_storage
     };
     let mut calls = case.log_calls.iter();
-    let is_its = |call: &&LogCall| words(&call.format) && scene.is_during(call);
+    let is_its = |call: &&LogCall| is_such(call.said()) && scene.is_during(call);
     // Else the failure is another one: a retry goes on with the body that it has.
     let ends_it = case.cut_short || case.status == Some(500);
     calls.find(is_its).filter(|_| ends_it && scene.is_last())
@@ -47,17 +44,17 @@ fn storage(scene: &Scene<'_>) -> Option<Finding> {
         0 => "only a part was written".to_owned(),
         errno => errno::name(errno),
     };
-    let doing = match call.format.split('(').next() {
-        Some("open") => "create",
-        Some("mkdir") => "create the folder",
-        Some("pread") => "read back",
+    let doing = match call.said() {
+        Said::OpenFailed => "create",
+        Said::MkdirFailed => "create the folder",
+        Said::FileReadFailed => "read back",
         _ => "write",
     };
     let effect = match scene.case.status {
         Some(500) => "the request could not be stored",
         _ => "the client got the response cut short",
     };
-    if call.format.starts_with(NO_KEYS) {
+    if call.said() == Said::KeysZoneFull {
         return Some(full_zone(scene, call));
     }
     let finding = Finding::proven(format!("nginx could not {doing} {place}: {why}; {effect}"))

@@ -8,7 +8,7 @@ use super::{
     wording,
 };
 use crate::{
-    event::{Connection, Drop, Failure, PeerClosed, Time, Upstream},
+    event::{Connection, Drop, Failure, FailureKind, PeerClosed, Time, Upstream},
     verdict::Evidence,
 };
 
@@ -44,7 +44,7 @@ fn of_failure(f: &Failure) -> Vec<Evidence> {
         .source
         .map(|source| format!(" from {}", source.ip()))
         .unwrap_or_default();
-    let verb = if f.code == -1 {
+    let verb = if f.kind() == FailureKind::BeforeConnect {
         "is about to connect"
     } else {
         "connects"
@@ -57,9 +57,11 @@ fn of_failure(f: &Failure) -> Vec<Evidence> {
     if f.routes.lookups > 0 {
         story.push(at(f.start, "route", route(f)));
     }
-    let outcome = match (f.code, f.errno) {
-        (-1, 0) => "nginx fails before connect()".to_owned(),
-        (-1, e) => format!("nginx fails before connect(): {}", errno::name(e)),
+    let outcome = match (f.kind(), f.errno) {
+        (FailureKind::BeforeConnect, 0) => "nginx fails before connect()".to_owned(),
+        (FailureKind::BeforeConnect, e) => {
+            format!("nginx fails before connect(): {}", errno::name(e))
+        }
         (_, 0) => "connect() fails at once".to_owned(),
         (_, e) => format!("connect() fails at once: {}", errno::name(e)),
     };

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     correlate::HTTP2_SETTINGS,
-    event::{Connection, Upstream},
+    event::{Connection, Said, Upstream},
 };
 
 pub(super) static TLS_HANDSHAKE_FAILED: Cause = Cause {
@@ -34,21 +34,22 @@ pub(super) static TLS_HANDSHAKE_FAILED: Cause = Cause {
 /// nginx's own word that the handshake, or the TLS under it, failed.
 fn said(scene: &Scene<'_>) -> Option<String> {
     let text = scene.case.log_calls.iter().find_map(|call| {
-        let text = call.text.as_deref().filter(|text| {
-            text.contains("SSL_do_handshake() failed")
-                || (text.contains("SSL_read() failed") && text.contains("alert"))
+        let text = call.text.as_deref().filter(|text| match call.text_said() {
+            Said::HandshakeFailed => true,
+            Said::SslReadFailed => text.contains("alert"),
+            _ => false,
         })?;
         scene.is_during(call).then(|| text.to_owned())
     });
     text.or_else(|| {
         [
-            "closed connection in SSL handshake",
-            "SSL certificate verify error",
-            "SSL certificate does not match",
-            "handshake rejected",
+            Said::PeerClosedInHandshake,
+            Said::CertificateInvalid,
+            Said::CertificateMismatch,
+            Said::HandshakeRejected,
         ]
-        .iter()
-        .find_map(|words| scene.log_call(words))
+        .into_iter()
+        .find_map(|said| scene.said(said))
         .map(|call| {
             call.format
                 .split([':', '"'])
@@ -64,7 +65,7 @@ fn said(scene: &Scene<'_>) -> Option<String> {
 pub(super) fn broke_in_handshake(scene: &Scene<'_>) -> bool {
     said(scene).is_some()
         || scene.failed_before_body().is_some_and(|c| {
-            (scene.in_handshake(c) && scene.log_call("prematurely closed").is_none())
+            (scene.in_handshake(c) && scene.logged(Said::is_prematurely_closed).is_none())
                 || refusal(scene, c).is_some()
         })
 }
@@ -79,7 +80,7 @@ fn refusal(scene: &Scene<'_>, c: &Connection) -> Option<&'static str> {
         && ending(c).is_some()
         && !response_began(c)
         && !scene.timed_out_waiting()
-        && scene.log_call("prematurely closed").is_none();
+        && scene.logged(Said::is_prematurely_closed).is_none();
     if !ended {
         None
     } else if c.first_received == Some(TLS_DATA) && alerted(c).is_some() {
@@ -125,7 +126,7 @@ fn handshake_failed(scene: &Scene<'_>) -> Option<Finding> {
     if said.is_none()
         && (!scene.in_handshake(c)
             || response::rule(scene).is_some()
-            || scene.log_call("prematurely closed").is_some())
+            || scene.logged(Said::is_prematurely_closed).is_some())
     {
         return None;
     }

@@ -9,7 +9,7 @@ use super::{
     wording,
 };
 use crate::{
-    event::{Connection, Failure, LogCall, Upstream},
+    event::{Connection, Failure, FailureKind, LogCall, Upstream},
     verdict::Confidence,
 };
 
@@ -48,7 +48,7 @@ pub(super) fn explain(scene: &Scene<'_>, rivals: &[(&'static Cause, Finding)]) -
         } else {
             format!(" ({})", errno::name(call.errno))
         };
-        finding = finding.fact("log", format!("nginx logs: {}{errno}", call.format));
+        finding = finding.fact("log", format!("nginx logs: {}{errno}", &*call.format));
     }
     for why in &scene.facts().unanswered {
         finding = finding.fact("asked", format!("the host could not tell: {why}"));
@@ -75,7 +75,7 @@ pub(super) fn explain_unseen(scene: &Scene<'_>, call: &LogCall) -> Finding {
     };
     unknown(format!(
         "nginx logs the failure of an attempt whose record is missing: {}{errno}",
-        call.format
+        &*call.format
     ))
     .rests_on_complete_records(scene)
 }
@@ -148,7 +148,7 @@ fn failed_at_once(scene: &Scene<'_>, f: &Failure) -> String {
     let errno = scene
         .errno()
         .map_or_else(|| "no errno".to_owned(), errno::name);
-    let call = if f.code == -1 {
+    let call = if f.kind() == FailureKind::BeforeConnect {
         "nginx failed before connect()"
     } else {
         "connect() failed at once"

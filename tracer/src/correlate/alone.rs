@@ -8,10 +8,10 @@ use std::{
     net::SocketAddr,
 };
 
-use super::{
-    Attempt, BUSY, Course, lines::bytes, open::OpenCase, request::Request, workers::Workers,
+use super::{Attempt, Course, lines::bytes, open::OpenCase, request::Request, workers::Workers};
+use crate::event::{
+    Connection, Failure, LogCall, LogLine, RequestId, RouteLookup, Said, Time, Upstream,
 };
-use crate::event::{Connection, Failure, LogCall, LogLine, RequestId, RouteLookup, Time, Upstream};
 
 /// How often such logs are read without a reason (nanoseconds), and how old a line is that nothing took.
 const LOOK: u64 = 500_000_000;
@@ -20,8 +20,6 @@ const LEFT_OVER: u64 = 1_000_000_000;
 const MASTERS: usize = 32;
 /// Bytes of lines kept; beyond, they are left over at once.
 const BYTES: usize = 4 << 20;
-/// `NGX_DECLINED`: connect() failed at once.
-const DECLINED: i32 = -5;
 
 /// Which nginx, and the lines of theirs that tell of a failure and were not taken yet.
 #[derive(Debug, Default)]
@@ -59,7 +57,7 @@ impl Alone {
             Some(&[worker]) if self.has(worker, workers) => worker,
             _ => return Some(line),
         };
-        if tells_of_failure(&line.message) {
+        if is_failure(&line.message) {
             let upstream = line.upstream.as_deref().and_then(named);
             let key = (writer, upstream.map(|upstream| upstream.to_string()));
             self.bytes += bytes(&line);
@@ -186,7 +184,7 @@ fn call(worker: u32, line: &LogLine, at: Time) -> LogCall {
         connection: line.connection,
         request: None,
         stream: false,
-        format: line.message.clone(),
+        format: line.message.as_str().into(),
         unread: None,
         text: None,
         number: error_code(&line.message),
@@ -200,36 +198,20 @@ fn error_code(message: &str) -> Option<u32> {
     after.split(' ').next()?.parse().ok()
 }
 
-/// nginx's words for a failed attempt (src/http/ngx_http_upstream.c, src/event/ngx_event_connect.c), or for none.
-fn tells_of_failure(message: &str) -> bool {
-    const BEGINS: [&str; 14] = [
-        "connect() ",
-        "upstream timed out",
-        "upstream prematurely closed",
-        "upstream sent ",
-        "upstream rejected",
-        "recv() failed",
-        "readv() failed",
-        "send() failed",
-        "writev() failed",
-        "no live upstreams",
-        "SSL_do_handshake() failed",
-        "peer closed connection in SSL handshake",
-        "upstream SSL certificate",
-        "no resolver defined",
-    ];
-    (message.contains("upstream") && BEGINS.iter().any(|words| message.starts_with(words)))
-        || message.contains("could not be resolved")
+/// Does it report a failed attempt?
+fn is_failure(message: &str) -> bool {
+    match Said::of(message) {
+        Said::Unresolved => true,
+        said => said.is_failed_attempt() && message.contains("upstream"),
+    }
 }
 
 /// A connect() that failed at once, or for want of a peer; of what has a connection the kernel tells.
 fn failure(worker: u32, line: &LogLine) -> Option<Failure> {
-    let code = if line.message.starts_with("connect() to ") {
-        DECLINED
-    } else if line.message.starts_with("no live upstreams") {
-        BUSY
-    } else {
-        return None;
+    let code = match Said::of(&line.message) {
+        Said::ConnectFailedAtOnce => Failure::CONNECT_FAILED,
+        Said::NoLiveUpstreams => Failure::NO_PEER,
+        _ => return None,
     };
     Some(Failure {
         start: line.at,
@@ -240,7 +222,7 @@ fn failure(worker: u32, line: &LogLine) -> Option<Failure> {
             .upstream
             .as_deref()
             .and_then(named)
-            .filter(|_| code == DECLINED),
+            .filter(|_| code == Failure::CONNECT_FAILED),
         source: None,
         block: None,
         code,

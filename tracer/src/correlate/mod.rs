@@ -27,9 +27,7 @@ use std::{
 
 pub(crate) use around::EXITS_WITHIN;
 pub use case::{Attempt, Case, Course, Facts, Looped, RequestFacts};
-pub(crate) use request::{
-    HARMLESS, HTTP2_SETTINGS, NO_KEYS, breaks_http2, tells_of_storage, tells_of_storage_or_folder,
-};
+pub(crate) use request::HTTP2_SETTINGS;
 
 use self::{
     alone::Alone,
@@ -45,8 +43,8 @@ use self::{
     workers::Workers,
 };
 use crate::event::{
-    Answer, ClientRequest, Connection, Event, Failure, FirstByte, Heap as _, LogCall, Question,
-    Reply, RequestId, Retry, RouteLookup, Time, coverage::Change,
+    Answer, ClientRequest, Connection, Event, Failure, FailureKind, FirstByte, Heap as _, LogCall,
+    Question, Reply, RequestId, Retry, RouteLookup, Said, Time, coverage::Change,
 };
 
 /// A case waits no longer than this for the host's answers (nanoseconds): they come within milliseconds, but a host in
@@ -71,12 +69,6 @@ const SETTLING: usize = 65_536;
 
 /// Of what was heard last, so much is looked through.
 const LATELY: usize = 256;
-
-/// `NGX_BUSY`, and nginx's words on it.
-const BUSY: i32 = -3;
-const NO_PEER: &str = "no live upstreams";
-/// nginx's words on a subrequest of `auth_request` (src/http/modules/ngx_http_auth_request_module.c).
-pub(crate) const AUTH_STATUS: &str = "auth request unexpected status";
 
 /// The newest of them; the oldest give way.
 fn push<T>(queue: &mut VecDeque<T>, value: T) {
@@ -251,7 +243,7 @@ impl Correlator {
 
     fn failure(&mut self, failure: Failure, out: &mut Outcome) {
         let (worker, request, at) = (failure.worker, failure.request, failure.at);
-        if failure.code == BUSY {
+        if failure.kind() == FailureKind::NoPeer {
             self.busy = Some((worker, at));
         }
         for question in host::about_failure(&failure) {
@@ -327,12 +319,12 @@ impl Correlator {
     }
 
     fn log_call(&mut self, call: LogCall, out: &mut Outcome) {
-        if call.stream && call.format.starts_with(NO_PEER) && !self.was_busy(&call) {
+        if call.stream && call.said() == Said::NoLiveUpstreams && !self.was_busy(&call) {
             self.session_without_peer(call, out);
             return;
         }
         let Some(request) = call.request else {
-            if !call.stream && (call.connection != 0 || call.format.starts_with(NO_KEYS)) {
+            if !call.stream && (call.connection != 0 || call.said() == Said::KeysZoneFull) {
                 push(&mut self.unheard, call);
             }
             return;
@@ -378,7 +370,7 @@ impl Correlator {
             upstream: None,
             source: None,
             block: None,
-            code: BUSY,
+            code: Failure::NO_PEER,
             errno: 0,
             syn_sent: false,
             routes: RouteLookup::default(),
@@ -447,7 +439,7 @@ impl Correlator {
         let is_said = |call: &LogCall| {
             call.worker == answer.worker
                 && Some(call.connection) == answer.connection
-                && call.format.starts_with(AUTH_STATUS)
+                && call.said() == Said::AuthStatus
         };
         self.unheard.iter().find(|call| is_said(call))?;
         let at = self.passed.iter().rposition(|((worker, _), of, at)| {

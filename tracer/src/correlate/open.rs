@@ -6,7 +6,7 @@ use super::{
     Attempt, Case, Course,
     host::{self, HostMemory},
     losses::Losses,
-    request::{Request, tells_of_storage_or_folder},
+    request::Request,
 };
 use crate::event::{
     Answer, Connection, Failure, FirstByte, Heap as _, LogCall, LogLine, Question, RequestHead,
@@ -148,7 +148,7 @@ impl OpenCase {
         let calls = &self.request.log_calls;
         let folder = calls
             .iter()
-            .filter(|call| tells_of_storage_or_folder(&call.format))
+            .filter(|call| call.said().is_of_storage_or_folder())
             .find_map(|call| folder_of(call.text.as_deref()?));
         let mut questions: Vec<Question> = folder
             .map(|path| Question::Folder { worker, path })
@@ -289,8 +289,7 @@ impl OpenCase {
             .as_ref()
             .is_some_and(|answer| answer.client_status.is_some());
         let mut calls = self.request.log_calls.iter();
-        let cut_short = self.cut_short
-            || has_begun && calls.any(|call| call.format.contains("in slice response"));
+        let cut_short = self.cut_short || has_begun && calls.any(|call| call.said().is_of_slice());
         Case {
             time: self.time,
             worker: self.worker,

@@ -1,7 +1,7 @@
 //! A request under way: its attempts so far.
 
 use super::{Attempt, Course, replies::Ticket};
-use crate::event::{FirstByte, Heap as _, LogCall, Time};
+use crate::event::{FirstByte, Heap as _, LogCall, Said, Sent, Time};
 
 /// Log calls kept a request.
 const LOG_CALLS: usize = 32;
@@ -121,10 +121,9 @@ impl Request {
     /// Did nginx say that the TLS handshake of a session failed? What follows it is not told from it by bytes.
     pub(super) fn has_failed_handshake(&self) -> bool {
         let tells = |call: &LogCall| {
-            let text = call.text.as_deref().unwrap_or_default();
-            call.format.contains("SSL certificate")
-                || call.format.contains("in SSL handshake")
-                || text.contains("SSL_do_handshake() failed")
+            call.said().is_of_certificate()
+                || call.said() == Said::PeerClosedInHandshake
+                || call.text_said() == Said::HandshakeFailed
         };
         let since = self.attempts.last().map_or(Time(0), |last| last.start);
         let mut calls = self.log_calls.iter();
@@ -146,10 +145,10 @@ impl Request {
             |attempt| matches!(&attempt.course, Course::Connection(connection) if connection.whole),
         );
         by_socket
-            .or_else(|| self.logged(tells_of_upstream).filter(|_| !is_whole))
-            .or_else(|| self.logged(tells_of_storage))
+            .or_else(|| self.logged(Said::breaks_off).filter(|_| !is_whole))
+            .or_else(|| self.logged(Said::is_of_storage))
             // Before the client's header was sent, it is the response that nginx refuses.
-            .or_else(|| self.logged(tells_of_refusal).filter(|_| has_begun()))
+            .or_else(|| self.logged(Said::is_refusal).filter(|_| has_begun()))
             .or_else(|| self.answered_in_http2())
     }
 
@@ -159,8 +158,7 @@ impl Request {
         else {
             return None;
         };
-        let no_header = |format: &str| format.contains("no valid HTTP/1.0 header");
-        self.logged(no_header)
+        self.logged(|said| said == Said::Sent(Sent::NoHttp1Header))
             .filter(|_| c.first_received == Some(HTTP2_SETTINGS))
     }
 
@@ -170,18 +168,18 @@ impl Request {
             return false;
         };
         let failed = !self.attempts.last().is_some_and(Attempt::has_response);
-        let ends = [self.broke_off(), self.logged(tells_of_refusal)];
+        let ends = [self.broke_off(), self.logged(Said::is_refusal)];
         self.serving.is_none() && (failed || ends.into_iter().flatten().any(|end| end < replied))
     }
 
-    /// When nginx first logged such words in the last attempt.
-    fn logged(&self, words: fn(&str) -> bool) -> Option<Time> {
+    /// When nginx first said such a thing in the last attempt.
+    fn logged(&self, is_such: fn(Said) -> bool) -> Option<Time> {
         let since = self
             .attempts
             .last()
             .map_or(Time(0), |attempt| attempt.start);
         let mut calls = self.log_calls.iter();
-        let call = calls.find(|call| call.at >= since && words(&call.format))?;
+        let call = calls.find(|call| call.at >= since && is_such(call.said()))?;
         Some(call.at)
     }
 
@@ -199,71 +197,6 @@ impl Request {
             },
         }
     }
-}
-
-/// nginx's words at level `error` for a response that broke off (src/http/ngx_http_upstream.c, ngx_event_pipe.c).
-fn tells_of_upstream(format: &str) -> bool {
-    format.starts_with("upstream prematurely closed")
-        || format.starts_with("upstream timed out")
-        || format.starts_with("recv() failed")
-        || format.starts_with("readv() failed")
-        || breaks_http2(format)
-}
-
-/// Does nginx say that an HTTP/2 backend broke the response that it had begun (src/http/modules/ngx_http_grpc_module.c)?
-pub(crate) fn breaks_http2(format: &str) -> bool {
-    BREAKS.iter().any(|words| format.starts_with(words))
-}
-
-const BREAKS: [&str; 10] = [
-    "upstream prematurely closed stream",
-    "upstream rejected request with error",
-    "upstream sent response body larger",
-    "upstream sent goaway with error",
-    "upstream sent frame for",
-    "upstream sent data frame for",
-    "upstream sent unexpected http2 frame",
-    "upstream sent too large http2 frame",
-    "upstream sent invalid trailer",
-    "upstream sent trailer without",
-];
-
-/// nginx's words for a file of its own that it cannot write or read back: a temporary one, or a cache's
-/// (src/os/unix/ngx_files.c, src/core/ngx_file.c). Static files have another format.
-pub(crate) fn tells_of_storage(format: &str) -> bool {
-    let is_call = |call: &str| {
-        format
-            .strip_prefix(call)
-            .is_some_and(|rest| rest.starts_with("() \""))
-    };
-    ["pwritev", "pwrite", "writev", "pread", "open"]
-        .into_iter()
-        .any(is_call)
-        && (format.contains(" failed") || format.contains("has written only"))
-}
-
-/// nginx's words, in no request's name, for a cache whose `keys_zone` has no room
-/// (src/http/ngx_http_file_cache.c).
-pub(crate) const NO_KEYS: &str = "could not allocate node";
-
-/// The same of a request's own failure: in a folder that is to be made for it, or in a cache's zone.
-pub(crate) fn tells_of_storage_or_folder(format: &str) -> bool {
-    tells_of_storage(format) || format.starts_with("mkdir() \"") || format.starts_with(NO_KEYS)
-}
-
-/// What nginx says where it goes on nevertheless (src/http/modules/ngx_http_proxy_module.c, ngx_event_pipe.c).
-pub(crate) const HARMLESS: [&str; 6] = [
-    "no valid HTTP/1.0 header",
-    "more data than specified",
-    "data after",
-    "trailer",
-    "HTTP/1.0 response with early hints",
-    "ignored",
-];
-
-/// nginx's words at level `error` for a response that it does not take.
-fn tells_of_refusal(format: &str) -> bool {
-    format.starts_with("upstream sent") && !HARMLESS.iter().any(|words| format.contains(words))
 }
 
 impl Attempt {

@@ -4,7 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Time, Upstream};
+use super::{
+    Time, Upstream,
+    said::{Format, Said},
+};
 
 /// What names a request within its worker, from its turn to its upstream on: no other request of that worker has it. It
 /// is the time of that turn (nanoseconds, as [`Time`]).
@@ -66,6 +69,38 @@ pub struct Failure {
     pub syn_sent: bool,
     /// Route lookups within the call.
     pub routes: RouteLookup,
+}
+
+/// How `ngx_event_connect_peer` failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FailureKind {
+    /// `NGX_BUSY`: the balancer had no peer.
+    NoPeer,
+    /// `NGX_ERROR`: before `connect()`.
+    BeforeConnect,
+    /// `NGX_DECLINED`: `connect()` failed at once.
+    ConnectFailed,
+    /// A code that it does not return: only a damaged capture has one.
+    Unknown,
+}
+
+impl Failure {
+    /// `NGX_BUSY`.
+    pub(crate) const NO_PEER: i32 = -3;
+    /// `NGX_ERROR`.
+    const BEFORE_CONNECT: i32 = -1;
+    /// `NGX_DECLINED`.
+    pub(crate) const CONNECT_FAILED: i32 = -5;
+
+    /// Returns how it failed.
+    pub(crate) fn kind(&self) -> FailureKind {
+        match self.code {
+            Self::NO_PEER => FailureKind::NoPeer,
+            Self::BEFORE_CONNECT => FailureKind::BeforeConnect,
+            Self::CONNECT_FAILED => FailureKind::ConnectFailed,
+            _ => FailureKind::Unknown,
+        }
+    }
 }
 
 /// The route lookups of one `connect()` (`fib_table_lookup`, `fib6_table_lookup`).
@@ -310,7 +345,7 @@ pub struct LogCall {
     /// It belongs to a `stream {}` session, not to an HTTP request.
     pub stream: bool,
     /// The format string, which names the place in nginx's source: `connect() failed`, `bind(%V) failed`.
-    pub format: String,
+    pub format: Format,
     /// Where the format string lies in the worker, if the kernel side could not read it: nobody had used its page yet.
     #[serde(skip)]
     pub unread: Option<Unread>,
@@ -343,10 +378,10 @@ pub struct Unread {
 impl LogCall {
     /// Takes the format, which says what the arguments mean.
     pub fn read(&mut self, format: String, arguments: Unread) {
-        if format.starts_with("%*s") || format.starts_with("no resolver defined") {
-            self.text = arguments.text;
-        } else if format.starts_with("upstream ") {
-            match conversion(&format) {
+        self.format = format.into();
+        match self.said() {
+            Said::OpenSsl | Said::NoResolver => self.text = arguments.text,
+            said if said.is_of_response() => match conversion(&self.format) {
                 "ui" | "uz" | "d" if arguments.is_number => self.number = Some(arguments.state),
                 // A header line: its value may be a secret.
                 "V" | "*s" => {
@@ -354,21 +389,24 @@ impl LogCall {
                     self.text = arguments.text.and_then(name);
                 }
                 _ => {}
+            },
+            // Others have a service's name before the host's.
+            Said::Unresolved if self.format.starts_with("%V could") => {
+                self.resolved = arguments.text.map(|name| (name, arguments.state));
             }
-        } else if format.starts_with("%V could not be resolved") {
-            self.resolved = arguments.text.map(|name| (name, arguments.state));
-        } else if format.starts_with("auth request unexpected status")
-            || format.starts_with("unexpected status code")
-        {
-            self.number = arguments.is_number.then_some(arguments.state);
-        } else if format
-            .split('%')
-            .nth(1)
-            .is_some_and(|first| first.starts_with('s'))
-        {
-            self.text = arguments.string;
+            Said::AuthStatus | Said::SliceStatus => {
+                self.number = arguments.is_number.then_some(arguments.state);
+            }
+            _ if self
+                .format
+                .split('%')
+                .nth(1)
+                .is_some_and(|it| it.starts_with('s')) =>
+            {
+                self.text = arguments.string;
+            }
+            _ => {}
         }
-        self.format = format;
     }
 }
 

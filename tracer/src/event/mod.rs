@@ -11,6 +11,7 @@ pub mod kernel;
 mod life;
 pub mod log;
 pub mod notice;
+mod said;
 mod time;
 mod upstream;
 
@@ -26,8 +27,13 @@ pub use self::{
     life::{Life, LifeKind},
     log::LogLine,
     notice::{Notice, Strain},
+    said::Format,
     time::{Clock, Time},
     upstream::Upstream,
+};
+pub(crate) use self::{
+    kernel::FailureKind,
+    said::{Said, Sent, is_line_of_page},
 };
 
 use serde::{Deserialize, Serialize};

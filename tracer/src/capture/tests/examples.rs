@@ -435,7 +435,7 @@ fn nginx() -> Vec<Event> {
             connection: 4,
             request: Some(REQUEST),
             stream: true,
-            format: "connect() failed".to_owned(),
+            format: "connect() failed".into(),
             unread: None,
             text: text("SSL"),
             number: None,

@@ -260,7 +260,7 @@ fn log_call(format: &str, errno: u32) -> LogCall {
         connection: 67890,
         request: None,
         stream: false,
-        format: format.to_owned(),
+        format: format.into(),
         unread: None,
         text: None,
         number: None,

@@ -151,7 +151,7 @@ fn large_requests_give_way_before_there_are_many() {
             connection: 1,
             request: Some(RequestId(1000 + number / 32)),
             stream: false,
-            format: "f".repeat(200),
+            format: "f".repeat(200).into(),
             unread: None,
             text: Some("t".repeat(200)),
             number: None,

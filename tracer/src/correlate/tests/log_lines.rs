@@ -89,7 +89,7 @@ fn hosts(logged: &[LogLine], client: Option<&str>, head: Option<&str>) -> Vec<St
             connection: 5,
             request: Some(request.request),
             stream: false,
-            format: "connect() failed".to_owned(),
+            format: "connect() failed".into(),
             unread: None,
             text: None,
             number: None,

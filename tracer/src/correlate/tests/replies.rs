@@ -164,7 +164,7 @@ fn logs(scene: &mut Scene, request: Option<u64>, connection: u64, format: &str) 
         connection,
         request: request.map(RequestId),
         stream: false,
-        format: format.to_owned(),
+        format: format.into(),
         unread: None,
         text: Some("302".to_owned()),
         number: None,

@@ -247,7 +247,7 @@ impl Scene {
                     connection: request.connection,
                     request: Some(id),
                     stream: false,
-                    format: format.to_owned(),
+                    format: format.into(),
                     unread: None,
                     text: None,
                     number: None,

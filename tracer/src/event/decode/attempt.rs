@@ -10,8 +10,6 @@ use super::{
 };
 use crate::event::{Failure, FirstByte, RequestId, Retransmit, Time, Upstream};
 
-const NGX_BUSY: i32 = -3;
-
 pub(super) fn failure(header: &Head, mut buf: &[u8]) -> Failure {
     let start = Time(buf.get_u64_ne());
     let request = RequestId(buf.get_u64_ne());
@@ -30,7 +28,7 @@ pub(super) fn failure(header: &Head, mut buf: &[u8]) -> Failure {
         worker: header.pid,
         request,
         // Where nginx chose no peer, the address is that of an earlier attempt.
-        upstream: if has_address && code != NGX_BUSY {
+        upstream: if has_address && code != Failure::NO_PEER {
             sockaddr(address)
         } else {
             None
@@ -39,7 +37,8 @@ pub(super) fn failure(header: &Head, mut buf: &[u8]) -> Failure {
             Some(Upstream::Inet(address)) => Some(address),
             _ => None,
         },
-        block: (code == NGX_BUSY && !has_address && address_len > 0).then(|| lossy(address)),
+        block: (code == Failure::NO_PEER && !has_address && address_len > 0)
+            .then(|| lossy(address)),
         code,
         errno,
         syn_sent,

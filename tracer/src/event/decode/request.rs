@@ -12,7 +12,7 @@ use super::{
     field::{endpoint, lossy, request, until_nul},
     head::Pieces,
 };
-use crate::event::{Answer, ClientRequest, LogCall, Reply, RequestHead, Unread};
+use crate::event::{Answer, ClientRequest, Format, LogCall, Reply, RequestHead, Unread};
 
 pub(super) fn answer(header: &Head, mut buf: &[u8]) -> Answer {
     let request = request(buf.get_u64_ne());
@@ -111,7 +111,7 @@ pub(super) fn log_call(header: &Head, mut buf: &[u8]) -> LogCall {
         connection,
         request,
         stream: level & LOG_CALL_STREAM != 0,
-        format: String::new(),
+        format: Format::default(),
         text: None,
         number: None,
         resolved: None,

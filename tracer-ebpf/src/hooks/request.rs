@@ -18,7 +18,7 @@ use crate::{
     identity::{self, Context},
     layout, links, main_request,
     maps::{self, Request},
-    read, sock, stack, task,
+    names, read, sock, stack, task,
 };
 
 /// `NGX_HTTP_MODULE`, the signature every `ngx_http_request_t` begins with.
@@ -119,7 +119,7 @@ fn report(pid: u32, worker: &mut Worker, at: u64, id: u64, status: u16, returned
         record.status = status;
         record.reply = reply;
         record.returned = returned;
-        client(worker, at, &mut record.client);
+        client(pid, worker, at, &mut record.client);
     });
 }
 
@@ -174,7 +174,7 @@ static UNKNOWN: Answer = Answer::UNKNOWN;
 /// Whose request it is, [`Worker::main`], and what that or a subrequest asks: `r->header_in` still holds an HTTP/1 request from
 /// its first byte on.
 #[inline(always)]
-pub fn client(worker: &mut Worker, request: u64, client: &mut Client) {
+pub fn client(pid: u32, worker: &mut Worker, request: u64, client: &mut Client) {
     client.request = worker.main.request;
     client.connection = worker.main.connection;
     if let Some(sk) = main_request::socket(&mut worker.main) {
@@ -189,6 +189,7 @@ pub fn client(worker: &mut Worker, request: u64, client: &mut Client) {
     if places.upstream == 0 {
         return;
     }
+    names::fill(pid, worker, request, client);
     let Some(members) = read::user::<[u64; MEMBERS]>(request.wrapping_add(places.header_in()))
     else {
         return;

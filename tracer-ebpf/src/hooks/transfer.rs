@@ -156,7 +156,7 @@ extern "C" fn tracer_first_byte(sk: u64, pid: u32) -> u64 {
                 record.local = sock::local(sk);
             }
             if request != 0 {
-                request::client(worker, request, &mut record.client);
+                request::client(pid, worker, request, &mut record.client);
             }
         });
     }

@@ -20,7 +20,7 @@ use crate::{
     event::{Event, coverage::Change},
     probe,
     say::say,
-    source::{Ceilings, Live, Options, Scope, clock},
+    source::{Ceilings, Live, Options, Scope, clock, system},
     verdict::Verdict,
 };
 
@@ -240,6 +240,8 @@ struct Session {
     live: Live,
     engine: Engine,
     verdicts: Verdicts,
+    /// This host's name, as it is at the start.
+    host: String,
     recording: Option<Recording>,
     /// Failures of some nginx can not be seen.
     is_blind: bool,
@@ -262,6 +264,7 @@ impl Session {
             live,
             engine: Engine::default(),
             verdicts: Verdicts::live(output, clock)?,
+            host: system::host(),
             recording,
             is_blind: false,
             lost: 0,
@@ -326,7 +329,7 @@ impl Session {
                     }
                 );
             }
-            self.verdicts.notice(&event, event.at());
+            self.verdicts.notice(&event, &self.host, event.at())?;
             if let Some(recording) = &mut self.recording {
                 recording.event(&event);
             }
@@ -382,7 +385,7 @@ impl Session {
             if let Some(recording) = &mut self.recording {
                 recording.verdict(verdict);
             }
-            self.verdicts.take(verdict)?;
+            self.verdicts.take(verdict, &self.host)?;
         }
         Ok(())
     }

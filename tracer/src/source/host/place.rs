@@ -16,8 +16,7 @@ use std::{
 
 use super::{
     conntrack::{self, Led},
-    link,
-    neighbor, owner, route, sock_diag,
+    link, neighbor, owner, route, sock_diag,
 };
 use crate::{
     event::{Time, fact::Owner},

@@ -1,9 +1,6 @@
 //! Where verdicts go: filters, the format, the summary. Shared by all commands that give verdicts.
 
-use std::{
-    io::{self, BufWriter, Write},
-    num::NonZeroUsize,
-};
+use std::io::{self, BufWriter, Write};
 
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
@@ -332,10 +329,8 @@ pub(super) fn zone(utc: bool) -> TimeZone {
 
 /// Columns of the terminal, else 100.
 fn width() -> usize {
-    // SAFETY: a plain structure of integers, which the kernel fills in.
-    let mut size: libc::winsize = unsafe { std::mem::zeroed() };
-    // SAFETY: `size` is valid for writes.
-    let told = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) } == 0;
-    let columns = NonZeroUsize::new(size.ws_col.into()).filter(|_| told);
-    columns.map_or(100, |columns| columns.get().clamp(40, 160))
+    let size = terminal_size::terminal_size_of(io::stdout());
+    let columns = size.map(|(columns, _)| usize::from(columns.0));
+    let columns = columns.filter(|&columns| columns != 0);
+    columns.map_or(100, |columns| columns.clamp(40, 160))
 }

@@ -402,8 +402,10 @@ fn takes(socket: &TcpSocket, target: Target) -> bool {
 mod tests {
     use std::{
         net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
-        os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+        os::fd::{AsRawFd as _, OwnedFd},
     };
+
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, socket_with};
 
     use super::*;
     use crate::process::netns::in_new_netns;
@@ -434,19 +436,16 @@ mod tests {
 
     /// A port that is bound on 127.0.0.1 without `listen()`.
     fn bound() -> (OwnedFd, SocketAddr) {
-        // SAFETY: plain system calls on a descriptor that is owned at once; the address outlives the calls.
-        unsafe {
-            let fd = libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0);
-            let socket = OwnedFd::from_raw_fd(fd);
-            let mut name: libc::sockaddr_in = std::mem::zeroed();
-            name.sin_family = libc::AF_INET as u16;
-            name.sin_addr.s_addr = u32::from(Ipv4Addr::LOCALHOST).to_be();
-            let mut length = size_of_val(&name) as u32;
-            assert_eq!(libc::bind(fd, (&raw const name).cast(), length), 0);
-            libc::getsockname(fd, (&raw mut name).cast(), &raw mut length);
-            let port = u16::from_be(name.sin_port);
-            (socket, SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
-        }
+        let socket = socket_with(
+            AddressFamily::INET,
+            SocketType::STREAM,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .unwrap();
+        rustix::net::bind(&socket, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+        let address = rustix::net::getsockname(&socket).unwrap();
+        (socket, address.try_into().unwrap())
     }
 
     #[test]
@@ -511,17 +510,23 @@ mod tests {
 
     #[test]
     fn an_mptcp_listener_is_a_listener_with_an_owner() {
-        // SAFETY: plain system calls on a descriptor that is owned at once.
-        let listener = unsafe {
-            let fd = libc::socket(libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_MPTCP);
-            if fd < 0 || libc::listen(fd, 5) < 0 {
-                println!(
-                    "SKIPPED: an_mptcp_listener_is_a_listener_with_an_owner: {}",
-                    std::io::Error::last_os_error()
-                );
+        let stream = (AddressFamily::INET, SocketType::STREAM);
+        let socket = socket_with(
+            stream.0,
+            stream.1,
+            SocketFlags::CLOEXEC,
+            Some(ipproto::MPTCP),
+        );
+        let listening = socket.and_then(|socket| {
+            rustix::net::listen(&socket, 5)?;
+            Ok(socket)
+        });
+        let listener = match listening {
+            Ok(socket) => TcpListener::from(socket),
+            Err(error) => {
+                println!("SKIPPED: an_mptcp_listener_is_a_listener_with_an_owner: {error}");
                 return;
             }
-            TcpListener::from(OwnedFd::from_raw_fd(fd))
         };
         let port = listener.local_addr().unwrap().port();
         let view = ask(SocketAddr::from(([127, 0, 0, 1], port)));

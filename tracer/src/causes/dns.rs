@@ -7,6 +7,7 @@ use super::{
     scene::Scene,
     wording,
 };
+use crate::event::Said;
 
 pub(super) static DNS_FAILED: Cause = Cause {
     id: "dns-failed",

@@ -6,6 +6,7 @@ use super::{
     finding::Finding,
     scene::Scene,
 };
+use crate::event::{FailureKind, Said};
 
 pub(super) static PORTS_EXHAUSTED: Cause = Cause {
     id: "ports-exhausted",

@@ -54,6 +54,7 @@ impl Site {
         let ended = Ended {
             status: ended.status,
             verdicts,
+            notices: Vec::new(),
             stderr: ended.stderr.clone(),
         };
         self.compare(sent, &log, &ended)

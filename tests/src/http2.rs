@@ -14,6 +14,16 @@ const STREAM: u32 = 1;
 
 /// Sends one GET with prior knowledge and gives the status of the answer.
 pub fn get(connection: &mut (impl Read + Write), host: &str, path: &str) -> Result<u16> {
+    get_with(connection, host, path, &[])
+}
+
+/// The same with further headers; names in lower case.
+pub fn get_with(
+    connection: &mut (impl Read + Write),
+    host: &str,
+    path: &str,
+    headers: &[(String, String)],
+) -> Result<u16> {
     let mut request = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
     request.extend(frame(SETTINGS, 0, 0, &[]));
     // :method GET and :scheme http are entries 2 and 6 of the static table; :path and :authority
@@ -21,6 +31,13 @@ pub fn get(connection: &mut (impl Read + Write), host: &str, path: &str) -> Resu
     let mut block = vec![0x82, 0x86];
     for (name, value) in [(0x04, path), (0x01, host)] {
         block.extend([name, value.len() as u8]);
+        block.extend(value.bytes());
+    }
+    for (name, value) in headers {
+        // A literal with a new name.
+        block.extend([0, name.len() as u8]);
+        block.extend(name.bytes());
+        block.push(value.len() as u8);
         block.extend(value.bytes());
     }
     // END_STREAM | END_HEADERS

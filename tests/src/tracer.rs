@@ -30,8 +30,10 @@ pub struct Tracer {
 pub struct Ended {
     /// Its exit status.
     pub status: ExitStatus,
-    /// Its verdicts, every line of stdout.
+    /// Its verdicts.
     pub verdicts: Vec<Value>,
+    /// Its notices: the other lines of stdout.
+    pub notices: Vec<Value>,
     /// All of stderr: the `tracing` line, notices, the summary.
     pub stderr: String,
 }
@@ -51,6 +53,9 @@ pub fn live(master: u32) -> Result<Command> {
         .arg(master.to_string());
     Ok(command)
 }
+
+/// What a notice among the verdicts begins with.
+const NOTICE: &str = r#"{"kind":"notice","#;
 
 /// The name of the capture in its folder.
 const CAPTURE: &str = "run.trc";
@@ -170,7 +175,8 @@ impl Tracer {
     pub fn verdict_lines(&self, count: usize) -> Result<Vec<Line>> {
         let mut last = 0;
         until("verdicts", PATIENCE, || {
-            let lines = self.stdout.now();
+            let mut lines = self.stdout.now();
+            lines.retain(|line| !line.text.starts_with(NOTICE));
             last = lines.len();
             Ok((lines.len() >= count).then_some(lines))
         })
@@ -193,7 +199,7 @@ impl Tracer {
         {
             same(&capture, &lines, &stderr)?;
         }
-        let verdicts = lines
+        let all: Vec<Value> = lines
             .iter()
             .map(|line| {
                 serde_json::from_str(&line.text).with_context(|| {
@@ -201,9 +207,11 @@ impl Tracer {
                 })
             })
             .collect::<Result<_>>()?;
+        let (notices, verdicts) = all.into_iter().partition(|line| line["kind"] == "notice");
         Ok(Ended {
             status,
             verdicts,
+            notices,
             stderr,
         })
     }

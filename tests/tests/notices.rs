@@ -1,15 +1,22 @@
-//! Resources of nginx near their limits: reported on stderr when that begins, never among the verdicts.
+//! Resources of nginx near their limits: reported once on stderr and as a line of JSON when that begins, never as a verdict.
 
 use std::io::Write as _;
 use std::net::TcpStream;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use tests::process;
 use tests::programs;
+use tests::schema::Contract;
 use tests::service::Service;
 use tests::stage::{Load, Stage};
 use tests::tracer::Tracer;
+
+/// This machine's name.
+fn hostname() -> Result<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname")?;
+    Ok(name.trim().to_owned())
+}
 
 /// Connections to nginx that stay open.
 fn clients(stage: &tests::site::Site, count: usize) -> Result<Vec<TcpStream>> {
@@ -20,8 +27,9 @@ fn clients(stage: &tests::site::Site, count: usize) -> Result<Vec<TcpStream>> {
     })
 }
 
-/// Ends the tracer: it gave no verdict, and said this once and no other notice.
-fn said(mut tracer: Tracer, texts: &[&str]) -> Result<()> {
+/// Ends the tracer: it gave no verdict, and said this once and no other notice. Its capture explains to the same lines, which
+/// `Tracer::stop` has seen to.
+fn said(mut tracer: Tracer, event: &str, texts: &[&str]) -> Result<()> {
     for text in texts {
         tracer.says(text)?;
     }
@@ -32,6 +40,21 @@ fn said(mut tracer: Tracer, texts: &[&str]) -> Result<()> {
         .lines()
         .filter(|line| line.contains("  notice"))
         .collect();
+    let contract = Contract::read()?;
+    let [notice] = &ended.notices[..] else {
+        bail!("notices: {:#?}", ended.notices);
+    };
+    let errors = contract.errors(notice);
+    ensure!(errors.is_empty(), "{errors:#?} in {notice}");
+    let text = notice["text"].as_str().unwrap_or_default();
+    ensure!(
+        notice["event"] == event
+            && notice["over"] == false
+            && notice["pid"].is_u64()
+            && notice["host"] == hostname()?
+            && texts.iter().all(|part| text.contains(part)),
+        "{notice}"
+    );
     // When it happened, and in the summary.
     ensure!(
         lines.len() == 2 && lines[0] == lines[1],
@@ -58,6 +81,7 @@ fn workers_that_do_not_accept_fill_nginxs_own_queue() -> Result<()> {
     });
     let told = said(
         tracer,
+        "listen-queue",
         &[
             "nginx's listen queue on 127.0.0.1:82 ",
             "overflows, 3 wait of 2 allowed",
@@ -77,7 +101,11 @@ fn a_worker_near_its_descriptor_limit() -> Result<()> {
     let site = stage.start(Vec::new())?;
     let tracer = Tracer::follow(site.nginx.master)?;
     let clients = clients(&site, 85)?;
-    let told = said(tracer, &["is near its descriptor limit: ", " of 100;"]);
+    let told = said(
+        tracer,
+        "descriptors",
+        &["is near its descriptor limit: ", " of 100;"],
+    );
     drop(clients);
     told
 }
@@ -119,6 +147,7 @@ fn busy(tree: Option<PathBuf>) -> Result<()> {
     }
     let told = said(
         tracer,
+        "connections",
         &["is near its worker_connections: ", " of 50 in use"],
     );
     drop(clients);
@@ -139,7 +168,7 @@ fn a_healthy_nginx_gives_none() -> Result<()> {
     let sent = site.send(load)?;
     let ended = site.check_all(&sent, tracer)?;
     ensure!(
-        !ended.stderr.contains("notice"),
+        ended.notices.is_empty() && !ended.stderr.contains("notice"),
         "a notice: {}",
         ended.stderr
     );

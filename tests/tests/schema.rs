@@ -1,21 +1,14 @@
 //! Every verdict that `--format json` prints keeps the contract in docs/verdict.schema.json.
 
-use std::path::Path;
-
-use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use anyhow::{Result, ensure};
 use tests::expected::Expected;
 use tests::faults::firewall;
-use tests::schema;
+use tests::schema::Contract;
 use tests::stage::{Fault, HEALTHY, Stage};
 
 #[test]
 fn every_verdict_keeps_the_contract() -> Result<()> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/verdict.schema.json");
-    let text = std::fs::read_to_string(&path)
-        .with_context(|| format!("cannot read {}", path.display()))?;
-    let contract: Value = serde_json::from_str(&text)?;
-
+    let contract = Contract::read()?;
     let stage = Stage::new()?;
     firewall::rule(&stage.netns, "output", "tcp dport 9002 drop")?;
     stage.netns.ip("route add prohibit 10.66.1.0/24")?;
@@ -47,7 +40,7 @@ fn every_verdict_keeps_the_contract() -> Result<()> {
     ])?;
     ensure!(verdicts.len() == 30, "{} verdicts", verdicts.len());
     for verdict in &verdicts {
-        let errors = schema::errors(&contract, verdict)?;
+        let errors = contract.errors(verdict);
         ensure!(errors.is_empty(), "{errors:#?} in {verdict}");
     }
     Ok(())

@@ -22,6 +22,12 @@ pub struct Request {
     pub host: Option<String>,
     /// The request line.
     pub line: Option<String>,
+    /// The `server_name` of its server block.
+    pub server_name: Option<String>,
+    /// `$request_id` where nginx has computed it, else the client's `X-Request-ID`.
+    pub request_id: Option<String>,
+    /// The client's `traceparent`.
+    pub traceparent: Option<String>,
 }
 
 /// One try of nginx's to reach an upstream.
@@ -76,7 +82,7 @@ pub struct Verdict {
     pub request: Option<Request>,
     /// The upstream the cause speaks of; `None` where nginx never tried one.
     pub upstream: Option<String>,
-    /// The name of the upstream block whose servers were all unavailable; `None` elsewhere.
+    /// The name of the upstream block that it was passed to; `None` where that has none, or it is not known.
     pub upstream_name: Option<String>,
     /// The errno's name, if one was involved.
     pub errno: Option<String>,
@@ -115,6 +121,7 @@ impl Heap for Verdict {
         self.unit.heap()
             + self.request.heap()
             + self.upstream.heap()
+            + self.upstream_name.heap()
             + self.errno.heap()
             + self.attempts.heap()
             + self.summary.heap()
@@ -125,7 +132,12 @@ impl Heap for Verdict {
 
 impl Heap for Request {
     fn heap(&self) -> usize {
-        self.client.heap() + self.host.heap() + self.line.heap()
+        self.client.heap()
+            + self.host.heap()
+            + self.line.heap()
+            + self.server_name.heap()
+            + self.request_id.heap()
+            + self.traceparent.heap()
     }
 }
 

@@ -33,7 +33,7 @@ pub use self::{
     reply::{Main, REPLY, Reply, WATCHED, Watched},
     request::{
         ANSWER, Answer, Client, FORMAT_LEN, HEAD_LEN, HOST_LEN, LOG_CALL, LOG_CALL_NUMBER,
-        LOG_CALL_STREAM, LogCall, TAIL_LEN, TEXT_LEN,
+        LOG_CALL_STREAM, LogCall, NAME_COMPUTED, NAME_LEN, Name, TAIL_LEN, TEXT_LEN,
     },
     worker::{
         CODES, Code, FAMILY_QUOTA, LAYOUT, Layout, LayoutShown, Members, NOBODY, NOT_AS_EXPECTED,
@@ -129,7 +129,7 @@ const _: () = {
     assert!(size_of::<Endpoint>() == 18);
     assert!(size_of::<Flow>() == 96);
     assert!(size_of::<FlowKey>() == 40);
-    assert!(size_of::<Worker>() == 256);
+    assert!(size_of::<Worker>() == 272);
     assert!(size_of::<Connection>() == 296 + size_of::<Flow>());
     assert!(size_of::<UnixConnection>().is_multiple_of(8));
     assert!(size_of::<MemoryLimit>() == 16 + COMPONENT_LEN);
@@ -137,7 +137,11 @@ const _: () = {
     assert!(size_of::<PeerClosed>() == 16 + 36 + 20 + size_of::<End>());
     assert!(size_of::<Dns>() == 16 + 18 + 2 + 4 + 4 + 4 + 4 + QUESTION_LEN);
     assert!(size_of::<Failure>().is_multiple_of(8));
-    assert!(size_of::<Client>() == 8 + 8 + 18 + 2 + 12 + HEAD_LEN + TAIL_LEN + HOST_LEN);
+    assert!(size_of::<Name>() == 8 + NAME_LEN);
+    assert!(
+        size_of::<Client>()
+            == 8 + 8 + 18 + 2 + 12 + HEAD_LEN + TAIL_LEN + HOST_LEN + 4 * size_of::<Name>()
+    );
     assert!(size_of::<Answer>() == 32 + size_of::<Client>());
     assert!(size_of::<FirstByte>() == 184 + size_of::<Client>());
     assert!(size_of::<Reply>() == 16 + 32);

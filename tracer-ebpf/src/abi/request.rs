@@ -17,6 +17,30 @@ pub const TAIL_LEN: usize = 128;
 /// Bytes of a `Host` that are kept.
 pub const HOST_LEN: usize = 96;
 
+/// Bytes of a [`Name`] that are kept.
+pub const NAME_LEN: usize = 96;
+
+/// In [`Name::len`]: it is a variable's, which nginx computed.
+pub const NAME_COMPUTED: u64 = 1 << 28;
+
+/// By what a request is known elsewhere.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Name {
+    /// Its length; 0 none. Longer than `text`: it is not known.
+    pub len: u64,
+    /// Its bytes, and what follows them in the worker's memory.
+    pub text: [u8; NAME_LEN],
+}
+
+impl Name {
+    /// None.
+    pub const NONE: Self = Self {
+        len: 0,
+        text: [0; NAME_LEN],
+    };
+}
+
 /// Whose request it is, and what it asks.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +65,14 @@ pub struct Client {
     pub tail: [u8; TAIL_LEN],
     /// The value of `Host`.
     pub host: [u8; HOST_LEN],
+    /// The `server_name` of its server block.
+    pub server: Name,
+    /// The name of its upstream block.
+    pub block: Name,
+    /// `$request_id`, or the value of `X-Request-ID`.
+    pub id: Name,
+    /// The value of `traceparent`.
+    pub traceparent: Name,
 }
 
 impl Client {
@@ -56,6 +88,10 @@ impl Client {
         head: [0; HEAD_LEN],
         tail: [0; TAIL_LEN],
         host: [0; HOST_LEN],
+        server: Name::NONE,
+        block: Name::NONE,
+        id: Name::NONE,
+        traceparent: Name::NONE,
     };
 }
 

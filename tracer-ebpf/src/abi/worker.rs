@@ -172,6 +172,8 @@ impl Worker {
         reset: 0,
         reset_at: 0,
         main: Main::NONE,
+        core: 0,
+        request_id: 0,
         routes: Routes::NONE,
     };
 }
@@ -288,6 +290,10 @@ pub struct Worker {
     pub reset_at: u64,
     /// The request that a hook of its is about: more than a function of the hook's own can be given.
     pub main: Main,
+    /// The `ngx_http_core_main_conf_t *` that `request_id` is of, 0 none.
+    pub core: u64,
+    /// Which of its indexed variables is `$request_id`, counted from 1; 0 none.
+    pub request_id: u64,
     /// Route lookups within that call; by sockets since the worker last read or wrote one.
     pub routes: Routes,
 }

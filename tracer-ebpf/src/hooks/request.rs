@@ -99,7 +99,7 @@ fn report(pid: u32, worker: &mut Worker, at: u64, id: u64, status: u16, returned
         record.status = status;
         record.reply = reply;
         record.returned = returned;
-        client::of_request(worker, at, &mut record.client);
+        client::of_request(pid, worker, at, &mut record.client);
     });
 }
 

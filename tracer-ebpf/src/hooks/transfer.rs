@@ -153,7 +153,7 @@ fn first_byte(sk: u64, pid: u32, worker: &mut Worker, connection: &mut Connectio
                 record.local = sock::local(sk);
             }
             if request != 0 {
-                client::of_request(worker, request, &mut record.client);
+                client::of_request(pid, worker, request, &mut record.client);
             }
         });
     }

@@ -7,14 +7,14 @@ use super::{
     layout::{
         self, BUFFER_POS, BUFFER_START, HEADER_KEY, HEADER_VALUE, REQUEST_HEADERS, REQUEST_HOST,
     },
-    members, request,
+    members, names, request,
 };
 use crate::{maps, read, sock};
 
 /// Whose request it is, [`Worker::main`], and what that or a subrequest asks: `r->header_in` still holds an HTTP/1 request from
 /// its first byte on.
 #[inline(always)]
-pub fn of_request(worker: &mut Worker, request: u64, client: &mut Client) {
+pub fn of_request(pid: u32, worker: &mut Worker, request: u64, client: &mut Client) {
     client.request = worker.main.request;
     client.connection = worker.main.connection;
     if let Some(sk) = request::socket(&mut worker.main) {
@@ -29,6 +29,7 @@ pub fn of_request(worker: &mut Worker, request: u64, client: &mut Client) {
     if places.upstream == 0 {
         return;
     }
+    names::fill(pid, worker, request, client);
     let Some(members) =
         read::user::<[u64; MEMBERS]>(request.wrapping_add(layout::header_in(places)))
     else {

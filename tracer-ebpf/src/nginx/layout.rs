@@ -127,3 +127,48 @@ pub const BUFFER_START: usize = 4;
 pub const STREAM: u32 = 0x4d52_5453;
 /// `upstream`: before 1.25.5, and since. An `ngx_stream_upstream_t` begins with the peer object.
 pub const SESSION_UPSTREAM: [u64; 2] = [72, 80];
+
+// What a request is known by: src/http/ngx_http_request.h.
+pub const REQUEST_MAIN_CONF: u64 = 24;
+pub const REQUEST_SERVER_CONF: u64 = 32;
+/// `headers_in.headers`, from `header_in` on.
+pub const REQUEST_LIST: u64 = 8;
+/// `variables`, from `main` on.
+pub const MAIN_VARIABLES: u64 = 64;
+/// `main` lies within so many slots from `headers_out.status` on.
+pub const MAIN_SLOTS: u64 = 96;
+
+// ngx_http_core_srv_conf_t, src/http/ngx_http_core_module.h: later versions have the file and line
+// in between.
+pub const SERVER_CONTEXT: u64 = 40;
+pub const SERVER_NAME: [u64; 2] = [48, 64];
+/// Longer than any length of a name, lower than any address.
+pub const LONGEST_NAME: u64 = 1 << 16;
+/// `srv_conf` in an ngx_http_conf_ctx_t, src/http/ngx_http_config.h.
+pub const CONTEXT_SERVER: u64 = 8;
+
+// ngx_http_upstream_srv_conf_t, src/http/ngx_http_upstream.h: a block's own context has it in its
+// module's place.
+pub const BLOCK_CONTEXT: u64 = 24;
+pub const BLOCK_NAME: u64 = 48;
+/// `ngx_http_upstream_module` is among the first of `http {}` in every build (2 or 3 of those seen).
+pub const MODULES: usize = 8;
+/// `upstream` lies within these slots of an ngx_http_upstream_t.
+pub const BLOCK_FROM: u64 = 128;
+pub const BLOCK_SLOTS: u64 = 48;
+
+// ngx_list_t, src/core/ngx_list.h; nginx allocates that of headers in parts of 20.
+pub const LIST_PART: u64 = 8;
+pub const LIST_SIZE: u64 = 32;
+pub const LIST_PARTS: u64 = 2;
+pub const LIST_PART_LEN: u64 = 20;
+// ngx_table_elt_t, src/core/ngx_hash.h.
+pub const HEADER_KEY_LEN: u64 = 8;
+pub const HEADER_LOWCASE: u64 = 40;
+
+/// `variables` in an ngx_http_core_main_conf_t, src/http/ngx_http_core_module.h.
+pub const CORE_VARIABLES: u64 = 96;
+/// More indexed variables than a configuration has.
+pub const VARIABLES: u64 = 192;
+/// Bytes of an ngx_variable_value_t, src/core/ngx_string.h.
+pub const VALUE_LEN: u64 = 16;

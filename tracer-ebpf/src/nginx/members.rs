@@ -237,7 +237,7 @@ fn has(address: u64, value: u64) -> u64 {
 
 /// 1 if they are the same, else 0, without a branch: the verifier follows each way of those to its end.
 #[inline(always)]
-fn same(one: u64, other: u64) -> u64 {
+pub fn same(one: u64, other: u64) -> u64 {
     let difference = one ^ other;
     1 ^ ((difference | difference.wrapping_neg()) >> 63)
 }

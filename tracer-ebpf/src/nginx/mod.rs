@@ -7,4 +7,5 @@ pub mod layout;
 pub mod log_level;
 pub mod lookup;
 pub mod members;
+pub mod names;
 pub mod request;

@@ -3,8 +3,9 @@
 //! The replacement is a keyed hash (SipHash-2-4). The key is random and not stored, so
 //! addresses cannot be guessed by trying them.
 //! Replaced are: the client's address (IPv4 by one of 240.0.0.0/4, IPv6 by one of 100::/64: both unassigned), what a
-//! request line asks for (the method stays), the path of nginx's `upstream: "…"`, and quoted paths in its messages. Not
-//! replaced: host names, upstreams, what concerns nginx and the backends.
+//! request line asks for (the method stays), the identifiers of a request and its trace, the path of nginx's
+//! `upstream: "…"`, and quoted paths in its messages. Not replaced: host names, upstreams, what concerns nginx and the
+//! backends.
 
 use std::{
     borrow::Cow,
@@ -14,7 +15,7 @@ use std::{
 
 use siphasher::sip::SipHasher24;
 
-use crate::event::{Event, LogLine, RequestHead};
+use crate::event::{Event, LogLine, RequestHead, RequestNames};
 
 /// Of a line no more counts: the kernel side keeps the beginning of a long one, and it must be the log's still.
 const COUNTS: usize = 200;
@@ -48,12 +49,14 @@ impl Anonymizer {
                 let mut answer = answer.clone();
                 answer.client = answer.client.map(|client| self.socket(client));
                 answer.head = answer.head.map(|head| self.head(head));
+                answer.names = answer.names.map(|names| self.names(names));
                 Cow::Owned(Event::Answer(answer))
             }
             Event::FirstByte(first) => {
                 let mut first = first.clone();
                 first.client = first.client.map(|client| self.socket(client));
                 first.head = first.head.map(|head| self.head(head));
+                first.names = first.names.map(|names| self.names(names));
                 Cow::Owned(Event::FirstByte(first))
             }
             Event::LogLine(line) => Cow::Owned(Event::LogLine(self.log_line(line.clone()))),
@@ -74,6 +77,19 @@ impl Anonymizer {
             line: self.request_line(&head.line),
             host: head.host,
         }
+    }
+
+    /// What names the request itself. A trace's parts are replaced one by one: requests of one trace still share its id.
+    fn names(&self, mut names: Box<RequestNames>) -> Box<RequestNames> {
+        names.id = names.id.map(|id| self.word(id.as_bytes()));
+        names.traceparent = names.traceparent.map(|text| {
+            let parts = text.split('-').map(|part| match part.len() {
+                0..=2 => part.to_owned(),
+                len => format!("{:0>len$x}", self.hash(part.as_bytes())),
+            });
+            parts.collect::<Vec<_>>().join("-")
+        });
+        names
     }
 
     fn socket(&self, address: SocketAddr) -> SocketAddr {

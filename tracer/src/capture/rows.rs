@@ -131,13 +131,16 @@ fn shorten(line: &mut LogLine) {
         host,
         request,
         upstream,
+        server,
         workers,
     } = line;
     if let Some(workers) = workers {
         workers.truncate(WORKERS);
         workers.shrink_to_fit();
     }
-    let others = [client, host, request, upstream].into_iter().flatten();
+    let others = [client, host, request, upstream, server]
+        .into_iter()
+        .flatten();
     for text in others.chain([message]) {
         if text.len() > LINE {
             text.truncate(text.floor_char_boundary(LINE));

@@ -68,7 +68,11 @@ pub fn judge(case: &Case) -> Option<Verdict> {
         connection: case.connection,
         request,
         upstream: scene.upstream(),
-        upstream_name: no_live::block(&scene).filter(|_| is_without_peer),
+        upstream_name: if is_without_peer {
+            no_live::block(&scene)
+        } else {
+            case.names.as_ref().and_then(|names| names.block.clone())
+        },
         errno: scene.errno().map(errno::name),
         attempts: case
             .attempts

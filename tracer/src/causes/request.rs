@@ -13,22 +13,27 @@ use crate::{
 
 /// The names, if any is known, and what is to be said of where they come from.
 pub(super) fn named(case: &Case) -> (Option<Request>, Vec<Evidence>) {
+    let names = case.names.as_deref();
     let seen = Request {
         client: case
             .client
             .map(|client| client.ip().to_canonical().to_string()),
         host: case.head.as_ref().and_then(|head| head.host.clone()),
         line: case.head.as_ref().map(|head| line(case, head)),
+        server_name: names.and_then(|names| names.server.clone()),
+        request_id: names.and_then(|names| names.id.clone()),
+        traceparent: names.and_then(|names| names.traceparent.clone()),
     };
     let logged = |field: fn(&LogLine) -> Option<&String>| {
         let doubtful = case.log_lines.iter().filter(|line| line.is_doubtful());
         let mut lines = case.sure_lines().chain(doubtful);
         lines.find_map(|line| Some((field(line)?, line)))
     };
-    let (client, host, line) = (
+    let (client, host, line, server) = (
         logged(|line| line.client.as_ref()),
         logged(|line| line.host.as_ref()),
         logged(|line| line.request.as_ref()),
+        logged(|line| line.server.as_ref()),
     );
     let mut notes = Vec::new();
     for (name, seen, logged) in [("client", &seen.client, client), ("host", &seen.host, host)] {
@@ -43,6 +48,7 @@ pub(super) fn named(case: &Case) -> (Option<Request>, Vec<Evidence>) {
         (&seen.client, client),
         (&seen.host, host),
         (&seen.line, line),
+        (&seen.server_name, server),
     ];
     let mut taken = taken.iter().filter_map(|(seen, logged)| match seen {
         None => logged.map(|(_, line)| line),
@@ -62,6 +68,8 @@ pub(super) fn named(case: &Case) -> (Option<Request>, Vec<Evidence>) {
         client: seen.client.or_else(|| text(client)),
         host: seen.host.or_else(|| text(host)),
         line: seen.line.or_else(|| text(line)),
+        server_name: seen.server_name.or_else(|| text(server)),
+        ..seen
     };
     ((request != Request::default()).then_some(request), notes)
 }

@@ -72,8 +72,8 @@ pub(super) fn run(args: Args) -> Result<()> {
             Played::Event(
                 event @ (Event::Notice(_) | Event::Lost(_) | Event::Coverage(_) | Event::Tick(_)),
             ) => {
-                verdicts.notice(event, own.translate(event.at(), clock));
-                return Ok(());
+                let at = own.translate(event.at(), clock);
+                return verdicts.notice(event, &run.header().host, at);
             }
             Played::Event(_) | Played::Cut => return Ok(()),
         };
@@ -83,17 +83,20 @@ pub(super) fn run(args: Args) -> Result<()> {
         }
         // One run's verdicts come as they came live.
         if !several {
-            return verdicts.take(verdict);
+            return verdicts.take(verdict, &run.header().host);
         }
-        waiting.add(verdict.clone().on_clock(own, clock));
+        waiting.add(
+            verdict.clone().on_clock(own, clock),
+            run.header().host.as_str().into(),
+        );
         let until = clock.boot_time(run.unix_now().saturating_sub(LATE));
-        while let Some(verdict) = waiting.next(until) {
-            verdicts.take(&verdict)?;
+        while let Some((verdict, host)) = waiting.next(until) {
+            verdicts.take(&verdict, &host)?;
         }
         Ok(())
     })?;
-    while let Some(verdict) = waiting.next(u64::MAX) {
-        verdicts.take(&verdict)?;
+    while let Some((verdict, host)) = waiting.next(u64::MAX) {
+        verdicts.take(&verdict, &host)?;
     }
     let lost = replay.runs().iter().map(Run::lost);
     verdicts.lost(lost.fold(0, u64::saturating_add));
@@ -109,27 +112,32 @@ const BYTES: usize = 32 << 20;
 /// Verdicts of several runs, on one clock, until none that is earlier can come.
 #[derive(Default)]
 struct Waiting {
-    /// By time, and in the order in which they came.
-    verdicts: BTreeMap<(Time, u64), Verdict>,
+    /// By time, and in the order in which they came; each with its host.
+    verdicts: BTreeMap<(Time, u64), (Verdict, Box<str>)>,
     come: u64,
     bytes: usize,
 }
 
 impl Waiting {
-    fn add(&mut self, verdict: Verdict) {
-        self.bytes += size_of::<Verdict>() + verdict.heap();
-        self.verdicts.insert((verdict.time, self.come), verdict);
+    fn add(&mut self, verdict: Verdict, host: Box<str>) {
+        self.bytes += bytes(&verdict, &host);
+        self.verdicts
+            .insert((verdict.time, self.come), (verdict, host));
         self.come += 1;
     }
 
     /// The next one up to this boot time, or if there are too many.
-    fn next(&mut self, time: u64) -> Option<Verdict> {
+    fn next(&mut self, time: u64) -> Option<(Verdict, Box<str>)> {
         let next = self.verdicts.first_entry()?;
         if next.key().0.0 > time && self.bytes <= BYTES {
             return None;
         }
-        let verdict = next.remove();
-        self.bytes -= size_of::<Verdict>() + verdict.heap();
-        Some(verdict)
+        let (verdict, host) = next.remove();
+        self.bytes -= bytes(&verdict, &host);
+        Some((verdict, host))
     }
+}
+
+fn bytes(verdict: &Verdict, host: &str) -> usize {
+    size_of::<Verdict>() + verdict.heap() + host.len()
 }

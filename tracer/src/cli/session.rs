@@ -4,6 +4,7 @@
 use std::{path::PathBuf, pin::pin, time::Duration};
 
 use anyhow::{Context as _, Result};
+use jiff::SignedDuration;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::{Instant, sleep_until},
@@ -20,7 +21,7 @@ use crate::{
     event::{Event, coverage::Change},
     probe,
     say::say,
-    source::{Ceilings, Live, Options, Scope, clock},
+    source::{Ceilings, Live, Options, Scope, clock, system},
     verdict::Verdict,
 };
 
@@ -122,20 +123,12 @@ fn known(word: &str) -> Result<String, String> {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    let (digits, unit) = text.split_at(
-        text.find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(text.len()),
-    );
-    let number: u64 = digits
-        .parse()
-        .map_err(|_| "a number and s, m or h, as in 30s, 5m, 1h".to_owned())?;
-    let seconds = match unit {
-        "s" | "" => number,
-        "m" => number * 60,
-        "h" => number * 3600,
-        _ => return Err("a number and s, m or h, as in 30s, 5m, 1h".to_owned()),
-    };
-    Ok(Duration::from_secs(seconds))
+    if let Ok(seconds) = text.parse() {
+        return Ok(Duration::from_secs(seconds));
+    }
+    let parsed = text.parse::<SignedDuration>().ok();
+    let duration = parsed.and_then(|duration| Duration::try_from(duration).ok());
+    duration.ok_or_else(|| "a time such as 30s, 5m, 1h or 1h30m".to_owned())
 }
 
 /// What is bounded by number takes half of it at most: log lines, what the host answered.
@@ -240,6 +233,8 @@ struct Session {
     live: Live,
     engine: Engine,
     verdicts: Verdicts,
+    /// This host's name, as it is at the start.
+    host: String,
     recording: Option<Recording>,
     /// Failures of some nginx can not be seen.
     is_blind: bool,
@@ -262,6 +257,7 @@ impl Session {
             live,
             engine: Engine::default(),
             verdicts: Verdicts::live(output, clock)?,
+            host: system::host(),
             recording,
             is_blind: false,
             lost: 0,
@@ -326,7 +322,7 @@ impl Session {
                     }
                 );
             }
-            self.verdicts.notice(&event, event.at());
+            self.verdicts.notice(&event, &self.host, event.at())?;
             if let Some(recording) = &mut self.recording {
                 recording.event(&event);
             }
@@ -382,8 +378,36 @@ impl Session {
             if let Some(recording) = &mut self.recording {
                 recording.verdict(verdict);
             }
-            self.verdicts.take(verdict)?;
+            self.verdicts.take(verdict, &self.host)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_a_number_with_a_unit_or_seconds() {
+        for (text, seconds) in [
+            ("30", 30),
+            ("30s", 30),
+            ("5m", 300),
+            ("1h", 3600),
+            ("1h30m", 5400),
+        ] {
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for wrong in [
+            "",
+            "m",
+            "-5s",
+            "5 parsecs",
+            "1h ago",
+            "99999999999999999999",
+        ] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -1,9 +1,6 @@
 //! Where verdicts go: filters, the format, the summary. Shared by all commands that give verdicts.
 
-use std::{
-    io::{self, BufWriter, Write},
-    num::NonZeroUsize,
-};
+use std::io::{self, BufWriter, Write};
 
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
@@ -169,7 +166,8 @@ impl Verdicts {
     }
 
     /// Shows a verdict, unless a filter hides it or it is like one just shown.
-    pub(super) fn take(&mut self, verdict: &Verdict) -> Result<()> {
+    /// The host is the one that it happened on.
+    pub(super) fn take(&mut self, verdict: &Verdict, host: &str) -> Result<()> {
         let wanted = |filter: &[String], value: Option<&str>| {
             filter.is_empty() || value.is_some_and(|value| filter.iter().any(|one| one == value))
         };
@@ -189,7 +187,7 @@ impl Verdicts {
             return Ok(());
         }
         match self.output.format {
-            Format::Json => json::verdict(&mut self.out, verdict, &self.clock),
+            Format::Json => json::verdict(&mut self.out, verdict, host, &self.clock),
             Format::Text => {
                 let (folds, shown) = self.folder.take(verdict);
                 let written = folds
@@ -230,18 +228,24 @@ impl Verdicts {
             .context("writing to stdout")
     }
 
-    /// Says on stderr what is no failed request and yet explains an incident; `at` is the event's time on this clock.
-    pub(super) fn notice(&mut self, event: &Event, at: Time) {
+    /// Says on stderr what is no failed request and yet explains an incident, and among the verdicts where those are JSON;
+    /// `at` is the event's time on this clock.
+    pub(super) fn notice(&mut self, event: &Event, host: &str, at: Time) -> Result<()> {
         if let Event::Tick(_) = event {
             self.summary.until(at);
-            return;
+            return Ok(());
         }
         let style = self.style_of_stderr();
+        let is_json = self.output.format == Format::Json && !self.out.is_full();
+        let mut written = Ok(());
         // A closed stderr hides it, no more.
         match event {
             Event::Notice(one) => {
                 let one = Notice { at, ..one.clone() };
                 let _ = notice::notice(&mut say::rendered_aside(), &one, &self.clock, &style);
+                if is_json {
+                    written = json::notice(&mut self.out, &one, host, &self.clock);
+                }
                 self.summary.notice(one);
             }
             Event::Coverage(one) => {
@@ -250,6 +254,9 @@ impl Verdicts {
                 if self.has_begun || matches!(one.change, Change::Alone { .. }) {
                     let _ =
                         coverage::coverage(&mut say::rendered_aside(), &one, &self.clock, &style);
+                    if is_json {
+                        written = json::coverage(&mut self.out, &one, host, &self.clock);
+                    }
                 }
                 self.has_begun = true;
                 self.summary.coverage(&one);
@@ -259,16 +266,20 @@ impl Verdicts {
                 let runs = lost.skipped.iter().map(|one| one.runs);
                 self.summary.skipped(runs.fold(0, u64::saturating_add));
                 if lost.events == 0 {
-                    return;
+                    return Ok(());
                 }
                 let said = self.lost_at.replace(at);
                 if said.is_none_or(|said| at.since(said) >= LOST_AGAIN) {
                     let (clock, events) = (&self.clock, lost.events);
                     let _ = notice::lost(&mut say::rendered_aside(), at, events, clock, &style);
+                    if is_json {
+                        written = json::lost(&mut self.out, (at, events), host, clock);
+                    }
                 }
             }
             _ => {}
         }
+        written.context("writing to stdout")
     }
 
     fn style_of_stderr(&self) -> text::Style {
@@ -318,10 +329,8 @@ pub(super) fn zone(utc: bool) -> TimeZone {
 
 /// Columns of the terminal, else 100.
 fn width() -> usize {
-    // SAFETY: a plain structure of integers, which the kernel fills in.
-    let mut size: libc::winsize = unsafe { std::mem::zeroed() };
-    // SAFETY: `size` is valid for writes.
-    let told = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) } == 0;
-    let columns = NonZeroUsize::new(size.ws_col.into()).filter(|_| told);
-    columns.map_or(100, |columns| columns.get().clamp(40, 160))
+    let size = terminal_size::terminal_size_of(io::stdout());
+    let columns = size.map(|(columns, _)| usize::from(columns.0));
+    let columns = columns.filter(|&columns| columns != 0);
+    columns.map_or(100, |columns| columns.clamp(40, 160))
 }

@@ -2,7 +2,7 @@
 
 use crate::event::{
     Connection, Death, Dns, Failure, Heap, Icmp, LogCall, LogLine, PeerClosed, RequestHead,
-    Skipped, Time, Upstream,
+    RequestNames, Skipped, Time, Upstream,
     fact::{
         BlockView, ConfinementView, DescriptorsView, FolderView, ListenerView, NamesView,
         PeerSocketView, PortsView, ReturnsView, UnixPathView, Worker,
@@ -24,6 +24,8 @@ pub struct Case {
     pub client: Option<std::net::SocketAddr>,
     /// What the client asked, of an HTTP/1 request, from nginx's memory; the log's lines may say it too.
     pub head: Option<RequestHead>,
+    /// By what it is known elsewhere, from nginx's memory.
+    pub names: Option<Box<RequestNames>>,
     /// nginx's error answer, or what the upstream answered, where known.
     pub status: Option<u16>,
     /// What the client really got, where that was seen: an error page, a named location or a cache may have taken the
@@ -157,6 +159,7 @@ impl Heap for Case {
     fn heap(&self) -> usize {
         self.identity.heap()
             + self.head.heap()
+            + self.names.heap()
             + self.attempts.heap()
             + self.log_calls.heap()
             + self.earlier.heap()

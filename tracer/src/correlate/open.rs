@@ -10,7 +10,7 @@ use super::{
 };
 use crate::event::{
     Answer, Connection, Failure, FirstByte, Heap as _, LogCall, LogLine, Question, RequestHead,
-    RequestId, Time, Upstream, fact::Worker,
+    RequestId, RequestNames, Time, Upstream, fact::Worker,
 };
 
 /// A case to be.
@@ -235,6 +235,13 @@ impl OpenCase {
         }
     }
 
+    /// By what the request is known elsewhere.
+    fn names(&self) -> Option<Box<RequestNames>> {
+        let answered = self.answer.as_ref().and_then(|answer| answer.names.clone());
+        let first = self.request.first_byte.as_ref();
+        answered.or_else(|| first.and_then(|first| first.names.clone()))
+    }
+
     /// The client's address, from its socket.
     pub(super) fn client(&self) -> Option<SocketAddr> {
         match (&self.answer, &self.request.first_byte) {
@@ -279,6 +286,7 @@ impl OpenCase {
     ) -> Case {
         let connection = self.connection();
         let head = self.head().cloned();
+        let names = self.names();
         // Where no attempt was seen, one may have been missed since the beginning.
         let begun = self.request.attempts.iter().map(|one| one.start).min();
         let begun = begun.unwrap_or_default();
@@ -297,6 +305,7 @@ impl OpenCase {
             connection,
             client,
             head,
+            names,
             status: self.status,
             client_status: self
                 .request

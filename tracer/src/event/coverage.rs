@@ -97,3 +97,34 @@ pub enum Change {
         processes: u64,
     },
 }
+
+impl Change {
+    /// A word for programs.
+    #[must_use]
+    pub fn id(&self) -> &'static str {
+        match self {
+            Self::Nothing => "none-followed",
+            Self::Something { .. } => "some-followed",
+            Self::Follows { .. } => "followed",
+            Self::Late { .. } => "late",
+            Self::Blind { .. } => "blind",
+            Self::Alone { .. } => "alone",
+            Self::Layout { .. } => "layout",
+            Self::Refused { .. } => "refused",
+        }
+    }
+
+    /// The process that it is about.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        match self {
+            Self::Nothing | Self::Something { .. } => None,
+            Self::Follows { pid, .. }
+            | Self::Late { pid, .. }
+            | Self::Blind { pid, .. }
+            | Self::Alone { pid, .. }
+            | Self::Layout { pid, .. }
+            | Self::Refused { pid, .. } => Some(*pid),
+        }
+    }
+}

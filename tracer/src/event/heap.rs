@@ -3,8 +3,8 @@
 
 use super::{
     Answer, Connection, Death, Dns, Drop, Event, Fact, Failure, FirstByte, Holder, Hooks, LogCall,
-    LogLine, Lost, MemoryLimit, PeerClosed, Question, RequestHead, RstSent, Signal, Skipped,
-    Upstream,
+    LogLine, Lost, MemoryLimit, PeerClosed, Question, RequestHead, RequestNames, RstSent, Signal,
+    Skipped, Upstream,
     coverage::Change,
     fact::{
         BlockServer, BlockView, ConfigLine, ConfinementView, Finding, FolderView, Forwarder, Inode,
@@ -61,9 +61,10 @@ heap! {
     Holder: name, signal;
     RstSent: reason;
     Drop: reason;
-    Answer: head;
+    Answer: head, names;
+    RequestNames: server, block, id, traceparent;
     RequestHead: line, host;
-    FirstByte: remote, head;
+    FirstByte: remote, head, names;
     Signal: sender_name, before;
     Death: name, unit, cgroup, signal, limit;
     MemoryLimit: cgroup;
@@ -87,7 +88,7 @@ heap! {
     UnseenListener: owner;
     UnixPathView: unseen, file, missing, blocked, listener, worker_user, worker_group;
     ConfinementView: modules, label, cgroup, cgroup_programs;
-    LogLine: message, client, host, request, upstream;
+    LogLine: message, client, host, request, upstream, server;
     Lost: skipped;
     Skipped: hook;
     Hooks: absent;

@@ -309,6 +309,9 @@ pub struct Answer {
     pub connection: Option<u64>,
     /// What was asked, of an HTTP/1 request, from nginx's memory.
     pub head: Option<RequestHead>,
+    /// By what it is known elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub names: Option<Box<RequestNames>>,
     /// What the client had got already, where this is a subrequest's.
     pub client_status: Option<u16>,
     /// The client's request, if a [`Reply`] will tell what it really got.
@@ -325,6 +328,24 @@ pub struct RequestHead {
     pub line: String,
     /// The `Host`, if it came within what was kept.
     pub host: Option<String>,
+}
+
+/// By what a request is known elsewhere, from nginx's memory.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RequestNames {
+    /// The `server_name` of its server block.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+    /// The name of its upstream block.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub block: Option<String>,
+    /// `$request_id` where nginx has computed it, else the client's `X-Request-ID`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The client's `traceparent`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
 }
 
 /// `ngx_log_error_core` at `error` or above.
@@ -477,6 +498,9 @@ pub struct FirstByte {
     pub client: Option<SocketAddr>,
     /// What was asked.
     pub head: Option<RequestHead>,
+    /// By what it is known elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub names: Option<Box<RequestNames>>,
     /// The client's request, where known.
     pub client_request: Option<ClientRequest>,
 }

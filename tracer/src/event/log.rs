@@ -24,6 +24,9 @@ pub struct LogLine {
     pub request: Option<String>,
     /// `upstream: "…"`, without quotes.
     pub upstream: Option<String>,
+    /// `server: …`: the server block's first name. Absent in captures of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
     /// The followed workers that may have written it, by pid on the host: those that have the printed pid in their own pid
     /// namespace and hold the file that it was read from. Absent in captures of before: whoever has that pid.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -22,7 +22,7 @@ pub use self::{
     kernel::{
         Answer, Body, ClientRequest, Connection, Death, Dns, DnsStep, Drop, Failure, FirstByte,
         Holder, Icmp, LogCall, MemoryLimit, PeerClosed, Process, ProcessKind, Reply, RequestHead,
-        RequestId, Retransmit, Retry, RouteLookup, RstSent, Signal, Unread,
+        RequestId, RequestNames, Retransmit, Retry, RouteLookup, RstSent, Signal, Unread,
     },
     life::{Life, LifeKind},
     log::LogLine,

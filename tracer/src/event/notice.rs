@@ -69,3 +69,19 @@ pub enum Strain {
     /// An error log of a worker did not answer when it was read.
     LogStalled,
 }
+
+impl Strain {
+    /// A word for programs.
+    #[must_use]
+    pub fn id(&self) -> &'static str {
+        match self {
+            Self::ListenQueue { .. } => "listen-queue",
+            Self::Descriptors { .. } => "descriptors",
+            Self::Connections { .. } => "connections",
+            Self::OwnDescriptors { .. } => "own-descriptors",
+            Self::Unwatched { .. } => "unwatched",
+            Self::LogSkipped { .. } => "log-skipped",
+            Self::LogStalled => "log-stalled",
+        }
+    }
+}

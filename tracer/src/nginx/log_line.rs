@@ -40,7 +40,14 @@ pub fn parse(line: &[u8], at: Time) -> Option<LogLine> {
     parsed.message = message.to_owned();
     parsed.client = Some(client.to_owned());
     let mut fields = Fields(fields);
+    let of_server = fields.0;
     parsed.request = fields.take("request");
+    // In a stream it is where it listens.
+    if parsed.request.is_some() {
+        let name = of_server.split_once(", request: \"");
+        let name = name.map(|(name, _)| name).filter(|name| !name.is_empty());
+        parsed.server = name.map(str::to_owned);
+    }
     fields.take("subrequest");
     parsed.upstream = fields.take("upstream");
     parsed.host = fields.take("host");
@@ -178,6 +185,19 @@ mod tests {
                 Some("example.com")
             ]
         );
+    }
+
+    #[test]
+    fn a_request_s_line_names_its_server() {
+        for (tail, server) in [
+            ("server: shop, request: \"GET / HTTP/1.1\"", Some("shop")),
+            ("server: , request: \"GET / HTTP/1.1\"", None),
+            ("server: 0.0.0.0:9000, upstream: \"127.0.0.1:3\"", None),
+            ("server: 0.0.0.0:80", None),
+        ] {
+            let line = read(&format!("{HEAD}x, client: 1.1.1.1, {tail}"));
+            assert_eq!(line.server.as_deref(), server, "{tail}");
+        }
     }
 
     #[test]

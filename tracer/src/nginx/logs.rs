@@ -692,9 +692,9 @@ mod tests {
     fn only_regular_files_are_logs() {
         let log = Log::new("kinds", "error.log");
         let fifo = log.directory.join("error.fifo");
-        let name = std::ffi::CString::new(fifo.to_str().unwrap()).unwrap();
-        // SAFETY: the path ends with NUL.
-        assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        let kind = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, kind, mode, 0).unwrap();
         let open = |path: &Path| {
             let mut options = OpenOptions::new();
             options.read(true).append(true).open(path).unwrap()

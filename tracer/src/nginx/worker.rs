@@ -36,8 +36,8 @@ mod tests {
     fn this_process_s_identity_is_its_own() {
         let pid = std::process::id();
         let worker = identity(pid, Time(7), None).unwrap();
-        // SAFETY: no preconditions.
-        let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
+        let uid = rustix::process::geteuid().as_raw();
+        let gid = rustix::process::getegid().as_raw();
         assert_eq!((worker.uid, worker.gid, worker.at), (uid, gid, Time(7)));
         assert_eq!(worker.netns, Netns::own().unwrap().id());
     }

@@ -251,8 +251,7 @@ mod tests {
     #[test]
     fn one_user_s_processes_stop_nobody_else_s_reading() {
         use std::os::unix::process::CommandExt as _;
-        // SAFETY: no preconditions.
-        if unsafe { libc::geteuid() } != 0 {
+        if !rustix::process::geteuid().is_root() {
             println!("SKIPPED: one_user_s_processes_stop_nobody_else_s_reading: needs root");
             return;
         }

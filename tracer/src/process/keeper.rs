@@ -8,7 +8,8 @@
 use std::{
     fs::File,
     io,
-    os::fd::{FromRawFd as _, OwnedFd},
+    num::NonZeroU32,
+    os::fd::OwnedFd,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, PoisonError,
@@ -18,6 +19,8 @@ use std::{
     thread,
     time::Duration,
 };
+
+use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, ipproto, socket_with};
 
 use super::netns;
 
@@ -239,25 +242,26 @@ fn gone() -> io::Error {
 impl Socket {
     /// In the namespace of the calling thread.
     pub(super) fn open(self) -> io::Result<OwnedFd> {
-        let (family, kind, protocol) = match self {
-            Self::Netlink(protocol) => (libc::AF_NETLINK, libc::SOCK_RAW, protocol),
+        let (family, flags, protocol) = match self {
+            Self::Netlink(protocol) => {
+                let protocol = u32::try_from(protocol).ok().and_then(NonZeroU32::new);
+                // NETLINK_ROUTE is 0.
+                let protocol = protocol.map(Protocol::from_raw);
+                (AddressFamily::NETLINK, SocketFlags::empty(), protocol)
+            }
             Self::Icmp => (
-                libc::AF_INET,
-                libc::SOCK_RAW | libc::SOCK_NONBLOCK,
-                libc::IPPROTO_ICMP,
+                AddressFamily::INET,
+                SocketFlags::NONBLOCK,
+                Some(ipproto::ICMP),
             ),
             Self::Icmpv6 => (
-                libc::AF_INET6,
-                libc::SOCK_RAW | libc::SOCK_NONBLOCK,
-                libc::IPPROTO_ICMPV6,
+                AddressFamily::INET6,
+                SocketFlags::NONBLOCK,
+                Some(ipproto::ICMPV6),
             ),
         };
-        // SAFETY: no pointers; the descriptor is owned at once.
-        match unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, protocol) } {
-            // SAFETY: it is ours alone.
-            fd if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
-            _ => Err(io::Error::last_os_error()),
-        }
+        let flags = flags | SocketFlags::CLOEXEC;
+        Ok(socket_with(family, SocketType::RAW, flags, protocol)?)
     }
 }
 

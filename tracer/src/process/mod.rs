@@ -73,10 +73,16 @@ pub fn own_entry() -> Option<u64> {
 /// A random number of the kernel's.
 #[must_use]
 pub fn random_number() -> u32 {
-    let mut bytes = [0; 4];
-    // SAFETY: valid for writes of that length.
-    unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
-    u32::from_ne_bytes(bytes)
+    u32::from_ne_bytes(random())
+}
+
+/// Random bytes of the kernel's, at most 256: so many come whole.
+#[must_use]
+pub fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    // It fails for none but a kernel without it, which runs no BPF ring buffer either.
+    let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    bytes
 }
 
 /// Is this process in the host's own pid namespace (`PROC_PID_INIT_INO`, include/linux/proc_ns.h)? Elsewhere pids are other

@@ -10,12 +10,14 @@ use std::{
     fs::{self, File},
     io,
     os::{
-        fd::{AsRawFd as _, OwnedFd},
+        fd::{AsFd as _, OwnedFd},
         unix::fs::MetadataExt as _,
     },
     sync::Arc,
     time::Instant,
 };
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::{
     keeper::{self, Socket},
@@ -144,11 +146,10 @@ pub(super) fn within<T>(netns: &File, work: impl FnOnce() -> io::Result<T>) -> i
 
 /// Moves the calling thread alone.
 pub(super) fn enter(netns: &File) -> io::Result<()> {
-    // SAFETY: the descriptor is open; only the calling thread changes its namespace.
-    if unsafe { libc::setns(netns.as_raw_fd(), libc::CLONE_NEWNET) } < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
+    Ok(move_into_link_name_space(
+        netns.as_fd(),
+        Some(LinkNameSpaceType::Network),
+    )?)
 }
 
 /// Enters the thread's own namespace again when it goes, also where the work panicked.
@@ -215,8 +216,7 @@ pub(crate) fn in_new_netns<T: Send + 'static>(
                 up == 0
             }
         };
-        // SAFETY: gettid has no preconditions.
-        let thread = unsafe { libc::gettid() } as u32;
+        let thread = rustix::thread::gettid().as_raw_nonzero().get() as u32;
         let _ = give.send(ready.then(|| (work(), thread)));
         let _ = left.recv();
     });

@@ -57,9 +57,7 @@ pub fn name(pid: u32) -> io::Result<String> {
 /// The process is gone, or `stat` has an unknown shape.
 pub fn start_time(pid: u32) -> io::Result<Time> {
     let bytes = read_start(format!("/proc/{pid}/stat"), 4096)?;
-    // SAFETY: sysconf has no preconditions.
-    let ticks_a_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
-    let ticks_a_second = u64::try_from(ticks_a_second).unwrap_or(0).max(1);
+    let ticks_a_second = rustix::param::clock_ticks_per_second().max(1);
     start_ticks(&String::from_utf8_lossy(&bytes))
         .map(|ticks| Time(ticks.saturating_mul(1_000_000_000 / ticks_a_second)))
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/PID/stat: no start time"))
@@ -163,12 +161,7 @@ mod tests {
     fn this_process_started_in_the_past() {
         let pid = std::process::id();
         let started = start_time(pid).unwrap();
-        let mut now = libc::timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        // SAFETY: `now` outlives the call.
-        unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &mut now) };
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
         assert!(started.0 > 0 && started.0 / 1_000_000_000 <= now.tv_sec as u64);
         assert_eq!(
             status(pid).unwrap().parent,

@@ -37,7 +37,7 @@ pub fn coverage(
     )
 }
 
-fn sentence(change: &Change, at: Time) -> Option<String> {
+pub(super) fn sentence(change: &Change, at: Time) -> Option<String> {
     Some(match change {
         Change::Something { .. } => return None,
         Change::Nothing => {

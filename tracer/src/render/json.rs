@@ -5,15 +5,20 @@ use std::io::{self, Write};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::clean;
+use super::{
+    clean, coverage,
+    notice::{lost_sentence, sentence},
+};
 use crate::{
-    event::{Clock, Time},
+    event::{Clock, Coverage, Notice, Time},
     verdict::{Confidence, Verdict},
 };
 
 #[derive(Serialize)]
 struct Object<'a> {
+    kind: &'a str,
     time: String,
+    host: Option<String>,
     status: Option<u16>,
     masked: bool,
     cause: &'a str,
@@ -37,6 +42,9 @@ struct Request {
     client: Option<String>,
     host: Option<String>,
     line: Option<String>,
+    server_name: Option<String>,
+    request_id: Option<String>,
+    traceparent: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -56,13 +64,102 @@ struct Evidence<'a> {
     text: String,
 }
 
-/// Writes a verdict as one line.
+#[derive(Serialize)]
+struct NoticeObject<'a> {
+    kind: &'a str,
+    time: String,
+    host: Option<String>,
+    event: &'a str,
+    over: bool,
+    pid: Option<u32>,
+    text: String,
+}
+
+/// Writes a verdict on a request of this host as one line.
 ///
 /// # Errors
 /// Those of the writer.
-pub fn verdict(out: &mut impl Write, verdict: &Verdict, clock: &Clock) -> io::Result<()> {
-    let line = serde_json::to_string(&object(verdict, clock)).map_err(io::Error::other)?;
+pub fn verdict(
+    out: &mut impl Write,
+    verdict: &Verdict,
+    host: &str,
+    clock: &Clock,
+) -> io::Result<()> {
+    line(out, &object(verdict, host, clock))
+}
+
+/// Writes a notice of this host as one line.
+///
+/// # Errors
+/// Those of the writer.
+pub fn notice(out: &mut impl Write, notice: &Notice, host: &str, clock: &Clock) -> io::Result<()> {
+    let object = NoticeObject {
+        kind: "notice",
+        time: rfc3339(clock, notice.at),
+        host: named(host),
+        event: notice.strain.id(),
+        over: notice.is_over,
+        pid: (notice.pid != 0).then_some(notice.pid),
+        text: clean::cut(&sentence(notice, |time| rfc3339(clock, time))),
+    };
+    line(out, &object)
+}
+
+/// The same of a change of what can be seen. What another line reports writes nothing.
+///
+/// # Errors
+/// Those of the writer.
+pub fn coverage(
+    out: &mut impl Write,
+    coverage: &Coverage,
+    host: &str,
+    clock: &Clock,
+) -> io::Result<()> {
+    let Some(text) = coverage::sentence(&coverage.change, coverage.at) else {
+        return Ok(());
+    };
+    let object = NoticeObject {
+        kind: "notice",
+        time: rfc3339(clock, coverage.at),
+        host: named(host),
+        event: coverage.change.id(),
+        over: false,
+        pid: coverage.change.pid(),
+        text: clean::cut(&text),
+    };
+    line(out, &object)
+}
+
+/// The same of kernel records that were lost.
+///
+/// # Errors
+/// Those of the writer.
+pub fn lost(
+    out: &mut impl Write,
+    (at, events): (Time, u64),
+    host: &str,
+    clock: &Clock,
+) -> io::Result<()> {
+    let object = NoticeObject {
+        kind: "notice",
+        time: rfc3339(clock, at),
+        host: named(host),
+        event: "lost",
+        over: false,
+        pid: None,
+        text: lost_sentence(events),
+    };
+    line(out, &object)
+}
+
+fn line(out: &mut impl Write, object: &impl Serialize) -> io::Result<()> {
+    let line = serde_json::to_string(object).map_err(io::Error::other)?;
     writeln!(out, "{}", clean::escaped(line))
+}
+
+/// A host's name; a capture may have none.
+fn named(host: &str) -> Option<String> {
+    (!host.is_empty()).then(|| clean::cut(host))
 }
 
 /// The name of a confidence.
@@ -74,10 +171,12 @@ pub(super) fn confidence(confidence: Confidence) -> &'static str {
     }
 }
 
-fn object<'a>(verdict: &'a Verdict, clock: &Clock) -> Object<'a> {
+fn object<'a>(verdict: &'a Verdict, host: &str, clock: &Clock) -> Object<'a> {
     let maybe = |string: &Option<String>| string.as_deref().map(clean::cut);
     Object {
+        kind: "verdict",
         time: rfc3339(clock, verdict.time),
+        host: named(host),
         status: verdict.status,
         masked: verdict.masked,
         cause: verdict.cause,
@@ -89,6 +188,9 @@ fn object<'a>(verdict: &'a Verdict, clock: &Clock) -> Object<'a> {
             client: maybe(&request.client),
             host: maybe(&request.host),
             line: maybe(&request.line),
+            server_name: maybe(&request.server_name),
+            request_id: maybe(&request.request_id),
+            traceparent: maybe(&request.traceparent),
         }),
         upstream: maybe(&verdict.upstream),
         upstream_name: maybe(&verdict.upstream_name),

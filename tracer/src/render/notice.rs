@@ -118,10 +118,16 @@ pub fn lost(
 ) -> io::Result<()> {
     writeln!(
         out,
-        "{}  {}  kernel records are being lost, {} at this look: failures may be missing, evidence is weaker",
+        "{}  {}  {}",
         style.time(clock, at),
         style.ink(Ink::Hidden, "notice"),
-        events
+        lost_sentence(events)
+    )
+}
+
+pub(super) fn lost_sentence(events: u64) -> String {
+    format!(
+        "kernel records are being lost, {events} at this look: failures may be missing, evidence is weaker"
     )
 }
 

@@ -79,6 +79,7 @@ pub fn verdict(
     writeln!(out)?;
     head(out, verdict, clock, style)?;
     why(out, verdict, style)?;
+    identifiers(out, verdict, style)?;
     evidence(out, verdict, style)?;
     for (i, line) in verdict.advice.iter().enumerate() {
         let first = if i == 0 {
@@ -190,6 +191,23 @@ fn why(out: &mut impl Write, v: &Verdict, style: &Style) -> io::Result<()> {
         match i {
             0 => writeln!(out, "  {lead}{}", &line[taken..])?,
             _ => writeln!(out, "  {line}")?,
+        }
+    }
+    Ok(())
+}
+
+/// What finds the request in other logs and traces.
+fn identifiers(out: &mut impl Write, v: &Verdict, style: &Style) -> io::Result<()> {
+    let Some(request) = &v.request else {
+        return Ok(());
+    };
+    for (label, id) in [
+        ("request id", &request.request_id),
+        ("traceparent", &request.traceparent),
+    ] {
+        if let Some(id) = id {
+            let label = style.ink(Ink::Faint, label);
+            writeln!(out, "     {label}  {}", clean::text(id))?;
         }
     }
     Ok(())

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use crate::{
     event::{Notice, Strain, Time},
     source::host::{Change, Gauge},
@@ -21,26 +23,16 @@ pub(super) struct Descriptors {
 impl Descriptors {
     /// Raises the limit as far as this process may.
     pub(super) fn raise_limit() -> Self {
-        let mut limit = libc::rlimit {
-            rlim_cur: 0,
-            rlim_max: 0,
+        let limit = getrlimit(Resource::Nofile);
+        let raised = Rlimit {
+            current: limit.maximum,
+            ..limit
         };
-        // SAFETY: `limit` is valid for writes, then read.
-        unsafe {
-            if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0
-                && limit.rlim_cur < limit.rlim_max
-            {
-                let raised = libc::rlimit {
-                    rlim_cur: limit.rlim_max,
-                    ..limit
-                };
-                if libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised) == 0 {
-                    limit = raised;
-                }
-            }
-        }
+        let is_raised = setrlimit(Resource::Nofile, raised.clone()).is_ok();
+        let limit = if is_raised { raised } else { limit };
         Self {
-            limit: limit.rlim_cur,
+            // Without a number there is none.
+            limit: limit.current.unwrap_or(u64::MAX),
             gauge: Gauge::default(),
             looked: Time(0),
         }

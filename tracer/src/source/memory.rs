@@ -15,12 +15,10 @@ pub(super) struct Memory {
 impl Memory {
     /// Within so many bytes.
     pub(super) fn new(ceiling: u64) -> Self {
-        // SAFETY: it takes and gives an integer.
-        let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
         Self {
             ceiling,
             statm: File::open("/proc/self/statm").ok(),
-            page: u64::try_from(page).unwrap_or(4096),
+            page: rustix::param::page_size() as u64,
         }
     }
 

@@ -4,6 +4,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::clock;
 use super::memory::{self, Memory};
 use crate::probe::{Shed, Sizes};
 
@@ -152,13 +153,7 @@ fn grant(workers: usize) -> u64 {
 
 /// CPU time of this process, all threads.
 fn used() -> Duration {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: `time` is valid for writes.
-    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    Duration::from_nanos(clock::process_cpu())
 }
 
 #[cfg(test)]

@@ -220,8 +220,7 @@ fn is_own(folder: &Path) -> bool {
 }
 
 fn is_private(metadata: &fs::Metadata) -> bool {
-    // SAFETY: no preconditions.
-    let user = unsafe { libc::geteuid() };
+    let user = rustix::process::geteuid().as_raw();
     metadata.uid() == user && metadata.mode() & 0o022 == 0
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use crate::capture::Kernel;
+use crate::{capture::Kernel, process};
 
 /// A name that no other run has: 128 random bits in hexadecimal.
 #[must_use]
@@ -13,10 +13,7 @@ pub fn random_name() -> String {
 /// Random bytes of the kernel's.
 #[must_use]
 pub fn random() -> [u8; 16] {
-    let mut bytes = [0; 16];
-    // SAFETY: valid for writes of that length. Up to 256 bytes come whole once the kernel's pool stands.
-    unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
-    bytes
+    process::random()
 }
 
 /// The host's name.

@@ -3,8 +3,8 @@
 use crate::event::{
     Answer, ClientRequest, Connection, Death, Dns, DnsStep, Drop, Event, Fact, Failure, FirstByte,
     Holder, Hooks, Icmp, LogCall, LogLine, Lost, MemoryLimit, Notice, PeerClosed, Process,
-    ProcessKind, Question, Reply, RequestHead, RequestId, Retransmit, Retry, RouteLookup, RstSent,
-    Signal, Strain, Time, Upstream,
+    ProcessKind, Question, Reply, RequestHead, RequestId, RequestNames, Retransmit, Retry,
+    RouteLookup, RstSent, Signal, Strain, Time, Upstream,
     fact::{
         BlockServer, BlockView, ConfigLine, ConfinementView, DescriptorsView, Finding, FolderView,
         Inode, Listener, ListenerView, NameView, NamesView, Owner, PathKind, PeerSocketView,
@@ -297,6 +297,39 @@ fn facts() -> Vec<Event> {
 
 /// What no capture of the first version has.
 pub(super) fn later() -> Vec<Event> {
+    let mut rows = later_answers();
+    rows.extend(named());
+    rows
+}
+
+/// Requests with the names that they have elsewhere.
+fn named() -> Vec<Event> {
+    let names = Some(Box::new(RequestNames {
+        server: text("shop.test"),
+        block: text("app"),
+        id: text("5f5f5f5f5f5f5f5f5f5f5f5f5f5f5f5f"),
+        traceparent: text("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+    }));
+    let mut rows = nginx();
+    rows.retain_mut(|row| match row {
+        Event::Answer(answer) => {
+            answer.names.clone_from(&names);
+            true
+        }
+        Event::FirstByte(first) => {
+            first.names.clone_from(&names);
+            true
+        }
+        Event::LogLine(line) => {
+            line.server = text("shop.test");
+            true
+        }
+        _ => false,
+    });
+    rows
+}
+
+fn later_answers() -> Vec<Event> {
     let worker = 7;
     answered([
         (
@@ -403,6 +436,7 @@ fn nginx() -> Vec<Event> {
             client: Some("192.0.2.1:5000".parse().unwrap()),
             connection: Some(4),
             head: head(),
+            names: None,
             client_status: Some(200),
             watched: Some(CLIENTS),
             is_returned: false,
@@ -465,6 +499,7 @@ fn nginx() -> Vec<Event> {
             connection: Some(4),
             client: Some("192.0.2.1:5000".parse().unwrap()),
             head: head(),
+            names: None,
             client_request: Some(CLIENTS),
         }),
         Event::LogLine(LogLine {
@@ -476,6 +511,7 @@ fn nginx() -> Vec<Event> {
             host: text("shop.test"),
             request: text("GET /a HTTP/1.1"),
             upstream: text("http://127.0.0.1:3000/a"),
+            server: None,
             workers: None,
         }),
         Event::Dns(Dns {

@@ -225,6 +225,7 @@ fn request(status: u16, attempts: Vec<Attempt>) -> Case {
         connection: Some(67890),
         client: Some(address("192.168.1.1:51000")),
         head: None,
+        names: None,
         status: Some(status),
         client_status: None,
         masked: false,

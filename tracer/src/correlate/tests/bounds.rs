@@ -88,6 +88,7 @@ fn answer(at: u64, watched: Option<u64>) -> Event {
         client: None,
         connection: None,
         head: None,
+        names: None,
         client_status: None,
         watched: watched.map(|address| ClientRequest {
             address,

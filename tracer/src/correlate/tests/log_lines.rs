@@ -109,6 +109,7 @@ fn hosts(logged: &[LogLine], client: Option<&str>, head: Option<&str>) -> Vec<St
             line: line.to_owned(),
             host: Some("a.test".to_owned()),
         }),
+        names: None,
         client_status: None,
         watched: None,
         is_returned: false,

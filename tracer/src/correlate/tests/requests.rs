@@ -44,6 +44,7 @@ fn an_answer_without_upstream_is_a_case_of_its_own() {
         client: None,
         connection: Some(9),
         head: None,
+        names: None,
         client_status: None,
         watched: None,
         is_returned: false,

@@ -279,6 +279,7 @@ impl Scene {
                         connection: None,
                         client: None,
                         head: None,
+                        names: None,
                         start: request.start,
                         client_request: request.client,
                     }));
@@ -292,6 +293,7 @@ impl Scene {
                 client: None,
                 connection: Some(request.connection),
                 head: None,
+                names: None,
                 client_status: None,
                 watched: request.client,
                 is_returned: false,

@@ -84,6 +84,7 @@ pub(super) fn first_byte(header: &Head, mut buf: &[u8]) -> FirstByte {
         connection: client.connection,
         client: client.address,
         head: client.head,
+        names: client.names,
         client_request: client.request,
     }
 }

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 
 use bytes::Buf;
 use tracer_ebpf::abi::{
-    FORMAT_LEN, HEAD_LEN, HOST_LEN, LOG_CALL_NUMBER, LOG_CALL_STREAM, TAIL_LEN, TEXT_LEN, WATCHED,
+    FORMAT_LEN, HEAD_LEN, HOST_LEN, LOG_CALL_NUMBER, LOG_CALL_STREAM, NAME_COMPUTED, NAME_LEN,
+    TAIL_LEN, TEXT_LEN, WATCHED,
 };
 
 use super::{
@@ -12,7 +13,9 @@ use super::{
     field::{endpoint, lossy, request, until_nul},
     head::Pieces,
 };
-use crate::event::{Answer, ClientRequest, Format, LogCall, Reply, RequestHead, Unread};
+use crate::event::{
+    Answer, ClientRequest, Format, LogCall, Reply, RequestHead, RequestNames, Unread,
+};
 
 pub(super) fn answer(header: &Head, mut buf: &[u8]) -> Answer {
     let request = request(buf.get_u64_ne());
@@ -29,6 +32,7 @@ pub(super) fn answer(header: &Head, mut buf: &[u8]) -> Answer {
         client: client.address,
         connection: client.connection,
         head: client.head,
+        names: client.names,
         client_status: (reply > WATCHED).then_some(reply),
         watched: client.request.filter(|_| reply == WATCHED),
         is_returned,
@@ -61,6 +65,7 @@ pub(super) struct Client {
     pub(super) connection: Option<u64>,
     pub(super) address: Option<SocketAddr>,
     pub(super) head: Option<RequestHead>,
+    pub(super) names: Option<Box<RequestNames>>,
 }
 
 pub(super) fn client(mut buf: &[u8]) -> Client {
@@ -80,6 +85,13 @@ pub(super) fn client(mut buf: &[u8]) -> Client {
         tail,
         host: (&buf[..HOST_LEN], host_len),
     };
+    let mut buf = &buf[HOST_LEN..];
+    let names = RequestNames {
+        server: name(&mut buf),
+        block: name(&mut buf),
+        id: name(&mut buf),
+        traceparent: name(&mut buf).filter(|text| is_traceparent(text)),
+    };
     Client {
         request: (request != 0).then_some(ClientRequest {
             address: request,
@@ -88,7 +100,42 @@ pub(super) fn client(mut buf: &[u8]) -> Client {
         connection: (connection != 0).then_some(connection),
         address: (address.port() != 0).then_some(address),
         head: pieces.request(),
+        names: (names != RequestNames::default()).then(|| Box::new(names)),
     }
+}
+
+/// A whole name in printable ASCII, with what is no ASCII in UTF-8; else it is none.
+fn name(buf: &mut &[u8]) -> Option<String> {
+    let len = buf.get_u64_ne();
+    let (text, rest) = buf.split_at(NAME_LEN);
+    *buf = rest;
+    let is_computed = len & NAME_COMPUTED != 0;
+    let text = text.get(..(len & !NAME_COMPUTED) as usize)?;
+    let text = std::str::from_utf8(text).ok()?;
+    let is_whole = !text.is_empty() && !text.contains(char::is_control);
+    // `$request_id` is 16 random bytes.
+    let is_id = || text.len() == 32 && text.bytes().all(is_hex);
+    (is_whole && (!is_computed || is_id())).then(|| text.to_owned())
+}
+
+/// `VERSION-TRACE-PARENT-FLAGS` as <https://www.w3.org/TR/trace-context/> has it.
+fn is_traceparent(text: &str) -> bool {
+    let mut parts = text.split('-');
+    // None of them is all of one digit: no version, trace or parent.
+    let is = |part: Option<&str>, len, none| {
+        part.is_some_and(|part| {
+            part.len() == len && part.bytes().all(is_hex) && part.chars().any(|digit| digit != none)
+        })
+    };
+    is(parts.next(), 2, 'f')
+        && is(parts.next(), 32, '0')
+        && is(parts.next(), 16, '0')
+        && is(parts.next(), 2, '-')
+        && parts.next().is_none()
+}
+
+fn is_hex(byte: u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'a'..=b'f')
 }
 
 pub(super) fn log_call(header: &Head, mut buf: &[u8]) -> LogCall {
@@ -130,4 +177,57 @@ pub(super) fn log_call(header: &Head, mut buf: &[u8]) -> LogCall {
         call.read(format, unread);
     }
     call
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(len: u64, text: &str) -> Option<String> {
+        let mut bytes = len.to_ne_bytes().to_vec();
+        bytes.extend_from_slice(text.as_bytes());
+        bytes.resize(8 + NAME_LEN, 0);
+        name(&mut bytes.as_slice())
+    }
+
+    #[test]
+    fn a_name_is_whole_or_none() {
+        let of = |text: &str| named(text.len() as u64, text);
+        assert_eq!(of("shop.test").as_deref(), Some("shop.test"));
+        assert_eq!(
+            of(&"x".repeat(NAME_LEN)).map(|name| name.len()),
+            Some(NAME_LEN)
+        );
+        assert_eq!(named(NAME_LEN as u64 + 1, &"x".repeat(NAME_LEN)), None);
+        assert_eq!(named(u64::MAX, "x"), None);
+        for text in ["", "a\0", "a\x1b[2J"] {
+            assert_eq!(of(text), None, "{text:?}");
+        }
+        // What nginx computed has 32 digits.
+        assert_eq!(
+            named(NAME_COMPUTED | 32, &"5f".repeat(16)),
+            Some("5f".repeat(16))
+        );
+        assert_eq!(named(NAME_COMPUTED | 32, &"5g".repeat(16)), None);
+        assert_eq!(named(NAME_COMPUTED | 9, "shop.test"), None);
+    }
+
+    #[test]
+    fn a_traceparent_is_taken_to_the_letter() {
+        let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        assert!(is_traceparent(trace));
+        for wrong in [
+            "",
+            "00",
+            &trace.to_uppercase(),
+            &trace.replacen("00", "ff", 1),
+            &format!("{trace}-x"),
+            &trace[..54],
+            &trace.replace("4bf92f3577b34da6a3ce929d0e0e4736", &"0".repeat(32)),
+            &trace.replace("00f067aa0ba902b7", &"0".repeat(16)),
+            &trace.replace('-', "_"),
+        ] {
+            assert!(!is_traceparent(wrong), "{wrong}");
+        }
+    }
 }

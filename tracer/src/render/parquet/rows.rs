@@ -41,6 +41,10 @@ pub fn verdict(run: &str, number: u64, v: &Verdict, clock: &Clock) -> Vec<Cell> 
                 .join("\n"),
         )),
         integer(v.lost_events),
+        maybe(v.upstream_name.as_deref()),
+        maybe(request.and_then(|request| request.server_name.as_deref())),
+        maybe(request.and_then(|request| request.request_id.as_deref())),
+        maybe(request.and_then(|request| request.traceparent.as_deref())),
     ]
 }
 

@@ -167,6 +167,26 @@ pub static VERDICTS: Table = Table {
             Kind::Integer,
             "kernel records lost so far in the run that could touch this verdict",
         ),
+        column(
+            "upstream_name",
+            Kind::Text,
+            "the `upstream` block that it was passed to, where there is one",
+        ),
+        column(
+            "server_name",
+            Kind::Text,
+            "the first `server_name` of its server block, where known",
+        ),
+        column(
+            "request_id",
+            Kind::Text,
+            "nginx's `$request_id`, else the client's `X-Request-ID`, where known",
+        ),
+        column(
+            "traceparent",
+            Kind::Text,
+            "the client's `traceparent`, where known",
+        ),
     ],
 };
 

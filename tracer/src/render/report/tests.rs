@@ -30,6 +30,7 @@ fn verdict(at: u64, cause: &'static str, upstream: &str, line: &str) -> Verdict 
             client: Some("192.0.2.7".to_owned()),
             host: Some("shop.test".to_owned()),
             line: Some(line.to_owned()),
+            ..Request::default()
         }),
         upstream: Some(upstream.to_owned()),
         errno: None,

@@ -15,7 +15,11 @@ fn with(bytes: &str) -> Verdict {
         client: some(),
         host: some(),
         line: some(),
+        server_name: some(),
+        request_id: some(),
+        traceparent: some(),
     });
+    verdict.upstream_name = some();
     verdict.upstream = some();
     verdict.unit = some();
     verdict.summary = bytes.to_owned();
@@ -41,7 +45,7 @@ proptest! {
         let verdict = with(&String::from_utf8_lossy(&bytes));
         let text = printed(|out| text::verdict(out, &verdict, &CLOCK, &Style::default()));
         prop_assert!(is_safe(&text), "{text:?}");
-        let line = printed(|out| json::verdict(out, &verdict, &CLOCK));
+        let line = printed(|out| json::verdict(out, &verdict, &verdict.summary, &CLOCK));
         prop_assert!(is_safe(&line));
         prop_assert_eq!(line.matches('\n').count(), 1);
         let back: serde_json::Value = serde_json::from_str(&line).expect("valid JSON");

@@ -5,7 +5,7 @@ mod hostile;
 mod schema;
 mod words;
 
-use std::{fs, path::PathBuf};
+use std::{fs, io, path::PathBuf};
 
 use crate::{
     event::{Clock, Time},
@@ -42,6 +42,8 @@ fn refused() -> Verdict {
             client: Some("192.168.1.1".to_owned()),
             host: Some("shop.example.com".to_owned()),
             line: Some("GET /api/cart HTTP/1.1".to_owned()),
+            server_name: Some("shop.example.com".to_owned()),
+            ..Request::default()
         }),
         upstream: Some("127.0.0.1:3000".to_owned()),
         errno: Some("ECONNREFUSED".to_owned()),

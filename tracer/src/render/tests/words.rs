@@ -73,7 +73,7 @@ fn json_is_the_contract() {
     let lines = printed(|out| {
         [refused(), untried(), streamed()]
             .iter()
-            .try_for_each(|v| json::verdict(out, v, &CLOCK))
+            .try_for_each(|v| json::verdict(out, v, "web1", &CLOCK))
     });
     golden("verdicts.jsonl", &lines);
 }

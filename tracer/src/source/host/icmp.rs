@@ -8,9 +8,13 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     io,
-    mem::MaybeUninit,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6},
     os::fd::{AsRawFd as _, OwnedFd},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    net::{RecvFlags, recvfrom, sockopt::set_socket_recv_buffer_size},
 };
 
 use crate::{
@@ -22,7 +26,7 @@ use crate::{
 const NAMESPACES: usize = 1024;
 /// One call reads at most this many errors of a socket; the rest waits, or is dropped by the kernel.
 const READS: usize = 64;
-const RECEIVE_BUFFER: i32 = 64 * 1024;
+const RECEIVE_BUFFER: usize = 64 * 1024;
 /// How often (nanoseconds) it is checked that namespaces still have workers, as the record of an exit may be lost, and
 /// that those that could not be listened to still cannot.
 const SWEEP: u64 = 5_000_000_000;
@@ -202,21 +206,15 @@ fn listen(netns: &Netns, room: bool) -> Result<Vec<Socket>, String> {
 
 /// Those in which something waits: one call for all of them.
 fn ready<'a>(sockets: &[(u32, &'a Socket)]) -> Vec<(u32, &'a Socket)> {
-    let mut polled: Vec<libc::pollfd> = sockets
+    let mut polled: Vec<PollFd<'_>> = sockets
         .iter()
-        .map(|(_, socket)| libc::pollfd {
-            fd: socket.fd.as_raw_fd(),
-            events: libc::POLLIN,
-            revents: 0,
-        })
+        .map(|(_, socket)| PollFd::new(&socket.fd, PollFlags::IN))
         .collect();
-    // SAFETY: pointer and count describe the vector; the descriptors are open.
-    let found = unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, 0) };
-    if found <= 0 {
+    if poll(&mut polled, Some(&Timespec::default())).is_err() {
         return Vec::new();
     }
     let both = polled.iter().zip(sockets);
-    both.filter(|(polled, _)| polled.revents != 0)
+    both.filter(|(polled, _)| !polled.revents().is_empty())
         .map(|(_, socket)| *socket)
         .collect()
 }
@@ -235,7 +233,7 @@ fn open_v6(netns: &Netns) -> io::Result<OwnedFd> {
 
 fn confined<F>(socket: OwnedFd, level: i32, filter: &F) -> io::Result<OwnedFd> {
     set(&socket, level, FILTER, filter)?;
-    set(&socket, libc::SOL_SOCKET, libc::SO_RCVBUF, &RECEIVE_BUFFER)?;
+    set_socket_recv_buffer_size(&socket, RECEIVE_BUFFER)?;
     Ok(socket)
 }
 
@@ -258,24 +256,9 @@ fn set<T>(socket: &OwnedFd, level: i32, name: i32, value: &T) -> io::Result<()> 
 
 /// One packet, and who sent it (for v6, whose packets come without their IP header).
 fn receive<'a>(socket: &Socket, buffer: &'a mut [u8]) -> io::Result<(&'a [u8], Option<Ipv6Addr>)> {
-    let mut name = MaybeUninit::<libc::sockaddr_in6>::zeroed();
-    let mut length = size_of::<libc::sockaddr_in6>() as libc::socklen_t;
-    // SAFETY: buffer and name are writable for the lengths given and outlive the call.
-    let read = unsafe {
-        libc::recvfrom(
-            socket.fd.as_raw_fd(),
-            buffer.as_mut_ptr().cast(),
-            buffer.len(),
-            0,
-            name.as_mut_ptr().cast(),
-            &raw mut length,
-        )
-    };
-    let read = usize::try_from(read).map_err(|_| io::Error::last_os_error())?;
-    // SAFETY: zeroed at the start, and all bit patterns are valid.
-    let name = unsafe { name.assume_init() };
-    let sender = (i32::from(name.sin6_family) == libc::AF_INET6)
-        .then(|| Ipv6Addr::from(name.sin6_addr.s6_addr));
+    let (read, _, sender) = recvfrom(&socket.fd, &mut *buffer, RecvFlags::empty())?;
+    let sender = sender.and_then(|sender| SocketAddrV6::try_from(sender).ok());
+    let sender = sender.map(|sender| *sender.ip());
     Ok((&buffer[..read], sender))
 }
 
@@ -379,28 +362,15 @@ mod tests {
 
     /// Sends `packet` (ICMP and what is in it) to the loopback.
     fn send_v4(socket: &OwnedFd, packet: &[u8]) {
-        // SAFETY: the address and the packet outlive the calls.
-        unsafe {
-            let mut to: libc::sockaddr_in = std::mem::zeroed();
-            to.sin_family = libc::AF_INET as u16;
-            to.sin_addr.s_addr = u32::from(Ipv4Addr::LOCALHOST).to_be();
-            let length = size_of_val(&to) as u32;
-            let mut packet = packet.to_vec();
-            let sum = packet
-                .chunks(2)
-                .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])))
-                .sum::<u32>();
-            let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
-            packet[2..4].copy_from_slice(&sum.to_be_bytes());
-            libc::sendto(
-                socket.as_raw_fd(),
-                packet.as_ptr().cast(),
-                packet.len(),
-                0,
-                (&raw const to).cast(),
-                length,
-            );
-        }
+        let mut packet = packet.to_vec();
+        let sum = packet
+            .chunks(2)
+            .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])))
+            .sum::<u32>();
+        let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+        packet[2..4].copy_from_slice(&sum.to_be_bytes());
+        let to = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let _ = rustix::net::sendto(socket, &packet, rustix::net::SendFlags::empty(), &to);
     }
 
     #[test]

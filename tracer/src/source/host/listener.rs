@@ -7,23 +7,22 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
 };
 
 use anyhow::{Context as _, Result};
 
 use super::{
-    conntrack::Led,
-    forwarder, neighbor,
+    forwarder,
     owner::Owners,
-    place::{Namespaces, Place},
-    route,
+    place::{Asked, Namespaces},
     sock_diag::{self, Query, TcpSocket},
+    way::{Destination, Target, Way, Ways},
 };
 use crate::{
     event::{
         Time,
-        fact::{Listener, ListenerView, Owner, SilentNeighbor, is_one_digit_off},
+        fact::{Listener, ListenerView, Owner, is_one_digit_off},
     },
     process::{self, Netns},
 };
@@ -32,9 +31,8 @@ const SOCKETS: usize = 16_384;
 const NEARBY: usize = 5;
 /// Of each kind no more are reported, the fullest: a capture's reader takes an answer of 256 KiB.
 const TOLD: usize = 64;
-/// Namespaces of which the listeners are remembered, and addresses.
+/// Namespaces of which the listeners are remembered.
 const LISTINGS: usize = 16;
-const WAYS: usize = 1024;
 /// Listeners of which all processes are looked for.
 const CROWDS: usize = 4;
 const LOOPBACK_INTERFACE: u32 = 1;
@@ -118,89 +116,6 @@ impl Listing {
     }
 }
 
-/// Where the addresses are that were asked for in one namespace: good for all that was asked before.
-#[derive(Debug, Default)]
-struct Ways {
-    netns: u32,
-    at: Time,
-    to: HashMap<IpAddr, Way>,
-}
-
-/// Where an address is.
-#[derive(Debug, Clone, Default)]
-struct Way {
-    /// On this host, in whichever network namespace.
-    local: bool,
-    silent_neighbor: Option<SilentNeighbor>,
-    /// The errno that the table gives instead of a route.
-    route_error: Option<u32>,
-    /// Who is in the namespace that it is in, if that is another than the worker's; and its number.
-    container: Option<(u32, Owner)>,
-    unclear: bool,
-}
-
-impl Ways {
-    fn to(
-        &mut self,
-        netns: &Netns,
-        address: IpAddr,
-        namespaces: &mut Namespaces,
-        asked: Asked,
-    ) -> Result<Way> {
-        if self.netns != netns.id() || self.at < asked.at || self.to.len() >= WAYS {
-            *self = Self {
-                netns: netns.id(),
-                at: asked.now,
-                to: HashMap::new(),
-            };
-        }
-        if let Some(way) = self.to.get(&address) {
-            return Ok(way.clone());
-        }
-        let way = way(netns, address, namespaces, asked)?;
-        self.to.insert(address, way.clone());
-        Ok(way)
-    }
-}
-
-/// Does an address belong to this host, and if not, who on the link does not answer?
-fn way(netns: &Netns, address: IpAddr, namespaces: &mut Namespaces, asked: Asked) -> Result<Way> {
-    let way = route::way(netns, address).context("ask the routing table")?;
-    let silent_neighbor = match (way.next_hop, way.source) {
-        // Where the neighbour table cannot be asked, nobody is told to be silent.
-        (Some((address, interface)), Some(source))
-            if neighbor::entry(netns, address, interface)
-                .is_ok_and(|neighbor| neighbor.is_silent) =>
-        {
-            Some(SilentNeighbor { address, source })
-        }
-        _ => None,
-    };
-    let mut found = Way {
-        local: way.is_local,
-        silent_neighbor,
-        route_error: way.error,
-        ..Way::default()
-    };
-    match namespaces.find(netns, address, asked.at, asked.now) {
-        Place::Here => found.local = true,
-        Place::There(netns, owner) => {
-            found.local = true;
-            found.container = Some((netns.id(), owner));
-        }
-        Place::Remote => {}
-        Place::Unclear => found.unclear = true,
-    }
-    Ok(found)
-}
-
-/// When it was asked, and when it is answered.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Asked {
-    pub(super) at: Time,
-    pub(super) now: Time,
-}
-
 /// What a question about listeners is answered from.
 pub(super) struct Memory<'a> {
     pub(super) listings: &'a mut Listings,
@@ -239,45 +154,17 @@ fn look(
     memory: &mut Memory<'_>,
     asked: Asked,
 ) -> Result<ListenerView> {
-    let netns =
-        Netns::of(worker).with_context(|| format!("network namespace of worker {worker}"))?;
-    let address = reached(address);
     let Memory {
         listings,
         namespaces,
         owners,
     } = memory;
-    let mut address = address;
-    let mut way = listings.ways.to(&netns, address.ip(), namespaces, asked)?;
-    let led = match way.local {
-        true => Led::Straight,
-        false => namespaces.translation((&netns, worker), address, asked.now),
-    };
-    let translated = match led {
-        Led::Straight => None,
-        Led::To(end) => Some(end),
-        Led::Several => {
-            way.unclear = true;
-            None
-        }
-    };
-    if let Some(end) = translated {
-        address = end;
-        way = listings.ways.to(&netns, end.ip(), namespaces, asked)?;
-    }
-    let there = way.container.as_ref().and_then(|(id, owner)| {
-        let there = Netns::of(owner.pid).ok();
-        there.filter(|there| there.id() == *id)
-    });
-    if there.is_none() && way.container.take().is_some() {
-        // It ended just now.
-        (way.local, way.unclear) = (false, true);
-    }
-    let target = Target {
-        address,
-        is_inside: there.is_none(),
-    };
-    let netns = there.unwrap_or(netns);
+    let Destination {
+        netns,
+        target,
+        way,
+        translated,
+    } = listings.ways.follow(worker, address, namespaces, asked)?;
     let (listing, has_looked) = listings.look(&netns, asked)?;
     if has_looked {
         owners.refresh();
@@ -301,24 +188,6 @@ fn look(
         }
     }
     Ok(view)
-}
-
-/// What nginx connects to.
-#[derive(Debug, Clone, Copy)]
-struct Target {
-    address: SocketAddr,
-    /// Within the worker's own namespace: by the loopback interface.
-    is_inside: bool,
-}
-
-impl Target {
-    fn ip(self) -> IpAddr {
-        self.address.ip()
-    }
-
-    fn port(self) -> u16 {
-        self.address.port()
-    }
 }
 
 struct Scene {
@@ -370,16 +239,6 @@ fn list(netns: &Netns, states: u32) -> Result<Vec<TcpSocket>> {
         }
     }
     Ok(sockets)
-}
-
-/// The address that a `connect()` to `address` reaches: the wildcard stands for the loopback.
-fn reached(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip().to_canonical() {
-        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, address.port())
 }
 
 /// Returns the holders of the sockets in the answer; a host may have thousands of processes.
@@ -542,9 +401,11 @@ fn takes(socket: &TcpSocket, target: Target) -> bool {
 #[cfg(test)]
 mod tests {
     use std::{
-        net::{SocketAddr, TcpListener, TcpStream},
-        os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+        net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+        os::fd::{AsRawFd as _, OwnedFd},
     };
+
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, socket_with};
 
     use super::*;
     use crate::process::netns::in_new_netns;
@@ -575,19 +436,16 @@ mod tests {
 
     /// A port that is bound on 127.0.0.1 without `listen()`.
     fn bound() -> (OwnedFd, SocketAddr) {
-        // SAFETY: plain system calls on a descriptor that is owned at once; the address outlives the calls.
-        unsafe {
-            let fd = libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0);
-            let socket = OwnedFd::from_raw_fd(fd);
-            let mut name: libc::sockaddr_in = std::mem::zeroed();
-            name.sin_family = libc::AF_INET as u16;
-            name.sin_addr.s_addr = u32::from(Ipv4Addr::LOCALHOST).to_be();
-            let mut length = size_of_val(&name) as u32;
-            assert_eq!(libc::bind(fd, (&raw const name).cast(), length), 0);
-            libc::getsockname(fd, (&raw mut name).cast(), &raw mut length);
-            let port = u16::from_be(name.sin_port);
-            (socket, SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
-        }
+        let socket = socket_with(
+            AddressFamily::INET,
+            SocketType::STREAM,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .unwrap();
+        rustix::net::bind(&socket, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+        let address = rustix::net::getsockname(&socket).unwrap();
+        (socket, address.try_into().unwrap())
     }
 
     #[test]
@@ -652,17 +510,23 @@ mod tests {
 
     #[test]
     fn an_mptcp_listener_is_a_listener_with_an_owner() {
-        // SAFETY: plain system calls on a descriptor that is owned at once.
-        let listener = unsafe {
-            let fd = libc::socket(libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_MPTCP);
-            if fd < 0 || libc::listen(fd, 5) < 0 {
-                println!(
-                    "SKIPPED: an_mptcp_listener_is_a_listener_with_an_owner: {}",
-                    std::io::Error::last_os_error()
-                );
+        let stream = (AddressFamily::INET, SocketType::STREAM);
+        let socket = socket_with(
+            stream.0,
+            stream.1,
+            SocketFlags::CLOEXEC,
+            Some(ipproto::MPTCP),
+        );
+        let listening = socket.and_then(|socket| {
+            rustix::net::listen(&socket, 5)?;
+            Ok(socket)
+        });
+        let listener = match listening {
+            Ok(socket) => TcpListener::from(socket),
+            Err(error) => {
+                println!("SKIPPED: an_mptcp_listener_is_a_listener_with_an_owner: {error}");
                 return;
             }
-            TcpListener::from(OwnedFd::from_raw_fd(fd))
         };
         let port = listener.local_addr().unwrap().port();
         let view = ask(SocketAddr::from(([127, 0, 0, 1], port)));

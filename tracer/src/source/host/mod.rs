@@ -28,6 +28,7 @@ mod sock_diag;
 mod strain;
 mod unix_path;
 mod viewer;
+mod way;
 
 pub(super) use self::gauge::{Change, Gauge};
 pub use self::icmp::IcmpListener;
@@ -38,9 +39,9 @@ use anyhow::{Context as _, Result};
 
 use self::{
     configured::Configured,
-    listener::{Asked, Listings, Memory},
+    listener::{Listings, Memory},
     owner::Owners,
-    place::Namespaces,
+    place::{Asked, Namespaces},
     strain::Strains,
     viewer::Viewers,
 };

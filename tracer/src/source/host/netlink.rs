@@ -5,11 +5,21 @@
 //! send, and what came from elsewhere or answers another request is passed over.
 
 use std::{
-    io, mem,
+    io::{self, IoSliceMut},
     net::IpAddr,
-    os::fd::{AsRawFd as _, OwnedFd},
+    os::fd::OwnedFd,
     sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
+};
+
+use rustix::{
+    io::Errno,
+    net::{
+        RecvAncillaryBuffer, RecvFlags, ReturnFlags, SendFlags,
+        netlink::SocketAddrNetlink,
+        recvmsg,
+        sockopt::{Timeout, set_socket_timeout},
+    },
 };
 
 use crate::process::Netns;
@@ -196,49 +206,19 @@ struct Socket(OwnedFd);
 impl Socket {
     fn open(netns: &Netns, protocol: i32) -> io::Result<Self> {
         let socket = netns.netlink(protocol)?;
-        let patience = libc::timeval {
-            tv_sec: 0,
-            tv_usec: PATIENCE.subsec_micros().into(),
-        };
-        // SAFETY: the pointer and length describe `patience`, which outlives the call.
-        let set = unsafe {
-            libc::setsockopt(
-                socket.as_raw_fd(),
-                libc::SOL_SOCKET,
-                libc::SO_RCVTIMEO,
-                (&raw const patience).cast(),
-                size_of::<libc::timeval>() as libc::socklen_t,
-            )
-        };
-        if set < 0 {
-            return Err(io::Error::last_os_error());
-        }
+        set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
         Ok(Self(socket))
     }
 
     /// From now on it takes only what the kernel sends.
     fn connect(&self) -> io::Result<()> {
-        let kernel = address(0);
-        // SAFETY: the pointer and length describe `kernel`, which outlives the call.
-        let connected =
-            unsafe { libc::connect(self.0.as_raw_fd(), (&raw const kernel).cast(), ADDRESS_SIZE) };
-        if connected < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(())
+        Ok(rustix::net::connect(&self.0, &address(0))?)
     }
 
     /// The number that it is known by in its namespace.
     fn port(&self) -> io::Result<u32> {
-        let (mut own, mut length) = (address(0), ADDRESS_SIZE);
-        // SAFETY: the pointers are to variables that outlive the call; the length is the address's.
-        let named = unsafe {
-            libc::getsockname(self.0.as_raw_fd(), (&raw mut own).cast(), &raw mut length)
-        };
-        if named < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(own.nl_pid)
+        let own = SocketAddrNetlink::try_from(rustix::net::getsockname(&self.0)?)?;
+        Ok(own.pid())
     }
 
     /// Sends a request to the kernel and gives its number.
@@ -247,63 +227,36 @@ impl Socket {
         let sequence = NEXT.fetch_add(1, Ordering::Relaxed);
         let flags = (libc::NLM_F_REQUEST | flags) as u16;
         let message = message(kind, flags, sequence, 0, payload);
-        // SAFETY: the message is readable for its length; a netlink socket without another peer sends to the kernel.
-        let sent = unsafe {
-            libc::send(
-                self.0.as_raw_fd(),
-                message.as_ptr().cast(),
-                message.len(),
-                0,
-            )
-        };
-        if sent < 0 {
-            return Err(io::Error::last_os_error());
-        }
+        // A netlink socket without another peer sends to the kernel.
+        rustix::net::send(&self.0, &message, SendFlags::empty())?;
         Ok(sequence)
     }
 
     /// The next datagram, empty if it is not the kernel's; `None` if none came in time.
     fn receive<'b>(&self, buffer: &'b mut [u8]) -> io::Result<Option<&'b [u8]>> {
-        let mut sender = address(u32::MAX);
-        let mut place = libc::iovec {
-            iov_base: buffer.as_mut_ptr().cast(),
-            iov_len: buffer.len(),
+        let mut control = RecvAncillaryBuffer::default();
+        let mut place = [IoSliceMut::new(buffer)];
+        let read = match recvmsg(&self.0, &mut place, &mut control, RecvFlags::empty()) {
+            Ok(read) => read,
+            Err(Errno::INTR) => return Ok(Some(&[])),
+            Err(Errno::AGAIN) => return Ok(None),
+            Err(error) => return Err(error.into()),
         };
-        // SAFETY: pointers and integers, of which 0 is a value.
-        let mut head: libc::msghdr = unsafe { mem::zeroed() };
-        head.msg_name = (&raw mut sender).cast();
-        head.msg_namelen = ADDRESS_SIZE;
-        head.msg_iov = &raw mut place;
-        head.msg_iovlen = 1;
-        // SAFETY: all pointers are to variables that outlive the call, with their lengths.
-        let read = unsafe { libc::recvmsg(self.0.as_raw_fd(), &raw mut head, 0) };
-        let Ok(read) = usize::try_from(read) else {
-            let error = io::Error::last_os_error();
-            return match error.kind() {
-                io::ErrorKind::Interrupted => Ok(Some(&[])),
-                io::ErrorKind::WouldBlock => Ok(None),
-                _ => Err(error),
-            };
-        };
-        if head.msg_namelen != ADDRESS_SIZE || sender.nl_pid != 0 {
+        let sender = read.address.map(SocketAddrNetlink::try_from);
+        if !matches!(sender, Some(Ok(sender)) if sender.pid() == 0) {
             return Ok(Some(&[]));
         }
-        if head.msg_flags & libc::MSG_TRUNC != 0 {
+        if read.flags.contains(ReturnFlags::TRUNC) {
             return Err(io::ErrorKind::InvalidData.into());
         }
+        let read = read.bytes;
         Ok(Some(&buffer[..read]))
     }
 }
 
-const ADDRESS_SIZE: libc::socklen_t = size_of::<libc::sockaddr_nl>() as libc::socklen_t;
-
 /// Of the socket with that number; 0 is the kernel.
-fn address(port: u32) -> libc::sockaddr_nl {
-    // SAFETY: integers, of which 0 is a value.
-    let mut address: libc::sockaddr_nl = unsafe { mem::zeroed() };
-    address.nl_family = libc::AF_NETLINK as libc::sa_family_t;
-    address.nl_pid = port;
-    address
+fn address(port: u32) -> SocketAddrNetlink {
+    SocketAddrNetlink::new(port, 0)
 }
 
 fn message(kind: u16, flags: u16, sequence: u32, port: u32, payload: &[u8]) -> Vec<u8> {
@@ -433,27 +386,13 @@ mod tests {
     fn forge(port: u32) -> Option<io::Result<()>> {
         let attacker = Socket::open(&Netns::own().unwrap(), libc::NETLINK_ROUTE).unwrap();
         let bytes = listed(SEQUENCE, port, 1);
-        let to = address(port);
-        // SAFETY: the pointers are to variables that outlive the call, with their lengths.
-        let sent = unsafe {
-            libc::sendto(
-                attacker.0.as_raw_fd(),
-                bytes.as_ptr().cast(),
-                bytes.len(),
-                0,
-                (&raw const to).cast(),
-                ADDRESS_SIZE,
-            )
-        };
-        match sent {
-            0.. => Some(Ok(())),
-            _ => match io::Error::last_os_error() {
-                error if error.raw_os_error() == Some(libc::EPERM) => {
-                    println!("SKIPPED: an_answer_of_another_process: needs CAP_NET_ADMIN");
-                    None
-                }
-                error => Some(Err(error)),
-            },
+        match rustix::net::sendto(&attacker.0, &bytes, SendFlags::empty(), &address(port)) {
+            Ok(_) => Some(Ok(())),
+            Err(Errno::PERM) => {
+                println!("SKIPPED: an_answer_of_another_process: needs CAP_NET_ADMIN");
+                None
+            }
+            Err(error) => Some(Err(error.into())),
         }
     }
 

@@ -298,11 +298,10 @@ impl Contained {
 #[cfg(test)]
 impl Drop for Contained {
     fn drop(&mut self) {
-        // SAFETY: integers, and no place for the status.
-        unsafe {
-            libc::kill(self.0 as i32, libc::SIGKILL);
-            libc::waitpid(self.0 as i32, std::ptr::null_mut(), 0);
-        }
+        use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+        let pid = Pid::from_raw(self.0 as i32).unwrap();
+        let _ = kill_process(pid, Signal::KILL);
+        let _ = waitpid(Some(pid), WaitOptions::empty());
     }
 }
 

@@ -11,9 +11,8 @@ use std::net::SocketAddr;
 use anyhow::{Context as _, Result};
 
 use super::{
-    listener::Asked,
     owner::Owners,
-    place::{Namespaces, Place},
+    place::{Asked, Namespaces, Place},
     sock_diag::{self, CLOSE_WAIT, ESTABLISHED, SYN_RECV, TIME_WAIT, TcpSocket},
 };
 use crate::{event::fact::PeerSocketView, process::Netns};

@@ -16,9 +16,7 @@ use std::{
 
 use super::{
     conntrack::{self, Led},
-    link,
-    listener::Asked,
-    neighbor, owner, route, sock_diag,
+    link, neighbor, owner, route, sock_diag,
 };
 use crate::{
     event::{Time, fact::Owner},
@@ -38,6 +36,13 @@ const SINGLE_IN: u64 = 1_000_000_000;
 const SINGLE_SEARCH: Duration = Duration::from_millis(50);
 /// Translated addresses remembered.
 const TRANSLATIONS: usize = 256;
+
+/// When it was asked, and when it is answered.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked {
+    pub(super) at: Time,
+    pub(super) now: Time,
+}
 
 /// Where an address lives.
 #[derive(Debug)]

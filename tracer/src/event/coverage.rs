@@ -50,6 +50,13 @@ pub enum Change {
         /// Since when.
         since: Time,
     },
+    /// A followed nginx exited, and others are followed still.
+    Ends {
+        /// Its master.
+        pid: u32,
+        /// What it calls itself.
+        program: String,
+    },
     /// A program that had not been seen before is nginx: its failures are seen only from now on.
     Late {
         /// Who executed it.

@@ -8,7 +8,7 @@ use std::{
     io::{self, IsTerminal, Write},
 };
 
-use crate::clean;
+use crate::{chain, clean};
 
 /// One line to stderr, as `eprintln!`, cleaned.
 macro_rules! say {
@@ -21,6 +21,11 @@ pub(crate) use say;
 /// One line to stderr, cleaned. A closed stderr hides it, no more.
 pub fn line(words: &str) {
     let _ = writeln!(io::stderr().lock(), "{}", clean::line(words));
+}
+
+/// A command's error in one line to stderr.
+pub fn error(error: &anyhow::Error) {
+    line(&format!("tracer: {}", chain::text(error.as_ref())));
 }
 
 /// Lines of plain text to a writer, each cleaned.
@@ -56,6 +61,12 @@ pub(crate) fn rendered_aside() -> io::StderrLock<'static> {
 /// Is stdout a terminal?
 pub(crate) fn is_terminal() -> bool {
     io::stdout().is_terminal()
+}
+
+/// Returns the columns of stdout's terminal.
+pub(crate) fn width() -> Option<usize> {
+    let (columns, _) = terminal_size::terminal_size_of(io::stdout())?;
+    Some(columns.0.into()).filter(|&columns| columns > 0)
 }
 
 /// Is stderr?

@@ -7,7 +7,12 @@ use crate::event::fact::PeerSocketView;
 const KNOWN: [(&str, [&str; 4]); 6] = [
     (
         "gunicorn",
-        ["--keep-alive 75", "--workers", "--backlog", "--timeout (30 s"],
+        [
+            "--keep-alive 75",
+            "--workers",
+            "--backlog",
+            "--timeout (30 s",
+        ],
     ),
     (
         "uvicorn",

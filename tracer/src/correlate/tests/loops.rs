@@ -40,6 +40,7 @@ fn passed(worker: u32, at: u64, [client, local, remote]: [u16; 3]) -> Event {
         client: Some(port(client)),
         head: None,
         client_request: None,
+        names: None,
     })
 }
 

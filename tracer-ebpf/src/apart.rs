@@ -85,8 +85,7 @@ macro_rules! apart {
      [$($about:tt)*] $name:ident [$($signature:tt)*] $body:block
      [$($lent:ident = $found:expr),*]) => {
         $($about)* fn $name $($signature)* {
-            // A number may serve only to find what is lent.
-            #[allow(unused_variables)]
+            #[allow(unused_variables, reason = "a number may serve only to find what is lent")]
             #[inline(always)]
             fn body $($signature)* $body
 

@@ -4,7 +4,7 @@ use super::{
     cause::Cause,
     drops::netfilter_drop,
     dying, early,
-    ending::{Ending, is_reused, is_tls, received, response_began},
+    ending::{Ending, alerted, is_reused, is_tls, received, response_began},
     finding::Finding,
     hook, http2, keepalive, programs, protocol, response,
     scene::Scene,
@@ -81,6 +81,11 @@ fn closed_early(scene: &Scene<'_>) -> Option<Finding> {
     } else {
         finding
     };
+    let finding = finding.unless(
+        !is_reused(c) || alerted(c).is_none(),
+        "whether it had taken the request: it said in TLS that it closes (close_notify), and what comes until it does may \
+         be read and dropped",
+    );
     let finding = is_alive(scene, c, &ending, finding).rests_on_complete_records(scene);
     let sent = match c.bytes_sent {
         n if n > 0 && !is_reused(c) && !is_tls(c) => {

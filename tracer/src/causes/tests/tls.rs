@@ -234,3 +234,32 @@ fn of_a_response_over_tls_no_bytes_are_counted() {
         v.summary
     );
 }
+
+#[test]
+fn a_slow_tls_shutdown_proves_no_early_close() {
+    // The FIN comes so long after nginx's write, with a close_notify before it.
+    let read = |fin: u64| {
+        let c = Connection {
+            reuses: 1,
+            reused_at: Some(after(MS)),
+            idle: Some(MS),
+            last_sent: Some(after(2 * MS)),
+            fin_received: Some(after((2 + fin) * MS)),
+            end_read: None,
+            last_received: Some(after((1 + fin) * MS)),
+            closed: after((3 + fin) * MS),
+            ..alerted(closed(HERE))
+        };
+        logged(
+            answered(502, c, served()),
+            "upstream prematurely closed connection",
+        )
+    };
+    assert_eq!(told(&read(60)), ("keepalive-race", Inferred));
+    assert_eq!(told(&read(300)), ("backend-closed-early", Inferred));
+    let mut plain = read(300);
+    if let Course::Connection(c) = &mut plain.attempts[0].course {
+        (c.first_sent, c.first_received, c.last_received) = (Some(b'G'), None, None);
+    }
+    assert_eq!(told(&plain), ("backend-closed-early", Proven));
+}

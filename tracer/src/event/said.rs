@@ -12,14 +12,17 @@ use super::{Heap, LogCall};
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(from = "String")]
 pub struct Format {
-    text: String,
+    text: Box<str>,
     said: Said,
 }
 
 impl From<String> for Format {
     fn from(text: String) -> Self {
         let said = Said::of(&text);
-        Self { text, said }
+        Self {
+            text: text.into(),
+            said,
+        }
     }
 }
 
@@ -45,7 +48,7 @@ impl Serialize for Format {
 
 impl Heap for Format {
     fn heap(&self) -> usize {
-        self.text.heap()
+        self.text.len()
     }
 }
 

@@ -53,6 +53,12 @@ pub(crate) fn rendered_aside() -> io::StderrLock<'static> {
     io::stderr().lock()
 }
 
+/// How wide stdout is, if it is a terminal.
+pub(crate) fn columns() -> Option<usize> {
+    let (columns, _) = terminal_size::terminal_size_of(io::stdout())?;
+    Some(columns.0.into())
+}
+
 /// Is stdout a terminal?
 pub(crate) fn is_terminal() -> bool {
     io::stdout().is_terminal()

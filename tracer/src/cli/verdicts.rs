@@ -329,8 +329,6 @@ pub(super) fn zone(utc: bool) -> TimeZone {
 
 /// Columns of the terminal, else 100.
 fn width() -> usize {
-    let size = terminal_size::terminal_size_of(io::stdout());
-    let columns = size.map(|(columns, _)| usize::from(columns.0));
-    let columns = columns.filter(|&columns| columns != 0);
+    let columns = say::columns().filter(|&columns| columns != 0);
     columns.map_or(100, |columns| columns.clamp(40, 160))
 }

@@ -601,7 +601,7 @@ mod tests {
     }
 
     /// What opens or looks at a file by its name.
-    const WAYS: [&str; 13] = [
+    const WAYS: [&str; 14] = [
         "File::open",
         "File::create",
         "OpenOptions",

@@ -39,6 +39,7 @@ fn passed(worker: u32, at: u64, [client, local, remote]: [u16; 3]) -> Event {
         connection: Some(at),
         client: Some(port(client)),
         head: None,
+        names: None,
         client_request: None,
         names: None,
     })

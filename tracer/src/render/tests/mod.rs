@@ -154,7 +154,7 @@ fn golden(name: &str, printed: &str) {
     );
 }
 
-fn printed(write: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> String {
+fn printed(write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> String {
     let mut out = Vec::new();
     write(&mut out).expect("a Vec takes all");
     String::from_utf8(out).expect("UTF-8")

@@ -6,6 +6,7 @@
 
 pub mod capture;
 pub mod causes;
+mod chain;
 mod clean;
 pub mod cli;
 pub mod correlate;
@@ -13,6 +14,7 @@ pub mod engine;
 pub mod event;
 pub mod kernel;
 pub mod nginx;
+mod plural;
 pub mod probe;
 pub mod process;
 pub mod render;

@@ -14,9 +14,9 @@ fn main() -> ExitCode {
         Err(error) => match Exit::of(&error) {
             // The reader has gone: nothing is left to say, to nobody.
             Exit::ClosedPipe => ExitCode::SUCCESS,
-            exit @ Exit::Told => exit.code(),
+            exit @ (Exit::Reported | Exit::NotReady) => exit.code(),
             exit => {
-                say::line(&format!("tracer: {error:#}"));
+                say::error(&error);
                 exit.code()
             }
         },

@@ -8,7 +8,7 @@ use std::{
     io::{self, IsTerminal, Write},
 };
 
-use crate::clean;
+use crate::{chain, clean};
 
 /// One line to stderr, as `eprintln!`, cleaned.
 macro_rules! say {
@@ -21,6 +21,11 @@ pub(crate) use say;
 /// One line to stderr, cleaned. A closed stderr hides it, no more.
 pub fn line(words: &str) {
     let _ = writeln!(io::stderr().lock(), "{}", clean::line(words));
+}
+
+/// A command's error in one line to stderr.
+pub fn error(error: &anyhow::Error) {
+    line(&format!("tracer: {}", chain::text(error.as_ref())));
 }
 
 /// Lines of plain text to a writer, each cleaned.
@@ -56,6 +61,15 @@ pub(crate) fn rendered_aside() -> io::StderrLock<'static> {
 /// Is stdout a terminal?
 pub(crate) fn is_terminal() -> bool {
     io::stdout().is_terminal()
+}
+
+/// Returns the columns of stdout's terminal.
+pub(crate) fn width() -> Option<usize> {
+    // SAFETY: a plain structure of integers, which the kernel fills in.
+    let mut size: libc::winsize = unsafe { std::mem::zeroed() };
+    // SAFETY: `size` is valid for writes.
+    let done = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) } == 0;
+    (done && size.ws_col > 0).then(|| size.ws_col.into())
 }
 
 /// Is stderr?

@@ -59,10 +59,7 @@ fn left(scene: &Scene<'_>) -> Option<Finding> {
         return None;
     }
     let leaving = scene.leaving().filter(|_| scene.has_left())?;
-    let who = match leaving.unit {
-        Some(unit) => format!("{} (pid {}, {unit})", leaving.name, leaving.pid),
-        None => format!("{} (pid {})", leaving.name, leaving.pid),
-    };
+    let who = wording::process(leaving.name, leaving.pid, leaving.unit);
     let caught = leaving
         .signal
         .map(|signal| format!(" {}", dying::after(signal, ending.at, leaving.pid)))
@@ -104,7 +101,10 @@ fn oom_killed(scene: &Scene<'_>) -> Option<Finding> {
                 "raise its limit, or find what grew: systemctl show {unit} -p MemoryMax -p MemoryPeak"
             )
         }
-        Some(unit) => format!("raise the memory limit of {unit}, or find what grew"),
+        Some(unit) => format!(
+            "raise the memory limit of {}, or find what grew",
+            wording::unit(unit)
+        ),
         None => "give the host or its cgroup more memory, or find what grew".to_owned(),
     };
     Some(
@@ -192,10 +192,7 @@ fn inherited(name: &str) -> String {
 }
 
 fn process(death: &Death) -> String {
-    match &death.unit {
-        Some(unit) => format!("{} (pid {}, {unit})", death.name, death.pid),
-        None => format!("{} (pid {})", death.name, death.pid),
-    }
+    wording::process(&death.name, death.pid, death.unit.as_deref())
 }
 
 fn when(c: &Connection) -> &'static str {

@@ -12,7 +12,7 @@ use super::{
     finding::Finding,
     hook::{SECURITY, route_hook},
     scene::Scene,
-    story,
+    story, wording,
 };
 use crate::event::{Failure, fact::ConfinementView};
 
@@ -301,7 +301,9 @@ fn cgroup_drop(scene: &Scene<'_>) -> Option<Finding> {
         .case
         .identity
         .as_ref()
-        .and_then(|worker| worker.unit.as_deref());
+        .and_then(|worker| worker.unit.as_deref())
+        .filter(|unit| unit.ends_with(".service"))
+        .map(wording::quoted);
     Some(
         Finding::proven(format!(
             "a BPF program of a cgroup dropped the {} {} {remote}",

@@ -3,6 +3,7 @@
 use super::{hook::Hook, scene::Scene, wording};
 use crate::{
     event::Skipped,
+    plural,
     verdict::{Confidence, Evidence},
 };
 
@@ -59,14 +60,11 @@ impl Finding {
         let lost = scene.case.lost_events;
         if lost > 0 {
             self.confidence = self.confidence.min(Confidence::Inferred);
-            let records = if lost == 1 {
-                "record was"
-            } else {
-                "records were"
-            };
+            let records = wording::count(lost, "kernel record");
+            let was = plural::was(lost);
             self = self.fact(
                 "lost",
-                format!("{lost} kernel {records} lost in this run; one may belong here"),
+                format!("{records} {was} lost in this run; one may belong here"),
             );
         }
         for Skipped { hook, runs, .. } in &scene.case.skipped {

@@ -1,12 +1,16 @@
 //! How processes, listeners, durations and commands are put into words.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    borrow::Cow,
+    net::{IpAddr, SocketAddr},
+};
 
 use super::scene::Scene;
 use crate::event::{
     Time,
     fact::{Inode, Listener, Owner},
 };
+pub(super) use crate::plural::count;
 
 /// A duration as a person says it: `0.06 ms`, `340 ms`, `3.1 s`, `4 min`, `2 h`, `3 days`.
 pub(super) fn duration(nanoseconds: u64) -> String {
@@ -41,22 +45,34 @@ pub(super) fn bytes(number: u64) -> String {
     }
 }
 
-/// `1 SYN`, `3 SYNs`.
-pub(super) fn count(number: impl Into<u64>, one: &str) -> String {
-    let number = number.into();
-    format!("{number} {one}{}", if number == 1 { "" } else { "s" })
-}
-
-/// `node (pid 4242, up 25 s)`, as of the failure at `now`.
+/// `node (pid 4242, started 25.0 s ago)`, as of the failure at `now`.
 pub(super) fn owner(owner: &Owner, now: Time) -> String {
     let age = if owner.since > now {
         format!("started {} later", duration(owner.since.since(now)))
     } else {
-        format!("up {}", duration(now.since(owner.since)))
+        format!("started {} ago", duration(now.since(owner.since)))
     };
-    match &owner.unit {
-        Some(unit) => format!("{} (pid {}, {unit}, {age})", owner.name, owner.pid),
-        None => format!("{} (pid {}, {age})", owner.name, owner.pid),
+    let name = &owner.name;
+    match owner.unit.as_deref().map(unit) {
+        Some(unit) => format!("{name} (pid {}, {unit}, {age})", owner.pid),
+        None => format!("{name} (pid {}, {age})", owner.pid),
+    }
+}
+
+/// `node (pid 4242, app.service)`, where its age does not matter.
+pub(super) fn process(name: &str, pid: u32, of: Option<&str>) -> String {
+    match of.map(unit) {
+        Some(unit) => format!("{name} (pid {pid}, {unit})"),
+        None => format!("{name} (pid {pid})"),
+    }
+}
+
+/// A unit's or container's name; a container's id is no name by itself.
+pub(super) fn unit(unit: &str) -> Cow<'_, str> {
+    if unit.len() == 12 && unit.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        Cow::Owned(format!("container {unit}"))
+    } else {
+        Cow::Borrowed(unit)
     }
 }
 
@@ -146,7 +162,7 @@ pub(super) fn see_translation(remote: SocketAddr) -> String {
     format!("nft list ruleset; conntrack -L -d {ip}; ipvsadm -Ln")
 }
 
-/// Whose network namespace has the upstream's address: `app (pid 42, 1f0c…, up 3 s)`.
+/// Whose network namespace has the upstream's address: `app (pid 42, container 3f2a1bc4d5e6, started 3.0 s ago)`.
 pub(super) fn container(container: &Owner, ip: IpAddr, now: Time) -> String {
     if container.pid == 1 {
         return format!("{ip} is an address of the host itself; nginx runs in a container of it");

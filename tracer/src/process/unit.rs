@@ -1,12 +1,12 @@
 //! The systemd unit or container that a process's cgroup names (`/proc/PID/cgroup`).
 //!
-//! Names come from cgroup paths alone: no runtime is asked. A container wins over a unit inside it, a unit over a
-//! cgroup of no known make; the root cgroup names nothing.
+//! Names come from cgroup paths alone: no runtime is asked. A container wins over a unit inside it. Any other cgroup
+//! names nothing: its path is often a hash.
 
 use super::read_start;
 
-/// What runs a process: a container's short id (as `docker ps` shows it) or name, a systemd unit, or the last
-/// component of a cgroup path of its own. `None` in the root cgroup, or if the process is gone.
+/// Returns what runs a process: a container's short id (as `docker ps` shows it) or name, or a systemd unit. `None`
+/// if its cgroup is neither's, or the process is gone.
 #[must_use]
 pub fn unit(pid: u32) -> Option<String> {
     named(&cgroups(pid)?)
@@ -41,9 +41,7 @@ fn named(cgroups: &str) -> Option<String> {
         .collect();
     paths.sort_by_key(|(controllers, _)| !matches!(*controllers, "" | "name=systemd"));
     let first = |pick: fn(&str) -> Option<String>| paths.iter().find_map(|(_, path)| pick(path));
-    first(container)
-        .or_else(|| first(service))
-        .or_else(|| first(last_component))
+    first(container).or_else(|| first(service))
 }
 
 fn container(path: &str) -> Option<String> {
@@ -70,12 +68,6 @@ fn container(path: &str) -> Option<String> {
 fn service(path: &str) -> Option<String> {
     path.rsplit('/')
         .find(|component| component.ends_with(".service"))
-        .map(str::to_owned)
-}
-
-fn last_component(path: &str) -> Option<String> {
-    path.rsplit('/')
-        .find(|component| !component.is_empty())
         .map(str::to_owned)
 }
 
@@ -120,7 +112,8 @@ mod tests {
                 "/user.slice/user-1.slice/user@1.service/app.slice/shop.service",
                 Some("shop.service"),
             ),
-            ("/proxies/edge", Some("edge")),
+            ("/proxies/edge", None),
+            ("/8828777f3a0c41d2b7e5", None),
             ("/", None),
         ] {
             let cgroups = format!("0::{}\n", path.replace("ID", ID));
@@ -130,7 +123,7 @@ mod tests {
 
     #[test]
     fn on_a_hybrid_host_the_hierarchy_that_knows_the_unit_tells_it() {
-        let cgroups = "4:memory:/edge\n1:name=systemd:/system.slice/nginx.service\n0::/\n";
+        let cgroups = "4:memory:/docker\n1:name=systemd:/system.slice/nginx.service\n0::/\n";
         assert_eq!(named(cgroups).as_deref(), Some("nginx.service"));
     }
 }

@@ -42,7 +42,7 @@ fn a_refused_port_names_the_nearest_listener() {
             "worker 1234 connects to 127.0.0.1:3000",
             "RST sent by this host: no socket",
             "connect fails: ECONNREFUSED",
-            "node (pid 4242, up 25.0 s) listens on [::1]:3000 only",
+            "node (pid 4242, started 25.0 s ago) listens on [::1]:3000 only",
         ]
     );
     assert_eq!(
@@ -542,7 +542,7 @@ fn a_full_queue_names_its_listener_and_limit() {
         .expect("the listener");
     assert_eq!(
         listener.text,
-        "node (pid 4242, up 30.0 s): 129 wait in its accept queue, limit 128, net.core.somaxconn 4096"
+        "node (pid 4242, started 30.0 s ago): 129 wait in its accept queue, limit 128, net.core.somaxconn 4096"
     );
     assert!(verdict.advice[1].contains("node asked listen() for 128; up to 4096 need no sysctl"));
 }

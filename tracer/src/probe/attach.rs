@@ -1,4 +1,4 @@
-//! Attaching what the table asks for: for each sight the best way that stands. A hook that does not attach costs its
+//! Attaching what the table asks for: for each sight the best way that attaches. A hook that does not attach costs its
 //! evidence, not the run.
 
 use std::{collections::BTreeSet, path::Path, sync::Arc, time::Instant};
@@ -14,12 +14,13 @@ use aya::{
 use tracer_ebpf::abi::Layout;
 
 use super::{
-    outcome::{Attached, Tally},
+    outcome::{Outcome, State, Tally},
     probes::{LoadError, Probes},
     table::{Hook, Place, SIGHTS, Sight, hooks},
     targets::{self, Gone, Likeness},
 };
 use crate::{
+    chain,
     kernel::Btf,
     nginx::{Binary, ExeId},
     process::{self, keeper},
@@ -74,19 +75,19 @@ impl Probes {
             let mut served = false;
             for way in sight.ways {
                 for hook in *way {
-                    if hook.place.is_nginx() || self.stands(hook.program) {
+                    if hook.place.is_nginx() || self.serves(hook.program) {
                         continue;
                     }
                     let outcome = if served {
-                        Attached::Spare
+                        Outcome::Spare
                     } else {
                         self.try_hook(hook, kernel)
                     };
                     self.outcome.insert(hook.program, outcome);
                 }
-                served |= way.iter().all(|hook| self.stands(hook.program));
+                served |= way.iter().all(|hook| self.serves(hook.program));
             }
-            if let (true, Some(Attached::Absent(why))) = (
+            if let (true, Some(Outcome::Missing(why))) = (
                 sight.required && !served,
                 self.outcome(sight.ways[0][0].program),
             ) {
@@ -99,15 +100,15 @@ impl Probes {
         Ok(())
     }
 
-    fn try_hook(&mut self, hook: &Hook, kernel: &Kernel<'_>) -> Attached {
+    fn try_hook(&mut self, hook: &Hook, kernel: &Kernel<'_>) -> Outcome {
         if let Some(why) = left_out(hook, &self.without) {
             return why;
         }
         if let Err(why) = fits(hook.place, kernel.own) {
-            return Attached::Absent(why);
+            return Outcome::Missing(why);
         }
         match self.attach_hook(hook, kernel.aya) {
-            Ok(()) => Attached::Stands,
+            Ok(()) => Outcome::Attached,
             Err(error) => {
                 // One that was loaded and found no place to stand in; whether it was, does not matter.
                 let _ = match self.program(hook.program) {
@@ -116,7 +117,7 @@ impl Probes {
                     Program::KProbe(program) => program.unload(),
                     _ => Ok(()),
                 };
-                Attached::Absent(chain(&error))
+                Outcome::Missing(chain::text(&error))
             }
         }
     }
@@ -172,11 +173,11 @@ impl Probes {
                 let mut stands = true;
                 for hook in way.iter().filter(|hook| hook.place.is_nginx()) {
                     let outcome = if served {
-                        Attached::Spare
+                        Outcome::Spare
                     } else {
                         self.try_function(place, hook, executable, &layout)
                     };
-                    stands &= outcome.stands();
+                    stands &= outcome.serves();
                     if matches!(hook.place, Place::BySocket(_)) && !stands {
                         layout.connect = 0;
                     }
@@ -210,7 +211,7 @@ impl Probes {
         let Some(hook) = hooks().find(|hook| hook.place == LOGS) else {
             return Ok(());
         };
-        if let Some(Attached::Absent(why)) = left_out(&hook, &self.without) {
+        if let Some(Outcome::Missing(why)) = left_out(&hook, &self.without) {
             return Err(why);
         }
         let Some(offset) = process::own_entry() else {
@@ -221,7 +222,7 @@ impl Probes {
             Ok(link) => targets::detach_aside(vec![link]),
             Err(error) => {
                 let function = hook.place.name();
-                return Err(format!("attaching to {function}: {}", chain(&error)));
+                return Err(format!("attaching to {function}: {}", chain::text(&error)));
             }
         }
         Ok(())
@@ -297,14 +298,14 @@ impl Probes {
                     target
                         .outcome
                         .get(hook.program)
-                        .is_some_and(Attached::stands)
+                        .is_some_and(Outcome::serves)
                 };
                 if sight.ways.iter().any(|way| way.iter().all(stands)) {
                     return None;
                 }
                 let mut hooks = sight.ways.iter().copied().flatten();
                 hooks.find_map(|hook| match target.outcome.get(hook.program) {
-                    Some(Attached::Absent(why)) => Some(format!("{}: {why}", sight.name)),
+                    Some(Outcome::Missing(why)) => Some(format!("{}: {why}", sight.name)),
                     _ => None,
                 })
             })
@@ -344,12 +345,12 @@ impl Probes {
         hook: &Hook,
         executable: &Executable<'_>,
         layout: &Layout,
-    ) -> Attached {
+    ) -> Outcome {
         if let Some(why) = left_out(hook, &self.without) {
             return why;
         }
         if let Some(why) = executable.forbidden {
-            return Attached::Absent(why.to_owned());
+            return Outcome::Missing(why.to_owned());
         }
         if matches!(hook.place, Place::BySocket(_)) && !layout.is_by_socket() {
             if !self.targets.iter().any(|target| target.has(hook.program))
@@ -358,20 +359,20 @@ impl Probes {
                 // It was verified with the others; whether it was, does not matter.
                 let _ = program.unload();
             }
-            return Attached::Absent(
+            return Outcome::Missing(
                 "sockets do not lead to requests here: epoll, nginx 1.15.3, and the hooks sent and received are needed".to_owned(),
             );
         }
         let function = hook.place.name();
         let Some(entries) = executable.binary.functions.get(function) else {
-            return Attached::Absent(format!("this nginx does not export {function}"));
+            return Outcome::Missing(format!("this nginx does not export {function}"));
         };
         let target = self.targets.at(place);
         if target.has(hook.program) {
-            return Attached::Stands;
+            return Outcome::Attached;
         }
         if matches!(hook.place, Place::BySocket(_)) && executable.is_outspoken {
-            return Attached::Aside;
+            return Outcome::Deferred;
         }
         let (path, cookie) = (targets::of_process(executable.pid), target.cookie());
         let mut stands = false;
@@ -384,7 +385,7 @@ impl Probes {
                         .add(hook.program, link, Instant::now());
                     stands = true;
                 }
-                Err(error) => why = chain(&error),
+                Err(error) => why = chain::text(&error),
             }
             // What is called most is the function itself.
             if !stands && entries.own == Some(offset) {
@@ -392,8 +393,8 @@ impl Probes {
             }
         }
         match stands {
-            true => Attached::Stands,
-            false => Attached::Absent(why),
+            true => Outcome::Attached,
+            false => Outcome::Missing(why),
         }
     }
 
@@ -426,12 +427,12 @@ impl Probes {
 
     /// How a program came out; `None` before an nginx was attached, for nginx's own.
     #[must_use]
-    pub fn outcome(&self, program: &str) -> Option<&Attached> {
+    pub fn outcome(&self, program: &str) -> Option<&Outcome> {
         self.outcome.get(program)
     }
 
-    fn stands(&self, program: &str) -> bool {
-        self.outcome(program).is_some_and(Attached::stands)
+    fn serves(&self, program: &str) -> bool {
+        self.outcome(program).is_some_and(Outcome::serves)
     }
 
     /// By which of its ways a sight is seen, the best being 0; `None` if by none.
@@ -440,7 +441,7 @@ impl Probes {
         sight
             .ways
             .iter()
-            .position(|way| way.iter().all(|hook| self.stands(hook.program)))
+            .position(|way| way.iter().all(|hook| self.serves(hook.program)))
     }
 
     /// Whether something is seen, in any way.
@@ -454,13 +455,11 @@ impl Probes {
     /// The names of the sights that no hook gives.
     #[must_use]
     pub fn absent(&self) -> Vec<&'static str> {
-        self.unseen().map(|sight| sight.name).collect()
-    }
-
-    fn unseen(&self) -> impl Iterator<Item = &'static Sight> {
         SIGHTS
             .iter()
             .filter(|sight| self.way(sight).is_none() && self.was_tried(sight))
+            .map(|sight| sight.name)
+            .collect()
     }
 
     /// Nginx's own are not, before there is one.
@@ -469,23 +468,28 @@ impl Probes {
         hooks.any(|hook| self.outcome(hook.program).is_some())
     }
 
-    /// How the sights came out.
+    /// The state of a sight; `None` for nginx's own before there is one.
+    #[must_use]
+    pub fn state(&self, sight: &Sight) -> Option<State> {
+        let way = self.way(sight);
+        (way.is_some() || self.was_tried(sight)).then(|| State::of(sight, way))
+    }
+
+    /// How many sights are in each state.
     #[must_use]
     pub fn tally(&self) -> Tally {
-        let ways: Vec<usize> = SIGHTS.iter().filter_map(|sight| self.way(sight)).collect();
-        let (indirect, lost): (Vec<&Sight>, _) =
-            self.unseen().partition(|sight| sight.instead.is_some());
-        Tally {
-            stand: ways.len() + indirect.len(),
-            by_fallback: ways.iter().filter(|way| **way > 0).count() + indirect.len(),
-            lost: lost.len(),
-        }
+        let mut tally = Tally::default();
+        SIGHTS
+            .iter()
+            .filter_map(|sight| self.state(sight))
+            .for_each(|state| tally.add(state));
+        tally
     }
 }
 
-fn worst<'a>(outcomes: impl Iterator<Item = &'a Attached>) -> Option<&'a Attached> {
+fn worst<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> Option<&'a Outcome> {
     outcomes.max_by_key(|outcome| match outcome {
-        Attached::Absent(why) => (outcome.rank(), why.as_str()),
+        Outcome::Missing(why) => (outcome.rank(), why.as_str()),
         _ => (outcome.rank(), ""),
     })
 }
@@ -511,12 +515,12 @@ const BY_SOCKET: [&str; 8] = [
 ];
 
 /// Whether a hook, or its kind of place, is not to be used.
-pub(super) fn left_out(hook: &Hook, without: &[String]) -> Option<Attached> {
+pub(super) fn left_out(hook: &Hook, without: &[String]) -> Option<Outcome> {
     let kind = hook.place.kind();
     let word = without
         .iter()
         .find(|word| *word == kind || *word == hook.program)?;
-    Some(Attached::Absent(format!("left out by --without {word}")))
+    Some(Outcome::Missing(format!("left out by --without {word}")))
 }
 
 /// Whether this kernel has the place, as the program takes it for.
@@ -556,29 +560,19 @@ pub(super) fn fits(place: Place, btf: &Btf) -> Result<(), String> {
     }
 }
 
-/// An error with its causes, in one line, without the verifier's listing.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    if let Some(at) = text.find("Verifier outputXX") {
-        text.truncate(at);
-        text = text.trim_end_matches([' ', '.', '\n']).to_owned();
-    }
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn of_several_nginx_the_same_one_counts_in_whatever_order_they_came() {
-        let absent = |why: &str| Attached::Absent(why.to_owned());
-        let all = [Attached::Stands, absent("a"), Attached::Aside, absent("b")];
+        let absent = |why: &str| Outcome::Missing(why.to_owned());
+        let all = [
+            Outcome::Attached,
+            absent("a"),
+            Outcome::Deferred,
+            absent("b"),
+        ];
         assert_eq!(worst(all.iter()), Some(&absent("b")));
         assert_eq!(worst(all.iter().rev()), Some(&absent("b")));
         assert_eq!(worst([].iter()), None);

@@ -16,7 +16,7 @@ mod verify;
 pub use self::{
     attach::{Executable, Moved},
     load::{Shed, Told},
-    outcome::{Attached, Tally},
+    outcome::{Outcome, State, Tally},
     probes::{LoadError, Probes},
     sizes::Sizes,
     table::{Hook, ICMP_RECEIVE, Place, SIGHTS, Sight, Way, hooks, is_known},

@@ -9,7 +9,7 @@ use aya::{
 use aya_log::EbpfLogger;
 use thiserror::Error;
 
-use super::{diagnostics::Stderr, outcome::Attached, targets::Targets};
+use super::{diagnostics::Stderr, outcome::Outcome, targets::Targets};
 use crate::{event::decode::KernelNames, kernel::BtfError};
 
 /// Why nothing could be attached at all.
@@ -51,7 +51,7 @@ pub struct Probes {
     pub(super) ring: Option<RingBuf<MapData>>,
     pub(super) log: Option<EbpfLogger<Stderr>>,
     /// How each program came out, nginx's once one nginx was attached.
-    pub(super) outcome: HashMap<&'static str, Attached>,
+    pub(super) outcome: HashMap<&'static str, Outcome>,
     /// The program files that are nginx, and what is attached in them.
     pub(super) targets: Targets,
     /// Kinds of places and programs that are not to be used.

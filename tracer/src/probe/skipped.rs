@@ -7,7 +7,7 @@
 
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 
-use super::{outcome::Attached, probes::Probes};
+use super::{outcome::Outcome, probes::Probes};
 
 /// `bpf(2)`.
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
@@ -28,7 +28,7 @@ impl Probes {
     /// Returns the attached programs that were skipped, and how often since they were loaded.
     pub fn skipped(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let standing = self.outcome.iter();
-        let standing = standing.filter(|(_, outcome)| **outcome == Attached::Stands);
+        let standing = standing.filter(|(_, outcome)| **outcome == Outcome::Attached);
         standing.filter_map(|(&name, _)| {
             let fd = self.loaded(name)?.fd().ok()?;
             let runs = misses(fd.as_fd()).filter(|runs| *runs > 0)?;

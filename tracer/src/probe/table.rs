@@ -95,6 +95,8 @@ pub struct Sight {
     pub gives: &'static str,
     /// What is lost without it.
     pub without: &'static str,
+    /// The causes that cannot be proven without it, or not always.
+    pub proves: &'static [&'static str],
     /// The ways to see it, best first.
     pub ways: &'static [Way],
     /// What tells nearly as much where no way is left: the same causes, `inferred` at most.
@@ -167,6 +169,7 @@ const fn sight(
         name,
         gives,
         without,
+        proves: &[],
         ways,
         instead: None,
         required: false,
@@ -177,6 +180,13 @@ const fn sight(
 const fn sees_failures(sight: Sight) -> Sight {
     Sight {
         sees_failures: true,
+        ..sight
+    }
+}
+
+const fn proves(causes: &'static [&'static str], sight: Sight) -> Sight {
+    Sight {
+        proves: causes,
         ..sight
     }
 }
@@ -209,28 +219,34 @@ pub const SIGHTS: &[Sight] = &[
         "failed handshakes are not seen",
         &[&[tracepoint("destroy", "tcp_destroy_sock", 1)]],
     )),
-    sight(
-        "receive_reset",
-        "RSTs received",
-        "refusals are known by errno alone",
-        &[&[tracepoint("receive_reset", "tcp_receive_reset", 1)]],
+    proves(
+        &["refused-by-peer", "backend-reset", "syn-timeout"],
+        sight(
+            "receive_reset",
+            "RSTs received",
+            "refusals are known by errno alone",
+            &[&[tracepoint("receive_reset", "tcp_receive_reset", 1)]],
+        ),
     ),
     or(
-        sight(
-            "send_reset",
-            "RSTs that this host sends for want of a socket",
-            "no-listener and firewall-reject are inferred from the listeners alone",
-            &[
-                &[tracepoint("send_reset_reason", "tcp_send_reset", 3)],
+        proves(
+            &["no-listener", "firewall-reject"],
+            sight(
+                "send_reset",
+                "RSTs that this host sends for want of a socket",
+                "no-listener and firewall-reject are inferred from the listeners alone",
                 &[
-                    fentry("reset_answer", "tcp_v4_send_reset"),
-                    fentry("reset_answer6", "tcp_v6_send_reset"),
+                    &[tracepoint("send_reset_reason", "tcp_send_reset", 3)],
+                    &[
+                        fentry("reset_answer", "tcp_v4_send_reset"),
+                        fentry("reset_answer6", "tcp_v6_send_reset"),
+                    ],
+                    &[
+                        kprobe("reset_answer_probe", "tcp_v4_send_reset"),
+                        kprobe("reset_answer6_probe", "tcp_v6_send_reset"),
+                    ],
                 ],
-                &[
-                    kprobe("reset_answer_probe", "tcp_v4_send_reset"),
-                    kprobe("reset_answer6_probe", "tcp_v6_send_reset"),
-                ],
-            ],
+            ),
         ),
         "the listeners are asked, and the SYN's own drop",
     ),
@@ -254,120 +270,167 @@ pub const SIGHTS: &[Sight] = &[
         ],
     ),
     or(
-        sight(
-            "icmp_send",
-            "ICMP errors that this host makes",
-            "a REJECT by ICMP is inferred from the drop and the error",
-            &[
-                &[tracepoint("icmp_send", "icmp_send", 3)],
-                &[fentry("icmp_send_entry", "__icmp_send")],
-                &[kprobe("icmp_send_probe", "__icmp_send")],
-            ],
+        proves(
+            &["firewall-reject"],
+            sight(
+                "icmp_send",
+                "ICMP errors that this host makes",
+                "a REJECT by ICMP is inferred from the drop and the error",
+                &[
+                    &[tracepoint("icmp_send", "icmp_send", 3)],
+                    &[fentry("icmp_send_entry", "__icmp_send")],
+                    &[kprobe("icmp_send_probe", "__icmp_send")],
+                ],
+            ),
         ),
         "the drop and the error tell of a REJECT",
     ),
-    sight(
-        "drop_packet",
-        "packets dropped, and why",
-        "a drop by this host's firewall looks like silence",
-        &[
-            &[tracepoint("drop_packet", "kfree_skb", 3)],
-            &[below("drop_packet_site", "kfree_skb", 2, 3)],
-        ],
+    proves(
+        &["firewall-drop", "firewall-reject", "syn-timeout"],
+        sight(
+            "drop_packet",
+            "packets dropped, and why",
+            "a drop by this host's firewall looks like silence",
+            &[
+                &[tracepoint("drop_packet", "kfree_skb", 3)],
+                &[below("drop_packet_site", "kfree_skb", 2, 3)],
+            ],
+        ),
     ),
     or(
-        sight(
-            "overflow",
-            "SYNs and ACKs that a full accept queue refuses",
-            "a full accept queue is inferred from the listener's queue",
-            &[
+        proves(
+            &["accept-queue-full"],
+            sight(
+                "overflow",
+                "SYNs and ACKs that a full accept queue refuses",
+                "a full accept queue is inferred from the listener's queue",
                 &[
-                    fentry("overflow_syn", "tcp_conn_request"),
-                    fentry("overflow_ack", "tcp_v4_syn_recv_sock"),
-                    fentry("overflow_ack6", "tcp_v6_syn_recv_sock"),
+                    &[
+                        fentry("overflow_syn", "tcp_conn_request"),
+                        fentry("overflow_ack", "tcp_v4_syn_recv_sock"),
+                        fentry("overflow_ack6", "tcp_v6_syn_recv_sock"),
+                    ],
+                    &[
+                        kprobe("overflow_syn_probe", "tcp_conn_request"),
+                        kprobe("overflow_ack_probe", "tcp_v4_syn_recv_sock"),
+                        kprobe("overflow_ack6_probe", "tcp_v6_syn_recv_sock"),
+                    ],
                 ],
-                &[
-                    kprobe("overflow_syn_probe", "tcp_conn_request"),
-                    kprobe("overflow_ack_probe", "tcp_v4_syn_recv_sock"),
-                    kprobe("overflow_ack6_probe", "tcp_v6_syn_recv_sock"),
-                ],
-            ],
+            ),
         ),
         "the listener is asked for its queue",
     ),
     or(
-        sight(
-            "security",
-            "what the security modules say to connect()",
-            "lsm-denied is inferred from the absence of route lookups",
-            &[
-                &[fexit("security", "security_socket_connect", 3)],
-                &[kretprobe("security_probe", "security_socket_connect")],
-            ],
+        proves(
+            &["lsm-denied"],
+            sight(
+                "security",
+                "what the security modules say to connect()",
+                "lsm-denied is inferred from the absence of route lookups",
+                &[
+                    &[fexit("security", "security_socket_connect", 3)],
+                    &[kretprobe("security_probe", "security_socket_connect")],
+                ],
+            ),
         ),
         "no route lookup before the denial, and what confines the worker",
     ),
     or(
-        sight(
-            "retransmit",
-            "SYNs sent again",
-            "a listener's full queue is asked for only after the failure",
-            &[&[tracepoint("retransmit", "tcp_retransmit_skb", 2)]],
+        proves(
+            &["syn-timeout"],
+            sight(
+                "retransmit",
+                "SYNs sent again",
+                "a listener's full queue is asked for only after the failure",
+                &[&[tracepoint("retransmit", "tcp_retransmit_skb", 2)]],
+            ),
         ),
         "the listener is asked after the failure",
     ),
-    sight(
-        "route_lookup",
-        "IPv4 route lookups",
-        "routes and security hooks with equal errnos are not told apart (IPv4)",
-        &[&[tracepoint("route_lookup", "fib_table_lookup", 4)]],
-    ),
-    sight(
-        "route_lookup6",
-        "IPv6 route lookups",
-        "routes and security hooks with equal errnos are not told apart (IPv6)",
-        &[&[tracepoint("route_lookup6", "fib6_table_lookup", 2)]],
-    ),
-    sight(
-        "received",
-        "first response bytes, the upstream's own status",
-        "masked failures have no status",
+    proves(
         &[
-            &[tracepoint("received", "sock_recv_length", 2)],
+            "route-unreachable",
+            "route-prohibit",
+            "route-blackhole",
+            "no-route",
+            "lsm-denied",
+            "cgroup-denied",
+        ],
+        sight(
+            "route_lookup",
+            "IPv4 route lookups",
+            "routes and security hooks with equal errnos are not told apart (IPv4)",
+            &[&[tracepoint("route_lookup", "fib_table_lookup", 4)]],
+        ),
+    ),
+    proves(
+        &[
+            "route-unreachable",
+            "route-prohibit",
+            "route-blackhole",
+            "no-route",
+            "lsm-denied",
+            "cgroup-denied",
+        ],
+        sight(
+            "route_lookup6",
+            "IPv6 route lookups",
+            "routes and security hooks with equal errnos are not told apart (IPv6)",
+            &[&[tracepoint("route_lookup6", "fib6_table_lookup", 2)]],
+        ),
+    ),
+    proves(
+        &["passed-through", "keepalive-race"],
+        sight(
+            "received",
+            "first response bytes, the upstream's own status",
+            "masked failures have no status",
             &[
-                fexit("received_exit", "inet_recvmsg", 4),
-                fexit("received_exit6", "inet6_recvmsg", 4),
-                fexit("received_exit_unix", "unix_stream_recvmsg", 4),
+                &[tracepoint("received", "sock_recv_length", 2)],
+                &[
+                    fexit("received_exit", "inet_recvmsg", 4),
+                    fexit("received_exit6", "inet6_recvmsg", 4),
+                    fexit("received_exit_unix", "unix_stream_recvmsg", 4),
+                ],
             ],
-        ],
+        ),
     ),
-    sight(
-        "sent",
-        "writes to upstreams",
-        "a keep-alive race is not proved, TLS to upstreams not seen, nor what clients get behind error_page or a cache",
-        &[
-            &[tracepoint("sent", "sock_send_length", 2)],
+    proves(
+        &["keepalive-race", "tls-handshake-failed"],
+        sight(
+            "sent",
+            "writes to upstreams",
+            "a keep-alive race is not proved, TLS to upstreams not seen, nor what clients get behind error_page or a cache",
             &[
-                fexit("sent_exit", "inet_sendmsg", 3),
-                fexit("sent_exit6", "inet6_sendmsg", 3),
-                fexit("sent_exit_unix", "unix_stream_sendmsg", 3),
+                &[tracepoint("sent", "sock_send_length", 2)],
+                &[
+                    fexit("sent_exit", "inet_sendmsg", 3),
+                    fexit("sent_exit6", "inet6_sendmsg", 3),
+                    fexit("sent_exit_unix", "unix_stream_sendmsg", 3),
+                ],
             ],
-        ],
+        ),
     ),
-    sight(
-        "signal",
-        "who sends fatal signals",
-        "who killed a backend is not known",
-        &[&[tracepoint("signal", "signal_generate", 5)]],
+    proves(
+        &["backend-died", "backend-closed-early"],
+        sight(
+            "signal",
+            "who sends fatal signals",
+            "who killed a backend is not known",
+            &[&[tracepoint("signal", "signal_generate", 5)]],
+        ),
     ),
-    sight(
-        "oom_victim",
-        "the OOM killer's choice",
-        "an OOM kill looks like any SIGKILL",
-        &[
-            &[tracepoint("oom_victim", "mark_victim", 2)],
-            &[below("oom_victim_pid", "mark_victim", 1, 2)],
-        ],
+    proves(
+        &["backend-oom-killed"],
+        sight(
+            "oom_victim",
+            "the OOM killer's choice",
+            "an OOM kill looks like any SIGKILL",
+            &[
+                &[tracepoint("oom_victim", "mark_victim", 2)],
+                &[below("oom_victim_pid", "mark_victim", 1, 2)],
+            ],
+        ),
     ),
     required(sight(
         "fork",
@@ -381,29 +444,49 @@ pub const SIGHTS: &[Sight] = &[
         "nginx started later is found late",
         &[&[tracepoint("exec", "sched_process_exec", 1)]],
     ),
-    sight(
-        "exit",
-        "workers that end",
-        "workers that end are found late",
-        &[&[tracepoint("exit", "sched_process_exit", 1)]],
+    proves(
+        &["backend-died", "backend-closed-early"],
+        sight(
+            "exit",
+            "workers that end",
+            "workers that end are found late",
+            &[&[tracepoint("exit", "sched_process_exit", 1)]],
+        ),
     ),
-    sight(
-        "connect_peer",
-        "attempts of requests",
-        "failures of connect() itself (unix sockets, routes, security) are not seen",
+    proves(
         &[
-            &[nginx(
-                "closed_at_once",
-                Place::BySocket("ngx_close_connection"),
-            )],
-            &[
-                nginx("connect_peer", Place::Entry("ngx_event_connect_peer")),
-                nginx(
-                    "connect_peer_return",
-                    Place::Return("ngx_event_connect_peer"),
-                ),
-            ],
+            "unix-socket-missing",
+            "unix-socket-stale",
+            "unix-socket-permission",
+            "route-unreachable",
+            "route-prohibit",
+            "route-blackhole",
+            "no-route",
+            "lsm-denied",
+            "cgroup-denied",
+            "ports-exhausted",
+            "bind-failed",
+            "address-invalid",
+            "fd-limit",
         ],
+        sight(
+            "connect_peer",
+            "attempts of requests",
+            "failures of connect() itself (unix sockets, routes, security) are not seen",
+            &[
+                &[nginx(
+                    "closed_at_once",
+                    Place::BySocket("ngx_close_connection"),
+                )],
+                &[
+                    nginx("connect_peer", Place::Entry("ngx_event_connect_peer")),
+                    nginx(
+                        "connect_peer_return",
+                        Place::Return("ngx_event_connect_peer"),
+                    ),
+                ],
+            ],
+        ),
     ),
     sees_failures(sight(
         "special_response",
@@ -432,11 +515,14 @@ pub const SIGHTS: &[Sight] = &[
 ];
 
 /// What no hook shows: raw sockets hear it, in the network namespace of each followed worker.
-pub const ICMP_RECEIVE: Sight = sight(
-    "icmp_receive",
-    "ICMP errors that reach this host, by raw sockets",
-    "who refused a connection by ICMP is not known, only its errno, and syn-timeout is inferred",
-    &[],
+pub const ICMP_RECEIVE: Sight = proves(
+    &["icmp-unreachable", "syn-timeout"],
+    sight(
+        "icmp_receive",
+        "ICMP errors that reach this host, by raw sockets",
+        "who refused a connection by ICMP is not known, only its errno, and syn-timeout is inferred",
+        &[],
+    ),
 );
 
 /// The hooks of all ways.

@@ -14,7 +14,7 @@ use std::{
 use aya::programs::uprobe::UProbeLink;
 use tracer_ebpf::abi::TARGETS;
 
-use super::{outcome::Attached, table::hooks};
+use super::{outcome::Outcome, table::hooks};
 use crate::nginx::{Entries, ExeId};
 
 /// What copies of one file have in common.
@@ -34,7 +34,7 @@ pub(super) struct Target {
     likeness: Likeness,
     /// As mounts show it; links were made through the first.
     members: Vec<ExeId>,
-    pub(super) outcome: HashMap<&'static str, Attached>,
+    pub(super) outcome: HashMap<&'static str, Outcome>,
     /// When a link was added last.
     attached: Option<Instant>,
     /// By program.

@@ -17,20 +17,21 @@ use tracer_ebpf::abi::Members;
 use super::{
     clock,
     descriptors::Descriptors,
-    following::{Following, Scope},
+    following::Following,
     host::{IcmpListener, Observer},
     memory,
     pace::{Ceilings, Pace},
     presence::Presence,
     privileges,
     questions::Questions,
+    scope::Scope,
     seccomp::Filters,
     skips::Skips,
     unread::Unread,
 };
 use crate::{
     event::{Death, Event, Hooks, Life, Lost, Process, ProcessKind, Question, Time, decode},
-    probe::{ICMP_RECEIVE, LoadError, Probes, Sizes, Tally, Told},
+    probe::{ICMP_RECEIVE, LoadError, Probes, Sizes, State, Tally, Told},
     process,
 };
 
@@ -57,6 +58,8 @@ pub struct Options {
     pub without: Vec<String>,
     /// Where every nginx is taken to have the members that move, whatever its version says.
     pub layout: Option<Members>,
+    /// Processes of the scope may become nginx later.
+    pub awaits_nginx: bool,
     /// Error logs to read besides those that the workers hold open.
     pub error_logs: Vec<PathBuf>,
     /// Bytes of the ring buffer; `None`: by this host's size.
@@ -82,6 +85,9 @@ pub enum StartError {
         "tracer is in a pid namespace of its own (a container) and would take one process for another: run it on the host, or in a container with the host's (docker: --pid=host, Kubernetes: hostPID: true)"
     )]
     Contained,
+    /// What is to be followed is no nginx.
+    #[error("{0}")]
+    NoNginx(String),
     /// The kernel can not, or does not let us.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -156,7 +162,7 @@ impl Live {
         // SAFETY: the ring owns its descriptor and keeps it for its life; it is only read through `get_mut`.
         let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }
             .map_err(std::io::Error::from)?;
-        let mut following = Following::new(options.scope, options.layout)?;
+        let mut following = Following::new(options.scope.clone(), options.layout)?;
         let mut ticks = interval(LOOK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let questions = Questions::start(Observer::new(options.error_logs))?;
@@ -168,6 +174,11 @@ impl Live {
             questions.meet(worker);
             icmp.follow(worker);
         });
+        if !options.awaits_nginx
+            && let Some(why) = options.scope.stranger(&following.masters())
+        {
+            return Err(StartError::NoNginx(why));
+        }
         let blindness = match following.masters().is_empty() {
             true if privileges::may_administrate() => None,
             true => probes.may_attach().err(),
@@ -376,11 +387,14 @@ impl Live {
         self.questions.are_pending()
     }
 
-    /// How what there is to see came out, in numbers.
+    /// How many hooks are in each state.
     #[must_use]
     pub fn tally(&self) -> Tally {
         let mut tally = self.probes.tally();
-        tally.lost += usize::from(self.icmp.deaf().is_some());
+        tally.add(match self.icmp.deaf() {
+            Some(_) => State::Missing,
+            None => State::Attached,
+        });
         tally
     }
 

@@ -7,7 +7,8 @@ use clap::ValueEnum;
 
 use super::{
     playing::{self, Captures},
-    verdicts, written,
+    verdicts,
+    written::{self, Replacing, Total},
 };
 use crate::{
     render::chart::{self, Chart, Size},
@@ -20,13 +21,15 @@ use crate::{
 pub(super) struct Args {
     #[command(flatten)]
     captures: Captures,
-    /// The folder to write the charts to; made if it does not exist
+    /// The folder to write the charts to; created if absent
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
-    /// What to write: SVG for pages, PNG for chats and slides
+    #[command(flatten)]
+    replacing: Replacing,
+    /// The file format: SVG for pages, PNG for chats and slides
     #[arg(long, value_enum, default_value = "svg")]
     format: Format,
-    /// Times in UTC instead of the local zone
+    /// Show times in UTC instead of the local zone
     #[arg(long)]
     utc: bool,
 }
@@ -50,31 +53,48 @@ Examples:
 /// Runs it.
 ///
 /// # Errors
-/// A capture can not be read, or a file not be written.
+/// A capture cannot be read, or a file exists or cannot be written.
 pub(super) fn run(args: &Args) -> Result<()> {
+    for (chart, size) in drawings() {
+        args.replacing.check(&args.path(chart, size))?;
+    }
     let mut series = Series::default();
     let mut replay = args.captures.open()?;
     playing::gather(&mut replay, &mut series, |_, _| {})?;
-    playing::tell_damages(&replay);
+    playing::report_damages(&replay);
     written::folder(&args.output)?;
     let zone = verdicts::zone(args.utc);
-    for chart in Chart::ALL {
-        for size in Size::ALL {
-            let drawing = chart.draw(&series, size, &zone);
-            let (bytes, ending) = match args.format {
-                Format::Svg => (chart::svg(&drawing).map(String::into_bytes), "svg"),
-                Format::Png => (chart::png(&drawing), "png"),
-            };
-            let small = match size {
-                Size::Wide => "",
-                Size::Small => "-small",
-            };
-            let path = args
-                .output
-                .join(format!("{}{small}.{ending}", chart.name()));
-            let bytes = bytes.with_context(|| format!("making {}", path.display()))?;
-            written::file(&path, &bytes)?;
-        }
+    let mut total = Total::default();
+    for (chart, size) in drawings() {
+        let drawing = chart.draw(&series, size, &zone);
+        let bytes = match args.format {
+            Format::Svg => chart::svg(&drawing).map(String::into_bytes),
+            Format::Png => chart::png(&drawing),
+        };
+        let path = args.path(chart, size);
+        let bytes = bytes.with_context(|| format!("drawing {}", path.display()))?;
+        written::file(&path, args.replacing, &bytes, &mut total)?;
     }
+    total.say("chart", &args.output);
     Ok(())
+}
+
+fn drawings() -> impl Iterator<Item = (Chart, Size)> {
+    let charts = Chart::ALL.into_iter();
+    charts.flat_map(|chart| Size::ALL.into_iter().map(move |size| (chart, size)))
+}
+
+impl Args {
+    fn path(&self, chart: Chart, size: Size) -> PathBuf {
+        let small = match size {
+            Size::Wide => "",
+            Size::Small => "-small",
+        };
+        let ending = match self.format {
+            Format::Svg => "svg",
+            Format::Png => "png",
+        };
+        self.output
+            .join(format!("{}{small}.{ending}", chart.name()))
+    }
 }

@@ -6,10 +6,14 @@ use anyhow::{Context as _, Result};
 
 use super::{
     playing::{self, Captures, Privacy},
-    verdicts, written,
+    verdicts,
+    written::{self, Replacing, Total},
 };
 use crate::{
+    capture::shown,
     engine::{Played, Run},
+    plural::count,
+    probe::Tally,
     render::report::{Incident, Report, Source},
     series::Series,
 };
@@ -20,10 +24,12 @@ use crate::{
 pub(super) struct Args {
     #[command(flatten)]
     captures: Captures,
-    /// The folder to write report.html to; made if it does not exist
+    /// The folder to write report.html to; created if absent
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
-    /// Times in UTC instead of the local zone
+    #[command(flatten)]
+    replacing: Replacing,
+    /// Show times in UTC instead of the local zone
     #[arg(long)]
     utc: bool,
     #[command(flatten)]
@@ -41,8 +47,10 @@ Examples:
 /// Runs it.
 ///
 /// # Errors
-/// A capture can not be read, or the file not be written.
+/// A capture cannot be read, or the file exists or cannot be written.
 pub(super) fn run(args: &Args) -> Result<()> {
+    let path = args.output.join("report.html");
+    args.replacing.check(&path)?;
     let mut replay = args.captures.open()?;
     args.privacy.apply(&mut replay);
     let Some(first) = replay.runs().first() else {
@@ -73,13 +81,14 @@ pub(super) fn run(args: &Args) -> Result<()> {
         files: args.captures.names(),
         zone: verdicts::zone(args.utc),
     };
-    let path = args.output.join("report.html");
     let page = report
         .page()
-        .with_context(|| format!("making {}", path.display()))?;
+        .with_context(|| format!("writing {}", path.display()))?;
     written::folder(&args.output)?;
-    written::file(&path, page.as_bytes())?;
-    playing::tell_damages(&replay);
+    let mut total = Total::default();
+    written::file(&path, args.replacing, page.as_bytes(), &mut total)?;
+    playing::report_damages(&replay);
+    total.say("", &path);
     Ok(())
 }
 
@@ -88,15 +97,22 @@ fn source(run: &Run, anonymized: bool) -> Source {
     let nginx = |one: &crate::capture::Nginx| {
         let version = one.version.as_deref().unwrap_or("nginx").replace('/', " ");
         format!(
-            "{version}, {} (master {}, {} workers)",
-            one.binary, one.master, one.workers
+            "{version}, {} (master {}, {})",
+            one.binary,
+            one.master,
+            count(one.workers, "worker")
         )
     };
     Source {
         host: header.host.clone(),
         kernel: format!("{} {}", header.kernel.release, header.kernel.machine),
         nginx: header.nginx.iter().map(nginx).collect(),
-        standing: header.hooks.standing.len(),
+        hooks: Tally::recorded(
+            &header.hooks.standing,
+            &header.hooks.absent,
+            !header.nginx.is_empty(),
+        )
+        .to_string(),
         absent: header.hooks.absent.clone(),
         tracer: header.tracer.clone(),
         command: header.command.join(" "),
@@ -109,7 +125,7 @@ fn source(run: &Run, anonymized: bool) -> Source {
         damages: run
             .damages()
             .iter()
-            .map(|(path, damage)| format!("{} {damage}", path.display()))
+            .map(|(path, damage)| format!("{} {damage}", shown(path)))
             .collect(),
         anonymized: anonymized || header.anonymized,
     }

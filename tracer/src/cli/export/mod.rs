@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 
 use super::{
     playing::{self, Captures, Privacy},
-    written::Written,
+    written::{Replacing, Total, Written},
 };
 use crate::{
     engine::{Played, Replay, Run},
@@ -23,12 +23,14 @@ use crate::{
 pub(super) struct Args {
     #[command(flatten)]
     captures: Captures,
-    /// Tables of verdicts, attempts and connections, as Parquet below this folder, by host and hour
+    /// Write tables of verdicts, attempts and connections as Parquet below this folder, by host and hour
     #[arg(long, value_name = "DIR", group = "formats")]
     parquet: Option<PathBuf>,
-    /// A trace for ui.perfetto.dev: a track for each connection and each failed request
+    /// Write a trace for ui.perfetto.dev: a track for each connection and each failed request
     #[arg(long, value_name = "FILE", group = "formats")]
     perfetto: Option<PathBuf>,
+    #[command(flatten)]
+    replacing: Replacing,
     #[command(flatten)]
     privacy: Privacy,
 }
@@ -48,31 +50,35 @@ trait Sink {
 /// Runs it.
 ///
 /// # Errors
-/// A capture can not be read, or a file not be written.
+/// A capture cannot be read, or a file exists or cannot be written.
 pub(super) fn run(args: &Args) -> Result<()> {
     let mut replay = args.captures.open()?;
     args.privacy.apply(&mut replay);
     let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
     if let Some(path) = &args.perfetto {
-        sinks.push(Box::new(Tracing::new(path.clone(), &replay)?));
+        sinks.push(Box::new(Tracing::new(
+            path.clone(),
+            args.replacing,
+            &replay,
+        )?));
     }
     if let Some(folder) = &args.parquet {
-        sinks.push(tables(folder)?);
+        sinks.push(tables(folder, args.replacing)?);
     }
     playing::play(&mut replay, |run, told| {
         sinks.iter_mut().try_for_each(|sink| sink.take(run, &told))
     })?;
-    playing::tell_damages(&replay);
+    playing::report_damages(&replay);
     sinks.into_iter().try_for_each(Sink::keep)
 }
 
 #[cfg(feature = "parquet")]
-fn tables(folder: &std::path::Path) -> Result<Box<dyn Sink>> {
-    Ok(Box::new(tables::Tables::new(folder)?))
+fn tables(folder: &std::path::Path, replacing: Replacing) -> Result<Box<dyn Sink>> {
+    Ok(Box::new(tables::Tables::new(folder, replacing)?))
 }
 
 #[cfg(not(feature = "parquet"))]
-fn tables(_folder: &std::path::Path) -> Result<Box<dyn Sink>> {
+fn tables(_folder: &std::path::Path, _replacing: Replacing) -> Result<Box<dyn Sink>> {
     anyhow::bail!("this tracer was built without Parquet: build it with `--features parquet`")
 }
 
@@ -85,12 +91,12 @@ struct Tracing {
 }
 
 impl Tracing {
-    fn new(path: PathBuf, replay: &Replay) -> Result<Self> {
+    fn new(path: PathBuf, replacing: Replacing, replay: &Replay) -> Result<Self> {
         let zero = replay
             .runs()
             .first()
             .map_or(0, |run| run.header().clock.wall);
-        let out = Written::create(&path)?;
+        let out = Written::create(&path, replacing)?;
         let trace = Trace::new(out, zero).with_context(|| format!("writing {}", path.display()))?;
         Ok(Self {
             path,
@@ -125,6 +131,9 @@ impl Sink for Tracing {
 
     fn keep(self: Box<Self>) -> Result<()> {
         let what = format!("writing {}", self.path.display());
-        self.trace.finish().context(what)?.keep()
+        let mut total = Total::default();
+        self.trace.finish().context(what)?.keep(&mut total)?;
+        total.say("", &self.path);
+        Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! `--parquet`: tables below a folder, by host and hour, as `TABLE/host=H/hour=2026-11-21_10/RUN-PART-0.parquet`.
 //!
-//! Names come from the capture alone: the same capture again replaces its own files, others stand beside them. Rows come
+//! Names come from the capture alone: the same capture again has the same files, which only `--force` replaces; those of
+//! others are added. Rows come
 //! nearly in order of time: a table has the files of a few hours open. What comes for an hour whose file is closed, and
 //! what is of more hours than were recorded, goes to `hour=other`.
 
@@ -14,9 +15,10 @@ use anyhow::{Context as _, Result};
 use super::Sink;
 use crate::{
     capture::Header,
-    cli::written::{self, Written},
+    cli::written::{self, Replacing, Total, Written},
     engine::{Played, Run},
     event::{Event, Time},
+    plural::count,
     render::parquet::{self, ATTEMPTS, CONNECTIONS, Cell, Table, TableFile, VERDICTS},
     say::say,
 };
@@ -35,6 +37,8 @@ const EVENTS: u64 = 1000;
 
 pub(super) struct Tables {
     folder: PathBuf,
+    replacing: Replacing,
+    total: Total,
     /// Of each run and table.
     hours: HashMap<(String, &'static str), Hours>,
     /// Verdicts of each run so far.
@@ -61,10 +65,12 @@ struct Open {
 }
 
 impl Tables {
-    pub(super) fn new(folder: &Path) -> Result<Self> {
+    pub(super) fn new(folder: &Path, replacing: Replacing) -> Result<Self> {
         written::folder(folder)?;
         Ok(Self {
             folder: folder.to_owned(),
+            replacing,
+            total: Total::default(),
             hours: HashMap::new(),
             verdicts: HashMap::new(),
             late: 0,
@@ -76,14 +82,14 @@ impl Tables {
         let hour = header.clock.unix_nanos(at) / HOUR_NANOS;
         let key = (header.run.clone(), table.name);
         let hours = self.hours.entry(key).or_default();
-        let begin = |hour| Open::begin(&self.folder, header, table, hour);
+        let begin = |hour| Open::begin(&self.folder, self.replacing, header, table, hour);
         if let Some(at) = hours.open.iter().position(|open| open.hour == Some(hour)) {
             hours.open[at..].rotate_left(1);
         } else if hours.may_begin(hour, run.events()) {
             if hours.open.len() == OPEN {
                 let oldest = hours.open.remove(0);
                 hours.closed.extend(oldest.hour);
-                oldest.keep()?;
+                oldest.keep(&mut self.total)?;
             }
             hours.open.push(begin(Some(hour))?);
         } else {
@@ -112,6 +118,7 @@ impl Hours {
 impl Open {
     fn begin(
         folder: &Path,
+        replacing: Replacing,
         header: &Header,
         table: &'static Table,
         hour: Option<u64>,
@@ -135,7 +142,7 @@ impl Open {
             encoded(&header.run),
             header.part
         ));
-        let file = TableFile::new(Written::create(&path)?, table)
+        let file = TableFile::new(Written::create(&path, replacing)?, table)
             .with_context(|| format!("writing {}", path.display()))?;
         Ok(Self { hour, path, file })
     }
@@ -145,9 +152,9 @@ impl Open {
         written.with_context(|| format!("writing {}", self.path.display()))
     }
 
-    fn keep(self) -> Result<()> {
+    fn keep(self, total: &mut Total) -> Result<()> {
         let what = format!("writing {}", self.path.display());
-        self.file.finish().context(what)?.keep()
+        self.file.finish().context(what)?.keep(total)
     }
 }
 
@@ -184,15 +191,17 @@ impl Sink for Tables {
     }
 
     fn keep(self: Box<Self>) -> Result<()> {
+        let mut total = self.total;
         let all = self.hours.into_values();
         all.flat_map(|hours| hours.open.into_iter().chain(hours.other))
-            .try_for_each(Open::keep)?;
+            .try_for_each(|open| open.keep(&mut total))?;
         if self.late > 0 {
             say!(
-                "tracer: {} rows out of order in time are in the partition hour=other of their table",
-                self.late
+                "tracer: {} out of order in time: in the partition hour=other of their table",
+                count(self.late, "row")
             );
         }
+        total.say("table file", &self.folder);
         Ok(())
     }
 }

@@ -21,7 +21,7 @@ mod writer;
 pub use self::{
     anonymize::Anonymizer,
     header::{Header, HeaderError, HooksAtStart, Kernel, MAJOR, MINOR, Nginx},
-    reader::{Damage, Gap, Item, OpenError, Reader},
+    reader::{Damage, Gap, Item, OpenError, Reader, shown},
     recorder::{CreateError, Recorder, Stopped},
     sink::Plan,
     writer::Writer,

@@ -7,6 +7,7 @@
 use std::{
     fmt,
     io::{self, BufReader, Read, Seek, SeekFrom},
+    os::fd::AsFd as _,
     path::{Path, PathBuf},
 };
 
@@ -17,7 +18,10 @@ use super::{
     header::{Header, HeaderError},
     page::{self, Next},
 };
-use crate::event::{Event, Heap as _, Time};
+use crate::{
+    event::{Event, Heap as _, Time},
+    plural::count,
+};
 
 /// What a file holds, in order.
 #[derive(Debug)]
@@ -70,21 +74,20 @@ impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut words = Vec::new();
         if self.damaged_frames > 0 {
-            let s = if self.damaged_frames == 1 { "" } else { "s" };
             words.push(format!(
-                "is damaged from byte {} on: {} piece{s} could not be read, {} events are missing",
+                "is damaged from byte {} on: {} could not be read, {} missing",
                 self.first_at.unwrap_or(0),
-                self.damaged_frames,
-                self.missing_events
+                count(self.damaged_frames, "piece"),
+                count(self.missing_events, "event")
             ));
         }
         if self.cut_off {
-            words.push("has no end: recording was killed or goes on, or the file was cut off; all whole pieces were read".to_owned());
+            words.push("has no end: recording was killed or is still running, or the file was cut off; all whole pieces were read".to_owned());
         }
         if self.unknown_events > 0 {
             words.push(format!(
-                "holds {} events of kinds that this version of tracer does not know; they were passed over",
-                self.unknown_events
+                "holds {} of kinds that this version of tracer does not know: skipped",
+                count(self.unknown_events, "event")
             ));
         }
         f.write_str(&words.join("; it "))
@@ -102,7 +105,7 @@ pub struct OpenError {
 
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.path.display(), self.source)
+        write!(f, "{} {}", shown(&self.path), self.source)
     }
 }
 
@@ -112,6 +115,17 @@ impl std::error::Error for OpenError {
             HeaderError::Io(error) => Some(error),
             _ => None,
         }
+    }
+}
+
+/// The path that is stdin.
+const STDIN: &str = "-";
+
+/// Returns a capture's path, as messages show it.
+pub fn shown(path: &Path) -> String {
+    match path == Path::new(STDIN) {
+        true => "stdin".to_owned(),
+        false => path.display().to_string(),
     }
 }
 
@@ -144,7 +158,7 @@ pub struct Reader<R> {
 }
 
 impl Reader<BufReader<std::fs::File>> {
-    /// Opens a file and reads its header.
+    /// Opens a file and reads its header; `-` is stdin.
     ///
     /// # Errors
     /// It is no capture, or can not be read.
@@ -153,7 +167,12 @@ impl Reader<BufReader<std::fs::File>> {
             path: path.to_owned(),
             source,
         };
-        let file = std::fs::File::open(path).map_err(|error| wrong(error.into()))?;
+        // stdin is not opened by name: a pipe or a socket has none.
+        let file = match path == Path::new(STDIN) {
+            true => io::stdin().as_fd().try_clone_to_owned().map(Into::into),
+            false => std::fs::File::open(path),
+        };
+        let file = file.map_err(|error| wrong(error.into()))?;
         Self::new(BufReader::with_capacity(8192, file)).map_err(wrong)
     }
 }
@@ -164,8 +183,14 @@ impl<R: Read + Seek> Reader<R> {
     /// # Errors
     /// It is no capture, or can not be read.
     pub fn new(mut input: R) -> Result<Self, HeaderError> {
-        let size = input.seek(SeekFrom::End(0))?;
-        input.seek(SeekFrom::Start(0))?;
+        let size = match input.seek(SeekFrom::End(0)) {
+            // A pipe: it is read to its end.
+            Err(error) if error.kind() == io::ErrorKind::NotSeekable => 0,
+            size => {
+                input.seek(SeekFrom::Start(0))?;
+                size?
+            }
+        };
         let (header, taken) = Header::read(&mut input)?;
         let sequence = (header.part == 0).then_some(0);
         Ok(Self {
@@ -191,7 +216,7 @@ impl<R: Read + Seek> Reader<R> {
         &self.header
     }
 
-    /// Bytes of the file, and how many of them were read: how far it is.
+    /// Bytes of the file, 0 if not known, and how many of them were read: how far it is.
     pub fn progress(&self) -> (u64, u64) {
         (self.size, self.taken - (self.buffer.len() - self.at) as u64)
     }

@@ -1,4 +1,4 @@
-//! `tracer explain`: a capture played again; the verdicts are those that `live` gave.
+//! `tracer explain`: a capture replayed; the verdicts are those that `live` printed.
 
 use std::collections::BTreeMap;
 
@@ -21,11 +21,11 @@ use crate::{
 pub(super) struct Args {
     #[command(flatten)]
     captures: Captures,
-    /// Only verdicts from this moment on: 10:15, 10:15:23, 2026-11-20T10:15, 2026-11-20T10:15:23Z. A time alone is one
-    /// of the day when the first capture begins; local time, or UTC with --utc
+    /// Show only verdicts from this time on: 10:15, 10:15:23, 2026-11-20T10:15, 2026-11-20T10:15:23Z. A time without a date
+    /// is on the day on which the first capture begins; local time, or UTC with --utc
     #[arg(long, value_name = "TIME", value_parser = moment::parse)]
     since: Option<Moment>,
-    /// Only verdicts up to this moment
+    /// Show only verdicts up to this time
     #[arg(long, value_name = "TIME", value_parser = moment::parse)]
     until: Option<Moment>,
     #[command(flatten)]
@@ -35,10 +35,11 @@ pub(super) struct Args {
 const EXAMPLES: &str = "Examples:
   tracer explain incident.trc
   tracer explain --format json incident.trc > verdicts.jsonl
-  tracer explain web1.trc web2.trc web3.trc
+  tracer explain web1.trc web2.trc web3.trc              several hosts, merged by time
+  ssh web1 cat incident.trc | tracer explain -
   tracer explain --cause keepalive-race --since 10:15 --until 10:20 incident.trc";
 
-/// A verdict comes no later after its own time (nanoseconds) than this: the correlator forgets what is older.
+/// A verdict comes at most this long after its own time (nanoseconds): the correlator drops what is older.
 const AFTERTHOUGHT: u64 = 600_000_000_000;
 /// Most come within this, so verdicts of several runs that wait for so long come in order.
 const LATE: u64 = 2_000_000_000;
@@ -46,7 +47,7 @@ const LATE: u64 = 2_000_000_000;
 /// Runs it.
 ///
 /// # Errors
-/// A file is no capture or can not be read, or stdout can not be written.
+/// A file is no capture or cannot be read, or stdout cannot be written.
 pub(super) fn run(args: Args) -> Result<()> {
     let mut replay = args.captures.open()?;
     let Some(first) = replay.runs().first() else {
@@ -102,11 +103,11 @@ pub(super) fn run(args: Args) -> Result<()> {
     verdicts.lost(lost.fold(0, u64::saturating_add));
     verdicts.untold(replay.runs().iter().map(Run::untold).sum());
     verdicts.finish()?;
-    playing::tell_damages(&replay);
+    playing::report_damages(&replay);
     Ok(())
 }
 
-/// Bytes of verdicts that wait; a run whose times lead nowhere must not make them wait for ever.
+/// Bytes of verdicts that wait: those of a run whose clock stands still must not wait for ever.
 const BYTES: usize = 32 << 20;
 
 /// Verdicts of several runs, on one clock, until none that is earlier can come.

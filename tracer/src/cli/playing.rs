@@ -1,12 +1,15 @@
 //! Captures that a command reads: their names, how far they are read, what is wrong with them.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
-    capture::Anonymizer,
+    capture::{Anonymizer, shown},
     engine::{Played, Replay, Run},
     say::{self, say},
     series::Series,
@@ -16,15 +19,15 @@ use crate::{
 /// Which captures.
 #[derive(Debug, clap::Args)]
 pub(super) struct Captures {
-    /// Captures of `tracer record`; several merge by time
+    /// Captures made by `tracer record`; several merge by time. `-` reads one from stdin
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
 }
 
-/// What of captures is not to be passed on.
+/// What is removed from captures before they are shared.
 #[derive(Debug, clap::Args)]
 pub(super) struct Privacy {
-    /// Replace client addresses and request lines, the same by the same
+    /// Replace client addresses and request lines, consistently
     #[arg(long)]
     anonymize: bool,
 }
@@ -47,46 +50,55 @@ impl Captures {
     /// Opens them.
     ///
     /// # Errors
-    /// A file is no capture or can not be read; the error names it.
+    /// A file is no capture or cannot be read; the error names it.
     pub(super) fn open(&self) -> Result<Replay> {
         Ok(Replay::open(&self.files)?)
     }
 
     /// The files' names.
     pub(super) fn names(&self) -> Vec<String> {
-        self.files
-            .iter()
-            .map(|file| file.display().to_string())
-            .collect()
+        self.files.iter().map(|file| shown(file)).collect()
     }
 }
 
-/// Plays all of it; shows how far it is.
+/// A replay that takes longer than this shows how far it is.
+const LONG: Duration = Duration::from_millis(500);
+
+/// Plays all of it.
 ///
 /// # Errors
-/// A file can not be read any more, or `tell` fails.
+/// A file cannot be read any more, or `take` fails.
 pub(super) fn play(
     replay: &mut Replay,
-    mut tell: impl FnMut(&Run, Played<'_>) -> Result<()>,
+    mut take: impl FnMut(&Run, Played<'_>) -> Result<()>,
 ) -> Result<()> {
-    let bar = bar(replay.progress().0);
-    while replay.step(&mut tell)? {
-        bar.set_position(replay.progress().1);
+    let began = Instant::now();
+    let mut bar = None;
+    while replay.step(&mut take)? {
+        let (size, read) = replay.progress();
+        if bar.is_none() && began.elapsed() >= LONG {
+            bar = Some(self::bar(size));
+        }
+        if let Some(bar) = &bar {
+            bar.set_position(read);
+        }
     }
-    bar.finish_and_clear();
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
     Ok(())
 }
 
-/// Plays all of it into `series`, and tells `tell` the same.
+/// Plays all of it into `series`, and passes the same to `take`.
 ///
 /// # Errors
 /// As [`play`].
 pub(super) fn gather(
     replay: &mut Replay,
     series: &mut Series,
-    mut tell: impl FnMut(&Run, &Played<'_>),
+    mut take: impl FnMut(&Run, &Played<'_>),
 ) -> Result<()> {
-    // A capture of nothing covers its time, too.
+    // A capture without events covers its time, too.
     for run in replay.runs() {
         series.seen(run.header().clock.wall);
     }
@@ -97,7 +109,7 @@ pub(super) fn gather(
             Played::Verdict(verdict, _) => series.verdict(verdict, clock),
             Played::Cut => {}
         }
-        tell(run, &told);
+        take(run, &told);
         Ok(())
     })?;
     for run in replay.runs() {
@@ -107,15 +119,15 @@ pub(super) fn gather(
 }
 
 /// Says on stderr what is wrong with the files; they were read as far as they go.
-pub(super) fn tell_damages(replay: &Replay) {
+pub(super) fn report_damages(replay: &Replay) {
     for (path, damage) in replay.runs().iter().flat_map(Run::damages) {
-        say!("tracer: {} {damage}", path.display());
+        say!("tracer: {} {damage}", shown(path));
     }
 }
 
-/// How far it is, for people who wait: on a terminal's stderr, none elsewhere.
+/// How far it is, for people who wait: on a terminal's stderr, none elsewhere, nor where the size is not known.
 fn bar(size: u64) -> ProgressBar {
-    if !say::is_terminal_aside() {
+    if size == 0 || !say::is_terminal_aside() {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::new(size);

@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result};
 
 use super::Engine;
 use crate::{
-    capture::{Anonymizer, Damage, Header, Item, OpenError, Reader},
+    capture::{self, Anonymizer, Damage, Header, Item, OpenError, Reader},
     correlate::{Case, Untold},
     event::{Event, Lost, Time},
     verdict::Verdict,
@@ -214,7 +214,7 @@ impl Run {
             };
             let item = reader
                 .next_item()
-                .with_context(|| format!("reading {}", path.display()))?;
+                .with_context(|| format!("reading {}", capture::shown(path)))?;
             match item {
                 Some(Item::Event(event)) => {
                     if std::mem::take(&mut self.is_in_the_middle) {

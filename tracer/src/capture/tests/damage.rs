@@ -95,9 +95,7 @@ fn frames_after_a_damaged_one_are_read() {
     assert_eq!(read.gaps.len(), 1);
     assert_eq!(
         read.damage.to_string(),
-        format!(
-            "is damaged from byte {second} on: 1 piece could not be read, 7 events are missing"
-        )
+        format!("is damaged from byte {second} on: 1 piece could not be read, 7 events missing")
     );
 }
 

@@ -1,170 +1,199 @@
 //! `tracer causes [ID]`: the catalogue.
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use anyhow::Context as _;
-use clap::Args;
-use thiserror::Error;
+use clap::ValueEnum;
+use serde::Serialize;
 
-use crate::causes::catalogue::{self, Cause};
+use super::cause_id::CauseId;
+use crate::{
+    causes::catalogue::{self, Cause},
+    render::wrap,
+};
 
-/// What each verdict means, the nginx log lines it explains, the fix.
-#[derive(Debug, Args)]
+/// Arguments of `tracer causes`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct CausesArgs {
-    /// One cause in full; without it, the list.
-    pub id: Option<String>,
+    /// Show this cause in full; without it, list all
+    #[arg(value_parser = CauseId, hide_possible_values = true)]
+    id: Option<String>,
+    /// How the catalogue is written
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
 }
 
-/// No such cause; the text names near ones.
-#[derive(Debug, Error)]
-#[error("{0}")]
-pub(super) struct UnknownCause(String);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// One object a line, each cause in full
+    Json,
+}
 
-/// Writes the list, or one entry.
+const EXAMPLES: &str = "Examples:
+  tracer causes                    all causes, one line each
+  tracer causes no-listener        one in full
+  tracer causes --format json      for machines";
+
+/// One entry of `--format json`; the names are a contract.
+#[derive(Serialize)]
+struct Entry {
+    id: &'static str,
+    title: &'static str,
+    how_determined: &'static str,
+    client_gets: &'static str,
+    log_lines: &'static [&'static str],
+    fix: &'static str,
+}
+
+/// Writes the list, or one entry, in lines of so many columns.
 ///
 /// # Errors
-/// The id is in no entry (the message names near ones), or the writer fails.
-pub(super) fn run(args: &CausesArgs, out: &mut impl Write) -> anyhow::Result<()> {
-    match &args.id {
-        None => list(out).context("writing the catalogue"),
-        Some(id) => match catalogue::find(id) {
-            Some(cause) => entry(out, cause).context("writing the catalogue"),
-            None => Err(UnknownCause(unknown(id)).into()),
-        },
+/// Those of the writer.
+pub(super) fn run(args: &CausesArgs, width: usize, out: &mut impl Write) -> anyhow::Result<()> {
+    let one = args.id.as_deref().and_then(catalogue::find);
+    let causes = match &one {
+        Some(cause) => std::slice::from_ref(cause),
+        None => catalogue::all(),
+    };
+    match (args.format, one) {
+        (Format::Json, _) => json(out, causes),
+        (Format::Text, None) => list(out, width),
+        (Format::Text, Some(cause)) => entry(out, cause, width),
     }
+    .context("writing the catalogue")
 }
 
-fn list(out: &mut impl Write) -> std::io::Result<()> {
-    let width = catalogue::all()
-        .iter()
-        .map(|cause| cause.id.len())
-        .max()
-        .unwrap_or(0);
+fn json(out: &mut impl Write, causes: &[&Cause]) -> io::Result<()> {
+    for cause in causes {
+        let entry = Entry {
+            id: cause.id,
+            title: cause.title,
+            how_determined: cause.split,
+            client_gets: cause.client_gets,
+            log_lines: cause.log_lines,
+            fix: cause.fix,
+        };
+        serde_json::to_writer(&mut *out, &entry)?;
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+fn list(out: &mut impl Write, width: usize) -> io::Result<()> {
+    let column = catalogue::all().iter().map(|cause| cause.id.len()).max();
+    let column = column.unwrap_or(0) + 2;
     for cause in catalogue::all() {
         let note = if cause.is_told() {
             ""
         } else {
-            " (not told yet: unexplained)"
+            " (not implemented yet: unexplained)"
         };
-        writeln!(out, "{:<width$}  {}{note}", cause.id, cause.title)?;
+        let title = format!("{}{note}", cause.title);
+        let mut id = cause.id;
+        for line in wrap::lines(&title, width.saturating_sub(column)) {
+            writeln!(out, "{id:<column$}{line}")?;
+            id = "";
+        }
     }
-    writeln!(out, "\ntracer causes ID shows one in full")
+    writeln!(out, "\n`tracer causes ID` shows one in full")
 }
 
-fn entry(out: &mut impl Write, cause: &Cause) -> std::io::Result<()> {
-    writeln!(out, "{}: {}\n", cause.id, cause.title)?;
-    if !cause.is_told() {
-        writeln!(
-            out,
-            "No verdict names it yet: such requests are unexplained.\n"
-        )?;
+fn entry(out: &mut impl Write, cause: &Cause, width: usize) -> io::Result<()> {
+    for line in wrap::lines(&format!("{}: {}", cause.id, cause.title), width) {
+        writeln!(out, "{line}")?;
     }
-    writeln!(out, "how it is told apart\n  {}\n", cause.split)?;
-    writeln!(out, "the client gets\n  {}\n", cause.client_gets)?;
+    if !cause.is_told() {
+        writeln!(out, "\nNot implemented yet: such requests are unexplained.")?;
+    }
+    let mut section = |title: &str, text: &str| -> io::Result<()> {
+        writeln!(out, "\n{title}")?;
+        wrap::lines(text, width.saturating_sub(2))
+            .iter()
+            .try_for_each(|line| writeln!(out, "  {line}"))
+    };
+    section("How it is determined", cause.split)?;
+    section("The client gets", cause.client_gets)?;
+    section("Fix", cause.fix)?;
     if !cause.log_lines.is_empty() {
-        writeln!(out, "nginx logs (a line can have other causes too)")?;
+        writeln!(out, "\nnginx logs (a line can have other causes too)")?;
+        // Whole, to be searched for.
         for line in cause.log_lines {
             writeln!(out, "  {line}")?;
         }
-        writeln!(out)?;
     }
-    writeln!(out, "fix\n  {}", cause.fix)
-}
-
-/// Says which ids are near.
-fn unknown(id: &str) -> String {
-    let wanted = id.to_lowercase();
-    let near: Vec<&str> = catalogue::all()
-        .iter()
-        .map(|cause| cause.id)
-        .filter(|known| is_near(known, &wanted))
-        .take(4)
-        .collect();
-    if near.is_empty() {
-        format!(
-            "no cause `{}`; `tracer causes` lists all",
-            id.escape_debug()
-        )
-    } else {
-        format!(
-            "no cause `{}`; did you mean {}?",
-            id.escape_debug(),
-            near.join(", ")
-        )
-    }
-}
-
-/// A part in common, or few letters to change.
-fn is_near(known: &str, wanted: &str) -> bool {
-    let words = |id: &str| {
-        id.split(['-', '_', ' '])
-            .filter(|word| word.len() > 3)
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
-    };
-    let shared = words(wanted)
-        .iter()
-        .any(|word| known.contains(word.as_str()));
-    shared || distance(known, wanted) <= 3
-}
-
-/// Levenshtein's distance, of what is typed: capped, as no id is long.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().take(64).collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
-    fn shown(id: Option<&str>) -> anyhow::Result<String> {
+    fn shown(id: Option<&str>, format: Format) -> String {
         let mut out = Vec::new();
-        run(
-            &CausesArgs {
-                id: id.map(str::to_owned),
-            },
-            &mut out,
-        )?;
-        Ok(String::from_utf8(out)?)
+        let args = CausesArgs {
+            id: id.map(str::to_owned),
+            format,
+        };
+        run(&args, 80, &mut out).expect("written");
+        String::from_utf8(out).expect("text")
     }
 
     #[test]
-    fn the_list_holds_every_cause() {
-        let list = shown(None).expect("a list");
+    fn the_list_holds_every_cause_within_80_columns() {
+        let list = shown(None, Format::Text);
         for cause in catalogue::all() {
             assert!(list.contains(cause.id), "{}", cause.id);
+        }
+        assert!(
+            list.lines().all(|line| line.chars().count() <= 80),
+            "{list}"
+        );
+    }
+
+    #[test]
+    fn one_cause_says_its_log_lines_and_fix_within_80_columns() {
+        let entry = shown(Some("no-listener"), Format::Text);
+        assert!(entry.contains("  connect() failed (111: Connection refused)"));
+        assert!(entry.contains("\nFix\n  "));
+        for cause in catalogue::all() {
+            let entry = shown(Some(cause.id), Format::Text);
+            let is_wide =
+                |line: &&str| line.chars().count() > 80 && !cause.log_lines.contains(&line.trim());
+            assert_eq!(entry.lines().find(is_wide), None, "{}", cause.id);
         }
     }
 
     #[test]
-    fn one_cause_says_its_log_lines_and_fix() {
-        let entry = shown(Some("no-listener")).expect("an entry");
-        assert!(entry.contains("connect() failed (111: Connection refused)"));
-        assert!(entry.contains("fix\n"));
-    }
-
-    #[test]
-    fn a_mistyped_id_names_its_neighbours() {
-        let said = |id| shown(Some(id)).expect_err("unknown").to_string();
-        assert_eq!(
-            said("no-listner"),
-            "no cause `no-listner`; did you mean no-listener?"
-        );
-        assert!(said("firewall").contains("firewall-reject, firewall-drop"));
-        assert_eq!(
-            said("zzz\x1b"),
-            "no cause `zzz\\u{1b}`; `tracer causes` lists all"
-        );
+    fn json_has_each_cause_in_full_on_a_line() {
+        let lines = shown(None, Format::Json);
+        let lines: Vec<Value> = lines
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("JSON"))
+            .collect();
+        assert_eq!(lines.len(), catalogue::all().len());
+        let one = shown(Some("no-listener"), Format::Json);
+        let one: Value = serde_json::from_str(&one).expect("JSON");
+        let members: Vec<&str> = one
+            .as_object()
+            .expect("an object")
+            .keys()
+            .map(String::as_str)
+            .collect();
+        let mut expected = [
+            "id",
+            "title",
+            "how_determined",
+            "client_gets",
+            "log_lines",
+            "fix",
+        ];
+        expected.sort_unstable();
+        assert_eq!(members, expected);
+        assert_eq!(one, lines[0]);
     }
 }

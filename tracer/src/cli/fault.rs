@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn a_panic_is_a_failure_that_was_reported() {
         let error = caught(|| panic!("a test's own")).unwrap_err();
-        assert_eq!(Exit::of(&error), Exit::Told);
+        assert_eq!(Exit::of(&error), Exit::Reported);
         assert!(caught(|| Ok(())).is_ok());
     }
 

@@ -16,7 +16,7 @@ pub(super) struct Args {
 /// Runs it.
 ///
 /// # Errors
-/// The folder can not be written.
+/// The folder cannot be written.
 pub(super) fn run(args: &Args, command: clap::Command) -> Result<()> {
     // Its pages would repeat the others.
     let mut command = command.disable_help_subcommand(true);

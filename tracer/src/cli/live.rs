@@ -1,4 +1,4 @@
-//! `tracer live`: verdicts as they happen. stdout carries verdicts only.
+//! `tracer live`: verdicts as they happen. stdout carries only verdicts.
 
 use anyhow::Result;
 
@@ -21,7 +21,7 @@ const EXAMPLES: &str = "Examples:
 /// Runs it.
 ///
 /// # Errors
-/// Not permitted, this kernel can not, or stdout can not be written.
+/// Not permitted, this kernel cannot, or stdout cannot be written.
 pub(super) fn run(args: Args) -> Result<()> {
     session::run(args.following, None)
 }

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod cause_id;
 mod causes;
 mod chart;
 mod doctor;
@@ -17,6 +18,7 @@ mod recording;
 mod report;
 mod session;
 mod size;
+mod upstream;
 mod verdicts;
 mod written;
 
@@ -29,7 +31,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::{probe::LoadError, say, source::StartError};
 
-/// Explains each 502 of nginx at kernel level: one verdict per failed request, with evidence, confidence and the fix.
+/// Explains why nginx returned 502 or 504: one verdict per failed request, with evidence, confidence and the fix
 #[derive(Debug, Parser)]
 #[command(name = "tracer", version = env!("TRACER_VERSION"), max_term_width = 100, after_help = EXAMPLES)]
 struct Cli {
@@ -39,32 +41,32 @@ struct Cli {
 
 const EXAMPLES: &str = "Examples:
   sudo tracer live                  explain failures as they happen, until Ctrl-C
-  sudo tracer live --format json    one JSON object a verdict, for machines
-  sudo tracer record -o FILE        the same, and keep every event in a capture
-  tracer explain FILE               the verdicts of a capture, as live gave them
+  sudo tracer live --format json    one JSON object per verdict
+  sudo tracer record -o FILE        the same, and write every event to a capture
+  tracer explain FILE               the verdicts of a capture, as live printed them
   tracer report FILE -o DIR         a postmortem of it, one HTML file
   tracer chart FILE -o DIR          its charts, SVG or PNG
-  tracer export FILE --parquet DIR  its tables, for questions about a fleet
+  tracer export FILE --parquet DIR  its tables, for queries across a fleet
   sudo tracer doctor                what this kernel, host and nginx allow
   tracer causes no-listener         what a verdict means, and the fix";
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Follow nginx and print each verdict as it happens; a summary at the end
+    /// Trace nginx and print each verdict as it happens; a summary at the end
     Live(live::Args),
-    /// Follow nginx as live does, and keep every event in a capture file
+    /// Trace nginx as live does, and write every event to a capture file
     Record(record::Args),
-    /// Play captures again: the same verdicts as live gave
+    /// Replay captures: the same verdicts as live printed
     Explain(explain::Args),
     /// Draw the charts of captures: failures, latencies, queues, by time and upstream
     Chart(chart::Args),
     /// Write a postmortem of captures: one HTML file with summary, causes, charts, requests
     Report(report::Args),
-    /// Give captures to other programs: Parquet tables, a trace for Perfetto
+    /// Convert captures for other programs: Parquet tables, a Perfetto trace
     Export(export::Args),
-    /// List what each verdict means, the nginx log lines it explains, the fix
+    /// Describe each cause: what it means, the nginx log lines it explains, the fix
     Causes(causes::CausesArgs),
-    /// Say what this kernel, host and nginx allow: each hook, what is lost without it, what to do
+    /// Check this kernel, host and nginx: whether tracer is ready, each hook, what is lost without it
     Doctor(doctor::Args),
     /// Write shell completions and manual pages, for packages
     #[command(hide = true)]
@@ -89,23 +91,31 @@ fn obey(command: Command) -> Result<()> {
         Command::Chart(args) => chart::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Export(args) => export::run(&args),
-        Command::Causes(args) => causes::run(&args, &mut say::rendered().lock()),
+        Command::Causes(args) => {
+            let width = say::width().unwrap_or(PAGE).min(PAGE);
+            causes::run(&args, width, &mut say::rendered().lock())
+        }
         Command::Doctor(args) => doctor::run(&args),
         Command::Generate(args) => generate::run(&args, Cli::command()),
     }
 }
+
+/// Columns of pages of text, where the terminal has so many.
+const PAGE: usize = 80;
 
 /// How a failed command ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     /// A failure of ours: 1.
     Failure,
-    /// A name that does not exist: 2, as for all usage errors.
+    /// A process that is no nginx, a file that exists: 2, as for all usage errors.
     Usage,
-    /// Not permitted, or this kernel can not: 3.
+    /// Not permitted, or this kernel cannot: 3.
     NotHere,
-    /// A failure of ours that was said when it happened: 1.
-    Told,
+    /// A failure of ours that was reported when it happened: 1.
+    Reported,
+    /// The same, which `doctor` said: 3.
+    NotReady,
     /// The reader of stdout is gone, which is a normal end: 0.
     ClosedPipe,
 }
@@ -120,10 +130,16 @@ impl Exit {
             {
                 return Self::ClosedPipe;
             }
-            if cause.is::<recording::EndedEarly>() || cause.is::<fault::Fault>() {
-                return Self::Told;
+            if cause.is::<doctor::NotReady>() {
+                return Self::NotReady;
             }
-            if cause.is::<causes::UnknownCause>() {
+            if cause.is::<recording::EndedEarly>() || cause.is::<fault::Fault>() {
+                return Self::Reported;
+            }
+            let no_nginx = |error: &StartError| matches!(error, StartError::NoNginx(_));
+            if cause.is::<written::Exists>()
+                || cause.downcast_ref::<StartError>().is_some_and(no_nginx)
+            {
                 return Self::Usage;
             }
             if cause.is::<StartError>() || cause.is::<LoadError>() || cause.is::<session::Blind>() {
@@ -137,9 +153,9 @@ impl Exit {
     #[must_use]
     pub fn code(self) -> ExitCode {
         match self {
-            Self::Failure | Self::Told => ExitCode::from(1),
+            Self::Failure | Self::Reported => ExitCode::from(1),
             Self::Usage => ExitCode::from(2),
-            Self::NotHere => ExitCode::from(3),
+            Self::NotHere | Self::NotReady => ExitCode::from(3),
             Self::ClosedPipe => ExitCode::SUCCESS,
         }
     }

@@ -1,5 +1,5 @@
-//! stdout, written by a thread of its own: who reads it slowly, or has stopped to, holds up neither what is collected nor the
-//! end. A pager left open must not cost kernel records.
+//! stdout, written by a thread of its own: a slow or stalled reader blocks neither collection nor the end of a run. A pager
+//! left open must not cost kernel records.
 
 use std::{
     io::{self, Write},
@@ -11,14 +11,14 @@ use std::{
 
 use crate::source::keep_nothing;
 
-/// Bytes that may wait for their reader; more is not taken.
+/// Bytes that may wait for their reader; more is refused.
 const WAITING: usize = 4 << 20;
 /// What a pipe holds.
 const PIECE: usize = 64 << 10;
-/// At the end: a reader that takes nothing for so long has stopped to.
+/// At the end: a reader that takes nothing for this long has stalled.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Takes what is to be written; see [the module](self).
+/// Buffers what is to be written; see [the module](self).
 #[derive(Debug)]
 pub(super) struct Outlet {
     text: Vec<u8>,
@@ -49,7 +49,7 @@ impl Outlet {
     /// Starts the thread that writes to `out`.
     ///
     /// # Errors
-    /// It can not be started.
+    /// It cannot be started.
     pub(super) fn start(out: impl Write + Send + 'static) -> io::Result<Self> {
         let (jobs, todo) = mpsc::channel();
         let shared = Arc::new(Shared::default());
@@ -67,15 +67,15 @@ impl Outlet {
         })
     }
 
-    /// Does more wait than should?
+    /// Is the buffer full?
     pub(super) fn is_full(&self) -> bool {
         self.shared.state().waiting >= WAITING
     }
 
-    /// Waits until all is written.
+    /// Waits until everything is written.
     ///
     /// # Errors
-    /// Those of the writer; or nobody takes it.
+    /// Those of the writer; or the reader stalled.
     pub(super) fn finish(&mut self) -> io::Result<()> {
         self.flush()?;
         self.jobs = None;
@@ -113,7 +113,7 @@ impl Write for Outlet {
             && let Some(jobs) = &self.jobs
         {
             state.waiting += self.text.len();
-            // It ends only with an error, told the next time.
+            // It ends only with an error, which the next call returns.
             let _ = jobs.send(mem::take(&mut self.text));
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! The recording beside a session: what goes into the header, when a ring is written out, what is said when it fails.
+//! The recording of a session: what goes into the header, when a ring is written out, what is reported when it fails.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -12,7 +12,8 @@ use super::found::found;
 use crate::{
     capture::{Anonymizer, Header, HooksAtStart, Nginx, Plan, Recorder, Stopped},
     event::{Clock, Event, Time},
-    probe::{self, Attached},
+    plural::count,
+    probe::{self, Outcome},
     say::say,
     source::{Live, keep_file_access_alone, system},
     verdict::Verdict,
@@ -25,6 +26,8 @@ const BURST_WITHIN: u64 = 10_000_000_000;
 /// A recording, from before the hooks are attached until the end.
 pub(super) struct Recording {
     recorder: Recorder,
+    path: PathBuf,
+    is_announced: bool,
     btf: PathBuf,
     memory: u64,
     ring: Option<Ring>,
@@ -56,6 +59,8 @@ impl Recording {
     pub(super) fn create(plan: Plan, btf: PathBuf, anonymize: bool) -> Result<Self> {
         let ring = plan.ring.map(|_| Ring::default());
         Ok(Self {
+            is_announced: false,
+            path: plan.path.clone(),
             memory: plan.ring.unwrap_or(0),
             recorder: Recorder::create(plan, keep_file_access_alone)?,
             btf,
@@ -65,17 +70,29 @@ impl Recording {
         })
     }
 
+    /// The user did not name the file: [`greet`](Self::greet) does.
+    pub(super) fn announce(&mut self) {
+        self.is_announced = true;
+    }
+
+    /// Says where events go, unless the user said it.
+    pub(super) fn greet(&self) {
+        if self.is_announced {
+            say!("recording to {}", self.path.display());
+        }
+    }
+
     /// Bytes of memory that it was asked to hold.
     pub(super) fn memory(&self) -> u64 {
         self.memory
     }
 
-    /// The hooks stand.
+    /// Hooks are attached.
     pub(super) fn begin(&mut self, live: &Live, clock: Clock) {
         let probes = live.probes();
         // A program may see two things.
         let standing: BTreeSet<String> = probe::hooks()
-            .filter(|hook| probes.outcome(hook.program) == Some(&Attached::Stands))
+            .filter(|hook| probes.outcome(hook.program) == Some(&Outcome::Attached))
             .map(|hook| hook.program.to_owned())
             .collect();
         let nginx = live.following().masters().into_iter().map(|master| Nginx {
@@ -146,7 +163,7 @@ impl Recording {
         self.recorder.dump(now);
     }
 
-    /// The stream is over.
+    /// The stream ended.
     pub(super) fn finish(mut self, at: Time) -> Result<()> {
         let left_out = self.recorder.left_out();
         let recorder = self.recorder;
@@ -155,9 +172,8 @@ impl Recording {
             self.failed |= tell(&stopped);
         }
         if left_out > 0 {
-            say!(
-                "tracer: {left_out} events were not recorded: the disk was too slow; the capture says where"
-            );
+            let events = count(left_out, "event");
+            say!("tracer: {events} not recorded: the disk was too slow; the capture says where");
             self.failed = true;
         }
         if self.failed {

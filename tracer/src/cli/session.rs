@@ -19,6 +19,7 @@ use crate::{
     correlate::Case,
     engine::Engine,
     event::{Event, coverage::Change},
+    plural::count,
     probe,
     say::say,
     source::{Ceilings, Live, Options, Scope, clock, system},
@@ -30,30 +31,31 @@ use crate::{
 pub(super) struct Following {
     #[command(flatten)]
     pub(super) output: Output,
-    /// End after this time: 30s, 5m, 1h
+    /// Stop after this time: 30s, 5m, 1h
     #[arg(long, value_name = "TIME", value_parser = duration)]
     duration: Option<Duration>,
-    /// Follow only this nginx master, by pid (may be repeated)
+    /// Trace only this nginx master and its workers, by pid (may be repeated)
     #[arg(long, value_name = "PID")]
     master: Vec<u32>,
-    /// Follow only this nginx worker, by pid (may be repeated)
+    /// Trace only this nginx worker, by pid (may be repeated)
     #[arg(long, value_name = "PID")]
     pid: Vec<u32>,
-    /// Read this error log of nginx too, besides those that its workers hold open (may be repeated)
+    /// Also read this error log of nginx; those that its workers hold open are found (may be repeated)
     #[arg(long, value_name = "FILE")]
     error_log: Vec<PathBuf>,
-    /// Keep to this share of one CPU: healthy connections are left out first, then what failed requests ask, then some of
-    /// those; the summary says how many
+    /// Limit tracer to this share of one CPU; at the limit, load is shed: first healthy connections, then request details,
+    /// then some failures; the summary has the counts
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     max_cpu: Option<f64>,
-    /// Hold no more memory of its own than this: 64M, 1G; else by this host's size, see `tracer doctor`. Towards it the same
-    /// is left out, and counted
+    /// Limit tracer's memory: 64M, 1G; by default set by this host's size, see `tracer doctor`. Near the limit, load is shed
+    /// the same way
     #[arg(long, value_name = "SIZE", value_parser = memory)]
     max_memory: Option<u64>,
-    /// Room for what the kernel side tells until it is read: 512K, 16M; else by this host's size, see `tracer doctor`
+    /// BPF ring buffer size: 512K, 16M; by default set by this host's size, see `tracer doctor`
     #[arg(long, value_name = "SIZE", value_parser = buffer, hide_short_help = true)]
     kernel_buffer: Option<u64>,
-    /// Run although failures of the nginx that run cannot be seen: by default that ends with status 3
+    /// Run even if failures of the running nginx are not visible (by default: exit status 3), or a --master or --pid is not
+    /// nginx yet (by default: exit status 2)
     #[arg(long)]
     keep_going: bool,
     #[command(flatten)]
@@ -83,13 +85,13 @@ pub(super) struct Kernel {
         default_value = "/sys/kernel/btf/vmlinux"
     )]
     pub(super) btf: PathBuf,
-    /// Do without this kind of place (fentry, kprobe, tracepoint …) or this BPF program: tests force each fallback
+    /// Do not use this kind of hook (fentry, kprobe, tracepoint …) or this BPF program: tests force each fallback
     #[arg(long, hide = true, value_name = "KIND|PROGRAM", value_parser = known)]
     pub(super) without: Vec<String>,
     /// Take every nginx to have `pc->log`, `log->data` and `r->upstream` at these offsets: tests force a wrong layout
     #[arg(long, hide = true, value_name = "LOG,DATA,UPSTREAM", value_parser = layout)]
     pub(super) layout: Option<Members>,
-    /// Show the BPF programs' own diagnostics on stderr
+    /// Show diagnostics of the BPF programs on stderr
     #[arg(long, hide_short_help = true)]
     pub(super) debug: bool,
 }
@@ -98,7 +100,7 @@ pub(super) struct Kernel {
 const GREETED: usize = 5;
 /// aya-log's `Debug`.
 const DEBUG: u8 = 4;
-/// After Ctrl-C, what is under way is given this long to be answered by the host.
+/// After Ctrl-C, questions in flight have this long to be answered by the host.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
 fn layout(text: &str) -> Result<Members, String> {
@@ -118,7 +120,7 @@ fn known(word: &str) -> Result<String, String> {
     if probe::is_known(word) {
         Ok(word.to_owned())
     } else {
-        Err("neither a kind of place nor a BPF program of tracer's".to_owned())
+        Err("neither a kind of hook nor a BPF program of tracer".to_owned())
     }
 }
 
@@ -153,10 +155,10 @@ fn percent(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "a percentage of one CPU, at least 1%, as in 5%".to_owned())
 }
 
-/// Runs until it is told to end; `recording` gets every event.
+/// Runs until a signal or the end of `--duration`; `recording` gets every event.
 ///
 /// # Errors
-/// Not permitted, this kernel can not, or stdout can not be written.
+/// Not permitted, this kernel cannot, or stdout cannot be written.
 pub(super) fn run(following: Following, recording: Option<Recording>) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -181,6 +183,7 @@ async fn trace(following: Following, recording: Option<Recording>) -> Result<()>
         btf: following.kernel.btf.clone(),
         without: following.kernel.without,
         layout: following.kernel.layout,
+        awaits_nginx: following.keep_going,
         error_logs: following.error_log,
         ring: following.kernel_buffer,
         ceilings: Ceilings {
@@ -236,7 +239,7 @@ struct Session {
     /// This host's name, as it is at the start.
     host: String,
     recording: Option<Recording>,
-    /// Failures of some nginx can not be seen.
+    /// Failures of some nginx cannot be seen.
     is_blind: bool,
     lost: u64,
     debug: bool,
@@ -271,19 +274,16 @@ impl Session {
         }
     }
 
-    /// One line on stderr: all hooks stand.
+    /// One line on stderr: hooks are attached.
     fn greet(&mut self) {
+        if let Some(recording) = &self.recording {
+            recording.greet();
+        }
         let masters = self.live.following().masters();
         let tally = self.live.tally();
-        let mut hooks = format!("{} hooks", tally.stand);
-        if tally.by_fallback > 0 {
-            hooks = format!("{hooks}, {} by fallback", tally.by_fallback);
-        }
-        if tally.lost > 0 {
-            hooks = format!("{hooks}, {} lost", tally.lost);
-        }
-        if tally.by_fallback + tally.lost > 0 {
-            hooks = format!("{hooks} (`tracer doctor` says what that costs)");
+        let mut hooks = tally.to_string();
+        if tally.fallback + tally.missing > 0 {
+            hooks.push_str(" (`tracer doctor` says what that costs)");
         }
         if masters.is_empty() {
             say!("tracing: no nginx is running yet, waiting for one; {hooks}");
@@ -302,8 +302,8 @@ impl Session {
         if more > 0 {
             who.push(format!("{more} more"));
         }
-        let s = if workers == 1 { "" } else { "s" };
-        say!("tracing {workers} worker{s} of {}: {hooks}", who.join(", "));
+        let workers = count(workers, "worker");
+        say!("tracing {workers} of {}: {hooks}", who.join(", "));
     }
 
     fn take(&mut self, events: Vec<Event>) -> Result<()> {
@@ -367,7 +367,7 @@ impl Session {
             .map_or(Ok(()), |recording| recording.finish(end));
         told.and(recorded)?;
         if self.is_blind {
-            let why = "blind: failures of some nginx could not be seen; the summary says of which";
+            let why = "blind: failures of some nginx were not visible; the summary says of which";
             return Err(Blind(why.to_owned()).into());
         }
         Ok(())

@@ -1,9 +1,9 @@
 //! Sizes as users write them: a number and K, M or G.
 
-/// Bytes, of which there must be so many.
+/// Returns bytes, at least `least`.
 ///
 /// # Errors
-/// What a size looks like.
+/// The text is no size, or too small; says what a size looks like.
 pub(super) fn at_least(least: u64, text: &str) -> Result<u64, String> {
     let words = || {
         format!(

@@ -2,13 +2,16 @@
 
 use std::io::{self, BufWriter, Write};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 use jiff::tz::TimeZone;
 
-use super::outlet::Outlet;
+use super::{
+    cause_id::CauseId,
+    outlet::Outlet,
+    upstream::{self, Upstream},
+};
 use crate::{
-    causes::catalogue,
     correlate::Untold,
     event::{Clock, Event, Notice, Time, coverage::Change},
     render::{Folder, Summary, coverage, json, notice, text},
@@ -22,19 +25,20 @@ pub(super) struct Output {
     /// How verdicts are written
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
-    /// Only verdicts on this upstream: `127.0.0.1:3000`, `[::1]:3000`, `unix:/run/app.sock` (may be repeated)
-    #[arg(long, value_name = "ADDRESS")]
-    upstream: Vec<String>,
-    /// Only verdicts of this cause, see `tracer causes` (may be repeated)
-    #[arg(long, value_name = "ID", value_parser = known_cause)]
+    /// Show only verdicts on this upstream: `127.0.0.1:3000`, `[::1]:3000`, `unix:/run/app.sock`, or the name of an
+    /// upstream block (may be repeated)
+    #[arg(long, value_name = "ADDRESS|NAME", value_parser = upstream::parse)]
+    upstream: Vec<Upstream>,
+    /// Show only verdicts with this cause, see `tracer causes` (may be repeated)
+    #[arg(long, value_name = "ID", value_parser = CauseId, hide_possible_values = true)]
     cause: Vec<String>,
-    /// Only verdicts on requests whose client got this status (may be repeated)
+    /// Show only requests whose client got this status (may be repeated)
     #[arg(long, value_name = "STATUS")]
     status: Vec<u16>,
-    /// Times in UTC instead of the local zone (JSON is always UTC)
+    /// Show times in UTC instead of the local zone (JSON is always UTC)
     #[arg(long)]
     pub(super) utc: bool,
-    /// Colours: on a terminal, always, never (NO_COLOR is honoured)
+    /// When to use colours; auto: on a terminal, unless NO_COLOR is set
     #[arg(long, value_enum, default_value = "auto", value_name = "WHEN")]
     color: When,
 }
@@ -54,22 +58,30 @@ enum When {
     Never,
 }
 
-fn known_cause(id: &str) -> Result<String> {
-    if catalogue::find(id).is_none() {
-        bail!("no such cause; `tracer causes` lists all");
+impl Output {
+    /// Do the filters let it through?
+    fn shows(&self, verdict: &Verdict) -> bool {
+        let Self {
+            upstream,
+            cause,
+            status,
+            ..
+        } = self;
+        (cause.is_empty() || cause.iter().any(|one| one == verdict.cause))
+            && (upstream.is_empty() || upstream.iter().any(|one| one.has(verdict)))
+            && (status.is_empty() || verdict.status.is_some_and(|one| status.contains(&one)))
     }
-    Ok(id.to_owned())
 }
 
-/// What a pipe holds: in a flood the verdicts of a look are written in one or two calls.
+/// The size of a pipe: in a flood the verdicts of one poll are written in one or two calls.
 const BUFFER: usize = 64 << 10;
 
 /// stdout.
 #[derive(Debug)]
 enum Out {
-    /// What gives the verdicts waits for who reads them.
+    /// The producer of verdicts waits for their reader.
     Here(BufWriter<io::Stdout>),
-    /// What gives them does not wait.
+    /// The producer does not wait.
     Apart(Outlet),
 }
 
@@ -132,7 +144,7 @@ impl Verdicts {
     /// Of what goes on meanwhile.
     ///
     /// # Errors
-    /// A thread can not be started.
+    /// A thread cannot be started.
     pub(super) fn live(output: Output, clock: Clock) -> Result<Self> {
         let outlet = Outlet::start(say::rendered()).context("starting to write to stdout")?;
         Ok(Self::written(output, clock, Out::Apart(outlet)))
@@ -149,7 +161,7 @@ impl Verdicts {
         };
         let style = text::Style {
             color,
-            width: width(),
+            width: say::width().unwrap_or(100).clamp(40, 160),
             zone: zone(output.utc),
         };
         Self {
@@ -168,16 +180,7 @@ impl Verdicts {
     /// Shows a verdict, unless a filter hides it or it is like one just shown.
     /// The host is the one that it happened on.
     pub(super) fn take(&mut self, verdict: &Verdict, host: &str) -> Result<()> {
-        let wanted = |filter: &[String], value: Option<&str>| {
-            filter.is_empty() || value.is_some_and(|value| filter.iter().any(|one| one == value))
-        };
-        if !wanted(&self.output.cause, Some(verdict.cause))
-            || !wanted(&self.output.upstream, verdict.upstream.as_deref())
-            || !(self.output.status.is_empty()
-                || verdict
-                    .status
-                    .is_some_and(|status| self.output.status.contains(&status)))
-        {
+        if !self.output.shows(verdict) {
             self.pass_over();
             return Ok(());
         }
@@ -218,7 +221,7 @@ impl Verdicts {
         self.summary.pass_over();
     }
 
-    /// Time passes: bursts that are over are told, and all that was said is on its way.
+    /// Time passes: bursts that ended are reported, and all output is handed on.
     pub(super) fn flush(&mut self, now: Time) -> Result<()> {
         let folds = self.folder.tick(now);
         folds
@@ -325,12 +328,4 @@ pub(super) fn zone(utc: bool) -> TimeZone {
     } else {
         TimeZone::system()
     }
-}
-
-/// Columns of the terminal, else 100.
-fn width() -> usize {
-    let size = terminal_size::terminal_size_of(io::stdout());
-    let columns = size.map(|(columns, _)| usize::from(columns.0));
-    let columns = columns.filter(|&columns| columns != 0);
-    columns.map_or(100, |columns| columns.clamp(40, 160))
 }

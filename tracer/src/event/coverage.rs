@@ -50,6 +50,13 @@ pub enum Change {
         /// Since when.
         since: Time,
     },
+    /// A followed nginx exited, and others are followed still.
+    Ends {
+        /// Its master.
+        pid: u32,
+        /// What it calls itself.
+        program: String,
+    },
     /// A program that had not been seen before is nginx: its failures are seen only from now on.
     Late {
         /// Who executed it.
@@ -106,6 +113,7 @@ impl Change {
             Self::Nothing => "none-followed",
             Self::Something { .. } => "some-followed",
             Self::Follows { .. } => "followed",
+            Self::Ends { .. } => "exited",
             Self::Late { .. } => "late",
             Self::Blind { .. } => "blind",
             Self::Alone { .. } => "alone",
@@ -120,6 +128,7 @@ impl Change {
         match self {
             Self::Nothing | Self::Something { .. } => None,
             Self::Follows { pid, .. }
+            | Self::Ends { pid, .. }
             | Self::Late { pid, .. }
             | Self::Blind { pid, .. }
             | Self::Alone { pid, .. }

@@ -158,6 +158,7 @@ impl Heap for Event {
             Self::Hooks(one) => one.heap(),
             Self::Coverage(one) => match &one.change {
                 Change::Late { program, .. }
+                | Change::Ends { program, .. }
                 | Change::Follows { program, .. }
                 | Change::Layout { program, .. } => program.heap(),
                 Change::Blind { program, why, .. } | Change::Alone { program, why, .. } => {

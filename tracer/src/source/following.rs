@@ -12,6 +12,7 @@ use tracer_ebpf::abi::{Layout, Members, OTHERS, ProgramKey};
 
 use super::{
     clock,
+    scope::Scope,
     scout::{Candidate, Described, Found, Scout},
 };
 use crate::{
@@ -20,34 +21,6 @@ use crate::{
     probe::{Moved, Probes},
     process,
 };
-
-/// Which nginx to follow.
-#[derive(Debug, Clone, Default)]
-pub struct Scope {
-    /// Only these masters (and what they fork).
-    pub masters: Vec<u32>,
-    /// Only these workers.
-    pub workers: Vec<u32>,
-}
-
-impl Scope {
-    /// Every nginx of the host?
-    #[must_use]
-    pub fn is_everything(&self) -> bool {
-        self.masters.is_empty() && self.workers.is_empty()
-    }
-
-    /// Does it hold this master, or one of these workers of its?
-    pub(super) fn has(&self, master: u32, workers: &[u32]) -> bool {
-        self.is_everything()
-            || self.masters.contains(&master)
-            || workers.iter().any(|worker| self.workers.contains(worker))
-    }
-
-    fn has_all_of(&self, master: u32) -> bool {
-        self.is_everything() || self.masters.contains(&master)
-    }
-}
 
 /// What a process is shows only some time after it executed a program: it is looked at at these intervals (nanoseconds), the
 /// first time at once if its name is nginx's.
@@ -103,6 +76,8 @@ pub struct Following {
     blind: HashMap<u32, (String, bool)>,
     /// Programs whose objects are not laid out as expected, and whether their layout was found: what was reported.
     surprising: HashSet<(Option<ExeId>, bool)>,
+    /// Masters that exited, and what they called themselves: not reported yet.
+    ended: Vec<(u32, String)>,
     /// Who forked processes that found no place, and of how many that was said.
     refused: HashMap<u32, u64>,
     /// `false` until it was said whether anything is followed.
@@ -151,6 +126,7 @@ impl Following {
             has_met_closings: false,
             blind: HashMap::new(),
             surprising: HashSet::new(),
+            ended: Vec::new(),
             refused: HashMap::new(),
             has_said: false,
             covers: false,
@@ -316,7 +292,9 @@ impl Following {
 
     /// It is not, any more.
     fn leave(&mut self, pid: u32, at: Time) {
-        self.masters.remove(&pid);
+        if let Some(master) = self.masters.remove(&pid) {
+            self.ended.push((pid, program_name(&master)));
+        }
         self.blind.remove(&pid);
         self.refused.remove(&pid);
         for described in self.masters.values_mut() {
@@ -734,6 +712,13 @@ impl Following {
     /// Whether anything is followed, if that changed.
     fn cover(&mut self, at: Time, events: &mut Vec<Event>) {
         let covers = !self.masters.is_empty();
+        let ended = std::mem::take(&mut self.ended);
+        if covers {
+            events.extend(ended.into_iter().map(|(pid, program)| {
+                let change = Change::Ends { pid, program };
+                Event::Coverage(Coverage { at, change })
+            }));
+        }
         if std::mem::replace(&mut self.has_said, true) && covers == self.covers {
             return;
         }
@@ -848,7 +833,7 @@ impl Following {
         let (pid, (why, _)) = own.min()?;
         let program = program_name(self.masters.get(pid)?).replacen('/', " ", 1);
         Some(format!(
-            "failures of {program} (master {pid}) cannot be seen: {why}"
+            "failures of {program} (master {pid}) are not visible: {why}"
         ))
     }
 }

@@ -10,6 +10,7 @@ mod pace;
 mod presence;
 mod privileges;
 mod questions;
+mod scope;
 mod scout;
 mod seccomp;
 mod skips;
@@ -17,10 +18,11 @@ pub mod system;
 mod unread;
 
 pub use self::{
-    following::{Following, Scope},
+    following::Following,
     live::{Live, Options, StartError},
     pace::Ceilings,
     privileges::{keep_file_access_alone, keep_nothing},
+    scope::Scope,
     scout::Described,
     seccomp::try_seccomp,
 };

@@ -11,7 +11,7 @@ use std::{
 use tokio::sync::mpsc as asynchronous;
 use tracer_ebpf::abi::{self, Layout, Members, ProgramKey};
 
-use super::{clock, following::Scope, privileges};
+use super::{clock, privileges, scope::Scope};
 use crate::{
     event::Time,
     nginx::{self, Binaries, Binary, ExeId, Kind, Master},

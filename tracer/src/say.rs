@@ -65,11 +65,9 @@ pub(crate) fn is_terminal() -> bool {
 
 /// Returns the columns of stdout's terminal.
 pub(crate) fn width() -> Option<usize> {
-    // SAFETY: a plain structure of integers, which the kernel fills in.
-    let mut size: libc::winsize = unsafe { std::mem::zeroed() };
-    // SAFETY: `size` is valid for writes.
-    let done = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) } == 0;
-    (done && size.ws_col > 0).then(|| size.ws_col.into())
+    let size = terminal_size::terminal_size_of(io::stdout());
+    let columns = size.map(|(columns, _)| usize::from(columns.0));
+    columns.filter(|&columns| columns != 0)
 }
 
 /// Is stderr?

@@ -1,4 +1,4 @@
-//! Whose failures can be seen: a line for each change, and what of it the summary says.
+//! Which nginx's failures are visible: a line for each change, and its part of the summary.
 
 use std::{
     collections::BTreeMap,
@@ -9,14 +9,15 @@ use super::text::{Ink, Style};
 use crate::{
     clean,
     event::{Clock, Coverage, Time, coverage::Change},
+    plural::count,
 };
 
-/// Times without any nginx that the summary lists; of more it says the sum.
+/// Times without any nginx that the summary lists; more are summed up.
 const GAPS: usize = 20;
-/// Likewise, nginx whose failures can not be seen.
+/// Likewise, nginx whose failures are not visible.
 const BLIND: usize = 20;
 
-/// Writes a change; those that another line tells write nothing.
+/// Writes a change; those that another line reports write nothing.
 ///
 /// # Errors
 /// Those of the writer.
@@ -40,39 +41,36 @@ pub fn coverage(
 pub(super) fn sentence(change: &Change, at: Time) -> Option<String> {
     Some(match change {
         Change::Something { .. } => return None,
-        Change::Nothing => {
-            "the last nginx that was followed has ended: waiting for the next".to_owned()
-        }
+        Change::Nothing => "the last traced nginx exited: waiting for the next".to_owned(),
         Change::Follows {
             pid,
             program,
             workers,
             ..
-        } => {
-            let s = if *workers == 1 { "" } else { "s" };
-            format!(
-                "tracing {workers} worker{s} of {} (master {pid})",
-                name(program)
-            )
-        }
+        } => format!(
+            "tracing {} of {} (master {pid})",
+            count(*workers, "worker"),
+            name(program)
+        ),
+        Change::Ends { pid, program } => format!("{} (master {pid}) exited", name(program)),
         Change::Late {
             pid,
             program,
             since,
         } => format!(
-            "{} is attached {} after pid {pid} executed it: failures before that were not seen",
+            "attached to {} {} after pid {pid} started it: earlier failures were missed",
             name(program),
             duration(at.since(*since))
         ),
         Change::Blind {
             pid, program, why, ..
         } => format!(
-            "blind: failures of {} (master {pid}) cannot be seen: {}; see `tracer doctor`",
+            "blind: failures of {} (master {pid}) are not visible: {}; see `tracer doctor`",
             name(program),
             clean::text(why)
         ),
         Change::Alone { pid, program, why } => format!(
-            "failures of {} (master {pid}) are told by the kernel and its error log alone: {}; see `tracer doctor`",
+            "failures of {} (master {pid}) are reported from the kernel and the error log alone: {}; see `tracer doctor`",
             name(program),
             clean::text(why)
         ),
@@ -81,7 +79,7 @@ pub(super) fn sentence(change: &Change, at: Time) -> Option<String> {
             program,
             is_found: true,
         } => format!(
-            "the objects of {} (worker {pid}) are not laid out as its version has them: verdicts go by what its memory shows",
+            "{} (worker {pid}) has another object layout than its version implies: offsets were found in its memory",
             name(program)
         ),
         Change::Layout {
@@ -89,11 +87,12 @@ pub(super) fn sentence(change: &Change, at: Time) -> Option<String> {
             program,
             is_found: false,
         } => format!(
-            "the objects of {} (worker {pid}) are not laid out as its version has them, and its memory does not show how: its requests cannot be joined to their attempts, so their causes may be unexplained; see `tracer doctor`",
+            "{} (worker {pid}) has another object layout than its version implies, and its memory does not show which: requests cannot be joined to their attempts, so causes may be unexplained; see `tracer doctor`",
             name(program)
         ),
         Change::Refused { pid, processes } => format!(
-            "{processes} processes of master {pid} are not followed: too many; their failures are not seen"
+            "{} of master {pid} not followed: too many; their failures are not visible",
+            count(*processes, "process")
         ),
     })
 }
@@ -110,13 +109,13 @@ fn duration(nanoseconds: u64) -> String {
     }
 }
 
-/// What of a run could be seen.
+/// What was visible in a run.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     has_covered: bool,
-    /// Since when nothing is followed.
+    /// Since when no nginx is traced.
     nothing: Option<Time>,
-    /// The end so far.
+    /// The last event's time.
     last: Time,
     gaps: Vec<(Time, Time)>,
     more: u64,
@@ -155,7 +154,7 @@ impl Seen {
                     self.blind.insert(*pid, words);
                 }
             }
-            Change::Layout { .. } | Change::Alone { .. } => {}
+            Change::Layout { .. } | Change::Alone { .. } | Change::Ends { .. } => {}
             Change::Refused { processes, .. } => self.refused = self.refused.max(*processes),
         }
     }
@@ -165,20 +164,20 @@ impl Seen {
         self.last = self.last.max(at);
     }
 
-    /// What is said where no request failed: no more than could be seen.
+    /// Returns what is said where no request failed: no more than was visible.
     pub(super) fn nothing_failed(&self) -> &'static str {
         if !self.blind.is_empty() {
-            "no failure was seen, and not all could be"
+            "no failure seen, but some failures were not visible"
         } else if self.nothing.is_some() && !self.has_covered {
-            "no nginx was followed: no failure could be seen"
+            "no nginx was traced: no failure could be seen"
         } else if self.nothing.is_some() || !self.gaps.is_empty() {
-            "no failed request while an nginx was followed"
+            "no failed request while nginx was traced"
         } else {
             "no failed request"
         }
     }
 
-    /// What could not be seen.
+    /// Writes what was not visible.
     pub(super) fn write(
         &self,
         out: &mut impl Write,
@@ -188,7 +187,7 @@ impl Seen {
         for (pid, (program, why)) in &self.blind {
             writeln!(
                 out,
-                "blind: failures of {} (master {pid}) could not be seen: {}",
+                "blind: failures of {} (master {pid}) were not visible: {}",
                 name(program),
                 clean::text(why)
             )?;
@@ -196,7 +195,7 @@ impl Seen {
         for (from, to) in &self.gaps {
             writeln!(
                 out,
-                "nothing was followed for {}: from {} to {}",
+                "no nginx was traced for {}: from {} to {}",
                 duration(to.since(*from)),
                 style.time(clock, *from),
                 style.time(clock, *to)
@@ -205,33 +204,32 @@ impl Seen {
         if self.more > 0 {
             writeln!(
                 out,
-                "nothing was followed {} more times, for {} in all",
-                self.more,
+                "no nginx was traced {} more, for {} in all",
+                count(self.more, "time"),
                 duration(self.more_time)
             )?;
         }
         if let Some(from) = self.nothing {
             writeln!(
                 out,
-                "nothing was followed for {}: from {} to the end",
+                "no nginx was traced for {}: from {} to the end",
                 duration(self.last.since(from)),
                 style.time(clock, from)
             )?;
         }
         if self.late > 0 {
-            let s = if self.late == 1 { " was" } else { "s were" };
             writeln!(
                 out,
-                "{} program{s} attached only after it had begun, at most {}: failures of before were not seen",
-                self.late,
+                "attached to {} only after the start, up to {} late: earlier failures were missed",
+                count(self.late, "program"),
                 duration(self.late_most)
             )?;
         }
         if self.refused > 0 {
             writeln!(
                 out,
-                "{} processes of one nginx were not followed: too many; their failures were not seen",
-                self.refused
+                "{} of one nginx not followed: too many; their failures were not visible",
+                count(self.refused, "process")
             )?;
         }
         Ok(())

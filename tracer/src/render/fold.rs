@@ -8,11 +8,11 @@ use crate::{
     verdict::{Confidence, Verdict},
 };
 
-/// A burst ends when its kind was not seen for so long (nanoseconds).
+/// A burst ends when its kind was not seen for this long (nanoseconds).
 const QUIET: u64 = 5_000_000_000;
-/// A long burst says so often how far it is.
+/// A long burst is reported this often (nanoseconds).
 const PROGRESS: u64 = 10_000_000_000;
-/// Bursts followed at once; the one that was quiet longest gives way.
+/// Bursts followed at once; the one that was quiet longest is dropped.
 const BURSTS: usize = 32;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +29,7 @@ struct Burst {
     kind: Kind,
     hidden: u64,
     last: Time,
-    told: Time,
+    reported: Time,
 }
 
 /// So many more were like one already shown.
@@ -47,7 +47,7 @@ pub struct Fold {
     pub follows: bool,
 }
 
-/// What was shown of late.
+/// What was shown recently.
 #[derive(Debug, Default)]
 pub struct Folder {
     bursts: Vec<Burst>,
@@ -56,7 +56,7 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// What to show for the next verdict: first the folds, then, if `true`, the verdict itself.
+    /// Returns what to show for the next verdict: first the folds, then, if `true`, the verdict itself.
     pub fn take(&mut self, verdict: &Verdict) -> (Vec<Fold>, bool) {
         let now = verdict.time;
         let mut folds = self.tick(now);
@@ -71,8 +71,8 @@ impl Folder {
             let burst = &mut self.bursts[index];
             burst.hidden += 1;
             burst.last = burst.last.max(now);
-            if now.since(burst.told) >= PROGRESS {
-                burst.told = now;
+            if now.since(burst.reported) >= PROGRESS {
+                burst.reported = now;
                 folds.extend(Self::tell(&mut self.bursts[index], &mut self.shown));
             }
             return (folds, false);
@@ -94,7 +94,7 @@ impl Folder {
             kind,
             hidden: 0,
             last: now,
-            told: now,
+            reported: now,
         });
         (folds, true)
     }
@@ -106,7 +106,7 @@ impl Folder {
         folds
     }
 
-    /// The run is over: all that is left to say.
+    /// Returns what is left at the end of a run.
     pub fn finish(&mut self) -> Vec<Fold> {
         let folds = self.flush(|_| true);
         self.bursts.clear();

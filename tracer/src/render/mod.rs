@@ -16,7 +16,7 @@ mod summary;
 #[cfg(test)]
 mod tests;
 pub mod text;
-mod wrap;
+pub(crate) mod wrap;
 
 pub use self::{
     fold::{Fold, Folder},

@@ -3,9 +3,12 @@
 use std::io::{self, Write};
 
 use super::text::{Ink, Style};
-use crate::event::{
-    Clock, Time,
-    notice::{Notice, Strain},
+use crate::{
+    event::{
+        Clock, Time,
+        notice::{Notice, Strain},
+    },
+    plural::{count, was},
 };
 
 /// Nanoseconds.
@@ -36,7 +39,7 @@ pub(super) fn sentence(notice: &Notice, when: impl Fn(Time) -> String) -> String
     let pid = notice.pid;
     match notice.strain {
         Strain::ListenQueue { address, .. } if notice.is_over => {
-            format!("nginx's listen queue on {address} (master {pid}) drops no clients any more")
+            format!("nginx's listen queue on {address} (master {pid}) no longer drops clients")
         }
         Strain::ListenQueue {
             address,
@@ -48,18 +51,19 @@ pub(super) fn sentence(notice: &Notice, when: impl Fn(Time) -> String) -> String
             let why = match somaxconn {
                 Some(most) if most <= limit => {
                     format!(
-                        "the limit is net.core.somaxconn, listen() asked for as much or more (listen … backlog={limit})"
+                        "the limit is net.core.somaxconn; listen() asked for at least that (listen … backlog={limit})"
                     )
                 }
                 Some(most) => format!(
-                    "the limit is what listen() asked for (listen … backlog={limit}), net.core.somaxconn is {most}"
+                    "the limit is listen's (listen … backlog={limit}); net.core.somaxconn is {most}"
                 ),
                 None => "the limit is the smaller of listen … backlog= and net.core.somaxconn"
                     .to_owned(),
             };
             format!(
-                "clients cannot get in: nginx's listen queue on {address} (master {pid}) overflows, {queue} wait of {limit} allowed, \
-                 {dropped} connection attempts dropped; the workers do not accept fast enough; {why}"
+                "nginx's listen queue on {address} (master {pid}) overflows: {queue} of {limit} in use, {} dropped; \
+                 the workers do not accept fast enough; {why}",
+                count(dropped, "connection attempt")
             )
         }
         Strain::Descriptors { open, limit } if notice.is_over => {
@@ -78,7 +82,7 @@ pub(super) fn sentence(notice: &Notice, when: impl Fn(Time) -> String) -> String
             format!("tracer (pid {pid}) holds {open} descriptors of {limit}")
         }
         Strain::OwnDescriptors { open, limit } => format!(
-            "tracer (pid {pid}) is near its own descriptor limit: {open} of {limit}; it may not be able to look at more nginx; \
+            "tracer (pid {pid}) is near its own descriptor limit: {open} of {limit}; more nginx may not be traced; \
              raise LimitNOFILE (ulimit -Hn)"
         ),
         Strain::Unwatched { nanos } => {
@@ -94,13 +98,18 @@ pub(super) fn sentence(notice: &Notice, when: impl Fn(Time) -> String) -> String
             )
         }
         Strain::LogSkipped { bytes } if notice.is_over => {
-            format!("error logs are read in full again; {bytes} bytes were skipped")
+            let skipped = count(bytes, "byte");
+            format!(
+                "error logs are read in full again; {skipped} {} skipped",
+                was(bytes)
+            )
         }
         Strain::LogSkipped { bytes } => format!(
-            "error logs grow faster than they are read, {bytes} bytes skipped: verdicts may lack host and request line"
+            "error logs grow faster than they are read, {} skipped: verdicts may lack host and request line",
+            count(bytes, "byte")
         ),
         Strain::LogStalled => format!(
-            "an error log of worker {pid} does not answer reads: its lines are missing, verdicts may lack host and request line"
+            "reads of an error log of worker {pid} stall: verdicts may lack host and request line"
         ),
     }
 }
@@ -127,7 +136,8 @@ pub fn lost(
 
 pub(super) fn lost_sentence(events: u64) -> String {
     format!(
-        "kernel records are being lost, {events} at this look: failures may be missing, evidence is weaker"
+        "{} lost since the last poll: failures may be missing, evidence is weaker",
+        count(events, "kernel record")
     )
 }
 
@@ -138,7 +148,7 @@ pub(super) fn lost_sentence(events: u64) -> String {
 pub fn unread(out: &mut impl Write, at: Time, clock: &Clock, style: &Style) -> io::Result<()> {
     writeln!(
         out,
-        "{}  {}  stdout is not read as fast as requests fail: verdicts are counted, not written, until it is",
+        "{}  {}  stdout is read too slowly: verdicts are counted, not written, until it is read again",
         style.time(clock, at),
         style.ink(Ink::Hidden, "notice"),
     )

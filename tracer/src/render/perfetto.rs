@@ -92,7 +92,7 @@ impl Recent {
 /// Whose events these are: which of the runs, its host, its clock.
 #[derive(Debug, Clone, Copy)]
 pub struct Origin<'a> {
-    /// The how manieth run.
+    /// The run's ordinal.
     pub run: u64,
     /// The host's name.
     pub host: &'a str,
@@ -229,7 +229,7 @@ impl<W: Write> Trace<W> {
         self.moment(pid, pid, &name, self.at(v.time, origin.clock))
     }
 
-    /// Ends the trace and gives its writer back.
+    /// Ends the trace and returns its writer.
     ///
     /// # Errors
     /// Those of the writer.

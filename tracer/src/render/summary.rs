@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     event::{Clock, Coverage, Lost, Notice, Time},
+    plural::count,
     verdict::Verdict,
 };
 
@@ -92,7 +93,7 @@ impl Summary {
         row.last = row.last.max(time);
     }
 
-    /// A verdict that the filters hide: the end tells that there was one.
+    /// A verdict that is hidden by filters: the summary counts it.
     pub fn pass_over(&mut self) {
         self.not_chosen += 1;
     }
@@ -102,17 +103,17 @@ impl Summary {
         self.unread += 1;
     }
 
-    /// Requests whose clients left before an answer.
+    /// Requests whose clients closed the connection before an answer.
     pub fn given_up(&mut self, requests: u64) {
         self.given_up = requests;
     }
 
-    /// Requests under way that had failed once and were forgotten for newer ones.
+    /// Requests in flight with a failed attempt, dropped for newer ones.
     pub fn forgotten(&mut self, requests: u64) {
         self.forgotten = requests;
     }
 
-    /// Something of nginx's own ran short, or does no more.
+    /// An nginx resource neared its limit, or recovered.
     pub fn notice(&mut self, notice: Notice) {
         if self.notices.len() < NOTICES {
             self.notices.push(notice);
@@ -129,7 +130,7 @@ impl Summary {
         self.seen.until(at);
     }
 
-    /// What was counted, no more: the collector had too much to do.
+    /// What was only counted: the collector was at its limit.
     pub fn left_out(&mut self, lost: &Lost) {
         self.healthy_left_out = self.healthy_left_out.saturating_add(lost.healthy);
         self.details_left_out = self.details_left_out.saturating_add(lost.bare);
@@ -152,18 +153,17 @@ impl Summary {
     /// Those of the writer.
     pub fn write(&self, out: &mut impl Write, clock: &Clock, style: &Style) -> io::Result<()> {
         match (self.failed, self.masked) {
-            // Nothing was written that it would have to stand apart from.
+            // Nothing was written that an empty line would separate it from.
             (0, 0) => writeln!(out, "{}", self.seen.nothing_failed())?,
             (failed, masked) => {
                 writeln!(out)?;
-                writeln!(out, "{} failed", requests(failed))?;
+                writeln!(out, "{} failed", count(failed, "request"))?;
                 self.table(out, false, clock, style)?;
                 if masked > 0 {
-                    let were = if masked == 1 { "was" } else { "were" };
                     writeln!(
                         out,
-                        "{} failed first and {were} hidden by a retry or another page",
-                        requests(masked)
+                        "{} failed at first: masked by a retry or another page",
+                        count(masked, "request")
                     )?;
                     self.table(out, true, clock, style)?;
                 }
@@ -171,33 +171,31 @@ impl Summary {
         }
         self.seen.write(out, clock, style)?;
         if self.not_chosen > 0 {
-            let are = if self.not_chosen == 1 { "is" } else { "are" };
             writeln!(
                 out,
-                "{} that failed {are} not shown: the options choose others",
-                requests(self.not_chosen)
+                "{} hidden by filters",
+                count(self.not_chosen, "failed request")
             )?;
         }
         if self.unread > 0 {
-            let s = if self.unread == 1 { " was" } else { "s were" };
             writeln!(
                 out,
-                "{} verdict{s} counted, not written: stdout was not read",
-                self.unread
+                "{} counted, not written: stdout was not read",
+                count(self.unread, "verdict")
             )?;
         }
         if self.given_up > 0 {
             writeln!(
                 out,
-                "{} ended without an answer of nginx's: the client had left (499)",
-                requests(self.given_up)
+                "{} not answered: client closed the connection (499)",
+                count(self.given_up, "request")
             )?;
         }
         if self.forgotten > 0 {
             writeln!(
                 out,
-                "{} that had failed once were forgotten under way: too many at a time",
-                requests(self.forgotten)
+                "{} with a failed attempt dropped in flight: too many at a time",
+                count(self.forgotten, "request")
             )?;
         }
         for one in &self.notices {
@@ -206,42 +204,36 @@ impl Summary {
         if self.healthy_left_out > 0 {
             writeln!(
                 out,
-                "{} healthy connections were left out, and counted: tracer had too much to do",
-                self.healthy_left_out
+                "{} counted, not recorded: tracer was at its limit",
+                count(self.healthy_left_out, "healthy connection")
             )?;
         }
         if self.details_left_out > 0 {
             writeln!(
                 out,
-                "{} or fewer are told without what they asked, where nginx's log does not say it: tracer had too much to do",
-                requests(self.details_left_out)
+                "{} may lack their request line, unless nginx's log has it: tracer was at its limit",
+                count(self.details_left_out, "verdict")
             )?;
         }
         if self.failed_left_out > 0 {
             writeln!(
                 out,
-                "{} failed attempts were counted, not explained: tracer kept to --max-cpu and --max-memory",
-                self.failed_left_out
+                "{} counted, not explained: tracer was at its limit (--max-cpu, --max-memory)",
+                count(self.failed_left_out, "failed attempt")
             )?;
         }
         if self.lost > 0 {
-            let records = if self.lost == 1 {
-                "record was"
-            } else {
-                "records were"
-            };
             writeln!(
                 out,
-                "{} kernel {records} lost: failures may be missing here",
-                self.lost
+                "{} lost: failures may be missing here",
+                count(self.lost, "kernel record")
             )?;
         }
         if self.skipped > 0 {
-            let runs = if self.skipped == 1 { "run" } else { "runs" };
             writeln!(
                 out,
-                "{} {runs} of hooks skipped by the kernel: what they would have told is missing",
-                self.skipped
+                "{} skipped by the kernel: their evidence is missing",
+                count(self.skipped, "hook run")
             )?;
         }
         Ok(())
@@ -295,8 +287,4 @@ impl Summary {
         }
         Ok(())
     }
-}
-
-fn requests(count: u64) -> String {
-    format!("{count} request{}", if count == 1 { "" } else { "s" })
 }

@@ -87,7 +87,8 @@ pub fn verdict(
         } else {
             "       ".to_owned()
         };
-        hang(out, &first, 7, &clean::text(line), style)?;
+        let room = style.width.saturating_sub(7).max(40);
+        hang(out, &first, 7, &wrap::advice(&clean::text(line), room))?;
     }
     Ok(())
 }
@@ -138,8 +139,8 @@ fn head(out: &mut impl Write, v: &Verdict, clock: &Clock, style: &Style) -> io::
         words.push("->".to_owned());
         words.push(clean::text(upstream));
     }
-    if let Some(unit) = v.unit.as_deref().filter(|unit| is_telling(unit)) {
-        words.push(style.ink(Ink::Faint, &format!("[{}]", clean::text(unit))));
+    if let Some(unit) = v.unit.as_deref().and_then(unit) {
+        words.push(style.ink(Ink::Faint, &format!("[{}]", clean::text(&unit))));
     }
     writeln!(out, "{}", words.join("  "))
 }
@@ -157,10 +158,13 @@ pub(super) fn asked(v: &Verdict) -> String {
     }
 }
 
-/// A service or a container's id tells which nginx it is; the name of some cgroup does not.
-fn is_telling(unit: &str) -> bool {
-    let id = unit.len() == 12 && unit.bytes().all(|byte| byte.is_ascii_hexdigit());
-    id || unit.ends_with(".service")
+/// A service or a container says which nginx it is; the name of some cgroup, which older captures have, does not.
+fn unit(unit: &str) -> Option<String> {
+    let is_id = unit.len() == 12 && unit.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match is_id {
+        true => Some(format!("container {unit}")),
+        false => unit.ends_with(".service").then(|| unit.to_owned()),
+    }
 }
 
 /// A request line without its protocol.
@@ -226,7 +230,9 @@ fn evidence(out: &mut impl Write, v: &Verdict, style: &Style) -> io::Result<()> 
             "     {}  ",
             style.ink(Ink::Faint, &format!("{label:<width$}"))
         );
-        hang(out, &lead, 7 + width, &clean::text(&evidence.text), style)?;
+        let room = style.width.saturating_sub(7 + width).max(40);
+        let text = clean::text(&evidence.text);
+        hang(out, &lead, 7 + width, &wrap::lines(&text, room))?;
     }
     Ok(())
 }
@@ -244,16 +250,9 @@ fn label(evidence: &Evidence, zero: Option<Time>) -> String {
     }
 }
 
-/// Text after a lead of that many columns, wrapped below itself.
-fn hang(
-    out: &mut impl Write,
-    lead: &str,
-    columns: usize,
-    text: &str,
-    style: &Style,
-) -> io::Result<()> {
-    let room = style.width.saturating_sub(columns).max(40);
-    for (i, line) in wrap::lines(text, room).iter().enumerate() {
+/// Writes lines after a lead of that many columns, each below the other.
+fn hang(out: &mut impl Write, lead: &str, columns: usize, lines: &[String]) -> io::Result<()> {
+    for (i, line) in lines.iter().enumerate() {
         match i {
             0 => writeln!(out, "{lead}{line}")?,
             _ => writeln!(out, "{:columns$}{line}", "")?,

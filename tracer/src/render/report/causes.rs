@@ -36,8 +36,8 @@ fn one(id: &str, story: &Story, total: u64, words: &Words) -> String {
                 share(story.count, total)
             ),
         ),
-        ("The client got".to_owned(), statuses(story)),
-        ("Sure".to_owned(), sure(story)),
+        ("Status sent to the client".to_owned(), statuses(story)),
+        ("Confidence".to_owned(), sure(story)),
         ("Upstreams".to_owned(), upstreams(story)),
     ];
     let (first, last) = (words.time(story.first), words.time(story.last));
@@ -49,7 +49,7 @@ fn one(id: &str, story: &Story, total: u64, words: &Words) -> String {
     rows.push(("When".to_owned(), when));
     let split = cause.map(|cause| {
         format!(
-            "<p class=\"note\">How it is told from others: {}.</p>\n",
+            "<p class=\"note\">How it was determined: {}.</p>\n",
             html::text(cause.split).trim_end_matches('.')
         )
     });
@@ -67,7 +67,7 @@ fn one(id: &str, story: &Story, total: u64, words: &Words) -> String {
 fn statuses(story: &Story) -> String {
     let masked = if story.masked > 0 {
         format!(
-            " ({} hidden by a retry or a short answer)",
+            " ({} masked by a retry or a short answer)",
             number(story.masked)
         )
     } else {
@@ -111,7 +111,7 @@ fn upstreams(story: &Story) -> String {
         .iter()
         .map(|(name, count)| {
             let name = name.map_or_else(
-                || "none was tried".to_owned(),
+                || "none tried".to_owned(),
                 |name| format!("<code>{}</code>", html::text(name)),
             );
             if alone {

@@ -13,9 +13,9 @@ use crate::{
 const SHOWN: usize = 150;
 /// Bytes of these; a request has some KB.
 const BYTES: usize = 8 << 20;
-/// Statuses of a cause told apart.
+/// Statuses of a cause that are counted apart.
 const STATUSES: usize = 16;
-/// Upstreams of a cause told apart.
+/// Upstreams of a cause that are counted apart.
 const UPSTREAMS: usize = 256;
 /// Things out of sight, and workers that died, each named so often.
 const NAMED: usize = 20;

@@ -5,6 +5,7 @@ use super::{
     words::{Words, counted, length},
 };
 use crate::{
+    plural,
     render::{chart::number, notice::sentence},
     verdict::Confidence,
 };
@@ -16,7 +17,9 @@ pub(super) fn section(report: &Report<'_>, words: &Words) -> String {
     };
     let mut unknown = unknown(report);
     if unknown.is_empty() {
-        unknown.push("Nothing was lost, all hooks stood, and every verdict is proven.".to_owned());
+        unknown.push(
+            "Nothing was lost, all hooks were attached, and every verdict is proven.".to_owned(),
+        );
     }
     let environment: String = report
         .sources
@@ -26,7 +29,7 @@ pub(super) fn section(report: &Report<'_>, words: &Words) -> String {
     format!(
         "{}{}<h2>Environment</h2>\n{environment}",
         titled("Notices", notices(report, words)),
-        titled("What was lost or not knowable", unknown),
+        titled("Lost or not visible", unknown),
     )
 }
 
@@ -40,7 +43,7 @@ fn notices(report: &Report<'_>, words: &Words) -> Vec<String> {
             .filter(|depth| depth.asked && depth.queue > depth.limit);
         let fullest = full.max_by_key(|depth| depth.fullness())?;
         Some(format!(
-            "the accept queue of <code>{}</code> was full: {} waiting, its limit is {}",
+            "the accept queue of <code>{}</code> was full: {} waiting, limit {}",
             html::text(name),
             number(fullest.queue.into()),
             number(fullest.limit.into())
@@ -78,7 +81,7 @@ fn unknown(report: &Report<'_>) -> Vec<String> {
                 .map(|hook| format!("<code>{}</code>", html::text(hook)))
                 .collect();
             items.push(format!(
-                "{host}: these hooks did not stand: {}; <code>tracer doctor</code> there says what that costs.",
+                "{host}: not attached: {}; <code>tracer doctor</code> there says what that costs.",
                 names.join(", ")
             ));
         }
@@ -107,14 +110,15 @@ fn unknown(report: &Report<'_>) -> Vec<String> {
             .sum();
         if count > 0 {
             items.push(format!(
-                "{} {words}.",
-                counted(count, "verdict is").replace("verdict iss", "verdicts are")
+                "{} {} {words}.",
+                counted(count, "verdict"),
+                plural::is(count)
             ));
         }
     }
     for (text, count) in &report.incident.unseen {
         items.push(format!(
-            "Out of sight for {}: {}.",
+            "Not visible for {}: {}.",
             counted(*count, "verdict"),
             html::text(text)
         ));
@@ -145,10 +149,7 @@ fn environment(source: &Source, words: &Words) -> String {
             ),
         ),
         ("Events", number(source.events)),
-        (
-            "Hooks",
-            format!("{} stood, {} did not", source.standing, source.absent.len()),
-        ),
+        ("Hooks", html::text(&source.hooks)),
         ("tracer", html::text(&source.tracer)),
         (
             "Command",

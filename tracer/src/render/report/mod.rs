@@ -20,7 +20,7 @@ use crate::series::Series;
 
 const STYLE: &str = include_str!("style.css");
 
-/// One run of `tracer record`, as far as the page tells of it. Times are Unix nanoseconds.
+/// One run of `tracer record`, as the page shows it. Times are Unix nanoseconds.
 #[derive(Debug, Clone, Default)]
 pub struct Source {
     /// The host's name.
@@ -29,9 +29,9 @@ pub struct Source {
     pub kernel: String,
     /// Each nginx in words.
     pub nginx: Vec<String>,
-    /// Hooks that stood.
-    pub standing: usize,
-    /// Names of those that did not.
+    /// How many hooks were in each state, in words.
+    pub hooks: String,
+    /// Names of what no hook showed.
     pub absent: Vec<String>,
     /// The version of tracer that recorded.
     pub tracer: String,
@@ -47,7 +47,7 @@ pub struct Source {
     pub lost: u64,
     /// Requests that ended without an answer of nginx's.
     pub given_up: u64,
-    /// Requests under way that had failed once and were forgotten for newer ones.
+    /// Requests in flight with a failed attempt, dropped for newer ones.
     pub forgotten: u64,
     /// What is wrong with its files, in words.
     pub damages: Vec<String>,

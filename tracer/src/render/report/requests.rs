@@ -11,7 +11,7 @@ use crate::{
     verdict::Verdict,
 };
 
-/// Requests that stand open; the others open on a click, and on paper.
+/// Requests that are shown open; the others open on a click, and on paper.
 const OPEN: usize = 12;
 
 pub(super) fn section(report: &Report<'_>, words: &Words) -> String {
@@ -22,7 +22,7 @@ pub(super) fn section(report: &Report<'_>, words: &Words) -> String {
     let left_out = match incident.left_out {
         0 => String::new(),
         left => format!(
-            "<p class=\"note\">{} left out: <code>tracer explain</code> shows all.</p>\n",
+            "<p class=\"note\">{} not shown: <code>tracer explain</code> has all.</p>\n",
             counted(left, "further request")
         ),
     };
@@ -58,7 +58,7 @@ pub(super) fn section(report: &Report<'_>, words: &Words) -> String {
         })
         .collect();
     format!(
-        "<h2>Requests</h2>\n<p class=\"note\">The first of each kind in full; what is like it is counted below it.</p>\n{entries}{left_out}"
+        "<h2>Requests</h2>\n<p class=\"note\">The first of each kind in full; those like it are counted below.</p>\n{entries}{left_out}"
     )
 }
 

@@ -59,14 +59,16 @@ fn quiet(report: &Report<'_>) -> Vec<String> {
             counted(total.total(), "connection")
         ),
         match (total.failed(), report.given_up()) {
-            (0, 0) => "All of them were answered, and no client left early.".to_owned(),
+            (0, 0) => {
+                "All of them were answered, and no client closed its connection early.".to_owned()
+            }
             (0, left) => format!(
-                "All of them were answered; {} left before an answer.",
+                "All of them were answered; {} closed the connection before an answer.",
                 counted(left, "client")
             ),
             (failed, _) => format!(
-                "{} got no answer, without a request that failed for it.",
-                counted(failed, "of them").trim_end_matches('s')
+                "{} of them got no answer, and no request failed.",
+                number(failed)
             ),
         },
     ]
@@ -77,9 +79,8 @@ fn failed(report: &Report<'_>, words: &Words, first: u64, last: u64) -> Vec<Stri
     let masked = match incident.masked {
         0 => String::new(),
         hidden => format!(
-            ", and {} more failed first and {} hidden by a retry or another page",
-            number(hidden),
-            if hidden == 1 { "was" } else { "were" }
+            ", and {} more failed at first, masked by a retry or another page",
+            number(hidden)
         ),
     };
     let mut sentences = vec![format!(
@@ -101,8 +102,8 @@ fn failed(report: &Report<'_>, words: &Words, first: u64, last: u64) -> Vec<Stri
         };
         let others = match ranked.len() - 1 {
             0 => String::new(),
-            1 => "; one other cause is told below".to_owned(),
-            more => format!("; {more} other causes are told below"),
+            1 => "; one other cause is below".to_owned(),
+            more => format!("; {more} other causes are below"),
         };
         let most = if ranked.len() == 1 {
             "The cause is"
@@ -120,12 +121,9 @@ fn failed(report: &Report<'_>, words: &Words, first: u64, last: u64) -> Vec<Stri
             .first()
             .map(String::as_str)
             .or(catalogue::find(id).map(|cause| cause.fix));
-        sentences.extend(fix.map(|fix| {
-            format!(
-                "To mend it: {}.",
-                html::text(fix).trim_end_matches(['.', ';'])
-            )
-        }));
+        sentences.extend(
+            fix.map(|fix| format!("Fix: {}.", html::text(fix).trim_end_matches(['.', ';']))),
+        );
     }
     sentences
 }
@@ -136,15 +134,15 @@ fn impact(report: &Report<'_>, words: &Words) -> String {
     let mut rows = vec![row("Failed requests", number(incident.failed))];
     if incident.masked > 0 {
         rows.push(row(
-            "Failed first, hidden from the client",
+            "Failed at first, masked by a retry or another page",
             number(incident.masked),
         ));
     }
     if report.given_up() > 0 {
         rows.push(row(
-            "Ended without nginx's answer",
+            "Not answered",
             format!(
-                "{} (the client had left, or a cache answered)",
+                "{} (client closed the connection, or a cache answered)",
                 number(report.given_up())
             ),
         ));
@@ -152,7 +150,7 @@ fn impact(report: &Report<'_>, words: &Words) -> String {
     let forgotten: u64 = report.sources.iter().map(|source| source.forgotten).sum();
     if forgotten > 0 {
         rows.push(row(
-            "Failed and forgotten under way",
+            "Failed, dropped in flight",
             format!("{} (too many at a time)", number(forgotten)),
         ));
     }
@@ -160,10 +158,7 @@ fn impact(report: &Report<'_>, words: &Words) -> String {
         "Attempts to reach an upstream",
         format!("{} (connections and their reuses)", number(attempts)),
     ));
-    rows.push(row(
-        "Share of attempts that failed",
-        share(total.failed(), attempts),
-    ));
+    rows.push(row("Failed attempts", share(total.failed(), attempts)));
     if let Some((first, last)) = incident.span() {
         let (first, last) = (words.unix(first), words.unix(last));
         rows.push(row(

@@ -73,7 +73,7 @@ fn page_of(verdicts: &[Verdict], change: impl FnOnce(&mut Source)) -> String {
         host: "web1".to_owned(),
         kernel: "6.18.0 x86_64".to_owned(),
         nginx: vec!["nginx 1.22.1, /usr/sbin/nginx (master 800, 2 workers)".to_owned()],
-        standing: 18,
+        hooks: "22 hooks attached, 1 fallback".to_owned(),
         tracer: "0.1.0".to_owned(),
         command: "tracer record -o incident.trc".to_owned(),
         began: CLOCK.wall,
@@ -138,7 +138,7 @@ fn three_sentences_say_what_happened_why_and_what_to_do() {
         text.contains(
             "31 requests failed on web1 between 10:00:10 and 10:00:20 UTC on 2026-11-20. The most frequent cause is \
              no-listener, 30 requests: nothing listens on the address nginx connects to, and the address is this host's \
-             own, all at 127.0.0.1:3000; one other cause is told below. To mend it: start the backend on 127.0.0.1:3000."
+             own, all at 127.0.0.1:3000; one other cause is below. Fix: start the backend on 127.0.0.1:3000."
         ),
         "{text}"
     );
@@ -147,7 +147,9 @@ fn three_sentences_say_what_happened_why_and_what_to_do() {
         "{text}"
     );
     assert!(text.contains("first no-listener, 127.0.0.1:3000"));
-    assert!(text.contains("Nothing was lost, all hooks stood, and every verdict is proven."));
+    assert!(
+        text.contains("Nothing was lost, all hooks were attached, and every verdict is proven.")
+    );
 }
 
 #[test]
@@ -176,10 +178,10 @@ fn what_was_lost_or_out_of_sight_is_named() {
     }));
     for said in [
         "web1: 7 kernel records lost; failures may be missing here.",
-        "web1: these hooks did not stand: icmp_send; tracer doctor there says what that costs.",
+        "web1: not attached: icmp_send; tracer doctor there says what that costs.",
         "web1: incident.trc has no end.",
         "1 verdict is inferred: the only cause that fits what was seen.",
-        "Out of sight for 1 verdict: the other host.",
+        "Not visible for 1 verdict: the other host.",
     ] {
         assert!(text.contains(said), "{said}: {text}");
     }
@@ -253,7 +255,7 @@ fn many_kinds_are_bounded_and_the_rest_is_counted() {
     let page = page(&verdicts);
     assert!(page.len() < 1_000_000, "{} bytes", page.len());
     assert!(
-        text(&page).contains("4,850 further requests left out"),
+        text(&page).contains("4,850 further requests not shown"),
         "{}",
         text(&page)
     );

@@ -4,6 +4,7 @@ use jiff::{Timestamp, Zoned, tz::TimeZone};
 
 use crate::{
     event::{Clock, Time},
+    plural,
     render::chart::{duration, number},
 };
 
@@ -69,11 +70,7 @@ impl Words {
 
 /// `1 request`, `1,234 requests`.
 pub(super) fn counted(count: u64, one: &str) -> String {
-    format!(
-        "{} {one}{}",
-        number(count),
-        if count == 1 { "" } else { "s" }
-    )
+    format!("{} {}", number(count), plural::noun(count, one))
 }
 
 /// `2.1 %`, `< 0.1 %`.

@@ -63,7 +63,7 @@ fn refused() -> Verdict {
             Evidence {
                 time: None,
                 event: "nearby",
-                text: "node (pid 4242, up 25.0 s) listens on [::1]:3000 only".to_owned(),
+                text: "node (pid 4242, started 25.0 s ago) listens on [::1]:3000 only".to_owned(),
             },
         ],
         advice: vec![

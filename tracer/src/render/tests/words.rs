@@ -108,7 +108,7 @@ fn the_summary_counts_by_cause_and_upstream() {
     let hidden = printed(|out| hidden.write(out, &CLOCK, &Style::default()));
     assert_eq!(
         hidden,
-        "no failed request\n1 request that failed is not shown: the options choose others\n"
+        "no failed request\n1 failed request hidden by filters\n"
     );
 }
 

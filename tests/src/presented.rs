@@ -20,7 +20,7 @@ pub fn record(site: Site, file: &Path, send: impl FnOnce(&Site) -> Result<Sent>)
     site.check(&sent, tracer).map(|verdicts| verdicts.len())
 }
 
-/// Runs a command of tracer's that has to succeed without a word.
+/// Runs a command of tracer's that has to succeed, and says nothing but what it wrote.
 pub fn run(arguments: &[&str]) -> Result<()> {
     let output = Command::new(programs::tracer()?)
         .args(arguments)
@@ -28,7 +28,10 @@ pub fn run(arguments: &[&str]) -> Result<()> {
         .context("tracer")?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(
-        output.status.success() && said.is_empty() && output.stdout.is_empty(),
+        output.status.success()
+            && !said.is_empty()
+            && said.lines().all(|line| line.starts_with("wrote "))
+            && output.stdout.is_empty(),
         "{arguments:?} ended with {}: {said}",
         output.status
     );

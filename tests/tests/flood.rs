@@ -57,7 +57,7 @@ fn a_flood_of_distinct_failures_stays_within_the_memory_ceiling() -> Result<()> 
     ensure!(ended.status.success(), "it ended with {}", ended.stderr);
     let told = ended.verdicts.len() as u64;
     let left_out = said(&ended, "counted, not explained");
-    let bare = said(&ended, "told without what they asked");
+    let bare = said(&ended, "may lack their request line");
     let lost = said(&ended, "lost: failures may be missing");
     println!(
         "{answered} answers, {told} verdicts, {left_out} left out, {bare} without their lines, {lost} records lost; at most {} MiB of its own\n{}",

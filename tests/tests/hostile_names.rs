@@ -58,7 +58,7 @@ fn a_captures_name_is_one_line() -> Result<()> {
         for file in [&none, &cut, &bad] {
             let mut arguments = vec![Path::new(command), file.as_path()];
             if command != "explain" {
-                arguments.extend([Path::new(option), &out]);
+                arguments.extend([Path::new("--force"), Path::new(option), &out]);
             }
             let said = says(&arguments)?;
             ensure_harmless(&said)?;

@@ -42,7 +42,7 @@ fn a_wrong_layout_is_named_and_nothing_wrong_is_said() -> Result<()> {
     ensure!(
         ended
             .stderr
-            .contains("are not laid out as its version has them"),
+            .contains("has another object layout than its version implies"),
         "it is not named: {}",
         ended.stderr
     );

@@ -3,7 +3,8 @@
 
 use std::process::Command;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
 use tests::counters::Counters;
 use tests::expected::Expected;
 use tests::faults::memory::{self, Memory};
@@ -160,20 +161,18 @@ fn each_breakpoint_s_program_runs_in_place_of_a_trampoline() -> Result<()> {
     ])
 }
 
-/// What `tracer doctor` says is lost without these kinds of places or programs.
+/// The hooks that `tracer doctor` says are not attached in any way without these kinds of places or programs.
 fn lost(without: &[&str]) -> Result<Vec<String>> {
     let mut doctor = Command::new(programs::tracer()?);
-    doctor.arg("doctor");
+    doctor.args(["doctor", "--format", "json"]);
     for word in without {
         doctor.args(["--without", word]);
     }
-    let said = programs::output(&mut doctor)?;
-    let unseen = said.lines().map(str::trim).filter_map(|line| {
-        line.strip_prefix("LOST")
-            .or_else(|| line.strip_prefix("inferred"))
-    });
-    Ok(unseen
-        .filter_map(|line| line.split_whitespace().next())
+    let said: Value = serde_json::from_str(&programs::output(&mut doctor)?)?;
+    let hooks = said["hooks"].as_array().context("hooks")?.iter();
+    let lost = hooks.filter(|hook| hook["lost"].is_string());
+    Ok(lost
+        .filter_map(|hook| hook["name"].as_str())
         .map(str::to_owned)
         .collect())
 }

@@ -90,7 +90,7 @@ fn what_the_kernel_skips_is_counted() -> Result<()> {
     let counted = counters.skipped(pid)?;
     let ended = tracer.stop(libc::SIGINT)?;
     let said = ended.stderr.lines().find_map(|line| {
-        let (count, rest) = line.split_once(" run")?;
+        let (count, rest) = line.split_once(" hook run")?;
         rest.contains("skipped by the kernel")
             .then(|| count.parse::<u64>())
     });

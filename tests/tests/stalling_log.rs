@@ -45,7 +45,7 @@ fn a_log_that_stalls_is_said_and_others_go_on() -> Result<()> {
         tracer.verdict_lines(2 * round)?;
     }
     ensure!(stalling.reads() > 0, "the log was not read");
-    tracer.says("does not answer reads")?;
+    tracer.says("stall")?;
     // What still waits is let go: a thread in the kernel cannot end before.
     drop(nginx);
     drop(stalling);

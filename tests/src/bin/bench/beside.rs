@@ -159,7 +159,11 @@ impl Beside {
         let folder = Folder::new()?;
         let out = File::create(folder.join("out"))?;
         let tracer = match self {
-            Self::Elsewhere => Some(tracer::live(std::process::id())?),
+            Self::Elsewhere => {
+                let mut command = tracer::live(std::process::id())?;
+                command.arg("--keep-going");
+                Some(command)
+            }
             Self::Behind => Some(tracer::live(scene.behind())?),
             Self::Live => Some(tracer::live(scene.proxy.master)?),
             Self::Ceiling => {

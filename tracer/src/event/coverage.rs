@@ -113,7 +113,7 @@ impl Change {
             Self::Nothing => "none-followed",
             Self::Something { .. } => "some-followed",
             Self::Follows { .. } => "followed",
-            Self::Ends { .. } => "ended",
+            Self::Ends { .. } => "exited",
             Self::Late { .. } => "late",
             Self::Blind { .. } => "blind",
             Self::Alone { .. } => "alone",

@@ -41,7 +41,6 @@ fn passed(worker: u32, at: u64, [client, local, remote]: [u16; 3]) -> Event {
         head: None,
         names: None,
         client_request: None,
-        names: None,
     })
 }
 

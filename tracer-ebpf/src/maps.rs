@@ -13,7 +13,7 @@ use tracer_ebpf::abi::{
 
 use crate::{
     constants::{SEED, number},
-    hints, task,
+    hints,
 };
 
 /// Records for the collector, in one order.
@@ -467,9 +467,9 @@ pub fn take_flow(key: &FlowKey, into: &mut Flow) -> bool {
 
 /// A SYN that is no known flow's was answered by a RST.
 #[inline(always)]
-pub fn add_stray(sequence: u32, end: &Endpoint, reason: u32) {
+pub fn add_stray(at: u64, sequence: u32, end: &Endpoint, reason: u32) {
     let stray = Stray {
-        at: task::now(),
+        at,
         reason,
         end: *end,
         padding: [0; 2],

@@ -102,7 +102,7 @@ fn unanswered(skb: u64, reason: u32) {
     let mut packet = Packet::NONE;
     if !packet::of_upstream(skb, &mut packet) {
         if packet.flags & (SYN | ACK) == SYN {
-            maps::add_stray(packet.sequence, &packet.key.remote, reason);
+            maps::add_stray(task::now(), packet.sequence, &packet.key.remote, reason);
         }
         return;
     }

@@ -182,8 +182,14 @@ impl Expected {
         self
     }
 
-    /// The cause is in part out of sight: `inferred` is right too.
-    pub fn inferred(mut self) -> Self {
+    /// Nothing shows the cause on any kernel, it is the only one that fits: `inferred`.
+    pub fn exactly_inferred(mut self) -> Self {
+        self.confidence = &["inferred"];
+        self
+    }
+
+    /// Some kernels, builds of nginx or runs show the cause, others do not: `inferred` is right too.
+    pub fn at_best_proven(mut self) -> Self {
         self.confidence = &["proven", "inferred"];
         self
     }
@@ -191,12 +197,16 @@ impl Expected {
     /// Less sure, and perhaps without what the client got: this nginx shows none of its functions.
     pub fn unseen(mut self) -> Self {
         self.or_unseen = true;
-        self.inferred()
+        self.at_best_proven()
     }
 
     /// Proven where this kernel shows the cause, else perhaps the only cause that fits.
     pub fn proven_if(self, is_shown: bool) -> Self {
-        if is_shown { self } else { self.inferred() }
+        if is_shown {
+            self
+        } else {
+            self.at_best_proven()
+        }
     }
 
     /// Nobody can know: the confidence has to be `unknown`.

@@ -6,6 +6,7 @@ use anyhow::{Result, bail, ensure};
 use serde_json::Value;
 
 use crate::client::HOST;
+use crate::differences::names_a_skipped_run;
 use crate::error_log::LogLine;
 use crate::kernel;
 use crate::site::{Sent, Site};
@@ -60,7 +61,7 @@ impl Site {
                     let mut differences = self.faults[fault].expected.differences(verdict);
                     let logged = log.get(line).and_then(|lines| lines.first());
                     differences.extend(self.own(sent, verdict, logged));
-                    if !differences.is_empty() && lacks_skipped_runs(verdict) {
+                    if !differences.is_empty() && may_lack_skipped_runs(verdict) {
                         skipped += 1;
                     } else if !differences.is_empty() {
                         let differences = differences.join("\n    ");
@@ -94,7 +95,7 @@ impl Site {
         }
         // First, for those without a verdict are the same requests.
         let before = unnamed.len();
-        unnamed.retain(|verdict| !lacks_skipped_runs(verdict));
+        unnamed.retain(|verdict| !may_lack_skipped_runs(verdict));
         skipped += before - unnamed.len();
         let nobodys = unnamed.into_iter().map(|verdict| self.nobodys(verdict));
         wrong.splice(0..0, nobodys);
@@ -191,14 +192,12 @@ fn kinds(wrong: &[String]) -> Vec<&str> {
     first.map(String::as_str).take(6).collect()
 }
 
-/// Whether the verdict says that the evidence does not decide, and that the kernel skipped runs of hooks meanwhile.
-fn lacks_skipped_runs(verdict: &Value) -> bool {
-    verdict["cause"] == "unexplained" && names_a_skipped_run(verdict)
-}
-
-fn names_a_skipped_run(verdict: &Value) -> bool {
-    let evidence = verdict["evidence"].as_array();
-    evidence.is_some_and(|all| all.iter().any(|one| one["event"] == "skipped"))
+/// Whether the verdict says that the evidence does not decide and that the kernel skipped runs of
+/// hooks meanwhile, on a kernel that does so in a usual run.
+fn may_lack_skipped_runs(verdict: &Value) -> bool {
+    verdict["cause"] == "unexplained"
+        && kernel::preempts_tracepoints()
+        && names_a_skipped_run(verdict)
 }
 
 fn listed(verdicts: &[&Value]) -> String {

@@ -111,6 +111,19 @@ pub fn says_why_it_resets() -> bool {
     has("sk_rst_reason")
 }
 
+/// Whether a tracepoint's program may be preempted: 7.0 and later, which then skip its runs in
+/// other tasks. Before, only an interrupt in its midst makes the kernel skip one. No type or
+/// function in BTF distinguishes them.
+#[must_use]
+pub fn preempts_tracepoints() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let major = release
+        .split('.')
+        .next()
+        .and_then(|major| major.parse().ok());
+    major.is_none_or(|major: u32| major >= 7)
+}
+
 /// Says that the test expects less here than elsewhere: `cargo xtask test` shows it by name.
 pub fn lesser(test: &str, reason: &str) {
     println!("LESSER: {test}: {reason}");

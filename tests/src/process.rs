@@ -1,7 +1,7 @@
 //! A child process that ends with its value, and the few questions we ask `/proc` and signals.
 
 use std::process::{Child, ExitStatus};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 
@@ -29,6 +29,32 @@ pub fn alive(pid: u32) -> bool {
             .next()
             .is_some_and(|rest| !rest.trim_start().starts_with(['Z', 'X']))
     })
+}
+
+/// When the process started, to the kernel's tick of 10 ms (`starttime` in proc_pid_stat(5)).
+pub fn started(pid: u32) -> Result<SystemTime> {
+    let path = format!("/proc/{pid}/stat");
+    let stat = std::fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+    let field = stat
+        .rsplit_once(')')
+        .and_then(|(_, rest)| rest.split_whitespace().nth(19));
+    let ticks: u64 = field.context("no start time")?.parse()?;
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the kernel fills in what we point at.
+    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut now) };
+    let up = Duration::new(now.tv_sec as u64, now.tv_nsec as u32);
+    Ok(SystemTime::now() - (up.saturating_sub(Duration::from_millis(ticks * 10))))
+}
+
+/// The time that a process has spent on a CPU.
+pub fn on_cpu(pid: u32) -> Result<Duration> {
+    let path = format!("/proc/{pid}/schedstat");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+    let spent = text.split_whitespace().next().context("no time")?;
+    Ok(Duration::from_nanos(spent.parse()?))
 }
 
 /// Waits for the child's end.

@@ -49,13 +49,16 @@ impl Selection {
         })
     }
 
-    /// What is left to know where nginx logs nothing: the causes.
+    /// Where nginx logs nothing: two causes are only its own words, all others as proven as ever.
     pub fn unlogged(mut self) -> Self {
         for fault in &mut self.faults {
-            let expected = std::mem::replace(&mut fault.expected, Expected::silence(0, &[]));
+            let expected = fault.expected.clone();
             let errno = expected.errno;
-            fault.expected = expected.inferred().or_errno(None).or_errno(errno);
-            fault.expected.says.clear();
+            let is_said_alone = ["dns-failed", "response-rejected"].contains(&expected.cause);
+            fault.expected = expected
+                .proven_if(!is_said_alone)
+                .or_errno(None)
+                .or_errno(errno);
         }
         self
     }
@@ -132,7 +135,7 @@ fn elsewhere() -> Vec<Fault> {
     let nobody = Expected::untried("no-live-upstreams", "no live upstreams");
     let unknown = Expected::untried("dns-failed", "could not be resolved (3: Host not found)");
     vec![
-        Fault::location("proxy_pass http://nobody;", nobody.inferred())
+        Fault::location("proxy_pass http://nobody;", nobody)
             .with("upstream nobody { server 127.0.0.1:9112 down; }\n"),
         Fault::location(
             "resolver 127.0.0.1:5300 ipv6=off; set $upstream unknown.test; \

@@ -204,7 +204,7 @@ fn a_container_that_claims_a_remote_address_is_not_taken_for_it() -> Result<()> 
     host.ip("link add br0 type bridge")?;
     let claims = Container::behind(&host, "br0", "10.77.0.2")?;
     let _full = listeners::full(claims.netns(), "10.77.0.2:80")?;
-    let expected = Expected::timeout("syn-timeout", "10.77.0.2:80").inferred();
+    let expected = Expected::timeout("syn-timeout", "10.77.0.2:80");
     let verdicts = stage.check_with(vec![Fault::proxy(expected, TIMERS)], TOGETHER)?;
     let claimant = format!("pid {}", claims.pid());
     let is_named = |verdict: &Value| verdict.to_string().contains(&claimant);

@@ -2,7 +2,7 @@
 //! fails, attached once it turns out otherwise.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use tests::client::Front;
@@ -11,6 +11,7 @@ use tests::expected::Expected;
 use tests::faults::unix_files::allow;
 use tests::folder::Folder;
 use tests::holdings::Holdings;
+use tests::process;
 use tests::service::Service;
 use tests::site::Site;
 use tests::stage::{Fault, Load, Stage};
@@ -87,7 +88,7 @@ fn a_reload_that_quiets_the_log_is_noticed() -> Result<()> {
     let logs = Folder::new()?;
     stage.config.error_log = Some(format!("{} error", logs.join("error.log").display()));
     stage.config.http = format!("include {}/l*.conf;", folder.path().display());
-    let expected = prohibited(&stage)?.inferred().or_errno(None);
+    let expected = prohibited(&stage)?.or_errno(None);
     let site = stage.start(vec![Fault::proxy(expected, "")])?;
     let counters = Counters::new()?;
     let tracer = Tracer::follow(site.nginx.master)?;
@@ -118,14 +119,15 @@ fn a_configuration_that_is_another_by_now_is_not_believed() -> Result<()> {
     let mut stage = Stage::new()?;
     stage.config.error_log = Some(format!("{} error", folder.join("error.log").display()));
     stage.config.http = format!("include {};", file.display());
-    let expected = prohibited(&stage)?.inferred().or_errno(None);
+    let expected = prohibited(&stage)?.or_errno(None);
     let site = stage.start(vec![Fault::proxy(expected, "")])?;
-    // A process's start is known to 10 ms.
-    let started = Instant::now();
-    until("a few ticks of the clock", PATIENCE, || {
-        Ok((started.elapsed() > Duration::from_millis(100)).then_some(()))
+    // A process's start is known to a tick of 10 ms, and a file's time to another.
+    let started = process::started(site.nginx.master)?;
+    until("a configuration younger than nginx", PATIENCE, || {
+        std::fs::write(&file, "")?;
+        let written = std::fs::metadata(&file)?.modified()?;
+        Ok((written > started + Duration::from_millis(30)).then_some(()))
     })?;
-    std::fs::write(&file, "")?;
     let tracer = Tracer::follow(site.nginx.master)?;
     let sent = site.send(FAULTS)?;
     site.check(&sent, tracer).map(drop)
@@ -148,7 +150,7 @@ fn a_unix_upstream_that_the_configuration_does_not_show_is_noticed() -> Result<(
         "server {{ listen unix:{}; return 200; }}",
         healthy.display()
     );
-    let expected = Expected::reset("backend-reset", &unix).inferred();
+    let expected = Expected::reset("backend-reset", &unix);
     let site = stage.start(vec![Fault::location(pass(&unread), expected)])?;
     let counters = Counters::new()?;
     let tracer = Tracer::follow(site.nginx.master)?;

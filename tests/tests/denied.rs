@@ -123,13 +123,13 @@ fn denied_by_cgroup(denial: Denial, expected: Expected, directives: &str) -> Res
 
 #[test]
 fn a_cgroup_program_denies_connect() -> Result<()> {
-    let expected = Expected::new("cgroup-denied", "127.0.0.1:9001", "EPERM").inferred();
+    let expected = Expected::new("cgroup-denied", "127.0.0.1:9001", "EPERM").exactly_inferred();
     denied_by_cgroup(Denial::Connect4, expected, "")
 }
 
 #[test]
 fn a_cgroup_program_denies_connect_over_ipv6() -> Result<()> {
-    let expected = Expected::new("cgroup-denied", "[::1]:9001", "EPERM").inferred();
+    let expected = Expected::new("cgroup-denied", "[::1]:9001", "EPERM").exactly_inferred();
     denied_by_cgroup(Denial::Connect6, expected, "")
 }
 
@@ -140,14 +140,15 @@ fn a_cgroup_program_that_says_refused_is_no_missing_listener() -> Result<()> {
     if cannot(name, (!kernel::has("bpf_set_retval")).then(missing)) {
         return Ok(());
     }
-    let expected = Expected::new("cgroup-denied", "127.0.0.1:9001", "ECONNREFUSED").inferred();
+    let expected =
+        Expected::new("cgroup-denied", "127.0.0.1:9001", "ECONNREFUSED").exactly_inferred();
     denied_by_cgroup(Denial::Connect4Refused, expected, "")
 }
 
 #[test]
 fn a_cgroup_program_that_drops_packets() -> Result<()> {
     let expected = if kernel::has("SKB_DROP_REASON_BPF_CGROUP_EGRESS") {
-        Expected::timeout("cgroup-denied", "127.0.0.1:9001").inferred()
+        Expected::timeout("cgroup-denied", "127.0.0.1:9001")
     } else {
         let reason = "this kernel does not say that a cgroup program drops packets: unexplained";
         kernel::lesser("a_cgroup_program_that_drops_packets", reason);

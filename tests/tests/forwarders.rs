@@ -11,7 +11,7 @@ fn ended(address: &str) -> Expected {
     let mut expected = Expected::reset("backend-reset", address).or_errno(None);
     expected.or_cause = vec!["backend-closed-early", "backend-died"];
     expected.logged = vec!["upstream prematurely closed | (104: | (32: ".into()];
-    expected.inferred()
+    expected.at_best_proven()
 }
 
 fn socat(stage: &Stage, listens: &str, to: &str) -> Result<Upstream> {

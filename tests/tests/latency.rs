@@ -1,5 +1,6 @@
 //! How long a user waits: from exec to `tracing`, from a request that fails at once to its verdict.
-//! Prints the medians; the limits asserted are generous, a loaded machine must not fail them.
+//! Prints the medians. The limits are the promised ones, for the best start and the quickest quarter
+//! of the verdicts: what else runs on the machine costs time, and never saves any.
 
 use std::time::Duration;
 
@@ -8,9 +9,11 @@ use tests::expected::Expected;
 use tests::stage::{Fault, Load, Stage};
 use tests::tracer::{Tracer, live};
 
-fn median(mut times: Vec<Duration>) -> Duration {
+/// What `part` of the times do not exceed.
+fn quantile(times: &[Duration], part: f64) -> Duration {
+    let mut times = times.to_vec();
     times.sort();
-    times[times.len() / 2]
+    times[((times.len() - 1) as f64 * part) as usize]
 }
 
 #[test]
@@ -46,10 +49,17 @@ fn the_waiting_times_of_a_user() -> Result<()> {
         .collect::<Result<Vec<_>>>()?;
     site.check(&sent, tracer)?;
 
-    let (start, delay) = (median(starts), median(delays));
-    println!("exec to tracing: {start:?} (median of 5; wanted: at most 500 ms)");
-    println!("request to verdict: {delay:?} (median of 50; wanted: at most 100 ms after the 502)");
-    ensure!(start < Duration::from_secs(5), "tracing after {start:?}");
-    ensure!(delay < Duration::from_secs(1), "a verdict after {delay:?}");
+    let (start, delay) = (quantile(&starts, 0.5), quantile(&delays, 0.5));
+    let (least, quick) = (quantile(&starts, 0.0), quantile(&delays, 0.25));
+    println!("exec to tracing: {start:?} (median of 5), {least:?} (least)");
+    println!("request to verdict: {delay:?} (median of 50), {quick:?} (quickest quarter)");
+    ensure!(
+        least < Duration::from_millis(500),
+        "tracing after {least:?}"
+    );
+    ensure!(
+        quick < Duration::from_millis(100),
+        "a verdict after {quick:?}"
+    );
     Ok(())
 }

@@ -256,7 +256,7 @@ fn a_slow_fallback() -> Result<()> {
         "location @slow { proxy_pass http://127.0.0.1:9005; proxy_read_timeout 1s; \
          error_page 504 =200 /sorry; recursive_error_pages on; }\n",
     );
-    let slow = Expected::timeout("backend-slow", "127.0.0.1:9005").inferred();
+    let slow = Expected::timeout("backend-slow", "127.0.0.1:9005");
     let fault = Fault::proxy(
         refused(),
         "recursive_error_pages on; error_page 502 = @slow;",

@@ -163,7 +163,7 @@ fn where_icmp_is_not_heard_what_rests_on_its_silence_says_so() -> Result<()> {
     stage.netns.sysctl("ipv4/tcp_syn_retries", "1")?;
     let _link = Tun::new(&stage.netns, &[Host::Silent])?;
     let upstream = format!("{}:80", tun::address(0));
-    let expected = Expected::new("syn-timeout", &upstream, "ETIMEDOUT").inferred();
+    let expected = Expected::new("syn-timeout", &upstream, "ETIMEDOUT").at_best_proven();
     let site = stage.start(vec![Fault::proxy(expected, "")])?;
     let load = Load {
         failing: 1,

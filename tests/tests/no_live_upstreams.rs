@@ -69,11 +69,8 @@ fn all_servers_failed_before_in_a_zone_that_workers_share() -> Result<()> {
 #[test]
 fn all_servers_are_down() -> Result<()> {
     let down = |name: &str, servers: &str| {
-        Fault::location(
-            format!("proxy_pass http://{name};"),
-            nobody().inferred().says("down"),
-        )
-        .with(format!("upstream {name} {{ {servers} }}\n"))
+        Fault::location(format!("proxy_pass http://{name};"), nobody().says("down"))
+            .with(format!("upstream {name} {{ {servers} }}\n"))
     };
     Stage::new()?
         .check(vec![
@@ -91,11 +88,8 @@ fn the_only_server_has_all_the_connections_it_may_have() -> Result<()> {
     let mut stage = Stage::new()?;
     let mut service = Service::start(&stage.netns, &["127.0.0.1:9003", "wait"])?;
     stage.config.server = "location /held { proxy_pass http://full; }\n".into();
-    let full = Fault::location(
-        "proxy_pass http://full;",
-        nobody().inferred().says("max_conns"),
-    )
-    .with("upstream full { zone full 64k; server 127.0.0.1:9003 max_conns=1; }\n");
+    let full = Fault::location("proxy_pass http://full;", nobody().says("max_conns"))
+        .with("upstream full { zone full 64k; server 127.0.0.1:9003 max_conns=1; }\n");
     let site = stage.start(vec![full])?;
     let mut held = Session::open(&site.netns)?;
     held.say("GET", "/held")?;

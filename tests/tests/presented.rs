@@ -78,7 +78,7 @@ fn a_recorded_burst_is_charted_and_reported() -> Result<()> {
 fn the_share_of_failed_attempts_is_of_attempts_alone() -> Result<()> {
     let refused = Expected::new("no-listener", "127.0.0.1:9001", "ECONNREFUSED");
     let returned = Expected::untried("returned-by-config", "").unlogged();
-    let down = Expected::untried("no-live-upstreams", "no live upstreams").inferred();
+    let down = Expected::untried("no-live-upstreams", "no live upstreams");
     let faults = vec![
         Fault::proxy(refused, ""),
         Fault::location("return 502;", returned),

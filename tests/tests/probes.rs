@@ -26,8 +26,8 @@ fn faults() -> Vec<Fault> {
             "",
         )
     };
-    let full = Expected::timeout("accept-queue-full", "127.0.0.1:9004").inferred();
-    let unread = Expected::reset("backend-reset", "127.0.0.1:9005").inferred();
+    let full = Expected::timeout("accept-queue-full", "127.0.0.1:9004").at_best_proven();
+    let unread = Expected::reset("backend-reset", "127.0.0.1:9005").at_best_proven();
     vec![
         no_listener("127.0.0.1:9001"),
         no_listener("[::1]:9001"),
@@ -81,7 +81,7 @@ fn each_runs(without: &[&str]) -> Result<()> {
         Service::start(&stage.netns, &[&unix, "unread"])?,
     ];
     let mut faults = faults();
-    let reset = |upstream| Expected::reset("backend-reset", upstream).inferred();
+    let reset = |upstream| Expected::reset("backend-reset", upstream).at_best_proven();
     faults.push(Fault::proxy(reset("[::1]:9006"), ""));
     let pass = format!("proxy_pass http://{unix}:/;");
     faults.push(Fault::location(pass, reset(&unix)));
@@ -197,7 +197,7 @@ fn told_without(without: &[&str]) -> Result<()> {
                 _ => true,
             };
             if weak {
-                fault.expected = fault.expected.inferred();
+                fault.expected = fault.expected.at_best_proven();
             } else {
                 fault.expected.confidence = &["proven"];
             }

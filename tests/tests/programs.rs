@@ -449,7 +449,7 @@ impl Program {
         let mut expected = Expected::timeout("backend-not-accepting", ADDRESS).or_errno(None);
         // Of what is accepted late, or all at once, it is not seen when.
         expected.or_cause.push("backend-slow");
-        let mut expected = expected.inferred();
+        let mut expected = expected.at_best_proven();
         expected.logged =
             vec!["upstream timed out (110: Connection timed out) while reading".into()];
         let mut fault = self.fault(backend, expected);

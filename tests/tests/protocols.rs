@@ -435,7 +435,7 @@ fn a_body_cut_short_by_rst() -> Result<()> {
             errno: Some("ECONNRESET"),
             ..truncated("(104: Connection reset by peer) while reading upstream").or_errno(None)
         };
-        expected.inferred()
+        expected.exactly_inferred()
     };
     answers(
         "reset",

@@ -42,7 +42,7 @@ fn nginx_gives_up_first() -> Result<()> {
         Expected::timeout("firewall-drop", DROPPED),
         Expected::timeout("firewall-drop", ANSWER_DROPPED),
         Expected::timeout("firewall-drop", DROPPED_V6),
-        Expected::timeout("syn-timeout", SILENT).inferred(),
+        Expected::timeout("syn-timeout", SILENT),
     ]
     .map(|expected| Fault::proxy(expected, GIVES_UP));
     stage.check_with(faults.into(), TOGETHER).map(drop)
@@ -56,7 +56,7 @@ fn the_kernel_gives_up_first() -> Result<()> {
         Expected::new("firewall-drop", DROPPED, "ETIMEDOUT"),
         Expected::new("firewall-drop", ANSWER_DROPPED, "ETIMEDOUT"),
         Expected::new("firewall-drop", DROPPED_V6, "ETIMEDOUT"),
-        Expected::new("syn-timeout", SILENT, "ETIMEDOUT").inferred(),
+        Expected::new("syn-timeout", SILENT, "ETIMEDOUT"),
     ]
     .map(|expected| Fault::proxy(expected, ""));
     stage.check_with(faults.into(), TOGETHER).map(drop)

@@ -265,7 +265,7 @@ fn a_refusal_that_races_with_the_request() -> Result<()> {
         Expected::connected("tls-handshake-failed", BACKEND, logged)
             .or_errno(Some("ECONNRESET"))
             .or_errno(Some("EPIPE"))
-            .inferred()
+            .at_best_proven()
             .says("proxy_ssl_certificate")
     };
     let pass = format!("proxy_pass https://{BACKEND}; proxy_ssl_protocols TLSv1.3;");

@@ -211,7 +211,7 @@ fn silent_in_the_handshake() -> Result<()> {
     stage.check(faults).map(drop)
 }
 
-/// The handshake was over, the request sent: that is no fault of TLS.
+/// The handshake was complete and the request sent: TLS is not at fault.
 #[test]
 fn silent_after_the_handshake() -> Result<()> {
     let stage = Stage::new()?;

@@ -96,7 +96,7 @@ fn sid_races_without_any_directive() -> Result<()> {
     let logged = "upstream prematurely closed connection while reading | (104: | (32: ";
     let expected = Expected::connected("keepalive-race", upstream, logged)
         .reused()
-        .inferred()
+        .at_best_proven()
         .says("idle")
         .or_errno(Some("EPIPE"))
         .or_errno(Some("ECONNRESET"));

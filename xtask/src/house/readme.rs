@@ -42,7 +42,10 @@ const COMMANDS: [(&str, Run); 16] = [
     ("cargo xtask test", Run::Never("it is what runs this")),
     (
         "sudo tracer live",
-        Run::Test("tests/tests/start.rs", "the_line_that_says_tracing_comes"),
+        Run::Test(
+            "tests/tests/start.rs",
+            "from_the_line_that_says_tracing_on_nothing_is_missed",
+        ),
     ),
     ("sudo tracer doctor", DOCTOR),
     ("tracer doctor", DOCTOR),
@@ -210,7 +213,10 @@ mod tests {
             ),
             (
                 "tracer live --no-such-option",
-                Run::Test("tests/tests/start.rs", "the_line_that_says_tracing_comes"),
+                Run::Test(
+                    "tests/tests/start.rs",
+                    "from_the_line_that_says_tracing_on_nothing_is_missed",
+                ),
             ),
             ("tracer live", Run::Check("no such check")),
         ];

@@ -44,8 +44,21 @@ pub(super) enum Selection<'a> {
     Quick,
 }
 
-/// The test programs that take longest.
-const SLOW: [&str; 0] = [];
+/// The test programs that take longest, and those that need an optimised tracer.
+const SLOW: [&str; 12] = [
+    "as_a_service",
+    "behind_a_bridge",
+    "behind_nat",
+    "builds",
+    "captures",
+    "flood",
+    "latency",
+    "lifecycle",
+    "long_run",
+    "masked",
+    "probes",
+    "versions",
+];
 
 pub(super) fn tests(
     workspace: &Workspace,
@@ -147,4 +160,22 @@ pub(crate) fn environment(workspace: &Workspace, tracer: &Path) -> Result<Vec<Os
         assignments.extend(std::env::var_os(name).map(|value| set(name, value)));
     }
     Ok(assignments)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_that_are_named_are_there() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/tests");
+        for name in SLOW.iter().chain(&ALONE) {
+            assert!(folder.join(name).with_extension("rs").is_file(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_program_is_known_without_cargos_hash() {
+        assert_eq!(name(Path::new("/t/deps/long_run-0a1b2c")), "long_run");
+    }
 }

@@ -37,7 +37,7 @@ impl Stretch {
     }
 }
 
-/// Runs wrk against the proxy for so long; `beside` are the processes that run meanwhile.
+/// Runs wrk against the proxy for so long, while these other processes run.
 pub(crate) fn wrk(scene: &Scene, seconds: u64, beside: &[u32]) -> Result<Stretch> {
     asking(scene, seconds, beside, &[Kind::PATH])
 }

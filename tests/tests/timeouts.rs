@@ -72,7 +72,7 @@ fn a_firewall_drops_what_a_connection_carries() -> Result<()> {
         "output",
         "tcp dport 9001 ip length > 100 drop",
     )?;
-    let expected = Expected::timeout("firewall-drop", DROPPED).says("of a connection that stood");
+    let expected = Expected::timeout("firewall-drop", DROPPED).says("of an established connection");
     let fault = Fault::proxy(expected, "proxy_read_timeout 1500ms;");
     stage.check_with(vec![fault], TOGETHER).map(drop)
 }

@@ -7,7 +7,7 @@ use crate::event::{Clock, Heap, Time};
 pub enum Confidence {
     /// The evidence does not decide.
     Unknown,
-    /// The only cause that fits what was seen; a fact is out of sight and is named.
+    /// The only cause that fits what was seen; a fact is not visible, and is named.
     Inferred,
     /// The kernel showed it.
     Proven,

@@ -5,7 +5,8 @@ use tracer_ebpf::abi::{Client, HEAD_LEN, TAIL_LEN, Worker, counter};
 
 use super::{
     layout::{
-        self, BUFFER_POS, BUFFER_START, HEADER_KEY, HEADER_VALUE, REQUEST_HEADERS, REQUEST_HOST,
+        self, BUFFER_POS, BUFFER_START, HEADER_KEY, HEADER_VALUE, LONGEST_NAME, REQUEST_HEADERS,
+        REQUEST_HOST,
     },
     members, names, request,
 };
@@ -24,7 +25,7 @@ pub fn of_request(pid: u32, worker: &mut Worker, request: u64, client: &mut Clie
         maps::count(counter::BARE);
         return;
     }
-    const MEMBERS: usize = member(REQUEST_HOST) + 1;
+    const MEMBERS: usize = member(REQUEST_HOST) + 2;
     let places = members::known(worker);
     if places.upstream == 0 {
         return;
@@ -35,7 +36,9 @@ pub fn of_request(pid: u32, worker: &mut Worker, request: u64, client: &mut Clie
     else {
         return;
     };
-    host(members[member(REQUEST_HOST)], client);
+    let at = member(REQUEST_HOST);
+    let has_count = members[at] != 0 && members[at] < LONGEST_NAME;
+    host(members[at + usize::from(has_count)], client);
     if let Some(buffer) = read::user::<[u64; BUFFER_START + 1]>(members[0]) {
         let (position, start) = (buffer[BUFFER_POS], buffer[BUFFER_START]);
         client.parsed = position.wrapping_sub(start) as u32;

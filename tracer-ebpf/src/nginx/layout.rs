@@ -91,7 +91,8 @@ pub const REQUEST_CONNECTION: u64 = 8;
 pub const REQUEST_UPSTREAM: [u64; 3] = [56, 64, 72];
 /// `headers_in.headers.part`, from `header_in` on.
 pub const REQUEST_HEADERS: u64 = 16;
-/// `headers_in.host`, from `header_in` on.
+/// `headers_in.host`, from `header_in` on; since 1.29.8 (`max_headers`) `count` is there, and the
+/// host follows.
 pub const REQUEST_HOST: u64 = 64;
 
 /// `header_in` in an `ngx_http_request_t`: two pointers lie between it and `upstream`.

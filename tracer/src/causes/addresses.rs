@@ -29,7 +29,7 @@ pub(super) static ADDRESS_INVALID: Cause = Cause {
 
 pub(super) static BIND_FAILED: Cause = Cause {
     id: "bind-failed",
-    title: "nginx may not use the source address it was told to",
+    title: "nginx may not use its configured source address",
     split: "bind() fails before any connect(): nginx logs it and answers 500.",
     log_lines: &["bind(10.0.0.9) failed (99: Cannot assign requested address)"],
     client_gets: "500",

@@ -8,13 +8,13 @@ pub struct Cause {
     pub id: &'static str,
     /// What happened, in a sentence without its stop.
     pub title: &'static str,
-    /// How the kernel shows it, and what tells it from its look-alikes.
+    /// How the kernel shows it, and what distinguishes it from its look-alikes.
     pub split: &'static str,
     /// Lines of nginx's error log that it explains; one line can have many causes.
     pub log_lines: &'static [&'static str],
     /// The status the client gets, unless a retry hides the failure.
     pub client_gets: &'static str,
-    /// What mends it, in general; a verdict's advice is filled with what was seen.
+    /// What fixes it, in general; a verdict's advice is filled with what was seen.
     pub fix: &'static str,
     /// Whether an attempt fits; `None`: no verdict names it yet, such requests are `unexplained`.
     pub(super) matches: Option<fn(&Scene<'_>) -> Option<Finding>>,

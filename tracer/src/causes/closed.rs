@@ -15,7 +15,7 @@ use crate::event::{Connection, PeerClosed, Said, Time, Upstream};
 pub(super) static BACKEND_CLOSED_EARLY: Cause = Cause {
     id: "backend-closed-early",
     title: "the backend closed the connection before its response, or within the response's header",
-    split: "A FIN before the header is over, while the backend's process lives; the connection was fresh, or the FIN \
+    split: "A FIN before the header is complete, while the backend's process lives; the connection was fresh, or the FIN \
             came too long after the request for a keep-alive race.",
     log_lines: &[
         "upstream prematurely closed connection while reading response header from upstream",
@@ -76,7 +76,7 @@ fn closed_early(scene: &Scene<'_>) -> Option<Finding> {
     let finding = if scene.in_handshake(c) {
         finding.unless(
             scene.logged(Said::is_prematurely_closed).is_some(),
-            "whether the TLS handshake was over: its bytes are encrypted, and nginx logged nothing",
+            "whether the TLS handshake was complete: its bytes are encrypted, and nginx logged nothing",
         )
     } else {
         finding
@@ -183,7 +183,7 @@ fn reset(scene: &Scene<'_>) -> Option<Finding> {
             match scene.is_here(c) {
                 Some(true) => "who sent the RST: no program of this host was seen to close that connection; an address \
                                translation (DNAT) to elsewhere fits",
-                _ => "who sent the RST: the backend's host, whose processes are out of sight, or something on the way",
+                _ => "who sent the RST: the backend's host, whose processes are not visible from here, or something on the path",
             },
         )
         .advise("look at the backend's own log for that moment: it closed with the request unread, or crashed")
@@ -192,7 +192,7 @@ fn reset(scene: &Scene<'_>) -> Option<Finding> {
     let finding = if by_peer.is_none() {
         finding.unless(
             scene.stands(hook::RST_RECEIVED) || c.transfer_error.is_some(),
-            "the RST itself: its hook does not stand",
+            "the RST itself: its hook is not attached",
         )
     } else {
         finding
@@ -240,7 +240,7 @@ fn is_alive(scene: &Scene<'_>, c: &Connection, ending: &Ending, mut finding: Fin
         Some(false) => {
             return finding.fact(
                 "peer",
-                "the process there is out of sight: whether it closed or died, only its host knows",
+                "the process there is not visible from this host: only its own host knows whether it closed or died",
             );
         }
         None => {
@@ -267,7 +267,7 @@ fn is_alive(scene: &Scene<'_>, c: &Connection, ending: &Ending, mut finding: Fin
         return finding.unless(
             false,
             format!(
-                "whether its process still lived: {} (pid {}) was the last to let go of the connection, and may only \
+                "whether its process still lived: {} (pid {}) was the last to close the connection, and may only \
                  have looked at it",
                 closed.name, closed.pid
             ),
@@ -339,7 +339,7 @@ fn stage(scene: &Scene<'_>, c: &Connection) -> String {
     }
 }
 
-/// How much of the response came, as far as it can be told for this request alone.
+/// How much of the response came, as far as it is known for this request alone.
 fn bytes(c: &Connection) -> String {
     match (is_reused(c), received(c)) {
         (false, n) if n > 0 => wording::count(n, "byte"),

@@ -1,6 +1,6 @@
-//! Refused before routing or beside it: `lsm-denied` (a security module), `cgroup-denied` (a cgroup's BPF program).
+//! Refused before routing, or independently of it: `lsm-denied` (a security module), `cgroup-denied` (a cgroup's BPF program).
 //!
-//! Where the security hook's own return is seen, it proves a denial. Else nothing tells who returned an errno before the
+//! Where the security hook's own return is seen, it proves a denial. Otherwise nothing shows who returned an errno before the
 //! first route lookup, so these are inferred, and only where one of the two is possible.
 
 use std::net::SocketAddr;
@@ -111,7 +111,7 @@ fn before_routing<'a>(scene: &Scene<'a>) -> Option<(&'a Failure, SocketAddr)> {
     })
 }
 
-/// The hook that sees all modules' answer stands, and saw no denial.
+/// The hook that sees the answer of all modules is attached, and saw no denial.
 fn is_cleared(scene: &Scene<'_>, f: &Failure) -> bool {
     f.routes.security.is_none() && scene.stands(SECURITY) && !scene.has_skipped(SECURITY)
 }
@@ -120,7 +120,7 @@ fn lookup_in_sight(scene: &Scene<'_>, remote: SocketAddr, finding: Finding) -> F
     finding.unless(
         scene.stands(route_hook(remote)),
         format!(
-            "whether a route was looked up: the hook {} does not stand",
+            "whether a route was looked up: the hook {} is not attached",
             route_hook(remote)
         ),
     )

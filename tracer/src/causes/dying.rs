@@ -84,7 +84,7 @@ fn sender(signal: &Signal, receiver: u32) -> String {
 /// A master that ends its workers this long (nanoseconds) after a signal to itself does so for that.
 const ORDER: u64 = 35_000_000_000;
 
-/// What the sender of a signal had been told to do itself: to stop, or to reload.
+/// The signal that the sender itself had received: to stop, or to reload.
 pub(super) fn order(signal: &Signal) -> Option<&Signal> {
     let before = signal.before.as_deref()?;
     let is_order = programs::is_order(&signal.sender_name, before.number)

@@ -1,4 +1,4 @@
-//! How a connection that stood came to its end: what the upstream did, against what nginx had written and read.
+//! How an established connection ended: what the upstream did, against what nginx had written and read.
 
 use super::{
     errno::{ECONNRESET, EPIPE},
@@ -19,7 +19,7 @@ pub(super) struct Ending {
 }
 
 impl<'a> Scene<'a> {
-    /// A connection that stood.
+    /// An established connection.
     pub(super) fn stood(&self) -> Option<&'a Connection> {
         self.connection().filter(|c| {
             c.was_established() || is_reused(c) || matches!(c.remote, Upstream::Unix(_))
@@ -38,7 +38,7 @@ impl<'a> Scene<'a> {
         matches!(got, Some(500 | 502 | 504)) && c.status != got
     }
 
-    /// A connection that stood and failed before the response's header was over: nginx passed nothing of it on.
+    /// An established connection that failed before the response's header was complete: nginx passed nothing of it on.
     pub(super) fn failed_before_body(&self) -> Option<&'a Connection> {
         self.stood()
             .filter(|_| !self.in_body() && self.answered_itself().is_none())
@@ -84,7 +84,7 @@ impl<'a> Scene<'a> {
         (told && !faulted).then_some(status)
     }
 
-    /// How the upstream's own end was reset, or went with its process, where that is on this host and came before what
+    /// How the upstream's socket was reset, or went with its process, where that is on this host and came before what
     /// is seen at nginx's.
     pub(super) fn peer_closed(&self) -> Option<&'a PeerClosed> {
         let c = self.connection()?;
@@ -96,13 +96,13 @@ impl<'a> Scene<'a> {
             .filter(|closed| closed.at <= seen.plus(RST_TOLD))
     }
 
-    /// Who closed the upstream's own end after nginx had given the connection up: it had accepted it.
+    /// Who closed the upstream's socket after nginx had given the connection up: it had accepted it.
     pub(super) fn accepted_by(&self) -> Option<&'a PeerClosed> {
         let closed = self.attempt?.peer_closed.as_deref()?;
         (closed.reset.is_none() && closed.death.is_none()).then_some(closed)
     }
 
-    /// The process at the other end of a TCP connection that was ending as it closed.
+    /// The peer process of a TCP connection that was exiting as the connection closed.
     pub(super) fn death(&self) -> Option<&'a Death> {
         self.peer_closed()?.death.as_ref()
     }
@@ -171,7 +171,7 @@ impl<'a> Scene<'a> {
 
 /// First byte of a TLS record that carries a handshake, or an alert.
 pub(super) const TLS_HANDSHAKE: u8 = 0x16;
-/// A RST is told just after it was sent (`tcp_send_active_reset`), and within one host received while it is sent
+/// A RST is reported just after it was sent (`tcp_send_active_reset`), and within one host received while it is sent
 /// (nanoseconds).
 const RST_TOLD: u64 = 5_000_000;
 /// See [`TLS_HANDSHAKE`].

@@ -162,7 +162,7 @@ impl<'a> Exchange<'a> {
     }
 }
 
-/// The ids of the last question and of the one beside it: nginx asks for both address families at once, each under an
+/// The ids of the last question and of its twin: nginx asks for both address families at once, each under an
 /// id that it keeps until it gives up.
 fn both_families<'a>(steps: impl DoubleEndedIterator<Item = &'a Dns>) -> [Option<u16>; 2] {
     let mut steps = steps.rev();

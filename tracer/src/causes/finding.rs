@@ -1,4 +1,4 @@
-//! What a matcher found: how sure, the sentence, the host's state beside the story, and what to do.
+//! What a matcher found: how sure, the sentence, the host's state, and what to do.
 
 use super::{hook::Hook, scene::Scene, wording};
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
 pub(super) struct Finding {
     pub(super) confidence: Confidence,
     pub(super) summary: String,
-    /// Beside the story: facts of the host, facts out of sight.
+    /// In addition to the story: facts of the host, facts that are not visible.
     pub(super) evidence: Vec<Evidence>,
     pub(super) advice: Vec<String>,
 }
@@ -33,7 +33,7 @@ impl Finding {
         Self::proven(summary).unless(false, out_of_sight)
     }
 
-    /// Stays as sure as it is if `shown`; else at most inferred, saying which fact is out of sight.
+    /// Stays as sure as it is if `shown`; else at most inferred, naming the fact that is not visible.
     pub(super) fn unless(mut self, shown: bool, out_of_sight: impl Into<String>) -> Self {
         if !shown {
             self.confidence = self.confidence.min(Confidence::Inferred);
@@ -48,7 +48,7 @@ impl Finding {
             self = self.unless(
                 scene.stands(hook),
                 format!(
-                    "the hook {hook} does not stand, so what it would have shown is out of sight"
+                    "hook {hook} is not attached; its evidence is unavailable"
                 ),
             );
         }
@@ -72,7 +72,7 @@ impl Finding {
             let times = wording::count(*runs, "run");
             self = self.fact(
                 "skipped",
-                format!("the kernel skipped {times} of the hook {hook} meanwhile; what it would have told may belong here"),
+                format!("the kernel skipped {times} of the hook {hook} meanwhile; what it would have reported may belong here"),
             );
         }
         self

@@ -31,7 +31,7 @@ pub(super) static FIREWALL_REJECT: Cause = Cause {
 pub(super) static FIREWALL_DROP: Cause = Cause {
     id: "firewall-drop",
     title: "this host's packet filter swallowed the SYN or its answer, or what followed",
-    split: "The kernel freed the SYN, the SYN-ACK on its way back, or packets of the connection that stood, with the reason \
+    split: "The kernel freed the SYN, the SYN-ACK on its way back, or packets of the established connection, with the reason \
             NETFILTER_DROP, and nothing answered. A silent network shows SYNs sent again and no drop.",
     log_lines: &[
         "upstream timed out (110: Connection timed out) while connecting to upstream",
@@ -70,7 +70,7 @@ fn reject(scene: &Scene<'_>) -> Option<Finding> {
                 by_icmp(remote, error).unless(
                     false,
                     format!(
-                        "netfilter's drop of the SYN: the hook {} does not stand",
+                        "netfilter's drop of the SYN: the hook {} is not attached",
                         hook::DROP
                     ),
                 )
@@ -169,7 +169,7 @@ fn drop(scene: &Scene<'_>) -> Option<Finding> {
     )
 }
 
-/// The connection stood, and what went over it was dropped: a rule that came later, or that lost track of it.
+/// The connection was established, and its packets were dropped: a rule that came later, or that lost track of it.
 fn drop_of_data(scene: &Scene<'_>) -> Option<Finding> {
     let c = scene
         .failed_before_body()
@@ -182,7 +182,7 @@ fn drop_of_data(scene: &Scene<'_>) -> Option<Finding> {
     let way = if dropped.from_upstream { "from" } else { "to" };
     let packets = wording::count(u64::from(dropped.count), "packet");
     let finding = Finding::proven(format!(
-        "this host's packet filter dropped {packets} {way} {remote} of a connection that stood; no response came"
+        "this host's packet filter dropped {packets} {way} {remote} of an established connection; no response came"
     ))
     .unless(
         dropped.count > 1,

@@ -28,7 +28,7 @@ impl<'a> Scene<'a> {
         unfinished.then_some((c, remote))
     }
 
-    /// A handshake that a RST ended. If the hook that sees RSTs arrive does not stand, one that this host sent and the
+    /// A handshake that a RST ended. If the hook that sees RSTs arrive is not attached, one that this host sent and the
     /// errno that it gives say the same.
     pub(super) fn reset_handshake(&self) -> Option<(&'a Connection, SocketAddr)> {
         self.handshake().filter(|(c, _)| {

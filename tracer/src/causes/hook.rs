@@ -53,7 +53,7 @@ impl Hook {
 }
 
 impl Scene<'_> {
-    /// Whether a hook stands.
+    /// Whether a hook is attached.
     pub(super) fn stands(&self, hook: Hook) -> bool {
         let absent = &self.case.absent_hooks;
         !absent.iter().any(|absent| hook.is_called(absent))

@@ -71,7 +71,7 @@ pub(super) fn refused_new(scene: &Scene<'_>) -> Option<Finding> {
         wording::duration(c.closed.since(c.established.unwrap_or(c.start)))
     ))
     .advise(format!(
-        "take {to} out of the upstream block before it stops: a server that drains says so; its log tells why"
+        "take {to} out of the upstream block before it stops: a server that drains says so; its log says why"
     ))
     .advise(again(pass(scene)));
     Some(finding.rests_on_complete_records(scene))

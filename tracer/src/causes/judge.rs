@@ -133,7 +133,7 @@ fn telling_attempt(case: &Case) -> Option<&Attempt> {
 }
 
 /// nginx logs each failure before it closes the socket: a line between the attempts is of one whose record is lost. Where
-/// that came after the attempt told of, or no failed attempt is left, the cause may be its own.
+/// that came after the reported attempt, or no failed attempt is left, the cause may be its own.
 fn log_of_unseen<'a>(case: &'a Case, told: Option<&Attempt>) -> Option<&'a LogCall> {
     // Of a unix connection the record is written when its end is read, before nginx logs.
     let told = told.filter(|told| {

@@ -108,7 +108,7 @@ fn sureness(scene: &Scene<'_>, c: &Connection, ending: &Ending, finding: Finding
     let before = c.last_sent.is_none_or(|sent| ending.at <= sent);
     let too_late = ending.reset_after.is_some();
     let unread = |hook| {
-        format!("the hook {hook} does not stand: what nginx wrote and read then is not known")
+        format!("the hook {hook} is not attached: what nginx wrote and read then is not known")
     };
     finding
         .unless(scene.stands(hook::RECEIVED), unread(hook::RECEIVED))

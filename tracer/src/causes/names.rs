@@ -46,7 +46,7 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// The name that the client asked for: what nginx sends as its own unless told otherwise.
+    /// The name that the client asked for: what nginx sends as SNI unless configured otherwise.
     pub(super) fn server_name(&self) -> Option<&'a str> {
         let head = self.case.head.as_ref();
         let seen = head.and_then(|head| head.host.as_deref());

@@ -21,7 +21,7 @@ pub(super) static NO_LIVE_UPSTREAMS: Cause = Cause {
             failures that closed each peer are named.",
     log_lines: &["no live upstreams while connecting to upstream"],
     client_gets: "502",
-    fix: "Mend the causes of the earlier failures; a peer is tried again after fail_timeout (10 s). Look also for \
+    fix: "Fix the causes of the earlier failures; a peer is tried again after fail_timeout (10 s). Look also for \
           down and max_conns in the upstream block.",
     matches: Some(no_live_upstreams),
 };
@@ -96,9 +96,9 @@ fn no_live_upstreams(scene: &Scene<'_>) -> Option<Finding> {
     finding = configured(scene, finding);
     let mend = match peers.as_slice() {
         [] => "look for down and max_conns in the upstream block; a failed peer is tried again after fail_timeout (10 s)".to_owned(),
-        [one] => format!("mend {} at {}; it is tried again after fail_timeout (10 s)", one.cause, one.upstream),
+        [one] => format!("fix {} at {}; it is tried again after fail_timeout (10 s)", one.cause, one.upstream),
         [first, ..] => format!(
-            "mend what the verdicts before this one say ({} at {}, …); a peer is tried again after fail_timeout (10 s)",
+            "fix what the verdicts before this one report ({} at {}, …); a peer is tried again after fail_timeout (10 s)",
             first.cause, first.upstream
         ),
     };

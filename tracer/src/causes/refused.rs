@@ -31,7 +31,7 @@ pub(super) static REFUSED_BY_PEER: Cause = Cause {
     id: "refused-by-peer",
     title: "another host answered the SYN with a RST",
     split: "The RST was received, no TCP and no netfilter rule of this host made it. Whether the peer's port is \
-            closed or its firewall rejects is out of this host's sight.",
+            closed or its firewall rejects is not visible from this host.",
     log_lines: &["connect() failed (111: Connection refused) while connecting to upstream"],
     client_gets: "502",
     fix: "On the peer: does the backend listen on that address and port (not on its loopback alone), and does its \
@@ -84,7 +84,7 @@ fn no_listener(scene: &Scene<'_>) -> Option<Finding> {
     let finding = Finding::inferred(
         format!("nothing listens on {remote}, and the SYN was answered with RST"),
         format!(
-            "who sent the RST: the hook {} does not stand",
+            "who sent the RST: the hook {} is not attached",
             hook::RST_SENT
         ),
     );

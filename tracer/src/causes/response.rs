@@ -117,7 +117,7 @@ fn rejected(scene: &Scene<'_>) -> Option<Finding> {
     };
     let finding = Finding::inferred(
         format!("{} answered, and nginx closed the connection first, {bytes}", scene.to()),
-        "which rule the answer broke: nginx logged nothing (its error_log stands above level error)",
+        "which rule the answer broke: nginx logged nothing (its error_log is above level error)",
     )
     .rests_on_complete_records(scene);
     Some(by_kind(scene, c, None, finding))
@@ -331,7 +331,7 @@ fn truncated(scene: &Scene<'_>) -> Option<Finding> {
         None => "look at the backend's own log for that moment: an error or a time limit while it writes the body".to_owned(),
     };
     Some(finding.advise(advice).advise(
-        "nginx cannot retry once the client has the header: it must be mended at the backend",
+        "fix it at the backend: nginx cannot retry once the client has the header",
     ))
 }
 

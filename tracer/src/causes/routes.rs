@@ -65,7 +65,7 @@ enum Answer {
     Itself,
     /// The tables hold nothing for it: then the error is an `ip rule`'s.
     Nothing,
-    /// No lookup was seen, and the hook does not stand.
+    /// No lookup was seen, and the hook is not attached.
     OutOfSight,
     /// No lookup was looked for; the table, asked right after, gives that error.
     Asked,
@@ -115,7 +115,7 @@ fn routed(scene: &Scene<'_>, errno: u32, error: i32, kind: u8, word: &str) -> Op
         Answer::OutOfSight => Finding::inferred(
             format!("this host's routing says {word} for {ip}"),
             format!(
-                "the route lookup: the hook {} does not stand",
+                "the route lookup: the hook {} is not attached",
                 route_hook(remote)
             ),
         ),
@@ -166,7 +166,7 @@ fn no_route(scene: &Scene<'_>) -> Option<Finding> {
         Answer::OutOfSight => Finding::inferred(
             summary,
             format!(
-                "the route lookup: the hook {} does not stand",
+                "the route lookup: the hook {} is not attached",
                 route_hook(remote)
             ),
         ),

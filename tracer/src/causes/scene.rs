@@ -163,7 +163,7 @@ impl<'a> Scene<'a> {
             .chain(facts.listener.iter())
     }
 
-    /// The next hop towards the upstream, if it did not answer on the link when the attempt was over.
+    /// The next hop towards the upstream, if it did not answer on the link when the attempt ended.
     pub(super) fn silent_neighbor(&self) -> Option<IpAddr> {
         let neighbor = self.facts().listener.as_ref()?.silent_neighbor?;
         let local = self.connection()?.local?.ip().to_canonical();

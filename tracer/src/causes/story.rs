@@ -240,7 +240,7 @@ fn of_connection(scene: &Scene<'_>, c: &Connection) -> Vec<Evidence> {
     story
 }
 
-/// What was seen of the upstream's own end: signals, deaths, the close.
+/// What was seen of the upstream's side: signals, deaths, the close.
 fn of_upstream_end(scene: &Scene<'_>) -> Vec<Evidence> {
     let closed = scene.peer_closed();
     let mut story = Vec::new();
@@ -277,7 +277,7 @@ fn of_upstream_end(scene: &Scene<'_>) -> Vec<Evidence> {
     story
 }
 
-/// The RST that answers a SYN for want of a socket tells it already.
+/// The RST that answers a SYN for want of a socket reports it already.
 fn told_by_rst(c: &Connection, drop: &Drop) -> bool {
     c.rst_sent.is_some() && drop.reason == "NO_SOCKET"
 }

@@ -13,7 +13,7 @@ pub(super) static SYN_TIMEOUT: Cause = Cause {
     ],
     client_gets: "504, or 502 where the kernel gives up before nginx's timer",
     fix: "Is the peer up, does its firewall (or a cloud's security group) drop, does the way back exist? tcpdump on \
-          the peer tells which half is lost.",
+          the peer shows which half is lost.",
     matches: Some(syn_timeout),
 };
 

@@ -73,7 +73,7 @@ pub(super) fn broke_in_handshake(scene: &Scene<'_>) -> bool {
 /// An alert of TLS 1.3: a record's header, two bytes, their type and a tag of 16 bytes (RFC 8446 section 5.2).
 const ENCRYPTED_ALERT: u64 = 24;
 
-/// In TLS 1.3 the backend's no, for want of a certificate, comes after nginx's handshake is over: an alert in place of
+/// In TLS 1.3 the backend's no, for want of a certificate, comes after nginx's handshake is complete: an alert in place of
 /// session tickets and a response. What nginx met of it depends on whether it read the alert before the RST.
 fn refusal(scene: &Scene<'_>, c: &Connection) -> Option<&'static str> {
     let ended = scene.in_tls(c)
@@ -144,7 +144,7 @@ fn handshake_failed(scene: &Scene<'_>) -> Option<Finding> {
         (Some(said), _) => explained(Finding::proven(format!("the TLS handshake with {to} failed: {}", short(said))), said),
         (None, Some(TLS_ALERT)) => by_alert(&to, c.tls_alert),
         (None, _) if ended.is_some() => {
-            let how = if heard(c) { "before it was over" } else { "without an answer to it" };
+            let how = if heard(c) { "before it was complete" } else { "without an answer to it" };
             Finding::proven(format!("{to} ended the connection in the TLS handshake, {how}"))
                 .advise("does that port speak TLS, and the versions and ciphers nginx offers? its own log says why it closed")
         }
@@ -163,7 +163,7 @@ fn handshake_failed(scene: &Scene<'_>) -> Option<Finding> {
     )
 }
 
-/// The handshake stood still until nginx's timer.
+/// The handshake made no progress until nginx's timer.
 fn silent(scene: &Scene<'_>) -> Option<Finding> {
     let c =
         waiting::waited(scene).filter(|c| scene.in_handshake(c) && waiting::was_taken(scene, c))?;

@@ -20,7 +20,7 @@ pub(super) static UNEXPLAINED: Cause = Cause {
             what would have been needed.",
     log_lines: &[],
     client_gets: "any",
-    fix: "tracer doctor says which hooks do not stand here and what each would show; a capture (tracer record) lets \
+    fix: "tracer doctor lists the hooks that are not attached here and what each would show; a capture (tracer record) lets \
           others look at the same evidence.",
     matches: None,
 };
@@ -58,7 +58,7 @@ pub(super) fn explain(scene: &Scene<'_>, rivals: &[(&'static Cause, Finding)]) -
             .fact(
                 "hooks",
                 format!(
-                    "hooks that do not stand: {}",
+                    "hooks that are not attached: {}",
                     scene.case.absent_hooks.join(", ")
                 ),
             )
@@ -227,7 +227,7 @@ fn after(scene: &Scene<'_>, c: &Connection) -> String {
         seen.push(errno::name(errno));
     }
     format!(
-        "the connection to {} stood, and the request failed: {}",
+        "the connection to {} was established, and the request failed: {}",
         scene.to(),
         seen.join(", ")
     )

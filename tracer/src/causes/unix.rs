@@ -125,7 +125,7 @@ fn elsewhere(path: &str, unseen: &UnseenListener, now: crate::event::Time) -> Fi
     ))
     .fact("listener", format!("{who} listens on {path}, which no path leads to any more"))
     .advise(format!(
-        "restart {}: it makes the file anew; find what removes it (a cleaner of /tmp, a second instance); confirm: ls -l {shown}",
+        "restart {}: it creates the file again; find what removes it (a cleaner of /tmp, a second instance); confirm: ls -l {shown}",
         owner.name
     ))
 }

@@ -19,7 +19,7 @@ pub(super) static BACKEND_SLOW: Cause = Cause {
     id: "backend-slow",
     title: "the backend took the request and did not answer before nginx's timer",
     split: "Connected, the request sent, the connection still established and silent when nginx's timer ended it; on \
-            this host the upstream's own end belongs to a process, so accept() had taken it.",
+            this host the upstream's socket belongs to a process, so accept() had taken it.",
     log_lines: &[
         "upstream timed out (110: Connection timed out) while reading response header from upstream",
         "upstream timed out (110: Connection timed out) while sending request to upstream",
@@ -33,17 +33,17 @@ pub(super) static BACKEND_SLOW: Cause = Cause {
 pub(super) static BACKEND_NOT_ACCEPTING: Cause = Cause {
     id: "backend-not-accepting",
     title: "the kernel connected, but the backend never accepted the connection",
-    split: "The upstream's own end of the connection belongs to no process: it waited in the listener's accept queue \
+    split: "The upstream's socket of the connection belongs to no process: it waited in the listener's accept queue \
             until nginx's timer.",
     log_lines: &[
         "upstream timed out (110: Connection timed out) while reading response header from upstream",
     ],
     client_gets: "504",
-    fix: "The backend's accept loop stands still: all its workers busy, a deadlock, a stopped process.",
+    fix: "The backend's accept loop is stuck: all its workers busy, a deadlock, a stopped process.",
     matches: Some(not_accepting),
 };
 
-/// A connection that stood until nginx's timer, with something sent that arrived, and which no drop explains.
+/// An established connection until nginx's timer, with something sent that arrived, and which no drop explains.
 pub(super) fn waited<'a>(scene: &Scene<'a>) -> Option<&'a Connection> {
     let c = scene
         .failed_before_body()

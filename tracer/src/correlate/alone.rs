@@ -1,7 +1,7 @@
 //! nginx whose own functions cannot be hooked: what the kernel and its log say alone makes a case.
 //!
-//! A connection that failed takes the log's line about it, by worker, upstream and order. A line that tells of a failure and is
-//! left over makes a case of its own: what never had a connection leaves nothing else.
+//! A connection that failed takes the log's line about it, by worker, upstream and order. A line about a failure that
+//! is left over makes a case of its own: a request that never had a connection leaves nothing else.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -78,7 +78,7 @@ impl Alone {
         Some(line)
     }
 
-    /// Gives a case its lines, and the log calls that they are of; `None` if it is no failure: nothing says that it is.
+    /// Completes a case with its lines and the log calls behind them; `None` if nothing says that it failed.
     pub(super) fn complete(
         &mut self,
         case: &mut OpenCase,
@@ -206,7 +206,7 @@ fn is_failure(message: &str) -> bool {
     }
 }
 
-/// A connect() that failed at once, or for want of a peer; of what has a connection the kernel tells.
+/// A connect() that failed at once, or for want of a peer; connections are reported by the kernel.
 fn failure(worker: u32, line: &LogLine) -> Option<Failure> {
     let code = match Said::of(&line.message) {
         Said::ConnectFailedAtOnce => Failure::CONNECT_FAILED,

@@ -12,11 +12,11 @@ use crate::event::{
 /// One failed (or masked) request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Case {
-    /// When nginx made the error answer, or a masked failure was over.
+    /// When nginx made the error answer, or a masked failure ended.
     pub time: Time,
     /// The worker's pid on the host.
     pub worker: u32,
-    /// Who that is, where it was learnt.
+    /// Who that is, where known.
     pub identity: Option<Worker>,
     /// nginx's connection number.
     pub connection: Option<u64>,
@@ -61,7 +61,7 @@ pub struct Case {
     pub lost_events: u64,
     /// Runs of hooks that the kernel skipped while it lasted.
     pub skipped: Vec<Skipped>,
-    /// Hooks that do not stand, by name; each lowers what it touches.
+    /// Hooks that are not attached, by name; each lowers what it touches.
     pub absent_hooks: Vec<String>,
 }
 
@@ -96,7 +96,7 @@ pub struct Attempt {
     pub reused: bool,
     /// How it went.
     pub course: Course,
-    /// How the upstream's own end went away, where that was on this host and no plain `close()`.
+    /// How the upstream's socket went away, where that was on this host and no plain `close()`.
     pub peer_closed: Option<Box<PeerClosed>>,
     /// Processes of the upstream that died around its end: of a unix socket the one that used it; where none was seen
     /// to, the listener's owner and its children.
@@ -114,7 +114,7 @@ pub enum Course {
     Connection(Box<Connection>),
     /// The attempt served the request: it succeeded.
     Succeeded,
-    /// It failed, as nginx's log alone tells.
+    /// It failed, as nginx's log alone says.
     Logged,
 }
 
@@ -139,7 +139,7 @@ pub struct Facts {
     pub listener: Option<ListenerView>,
     /// The listener as it was when a SYN was sent again, fullest first; boxed, as it is rarely there.
     pub queue_at_retransmit: Option<Box<ListenerView>>,
-    /// The upstream's own end of the connection.
+    /// The upstream's socket of the connection.
     pub peer_socket: Option<PeerSocketView>,
     /// The unix path.
     pub unix_path: Option<Box<UnixPathView>>,

@@ -184,7 +184,7 @@ pub(super) fn about(worker: u32, attempt: &Attempt, is_answered: bool) -> Vec<Qu
 }
 
 impl HostMemory {
-    /// The question, unless it was asked just now. A log is asked for each case: its lines belong to one request.
+    /// The question, unless it was asked just now. A log is read for each case: its lines belong to one request.
     pub(super) fn ask(&mut self, question: Question, now: Time) -> Option<Question> {
         let fresh = if matches!(question, Question::Log { .. }) {
             0

@@ -7,7 +7,7 @@ use crate::event::{Lost, Skipped, Time};
 
 /// Looks that found skipped runs and are kept apart; earlier ones are joined, and so touch more requests, never fewer.
 const LOOKS: usize = 64;
-/// Hooks told apart: more than there are. Runs of others are counted to the last.
+/// Hooks counted separately: more than there are. Runs of others are counted to the last.
 const HOOKS: usize = 256;
 
 /// See the module.

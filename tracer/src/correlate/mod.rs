@@ -83,7 +83,7 @@ fn push<T>(queue: &mut VecDeque<T>, value: T) {
 pub struct Untold {
     /// Those that ended without an answer of nginx's after a failure: their clients had left (499), or a cache answered.
     pub given_up: u64,
-    /// Those under way that gave way to newer ones: there were too many at once.
+    /// Those in flight that were dropped for newer ones: there were too many at once.
     pub forgotten: u64,
 }
 
@@ -101,7 +101,7 @@ impl Sum for Untold {
 pub struct Outcome {
     /// What the host should be asked now.
     pub questions: Vec<Question>,
-    /// Requests that are over, with all that will be known of them.
+    /// Requests that are complete, with all that will be known of them.
     pub cases: Vec<Case>,
 }
 

@@ -1,4 +1,4 @@
-//! A request that is over, waiting for what the host has to say of it.
+//! A request that has ended, waiting for what the host has to say of it.
 
 use std::net::SocketAddr;
 
@@ -45,7 +45,7 @@ impl OpenCase {
         }
     }
 
-    /// A failure that the kernel, or its log alone, told of.
+    /// A failure that the kernel alone, or the log alone, reported.
     pub(super) fn alone(worker: u32, request: Request, lines: Vec<LogLine>, now: Time) -> Self {
         let end = request.attempts.last().map(|attempt| attempt.end);
         let status = request.attempts.last().and_then(|one| match &one.course {
@@ -116,7 +116,7 @@ impl OpenCase {
         self.request.bytes() - before
     }
 
-    /// Is it the error answer to this request?
+    /// Whether it is the error answer to this request.
     pub(super) fn answers(&self, worker: u32, request: RequestId) -> bool {
         let answered = self.answer.as_ref().and_then(|answer| answer.request);
         self.worker == worker && answered == Some(request)
@@ -226,7 +226,7 @@ impl OpenCase {
         })
     }
 
-    /// What the client asked, as far as nginx's memory told.
+    /// What the client asked, as far as nginx's memory showed.
     pub(super) fn head(&self) -> Option<&RequestHead> {
         match (&self.answer, &self.request.first_byte) {
             (Some(answer), _) => answer.head.as_ref(),
@@ -358,7 +358,7 @@ impl Attempt {
         }
     }
 
-    /// One of which nginx's log alone tells.
+    /// One that nginx's log alone reports.
     pub(super) fn logged(upstream: Upstream, at: Time) -> Self {
         Self {
             upstream: Some(upstream),

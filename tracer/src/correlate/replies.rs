@@ -1,8 +1,8 @@
-//! What clients really got: a failed request is told once, when its answer was sent.
+//! What clients really got: a failed request is reported once, when its answer was sent.
 //!
 //! An error answer of nginx's may lead on to another page, location or upstream (`error_page`), which may fail as
-//! well. All cases of one client's request are joined, and given away with the status of its reply. Where none comes
-//! the case is given away as it is.
+//! well. All cases of one client's request are joined, and released with the status of its reply. Where none comes
+//! the case is released as it is.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,7 +11,7 @@ use crate::event::{ClientRequest, Heap as _, Time};
 
 /// A reply that did not come for so long (nanoseconds) is not waited for any more.
 const OVERDUE: u64 = 600_000_000_000;
-/// Requests waited for; beyond, the oldest are given away.
+/// Requests waited for; beyond, the oldest are released.
 const WAITING: usize = 8192;
 /// Between two sweeps there may be more, within so many bytes.
 const BYTES: usize = 40 << 20;
@@ -121,7 +121,7 @@ impl Replies {
         self.ready(ticket)
     }
 
-    /// Gives away what has waited too long, so many bytes at a time.
+    /// Releases what has waited too long, so many bytes at a time.
     pub(super) fn forget(&mut self, now: Time, most: usize, cases: &mut Vec<Case>) {
         let least = self.bytes.saturating_sub(most);
         while let Some((_, oldest)) = self.waiting.first_key_value()
@@ -132,14 +132,14 @@ impl Replies {
         }
     }
 
-    /// Gives away the oldest if too much waits.
+    /// Releases the oldest if too much waits.
     pub(super) fn limit(&mut self, cases: &mut Vec<Case>) {
         while self.bytes > BYTES {
             self.give_oldest_away(cases);
         }
     }
 
-    /// The end of the stream: gives away so many bytes at a time.
+    /// Ends the stream: releases so many bytes at a time.
     pub(super) fn finish(&mut self, most: usize, cases: &mut Vec<Case>) {
         let least = self.bytes.saturating_sub(most);
         while !self.waiting.is_empty() && (self.bytes > least || cases.is_empty()) {
@@ -171,7 +171,7 @@ impl Replies {
 }
 
 impl Case {
-    /// The one request, of which this was told first: `next` began where its error answer led on to.
+    /// Joins the two into one request, of which this was reported first: `next` began where its error answer led on to.
     fn led_on_to(self, next: Self) -> Self {
         let is_tried = !next.attempts.is_empty();
         let (status, masked, cut_short) = if is_tried {

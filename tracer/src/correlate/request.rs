@@ -1,4 +1,4 @@
-//! A request under way: its attempts so far.
+//! A request in flight: its attempts so far.
 
 use super::{Attempt, Course, replies::Ticket};
 use crate::event::{FirstByte, Heap as _, LogCall, Said, Sent, Time};
@@ -10,7 +10,7 @@ const ATTEMPTS: usize = 64;
 /// How an answer in HTTP/2 is kept: a SETTINGS frame is first, and 4 its type.
 pub(crate) const HTTP2_SETTINGS: u8 = 4;
 
-/// What is known of a request before it is over. Small: most were served at once, and there are many.
+/// What is known of a request before it ends. Small: most were served at once, and there are many.
 #[derive(Debug, Default)]
 pub(super) struct Request {
     pub(super) attempts: Vec<Attempt>,
@@ -25,7 +25,7 @@ pub(super) struct Request {
     pub(super) is_trying: bool,
     /// What its client got, and when that began, 0 before the last failure.
     pub(super) reply: Option<(u16, Time)>,
-    /// Of its client's request, which is told once its client was answered.
+    /// Of its client's request, which is reported once its client was answered.
     pub(super) ticket: Option<Ticket>,
     /// When it was last put among those that may settle.
     pub(super) settles: Option<Time>,
@@ -113,12 +113,12 @@ impl Request {
         self.attempts.iter().any(|attempt| !attempt.has_response())
     }
 
-    /// Belongs it to a `stream {}` proxy, which makes no error answers?
+    /// Whether it belongs to a `stream {}` proxy, which makes no error answers.
     pub(super) fn is_stream(&self) -> bool {
         self.log_calls.iter().any(|call| call.stream)
     }
 
-    /// Did nginx say that the TLS handshake of a session failed? What follows it is not told from it by bytes.
+    /// Did nginx say that the TLS handshake of a session failed? Its bytes alone do not distinguish it from what follows.
     pub(super) fn has_failed_handshake(&self) -> bool {
         let tells = |call: &LogCall| {
             call.said().is_of_certificate()

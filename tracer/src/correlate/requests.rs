@@ -1,4 +1,4 @@
-//! All requests under way, within a count and a budget of bytes.
+//! All requests in flight, within a count and a budget of bytes.
 
 use std::collections::{HashMap, hash_map::Entry};
 
@@ -69,7 +69,7 @@ impl Requests {
         self.bytes = 0;
     }
 
-    /// Gives it if nothing was heard of it since `at`, and it is settled; if it is not, it may be later.
+    /// Takes it if nothing was heard of it since `at` and it is settled; if it is not, it may be later.
     pub(super) fn take_settled(&mut self, key: Key, at: Time) -> Option<Request> {
         let Entry::Occupied(mut entry) = self.each.entry(key) else {
             return None;

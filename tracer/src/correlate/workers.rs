@@ -52,7 +52,7 @@ impl Workers {
         lowest.into_values().collect()
     }
 
-    /// Its requests may be told later than its end.
+    /// Its requests may be reported after its end.
     pub(super) fn ended(&mut self, pid: u32) {
         if let Some(known) = self.each.get_mut(&pid)
             && !std::mem::replace(&mut known.has_ended, true)

@@ -26,7 +26,7 @@ pub enum Question {
         /// The path nginx connects to.
         path: String,
     },
-    /// What is the upstream's own end of this connection doing? (Where it is on this host.)
+    /// What is the upstream's socket of this connection doing? (Where it is on this host.)
     PeerSocket {
         /// Whose network namespace.
         worker: u32,
@@ -47,7 +47,7 @@ pub enum Question {
         /// Which worker.
         worker: u32,
     },
-    /// Which security modules and cgroup programs stand between the worker and `connect()`?
+    /// Which security modules and cgroup programs apply to the worker's `connect()`?
     Confinement {
         /// Which worker.
         worker: u32,
@@ -350,7 +350,7 @@ pub struct UnixPathView {
     pub somaxconn: Option<u32>,
 }
 
-/// The upstream's own end of a connection.
+/// The upstream's socket of a connection.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct PeerSocketView {
     /// Its end is on this host and there still.
@@ -361,7 +361,7 @@ pub struct PeerSocketView {
     pub unread: u32,
     /// Who holds it.
     pub owner: Option<Owner>,
-    /// How often nginx's own end has sent again what nobody acknowledged.
+    /// How often nginx's socket has retransmitted unacknowledged data.
     #[serde(default)]
     pub retransmits: u8,
     /// Its address, where nginx connected to one that is translated to it (DNAT): it was found by nginx's end.
@@ -511,7 +511,7 @@ pub struct NameView {
 /// Who a worker is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Worker {
-    /// When it was learnt.
+    /// When it was read.
     pub at: Time,
     /// Pid on the host.
     pub pid: u32,
@@ -527,7 +527,7 @@ pub struct Worker {
     pub netns: u32,
     /// Container or systemd unit that its cgroup names.
     pub unit: Option<String>,
-    /// `nginx/1.22.1`, where the binary tells.
+    /// `nginx/1.22.1`, where the binary contains it.
     pub version: Option<String>,
     /// Its master's configuration file, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]

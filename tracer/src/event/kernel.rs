@@ -140,7 +140,7 @@ pub struct Connection {
     pub remote: Upstream,
     /// Network namespace (inode number).
     pub netns: u32,
-    /// The three-way handshake was over.
+    /// When the three-way handshake was complete.
     pub established: Option<Time>,
     /// First byte of a response for the request it served last. TLS's handshake and alerts are none; in captures of
     /// before, and of `stream {}`, the handshake's first byte.
@@ -186,7 +186,7 @@ pub struct Connection {
     pub first_received: Option<u8>,
     /// The description of the TLS alert that came first (RFC 8446 section 6).
     pub tls_alert: Option<u8>,
-    /// The worker wrote TLS application data: for it the handshake was over.
+    /// The worker wrote TLS application data: for it the handshake was complete.
     pub tls_data: bool,
     /// The upstream ended the response before the end that its header had announced.
     #[serde(default)]
@@ -248,7 +248,7 @@ impl Connection {
         }
     }
 
-    /// The three-way handshake was over, also where its end was not seen: nothing is sent before.
+    /// Whether the three-way handshake was complete, also where its end was not seen: nothing is sent before.
     #[must_use]
     pub fn was_established(&self) -> bool {
         self.established.is_some() || self.bytes_sent > 0 || self.bytes_received > 0
@@ -468,7 +468,7 @@ pub struct Retransmit {
     pub socket: u64,
     /// The upstream.
     pub remote: SocketAddr,
-    /// The how manieth.
+    /// Its ordinal.
     pub count: u32,
 }
 
@@ -483,7 +483,7 @@ pub struct FirstByte {
     pub socket: u64,
     /// The request.
     pub request: RequestId,
-    /// The upstream, where nginx's memory told it.
+    /// The upstream, where nginx's memory showed it.
     pub remote: Option<Upstream>,
     /// nginx's end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -546,9 +546,9 @@ pub struct Icmp {
     pub code: u8,
     /// Who sent it.
     pub sender: IpAddr,
-    /// The packet it speaks of: from.
+    /// The source of the packet that it is about.
     pub source: SocketAddr,
-    /// The packet it speaks of: to.
+    /// The destination of the packet that it is about.
     pub destination: SocketAddr,
 }
 
@@ -633,7 +633,7 @@ pub struct PeerClosed {
     pub local: SocketAddr,
     /// The upstream's end.
     pub remote: SocketAddr,
-    /// nginx's network namespace, 0 unknown: in captures of before it was told.
+    /// nginx's network namespace, 0 unknown: in captures from before it was recorded.
     #[serde(default)]
     pub netns: u32,
     /// No worker tried `remote`; by nginx's end it is the upstream's of a connection whose address was translated (DNAT).
@@ -683,7 +683,7 @@ pub struct Dns {
 }
 
 impl Dns {
-    /// Is it about that name, as far as it was kept?
+    /// Whether it is about that name, as far as it was kept.
     #[must_use]
     pub fn is_about(&self, name: &str) -> bool {
         let (kept, name) = (self.name.trim_end_matches('.'), name.trim_end_matches('.'));

@@ -1,4 +1,4 @@
-//! A line of nginx's error log, as far as it tells of a request.
+//! A line of nginx's error log, as far as it is about a request.
 
 use serde::{Deserialize, Serialize};
 

@@ -59,7 +59,7 @@ pub enum Event {
     FirstByte(FirstByte),
     /// An nginx process came, changed or went.
     Process(Process),
-    /// Who a worker is, told before the first event of it.
+    /// Who a worker is, before the first event of it.
     Worker(fact::Worker),
     /// A local backend's end of a connection went away otherwise than by a plain `close()`.
     PeerClosed(Box<PeerClosed>),
@@ -75,9 +75,9 @@ pub enum Event {
     LogLine(LogLine),
     /// Events that the kernel had to drop since the last such event.
     Lost(Lost),
-    /// Which hooks stand changed: told at the beginning, and when another nginx was attached.
+    /// The attached hooks changed: reported at the start, and when another nginx was attached.
     Hooks(Hooks),
-    /// Something of nginx's own runs short, or does no more.
+    /// An nginx resource nears its limit, or recovered.
     Notice(Notice),
     /// Whose failures can be seen changed.
     Coverage(Coverage),
@@ -125,7 +125,7 @@ fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
-/// Hooks that do not stand.
+/// Hooks that are not attached.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Hooks {
     /// Since when.
@@ -135,7 +135,7 @@ pub struct Hooks {
 }
 
 impl Event {
-    /// When it happened, or was learnt.
+    /// When it happened, or was read.
     #[must_use]
     pub fn at(&self) -> Time {
         match self {

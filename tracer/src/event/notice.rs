@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Time;
 
-/// Such a state began, or is over.
+/// Such a state began or ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notice {
     /// When it was seen.
@@ -15,7 +15,7 @@ pub struct Notice {
     pub pid: u32,
     /// What is short.
     pub strain: Strain,
-    /// It is over.
+    /// It has ended.
     pub is_over: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The connection stood.
+//! The connection was established.
 
 use super::*;
 

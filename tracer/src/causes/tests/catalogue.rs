@@ -1,4 +1,4 @@
-//! The catalogue against the documents that are made of it. `BLESS=1 cargo test -p tracer` writes them anew.
+//! The catalogue against the documents that are made of it. `BLESS=1 cargo test -p tracer` writes them again.
 
 use std::{collections::BTreeSet, fmt::Write as _, fs, path::PathBuf};
 

@@ -1,4 +1,4 @@
-//! Connections that stood, and what the host says of their other end: the hands that make cases after connect.
+//! Established connections, and what the host says of their peers: helpers that make cases after connect.
 
 use super::*;
 use crate::event::{Death, PeerClosed, Signal};

@@ -1,4 +1,4 @@
-//! The backend ended a connection that stood, and lives.
+//! The backend ended an established connection, and lives.
 
 use super::{connected::*, *};
 
@@ -23,7 +23,7 @@ fn a_fin_is_a_close_and_its_process_must_be_seen_alive_here() {
         (early, Inferred)
     );
     let there = verdict(&answered(502, closed(THERE), local(false)));
-    assert!(fact(&there, "peer").contains("out of sight"), "{there:#?}");
+    assert!(fact(&there, "peer").contains("not visible"), "{there:#?}");
 }
 
 #[test]

@@ -563,7 +563,7 @@ fn any_connection() -> BoxedStrategy<Connection> {
         .boxed()
 }
 
-/// One that stood, with its times in a plausible order.
+/// An established one, with its times in a plausible order.
 fn stood(c: Connection) -> Connection {
     let order = |time: Option<Time>| time.map(|at| after(at.0 % (50 * MS)));
     Connection {
@@ -660,7 +660,7 @@ fn failures(case: &mut Case, change: impl Fn(&mut Failure)) {
     });
 }
 
-/// Rest on complete records, all of them: what stood, and what was never connected.
+/// Rest on complete records, all of them: what was established, and what was never connected.
 const NEVER_PROVEN_WITH_LOSS: [&str; 13] = [
     "backend-closed-early",
     "backend-reset",

@@ -1,4 +1,4 @@
-//! A request of an example, told as a chain: `scene.request(1, 5).fails(Refused).answers(502)`.
+//! A request of an example, written as a chain: `scene.request(1, 5).fails(Refused).answers(502)`.
 
 use super::{
     kinds::Kind,
@@ -17,7 +17,7 @@ impl<'a> Playing<'a> {
         Self { scene, request }
     }
 
-    /// Its client's reply will be told.
+    /// Its client's reply will be reported.
     pub(super) fn watched(mut self) -> Self {
         self.request.client = Some(ClientRequest {
             address: 0xc11e,

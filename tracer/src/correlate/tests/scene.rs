@@ -1,4 +1,4 @@
-//! A stage: nginx workers whose requests go as told, a host that answers the correlator's questions after a while, and
+//! A stage: nginx workers whose requests go as scripted, a host that answers the correlator's questions after a while, and
 //! a clock that ticks as the live source does. What was played can be replayed, event by event.
 
 use std::{collections::VecDeque, net::SocketAddr};
@@ -21,7 +21,7 @@ const TICK: u64 = 20 * MS;
 /// What a worker's pid is in its own namespace, which its log shows.
 const OWN_PID: u32 = 10_000;
 
-/// A request under way.
+/// A request in flight.
 #[derive(Debug, Clone)]
 pub(super) struct Request {
     pub(super) worker: u32,
@@ -30,11 +30,11 @@ pub(super) struct Request {
     /// When that attempt began.
     pub(super) start: Time,
     pub(super) first_byte: Option<Time>,
-    /// An attempt failed before: the kernel side tells of the first byte.
+    /// An attempt failed before: the kernel side reports the first byte.
     pub(super) is_retry: bool,
     /// What the log shows of it.
     pub(super) line: String,
-    /// What its client gets is told.
+    /// What its client gets is reported.
     pub(super) client: Option<ClientRequest>,
 }
 
@@ -309,7 +309,7 @@ impl Scene {
         }
     }
 
-    /// All is over; what came of it, in order.
+    /// Ends the run; returns its cases, in order.
     pub(super) fn cases(mut self) -> Vec<Case> {
         self.wait(2 * SECOND);
         self.cases.extend(self.correlator.finish(self.now));

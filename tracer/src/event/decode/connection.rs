@@ -1,4 +1,4 @@
-//! A connection that is over, and where a unix one led.
+//! A connection that has ended, and where a unix one led.
 
 use bytes::Buf;
 use tracer_ebpf::abi::{
@@ -190,7 +190,7 @@ fn unix_end(header: &Head, mut buf: &[u8]) -> UnixEnd {
     end
 }
 
-/// What a unix connection's record has beside.
+/// What a unix connection's record has in addition.
 struct UnixEnd {
     remote: Upstream,
     accepted: Option<bool>,

@@ -1,4 +1,5 @@
-//! Compiles the BPF object with nightly and the bpf-linker that `cargo xtask setup` built under `target/`.
+//! Compiles the BPF object with nightly and the bpf-linker that `cargo xtask setup` built under
+//! `target/`.
 
 use std::{
     env,
@@ -23,8 +24,8 @@ fn main() -> Result<()> {
     let paths = std::iter::once(tools).chain(env::split_paths(&path));
     let joined = env::join_paths(paths)?;
 
-    // One object for all of the host's profiles: a folder each would build `core` and hold 300 MB each
-    // time. aya-build writes to OUT_DIR.
+    // One object for all of the host's profiles: a folder each would build `core` and hold 300 MB
+    // each time. aya-build writes to OUT_DIR.
     let out = PathBuf::from(env::var("OUT_DIR").context("OUT_DIR")?);
     let arch = env::var("CARGO_CFG_TARGET_ARCH").context("CARGO_CFG_TARGET_ARCH")?;
     let shared = root.join("target/bpf").join(arch);
@@ -103,7 +104,8 @@ fn commit(root: &Path) -> Option<String> {
     Some(format!("{} {day}", hash.get(..7)?))
 }
 
-/// Takes away what debuggers alone read, four fifths of the object: the linker made the kernel's BTF of it.
+/// Takes away what debuggers alone read, four fifths of the object: the linker made the kernel's
+/// BTF of it.
 fn strip(object: &[u8]) -> Result<Vec<u8>> {
     let mut built = Builder::read(object)?;
     for section in &mut built.sections {

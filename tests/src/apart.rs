@@ -27,7 +27,8 @@ impl Site {
         tracer.stop(libc::SIGINT)
     }
 
-    /// Proves and compares each fault by itself; last come the healthy requests, with the verdicts on nothing that was sent.
+    /// Proves and compares each fault by itself; last come the healthy requests, with the verdicts
+    /// on nothing that was sent.
     pub fn apart(&self, sent: &Sent, ended: &Ended) -> Vec<Judged> {
         let owners: HashMap<&str, Option<usize>> = sent
             .answers

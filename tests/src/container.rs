@@ -1,5 +1,6 @@
-//! Where a test's backends run: on nginx's own loopback, or as containers' do: in a network namespace
-//! of their own behind a bridge, with an address of their own, perhaps behind a translated one.
+//! Where a test's backends run: on nginx's own loopback, or as containers' do: in a network
+//! namespace of their own behind a bridge, with an address of their own, perhaps behind a
+//! translated one.
 
 use std::process::{Child, Command, Stdio};
 
@@ -20,8 +21,8 @@ pub enum Placement {
 }
 
 impl Placement {
-    /// The placement of this test program: those whose names say so have every backend of theirs in a
-    /// container, so that a file of scenarios can be included in them as it is.
+    /// The placement of this test program: those whose names say so have every backend of theirs in
+    /// a container, so that a file of scenarios can be included in them as it is.
     pub fn of_this_program() -> Self {
         let program = std::env::current_exe().ok();
         let name = program
@@ -111,7 +112,8 @@ impl Container {
         let v6 = format!("addr add {ADDRESS_V6}/64 dev eth0 nodad");
         container.netns.ip(&v6)?;
         if placement == Placement::Nat {
-            // Routed like a cluster's service addresses: to wherever, for the translation to decide.
+            // Routed like a cluster's service addresses: to wherever, for the translation to
+            // decide.
             host.ip(&format!("route add {SERVICE}/32 dev br0"))?;
             let rule = format!(
                 "add table ip nat\n\

@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use crate::programs;
 
-/// `BPF_ENABLE_STATS` with `BPF_STATS_RUN_TIME`, since 5.8: the kernel counts for as long as this value lives.
+/// `BPF_ENABLE_STATS` with `BPF_STATS_RUN_TIME`, since 5.8: the kernel counts for as long as this
+/// value lives.
 #[derive(Debug)]
 pub struct Counters {
     _switch: File,

@@ -1,4 +1,5 @@
-//! Captures made by hand (docs/capture-format.md): sound by their checksums, and otherwise as no tracer would write them.
+//! Captures made by hand (docs/capture-format.md): sound by their checksums, and otherwise as no
+//! tracer would write them.
 
 use std::path::Path;
 use std::{fs, io};

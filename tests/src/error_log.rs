@@ -1,5 +1,5 @@
-//! nginx's error log, the only other witness of a failed request: which worker, which connection, what
-//! failed.
+//! nginx's error log, the only other witness of a failed request: which worker, which connection,
+//! what failed.
 
 /// One line of the error log, as far as it matters here.
 #[derive(Clone, Debug, PartialEq, Eq)]

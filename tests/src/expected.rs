@@ -96,8 +96,8 @@ impl Expected {
         }
     }
 
-    /// A 504 for `cause` at `upstream`: nginx's timer ended the attempt, which it logs with the errno
-    /// that the kernel gives when it is the one to give up.
+    /// A 504 for `cause` at `upstream`: nginx's timer ended the attempt, which it logs with the
+    /// errno that the kernel gives when it is the one to give up.
     pub fn timeout(cause: &'static str, upstream: &str) -> Self {
         Self {
             status: 504,
@@ -188,7 +188,8 @@ impl Expected {
         self
     }
 
-    /// Some kernels, builds of nginx or runs show the cause, others do not: `inferred` is right too.
+    /// Some kernels, builds of nginx or runs show the cause, others do not: `inferred` is right
+    /// too.
     pub fn at_best_proven(mut self) -> Self {
         self.confidence = &["proven", "inferred"];
         self

@@ -109,7 +109,8 @@ impl Site {
             );
         }
         if skipped > 0 {
-            // Few at most, of the burst that all begins with: else it were no lesser kernel but a fault.
+            // Few at most, of the burst that all begins with: else it were no lesser kernel but a
+            // fault.
             ensure!(
                 5 * skipped <= sent.answers.len(),
                 "{skipped} of {} verdicts unexplained, for runs of hooks that the kernel skipped: {}",

@@ -16,7 +16,8 @@ pub fn shows_functions() -> bool {
 pub fn has(name: &str) -> bool {
     let strings = std::fs::read(BTF).unwrap_or_default();
     let wanted = [b"\0", name.as_bytes(), b"\0"].concat();
-    // SAFETY: both are as long as we say. libc's own search: a debug build's takes seconds in an emulated guest.
+    // SAFETY: both are as long as we say. libc's own search: a debug build's takes seconds in an
+    // emulated guest.
     let found = unsafe {
         libc::memmem(
             strings.as_ptr().cast(),
@@ -43,7 +44,8 @@ pub fn parameters(function: &str) -> Option<usize> {
     Some(types.get(found.of as usize - 1)?.count)
 }
 
-/// How many arguments a tracepoint of the kernel's has; its prototype's first parameter is the program's own.
+/// How many arguments a tracepoint of the kernel's has; its prototype's first parameter is the
+/// program's own.
 #[must_use]
 pub fn arguments(tracepoint: &str) -> Option<usize> {
     let types = types()?;

@@ -1,5 +1,5 @@
-//! A file system of a test's own on a folder of its own, in the host's mount namespace: the image of
-//! a container, which its runtime unmounts once the container has ended.
+//! A file system of a test's own on a folder of its own, in the host's mount namespace: the image
+//! of a container, which its runtime unmounts once the container has ended.
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;

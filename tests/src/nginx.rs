@@ -59,7 +59,8 @@ pub struct Config {
     pub http: String,
     /// Directives and locations of the one `server`.
     pub server: String,
-    /// Where errors are logged, as `error_log` takes it; `None` for a file of ours at level `error`.
+    /// Where errors are logged, as `error_log` takes it; `None` for a file of ours at level
+    /// `error`.
     pub error_log: Option<String>,
     /// The file system root to run another nginx in, instead of the usual one.
     pub tree: Option<PathBuf>,
@@ -315,8 +316,8 @@ impl Drop for Nginx {
     }
 }
 
-/// Starts nginx as its form says. Returns the started process, if that still runs, and the pid of the
-/// master.
+/// Starts nginx as its form says. Returns the started process, if that still runs, and the pid of
+/// the master.
 fn launched(
     netns: &Netns,
     folder: &Folder,

@@ -13,7 +13,8 @@ use crate::sent::Sent;
 use crate::site::Site;
 use crate::tracer::Tracer;
 
-/// Records what `send` does to a site into `file`, checks every verdict, and gives how many there were.
+/// Records what `send` does to a site into `file`, checks every verdict, and gives how many there
+/// were.
 pub fn record(site: Site, file: &Path, send: impl FnOnce(&Site) -> Result<Sent>) -> Result<usize> {
     let tracer = Tracer::follow_into(file, site.nginx.master)?;
     let sent = send(&site)?;

@@ -1,4 +1,5 @@
-//! Programs that read Parquet tables: DuckDB, and chDB, which is ClickHouse. Queries are those of the documentation.
+//! Programs that read Parquet tables: DuckDB, and chDB, which is ClickHouse. Queries are those of
+//! the documentation.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

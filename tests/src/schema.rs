@@ -1,4 +1,5 @@
-//! The contract of `--format json`, docs/verdict.schema.json. It is open for additions; here what it does not name is an error.
+//! The contract of `--format json`, docs/verdict.schema.json. It is open for additions; here what
+//! it does not name is an error.
 
 use std::path::Path;
 

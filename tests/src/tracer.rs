@@ -1,5 +1,6 @@
-//! The tracer under test, as a user runs it, its output line by line. Where a test does not care it is `tracer record`,
-//! which gives verdicts as `live` does; at its end the capture is explained, and has to give the same, byte for byte.
+//! The tracer under test, as a user runs it, its output line by line. Where a test does not care it
+//! is `tracer record`, which gives verdicts as `live` does; at its end the capture is explained,
+//! and has to give the same, byte for byte.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -38,7 +39,8 @@ pub struct Ended {
     pub stderr: String,
 }
 
-/// A tracer that neither learns of those of other tests that were killed, nor leaves word of itself.
+/// A tracer that neither learns of those of other tests that were killed, nor leaves word of
+/// itself.
 fn command() -> Result<Command> {
     let mut command = Command::new(programs::tracer()?);
     command.env("RUNTIME_DIRECTORY", "/nonexistent");

@@ -1,5 +1,6 @@
-//! A tracer that follows every nginx of the host, as it does without options. Others run nginx here too:
-//! of its verdicts those on the test's own upstream count, of its lines those that name the test's own.
+//! A tracer that follows every nginx of the host, as it does without options. Others run nginx here
+//! too: of its verdicts those on the test's own upstream count, of its lines those that name the
+//! test's own.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -151,8 +152,8 @@ impl Unscoped {
         Ok(ended)
     }
 
-    /// Waits as [`Unscoped::reported`], ends it, and fails if there is a verdict on anything else or
-    /// if it did not end well.
+    /// Waits as [`Unscoped::reported`], ends it, and fails if there is a verdict on anything else
+    /// or if it did not end well.
     pub fn check(self, sent: &[Answer]) -> Result<Ended> {
         self.reported(sent)?;
         let ended = self.stop(libc::SIGINT)?;

@@ -31,9 +31,9 @@ pub enum Listen {
 }
 
 impl Upstream {
-    /// Starts a program of the backends' root in `netns`, its words with `{}` for its folder, after these
-    /// files (name, text) were written there; its output goes to `output` there. Waits until it
-    /// takes connections at `listen`.
+    /// Starts a program of the backends' root in `netns`, its words with `{}` for its folder, after
+    /// these files (name, text) were written there; its output goes to `output` there. Waits until
+    /// it takes connections at `listen`.
     pub fn start(
         netns: &Netns,
         words: &[&str],

@@ -32,8 +32,8 @@ pub fn connect(near: &Netns) -> Result<Netns> {
     Ok(far)
 }
 
-/// Lays a cable without addresses from `near` to `far`. Its end in `near` is gone once the kernel has
-/// freed `far`, which it does when nobody holds that namespace or a socket in it: [`has`].
+/// Lays a cable without addresses from `near` to `far`. Its end in `near` is gone once the kernel
+/// has freed `far`, which it does when nobody holds that namespace or a socket in it: [`has`].
 pub fn tether(near: &Netns, name: &str, far: &Netns) -> Result<()> {
     near.ip(&format!(
         "link add {name} type veth peer name tether netns {}",

@@ -101,8 +101,8 @@ fn from_a_container_to_its_host_and_through_it() -> Result<()> {
     stage.check_with(faults, TOGETHER).map(drop)
 }
 
-/// As in a cluster: nginx in a container, the host between translates a service's address to another's, and perhaps nginx's to
-/// its own.
+/// As in a cluster: nginx in a container, the host between translates a service's address to
+/// another's, and perhaps nginx's to its own.
 fn translation(stage: &Stage, hides_source: bool) -> Result<(Netns, Container)> {
     let host = Netns::new()?;
     for (bridge, address) in [("br0", "172.31.0.1/24"), ("br1", "172.32.0.1/24")] {
@@ -150,7 +150,8 @@ fn through_a_translation_on_the_host() -> Result<()> {
     stage.check_with(faults, TOGETHER).map(drop)
 }
 
-/// Nothing that the backend's namespace meets has nginx's address or port: the SYN's own number joins them.
+/// Nothing that the backend's namespace meets has nginx's address or port: the SYN's own number
+/// joins them.
 #[test]
 fn through_a_translation_that_hides_the_source() -> Result<()> {
     let mut stage = Stage::new()?;

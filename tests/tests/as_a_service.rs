@@ -1,5 +1,6 @@
-//! nginx as hosts run it: a daemon that is started, stopped, started again, reloaded, replaced, while tracer
-//! follows every nginx of the host. No failed request of it is missed, from the first on.
+//! nginx as hosts run it: a daemon that is started, stopped, started again, reloaded, replaced,
+//! while tracer follows every nginx of the host. No failed request of it is missed, from the first
+//! on.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -119,8 +120,8 @@ fn says_attached(line: &str, binary: &Path, nginx: &Nginx) -> bool {
     names_it && holds(r"\battached\b.*\b\d+(\.\d+)? ?(µs|us|ms|s)\b")
 }
 
-/// A binary is met for the first time: the line says how long it took to attach, what failed before is named
-/// as not seen, and what fails after is reported.
+/// A binary is met for the first time: the line says how long it took to attach, what failed before
+/// is named as not seen, and what fails after is reported.
 fn never_seen(name: &str, form: Form) -> Result<()> {
     let folder = Folder::new()?;
     let binary = copy(&folder, name)?;

@@ -1,5 +1,5 @@
-//! The on-demand hook where nginx closes connections: not attached while the configuration says that nginx logs what
-//! fails, attached once it turns out otherwise.
+//! The on-demand hook where nginx closes connections: not attached while the configuration says
+//! that nginx logs what fails, attached once it turns out otherwise.
 
 use std::path::Path;
 use std::time::Duration;
@@ -38,8 +38,8 @@ fn closings(counters: &Counters, tracer: &Tracer) -> Result<u64> {
     Ok(runs["closed_at_once"])
 }
 
-/// Waits until it runs, and in all workers: the kernel sets a breakpoint in one process after the other, and gives the link once
-/// it has. `links`: how many there were before what has it attached.
+/// Waits until it runs, and in all workers: the kernel sets a breakpoint in one process after the
+/// other, and gives the link once it has. `links`: how many there were before what has it attached.
 fn stands(
     site: &Site,
     counters: &Counters,
@@ -84,7 +84,8 @@ fn a_reload_that_quiets_the_log_is_noticed() -> Result<()> {
     let file = folder.join("logs.conf");
     std::fs::write(&file, "")?;
     let mut stage = Stage::new()?;
-    // A folder of its own: nginx makes it, and a folder that changed may have another configuration.
+    // A folder of its own: nginx makes it, and a folder that changed may have another
+    // configuration.
     let logs = Folder::new()?;
     stage.config.error_log = Some(format!("{} error", logs.join("error.log").display()));
     stage.config.http = format!("include {}/l*.conf;", folder.path().display());

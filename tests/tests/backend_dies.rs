@@ -1,5 +1,5 @@
-//! The backend's process ends while it serves a request: it crashes, exits, is killed, or runs out of
-//! memory; one child of many or the whole service.
+//! The backend's process ends while it serves a request: it crashes, exits, is killed, or runs out
+//! of memory; one child of many or the whole service.
 
 use anyhow::Result;
 use tests::expected::Expected;

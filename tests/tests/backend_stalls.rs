@@ -1,5 +1,5 @@
-//! Connected, and no answer until nginx's timer: the program took the request and is silent, or never
-//! accepted the connection.
+//! Connected, and no answer until nginx's timer: the program took the request and is silent, or
+//! never accepted the connection.
 
 use anyhow::Result;
 use tests::client::Front;

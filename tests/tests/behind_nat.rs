@@ -1,5 +1,6 @@
-//! The scenarios of other files with every backend in a container that nginx reaches by a translated
-//! address (DNAT), as a cluster's services are. Cause and confidence have to be as on loopback.
+//! The scenarios of other files with every backend in a container that nginx reaches by a
+//! translated address (DNAT), as a cluster's services are. Cause and confidence have to be as on
+//! loopback.
 
 #[path = "backend_closes.rs"]
 mod backend_closes;

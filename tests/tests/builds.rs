@@ -1,6 +1,7 @@
-//! nginx as compiled in many ways: the same faults, the same verdicts. `cargo xtask test` makes and runs the short part,
-//! `cargo xtask test --builds` all of it, and makes a table of what each test leaves next to its build. A build without
-//! symbols may have weaker verdicts, but neither wrong ones nor none.
+//! nginx as compiled in many ways: the same faults, the same verdicts. `cargo xtask test` makes and
+//! runs the short part, `cargo xtask test --builds` all of it, and makes a table of what each test
+//! leaves next to its build. A build without symbols may have weaker verdicts, but neither wrong
+//! ones nor none.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -1,5 +1,5 @@
-//! Captures that are small and make much of it: what reads one stays within its memory and time, and writes few files,
-//! whoever made it.
+//! Captures that are small and make much of it: what reads one stays within its memory and time,
+//! and writes few files, whoever made it.
 
 use std::io;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
@@ -14,7 +14,8 @@ use tests::folder::Folder;
 use tests::presented::files;
 use tests::programs;
 
-/// Resident memory that no capture takes more of (MiB): the largest budget, filled, and as much for all else.
+/// Resident memory that no capture takes more of (MiB): the largest budget, filled, and as much for
+/// all else.
 const MEMORY: i64 = 128;
 /// CPU seconds; a loaded machine must not count.
 const CPU: u64 = 40;
@@ -142,7 +143,8 @@ const LOST: u64 = 31;
 const HOOKS: u64 = 32;
 const TICK: u64 = 33;
 
-/// No two numbers that follow each other are alike: what a real stream has, and what does not pack to nothing.
+/// No two numbers that follow each other are alike: what a real stream has, and what does not pack
+/// to nothing.
 fn mixed(number: u64) -> u64 {
     number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20
 }
@@ -339,7 +341,8 @@ fn what_the_kernel_skipped_and_lost_without_end() -> Result<()> {
     bears(&folder, "lost", of_rows(losses.chain(died).chain(failed))?)
 }
 
-/// Two connections to each of so many upstreams, which took a nanosecond and 90 hours, in each of so many hours.
+/// Two connections to each of so many upstreams, which took a nanosecond and 90 hours, in each of
+/// so many hours.
 fn upstreams(capture: &mut Crafted, each: u64, hours: i64) -> Result<()> {
     let names: Vec<String> = (0..each)
         .map(|one| format!("10.0.{}.{}:80", one / 256, one % 256))

@@ -1,5 +1,6 @@
-//! Captures: what was recorded is explained, whatever ended the recording. That a whole capture gives the very verdicts
-//! of the live run is checked by every test that follows nginx, see `tests::tracer`.
+//! Captures: what was recorded is explained, whatever ended the recording. That a whole capture
+//! gives the very verdicts of the live run is checked by every test that follows nginx, see
+//! `tests::tracer`.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
@@ -72,12 +73,13 @@ fn nanoseconds(verdict: &Value) -> Result<u64> {
     Ok(((hour? * 60 + minute?) * 60 + second?) * 1_000_000_000 + time[9..].parse::<u64>()?)
 }
 
-/// A case waits a second at most for the host's answers (`PATIENCE` in `tracer/src/correlate`), until the next tick of a
-/// loaded host.
+/// A case waits a second at most for the host's answers (`PATIENCE` in `tracer/src/correlate`),
+/// until the next tick of a loaded host.
 const PATIENT: u64 = 1_400_000_000;
 
-/// Fails unless the explained verdicts are the first of the live ones. Those still open where the capture ends come in
-/// the order in which they failed, not in that of the host's answers, and without the answers that were not recorded.
+/// Fails unless the explained verdicts are the first of the live ones. Those still open where the
+/// capture ends come in the order in which they failed, not in that of the host's answers, and
+/// without the answers that were not recorded.
 fn begins_like(explained: &[Value], live: &[Value]) -> Result<()> {
     let times: Vec<u64> = explained.iter().map(nanoseconds).collect::<Result<_>>()?;
     let newest = times.iter().max().copied().unwrap_or_default();
@@ -260,7 +262,8 @@ fn killed_at_any_moment_it_loses_no_more_than_a_second() -> Result<()> {
     Ok(())
 }
 
-/// Fails unless the first `length` bytes of a capture give the first of its verdicts, and one line about the rest.
+/// Fails unless the first `length` bytes of a capture give the first of its verdicts, and one line
+/// about the rest.
 fn tells_what_is_whole(cut: &Path, whole: &[u8], length: usize, live: &[Value]) -> Result<()> {
     fs::write(cut, &whole[..length])?;
     let explained = explained(&[cut])?;
@@ -452,7 +455,8 @@ fn files_of_a_rotation_are_one_run_in_any_order() -> Result<()> {
     let newest: Vec<&Path> = vec![&file];
     let explained = ended_well(explained(&newest)?)?;
     ensure!(explained.verdicts.len() < live.verdicts.len());
-    // In another order perhaps: what the host said before, and is not asked again so soon, is waited for.
+    // In another order perhaps: what the host said before, and is not asked again so soon, is
+    // waited for.
     let last = explained.verdicts.last().context("no verdict")?;
     let same = live.verdicts.iter().find(|one| one["time"] == last["time"]);
     let same = same.context("a verdict that live did not give")?;

@@ -1,5 +1,6 @@
-//! What clients got: a whole answer is no failure, whatever became of its connection; a part of one is; and nginx's own
-//! storage, configuration, subrequests and error pages fail by themselves. With real backends.
+//! What clients got: a whole answer is no failure, whatever became of its connection; a part of one
+//! is; and nginx's own storage, configuration, subrequests and error pages fail by themselves. With
+//! real backends.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -143,7 +144,8 @@ fn on<'a>(ended: &'a Ended, path: &'a str) -> Vec<&'a Value> {
     ended.verdicts.iter().filter(of).collect()
 }
 
-/// Every 502 has a verdict of these causes that says this; every other answer, which is whole, has none.
+/// Every 502 has a verdict of these causes that says this; every other answer, which is whole, has
+/// none.
 fn whole_or_told(
     ended: &Ended,
     all: &[(String, u16, usize)],
@@ -280,7 +282,8 @@ fn a_response_that_nginx_cannot_store() -> Result<()> {
     let _uwsgi = uwsgi(&stage.netns)?;
     let folder = Folder::new()?;
     let path = folder.path().display().to_string();
-    // A response larger than the buffers goes to the file at once where the client takes none of it.
+    // A response larger than the buffers goes to the file at once where the client takes none of
+    // it.
     stage.config.server = format!(
         "location /stored {{ proxy_pass http://{UWSGI}; proxy_buffers 2 1k; proxy_buffer_size 1k; \
          proxy_busy_buffers_size 1k; proxy_temp_path {path}; sendfile off; postpone_output 0; limit_rate 1k; }}\n\
@@ -301,8 +304,9 @@ fn a_response_that_nginx_cannot_store() -> Result<()> {
     Ok(())
 }
 
-/// Of two locations that answer 200 the first breaks off each time, and the second gives all of its bytes. Checks what
-/// clients got, and returns the first one's verdicts, one a request. `before` runs with the tracer there.
+/// Of two locations that answer 200 the first breaks off each time, and the second gives all of its
+/// bytes. Checks what clients got, and returns the first one's verdicts, one a request. `before`
+/// runs with the tracer there.
 fn cut_short(
     stage: Stage,
     [broken, whole]: [&str; 2],

@@ -1,5 +1,5 @@
-//! connect() refused, errno 111, 113 or 13: nobody listens, a firewall rejects, a remote host refuses.
-//! One errno, several causes, over loopback, a cable to another namespace and a slow link.
+//! connect() refused, errno 111, 113 or 13: nobody listens, a firewall rejects, a remote host
+//! refuses. One errno, several causes, over loopback, a cable to another namespace and a slow link.
 
 use anyhow::Result;
 use tests::backend::listen;
@@ -98,7 +98,8 @@ fn reject_rules(hook: &str) -> Result<()> {
         reject("[::1]:9004", "EACCES"),
         reject("[::1]:9005", "EHOSTUNREACH"),
     ];
-    // An ICMPv6 error inside connect() does not wake nginx, the one for the next SYN does, after 1 s.
+    // An ICMPv6 error inside connect() does not wake nginx, the one for the next SYN does, after 1
+    // s.
     let load = Load {
         concurrency: 20,
         ..Load::default()

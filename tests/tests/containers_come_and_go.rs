@@ -1,5 +1,5 @@
-//! Containers with nginx begin and end while tracer runs: what was held for one goes with it, and no failed
-//! request is missed.
+//! Containers with nginx begin and end while tracer runs: what was held for one goes with it, and
+//! no failed request is missed.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -138,7 +138,8 @@ fn two_hundred_containers_leave_nothing_behind() -> Result<()> {
     come_and_go(200)
 }
 
-/// Three containers of one image: the kernel has one file for all of them, each mount another device.
+/// Three containers of one image: the kernel has one file for all of them, each mount another
+/// device.
 #[test]
 fn containers_of_one_image_share_its_breakpoints() -> Result<()> {
     const EACH: usize = 10;
@@ -215,7 +216,8 @@ fn a_later_container_of_the_same_image_outlives_the_first() -> Result<()> {
     tracer.check(&sent).map(drop)
 }
 
-/// Networks come and go, more than tracer listens in at a time: it listens in the last as in the first.
+/// Networks come and go, more than tracer listens in at a time: it listens in the last as in the
+/// first.
 #[test]
 fn a_router_s_answer_is_read_however_many_networks_came_before() -> Result<()> {
     let model = Failing::new(Form::Foreground)?;

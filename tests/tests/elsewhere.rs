@@ -1,5 +1,5 @@
-//! The backend lives, and nginx asks in the wrong place: a container that moved, a socket's file that only
-//! another mount namespace has, or none.
+//! The backend lives, and nginx asks in the wrong place: a container that moved, a socket's file
+//! that only another mount namespace has, or none.
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -13,7 +13,8 @@ use tests::service::{Fate, Service};
 use tests::stage::{Fault, Load, Stage};
 use tests::tracer::Tracer;
 
-/// In a mount namespace of its own, with `from` mounted on `onto`: a folder's file system is a new one.
+/// In a mount namespace of its own, with `from` mounted on `onto`: a folder's file system is a new
+/// one.
 fn mounted(command: &mut Command, from: &str, onto: &Path) -> Result<()> {
     let text = |path: &Path| std::ffi::CString::new(path.as_os_str().as_encoded_bytes());
     let (onto, from) = (text(onto)?, text(Path::new(from))?);
@@ -78,7 +79,8 @@ fn a_socket_in_another_mount_namespace_and_one_without_its_file() -> Result<()> 
     stage.check(faults.into()).map(drop)
 }
 
-/// The name leads to another address than at nginx's start; `taken`: another container has the old one.
+/// The name leads to another address than at nginx's start; `taken`: another container has the old
+/// one.
 fn moved(taken: bool) -> Result<()> {
     let mut stage = Stage::new()?;
     stage.netns.ip("link add br0 type bridge")?;

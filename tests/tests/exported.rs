@@ -1,4 +1,5 @@
-//! Captures given to other programs: Parquet tables read by DuckDB and ClickHouse, a trace for Perfetto.
+//! Captures given to other programs: Parquet tables read by DuckDB and ClickHouse, a trace for
+//! Perfetto.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -204,7 +205,8 @@ fn a_perfetto_trace_has_a_track_for_each_connection_and_arrows_to_its_requests()
             .collect::<Vec<_>>()
     };
 
-    // A slice on a track of its own for each of 20 refused and 30 healthy connections, and 40 requests.
+    // A slice on a track of its own for each of 20 refused and 30 healthy connections, and 40
+    // requests.
     let track = |one: &Value| (one["pid"].as_u64(), one["tid"].as_u64());
     let connections: BTreeSet<_> = of_category("connection").into_iter().map(track).collect();
     let requests: BTreeSet<_> = of_category("request").into_iter().map(track).collect();
@@ -221,7 +223,8 @@ fn a_perfetto_trace_has_a_track_for_each_connection_and_arrows_to_its_requests()
         .count();
     assert!(workers >= 1);
 
-    // Each refused request has one arrow from its connection; the prohibited ones had no connection.
+    // Each refused request has one arrow from its connection; the prohibited ones had no
+    // connection.
     let ends = |kind: &str| {
         of(kind)
             .into_iter()

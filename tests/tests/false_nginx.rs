@@ -1,5 +1,5 @@
-//! Processes that only call themselves nginx, and an nginx of another user's with more workers than anybody
-//! needs: the host's own nginx is followed none the worse.
+//! Processes that only call themselves nginx, and an nginx of another user's with more workers than
+//! anybody needs: the host's own nginx is followed none the worse.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

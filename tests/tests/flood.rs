@@ -1,5 +1,5 @@
-//! A flood of failing requests, each to another upstream with another long request line: the tracer keeps to its memory,
-//! and what it left out is counted.
+//! A flood of failing requests, each to another upstream with another long request line: the tracer
+//! keeps to its memory, and what it left out is counted.
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};
@@ -101,7 +101,8 @@ fn flood() -> Result<u64> {
     })
 }
 
-/// Requests over one connection, each to an upstream of its own; gives how many were answered, all of them 502.
+/// Requests over one connection, each to an upstream of its own; gives how many were answered, all
+/// of them 502.
 fn send(sender: u64, end: Instant) -> Result<u64> {
     let mut stream = TcpStream::connect("127.0.0.1:80").context("connecting to nginx")?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;

@@ -1,5 +1,5 @@
-//! Lines that look like the real worker's, written by someone else: into the log of an nginx of his own, or into the real
-//! one's. They decide nothing, and no word that was seen gives way to them.
+//! Lines that look like the real worker's, written by someone else: into the log of an nginx of his
+//! own, or into the real one's. They decide nothing, and no word that was seen gives way to them.
 
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
@@ -145,7 +145,8 @@ fn a_line_in_another_nginx_s_log_is_that_nginx_s() -> Result<()> {
     Ok(())
 }
 
-/// Where someone may append to the real log itself, what was seen stays, and the log's other words are named as such.
+/// Where someone may append to the real log itself, what was seen stays, and the log's other words
+/// are named as such.
 #[test]
 fn a_line_in_the_real_log_changes_nothing_that_was_seen() -> Result<()> {
     let (netns, real) = start()?;

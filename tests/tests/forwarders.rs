@@ -1,4 +1,5 @@
-//! A userland forwarder accepts what it then cannot pass on: the verdict leads to what is behind it.
+//! A userland forwarder accepts what it then cannot pass on: the verdict leads to what is behind
+//! it.
 
 use anyhow::{Result, ensure};
 use serde_json::Value;

@@ -1,5 +1,5 @@
-//! The same verdicts whatever speaks to nginx and whatever nginx speaks: TLS, HTTP/2, IPv6 in front;
-//! FastCGI, uwsgi, SCGI, gRPC behind.
+//! The same verdicts whatever speaks to nginx and whatever nginx speaks: TLS, HTTP/2, IPv6 in
+//! front; FastCGI, uwsgi, SCGI, gRPC behind.
 
 use anyhow::Result;
 use tests::backend::{Backend, Protocol};

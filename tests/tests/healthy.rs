@@ -1,4 +1,5 @@
-//! Healthy connections: a capture has them; `live`, whose verdicts do not rest on them, receives no record of them.
+//! Healthy connections: a capture has them; `live`, whose verdicts do not rest on them, receives no
+//! record of them.
 
 use anyhow::{Context, Result, ensure};
 use tests::folder::Folder;

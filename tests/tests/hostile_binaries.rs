@@ -1,6 +1,6 @@
-//! Programs of any user with nginx's title, made to keep whoever reads them busy: failures of a real nginx are reported in time,
-//! and the tracer's memory stays what it was. Followed is every nginx of the host, as these programs would not be looked at
-//! otherwise.
+//! Programs of any user with nginx's title, made to keep whoever reads them busy: failures of a
+//! real nginx are reported in time, and the tracer's memory stays what it was. Followed is every
+//! nginx of the host, as these programs would not be looked at otherwise.
 #![cfg(target_arch = "x86_64")]
 
 use std::fs::{self, File, Permissions};
@@ -30,7 +30,8 @@ const LOOKED_AT: Duration = Duration::from_secs(3);
 
 /// `pause()` for ever.
 const PAUSE: &[u8] = b"\xb8\x22\0\0\0\x0f\x05\xeb\xf7";
-/// Maps `libc.so.6` of its folder as code, unlinks it and makes a FIFO in its place; then as [`PAUSE`].
+/// Maps `libc.so.6` of its folder as code, unlinks it and makes a FIFO in its place; then as
+/// [`PAUSE`].
 const MAP: &[u8] =
     b"\x48\x8d\x3d\x57\0\0\0\xbe\x02\0\0\0\xb8\x02\0\0\0\x0f\x05\x41\x89\xc0\x31\xff\
     \xbe\0\x10\0\0\xba\x05\0\0\0\x41\xba\x02\0\0\0\x45\x31\xc9\xb8\x09\0\0\0\x0f\x05\
@@ -48,7 +49,8 @@ const PROGBITS: u32 = 1;
 /// Name, kind, offset, size, index of the section with its names.
 type Section = (&'static str, u32, u64, u64, u32);
 
-/// Writes a program: its code, at 1 MiB these bytes, at 64 MiB the table of its sections, then nothing up to `length`.
+/// Writes a program: its code, at 1 MiB these bytes, at 64 MiB the table of its sections, then
+/// nothing up to `length`.
 fn program(
     path: &Path,
     code: &[u8],
@@ -143,8 +145,8 @@ impl Drop for Fake {
     }
 }
 
-/// Programs that claim to be much: sections of a gigabyte that is not there, as many sections, names that are all parts of
-/// one long name, and what is looked for over and over.
+/// Programs that claim to be much: sections of a gigabyte that is not there, as many sections,
+/// names that are all parts of one long name, and what is looked for over and over.
 fn bombs(folder: &Path) -> Result<Vec<Fake>> {
     let names = MIB + 4096 * 24;
     let mut overlapping: Vec<u8> = Vec::new();
@@ -208,7 +210,8 @@ fn bombs(folder: &Path) -> Result<Vec<Fake>> {
     Ok(fakes)
 }
 
-/// With a closed port of an address that no other test connects to: what is known of packets does not name their namespace.
+/// With a closed port of an address that no other test connects to: what is known of packets does
+/// not name their namespace.
 fn nginx(address: &str) -> Result<(Netns, Nginx)> {
     let netns = Netns::new()?;
     let config = Config {

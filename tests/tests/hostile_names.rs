@@ -1,4 +1,5 @@
-//! Names that others chose, on their way to the terminal: a file's, a version's. What is in them is shown, not obeyed.
+//! Names that others chose, on their way to the terminal: a file's, a version's. What is in them is
+//! shown, not obeyed.
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,6 @@
-//! A verdict says by what its request is known elsewhere: this machine, the server and the upstream block, the request's
-//! own id and its trace. nginx's own access log is the witness of its `$request_id`.
+//! A verdict says by what its request is known elsewhere: this machine, the server and the upstream
+//! block, the request's own id and its trace. nginx's own access log is the witness of its
+//! `$request_id`.
 
 use std::collections::HashMap;
 use std::io::{Read as _, Write as _};

@@ -1,6 +1,6 @@
 //! How long a user waits: from exec to `tracing`, from a request that fails at once to its verdict.
-//! Prints the medians. The limits are the promised ones, for the best start and the quickest quarter
-//! of the verdicts: what else runs on the machine costs time, and never saves any.
+//! Prints the medians. The limits are the promised ones, for the best start and the quickest
+//! quarter of the verdicts: what else runs on the machine costs time, and never saves any.
 
 use std::time::Duration;
 

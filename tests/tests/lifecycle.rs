@@ -1,5 +1,5 @@
-//! How the tracer starts, ends and fails: one clear line, the right exit status, no hook left behind,
-//! and nginx none the worse.
+//! How the tracer starts, ends and fails: one clear line, the right exit status, no hook left
+//! behind, and nginx none the worse.
 
 use std::io::{PipeWriter, Write};
 use std::os::unix::process::CommandExt;

@@ -1,6 +1,6 @@
-//! A long mixed run: every cause of the selection, six kinds from the field and healthy requests at once, plain and over TLS,
-//! through reloads and the crash of a worker. Nothing is mixed up, missed or made up, and the tracer
-//! does not grow.
+//! A long mixed run: every cause of the selection, six kinds from the field and healthy requests at
+//! once, plain and over TLS, through reloads and the crash of a worker. Nothing is mixed up, missed
+//! or made up, and the tracer does not grow.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -31,8 +31,8 @@ const HEALTHY_EVERY: usize = 2;
 const LOGIN: &str = "127.0.0.1:9202";
 const CLOSED: &str = "127.0.0.1:9203";
 
-/// Kinds that the selection lacks: nginx's own answers and pages, subrequests, a container. With what
-/// has to live for as long.
+/// Kinds that the selection lacks: nginx's own answers and pages, subrequests, a container. With
+/// what has to live for as long.
 struct Field {
     faults: Vec<Fault>,
     _login: Service,

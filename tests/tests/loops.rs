@@ -57,7 +57,8 @@ fn are_loops(verdicts: &[Value], status: u16, to: &str, line: &str) -> Result<()
     Ok(())
 }
 
-/// nginx with so many connections a worker: whether an accept or a connect finds none left, one decides.
+/// nginx with so many connections a worker: whether an accept or a connect finds none left, one
+/// decides.
 fn stage(connections: u32, server: &str) -> Result<Stage> {
     let mut stage = Stage::new()?;
     stage.config.events = format!("worker_connections {connections};");

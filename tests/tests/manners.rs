@@ -1,5 +1,5 @@
-//! What a user meets on the command line: what is written is named and never lost, mistakes are met with what was meant, and
-//! `live`, `doctor` and the report agree on the hooks.
+//! What a user meets on the command line: what is written is named and never lost, mistakes are met
+//! with what was meant, and `live`, `doctor` and the report agree on the hooks.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! Reloads and restarts without end, while requests come: no failed one is missed, and what tracer holds does
-//! not grow.
+//! Reloads and restarts without end, while requests come: no failed one is missed, and what tracer
+//! holds does not grow.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,7 +15,8 @@ use tests::wait::{PATIENCE, until};
 /// Between two requests of the light load.
 const PACE: Duration = Duration::from_millis(5);
 
-/// Sends requests until the test ends; returns those that were answered. A restarted nginx lets some of its clients down.
+/// Sends requests until the test ends; returns those that were answered. A restarted nginx lets
+/// some of its clients down.
 fn light_load(failing: &Failing, is_over: &AtomicBool) -> Result<Vec<Answer>> {
     failing.netns.enter(|| {
         let mut sent = Vec::new();

@@ -1,5 +1,6 @@
-//! Failures that the client does not see as such, or not as nginx began to answer them: `error_page`, a fallback, a
-//! stale cache. Each is reported once, with the status that the client really got.
+//! Failures that the client does not see as such, or not as nginx began to answer them:
+//! `error_page`, a fallback, a stale cache. Each is reported once, with the status that the client
+//! really got.
 
 use anyhow::{Context, Result, ensure};
 use tests::certificate::Certificate;
@@ -160,7 +161,8 @@ fn a_stale_answer_instead_of_one_that_nginx_refuses() -> Result<()> {
     )
 }
 
-/// Every page that nginx can put in the failure's place, at once: so that nothing is joined by chance.
+/// Every page that nginx can put in the failure's place, at once: so that nothing is joined by
+/// chance.
 fn pages() -> Vec<Fault> {
     let fault = |status: u16, page: &str| {
         let expected = if status < 500 {
@@ -246,7 +248,8 @@ fn a_fallback_whose_own_502_is_passed_on() -> Result<()> {
     stage.check(vec![Fault { expected, ..fault }]).map(drop)
 }
 
-/// A page that takes its time: the failure is reported once the client has it, and the host was asked before.
+/// A page that takes its time: the failure is reported once the client has it, and the host was
+/// asked before.
 #[test]
 fn a_slow_fallback() -> Result<()> {
     let mut stage = stage()?;

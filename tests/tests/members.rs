@@ -1,5 +1,5 @@
-//! Where nginx's objects have their members is what a worker's own memory shows: not what its version leads to expect, and of a
-//! memory that lies nothing but what it says of itself.
+//! Where nginx's objects have their members is what a worker's own memory shows: not what its
+//! version leads to expect, and of a memory that lies nothing but what it says of itself.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};

@@ -1,6 +1,6 @@
-//! Names that nginx cannot resolve: what the DNS server says, its silence, its absence, over UDP and
-//! TCP, IPv4 and IPv6. The server is real, see the program `backend`; healthy requests have names
-//! resolved too, over either.
+//! Names that nginx cannot resolve: what the DNS server says, its silence, its absence, over UDP
+//! and TCP, IPv4 and IPv6. The server is real, see the program `backend`; healthy requests have
+//! names resolved too, over either.
 
 use anyhow::Result;
 use tests::client::Front;

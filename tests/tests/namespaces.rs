@@ -1,5 +1,5 @@
-//! nginx that come and go, each in a network namespace of its own: ICMP is heard in each, and no namespace and no
-//! descriptor is kept when its nginx is gone.
+//! nginx that come and go, each in a network namespace of its own: ICMP is heard in each, and no
+//! namespace and no descriptor is kept when its nginx is gone.
 
 use std::fs;
 use std::process::Command;

@@ -1,5 +1,5 @@
-//! Of several that listen, the right one is named: with SO_REUSEPORT the one that does not accept, and a
-//! stranger's port is no advice.
+//! Of several that listen, the right one is named: with SO_REUSEPORT the one that does not accept,
+//! and a stranger's port is no advice.
 
 use anyhow::{Result, ensure};
 use serde_json::Value;

@@ -1,4 +1,5 @@
-//! Resources of nginx near their limits: reported once on stderr and as a line of JSON when that begins, never as a verdict.
+//! Resources of nginx near their limits: reported once on stderr and as a line of JSON when that
+//! begins, never as a verdict.
 
 use std::io::Write as _;
 use std::net::TcpStream;
@@ -27,8 +28,8 @@ fn clients(stage: &tests::site::Site, count: usize) -> Result<Vec<TcpStream>> {
     })
 }
 
-/// Ends the tracer: it gave no verdict, and said this once and no other notice. Its capture explains to the same lines, which
-/// `Tracer::stop` has seen to.
+/// Ends the tracer: it gave no verdict, and said this once and no other notice. Its capture
+/// explains to the same lines, which `Tracer::stop` has seen to.
 fn said(mut tracer: Tracer, event: &str, texts: &[&str]) -> Result<()> {
     for text in texts {
         tracer.says(text)?;

@@ -1,4 +1,5 @@
-//! What is made of a capture: charts, a postmortem. Real failures, recorded, then shown to people who were not there.
+//! What is made of a capture: charts, a postmortem. Real failures, recorded, then shown to people
+//! who were not there.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -73,7 +74,8 @@ fn a_recorded_burst_is_charted_and_reported() -> Result<()> {
     Ok(())
 }
 
-/// Requests that fail without an attempt are no share of the attempts: chart and report count alike.
+/// Requests that fail without an attempt are no share of the attempts: chart and report count
+/// alike.
 #[test]
 fn the_share_of_failed_attempts_is_of_attempts_alone() -> Result<()> {
     let refused = Expected::new("no-listener", "127.0.0.1:9001", "ECONNREFUSED");

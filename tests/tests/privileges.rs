@@ -1,5 +1,5 @@
-//! What each thread of a running tracer may do: one of them, the keeper, may do what root does to namespaces; none of those
-//! that read what others wrote may.
+//! What each thread of a running tracer may do: one of them, the keeper, may do what root does to
+//! namespaces; none of those that read what others wrote may.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -86,7 +86,8 @@ fn threads(pid: u32) -> Result<Vec<Thread>> {
     Ok(threads)
 }
 
-/// The threads as they are when none of the keeper's jobs is at work: those have its privileges, and end.
+/// The threads as they are when none of the keeper's jobs is at work: those have its privileges,
+/// and end.
 fn settled(pid: u32) -> Result<Vec<Thread>> {
     until("a tracer without jobs at work", PATIENCE, || {
         let threads = threads(pid)?;

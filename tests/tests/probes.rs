@@ -1,5 +1,5 @@
-//! The probe table: each attached program runs when what it watches happens, and each fallback leads to the verdicts of
-//! the best way, or to weaker ones as the table says.
+//! The probe table: each attached program runs when what it watches happens, and each fallback
+//! leads to the verdicts of the best way, or to weaker ones as the table says.
 
 use std::process::Command;
 
@@ -161,7 +161,8 @@ fn each_breakpoint_s_program_runs_in_place_of_a_trampoline() -> Result<()> {
     ])
 }
 
-/// The hooks that `tracer doctor` says are not attached in any way without these kinds of places or programs.
+/// The hooks that `tracer doctor` says are not attached in any way without these kinds of places or
+/// programs.
 fn lost(without: &[&str]) -> Result<Vec<String>> {
     let mut doctor = Command::new(programs::tracer()?);
     doctor.args(["doctor", "--format", "json"]);
@@ -177,8 +178,8 @@ fn lost(without: &[&str]) -> Result<Vec<String>> {
         .collect())
 }
 
-/// The same causes, whatever they are seen by. Proven by all ways that the table has; less where it says that all are
-/// lost.
+/// The same causes, whatever they are seen by. Proven by all ways that the table has; less where it
+/// says that all are lost.
 fn told_without(without: &[&str]) -> Result<()> {
     let Arranged {
         stage,

@@ -1,6 +1,6 @@
-//! The commonest failures of each backend program that tracer knows by name, on the real programs: none
-//! runs, its worker is killed, its supervisor ends a request that takes too long, it is restarted, all of
-//! its workers are busy. Each verdict's advice names the program's own setting.
+//! The commonest failures of each backend program that tracer knows by name, on the real programs:
+//! none runs, its worker is killed, its supervisor ends a request that takes too long, it is
+//! restarted, all of its workers are busy. Each verdict's advice names the program's own setting.
 
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
@@ -399,7 +399,8 @@ impl Program {
         }
     }
 
-    /// While each request is served, `act` is done to the program; if that `ends` it, it is started again.
+    /// While each request is served, `act` is done to the program; if that `ends` it, it is started
+    /// again.
     fn in_the_middle(
         &self,
         stage: Stage,

@@ -1,5 +1,5 @@
-//! After connect, by the other protocols: FastCGI, uwsgi, SCGI and gRPC backends that close early, reset, die, are
-//! silent, send what nginx refuses, or break off.
+//! After connect, by the other protocols: FastCGI, uwsgi, SCGI and gRPC backends that close early,
+//! reset, die, are silent, send what nginx refuses, or break off.
 
 use anyhow::Result;
 use tests::certificate::Certificate;
@@ -404,7 +404,8 @@ fn truncated(logged: &str) -> Expected {
     Expected::connected("response-truncated", "", logged).status(200)
 }
 
-/// Of FastCGI nginx 1.22 takes the FIN for the end, and the client gets what there is: nobody knows of it.
+/// Of FastCGI nginx 1.22 takes the FIN for the end, and the client gets what there is: nobody knows
+/// of it.
 #[test]
 fn a_body_cut_short_by_fin() -> Result<()> {
     let body = "Status: 200\r\nContent-Length: 5000\r\n\r\nshort";
@@ -429,7 +430,8 @@ fn a_body_cut_short_by_fin() -> Result<()> {
 #[test]
 fn a_body_cut_short_by_rst() -> Result<()> {
     let body = "Status: 200\r\nContent-Length: 5000\r\n\r\nshort";
-    // What length these announce is not read: nginx logs the failed read also after a whole response.
+    // What length these announce is not read: nginx logs the failed read also after a whole
+    // response.
     let reset = || {
         let expected = Expected {
             errno: Some("ECONNRESET"),
@@ -447,7 +449,8 @@ fn a_body_cut_short_by_rst() -> Result<()> {
     )
 }
 
-/// The end of a FastCGI request comes before the announced body's, all in one read: nginx's log names the header still.
+/// The end of a FastCGI request comes before the announced body's, all in one read: nginx's log
+/// names the header still.
 #[test]
 fn a_fastcgi_request_that_ends_before_its_body() -> Result<()> {
     let complete = format!(

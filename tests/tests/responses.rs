@@ -1,4 +1,5 @@
-//! The backend answered: nginx refuses the answer, cuts it where it broke off, or passes its error on.
+//! The backend answered: nginx refuses the answer, cuts it where it broke off, or passes its error
+//! on.
 
 use anyhow::Result;
 use tests::client::Front;
@@ -8,7 +9,8 @@ use tests::stage::{Fault, Load, Stage};
 
 const HEAD: &str = "HTTP/1.1 200 OK\r\n";
 
-/// The texts of backends on 9001 and up, each sent by `mode`, before an nginx with these directives.
+/// The texts of backends on 9001 and up, each sent by `mode`, before an nginx with these
+/// directives.
 fn check(mode: &str, pass: &str, answers: Vec<(String, Expected)>) -> Result<()> {
     let stage = Stage::new()?;
     let mut services = Vec::new();

@@ -1,5 +1,5 @@
-//! A tracer that is killed and started again at once: what was not watched in between is reported, with its times, live, in
-//! the summary and by `tracer explain`.
+//! A tracer that is killed and started again at once: what was not watched in between is reported,
+//! with its times, live, in the summary and by `tracer explain`.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;

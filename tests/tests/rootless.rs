@@ -1,5 +1,6 @@
-//! nginx in a rootless container: a user namespace whose user 0 is the host's 100000, with its own `/etc/passwd`. Users are
-//! named as there, with the host's numbers added, and advice says where it is to be typed.
+//! nginx in a rootless container: a user namespace whose user 0 is the host's 100000, with its own
+//! `/etc/passwd`. Users are named as there, with the host's numbers added, and advice says where it
+//! is to be typed.
 
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;

@@ -1,5 +1,6 @@
-//! Two nginx in network namespaces of their own, whose connections have the same addresses and ports at the same time, as two
-//! containers' on loopback do: what happens to the one's is not taken for the other's.
+//! Two nginx in network namespaces of their own, whose connections have the same addresses and
+//! ports at the same time, as two containers' on loopback do: what happens to the one's is not
+//! taken for the other's.
 
 use std::io::{Read, Write};
 
@@ -107,8 +108,8 @@ fn counts(told: &[String]) -> std::collections::BTreeMap<&str, usize> {
     counts
 }
 
-/// Every verdict is its own cause, proven but for one in ten: where a port is used again at once, as here, it may not be known
-/// which of its connections a backend's end was of. `None` has none.
+/// Every verdict is its own cause, proven but for one in ten: where a port is used again at once,
+/// as here, it may not be known which of its connections a backend's end was of. `None` has none.
 fn check(pair: [(One, Option<&str>); 2]) -> Result<()> {
     let causes = pair.each_ref().map(|(_, cause)| *cause);
     let told = verdicts(pair.map(|(one, cause)| (one, cause.map_or(200, |_| 502))))?;
@@ -213,7 +214,8 @@ fn cabled(rule: Option<&str>) -> Result<(One, Netns)> {
     Ok((One::start(netns, &upstream)?, far))
 }
 
-/// Across cables, each to a namespace of its own: what happens there shows nothing of whose it is. It may stay unexplained.
+/// Across cables, each to a namespace of its own: what happens there shows nothing of whose it is.
+/// It may stay unexplained.
 #[test]
 fn across_two_cables_with_the_same_addresses() -> Result<()> {
     let (closed, _far) = cabled(None)?;
@@ -228,8 +230,8 @@ fn across_two_cables_with_the_same_addresses() -> Result<()> {
     Ok(())
 }
 
-/// A container that takes the place of another has its address, and a namespace of its own: what its upstream's namespace shows
-/// is its.
+/// A container that takes the place of another has its address, and a namespace of its own: what
+/// its upstream's namespace shows is its.
 #[test]
 fn across_a_cable_after_another_with_the_same_addresses() -> Result<()> {
     let (before, _far) = cabled(None)?;

@@ -1,5 +1,5 @@
-//! Functions and tracepoints have fewer or more parameters from kernel to kernel: what is attached is the program for as
-//! many as this kernel's have, and it reads no queue as full that is not.
+//! Functions and tracepoints have fewer or more parameters from kernel to kernel: what is attached
+//! is the program for as many as this kernel's have, and it reads no queue as full that is not.
 
 use anyhow::{Context, Result, ensure};
 use tests::counters::Counters;
@@ -9,15 +9,16 @@ use tests::service::Service;
 use tests::stage::{Fault, Load, Stage};
 use tests::tracer::Tracer;
 
-/// Each tracepoint with two programs: the one attached if it has so many arguments, and the one if it has fewer.
+/// Each tracepoint with two programs: the one attached if it has so many arguments, and the one if
+/// it has fewer.
 const VARIANTS: [(&str, usize, &str, &str); 3] = [
     ("tcp_send_reset", 3, "send_reset_reason", "send_reset_plain"),
     ("kfree_skb", 3, "drop_packet", "drop_packet_site"),
     ("mark_victim", 2, "oom_victim", "oom_victim_pid"),
 ];
 
-/// Connections through a queue that is never full, all seen by the programs for a full one; those that then fail do so
-/// for another reason.
+/// Connections through a queue that is never full, all seen by the programs for a full one; those
+/// that then fail do so for another reason.
 fn no_false_overflow(without: &[&str]) -> Result<()> {
     let stage = Stage::new()?;
     let (v4, v6) = ("127.0.0.1:9001", "[::1]:9001");

@@ -1,4 +1,5 @@
-//! Runs of tracer's programs that the kernel skipped, as an interrupt came in their midst: counted, and said.
+//! Runs of tracer's programs that the kernel skipped, as an interrupt came in their midst: counted,
+//! and said.
 
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,8 +19,8 @@ const DROPPED: &str = "127.0.0.1:9009";
 /// Connections whose SYNs are sent again by timers.
 const WAITING: usize = 200;
 
-/// Drops packets in processes' own calls as fast as they go, while timers drop others in interrupts: until runs were
-/// skipped, or for [`PATIENCE`].
+/// Drops packets in processes' own calls as fast as they go, while timers drop others in
+/// interrupts: until runs were skipped, or for [`PATIENCE`].
 fn drop_in_interrupts(netns: &Netns, skipped: impl Fn() -> Result<u64>) -> Result<()> {
     let begun = Instant::now();
     let over = AtomicBool::new(false);

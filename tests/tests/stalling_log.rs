@@ -1,5 +1,5 @@
-//! A log on a file system that does not answer reads: its lines are missing, which is said; all other logs are read, and
-//! verdicts come in time.
+//! A log on a file system that does not answer reads: its lines are missing, which is said; all
+//! other logs are read, and verdicts come in time.
 
 use anyhow::{Result, ensure};
 use tests::client::dial;

@@ -1,5 +1,5 @@
-//! Real backends whose worker or whole service is ended while it serves a request: by a time limit of its master's, by
-//! a reload, by who stops it.
+//! Real backends whose worker or whole service is ended while it serves a request: by a time limit
+//! of its master's, by a reload, by who stops it.
 
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
@@ -99,7 +99,8 @@ fn gunicorn_behind_a_unix_socket_does() -> Result<()> {
 #[test]
 fn gunicorn_with_threads_does() -> Result<()> {
     let stage = Stage::new()?;
-    // Its threads never block the loop that a timeout is about: a worker that stops altogether does.
+    // Its threads never block the loop that a timeout is about: a worker that stops altogether
+    // does.
     let stops = SLEEPS.replace(
         "time.sleep(30)",
         "import os; os.kill(os.getpid(), 19); time.sleep(30)",
@@ -498,7 +499,8 @@ fn a_uvicorn_that_is_killed() -> Result<()> {
     .map(drop)
 }
 
-/// It handles SIGTERM as uvicorn does from 0.29 on: cleans up, restores the default and raises it again.
+/// It handles SIGTERM as uvicorn does from 0.29 on: cleans up, restores the default and raises it
+/// again.
 const RAISES_AGAIN: &str = "\
 import signal, socket
 listener = socket.create_server(('127.0.0.1', 9001))

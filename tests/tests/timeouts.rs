@@ -1,4 +1,5 @@
-//! SYNs without an answer: dropped by this host's firewall, or by something not visible from this host.
+//! SYNs without an answer: dropped by this host's firewall, or by something not visible from this
+//! host.
 
 use anyhow::Result;
 use tests::expected::Expected;

@@ -1,4 +1,5 @@
-//! Real backends over TLS and HTTP/2: node, gunicorn, php-fpm and uWSGI, as they close, refuse and misunderstand.
+//! Real backends over TLS and HTTP/2: node, gunicorn, php-fpm and uWSGI, as they close, refuse and
+//! misunderstand.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -37,8 +38,8 @@ process.on('SIGUSR2', () => sockets.forEach(socket => socket.end()));
 server.listen(9001, '127.0.0.1');
 ";
 
-/// An HTTP/2 server without TLS. Of each connection it serves one request; it answers the next with GOAWAY. Or its bodies are
-/// shorter or longer than it says.
+/// An HTTP/2 server without TLS. Of each connection it serves one request; it answers the next with
+/// GOAWAY. Or its bodies are shorter or longer than it says.
 const NODE_HTTP2: &str = r"
 const [, , word, port] = process.argv, lengths = { shorter: 9, longer: 4 };
 const server = require('http2').createServer();
@@ -57,7 +58,8 @@ server.on('sessionError', () => {});
 server.listen(+port, '127.0.0.1');
 ";
 
-/// Serves the first request of each connection and ends that 100 ms after the second came, which it does not read.
+/// Serves the first request of each connection and ends that 100 ms after the second came, which it
+/// does not read.
 const BUSY: &str = r"
 import select, socket, ssl, sys, threading, time
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -125,7 +127,8 @@ fn ended(netns: &Netns) -> Result<usize> {
     Ok(table.lines().filter(|line| line.contains(&closed)).count())
 }
 
-/// A stopped worker finds the requests of clients and the end of the connections it would use at once, as a busy one does.
+/// A stopped worker finds the requests of clients and the end of the connections it would use at
+/// once, as a busy one does.
 fn race(site: &Site, method: &'static str, end: impl FnOnce()) -> Result<Sent> {
     let mut sessions = warm(site)?;
     // One more turn of its loop: the connections are in the cache.
@@ -341,7 +344,8 @@ fn goaways(code: &str, expected: impl FnOnce(Expected) -> Expected) -> Result<()
     Ok(())
 }
 
-/// The ways in which nginx speaks HTTP/2 to upstreams: `proxy_pass` since 1.29.4, which Debian's sid has.
+/// The ways in which nginx speaks HTTP/2 to upstreams: `proxy_pass` since 1.29.4, which Debian's
+/// sid has.
 fn over_http2(test: &str) -> Result<Vec<(Stage, &'static str)>> {
     let mut ways = vec![(Stage::new()?, "grpc_pass grpc://")];
     match programs::suite("sid") {
@@ -408,7 +412,8 @@ fn http2_bodies_of_another_length_than_announced() -> Result<()> {
     Ok(())
 }
 
-/// nginx takes an answer in HTTP/2 for one in HTTP/0.9, and the client gets nothing that it can use.
+/// nginx takes an answer in HTTP/2 for one in HTTP/0.9, and the client gets nothing that it can
+/// use.
 #[test]
 fn http_1_to_a_port_of_http2() -> Result<()> {
     let stage = Stage::new()?;

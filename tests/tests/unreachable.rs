@@ -29,7 +29,8 @@ fn nginx_gives_up_before_the_link_does() -> Result<()> {
         concurrency: 20,
         ..Load::default()
     };
-    // ARP and neighbour discovery try for three seconds; the last is behind a gateway that nobody is.
+    // ARP and neighbour discovery try for three seconds; the last is behind a gateway that nobody
+    // is.
     let faults = [NOBODY, NOBODY_V6, "10.89.0.1:80"]
         .map(|upstream| Expected::timeout("neighbor-failed", upstream))
         .map(|expected| Fault::proxy(expected, "proxy_connect_timeout 1500ms;"));

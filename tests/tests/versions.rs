@@ -1,5 +1,5 @@
-//! The nginx of four Debian suites, from 1.18 to 1.30: the same verdicts. Each runs in a root of its
-//! own, as `cargo xtask setup` unpacked it.
+//! The nginx of four Debian suites, from 1.18 to 1.30: the same verdicts. Each runs in a root of
+//! its own, as `cargo xtask setup` unpacked it.
 
 use anyhow::Result;
 use tests::client::Front;

@@ -22,7 +22,8 @@ pub static SITES: [DropSite; DROP_SITES] = [DropSite {
     padding: 0,
 }; DROP_SITES];
 
-/// Bytes from a task's stack to the registers of its system call; 0: the kernel has a helper that finds them.
+/// Bytes from a task's stack to the registers of its system call; 0: the kernel has a helper that
+/// finds them.
 #[unsafe(no_mangle)]
 pub static STACK_REGISTERS: u32 = 0;
 
@@ -41,7 +42,8 @@ pub static HAS_COOKIES: u32 = 0;
 /// The offset that the loader filled in, `None` where this kernel lacks the member.
 #[inline(always)]
 pub fn offset(field: &'static u16) -> Option<usize> {
-    // SAFETY: `field` is a member of OFFSETS; volatile, or the compiler would take the initial value for final.
+    // SAFETY: `field` is a member of OFFSETS; volatile, or the compiler would take the initial
+    // value for final.
     let value = unsafe { core::ptr::read_volatile(field) };
     if value == ABSENT {
         None
@@ -84,8 +86,8 @@ pub fn is_wanted_of_opening(reason: u32) -> bool {
 
 #[inline(always)]
 fn is_in(words: &'static [u64; 4], reason: u32) -> bool {
-    // SAFETY: a local. By way of the stack, so that the register has no upper half: the verifier does not take a check of
-    // the lower one for a check of all.
+    // SAFETY: a local. By way of the stack, so that the register has no upper half: the verifier
+    // does not take a check of the lower one for a check of all.
     let reason = unsafe { core::ptr::read_volatile(&raw const reason) };
     if reason >= 256 {
         return false;

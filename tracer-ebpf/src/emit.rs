@@ -13,7 +13,8 @@ use crate::{
 pub enum Urgency {
     /// At its next look: healthy traffic costs no wakeup.
     Whenever,
-    /// A failure: now, or at its next look if it was woken just before. In a flood wakeups would cost more than all else.
+    /// A failure: now, or at its next look if it was woken just before. In a flood wakeups would
+    /// cost more than all else.
     Soon,
     /// Now: something a question to the host depends on.
     Now,
@@ -39,7 +40,8 @@ pub fn record<T: Copy + 'static>(value: &T, urgency: Urgency) {
     });
 }
 
-/// Writes one record that `fill` completes in the ring itself: for records too large for the BPF stack.
+/// Writes one record that `fill` completes in the ring itself: for records too large for the BPF
+/// stack.
 #[inline(always)]
 pub fn in_place<T: Copy + 'static>(empty: &'static T, urgency: Urgency, fill: impl FnOnce(&mut T)) {
     let Some(mut entry) = EVENTS.reserve::<T>(0) else {

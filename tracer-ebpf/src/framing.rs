@@ -1,5 +1,6 @@
-//! How long an HTTP/1 response should be, by its header. Asked when its sender closes before nginx did, the one sign of a
-//! response cut short where nginx logs nothing, and when nginx logs something about it.
+//! How long an HTTP/1 response should be, by its header. Asked when its sender closes before nginx
+//! did, the one sign of a response cut short where nginx logs nothing, and when nginx logs
+//! something about it.
 
 use core::hint::black_box;
 
@@ -11,8 +12,8 @@ use crate::{apart::apart, maps, sock};
 
 /// How much of the header is looked at; most are shorter. A power of two.
 const LOOKED_AT: usize = 1024;
-/// A line's first sixteen bytes, the line feed before it among them; letters small, as [`SMALL`] makes them. The second half
-/// is searched for, the first is of other names too.
+/// A line's first sixteen bytes, the line feed before it among them; letters small, as [`SMALL`]
+/// makes them. The second half is searched for, the first is of other names too.
 const CONTENT_LENGTH: [u64; 2] = [
     u64::from_be_bytes(*b"\ncontent") | SMALL,
     u64::from_be_bytes(*b"-length:") | SMALL,
@@ -27,8 +28,8 @@ const LONGEST: usize = 20;
 #[repr(C)]
 struct Header {
     bytes: [u8; LOOKED_AT],
-    /// Behind the name of the length, and behind the empty line: where they first stand, 0 not found. The second of each
-    /// is written where they do not.
+    /// Behind the name of the length, and behind the empty line: where they first stand, 0 not
+    /// found. The second of each is written where they do not.
     length_at: [u32; 2],
     end: [u32; 2],
     /// Which worker's.
@@ -36,14 +37,14 @@ struct Header {
     padding: u32,
 }
 
-/// Too large for the stack. One for each family of sockets: before 6.5 each has a program of its own, and one of them may come
-/// in the midst of another's run; and one for breakpoints.
+/// Too large for the stack. One for each family of sockets: before 6.5 each has a program of its
+/// own, and one of them may come in the midst of another's run; and one for breakpoints.
 #[map]
 static HEADER: PerCpuArray<Header> = PerCpuArray::with_max_entries(4, 0);
 const BREAKPOINTS: u32 = 3;
 
-/// Compares what came by a socket of this family with what the response's header announces: sets [`FLAG_BROKE_OFF`],
-/// [`FLAG_WHOLE`], or neither where that is not known.
+/// Compares what came by a socket of this family with what the response's header announces: sets
+/// [`FLAG_BROKE_OFF`], [`FLAG_WHOLE`], or neither where that is not known.
 #[inline(always)]
 pub fn compare(family: u16, connection: &mut Connection) {
     let slot = match family {
@@ -63,7 +64,8 @@ pub fn compare(family: u16, connection: &mut Connection) {
     };
 }
 
-/// nginx logs something about the request of this worker's that the socket serves: measures the response that has begun.
+/// nginx logs something about the request of this worker's that the socket serves: measures the
+/// response that has begun.
 #[apart]
 pub fn measure_logged(pid: u32, sk: u64) {
     if let Some(connection) = maps::connection(sk)
@@ -93,8 +95,8 @@ fn measured(slot: u32, pid: u32, address: u64) -> u64 {
     let Some(header) = HEADER.get_ptr_mut(slot) else {
         return 0;
     };
-    // SAFETY: this CPU's and this program's own, which does not come in the midst of itself; a breakpoint's may, which
-    // `user` shows.
+    // SAFETY: this CPU's and this program's own, which does not come in the midst of itself; a
+    // breakpoint's may, which `user` shows.
     let header = unsafe { &mut *header };
     header.user = pid;
     // SAFETY: the helper checks the address itself.
@@ -104,15 +106,16 @@ fn measured(slot: u32, pid: u32, address: u64) -> u64 {
     }
     header.length_at = [0; 2];
     header.end = [0; 2];
-    // Backwards, so that the first place is the last that is noted. Without a branch, as the verifier follows each branch
-    // of each round; eight bytes from a place on are a number.
+    // Backwards, so that the first place is the last that is noted. Without a branch, as the
+    // verifier follows each branch of each round; eight bytes from a place on are a number.
     let mut from = 0u64;
     for at in (12..LOOKED_AT).rev() {
         from = from >> 8 | u64::from(header.bytes[at]) << 56;
         header.length_at[is_not((from | SMALL) ^ CONTENT_LENGTH[1])] = at as u32 + 8;
         header.end[is_not(from >> 48 ^ EMPTY_LINE)] = at as u32 + 3;
     }
-    // SAFETY: members of a live value; volatile, or the verifier would follow what the compiler keeps in registers.
+    // SAFETY: members of a live value; volatile, or the verifier would follow what the compiler
+    // keeps in registers.
     let (length_at, end) = unsafe {
         (
             core::ptr::read_volatile(&raw const header.length_at[0]),

@@ -1,5 +1,6 @@
-//! Hints before hash maps: what most runs of most hooks end at. The verifier makes an array's lookup a few instructions, where a
-//! hash map's is a call; what is left are the places in memory that a run meets cold, so what is asked of one thing lies together.
+//! Hints before hash maps: what most runs of most hooks end at. The verifier makes an array's
+//! lookup a few instructions, where a hash map's is a call; what is left are the places in memory
+//! that a run meets cold, so what is asked of one thing lies together.
 
 use aya_ebpf::{macros::map, maps::Array};
 use core::intrinsics::AtomicOrdering;
@@ -7,8 +8,8 @@ use core::intrinsics::AtomicOrdering;
 /// Of a few things each, by member.
 type Hints<const MEMBERS: usize> = Array<[u32; MEMBERS]>;
 
-/// Not 0: there has been a unix upstream. Mostly there is none, which one place tells of all sockets; it is written once, as
-/// all CPUs read it.
+/// Not 0: there has been a unix upstream. Mostly there is none, which one place tells of all
+/// sockets; it is written once, as all CPUs read it.
 #[map]
 static UNIX_UPSTREAMS: Hints<1> = Hints::with_max_entries(1, 0);
 
@@ -24,10 +25,11 @@ static SOURCE_BYTES: Hints<1> = Hints::with_max_entries(256, 0);
 #[map]
 static SOCKETS: Hints<2> = Hints::with_max_entries(SOCKET_PLACES, 0);
 const SOCKET_PLACES: u32 = 1 << 14;
-/// How many of them are in `CONNECTIONS`, `UNIX_ENDS` or `CLIENTS`, or were when the map dropped them.
+/// How many of them are in `CONNECTIONS`, `UNIX_ENDS` or `CLIENTS`, or were when the map dropped
+/// them.
 const ENTERED: usize = 0;
-/// The [`mark`] of a worker's that is no upstream connection: the clients' ones, which are met again and again; or the
-/// number of a unix one that is over. 0: none.
+/// The [`mark`] of a worker's that is no upstream connection: the clients' ones, which are met
+/// again and again; or the number of a unix one that is over. 0: none.
 const NO_UPSTREAM: usize = 1;
 
 /// What is known of the ports with one remainder.
@@ -173,8 +175,8 @@ pub fn leave_flow(port: u16) {
     add(&PORTS, place(port), FLOWS, ONE_LESS);
 }
 
-/// May something have happened to packets of a connection from this port of nginx's? It is asked for only where something
-/// happened at all.
+/// May something have happened to packets of a connection from this port of nginx's? It is asked
+/// for only where something happened at all.
 #[inline(always)]
 pub fn may_have_flow(port: impl FnOnce() -> u16) -> bool {
     get(&FLOWS_KNOWN, 0, 0) != 0 && get(&PORTS, place(port()), FLOWS) != 0

@@ -1,4 +1,5 @@
-//! The BPF object: entry points in `hooks`, one file a hook family. On the host this is an empty program.
+//! The BPF object: entry points in `hooks`, one file a hook family. On the host this is an empty
+//! program.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 // For one instruction, see `maps::count`.
 #![cfg_attr(target_arch = "bpf", feature(core_intrinsics))]

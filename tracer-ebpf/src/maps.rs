@@ -24,7 +24,8 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 #[map]
 static SHEDDING: Array<u64> = Array::with_max_entries(shedding::SLOTS, 0);
 
-/// Programs that are nginx, where all of the host is followed: a process that runs one is followed, as is what it forks.
+/// Programs that are nginx, where all of the host is followed: a process that runs one is followed,
+/// as is what it forks.
 #[map]
 pub static PROGRAMS: HashMap<ProgramKey, Program> = HashMap::with_max_entries(1024, 0);
 
@@ -38,8 +39,8 @@ const YOUTH: u64 = 3_000_000_000;
 #[map]
 static FAMILIES: LruHashMap<u32, u32> = LruHashMap::with_max_entries(8192, 0);
 
-/// Followed processes at their places. The verifier makes an array's lookup a few instructions, a tenth of a hash map's: most
-/// runs of most hooks end here.
+/// Followed processes at their places. The verifier makes an array's lookup a few instructions, a
+/// tenth of a hash map's: most runs of most hooks end here.
 #[map]
 static WORKERS: Array<Worker> = Array::with_max_entries(WORKER_SLOTS, 0);
 
@@ -51,7 +52,8 @@ static CONNECTIONS: LruHashMap<u64, Connection> = LruHashMap::with_max_entries(6
 #[map]
 static UPSTREAMS: LruHashMap<Endpoint, u8> = LruHashMap::with_max_entries(4096, 0);
 
-/// Who connects from an address: two containers may have the same. Those of the loopback device, which all have, are not here.
+/// Who connects from an address: two containers may have the same. Those of the loopback device,
+/// which all have, are not here.
 #[map]
 static SOURCES: LruHashMap<[u8; 16], Source> = LruHashMap::with_max_entries(4096, 0);
 
@@ -76,8 +78,8 @@ struct SourceUser {
 #[map]
 static FLOWS: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entries(8192, 0);
 
-/// SYNs from nobody's address that were answered by a RST for want of a socket, by their sequence number: an address translation
-/// that hides the source (masquerade) leaves that as it is.
+/// SYNs from nobody's address that were answered by a RST for want of a socket, by their sequence
+/// number: an address translation that hides the source (masquerade) leaves that as it is.
 #[map]
 static STRAYS: LruHashMap<u32, Stray> = LruHashMap::with_max_entries(1024, 0);
 
@@ -99,7 +101,8 @@ static GIVEN_UP: LruHashMap<FlowKey, u8> = LruHashMap::with_max_entries(1024, 0)
 #[map]
 pub static REQUESTS: LruHashMap<PeerKey, Request> = LruHashMap::with_max_entries(16384, 0);
 
-/// Requests that met a failure, by their client's socket, until they are answered: HTTP/2 has several on one.
+/// Requests that met a failure, by their client's socket, until they are answered: HTTP/2 has
+/// several on one.
 #[map]
 static CLIENTS: LruHashMap<u64, Client> = LruHashMap::with_max_entries(2048, 0);
 
@@ -109,8 +112,8 @@ pub type Client = [Watched; WATCHED_REQUESTS];
 /// Requests watched a client's socket; of more the answer is not seen.
 pub const WATCHED_REQUESTS: usize = 8;
 
-/// Backends by host pid, whose ends are reported: those of unix upstreams, and who closed a TCP connection unanswered.
-/// Holds [`FAMILY`] or [`ITSELF`].
+/// Backends by host pid, whose ends are reported: those of unix upstreams, and who closed a TCP
+/// connection unanswered. Holds [`FAMILY`] or [`ITSELF`].
 #[map]
 pub static BACKENDS: LruHashMap<u32, u8> = LruHashMap::with_max_entries(1024, 0);
 
@@ -204,9 +207,9 @@ pub fn is_told(request: u64) -> bool {
 #[inline(always)]
 pub fn count(slot: u32) {
     if let Some(count) = COUNTERS.get_ptr_mut(slot) {
-        // SAFETY: a slot of this CPU's. Since 7.x another task's program may come in between. `AtomicU64` can not add on this
-        // target, of which the compiler only knows that it has no compare-and-exchange; adding without looking at the result
-        // every kernel can.
+        // SAFETY: a slot of this CPU's. Since 7.x another task's program may come in between.
+        // `AtomicU64` can not add on this target, of which the compiler only knows that it has no
+        // compare-and-exchange; adding without looking at the result every kernel can.
         unsafe { core::intrinsics::atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(count, 1) };
     }
 }
@@ -338,7 +341,8 @@ pub fn add_source(address: &[u8; 16], netns: u32, pid: u32) {
     let Some(source) = SOURCES.get_ptr_mut(address) else {
         return;
     };
-    // SAFETY: the entry lives as long as the program runs; another CPU may write it, and is noticed below.
+    // SAFETY: the entry lives as long as the program runs; another CPU may write it, and is noticed
+    // below.
     let Source { users, entered } = unsafe { &mut *source };
     let user = SourceUser { netns, worker: pid };
     // Mostly so already: all CPUs read it.
@@ -358,8 +362,8 @@ pub fn add_source(address: &[u8; 16], netns: u32, pid: u32) {
     };
     *place = user;
     if volatile(entered) != before {
-        // Another was entered meanwhile, perhaps in the same place: until it connects again both are taken, and neither gets
-        // what is the other's.
+        // Another was entered meanwhile, perhaps in the same place: until it connects again both
+        // are taken, and neither gets what is the other's.
         *other = SourceUser {
             netns: UNKNOWN_NETNS,
             worker: pid,
@@ -397,9 +401,10 @@ fn is_used(user: &SourceUser) -> bool {
     user.netns != 0 && worker(user.worker).is_some()
 }
 
-/// nginx's namespace, of a flow whose packets or whose upstream's socket are in the namespace `seen`. They may have come from
-/// another, whose followed nginx has the address; where two have it, they are taken to be where they were seen, which may be
-/// nobody's: a wrong join is worse than none.
+/// nginx's namespace, of a flow whose packets or whose upstream's socket are in the namespace
+/// `seen`. They may have come from another, whose followed nginx has the address; where two have
+/// it, they are taken to be where they were seen, which may be nobody's: a wrong join is worse than
+/// none.
 #[inline(always)]
 pub fn home(key: &FlowKey, seen: u32) -> u32 {
     if is_loopback(&key.local.address) || is_loopback(&key.remote.address) {
@@ -477,7 +482,8 @@ pub fn add_stray(at: u64, sequence: u32, end: &Endpoint, reason: u32) {
     let _ = STRAYS.insert(&sequence, &stray, 0);
 }
 
-/// Was it this connection's, refused in `SYN_SENT`? Then it is noted in its flow, with the address that it was translated to.
+/// Was it this connection's, refused in `SYN_SENT`? Then it is noted in its flow, with the address
+/// that it was translated to.
 #[inline(always)]
 pub fn take_stray(sequence: u32, since: u64, flow: &mut Flow) {
     let Some(stray) = STRAYS.get_ptr(&sequence) else {
@@ -508,7 +514,8 @@ fn load(numbers: &'static Array<u64>, index: u32) -> u64 {
 pub fn worker(pid: u32) -> Option<&'static mut Worker> {
     for place in worker_places(pid, number(&SEED)) {
         let slot = WORKERS.get_ptr_mut(place)?;
-        // SAFETY: the entry lives as long as the program runs; a worker has one thread that makes requests.
+        // SAFETY: the entry lives as long as the program runs; a worker has one thread that makes
+        // requests.
         let slot = unsafe { &mut *slot };
         if slot.pid == pid {
             return Some(slot);
@@ -521,7 +528,8 @@ pub fn worker(pid: u32) -> Option<&'static mut Worker> {
     None
 }
 
-/// Follows a process from its fork or its execution on. `false`, and counted, where there is no place for it.
+/// Follows a process from its fork or its execution on. `false`, and counted, where there is no
+/// place for it.
 #[inline(always)]
 pub fn add_worker(pid: u32, family: u32, layout: &Layout) -> bool {
     let members = FAMILIES.get_ptr_mut(&family);
@@ -556,7 +564,8 @@ pub fn add_worker(pid: u32, family: u32, layout: &Layout) -> bool {
 /// Other CPUs may change it at the same time.
 #[inline(always)]
 fn change(count: *mut u32, by: u32) {
-    // SAFETY: an element of a map lives as long as the program runs. `AtomicU32` can not add on this target, see `count`.
+    // SAFETY: an element of a map lives as long as the program runs. `AtomicU32` can not add on
+    // this target, see `count`.
     unsafe { core::intrinsics::atomic_xadd::<u32, u32, { AtomicOrdering::Relaxed }>(count, by) };
 }
 

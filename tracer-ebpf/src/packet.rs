@@ -28,7 +28,8 @@ pub struct Packet {
     pub sequence: u32,
     /// On its way to nginx.
     pub from_upstream: bool,
-    /// Where it goes, if that is no address that a worker tried: then the flow is known by nginx's end alone.
+    /// Where it goes, if that is no address that a worker tried: then the flow is known by nginx's
+    /// end alone.
     pub translated: Endpoint,
 }
 
@@ -57,8 +58,8 @@ impl Packet {
     }
 }
 
-/// Reads the packet in `skb`; `false` unless it is TCP and goes to or comes from an upstream that a worker tried. In place: an
-/// option is copied on the stack.
+/// Reads the packet in `skb`; `false` unless it is TCP and goes to or comes from an upstream that a
+/// worker tried. In place: an option is copied on the stack.
 #[inline(always)]
 pub fn of_upstream(skb: u64, packet: &mut Packet) -> bool {
     if parse(skb, packet).is_none() {
@@ -78,8 +79,9 @@ pub fn taken_by(sk: u64, skb: u64, packet: &mut Packet) -> bool {
     true
 }
 
-/// In which namespace the packet is, 0 unknown. A socket's packet keeps it on its way out, beyond the namespace, which is just
-/// right for nginx's. What answers without a socket is sent by one that serves all namespaces in turn.
+/// In which namespace the packet is, 0 unknown. A socket's packet keeps it on its way out, beyond
+/// the namespace, which is just right for nginx's. What answers without a socket is sent by one
+/// that serves all namespaces in turn.
 #[inline(always)]
 fn netns(skb: u64, from_upstream: bool) -> u32 {
     let socket = sock::netns(kernel(skb, &OFFSETS.skb_sk).unwrap_or(0));
@@ -139,7 +141,8 @@ fn parse(skb: u64, packet: &mut Packet) -> Option<()> {
         packet.from_upstream = true;
         return Some(());
     }
-    // Opening a connection from a worker's address to where a translation of an upstream's (DNAT) may have led it.
+    // Opening a connection from a worker's address to where a translation of an upstream's (DNAT)
+    // may have led it.
     let opening = matches!(packet.flags & (SYN | FIN | RST | ACK), SYN | ACK);
     if opening && maps::is_source(&local.address) {
         packet.translated = *remote;

@@ -43,12 +43,13 @@ pub fn user<T>(address: u64) -> Option<T> {
     unsafe { bpf_probe_read_user(address as *const T) }.ok()
 }
 
-/// The same, zero where it cannot be read: the kernel clears what it does not fill. Without a branch, of which the verifier
-/// would follow both ways.
+/// The same, zero where it cannot be read: the kernel clears what it does not fill. Without a
+/// branch, of which the verifier would follow both ways.
 #[inline(always)]
 pub fn user_or_zero<const N: usize>(address: u64) -> [u64; N] {
     let mut value = MaybeUninit::<[u64; N]>::uninit();
-    // SAFETY: the destination is valid for its size, which the helper fills or clears; it checks the address itself.
+    // SAFETY: the destination is valid for its size, which the helper fills or clears; it checks
+    // the address itself.
     unsafe {
         generated::bpf_probe_read_user(
             value.as_mut_ptr().cast(),

@@ -1,5 +1,5 @@
-//! The buffer of the system call that the current task is in: `recvfrom(fd, buffer, …)`, `read`, `sendto`, `write`,
-//! and of `writev` the first one.
+//! The buffer of the system call that the current task is in: `recvfrom(fd, buffer, …)`, `read`,
+//! `sendto`, `write`, and of `writev` the first one.
 
 use aya_ebpf::{
     bindings::pt_regs,
@@ -35,8 +35,9 @@ fn registers() -> Option<*const pt_regs> {
         let stack: u64 = read::kernel(task, &OFFSETS.stack)?;
         return Some(stack.wrapping_add(u64::from(on_stack)) as *const pt_regs);
     }
-    // Since 5.15. Where they are absent the verifier does not come here: the number is a constant to it.
-    // SAFETY: both helpers take the current task; the registers are those of its system call.
+    // Since 5.15. Where they are absent the verifier does not come here: the number is a constant
+    // to it. SAFETY: both helpers take the current task; the registers are those of its system
+    // call.
     let registers = unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) } as *const pt_regs;
     if registers.is_null() {
         None

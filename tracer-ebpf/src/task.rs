@@ -18,7 +18,8 @@ pub fn pid() -> u32 {
     (bpf_get_current_pid_tgid() >> 32) as u32
 }
 
-/// The current process's name. Its threads may have names of their own; `/proc/PID/comm` has the first one's.
+/// The current process's name. Its threads may have names of their own; `/proc/PID/comm` has the
+/// first one's.
 #[inline(always)]
 pub fn name(into: &mut [u8; COMM_LEN]) {
     // SAFETY: a helper without arguments.
@@ -62,7 +63,8 @@ pub fn errno(worker: &Worker) -> u32 {
     if value > 0 { value as u32 } else { 0 }
 }
 
-/// `struct sock *` behind a descriptor of the current process (`fdtable` walk, no locks: the worker is in user space).
+/// `struct sock *` behind a descriptor of the current process (`fdtable` walk, no locks: the worker
+/// is in user space).
 #[inline(always)]
 pub fn socket_of(fd: i32) -> Option<u64> {
     // SAFETY: a helper without arguments.

@@ -1,5 +1,6 @@
-//! One part of the collector's way with so many healthy connections: `hot_path PART CONNECTIONS`. `cargo xtask bench
-//! instructions` counts what it executes. Each part begins with decoding, as the collector does.
+//! One part of the collector's way with so many healthy connections: `hot_path PART CONNECTIONS`.
+//! `cargo xtask bench instructions` counts what it executes. Each part begins with decoding, as the
+//! collector does.
 
 #[path = "../benches/stream/mod.rs"]
 #[allow(missing_docs, reason = "a module that a program includes")]

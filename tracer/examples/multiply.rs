@@ -1,7 +1,8 @@
 //! Makes a large capture of a real one: `multiply FILE CONNECTIONS OUT`.
 //!
-//! The connections and ticks of FILE are repeated, each time later by the time that they span, until OUT holds so many
-//! connections. Everything else (workers, hooks, facts) is written once, as it was.
+//! The connections and ticks of FILE are repeated, each time later by the time that they span,
+//! until OUT holds so many connections. Everything else (workers, hooks, facts) is written once, as
+//! it was.
 
 use std::{fs::File, io::BufWriter, path::Path};
 

@@ -2,7 +2,8 @@
 
 use std::error::Error;
 
-/// Returns an error with its causes, each once: some already name theirs. Without the verifier's listing.
+/// Returns an error with its causes, each once: some already name theirs. Without the verifier's
+/// listing.
 pub(crate) fn text(error: &(dyn Error + 'static)) -> String {
     let mut text = String::new();
     let mut next = Some(error);

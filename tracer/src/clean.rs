@@ -1,4 +1,5 @@
-//! Strings of others made harmless: a terminal must not obey them, a reader must not be misled by them.
+//! Strings of others made harmless: a terminal must not obey them, a reader must not be misled by
+//! them.
 
 use std::fmt::Write as _;
 
@@ -7,8 +8,8 @@ const LONGEST: usize = 512;
 /// Nor is a line that is made of several.
 const LONGEST_LINE: usize = 4096;
 
-/// A character that a terminal obeys or that hides or reorders others: controls, directions, zero widths, tags;
-/// and what XML does not take.
+/// A character that a terminal obeys or that hides or reorders others: controls, directions, zero
+/// widths, tags; and what XML does not take.
 fn is_harmful(c: char) -> bool {
     if c.is_ascii() {
         return c.is_ascii_control();
@@ -69,7 +70,8 @@ pub(crate) fn cut(string: &str) -> String {
     }
 }
 
-/// JSON text with harmful characters as `\uXXXX`. Outside its strings JSON holds none but a final line feed.
+/// JSON text with harmful characters as `\uXXXX`. Outside its strings JSON holds none but a final
+/// line feed.
 pub(crate) fn escaped(json: String) -> String {
     if is_plain(&json) {
         return json;

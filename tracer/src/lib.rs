@@ -1,8 +1,9 @@
 //! tracer: one verdict per failed nginx request, from the kernel's own evidence.
 //!
-//! The folders are the data's way, in order: `kernel` and `probe` attach the hooks, `source` reads what they and the
-//! host say, `event` makes it a stream, `correlate` makes cases of it, `causes` verdicts, `render` words and files;
-//! `engine` runs these for a live run and for captures, which `capture` writes and reads. What is said on the way goes through `say`.
+//! The folders are the data's way, in order: `kernel` and `probe` attach the hooks, `source` reads
+//! what they and the host say, `event` makes it a stream, `correlate` makes cases of it, `causes`
+//! verdicts, `render` words and files; `engine` runs these for a live run and for captures, which
+//! `capture` writes and reads. What is said on the way goes through `say`.
 
 pub mod capture;
 pub mod causes;

@@ -1,5 +1,6 @@
-//! The one way to the terminal. A line that leaves here holds no control or direction character, whatever the names,
-//! paths and versions in it are: a line feed or an escape sequence in them is shown, not obeyed.
+//! The one way to the terminal. A line that leaves here holds no control or direction character,
+//! whatever the names, paths and versions in it are: a line feed or an escape sequence in them is
+//! shown, not obeyed.
 //!
 //! Nothing else names stdout and stderr, nor prints: a test reads the sources.
 
@@ -48,7 +49,8 @@ impl<W: Write> Lines<W> {
     }
 }
 
-/// stdout for what is written in a format: text with colours, JSON, the catalogue. Its renderer has cleaned it.
+/// stdout for what is written in a format: text with colours, JSON, the catalogue. Its renderer has
+/// cleaned it.
 pub(crate) fn rendered() -> io::Stdout {
     io::stdout()
 }

@@ -52,8 +52,8 @@ pub struct AttemptVerdict {
 pub struct Evidence {
     /// When; `None` for a state of the host rather than an event ("nearby").
     pub time: Option<Time>,
-    /// A stable id: `connect`, `rst-sent`, `rst-received`, `error`, `drop`, `icmp`, `route`, `retransmit`, `nearby`,
-    /// `listener`, `path`, `answer`, `lost`, ….
+    /// A stable id: `connect`, `rst-sent`, `rst-received`, `error`, `drop`, `icmp`, `route`,
+    /// `retransmit`, `nearby`, `listener`, `path`, `answer`, `lost`, ….
     pub event: &'static str,
     /// The sentence.
     pub text: String,
@@ -66,7 +66,8 @@ pub struct Verdict {
     pub time: Time,
     /// What the client got.
     pub status: Option<u16>,
-    /// The client got a whole answer and no server error: a retry, an error page, a fallback or a stale cache answered.
+    /// The client got a whole answer and no server error: a retry, an error page, a fallback or a
+    /// stale cache answered.
     pub masked: bool,
     /// Catalogue id.
     pub cause: &'static str,
@@ -82,7 +83,8 @@ pub struct Verdict {
     pub request: Option<Request>,
     /// The upstream the cause speaks of; `None` where nginx never tried one.
     pub upstream: Option<String>,
-    /// The name of the upstream block that it was passed to; `None` where that has none, or it is not known.
+    /// The name of the upstream block that it was passed to; `None` where that has none, or it is
+    /// not known.
     pub upstream_name: Option<String>,
     /// The errno's name, if one was involved.
     pub errno: Option<String>,

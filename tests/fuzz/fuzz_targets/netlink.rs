@@ -1,4 +1,5 @@
-//! What a netlink socket receives, whatever it is: the messages, and the sockets and routes in them.
+//! What a netlink socket receives, whatever it is: the messages, and the sockets and routes in
+//! them.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,5 +1,5 @@
-//! What is inside a frame: the bytes follow a sound header and a frame with right checksums, and what is read of
-//! them goes through the correlator and the catalogue.
+//! What is inside a frame: the bytes follow a sound header and a frame with right checksums, and
+//! what is read of them goes through the correlator and the catalogue.
 #![no_main]
 
 use std::io::Cursor;

@@ -1,8 +1,10 @@
-//! `cargo xtask bench capture`: what a capture costs on disk, how fast it is explained and reported.
+//! `cargo xtask bench capture`: what a capture costs on disk, how fast it is explained and
+//! reported.
 //!
-//! A real nginx serves healthy requests, a new upstream connection each; `tracer record` and tcpdump see the same
-//! traffic. The capture's connections are then multiplied (by the program that `MULTIPLY` names), explained and reported on
-//! one core. Prints each figure with its target; ends with 1 where one is missed.
+//! A real nginx serves healthy requests, a new upstream connection each; `tracer record` and
+//! tcpdump see the same traffic. The capture's connections are then multiplied (by the program that
+//! `MULTIPLY` names), explained and reported on one core. Prints each figure with its target; ends
+//! with 1 where one is missed.
 
 use std::fs;
 use std::os::unix::process::CommandExt;

@@ -1,5 +1,5 @@
-//! The demo: a real nginx with six faulty upstreams and a healthy one, and `tracer live` telling why
-//! each request failed.
+//! The demo: a real nginx with six faulty upstreams and a healthy one, and `tracer live` telling
+//! why each request failed.
 //!
 //! Everything happens in a network namespace of its own and ends with this program, also after an
 //! error or Ctrl-C. Needs root; the programs are found as for the tests.
@@ -106,7 +106,8 @@ fn config(socket: &Path) -> Config {
     }
 }
 
-/// Takes one request and hangs up on it: a close() over unread bytes sends a RST. The thread ends with this program.
+/// Takes one request and hangs up on it: a close() over unread bytes sends a RST. The thread ends
+/// with this program.
 fn resets_one(listener: TcpListener) {
     std::thread::spawn(move || {
         if let Ok((stream, _)) = listener.accept() {

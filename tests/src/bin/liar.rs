@@ -1,5 +1,6 @@
-//! A program that calls itself nginx, has functions of nginx's names, and calls them with objects that lie: members lead
-//! nowhere, everywhere, and to each other. `liar master` has a worker do so until its standard input ends.
+//! A program that calls itself nginx, has functions of nginx's names, and calls them with objects
+//! that lie: members lead nowhere, everywhere, and to each other. `liar master` has a worker do so
+//! until its standard input ends.
 
 use std::hint::black_box;
 use std::io::Read as _;

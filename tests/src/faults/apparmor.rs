@@ -1,7 +1,7 @@
 //! An AppArmor profile around nginx that denies it TCP over IPv6, when it connects.
 //!
-//! A profile of parsers before 4.0 denies a family altogether, `socket()` included: `cargo xtask test --vm` puts Debian 13's
-//! into its guests, with the libraries it needs.
+//! A profile of parsers before 4.0 denies a family altogether, `socket()` included: `cargo xtask
+//! test --vm` puts Debian 13's into its guests, with the libraries it needs.
 
 use std::fs;
 use std::os::unix::process::CommandExt;

@@ -35,7 +35,8 @@ pub(super) fn exit() -> Instruction {
     instruction(0x95, 0, 0, 0, 0)
 }
 
-/// Loads a program of a kind, for a way of attaching it and, if not 0, a function of the kernel's BTF.
+/// Loads a program of a kind, for a way of attaching it and, if not 0, a function of the kernel's
+/// BTF.
 pub(super) fn load(kind: u32, attach: u32, function: u32, code: &[Instruction]) -> Result<File> {
     let mut log = vec![0u8; 16384];
     let mut attr = [0u8; 128];
@@ -55,7 +56,8 @@ pub(super) fn load(kind: u32, attach: u32, function: u32, code: &[Instruction]) 
     })
 }
 
-/// Kernels before 5.11 count a program's memory as locked; where the limit may not be lifted, later ones load it.
+/// Kernels before 5.11 count a program's memory as locked; where the limit may not be lifted, later
+/// ones load it.
 fn lock_memory() {
     let unlimited = libc::rlimit {
         rlim_cur: libc::RLIM_INFINITY,

@@ -13,7 +13,8 @@ const RAW_TRACEPOINT_OPEN: u32 = 17;
 const LSM: u32 = 29;
 const LSM_MAC: u32 = 27;
 const PROBE_READ_KERNEL: i32 = 113;
-/// The security hook `int socket_connect(struct socket *sock, struct sockaddr *address, int addrlen)`.
+/// The security hook `int socket_connect(struct socket *sock, struct sockaddr *address, int
+/// addrlen)`.
 const HOOK: &str = "bpf_lsm_socket_connect";
 
 /// It denies for as long as this value lives.

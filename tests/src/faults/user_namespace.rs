@@ -15,8 +15,8 @@ use anyhow::{Context, Result};
 /// The host's number of the namespace's user 0; 65,536 are mapped.
 pub const FIRST: u32 = 100_000;
 
-/// Has `command` run as root of a new user namespace, with these files as its own `/etc/passwd` and `/etc/group`. The folder
-/// after its `-p` becomes that root's.
+/// Has `command` run as root of a new user namespace, with these files as its own `/etc/passwd` and
+/// `/etc/group`. The folder after its `-p` becomes that root's.
 pub fn place(command: &mut Command, passwd: &Path, group: &Path) -> Result<()> {
     let mut arguments = command.get_args();
     arguments.find(|one| *one == "-p").context("no -p")?;

@@ -16,8 +16,9 @@ macro_rules! offsets {
             /// All members absent.
             pub const NONE: Self = Self { $($name: ABSENT,)* };
 
-            /// Field, structure and member path, in the order of the fields: `a.b` is a nested member, `a[e.n]` the
-            /// element of an array of pointers that the enumerator `n` of `enum e` names, `a|b` the one that there is.
+            /// Field, structure and member path, in the order of the fields: `a.b` is a nested
+            /// member, `a[e.n]` the element of an array of pointers that the enumerator `n` of
+            /// `enum e` names, `a|b` the one that there is.
             pub const MEMBERS: &'static [(&'static str, &'static str, &'static str)] =
                 &[$((stringify!($name), $structure, $member),)*];
 
@@ -182,7 +183,8 @@ offsets! {
     flow6_protocol: "flowi6"."__fl_common.flowic_proto",
 }
 
-/// Reasons of drops that tracer itself names, where this kernel has no number for them: beyond all of its own.
+/// Reasons of drops that tracer itself names, where this kernel has no number for them: beyond all
+/// of its own.
 pub mod own_reason {
     /// The listener's accept queue was full: seen in `tcp_conn_request` and `tcp_v4_syn_recv_sock`.
     pub const LISTEN_OVERFLOW: u32 = 1 << 16;

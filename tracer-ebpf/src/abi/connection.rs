@@ -25,7 +25,8 @@ pub const FLAG_UNASKED: u16 = 64;
 
 /// The log of the request it serves was found to let errors through.
 pub const FLAG_LOGS_ERRORS: u16 = 128;
-/// In [`Connection::flags`]: a read failed after all had come that the response's header had announced.
+/// In [`Connection::flags`]: a read failed after all had come that the response's header had
+/// announced.
 pub const FLAG_WHOLE: u16 = 256;
 /// In [`Connection::flags`]: the response's header was measured.
 pub const FLAG_MEASURED: u16 = 512;
@@ -107,14 +108,16 @@ pub struct Connection {
     pub first_sent: u8,
     /// First byte read, 0 unread.
     pub first_received: u8,
-    /// Bytes of a message that is not whole yet, of the resolver's own connections; with [`FLAG_MEASURED`] those of the
-    /// response's header.
+    /// Bytes of a message that is not whole yet, of the resolver's own connections; with
+    /// [`FLAG_MEASURED`] those of the response's header.
     pub pending: u16,
     /// The TLS alert that came first (RFC 8446 section 6): 1 and its description; 0 none.
     pub alert: u16,
-    /// Bytes that the worker wrote of the request, until it heard of the upstream; at most `u16::MAX`.
+    /// Bytes that the worker wrote of the request, until it heard of the upstream; at most
+    /// `u16::MAX`.
     pub asked: u16,
-    /// Where the worker read the first byte to; with [`FLAG_MEASURED`] the response's `Content-Length`, or [`NO_LENGTH`].
+    /// Where the worker read the first byte to; with [`FLAG_MEASURED`] the response's
+    /// `Content-Length`, or [`NO_LENGTH`].
     pub head_at: u64,
     /// Unix: `struct sock *` of the upstream's end, 0 unknown.
     pub upstream_end: u64,

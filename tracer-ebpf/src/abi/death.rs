@@ -46,7 +46,8 @@ impl Sent {
 pub struct Signal {
     /// It.
     pub sent: Sent,
-    /// The last one that its sender had received itself: a master that is reloaded ends its workers.
+    /// The last one that its sender had received itself: a master that is reloaded ends its
+    /// workers.
     pub before: Sent,
 }
 
@@ -58,7 +59,8 @@ impl Signal {
     };
 }
 
-/// Components of a cgroup's path that are kept, and bytes of each: a container's id has 64, a prefix and a suffix.
+/// Components of a cgroup's path that are kept, and bytes of each: a container's id has 64, a
+/// prefix and a suffix.
 pub const COMPONENTS: usize = 6;
 /// See [`COMPONENTS`].
 pub const COMPONENT_LEN: usize = 96;
@@ -126,8 +128,8 @@ pub struct PeerClosed {
     pub remote: Endpoint,
     /// `enum sk_rst_reason`.
     pub rst_reason: u32,
-    /// Bit 0: it sent a RST. Bit 1: no worker tried this end, but nginx's end is at a worker's address: a translation
-    /// (DNAT) may have led the connection here.
+    /// Bit 0: it sent a RST. Bit 1: no worker tried this end, but nginx's end is at a worker's
+    /// address: a translation (DNAT) may have led the connection here.
     pub reset: u32,
     /// nginx's network namespace (inode number), as far as it is known here.
     pub netns: u32,

@@ -1,4 +1,5 @@
-//! What the host did to packets of a connection, kept apart from it: such packets have no socket to go by.
+//! What the host did to packets of a connection, kept apart from it: such packets have no socket to
+//! go by.
 
 use super::Endpoint;
 

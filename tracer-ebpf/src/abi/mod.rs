@@ -81,17 +81,18 @@ impl Endpoint {
 pub mod counter {
     /// Records that found the ring buffer full.
     pub const LOST: u32 = 0;
-    /// Healthy connections that were not written, as [`shedding::HEALTHY`](super::shedding::HEALTHY) asks.
+    /// Healthy connections that were not written, as
+    /// [`shedding::HEALTHY`](super::shedding::HEALTHY) asks.
     pub const HEALTHY: u32 = 1;
     /// Failed attempts that were not told, as [`shedding::SAMPLE`](super::shedding::SAMPLE) asks.
     pub const UNTOLD: u32 = 2;
     /// Records written to the ring buffer.
     pub const WRITTEN: u32 = 3;
-    /// Times that it was not read what a request asks, as [`shedding::DETAILS`](super::shedding::DETAILS) has it: seldom
-    /// more than once a request.
+    /// Times that it was not read what a request asks, as
+    /// [`shedding::DETAILS`](super::shedding::DETAILS) has it: seldom more than once a request.
     pub const BARE: u32 = 4;
-    /// Times that something was met of which only nginx's closing of connections tells: a log that lets no errors through, a unix
-    /// connection to an upstream.
+    /// Times that something was met of which only nginx's closing of connections tells: a log that
+    /// lets no errors through, a unix connection to an upstream.
     pub const CLOSINGS: u32 = 5;
     /// Processes of nginx's that found no place to be followed.
     pub const REFUSED: u32 = 6;
@@ -99,17 +100,20 @@ pub mod counter {
     pub const SLOTS: u32 = 7;
 }
 
-/// What the collector asks not to be told, slots of the `SHEDDING` array: no verdict rests on it, or there is too much to do.
+/// What the collector asks not to be told, slots of the `SHEDDING` array: no verdict rests on it,
+/// or there is too much to do.
 pub mod shedding {
     /// Not 0: healthy connections are counted, not written.
     pub const HEALTHY: u32 = 0;
     /// A power of two less 1: of so many failed requests and one more, one is told; 0: all are.
     pub const SAMPLE: u32 = 1;
-    /// Requests that began from then on (nanoseconds since boot) are of that sample: all of one's records are told, or none.
+    /// Requests that began from then on (nanoseconds since boot) are of that sample: all of one's
+    /// records are told, or none.
     pub const SINCE: u32 = 2;
     /// The sample that older ones are of.
     pub const BEFORE: u32 = 3;
-    /// Not 0: connections that served well, and of which nothing was ever asked, are neither written nor counted.
+    /// Not 0: connections that served well, and of which nothing was ever asked, are neither
+    /// written nor counted.
     pub const UNASKED: u32 = 4;
     /// Not 0: what a request asks (its line, its host) is not read.
     pub const DETAILS: u32 = 5;

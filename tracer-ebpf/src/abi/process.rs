@@ -13,7 +13,8 @@ pub const EXECUTED: u32 = 2;
 pub const EXITED: u32 = 3;
 /// A process that executed a program of late, which may turn out to be nginx, forked `header.pid`.
 pub const YOUNG_FORKED: u32 = 4;
-/// There is no place to follow `header.pid`: its family has used up its quota, or all places are taken.
+/// There is no place to follow `header.pid`: its family has used up its quota, or all places are
+/// taken.
 pub const REFUSED: u32 = 5;
 
 /// In [`Process::value`] of one that was executed: it is followed since, as its program is known.
@@ -29,8 +30,8 @@ pub struct Process {
     pub header: Header,
     /// `FORKED`, `EXECUTED`, `EXITED`, `YOUNG_FORKED` or `REFUSED`.
     pub kind: u32,
-    /// `FORKED`, `YOUNG_FORKED`, `REFUSED`: the parent; `EXITED`: `task_struct.exit_code`; `EXECUTED`: [`FOLLOWED`] or
-    /// [`WAS_FOLLOWED`] or neither.
+    /// `FORKED`, `YOUNG_FORKED`, `REFUSED`: the parent; `EXITED`: `task_struct.exit_code`;
+    /// `EXECUTED`: [`FOLLOWED`] or [`WAS_FOLLOWED`] or neither.
     pub value: u32,
     /// What it runs; of `EXECUTED` alone.
     pub program: ProgramKey,

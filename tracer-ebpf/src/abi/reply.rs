@@ -18,7 +18,8 @@ pub struct Reply {
     pub request: u64,
     /// `log->connection`.
     pub connection: u64,
-    /// Of the attempt that failed last, see [`Worker::request`](super::Worker::request); 0 without an upstream.
+    /// Of the attempt that failed last, see [`Worker::request`](super::Worker::request); 0 without
+    /// an upstream.
     pub failed: u64,
     /// `r->headers_out.status`; 0: the client is gone.
     pub status: u16,
@@ -28,7 +29,8 @@ pub struct Reply {
     pub padding: [u16; 2],
 }
 
-/// A client's own request (`r->main`), as the log of its connection has it. What can not be read is 0.
+/// A client's own request (`r->main`), as the log of its connection has it. What can not be read is
+/// 0.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Main {
@@ -46,8 +48,8 @@ pub struct Main {
     pub ordinal: u64,
     /// The client's socket, 0 if it was not looked for.
     pub socket: u64,
-    /// What `nginx` itself has of that number and of how many requests it carried, with what lies between: no other request of
-    /// the worker's has the same. 0 unknown.
+    /// What `nginx` itself has of that number and of how many requests it carried, with what lies
+    /// between: no other request of the worker's has the same. 0 unknown.
     pub life: [u64; 3],
 }
 

@@ -95,7 +95,8 @@ impl Client {
     };
 }
 
-/// `ngx_http_special_response_handler(r, 500 | 502 | 504)`, or `ngx_http_script_return_code` with a status of 500 or above.
+/// `ngx_http_special_response_handler(r, 500 | 502 | 504)`, or `ngx_http_script_return_code` with a
+/// status of 500 or above.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Answer {

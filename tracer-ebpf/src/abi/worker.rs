@@ -12,8 +12,8 @@ pub struct Layout {
     pub requests: u64,
     /// Where `headers_out.status` lies in an `ngx_http_request_t`; 0 unknown.
     pub status: u64,
-    /// Where `ngx_event_connect_peer` begins in the process. 0: attempts are seen by its entry and return, not by their
-    /// sockets.
+    /// Where `ngx_event_connect_peer` begins in the process. 0: attempts are seen by its entry and
+    /// return, not by their sockets.
     pub connect: u64,
     /// The pieces of code that it was compiled to.
     pub connecting: [Code; CODES],
@@ -21,7 +21,8 @@ pub struct Layout {
     pub members: Members,
 }
 
-/// A piece of a function's code. What compilers split off (`.part.0`, `.cold`) lies elsewhere than the function.
+/// A piece of a function's code. What compilers split off (`.part.0`, `.cold`) lies elsewhere than
+/// the function.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Code {
@@ -39,8 +40,8 @@ impl Code {
     pub const NONE: Self = Self { from: 0, length: 0 };
 }
 
-/// Where members of nginx's objects lie that move between versions, forks and builds. Each worker's own memory shows them at its
-/// first failure; what a build is expected to have is known before.
+/// Where members of nginx's objects lie that move between versions, forks and builds. Each worker's
+/// own memory shows them at its first failure; what a build is expected to have is known before.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Members {
@@ -178,8 +179,8 @@ impl Worker {
     };
 }
 
-/// Which program a process runs: the inode of its file as the kernel has it. It differs from what `stat()` shows on file
-/// systems that are stacked or have subvolumes.
+/// Which program a process runs: the inode of its file as the kernel has it. It differs from what
+/// `stat()` shows on file systems that are stacked or have subvolumes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ProgramKey {
@@ -200,7 +201,8 @@ impl ProgramKey {
     };
 }
 
-/// A program that is nginx: the value of the map `PROGRAMS`. Whoever executes it is followed from its first instruction on.
+/// A program that is nginx: the value of the map `PROGRAMS`. Whoever executes it is followed from
+/// its first instruction on.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Program {
@@ -212,11 +214,12 @@ pub struct Program {
 
 /// Elements of the array `WORKERS`.
 pub const WORKER_SLOTS: u32 = 8192;
-/// How many places a process may have there: the first that is free. With 1,000 of them one in 20 million finds none.
+/// How many places a process may have there: the first that is free. With 1,000 of them one in 20
+/// million finds none.
 pub const WORKER_PLACES: u32 = 8;
 
-/// The places of a process in the array `WORKERS`; behind one that nobody ever had there is none. Which pids share places
-/// depends on a secret number: nobody can fill those of another's.
+/// The places of a process in the array `WORKERS`; behind one that nobody ever had there is none.
+/// Which pids share places depends on a secret number: nobody can fill those of another's.
 #[inline(always)]
 pub fn worker_places(pid: u32, seed: u32) -> impl Iterator<Item = u32> {
     let first = (pid ^ seed).wrapping_mul(0x9e37_79b1) >> (32 - WORKER_SLOTS.ilog2());
@@ -224,8 +227,8 @@ pub fn worker_places(pid: u32, seed: u32) -> impl Iterator<Item = u32> {
     (0..WORKER_PLACES).map(move |at| first.wrapping_add(at * 977) % WORKER_SLOTS)
 }
 
-/// The family of all processes that another user than root started: they share their places, so that none of them takes
-/// those of root's.
+/// The family of all processes that another user than root started: they share their places, so
+/// that none of them takes those of root's.
 pub const OTHERS: u32 = 0;
 /// How many followed processes a family may have: those that one execution led to by forks.
 pub const FAMILY_QUOTA: u32 = WORKER_SLOTS / 8;
@@ -246,7 +249,8 @@ pub fn quota(family: u32) -> u32 {
 /// In [`Worker::pid`]: whose place this was is followed no more.
 pub const NOBODY: u32 = u32::MAX;
 
-/// A followed process (a worker, or its master): value of the array `WORKERS` at one of its [`worker_places`].
+/// A followed process (a worker, or its master): value of the array `WORKERS` at one of its
+/// [`worker_places`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Worker {
@@ -256,7 +260,8 @@ pub struct Worker {
     pub family: u32,
     /// See [`Layout`].
     pub layout: Layout,
-    /// The `ngx_peer_connection_t *` of the `ngx_event_connect_peer` call under way, 0 none; by sockets always 0.
+    /// The `ngx_peer_connection_t *` of the `ngx_event_connect_peer` call under way, 0 none; by
+    /// sockets always 0.
     pub peer: u64,
     /// When that call began; by sockets when the attempt was first seen.
     pub start: u64,
@@ -268,17 +273,19 @@ pub struct Worker {
     pub logged_errno: u32,
     /// 1: that call logged, be it without an errno.
     pub has_logged: u32,
-    /// 1: an attempt of the same request came before that call; 2: of the same client's request, with another upstream
-    /// object (`error_page` led on to it).
+    /// 1: an attempt of the same request came before that call; 2: of the same client's request,
+    /// with another upstream object (`error_page` led on to it).
     pub is_retry: u32,
     /// How many of its requests are watched until they are answered.
     pub watched: u32,
-    /// 1: the worker's next attempt may be a further one of a request, whose last one nothing else tells of.
+    /// 1: the worker's next attempt may be a further one of a request, whose last one nothing else
+    /// tells of.
     pub is_led_on: u32,
-    /// The request that a `return` of the configuration ended, already reported: from its connection's number and its ordinal
-    /// on that; 0 none.
+    /// The request that a `return` of the configuration ended, already reported: from its
+    /// connection's number and its ordinal on that; 0 none.
     pub returned: u32,
-    /// The request of the last failure for which one was watched; 0: some watched one was answered since.
+    /// The request of the last failure for which one was watched; 0: some watched one was answered
+    /// since.
     pub last_watched: u64,
     /// 1: it has had unix connections to upstreams, whose end only nginx tells.
     pub has_unix: u32,
@@ -288,7 +295,8 @@ pub struct Worker {
     pub reset: u64,
     /// When.
     pub reset_at: u64,
-    /// The request that a hook of its is about: more than a function of the hook's own can be given.
+    /// The request that a hook of its is about: more than a function of the hook's own can be
+    /// given.
     pub main: Main,
     /// The `ngx_http_core_main_conf_t *` that `request_id` is of, 0 none.
     pub core: u64,

@@ -1,8 +1,8 @@
 //! The upstream's end, where it is on this host: who made it go away, and how that process ended.
 //!
-//! `signal_generate(int sig, struct kernel_siginfo *info, struct task_struct *task, int group, int result)`,
-//! `mark_victim(struct task_struct *task, uid_t uid)` (before 6.8: `(int pid)`). Without them a death is known by its
-//! exit code alone, not by who sent the signal.
+//! `signal_generate(int sig, struct kernel_siginfo *info, struct task_struct *task, int group, int
+//! result)`, `mark_victim(struct task_struct *task, uid_t uid)` (before 6.8: `(int pid)`). Without
+//! them a death is known by its exit code alone, not by who sent the signal.
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use tracer_ebpf::abi::{COMM_LEN, MemoryLimit, Sent, Signal};
@@ -17,7 +17,8 @@ use crate::{
     },
 };
 
-/// SIGHUP, INT, QUIT, ILL, TRAP, ABRT, BUS, FPE, KILL, USR1, SEGV, USR2, PIPE, ALRM, TERM, XCPU, SYS.
+/// SIGHUP, INT, QUIT, ILL, TRAP, ABRT, BUS, FPE, KILL, USR1, SEGV, USR2, PIPE, ALRM, TERM, XCPU,
+/// SYS.
 const FATAL: u32 = 1 << 1
     | 1 << 2
     | 1 << 3
@@ -88,8 +89,8 @@ pub fn signal(ctx: RawTracePointContext) -> i32 {
     0
 }
 
-/// Does a process send itself what another has sent it before? A handler restores the default and raises it again: the
-/// first sender counts.
+/// Does a process send itself what another has sent it before? A handler restores the default and
+/// raises it again: the first sender counts.
 #[inline(always)]
 fn is_raised_again(pid: u32, number: u32, now: u64) -> bool {
     let Some(signal) = SIGNALS.get_ptr(&pid) else {

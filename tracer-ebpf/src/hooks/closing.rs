@@ -36,7 +36,8 @@ pub fn closed_at_once(ctx: ProbeContext) -> u32 {
         let log = read::user(connection.wrapping_add(CONNECTION_LOG)).unwrap_or(0);
         members::show_by_log(pid, worker, log);
         if !is_logged(log) {
-            // connect() is called when the peer object has its connection; what fails before it ends the request.
+            // connect() is called when the peer object has its connection; what fails before it
+            // ends the request.
             let peer = peer_of_log(pid, log, |_| true);
             let code = if peer != 0 && holds(peer, connection) {
                 NGX_DECLINED

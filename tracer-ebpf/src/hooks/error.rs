@@ -1,9 +1,9 @@
-//! `inet_sk_error_report(const struct sock *sk)`, since 5.14, and `icmp_send(const struct sk_buff *skb, int type, int
-//! code)`, since 6.11. Without the first, asynchronous errors are known only as nginx logs them; without the second,
-//! which ICMP error this host made is not known.
+//! `inet_sk_error_report(const struct sock *sk)`, since 5.14, and `icmp_send(const struct sk_buff
+//! *skb, int type, int code)`, since 6.11. Without the first, asynchronous errors are known only as
+//! nginx logs them; without the second, which ICMP error this host made is not known.
 //!
-//! Before those: `sock_def_error_report(struct sock *sk)`, which each TCP socket's report goes through, and
-//! `__icmp_send(struct sk_buff *skb_in, int type, int code, …)`.
+//! Before those: `sock_def_error_report(struct sock *sk)`, which each TCP socket's report goes
+//! through, and `__icmp_send(struct sk_buff *skb_in, int type, int code, …)`.
 
 use crate::{
     maps,

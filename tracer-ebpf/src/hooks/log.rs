@@ -1,6 +1,7 @@
 //! `void ngx_log_error_core(ngx_uint_t level, ngx_log_t *log, ngx_err_t err, const char *fmt, ...)`
-//! (src/core/ngx_log.c): nginx's own word on a failure, whatever the log's destination; it is called only where
-//! `error_log`'s level lets the line through. Without it connection numbers of failed attempts are not known.
+//! (src/core/ngx_log.c): nginx's own word on a failure, whatever the log's destination; it is
+//! called only where `error_log`'s level lets the line through. Without it connection numbers of
+//! failed attempts are not known.
 
 use aya_ebpf::{
     helpers::{bpf_probe_read_user_buf, bpf_probe_read_user_str_bytes},
@@ -106,8 +107,9 @@ pub fn log_error(ctx: ProbeContext) -> u32 {
 /// A call of which nothing is known yet, in read-only data.
 static UNKNOWN: LogCall = LogCall::UNKNOWN;
 
-/// The arguments as a text: `%*s` is given a length and a place, `%V` an ngx_str_t (src/core/ngx_string.h), `%s` a
-/// string that ends with NUL, `%ui` a number. Which of them it is the format says, which may not be readable here.
+/// The arguments as a text: `%*s` is given a length and a place, `%V` an ngx_str_t
+/// (src/core/ngx_string.h), `%s` a string that ends with NUL, `%ui` a number. Which of them it is
+/// the format says, which may not be readable here.
 #[inline(always)]
 fn text(record: &mut LogCall, argument: u64, second: u64) {
     let (text, len) = if argument < LONGEST_TEXT {
@@ -137,8 +139,8 @@ fn string(at: u64) -> (u64, u64) {
     (bytes, len)
 }
 
-/// The peer object of a session (ngx_stream_upstream_t begins with it). The member has moved once: it is the one that
-/// this worker has tried.
+/// The peer object of a session (ngx_stream_upstream_t begins with it). The member has moved once:
+/// it is the one that this worker has tried.
 #[inline(always)]
 fn session_peer(worker: &Worker, pid: u32, session: u64, log: u64) -> u64 {
     let member_of_log = u64::from(members::known(worker).peer_log);

@@ -1,4 +1,5 @@
-//! The entry points, one file a hook family. Each leaves at once unless it meets something of a followed worker's.
+//! The entry points, one file a hook family. Each leaves at once unless it meets something of a
+//! followed worker's.
 
 mod attempt;
 mod backend;

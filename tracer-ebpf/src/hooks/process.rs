@@ -1,6 +1,7 @@
-//! `sched_process_fork(struct task_struct *parent, struct task_struct *child)`, `sched_process_exec(struct task_struct
-//! *p, pid_t old_pid, struct linux_binprm *bprm)`, `sched_process_exit(struct task_struct *p)`: whoever executes nginx is
-//! followed from its first instruction on, and so is all that it forks: the master that a daemon leaves behind, and its
+//! `sched_process_fork(struct task_struct *parent, struct task_struct *child)`,
+//! `sched_process_exec(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`,
+//! `sched_process_exit(struct task_struct *p)`: whoever executes nginx is followed from its first
+//! instruction on, and so is all that it forks: the master that a daemon leaves behind, and its
 //! workers. Without them, new workers are followed late.
 
 use aya_ebpf::{
@@ -22,8 +23,8 @@ use crate::{
     track::ending,
 };
 
-/// How the names begin that nginx and what is made of it are executed by: `nginx`, `angie`, `openresty`, `tengine`,
-/// `freenginx`.
+/// How the names begin that nginx and what is made of it are executed by: `nginx`, `angie`,
+/// `openresty`, `tengine`, `freenginx`.
 const NAMES: [[u8; 4]; 5] = [*b"ngin", *b"angi", *b"open", *b"teng", *b"free"];
 
 /// A process or thread is made.

@@ -1,10 +1,11 @@
 //! `ngx_int_t ngx_http_special_response_handler(ngx_http_request_t *r, ngx_int_t error)`
-//! (src/http/ngx_http_special_response.c): every error answer that nginx itself makes. Without it failed requests
-//! are known only by their connections, without a status.
+//! (src/http/ngx_http_special_response.c): every error answer that nginx itself makes. Without it
+//! failed requests are known only by their connections, without a status.
 //!
-//! `void ngx_http_script_return_code(ngx_http_script_engine_t *e)` (src/http/ngx_http_script.c): every `return` that the
-//! configuration has a request run into, also one with a text, of which nginx makes no error answer. Without it only
-//! a `return 502` or `return 504` without a text is known.
+//! `void ngx_http_script_return_code(ngx_http_script_engine_t *e)` (src/http/ngx_http_script.c):
+//! every `return` that the configuration has a request run into, also one with a text, of which
+//! nginx makes no error answer. Without it only a `return 502` or `return 504` without a text is
+//! known.
 
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 use tracer_ebpf::abi::{ANSWER, Answer, FLAG_OPEN, Worker, counter};
@@ -22,8 +23,8 @@ use crate::{
     track::{at_once, connection, join, reply},
 };
 
-/// Writes the record of the request's last connection before its answer's, if none was written yet: it is a unix
-/// socket's, or nginx keeps it alive.
+/// Writes the record of the request's last connection before its answer's, if none was written yet:
+/// it is a unix socket's, or nginx keeps it alive.
 #[inline(always)]
 fn last_connection(request: &Request) {
     let sk = request.socket;
@@ -103,7 +104,8 @@ fn report(pid: u32, worker: &mut Worker, at: u64, id: u64, status: u16, returned
     });
 }
 
-/// A `return` of the configuration ends a request. Without a text nginx makes the error answer next.
+/// A `return` of the configuration ends a request. Without a text nginx makes the error answer
+/// next.
 #[uprobe]
 pub fn return_code(ctx: ProbeContext) -> u32 {
     stack::of_task();

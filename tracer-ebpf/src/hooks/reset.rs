@@ -1,6 +1,7 @@
-//! `tcp_receive_reset(struct sock *sk)`, since 4.15, and `tcp_send_reset(const struct sock *sk, const struct sk_buff
-//! *skb, const enum sk_rst_reason reason)`, the reason since 6.10. Received and not sent by this host: the RST came
-//! from elsewhere. Without the second, no-listener and firewall-reject can not be told apart by the kernel's word.
+//! `tcp_receive_reset(struct sock *sk)`, since 4.15, and `tcp_send_reset(const struct sock *sk,
+//! const struct sk_buff *skb, const enum sk_rst_reason reason)`, the reason since 6.10. Received
+//! and not sent by this host: the RST came from elsewhere. Without the second, no-listener and
+//! firewall-reject can not be told apart by the kernel's word.
 //!
 //! Before 6.10 a RST for want of a socket is not told: there the function that sends it is watched,
 //! `tcp_v4_send_reset(const struct sock *sk, struct sk_buff *skb)`, and `tcp_v6_send_reset` alike.

@@ -1,15 +1,17 @@
-//! `fib_table_lookup(u32 tb_id, const struct flowi4 *flp, const struct fib_nh_common *nhc, int err)` and
-//! `fib6_table_lookup(const struct net *net, const struct fib6_result *res, struct fib6_table *table, const struct
-//! flowi6 *flp)`: what routing said within nginx's connect(). A security hook denies before any lookup. Without
-//! them routes and security hooks with equal errnos can not be told apart.
+//! `fib_table_lookup(u32 tb_id, const struct flowi4 *flp, const struct fib_nh_common *nhc, int
+//! err)` and `fib6_table_lookup(const struct net *net, const struct fib6_result *res, struct
+//! fib6_table *table, const struct flowi6 *flp)`: what routing said within nginx's connect(). A
+//! security hook denies before any lookup. Without them routes and security hooks with equal errnos
+//! can not be told apart.
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use tracer_ebpf::abi::Worker;
 
 use crate::{constants::OFFSETS, read, sock, task};
 
-/// The worker, if it is inside connect(): once that failed it logs, perhaps to a syslog server, which is routed as well. By
-/// sockets that is not known: the flow is to be TCP's, unlike those of datagrams and of packets that arrive meanwhile.
+/// The worker, if it is inside connect(): once that failed it logs, perhaps to a syslog server,
+/// which is routed as well. By sockets that is not known: the flow is to be TCP's, unlike those of
+/// datagrams and of packets that arrive meanwhile.
 #[inline(always)]
 fn connecting(flow: u64, protocol: &'static u16) -> Option<&'static mut Worker> {
     let (_, worker) = task::worker()?;

@@ -1,5 +1,6 @@
-//! `int security_socket_connect(struct socket *sock, struct sockaddr *address, int addrlen)`: what the security modules
-//! together say to nginx's connect(). Without it a denial is told by the absence of any route lookup.
+//! `int security_socket_connect(struct socket *sock, struct sockaddr *address, int addrlen)`: what
+//! the security modules together say to nginx's connect(). Without it a denial is told by the
+//! absence of any route lookup.
 
 use aya_ebpf::{
     macros::{fexit, kretprobe},

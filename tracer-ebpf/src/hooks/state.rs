@@ -1,5 +1,6 @@
-//! `inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`, since 4.16, and
-//! `tcp_destroy_sock(struct sock *sk)`, since 4.15: a connection's life. Without them nothing is known of it.
+//! `inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`, since
+//! 4.16, and `tcp_destroy_sock(struct sock *sk)`, since 4.15: a connection's life. Without them
+//! nothing is known of it.
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 

@@ -1,10 +1,12 @@
-//! `sock_recv_length(struct sock *sk, int ret, int flags)` and `sock_send_length(…)`, since 6.5: what the worker read
-//! from and wrote to an upstream, TCP and unix alike. Without them the first byte's time, the upstream's own status,
-//! and the order of a close and a write are not known, nor how unix connections end.
+//! `sock_recv_length(struct sock *sk, int ret, int flags)` and `sock_send_length(…)`, since 6.5:
+//! what the worker read from and wrote to an upstream, TCP and unix alike. Without them the first
+//! byte's time, the upstream's own status, and the order of a close and a write are not known, nor
+//! how unix connections end.
 //!
-//! Before 6.5: `int inet_recvmsg(struct socket *sock, struct msghdr *msg, size_t size, int flags)` and `int
-//! inet_sendmsg(struct socket *sock, struct msghdr *msg, size_t size)`, and their siblings of IPv6 and unix sockets, when
-//! they return. They are called by pointer: what is above them is inlined, and a hook there stands and sees nothing.
+//! Before 6.5: `int inet_recvmsg(struct socket *sock, struct msghdr *msg, size_t size, int flags)`
+//! and `int inet_sendmsg(struct socket *sock, struct msghdr *msg, size_t size)`, and their siblings
+//! of IPv6 and unix sockets, when they return. They are called by pointer: what is above them is
+//! inlined, and a hook there stands and sees nothing.
 
 use aya_ebpf::{
     macros::{fexit, raw_tracepoint},
@@ -25,7 +27,8 @@ use crate::{
     track::{attempt, connection, join, reply, resolver, unix_end},
 };
 
-/// First bytes of TLS records (RFC 8446 section 5.1). An alert's are 7, the last of them its description.
+/// First bytes of TLS records (RFC 8446 section 5.1). An alert's are 7, the last of them its
+/// description.
 const TLS_ALERT: u8 = 0x15;
 const TLS_HANDSHAKE: u8 = 0x16;
 const TLS_DATA: u8 = 0x17;
@@ -122,7 +125,8 @@ fn was_read(sk: u64, length: i32, flags: i32) -> i32 {
         return 0;
     }
     join::leads_on(sk, pid, worker, connection);
-    // A retry's success, and an answer that nginx passes on, have no other sign while the connection is kept alive.
+    // A retry's success, and an answer that nginx passes on, have no other sign while the
+    // connection is kept alive.
     let is_error = matches!(connection.status, 502 | 504) || may_pass_to_itself(sk, connection);
     if connection.flags & FLAG_RETRY != 0 || is_error {
         first_byte(sk, pid, worker, connection);
@@ -159,7 +163,8 @@ fn first_byte(sk: u64, pid: u32, worker: &mut Worker, connection: &mut Connectio
     }
 }
 
-/// Is it a 500 from an address of this host's own? The upstream may be nginx itself, which has no connection left.
+/// Is it a 500 from an address of this host's own? The upstream may be nginx itself, which has no
+/// connection left.
 #[inline(always)]
 fn may_pass_to_itself(sk: u64, connection: &Connection) -> bool {
     connection.status == 500
@@ -267,7 +272,8 @@ fn was_written(sk: u64, length: i32) -> i32 {
     0
 }
 
-/// nginx's own TLS handshake: its bytes are no response. `stream {}` counts no requests, and its TLS may be a client's.
+/// nginx's own TLS handshake: its bytes are no response. `stream {}` counts no requests, and its
+/// TLS may be a client's.
 #[inline(always)]
 fn in_handshake(connection: &Connection) -> bool {
     connection.turn != 0
@@ -316,7 +322,8 @@ fn ended(sk: u64, connection: &mut Connection, length: i32, flags: i32) {
     } else {
         failed(connection, length);
     }
-    // A look at an idle kept-alive connection is after the response. nginx logs a failed read also where all had come.
+    // A look at an idle kept-alive connection is after the response. nginx logs a failed read also
+    // where all had come.
     if flags & MSG_PEEK == 0
         && connection.status != 0
         && connection.response != u32::MAX
@@ -338,7 +345,8 @@ fn failed(connection: &mut Connection, length: i32) {
     }
 }
 
-/// The first byte of a response, the alert of a TLS record, and the status. What is TLS's own begins no response.
+/// The first byte of a response, the alert of a TLS record, and the status. What is TLS's own
+/// begins no response.
 #[inline(always)]
 fn head(connection: &mut Connection, length: i32) {
     if !in_handshake(connection) {
@@ -378,7 +386,8 @@ fn head(connection: &mut Connection, length: i32) {
     }
 }
 
-/// A read that is an alert, a close_notify mostly. In TLS 1.3 that looks like data, but for its length.
+/// A read that is an alert, a close_notify mostly. In TLS 1.3 that looks like data, but for its
+/// length.
 #[inline(always)]
 fn is_alert(start: &[u8; HEAD], length: i32) -> bool {
     start[0] == TLS_ALERT || (start[0] == TLS_DATA && length == ENCRYPTED_ALERT)
@@ -388,15 +397,16 @@ fn is_alert(start: &[u8; HEAD], length: i32) -> bool {
 const ALERT: usize = 7;
 /// The low byte of the length of an alert that is not encrypted.
 const PLAIN_LENGTH: u8 = 2;
-/// In TLS 1.3: the header, the alert's two bytes, its type and a tag of 16 bytes (RFC 8446 section 5.2).
+/// In TLS 1.3: the header, the alert's two bytes, its type and a tag of 16 bytes (RFC 8446 section
+/// 5.2).
 const ENCRYPTED_ALERT: i32 = 24;
 /// `HTTP/1.x NNN` and `Status: NNN`.
 const SHORT_HEAD: usize = 12;
 /// `Status: NNN` after a FastCGI record's header.
 const HEAD: usize = 19;
 
-/// The status in `HTTP/1.x NNN`, and in the `Status: NNN` of SCGI, uwsgi and FastCGI (after a record's header: version 1,
-/// type 6), where nginx's read begins with it.
+/// The status in `HTTP/1.x NNN`, and in the `Status: NNN` of SCGI, uwsgi and FastCGI (after a
+/// record's header: version 1, type 6), where nginx's read begins with it.
 #[inline(always)]
 fn status(start: &[u8; HEAD], length: i32) -> Option<u16> {
     if length < SHORT_HEAD as i32 {

@@ -9,7 +9,8 @@ use super::{
 };
 use crate::read;
 
-/// Copies `*pc->name`, which is the upstream block's where the balancer had no peer; returns its length.
+/// Copies `*pc->name`, which is the upstream block's where the balancer had no peer; returns its
+/// length.
 #[inline(always)]
 pub fn name(peer: u64, into: &mut [u8; SOCKADDR_LEN]) -> Option<u32> {
     let name = read::user::<u64>(peer.wrapping_add(PC_NAME))?;
@@ -30,9 +31,8 @@ pub fn of_peer(peer: u64, into: &mut [u8; SOCKADDR_LEN]) -> Option<u32> {
 /// Copies a sockaddr of nginx's.
 #[inline(always)]
 pub fn copy(address: u64, into: &mut [u8; SOCKADDR_LEN]) -> Option<()> {
-    // A sockaddr has room for its family only: a full sockaddr_un may cross into the next object, which the length
-    // then hides.
-    // SAFETY: the helper checks the address itself.
+    // A sockaddr has room for its family only: a full sockaddr_un may cross into the next object,
+    // which the length then hides. SAFETY: the helper checks the address itself.
     unsafe { bpf_probe_read_user_buf(address as *const u8, into) }.ok()
 }
 

@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{maps, read, sock};
 
-/// Whose request it is, [`Worker::main`], and what that or a subrequest asks: `r->header_in` still holds an HTTP/1 request from
-/// its first byte on.
+/// Whose request it is, [`Worker::main`], and what that or a subrequest asks: `r->header_in` still
+/// holds an HTTP/1 request from its first byte on.
 #[inline(always)]
 pub fn of_request(pid: u32, worker: &mut Worker, request: u64, client: &mut Client) {
     client.request = worker.main.request;

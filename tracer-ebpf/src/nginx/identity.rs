@@ -1,5 +1,6 @@
-//! Which request a `ngx_peer_connection_t` stands for. nginx recycles the object, also within one millisecond; a request
-//! is told from the one before by its client's connection and the how manieth it is on that.
+//! Which request a `ngx_peer_connection_t` stands for. nginx recycles the object, also within one
+//! millisecond; a request is told from the one before by its client's connection and the how
+//! manieth it is on that.
 
 use tracer_ebpf::abi::{Members, Worker, shedding};
 
@@ -12,14 +13,16 @@ use crate::{
     read, task,
 };
 
-/// The request of an attempt that begins, and whether one of it came before. The peer object is one of [`Worker::main`].
+/// The request of an attempt that begins, and whether one of it came before. The peer object is one
+/// of [`Worker::main`].
 #[inline(always)]
 pub fn tried(pid: u32, worker: &mut Worker, peer: u64) -> (u64, bool) {
     let tries: u32 =
         read::user(peer.wrapping_add(layout::tries(worker.layout.members))).unwrap_or(0);
     let is_exact = worker.layout.requests != 0;
     let Some(request) = find(pid, worker, peer, |last| {
-        // Without the exact mark: a request's tries fall, or stay after a stale kept-alive connection.
+        // Without the exact mark: a request's tries fall, or stay after a stale kept-alive
+        // connection.
         is_exact
             || last.tried == 0
             || tries < last.tries
@@ -45,7 +48,8 @@ pub fn of(pid: u32, worker: &mut Worker, peer: u64) -> Option<&'static mut Reque
 #[inline(always)]
 pub fn known(pid: u32, peer: u64) -> Option<&'static mut Request> {
     let request = REQUESTS.get_ptr_mut(&PeerKey::new(pid, peer))?;
-    // SAFETY: the entry lives as long as the program runs; a worker has one thread that makes requests.
+    // SAFETY: the entry lives as long as the program runs; a worker has one thread that makes
+    // requests.
     Some(unsafe { &mut *request })
 }
 
@@ -63,7 +67,8 @@ fn find(
     }
     let request = known(pid, peer)?;
     if request.id == 0 || request.mark != mark || !is_same(request) {
-        // nginx has a few peer objects, and recycles them: a write in place costs a fraction of an insertion.
+        // nginx has a few peer objects, and recycles them: a write in place costs a fraction of an
+        // insertion.
         request.id = new_id(worker);
         request.mark = mark;
         request.socket = 0;
@@ -115,7 +120,8 @@ pub fn mark(worker: &Worker, peer: u64) -> Mark {
     }
 }
 
-// Members of nginx's objects that are needed together are read at once: a read costs the same whatever its size.
+// Members of nginx's objects that are needed together are read at once: a read costs the same
+// whatever its size.
 
 /// The number of the connection that a log is of.
 #[inline(always)]
@@ -124,7 +130,8 @@ pub fn number(log: u64) -> Option<u64> {
 }
 
 /// What the `data` of a log points to: an `ngx_http_log_ctx_t` has the client's connection, its
-/// request, and the request or subrequest that is worked on; a `stream {}` session begins with its signature.
+/// request, and the request or subrequest that is worked on; a `stream {}` session begins with its
+/// signature.
 pub struct Context {
     at: u64,
     members: [u64; CONTEXT_MEMBERS],

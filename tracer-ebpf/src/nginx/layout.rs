@@ -152,7 +152,8 @@ pub const CONTEXT_SERVER: u64 = 8;
 // module's place.
 pub const BLOCK_CONTEXT: u64 = 24;
 pub const BLOCK_NAME: u64 = 48;
-/// `ngx_http_upstream_module` is among the first of `http {}` in every build (2 or 3 of those seen).
+/// `ngx_http_upstream_module` is among the first of `http {}` in every build (2 or 3 of those
+/// seen).
 pub const MODULES: usize = 8;
 /// `upstream` lies within these slots of an ngx_http_upstream_t.
 pub const BLOCK_FROM: u64 = 128;

@@ -5,7 +5,8 @@ use tracer_ebpf::abi::{Connection, FLAG_LOGS_ERRORS, counter};
 use super::layout::{CONNECTION_LOG, LOG_ERR, LOG_LEVEL, LOG_LEVELS, PC_CONNECTION};
 use crate::{maps, read};
 
-/// Does nginx itself say what goes wrong with a connection to an upstream: does its log let errors through?
+/// Does nginx itself say what goes wrong with a connection to an upstream: does its log let errors
+/// through?
 #[inline(always)]
 pub fn logs_errors(connection: &mut Connection) -> bool {
     // It is asked as the end is read, and then as nginx closes it.

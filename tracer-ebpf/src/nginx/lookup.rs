@@ -1,5 +1,6 @@
-//! What leads from a socket to the request that it serves: by way of epoll to nginx's connection, by that one's data or
-//! log to the request or session, and to its peer object. What can not be read, or does not fit, leads nowhere: 0.
+//! What leads from a socket to the request that it serves: by way of epoll to nginx's connection,
+//! by that one's data or log to the request or session, and to its peer object. What can not be
+//! read, or does not fit, leads nowhere: 0.
 
 use tracer_ebpf::abi::{Members, SOCKADDR_LEN};
 
@@ -38,8 +39,8 @@ pub fn holds(peer: u64, connection: u64) -> bool {
     read::user(peer.wrapping_add(PC_CONNECTION)) == Some(connection)
 }
 
-/// The peer object of the request that a connection to an upstream serves: its `data` is the request, once it is connected; or
-/// the end of nginx's in `stream {}`, a session. 0: it is none.
+/// The peer object of the request that a connection to an upstream serves: its `data` is the
+/// request, once it is connected; or the end of nginx's in `stream {}`, a session. 0: it is none.
 #[apart]
 pub fn peer_of(pid: u32, connection: u64) -> u64 {
     let (Some(worker), Some(data)) = (
@@ -61,7 +62,8 @@ pub fn peer_of_unset(pid: u32, connection: u64) -> u64 {
     }
 }
 
-/// The peer object of the request or session that a log belongs to, 0 none. `is_it` chooses where several may be.
+/// The peer object of the request or session that a log belongs to, 0 none. `is_it` chooses where
+/// several may be.
 #[inline(always)]
 pub fn peer_of_log(pid: u32, log: u64, is_it: impl Fn(u64) -> bool + Copy) -> u64 {
     let Some(worker) = maps::worker(pid) else {

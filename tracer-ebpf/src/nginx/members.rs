@@ -1,9 +1,10 @@
-//! Where members of nginx's objects lie that move between versions, forks and builds: the worker's own memory shows it, at its
-//! first failure and before anything rests on it.
+//! Where members of nginx's objects lie that move between versions, forks and builds: the worker's
+//! own memory shows it, at its first failure and before anything rests on it.
 //!
-//! A request leads to its client's connection, and that to its log. The log's `data` is the one slot that points to a context,
-//! which begins with that connection and a request; `r->upstream` and `pc->log` are the one pair of slots by which the upstream's
-//! peer object has that very log. A session of `stream {}` is alike. What shows none, or several, is not known.
+//! A request leads to its client's connection, and that to its log. The log's `data` is the one
+//! slot that points to a context, which begins with that connection and a request; `r->upstream`
+//! and `pc->log` are the one pair of slots by which the upstream's peer object has that very log. A
+//! session of `stream {}` is alike. What shows none, or several, is not known.
 
 use tracer_ebpf::abi::{
     LAYOUT, LayoutShown, Members, NOT_AS_EXPECTED, SHOWN, SHOWN_BY_SESSION, Worker,
@@ -20,8 +21,8 @@ use crate::{
     read, task,
 };
 
-/// Has the worker's memory show its members by this log's request or session. To be called where a hook begins: what needs them
-/// lies deep in calls, of which the kernel allows eight.
+/// Has the worker's memory show its members by this log's request or session. To be called where a
+/// hook begins: what needs them lies deep in calls, of which the kernel allows eight.
 #[inline(always)]
 pub fn show_by_log(pid: u32, worker: &mut Worker, log: u64) {
     if !worker.layout.members.are_shown() {
@@ -37,7 +38,8 @@ pub fn show_by(pid: u32, worker: &mut Worker, object: u64) {
     }
 }
 
-/// The same by a connection to an upstream: its `data` is the request or session while it serves it, else its log leads there.
+/// The same by a connection to an upstream: its `data` is the request or session while it serves
+/// it, else its log leads there.
 #[inline(always)]
 pub fn show_by_connection(pid: u32, worker: &mut Worker, connection: u64) {
     if !worker.layout.members.are_shown() {
@@ -97,8 +99,8 @@ fn object_of(log: u64) -> u64 {
     object
 }
 
-/// What the `data` of a log points to: a session, or a context, whose request it gives, the subrequest that is worked on where
-/// there is one: that has the upstream. 0: neither.
+/// What the `data` of a log points to: a session, or a context, whose request it gives, the
+/// subrequest that is worked on where there is one: that has the upstream. 0: neither.
 #[apart]
 fn object_at(data: u64, log: u64) -> u64 {
     let [first, request, current] = read::user_or_zero(data);
@@ -215,7 +217,8 @@ pub fn is_main(request: u64) -> bool {
     is_main != 0
 }
 
-/// In how many places the peer object of the upstream in this slot has the log, and, shifted by 32 bits, the sum of where.
+/// In how many places the peer object of the upstream in this slot has the log, and, shifted by 32
+/// bits, the sum of where.
 #[apart]
 fn peer_log(slot: u64, peer: u64, log: u64) -> u64 {
     let [upstream] = read::user_or_zero(slot);
@@ -228,14 +231,16 @@ fn peer_log(slot: u64, peer: u64, log: u64) -> u64 {
     found
 }
 
-/// 1: this address holds that value. A function of its own, as each read would take its caller's stack.
+/// 1: this address holds that value. A function of its own, as each read would take its caller's
+/// stack.
 #[apart]
 fn has(address: u64, value: u64) -> u64 {
     let [held] = read::user_or_zero(address);
     same(held, value)
 }
 
-/// 1 if they are the same, else 0, without a branch: the verifier follows each way of those to its end.
+/// 1 if they are the same, else 0, without a branch: the verifier follows each way of those to its
+/// end.
 #[inline(always)]
 pub fn same(one: u64, other: u64) -> u64 {
     let difference = one ^ other;

@@ -1,8 +1,10 @@
-//! By what a failed request is known elsewhere: its server block, its upstream block, and the identifiers that it carries.
-//! Each finder returns where an `ngx_str_t` or an `ngx_variable_value_t` lies, or 0. Whatever moves between builds is shown by
-//! the worker's own memory, or nothing is returned.
+//! By what a failed request is known elsewhere: its server block, its upstream block, and the
+//! identifiers that it carries. Each finder returns where an `ngx_str_t` or an
+//! `ngx_variable_value_t` lies, or 0. Whatever moves between builds is shown by the worker's own
+//! memory, or nothing is returned.
 //!
-//! The loops hide their index from the compiler, which would unroll them past what a BPF stack holds.
+//! The loops hide their index from the compiler, which would unroll them past what a BPF stack
+//! holds.
 
 use core::hint::black_box;
 
@@ -100,8 +102,8 @@ fn server_name(request: u64) -> u64 {
     same(own, blocks) * server.wrapping_add(member)
 }
 
-/// The one slot that leads to a block which its own context leads back to. What is no block (`proxy_pass` to an address) has no
-/// context.
+/// The one slot that leads to a block which its own context leads back to. What is no block
+/// (`proxy_pass` to an address) has no context.
 #[apart()]
 fn block_name(upstream: u64) -> u64 {
     let (mut found, mut places) = (0_u64, 0);
@@ -127,7 +129,8 @@ fn is_block(block: u64) -> u64 {
     leads_back & (1 ^ same(block, 0))
 }
 
-/// The value of a header of the list, if it is there once. `which`: 0 `traceparent`, 1 `X-Request-ID`.
+/// The value of a header of the list, if it is there once. `which`: 0 `traceparent`, 1
+/// `X-Request-ID`.
 #[apart()]
 fn header(list: u64, which: u32) -> u64 {
     let (mut found, mut places) = (0_u64, 0);
@@ -205,7 +208,8 @@ fn is_variable(variable: u64) -> u64 {
     REQUEST_ID.is(name, len)
 }
 
-/// The first slot from an address on that holds this request: a client's own has itself as `r->main`.
+/// The first slot from an address on that holds this request: a client's own has itself as
+/// `r->main`.
 #[apart()]
 fn main_slot(request: u64, from: u64) -> u64 {
     let (mut found, mut places) = (0_u64, 0);

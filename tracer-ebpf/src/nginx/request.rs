@@ -1,5 +1,5 @@
-//! Which request of a client's a hook is about, read once, into its worker's [`Worker::main`]. Whatever it is found by, a
-//! request, its log, or its peer object, it is the same client's.
+//! Which request of a client's a hook is about, read once, into its worker's [`Worker::main`].
+//! Whatever it is found by, a request, its log, or its peer object, it is the same client's.
 
 use tracer_ebpf::abi::{Main, Members, Worker};
 

@@ -19,8 +19,9 @@ use crate::{
     read, task,
 };
 
-/// Was the function that has just been entered called from `ngx_event_connect_peer`? Its own words tell as well, as some call
-/// from code that nothing names; the resolver has the same, but its logs lead to no request.
+/// Was the function that has just been entered called from `ngx_event_connect_peer`? Its own words
+/// tell as well, as some call from code that nothing names; the resolver has the same, but its logs
+/// lead to no request.
 #[inline(always)]
 pub fn is_connecting(ctx: &ProbeContext, worker: &Worker, text: &Text) -> bool {
     if !worker.layout.is_by_socket() {
@@ -46,11 +47,13 @@ fn is_called_by_connect(pid: u32, caller: u64, start: u64, more: u32) -> bool {
     says || is_within()
 }
 
-/// The attempt fails before `ngx_event_connect_peer` returns; `peer` and `connection` are 0 where there is none.
+/// The attempt fails before `ngx_event_connect_peer` returns; `peer` and `connection` are 0 where
+/// there is none.
 #[apart(worker = maps::worker(pid))]
 pub fn fails_at_once(pid: u32, worker: &mut Worker, peer: u64, connection: u64, code: i32) {
     let logged_at = worker.start;
-    // connect() had moved it to SYN_SENT and found no port: the attempt had begun, and is told as this failure.
+    // connect() had moved it to SYN_SENT and found no port: the attempt had begun, and is told as
+    // this failure.
     let sk = socket_of(connection).unwrap_or(0);
     let opened = maps::connection(sk).filter(|opened| opened.flags & FLAG_UNIX == 0);
     let asked = opened
@@ -85,7 +88,8 @@ pub fn socket_of(connection: u64) -> Option<u64> {
 /// Places in the format of a log call, of which so much is read.
 pub type Text = [u8; 24];
 
-/// nginx logs. Gives with what code the attempt ends that this is about, if it does; [`NGX_BUSY`]: there was no upstream left.
+/// nginx logs. Gives with what code the attempt ends that this is about, if it does; [`NGX_BUSY`]:
+/// there was no upstream left.
 #[inline(always)]
 pub fn logs(
     ctx: &ProbeContext,
@@ -146,8 +150,8 @@ fn option(text: &Text) -> [u8; 8] {
     name
 }
 
-/// What a log call begins with where no socket came to be: there was no upstream left, which is logged when the call
-/// has returned.
+/// What a log call begins with where no socket came to be: there was no upstream left, which is
+/// logged when the call has returned.
 const NO_UPSTREAM: [u8; 8] = *b"no live ";
 /// See [`NO_UPSTREAM`]: no connection of nginx's, logged within the call by what it calls.
 const NO_CONNECTION: [u8; 8] = *b"%ui work";
@@ -178,8 +182,8 @@ pub fn failed(pid: u32, worker: &mut Worker, peer: u64, code: i32, errno: u32) {
     forget(worker);
 }
 
-/// nginx answers a request that made no attempt: was there no upstream left, and `error_log` too quiet to say so? Then the
-/// balancer gives its group's name, and not a peer's.
+/// nginx answers a request that made no attempt: was there no upstream left, and `error_log` too
+/// quiet to say so? Then the balancer gives its group's name, and not a peer's.
 #[inline(always)]
 pub fn answered(pid: u32, worker: &mut Worker, peer: u64) {
     let member = |at: u64| read::user::<u64>(peer.wrapping_add(at)).unwrap_or(u64::MAX);

@@ -87,8 +87,8 @@ pub fn connected_unix(pid: u32, worker: &Worker, peer: u64, sk: u64) {
     }
 }
 
-/// Where a unix connection leads: `pc->sockaddr` lies in nginx's configuration, and is taken from `pc` at the request's
-/// end, before its answer.
+/// Where a unix connection leads: `pc->sockaddr` lies in nginx's configuration, and is taken from
+/// `pc` at the request's end, before its answer.
 #[inline(always)]
 fn keep_ends(connection: &mut Connection, sk: u64, peer: u64) {
     if connection.flags & FLAG_UNIX != 0 {
@@ -99,8 +99,9 @@ fn keep_ends(connection: &mut Connection, sk: u64, peer: u64) {
     }
 }
 
-/// Is the socket the one that was entered: the worker's, and a unix one with the same inode? Its end may have been
-/// told nowhere, or the kernel skipped what should have seen it; then another has its place.
+/// Is the socket the one that was entered: the worker's, and a unix one with the same inode? Its
+/// end may have been told nowhere, or the kernel skipped what should have seen it; then another has
+/// its place.
 #[inline(always)]
 pub fn is_still(sk: u64, pid: u32, connection: &Connection) -> bool {
     pid == connection.header.pid
@@ -171,8 +172,8 @@ pub fn serves(connection: &mut Connection, worker: &Worker, peer: u64, sk: u64) 
     connection.flags |= retry_flag(worker);
 }
 
-/// Does nginx close the socket before `ngx_event_connect_peer` returned? `connect()` had moved it to `SYN_SENT` and found no
-/// port.
+/// Does nginx close the socket before `ngx_event_connect_peer` returned? `connect()` had moved it
+/// to `SYN_SENT` and found no port.
 #[inline(always)]
 pub fn fails_at_once(sk: u64) -> bool {
     task::worker().is_some_and(|(_, worker)| worker.peer != 0 && worker.socket == sk)

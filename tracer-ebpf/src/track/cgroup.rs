@@ -1,5 +1,5 @@
-//! The memory cgroup of a process: its path, which says who runs it, also once it is a zombie that was reaped, and the
-//! limit on it.
+//! The memory cgroup of a process: its path, which says who runs it, also once it is a zombie that
+//! was reaped, and the limit on it.
 
 use aya_ebpf::helpers::{bpf_probe_read_kernel_str_bytes, generated::bpf_get_current_task};
 use tracer_ebpf::abi::{COMPONENT_LEN, Cgroup, MemoryLimit};

@@ -15,7 +15,8 @@ use crate::{
     read, sock, task,
 };
 
-/// A connection of which nothing is known yet. In read-only data: it is too large for the BPF stack beside others.
+/// A connection of which nothing is known yet. In read-only data: it is too large for the BPF stack
+/// beside others.
 static UNKNOWN: Connection = Connection::UNKNOWN;
 
 /// Enters a connection into the map.

@@ -25,8 +25,9 @@ pub const STOP: u64 = 90_000_000_000;
 /// `BPF_NOEXIST`
 const IF_ABSENT: u64 = 1;
 
-/// The upstream's end of some connection is closed by the current process. Reported if that is dying or was asked to
-/// stop, if it sent no byte, or if nginx had given the connection up: then it proves that the process had accepted it.
+/// The upstream's end of some connection is closed by the current process. Reported if that is
+/// dying or was asked to stop, if it sent no byte, or if nginx had given the connection up: then it
+/// proves that the process had accepted it.
 #[inline(always)]
 pub fn closed(sk: u64) {
     let port = sock::local_port(sk);

@@ -24,7 +24,8 @@ use crate::{
     read, sock, task,
 };
 
-/// A worker's socket moved to `SYN_SENT` and was entered: an attempt of a request begins, unless it is the resolver's.
+/// A worker's socket moved to `SYN_SENT` and was entered: an attempt of a request begins, unless it
+/// is the resolver's.
 #[inline(always)]
 pub fn opened(sk: u64, pid: u32, worker: &mut Worker, connection: &mut Connection) {
     connection.routes = worker.routes;
@@ -45,8 +46,8 @@ fn is_expected(worker: &Worker) -> bool {
     worker.watched != 0 || worker.is_led_on != 0 || worker.layout.status == 0
 }
 
-/// The worker read or wrote some socket: what routing said before belongs to no `connect()` to come. One that failed is
-/// logged first, perhaps to a syslog server.
+/// The worker read or wrote some socket: what routing said before belongs to no `connect()` to
+/// come. One that failed is logged first, perhaps to a syslog server.
 #[inline(always)]
 pub fn transferred(worker: &mut Worker) {
     if worker.has_logged == 0 {
@@ -62,8 +63,8 @@ pub fn read(sk: u64, pid: u32, worker: &mut Worker, connection: &mut Connection)
     }
 }
 
-/// The worker writes to an upstream. After a response this may be the next request's. Which one's is asked when it matters,
-/// or when some request of the worker's is looking for another upstream.
+/// The worker writes to an upstream. After a response this may be the next request's. Which one's
+/// is asked when it matters, or when some request of the worker's is looking for another upstream.
 #[inline(always)]
 pub fn written(sk: u64, pid: u32, worker: &mut Worker, connection: &mut Connection, now: u64) {
     if connection.nginx == 0 || (connection.first_byte == 0 && connection.turn != 0) {
@@ -110,7 +111,8 @@ fn asked(sk: u64, pid: u32, worker: &mut Worker, connection: &mut Connection, kn
     let (peer, of) = if known != 0 {
         (known, Of::Main)
     } else {
-        // While it serves the request; before it is connected, and as it is being closed, its `data` is another's.
+        // While it serves the request; before it is connected, and as it is being closed, its
+        // `data` is another's.
         let peer = match peer_of(pid, nginx) {
             0 => peer_of_unset(pid, nginx),
             peer => peer,
@@ -125,8 +127,8 @@ fn asked(sk: u64, pid: u32, worker: &mut Worker, connection: &mut Connection, kn
     attempt::serves(connection, worker, peer, sk);
 }
 
-/// A response begins whose status nginx may not take for an answer (`proxy_next_upstream http_503` and the like), or that could
-/// not be read: the next attempt may be the same request's.
+/// A response begins whose status nginx may not take for an answer (`proxy_next_upstream http_503`
+/// and the like), or that could not be read: the next attempt may be the same request's.
 #[inline(always)]
 pub fn leads_on(sk: u64, pid: u32, worker: &mut Worker, connection: &mut Connection) {
     if worker.layout.is_by_socket() && !matches!(connection.status, 100..=402 | 405..=428) {
@@ -135,8 +137,8 @@ pub fn leads_on(sk: u64, pid: u32, worker: &mut Worker, connection: &mut Connect
     }
 }
 
-/// The worker closes a connection to an upstream: if its next request found it dead there was no write. nginx has freed
-/// its connection, of which the log stays.
+/// The worker closes a connection to an upstream: if its next request found it dead there was no
+/// write. nginx has freed its connection, of which the log stays.
 #[inline(always)]
 pub fn closes(sk: u64, pid: u32, worker: &mut Worker, connection: &mut Connection) {
     if connection.nginx == 0 || !worker.layout.is_by_socket() {
@@ -164,13 +166,15 @@ pub fn closes(sk: u64, pid: u32, worker: &mut Worker, connection: &mut Connectio
     }
 }
 
-/// Could a request that took it from the cache have found it dead? A socket that has an error to tell is closed.
+/// Could a request that took it from the cache have found it dead? A socket that has an error to
+/// tell is closed.
 #[inline(always)]
 fn may_be_dead(sk: u64, connection: &Connection) -> bool {
     connection.flags & FLAG_UNIX != 0 || sock::tcp_state(sk) == sock::state::CLOSE
 }
 
-/// nginx logs or answers something about [`Worker::main`]: one whose connection was found dead has written nothing.
+/// nginx logs or answers something about [`Worker::main`]: one whose connection was found dead has
+/// written nothing.
 #[inline(always)]
 pub fn told(pid: u32, worker: &mut Worker, peer: u64, request: u64) {
     let nginx = read::user::<u64>(peer.wrapping_add(PC_CONNECTION)).unwrap_or(0);
@@ -195,8 +199,8 @@ pub fn told(pid: u32, worker: &mut Worker, peer: u64, request: u64) {
     }
 }
 
-/// What is known is of an earlier connection, in whose socket's place this one is: the kernel skipped the hooks that its end and
-/// this one's beginning should have met.
+/// What is known is of an earlier connection, in whose socket's place this one is: the kernel
+/// skipped the hooks that its end and this one's beginning should have met.
 #[inline(always)]
 fn missed(connection: &mut Connection) {
     connection.request = 0;
@@ -204,8 +208,8 @@ fn missed(connection: &mut Connection) {
     maps::count(counter::LOST);
 }
 
-/// The worker reads or writes a socket of which nothing is known: a unix connection that it has just opened, or one from
-/// before tracer came.
+/// The worker reads or writes a socket of which nothing is known: a unix connection that it has
+/// just opened, or one from before tracer came.
 #[inline(always)]
 pub fn adopted(sk: u64, pid: u32, worker: &mut Worker) -> Option<&'static mut Connection> {
     if !adopt(sk, pid, worker) {

@@ -1,9 +1,10 @@
-//! What the client of a request really gets, where an attempt of it failed: an error page, a named location, a cache
-//! or a retry may take the failure's place. `r->headers_out.status` is read when nginx next writes to that client, by
-//! `sock_send_length` (since 6.5): healthy requests are not watched. Without it the status is the one with which nginx
-//! began its error answer.
+//! What the client of a request really gets, where an attempt of it failed: an error page, a named
+//! location, a cache or a retry may take the failure's place. `r->headers_out.status` is read when
+//! nginx next writes to that client, by `sock_send_length` (since 6.5): healthy requests are not
+//! watched. Without it the status is the one with which nginx began its error answer.
 //!
-//! A request's memory is recycled: a watched one is left if it is another one of its client's connection, or another's.
+//! A request's memory is recycled: a watched one is left if it is another one of its client's
+//! connection, or another's.
 
 use tracer_ebpf::abi::{REPLY, Reply, WATCHED, Watched, Worker};
 
@@ -30,8 +31,9 @@ pub fn watch_request(pid: u32, worker: &mut Worker, failed: u64) {
     }
 }
 
-/// nginx makes an error answer to the request or subrequest that [`Worker::main`] was found by: watches the client's. Gives its
-/// status if it was answered already, [`WATCHED`] if its answer will be told, or 0.
+/// nginx makes an error answer to the request or subrequest that [`Worker::main`] was found by:
+/// watches the client's. Gives its status if it was answered already, [`WATCHED`] if its answer
+/// will be told, or 0.
 #[inline(always)]
 pub fn watch_answer(pid: u32, worker: &mut Worker, failed: u64) -> u16 {
     watch(pid, worker, failed, true)

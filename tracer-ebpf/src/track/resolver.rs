@@ -1,5 +1,5 @@
-//! nginx's resolver on its UDP and TCP sockets (src/core/ngx_resolver.c), seen through `sock_send_length` and
-//! `sock_recv_length`: what it asked, and how it was answered.
+//! nginx's resolver on its UDP and TCP sockets (src/core/ngx_resolver.c), seen through
+//! `sock_send_length` and `sock_recv_length`: what it asked, and how it was answered.
 
 use aya_ebpf::helpers::bpf_probe_read_user_buf;
 use tracer_ebpf::abi::{ANSWERED, Connection, DNS, Dns, FAILED, IS_ANSWER};
@@ -35,8 +35,8 @@ pub fn over_udp(sk: u64, length: i32, step: u8) {
     }
 }
 
-/// A connection that no attempt at an upstream made was read from or written to: the resolver's, which turns to TCP
-/// for what is too long for UDP.
+/// A connection that no attempt at an upstream made was read from or written to: the resolver's,
+/// which turns to TCP for what is too long for UDP.
 #[apart(connection = maps::connection(sk))]
 pub fn over_tcp(sk: u64, connection: &mut Connection, length: i32, step: u8) {
     let pid = connection.header.pid;
@@ -47,8 +47,8 @@ pub fn over_tcp(sk: u64, connection: &mut Connection, length: i32, step: u8) {
     let Some(buffer) = syscall::buffer() else {
         return;
     };
-    // ngx_resolver_tcp_read() keeps a message that is not whole yet at the beginning of its buffer, and reads on
-    // behind it.
+    // ngx_resolver_tcp_read() keeps a message that is not whole yet at the beginning of its buffer,
+    // and reads on behind it.
     let before = if step == ANSWERED {
         u32::from(connection.pending)
     } else {

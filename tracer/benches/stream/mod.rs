@@ -43,7 +43,8 @@ pub(crate) fn record(number: u64) -> Vec<u8> {
         remote: end(8000),
         ..Connection::UNKNOWN
     };
-    // SAFETY: repr(C) of integers whose padding is explicit (asserted in tracer-ebpf): all bytes are initialised.
+    // SAFETY: repr(C) of integers whose padding is explicit (asserted in tracer-ebpf): all bytes
+    // are initialised.
     let bytes = unsafe {
         std::slice::from_raw_parts((&raw const record).cast::<u8>(), size_of::<Connection>())
     };

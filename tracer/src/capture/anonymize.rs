@@ -1,10 +1,10 @@
 //! Replaces client addresses and request lines consistently, for captures that are given to others.
 //!
-//! The replacement is a keyed hash (SipHash-2-4). The key is random and not stored, so
-//! addresses cannot be guessed by trying them.
-//! Replaced are: the client's address (IPv4 by one of 240.0.0.0/4, IPv6 by one of 100::/64: both unassigned), what a
-//! request line asks for (the method stays), the identifiers of a request and its trace, the path of nginx's
-//! `upstream: "…"`, and quoted paths in its messages. Not replaced: host names, upstreams, what concerns nginx and the
+//! The replacement is a keyed hash (SipHash-2-4). The key is random and not stored, so addresses
+//! cannot be guessed by trying them. Replaced are: the client's address (IPv4 by one of
+//! 240.0.0.0/4, IPv6 by one of 100::/64: both unassigned), what a request line asks for (the method
+//! stays), the identifiers of a request and its trace, the path of nginx's `upstream: "…"`, and
+//! quoted paths in its messages. Not replaced: host names, upstreams, what concerns nginx and the
 //! backends.
 
 use std::{
@@ -17,7 +17,8 @@ use siphasher::sip::SipHasher24;
 
 use crate::event::{Event, LogLine, RequestHead, RequestNames};
 
-/// Of a line no more counts: the kernel side keeps the beginning of a long one, and it must be the log's still.
+/// Of a line no more counts: the kernel side keeps the beginning of a long one, and it must be the
+/// log's still.
 const COUNTS: usize = 200;
 
 /// Replaces what identifies clients.
@@ -79,7 +80,8 @@ impl Anonymizer {
         }
     }
 
-    /// What names the request itself. A trace's parts are replaced one by one: requests of one trace still share its id.
+    /// What names the request itself. A trace's parts are replaced one by one: requests of one
+    /// trace still share its id.
     fn names(&self, mut names: Box<RequestNames>) -> Box<RequestNames> {
         names.id = names.id.map(|id| self.word(id.as_bytes()));
         names.traceparent = names.traceparent.map(|text| {

@@ -1,4 +1,5 @@
-//! Integers in a page: LEB128 varints, one after the other, each relative to something the decoder knows already.
+//! Integers in a page: LEB128 varints, one after the other, each relative to something the decoder
+//! knows already.
 //!
 //! Reading past the end gives `None`, never a panic: the page is damaged then.
 

@@ -1,8 +1,10 @@
-//! Connections in a page, column by column: most of a capture is healthy connections, which differ in little.
+//! Connections in a page, column by column: most of a capture is healthy connections, which differ
+//! in little.
 //!
-//! A column is the cells of one field for all connections of the page. A field that no connection of the page has is
-//! left out. What does not fit the columns (drops, RSTs and ICMP errors of this host) is written as a row instead.
-//! The numbers of the columns and what their cells mean are in `docs/capture-format.md`; a number is never reused.
+//! A column is the cells of one field for all connections of the page. A field that no connection
+//! of the page has is left out. What does not fit the columns (drops, RSTs and ICMP errors of this
+//! host) is written as a row instead. The numbers of the columns and what their cells mean are in
+//! `docs/capture-format.md`; a number is never reused.
 
 use std::{collections::HashMap, net::SocketAddr, ops::Range};
 
@@ -66,8 +68,8 @@ const FLAG_WHOLE: u64 = 64;
 /// Times and lengths beyond this (73 years) do not fit a cell that also says `none`.
 const LIMIT: u64 = 1 << 61;
 
-/// A set of values that repeat: a cell is the value's place in the order of first appearance; where it is a new one,
-/// its difference to the new one before follows.
+/// A set of values that repeat: a cell is the value's place in the order of first appearance; where
+/// it is a new one, its difference to the new one before follows.
 #[derive(Debug, Default)]
 struct Seen {
     places: HashMap<u64, u64>,
@@ -425,8 +427,8 @@ struct Text {
     upstream: Option<Upstream>,
 }
 
-/// No page has more texts, each of at most so many bytes: a unix socket's path has 108, three times that where it is no
-/// UTF-8.
+/// No page has more texts, each of at most so many bytes: a unix socket's path has 108, three times
+/// that where it is no UTF-8.
 const TEXTS: u64 = 1 << 16;
 /// See [`TEXTS`].
 const LONGEST: usize = 512;

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::{frame, header::Header, page::Page};
 use crate::event::Time;
 
-/// The last bytes of a file that ended well; before them the place of its end frame, 8 bytes little-endian.
+/// The last bytes of a file that ended well; before them the place of its end frame, 8 bytes
+/// little-endian.
 pub(super) const TRAILER: [u8; 4] = *b"TREN";
 
 /// How a file ended, and where in it what is: the payload of its last frame.
@@ -91,8 +92,8 @@ pub(super) struct File<W> {
     to: Time,
 }
 
-/// Frames in the index, a day's and more: the end is a frame itself, and no larger than others. The heads of those
-/// beyond are walked.
+/// Frames in the index, a day's and more: the end is a frame itself, and no larger than others. The
+/// heads of those beyond are walked.
 const INDEXED: usize = 100_000;
 
 impl File<std::fs::File> {

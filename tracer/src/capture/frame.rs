@@ -36,7 +36,8 @@ const LEVEL: i32 = 3;
 
 /// Events of the stream, in order.
 pub(super) const EVENTS: u8 = 1;
-/// What held when the events after it began: workers, hooks, losses so far. For who reads from here on.
+/// What held when the events after it began: workers, hooks, losses so far. For who reads from here
+/// on.
 pub(super) const STANDING: u8 = 2;
 /// How the file ended, and its index.
 pub(super) const END: u8 = 3;

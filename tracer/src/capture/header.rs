@@ -1,7 +1,8 @@
 //! What a capture begins with: who recorded what, where and when.
 //!
-//! Magic, major and minor version, length, JSON, CRC-32 of all of it. A reader takes every minor version of its major
-//! one; members that it does not know are passed over, those it misses have a default.
+//! Magic, major and minor version, length, JSON, CRC-32 of all of it. A reader takes every minor
+//! version of its major one; members that it does not know are passed over, those it misses have a
+//! default.
 
 use std::{
     fmt,
@@ -17,7 +18,8 @@ use thiserror::Error;
 
 use crate::event::Clock;
 
-/// The first bytes of a capture. The first is no text, the last two show a file that was mangled as text.
+/// The first bytes of a capture. The first is no text, the last two show a file that was mangled as
+/// text.
 const MAGIC: [u8; 8] = *b"\x93TRACE\r\n";
 /// Readers of another major version can not read it.
 pub const MAJOR: u16 = 1;
@@ -26,7 +28,8 @@ pub const MINOR: u16 = 0;
 const FIXED: usize = 16;
 const LENGTH_LIMIT: usize = 1 << 20;
 
-/// A list of the header, which is kept and shown as long as the run is read, is no longer than one that a host fills.
+/// A list of the header, which is kept and shown as long as the run is read, is no longer than one
+/// that a host fills.
 const FEW: usize = 1024;
 
 /// Reads a list as far as it is kept.

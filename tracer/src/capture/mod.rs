@@ -1,7 +1,8 @@
 //! The capture file: the stream of events, kept. `docs/capture-format.md` is its contract.
 //!
-//! Written by append alone, in self-contained frames; so whatever was flushed before a crash, a full disk
-//! or a power cut is readable, and a reader says what is missing. A later version reads what this one writes.
+//! Written by append alone, in self-contained frames; so whatever was flushed before a crash, a
+//! full disk or a power cut is readable, and a reader says what is missing. A later version reads
+//! what this one writes.
 
 mod anonymize;
 mod cells;

@@ -1,9 +1,10 @@
-//! A page: the payload of a frame of events. Sections, each `kind, length, bytes`, all numbers varints:
+//! A page: the payload of a frame of events. Sections, each `kind, length, bytes`, all numbers
+//! varints:
 //!
-//! - 0, the order: pairs `kind, count`, which say whose turn it is;
-//! - 1, ticks: the time of each in milliseconds, relative to the one before;
-//! - 2, connections in columns, see [`connections`];
-//! - 16 and above, rows, see [`rows`]: each `length, JSON`.
+//! - - 0, the order: pairs `kind, count`, which say whose turn it is;
+//! - - 1, ticks: the time of each in milliseconds, relative to the one before;
+//! - - 2, connections in columns, see [`connections`];
+//! - - 16 and above, rows, see [`rows`]: each `length, JSON`.
 //!
 //! A section of a later version is passed over and its events are counted.
 

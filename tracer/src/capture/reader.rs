@@ -1,8 +1,8 @@
 //! One file of a run, read as a stream.
 //!
-//! A frame whose checksum is wrong is skipped; where no frame begins, the reader searches for the next sound one.
-//! [`Reader::damage`] reports what is missing, and an [`Item::Gap`] marks its place. A file that was cut off is read up to its
-//! last whole frame.
+//! A frame whose checksum is wrong is skipped; where no frame begins, the reader searches for the
+//! next sound one. [`Reader::damage`] reports what is missing, and an [`Item::Gap`] marks its
+//! place. A file that was cut off is read up to its last whole frame.
 
 use std::{
     fmt,
@@ -30,8 +30,8 @@ pub enum Item {
     Event(Event),
     /// Events are missing here.
     Gap(Gap),
-    /// Events of what held when the events after it began (workers, hooks, losses so far). Who has read all before
-    /// knows it already.
+    /// Events of what held when the events after it began (workers, hooks, losses so far). Who has
+    /// read all before knows it already.
     Standing(Vec<Event>),
 }
 

@@ -1,4 +1,5 @@
-//! Recording during a live run: events are gathered here, and written by a thread that may wait for the disk.
+//! Recording during a live run: events are gathered here, and written by a thread that may wait for
+//! the disk.
 
 use std::{
     fs, io,
@@ -92,8 +93,8 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Creates the file, readable by its owner alone, and the thread that writes to it. The thread first calls
-    /// `confine`, which may drop the privileges that writing does not need.
+    /// Creates the file, readable by its owner alone, and the thread that writes to it. The thread
+    /// first calls `confine`, which may drop the privileges that writing does not need.
     ///
     /// # Errors
     /// The file exists, or can not be created.
@@ -228,8 +229,8 @@ impl Recorder {
 }
 
 impl Drop for Recorder {
-    /// The run ended otherwise than by [`finish`](Self::finish), by a panic or an error: what there is is written, and the
-    /// file shows no end.
+    /// The run ended otherwise than by [`finish`](Self::finish), by a panic or an error: what there
+    /// is is written, and the file shows no end.
     fn drop(&mut self) {
         if self.thread.is_some() {
             self.dump(self.flushed);

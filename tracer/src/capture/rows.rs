@@ -1,9 +1,11 @@
-//! Events as rows: each by itself, as a JSON object. Everything but ticks and ordinary connections is written so.
+//! Events as rows: each by itself, as a JSON object. Everything but ticks and ordinary connections
+//! is written so.
 //!
-//! The names of the members are the file's contract, pinned by a test: a renamed field needs `#[serde(rename)]`, a
-//! new one `#[serde(default)]`. What a later version adds is passed over.
+//! The names of the members are the file's contract, pinned by a test: a renamed field needs
+//! `#[serde(rename)]`, a new one `#[serde(default)]`. What a later version adds is passed over.
 //!
-//! A row that holds more than tracer could have met is damaged: what keeps events counts on their size.
+//! A row that holds more than tracer could have met is damaged: what keeps events counts on their
+//! size.
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -76,8 +78,8 @@ pub(super) enum Unread {
 
 /// No row is longer (bytes): a log line of 64 KiB, each byte as `\u001b`, fits.
 pub(super) const LONGEST: usize = 512 << 10;
-/// No event that the kernel side reports holds more texts and lists (bytes): a text is 256 bytes at most there, and three
-/// times that where it is no UTF-8.
+/// No event that the kernel side reports holds more texts and lists (bytes): a text is 256 bytes at
+/// most there, and three times that where it is no UTF-8.
 const KERNEL: usize = 2 << 10;
 /// Nor an end of a process, which names its cgroups.
 const DEATH: usize = 4 << 10;

@@ -1,7 +1,8 @@
-//! Where numbered pages go: a file, several in rotation, or a ring in memory that is written out when asked.
+//! Where numbered pages go: a file, several in rotation, or a ring in memory that is written out
+//! when asked.
 //!
-//! Runs in a thread of its own: a slow disk must not hold up the kernel's ring buffer. What fails ends the recording, not
-//! the run; what was written before stays readable.
+//! Runs in a thread of its own: a slow disk must not hold up the kernel's ring buffer. What fails
+//! ends the recording, not the run; what was written before stays readable.
 
 use std::{
     collections::VecDeque,
@@ -28,7 +29,8 @@ pub struct Plan {
     pub path: PathBuf,
     /// A file grows no larger than this many bytes.
     pub max_size: Option<u64>,
-    /// So many files are kept: `FILE`, `FILE.1` before it, and so on. 1: recording ends when the file is full.
+    /// So many files are kept: `FILE`, `FILE.1` before it, and so on. 1: recording ends when the
+    /// file is full.
     pub files: usize,
     /// Keep only the last so many bytes, in memory, until asked to write them out.
     pub ring: Option<u64>,

@@ -1,4 +1,5 @@
-//! Addresses at fault: `address-invalid` (none can connect to it), `bind-failed` (nginx's own source address).
+//! Addresses at fault: `address-invalid` (none can connect to it), `bind-failed` (nginx's own
+//! source address).
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -37,7 +38,8 @@ pub(super) static BIND_FAILED: Cause = Cause {
     matches: Some(bind_failed),
 };
 
-/// Why an address itself is wrong for the errno that connect() gave; certain, whatever routing says.
+/// Why an address itself is wrong for the errno that connect() gave; certain, whatever routing
+/// says.
 fn fault(f: &Failure, remote: SocketAddr) -> Option<&'static str> {
     let ip = remote.ip();
     match (f.errno, ip) {

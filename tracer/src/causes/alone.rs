@@ -1,4 +1,5 @@
-//! Of an nginx whose functions are not seen: what its log says, where the kernel shows nothing wrong.
+//! Of an nginx whose functions are not seen: what its log says, where the kernel shows nothing
+//! wrong.
 
 use super::{
     cause::Cause,

@@ -1,7 +1,8 @@
-//! Every cause there is: what it means, what splits it from its look-alikes, the nginx log lines it explains, the fix.
+//! Every cause there is: what it means, what splits it from its look-alikes, the nginx log lines it
+//! explains, the fix.
 //!
-//! `tracer causes` and `docs/causes.md` come from here, and so does the order of matching, which decides nothing: a
-//! verdict needs one cause that fits better than all others.
+//! `tracer causes` and `docs/causes.md` come from here, and so does the order of matching, which
+//! decides nothing: a verdict needs one cause that fits better than all others.
 
 pub use super::cause::Cause;
 use super::{

@@ -1,4 +1,5 @@
-//! The backend lives and ended the connection before its response: `backend-closed-early`, `backend-reset`.
+//! The backend lives and ended the connection before its response: `backend-closed-early`,
+//! `backend-reset`.
 
 use super::{
     cause::Cause,
@@ -45,7 +46,8 @@ pub(super) static BACKEND_RESET: Cause = Cause {
 const UNREAD: &str = "TCP_ABORT_ON_CLOSE";
 const ON_PURPOSE: &str = "TCP_STATE";
 
-/// The upstream ended it, alive as far as is known, and neither TLS nor a keep-alive race is the reason.
+/// The upstream ended it, alive as far as is known, and neither TLS nor a keep-alive race is the
+/// reason.
 fn ended_alive<'a>(scene: &Scene<'a>) -> Option<(&'a Connection, Ending)> {
     let (c, ending) = scene.ended()?;
     let elsewhere = scene.has_death(ending.at)
@@ -62,7 +64,8 @@ fn closed_early(scene: &Scene<'_>) -> Option<Finding> {
         return Some(finding);
     }
     let (c, ending) = ended_alive(scene).filter(|(_, ending)| !ending.reset)?;
-    // After some bytes a FIN can be a response's proper end that nginx refused: it must have met the end itself.
+    // After some bytes a FIN can be a response's proper end that nginx refused: it must have met
+    // the end itself.
     let began = response_began(c);
     if began && c.end_read.is_none() && scene.logged(Said::is_prematurely_closed).is_none() {
         return None;
@@ -254,7 +257,8 @@ fn is_alive(scene: &Scene<'_>, c: &Connection, ending: &Ending, mut finding: Fin
     let owners: Vec<_> = listeners
         .filter_map(|listener| listener.owner.as_ref())
         .collect();
-    // Whoever looks at a process's descriptors (ss -p, tracer itself) may be the last to let go of one.
+    // Whoever looks at a process's descriptors (ss -p, tracer itself) may be the last to let go of
+    // one.
     let is_family = |closed: &PeerClosed| {
         owners.iter().any(|owner| {
             [closed.pid, closed.parent].contains(&owner.pid) || closed.name == owner.name
@@ -298,7 +302,8 @@ fn is_alive(scene: &Scene<'_>, c: &Connection, ending: &Ending, mut finding: Fin
     }
 }
 
-/// How the process that closed at `at` ended, where that was seen: `exited with code 0, 1.00 ms later`.
+/// How the process that closed at `at` ended, where that was seen: `exited with code 0, 1.00 ms
+/// later`.
 fn exit(scene: &Scene<'_>, pid: u32, at: Time) -> Option<String> {
     let death = scene
         .attempt?
@@ -328,7 +333,8 @@ fn since(c: &Connection, ending: &Ending) -> String {
     }
 }
 
-/// How far the response had come. Of TLS and HTTP/2 no bytes are counted: they may be tickets, or settings.
+/// How far the response had come. Of TLS and HTTP/2 no bytes are counted: they may be tickets, or
+/// settings.
 fn stage(scene: &Scene<'_>, c: &Connection) -> String {
     // HTTP/2's settings come before any header.
     let is_framed = is_tls(c) || scene.scheme() == Some("grpc");

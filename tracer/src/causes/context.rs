@@ -1,5 +1,5 @@
-//! What a finding gains from its surroundings, whatever the cause: whose address it is, where a forwarder leads, what the
-//! client got, why nginx tried no other server.
+//! What a finding gains from its surroundings, whatever the cause: whose address it is, where a
+//! forwarder leads, what the client got, why nginx tried no other server.
 
 use super::{cause::Cause, errno, finding::Finding, response, scene::Scene, wording};
 use crate::{
@@ -42,7 +42,8 @@ fn in_container(scene: &Scene<'_>, finding: Finding) -> Finding {
     }
 }
 
-/// Where the configuration has a name for the upstream, its address may be one of before: nginx looked it up at its start.
+/// Where the configuration has a name for the upstream, its address may be one of before: nginx
+/// looked it up at its start.
 fn moved(scene: &Scene<'_>, mut finding: Finding) -> Finding {
     let Some(Upstream::Inet(remote)) = scene.attempt.and_then(|attempt| attempt.upstream.as_ref())
     else {

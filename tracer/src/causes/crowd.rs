@@ -1,4 +1,5 @@
-//! The processes that share a listener whose connections wait: a prefork server's master and its workers.
+//! The processes that share a listener whose connections wait: a prefork server's master and its
+//! workers.
 
 use super::{finding::Finding, programs};
 use crate::event::fact::{Listener, Owner};
@@ -55,7 +56,8 @@ pub(super) fn end(listener: &Listener) -> Option<String> {
     ))
 }
 
-/// How to see what those do that should accept: the workers where there are any, as their master only waits.
+/// How to see what those do that should accept: the workers where there are any, as their master
+/// only waits.
 pub(super) fn see(listener: &Listener) -> Option<String> {
     let owner = listener.owner.as_ref()?;
     if listener.others.is_empty() {

@@ -363,7 +363,8 @@ fn advise(scene: &Scene<'_>, ended: &Ended<'_>, finding: Finding) -> Finding {
     }
 }
 
-/// The server's master ended its worker: for a stop or a reload that it was asked for, or at a limit that it enforces.
+/// The server's master ended its worker: for a stop or a reload that it was asked for, or at a
+/// limit that it enforces.
 fn by_master(name: &str, signal: &Signal, finding: Finding) -> Finding {
     let master = signal.sender_name.as_str();
     let Some(program) = programs::known(master) else {

@@ -1,7 +1,9 @@
-//! Refused before routing, or independently of it: `lsm-denied` (a security module), `cgroup-denied` (a cgroup's BPF program).
+//! Refused before routing, or independently of it: `lsm-denied` (a security module),
+//! `cgroup-denied` (a cgroup's BPF program).
 //!
-//! Where the security hook's own return is seen, it proves a denial. Otherwise nothing shows who returned an errno before the
-//! first route lookup, so these are inferred, and only where one of the two is possible.
+//! Where the security hook's own return is seen, it proves a denial. Otherwise nothing shows who
+//! returned an errno before the first route lookup, so these are inferred, and only where one of
+//! the two is possible.
 
 use std::net::SocketAddr;
 
@@ -100,7 +102,8 @@ fn connect_programs(view: &ConfinementView, remote: SocketAddr) -> Option<Vec<St
     )
 }
 
-/// `connect()` failed before any route lookup, as far as the hooks can say. A run that the kernel skipped may have seen one.
+/// `connect()` failed before any route lookup, as far as the hooks can say. A run that the kernel
+/// skipped may have seen one.
 fn before_routing<'a>(scene: &Scene<'a>) -> Option<(&'a Failure, SocketAddr)> {
     scene.refused_at_once().filter(|(f, remote)| {
         // Of an nginx whose log alone tells, no lookups were looked for.
@@ -138,7 +141,8 @@ fn lsm_denied(scene: &Scene<'_>) -> Option<Finding> {
         }
         let view = scene.facts().confinement.as_ref();
         let programs = view.and_then(|view| connect_programs(view, remote));
-        // EPERM is what a cgroup's program gives; only their known absence leaves the modules alone.
+        // EPERM is what a cgroup's program gives; only their known absence leaves the modules
+        // alone.
         if f.errno == EPERM
             && !programs.as_ref().is_some_and(Vec::is_empty)
             && view.is_some_and(|v| v.cgroup_programs.is_some())

@@ -19,8 +19,8 @@ pub(super) fn filtered_syn(c: &Connection) -> bool {
     })
 }
 
-/// This host found no socket for our SYN: seen by its RST, or by the SYN's own drop where RSTs without a socket are
-/// not traced (before 6.10).
+/// This host found no socket for our SYN: seen by its RST, or by the SYN's own drop where RSTs
+/// without a socket are not traced (before 6.10).
 pub(super) fn no_socket_for_syn(c: &Connection) -> bool {
     c.rst_sent.is_some()
         || c.drops.iter().any(|drop| {
@@ -28,7 +28,8 @@ pub(super) fn no_socket_for_syn(c: &Connection) -> bool {
         })
 }
 
-/// Drops that explain something: freeing what was queued, or for no stated reason, is part of a normal close.
+/// Drops that explain something: freeing what was queued, or for no stated reason, is part of a
+/// normal close.
 pub(super) fn telling_drops(c: &Connection) -> impl Iterator<Item = &Drop> {
     c.drops.iter().filter(|drop| {
         !matches!(

@@ -81,7 +81,8 @@ fn sender(signal: &Signal, receiver: u32) -> String {
     }
 }
 
-/// A master that ends its workers this long (nanoseconds) after a signal to itself does so for that.
+/// A master that ends its workers this long (nanoseconds) after a signal to itself does so for
+/// that.
 const ORDER: u64 = 35_000_000_000;
 
 /// The signal that the sender itself had received: to stop, or to reload.

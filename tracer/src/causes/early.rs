@@ -25,7 +25,8 @@ pub(super) static EARLY_RESPONSE: Cause = Cause {
     matches: Some(early),
 };
 
-/// A connection on which the backend answered before nginx had written its request, and then went away.
+/// A connection on which the backend answered before nginx had written its request, and then went
+/// away.
 pub(super) fn answered_early<'a>(scene: &Scene<'a>) -> Option<&'a Connection> {
     let c = scene.failed_before_body()?;
     // What came unread is an answer, unless it may be TLS's own, or an earlier request's.

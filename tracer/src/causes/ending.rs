@@ -1,4 +1,5 @@
-//! How an established connection ended: what the upstream did, against what nginx had written and read.
+//! How an established connection ended: what the upstream did, against what nginx had written and
+//! read.
 
 use super::{
     errno::{ECONNRESET, EPIPE},
@@ -38,7 +39,8 @@ impl<'a> Scene<'a> {
         matches!(got, Some(500 | 502 | 504)) && c.status != got
     }
 
-    /// An established connection that failed before the response's header was complete: nginx passed nothing of it on.
+    /// An established connection that failed before the response's header was complete: nginx
+    /// passed nothing of it on.
     pub(super) fn failed_before_body(&self) -> Option<&'a Connection> {
         self.stood()
             .filter(|_| !self.in_body() && self.answered_itself().is_none())
@@ -52,8 +54,8 @@ impl<'a> Scene<'a> {
         Some((c, ending(c)?))
     }
 
-    /// nginx's timer ended the wait for a response: it says so, answered 504, or went on to the next upstream or a cache although
-    /// nothing had come and nothing had failed.
+    /// nginx's timer ended the wait for a response: it says so, answered 504, or went on to the
+    /// next upstream or a cache although nothing had come and nothing had failed.
     pub(super) fn timed_out_waiting(&self) -> bool {
         let went_on = || {
             self.stood()
@@ -64,13 +66,14 @@ impl<'a> Scene<'a> {
             || ((!self.is_last() || self.is_replaced()) && went_on())
     }
 
-    /// No error answer was made, and something else than this attempt's response was sent: from a cache.
+    /// No error answer was made, and something else than this attempt's response was sent: from a
+    /// cache.
     fn is_replaced(&self) -> bool {
         self.case.status.is_none() && self.case.client_status.is_some()
     }
 
-    /// The status that the upstream itself answered with, where that is the failure: passed on to the client, or a
-    /// reason to try the next upstream.
+    /// The status that the upstream itself answered with, where that is the failure: passed on to
+    /// the client, or a reason to try the next upstream.
     pub(super) fn answered_itself(&self) -> Option<u16> {
         let c = self.connection().filter(|c| c.first_byte.is_some())?;
         let status = c.status?;
@@ -84,8 +87,8 @@ impl<'a> Scene<'a> {
         (told && !faulted).then_some(status)
     }
 
-    /// How the upstream's socket was reset, or went with its process, where that is on this host and came before what
-    /// is seen at nginx's.
+    /// How the upstream's socket was reset, or went with its process, where that is on this host
+    /// and came before what is seen at nginx's.
     pub(super) fn peer_closed(&self) -> Option<&'a PeerClosed> {
         let c = self.connection()?;
         let seen = ending(c).map_or(c.closed, |ending| ending.reset_after.unwrap_or(ending.at));
@@ -96,7 +99,8 @@ impl<'a> Scene<'a> {
             .filter(|closed| closed.at <= seen.plus(RST_TOLD))
     }
 
-    /// Who closed the upstream's socket after nginx had given the connection up: it had accepted it.
+    /// Who closed the upstream's socket after nginx had given the connection up: it had accepted
+    /// it.
     pub(super) fn accepted_by(&self) -> Option<&'a PeerClosed> {
         let closed = self.attempt?.peer_closed.as_deref()?;
         (closed.reset.is_none() && closed.death.is_none()).then_some(closed)
@@ -107,8 +111,9 @@ impl<'a> Scene<'a> {
         self.peer_closed()?.death.as_ref()
     }
 
-    /// Is a process that held a TCP connection one of those that listen there, a child, or called alike? Its children may
-    /// inherit a connection, and be the last to let it go. Where nobody listens any more it is not known to be another.
+    /// Is a process that held a TCP connection one of those that listen there, a child, or called
+    /// alike? Its children may inherit a connection, and be the last to let it go. Where nobody
+    /// listens any more it is not known to be another.
     pub(super) fn is_of_backend(&self, death: &Death) -> bool {
         let listeners = self.facts().listener.iter().flat_map(|view| &view.exact);
         let mut owners = listeners.flat_map(|one| one.owner.iter().chain(&one.others));
@@ -120,8 +125,9 @@ impl<'a> Scene<'a> {
         is_family || !is_one
     }
 
-    /// Processes of a unix upstream that died before its stream ended, and whose death may explain that: the one that
-    /// used it; where none was seen to, a child that exits with success is a helper, or a worker that is done.
+    /// Processes of a unix upstream that died before its stream ended, and whose death may explain
+    /// that: the one that used it; where none was seen to, a child that exits with success is a
+    /// helper, or a worker that is done.
     pub(super) fn deaths_before(&self, end: Time) -> impl Iterator<Item = &'a Death> {
         let c = self.connection();
         let listener = c.and_then(|c| c.listener_pid);
@@ -140,7 +146,8 @@ impl<'a> Scene<'a> {
         self.death().is_some() || self.deaths_before(end).next().is_some() || self.has_left()
     }
 
-    /// Its process closed it on its way out. Of one that lives on as far as is known, a race explains more.
+    /// Its process closed it on its way out. Of one that lives on as far as is known, a race
+    /// explains more.
     pub(super) fn has_left(&self) -> bool {
         let is_race = || {
             self.ended()
@@ -158,7 +165,8 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// nginx spoke TLS on it, and the connection was made for this request: the handshake is part of it.
+    /// nginx spoke TLS on it, and the connection was made for this request: the handshake is part
+    /// of it.
     pub(super) fn in_tls(&self, c: &Connection) -> bool {
         is_fresh_tls(c)
     }
@@ -171,8 +179,8 @@ impl<'a> Scene<'a> {
 
 /// First byte of a TLS record that carries a handshake, or an alert.
 pub(super) const TLS_HANDSHAKE: u8 = 0x16;
-/// A RST is reported just after it was sent (`tcp_send_active_reset`), and within one host received while it is sent
-/// (nanoseconds).
+/// A RST is reported just after it was sent (`tcp_send_active_reset`), and within one host received
+/// while it is sent (nanoseconds).
 const RST_TOLD: u64 = 5_000_000;
 /// See [`TLS_HANDSHAKE`].
 pub(super) const TLS_ALERT: u8 = 0x15;
@@ -216,8 +224,8 @@ pub(super) fn received(c: &Connection) -> u64 {
     c.bytes_received
 }
 
-/// A first byte of a response came for this request. Without its hook the bytes of a fresh connection say so. Of TLS
-/// only what follows nginx's request may be one.
+/// A first byte of a response came for this request. Without its hook the bytes of a fresh
+/// connection say so. Of TLS only what follows nginx's request may be one.
 pub(super) fn response_began(c: &Connection) -> bool {
     let are_reads_seen = c.last_received.is_some() || c.first_byte.is_some();
     if is_tls(c) && are_reads_seen {

@@ -34,8 +34,8 @@ pub(super) enum Outcome {
 }
 
 impl<'a> Exchange<'a> {
-    /// The last exchange about that name, or about the name asked last; `None` if it was answered well, or none was
-    /// seen.
+    /// The last exchange about that name, or about the name asked last; `None` if it was answered
+    /// well, or none was seen.
     pub(super) fn of(steps: &'a [Dns], name: Option<&str>) -> Option<Self> {
         let is_question = |step: &&Dns| {
             step.step == DnsStep::Asked && name.is_none_or(|name| step.is_about(name))
@@ -86,8 +86,8 @@ impl<'a> Exchange<'a> {
         })
     }
 
-    /// Did it fail just before? nginx answers the requests that wait for a name as it reads that there is none. Whose request
-    /// waited for one that is not answered is not seen.
+    /// Did it fail just before? nginx answers the requests that wait for a name as it reads that
+    /// there is none. Whose request waited for one that is not answered is not seen.
     pub(super) fn ends_at_once_before(&self, time: Time) -> bool {
         let end =
             self.steps.iter().rev().find(|step| {
@@ -162,8 +162,8 @@ impl<'a> Exchange<'a> {
     }
 }
 
-/// The ids of the last question and of its twin: nginx asks for both address families at once, each under an
-/// id that it keeps until it gives up.
+/// The ids of the last question and of its twin: nginx asks for both address families at once, each
+/// under an id that it keeps until it gives up.
 fn both_families<'a>(steps: impl DoubleEndedIterator<Item = &'a Dns>) -> [Option<u16>; 2] {
     let mut steps = steps.rev();
     let last = steps.next().map(|step| step.id);

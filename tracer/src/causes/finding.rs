@@ -33,7 +33,8 @@ impl Finding {
         Self::proven(summary).unless(false, out_of_sight)
     }
 
-    /// Stays as sure as it is if `shown`; else at most inferred, naming the fact that is not visible.
+    /// Stays as sure as it is if `shown`; else at most inferred, naming the fact that is not
+    /// visible.
     pub(super) fn unless(mut self, shown: bool, out_of_sight: impl Into<String>) -> Self {
         if !shown {
             self.confidence = self.confidence.min(Confidence::Inferred);
@@ -47,9 +48,7 @@ impl Finding {
         for &hook in hooks {
             self = self.unless(
                 scene.stands(hook),
-                format!(
-                    "hook {hook} is not attached; its evidence is unavailable"
-                ),
+                format!("hook {hook} is not attached; its evidence is unavailable"),
             );
         }
         self.rests_on_complete_records(scene)

@@ -169,7 +169,8 @@ fn drop(scene: &Scene<'_>) -> Option<Finding> {
     )
 }
 
-/// The connection was established, and its packets were dropped: a rule that came later, or that lost track of it.
+/// The connection was established, and its packets were dropped: a rule that came later, or that
+/// lost track of it.
 fn drop_of_data(scene: &Scene<'_>) -> Option<Finding> {
     let c = scene
         .failed_before_body()

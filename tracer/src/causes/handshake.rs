@@ -28,8 +28,8 @@ impl<'a> Scene<'a> {
         unfinished.then_some((c, remote))
     }
 
-    /// A handshake that a RST ended. If the hook that sees RSTs arrive is not attached, one that this host sent and the
-    /// errno that it gives say the same.
+    /// A handshake that a RST ended. If the hook that sees RSTs arrive is not attached, one that
+    /// this host sent and the errno that it gives say the same.
     pub(super) fn reset_handshake(&self) -> Option<(&'a Connection, SocketAddr)> {
         self.handshake().filter(|(c, _)| {
             c.rst_in_syn_sent || (c.rst_sent.is_some() && self.errno() == Some(ECONNREFUSED))
@@ -45,8 +45,8 @@ impl<'a> Scene<'a> {
                 .is_some_and(|c| c.error.is_some_and(|(errno, _)| errno == ETIMEDOUT))
     }
 
-    /// The ICMP error that ended the handshake: made by this host, else received. One about the upstream's own packets
-    /// goes to the upstream, and the handshake ends by a timer.
+    /// The ICMP error that ended the handshake: made by this host, else received. One about the
+    /// upstream's own packets goes to the upstream, and the handshake ends by a timer.
     pub(super) fn icmp(&self) -> Option<icmp::Error> {
         let (c, remote) = self.handshake().filter(|_| !self.said_to_time_out())?;
         let v6 = remote.is_ipv6();
@@ -70,8 +70,9 @@ impl<'a> Scene<'a> {
         if c.state != SYN_SENT || c.rst_in_syn_sent {
             return false;
         }
-        // An error inside connect() wakes nginx at once and may leave SYN_SENT and no report; one that comes later
-        // closes the socket. So a socket closed in SYN_SENT after a while was closed by the timer.
+        // An error inside connect() wakes nginx at once and may leave SYN_SENT and no report; one
+        // that comes later closes the socket. So a socket closed in SYN_SENT after a while was
+        // closed by the timer.
         self.said_to_time_out() || c.closed.since(c.start) >= 200 * MILLISECOND
     }
 

@@ -1,4 +1,5 @@
-//! How an HTTP/2 backend ends a stream or a connection: GOAWAY and RST_STREAM, by nginx's word on them.
+//! How an HTTP/2 backend ends a stream or a connection: GOAWAY and RST_STREAM, by nginx's word on
+//! them.
 
 use super::{ending::is_reused, finding::Finding, scene::Scene, wording};
 use crate::event::{Connection, LogCall, Said, Sent};

@@ -1,4 +1,5 @@
-//! What an ICMP error says, and the errno that TCP makes of it (`icmp_err_convert`, `icmpv6_err_convert`).
+//! What an ICMP error says, and the errno that TCP makes of it (`icmp_err_convert`,
+//! `icmpv6_err_convert`).
 
 use super::errno::{EACCES, ECONNREFUSED, EHOSTUNREACH, ENETUNREACH};
 
@@ -51,7 +52,8 @@ impl Error {
         )
     }
 
-    /// The errno that a connecting socket gets; `None` where TCP goes on trying (such as "fragmentation needed").
+    /// The errno that a connecting socket gets; `None` where TCP goes on trying (such as
+    /// "fragmentation needed").
     pub(super) fn errno(self) -> Option<u32> {
         match (self.v6, self.kind, self.code) {
             (false, 3, 0 | 6 | 9 | 11) | (true, 1, 0) => Some(ENETUNREACH),

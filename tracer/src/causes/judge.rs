@@ -1,4 +1,5 @@
-//! From a case to its verdict: every cause looks at it, one that fits better than all others is named.
+//! From a case to its verdict: every cause looks at it, one that fits better than all others is
+//! named.
 
 use super::{
     alone, catalogue,
@@ -18,7 +19,8 @@ use crate::{
 /// Advice is read under pressure: the most useful lines only.
 const ADVICE_LINES: usize = 4;
 
-/// The verdict on a case. `None`: no upstream failed in it (a 500 of another origin, a masked case without failure).
+/// The verdict on a case. `None`: no upstream failed in it (a 500 of another origin, a masked case
+/// without failure).
 #[must_use]
 pub fn judge(case: &Case) -> Option<Verdict> {
     if !is_ours(case) {
@@ -93,7 +95,8 @@ fn is_hidden(case: &Case) -> bool {
         && case.client_status.is_some_and(|status| status < 500)
 }
 
-/// A 500 is an upstream's matter only where nginx failed on the way to it; a masked case needs a failure.
+/// A 500 is an upstream's matter only where nginx failed on the way to it; a masked case needs a
+/// failure.
 fn is_ours(case: &Case) -> bool {
     if case.masked {
         return telling_attempt(case).is_some();
@@ -112,8 +115,8 @@ fn is_ours(case: &Case) -> bool {
         || case.log_calls.iter().any(|call| is_limit(call.said()))
 }
 
-/// The attempt that the request's cause is the cause of: the last; if a retry hid the failure or nginx ran out of
-/// peers after it, the last that failed.
+/// The attempt that the request's cause is the cause of: the last; if a retry hid the failure or
+/// nginx ran out of peers after it, the last that failed.
 fn telling_attempt(case: &Case) -> Option<&Attempt> {
     let failed = || {
         case.attempts
@@ -132,8 +135,9 @@ fn telling_attempt(case: &Case) -> Option<&Attempt> {
     }
 }
 
-/// nginx logs each failure before it closes the socket: a line between the attempts is of one whose record is lost. Where
-/// that came after the reported attempt, or no failed attempt is left, the cause may be its own.
+/// nginx logs each failure before it closes the socket: a line between the attempts is of one whose
+/// record is lost. Where that came after the reported attempt, or no failed attempt is left, the
+/// cause may be its own.
 fn log_of_unseen<'a>(case: &'a Case, told: Option<&Attempt>) -> Option<&'a LogCall> {
     // Of a unix connection the record is written when its end is read, before nginx logs.
     let told = told.filter(|told| {
@@ -154,12 +158,14 @@ fn log_of_unseen<'a>(case: &'a Case, told: Option<&Attempt>) -> Option<&'a LogCa
     })
 }
 
-/// nginx says what came of a failure: of a page, of the main request, of the response that a slice is a part of.
+/// nginx says what came of a failure: of a page, of the main request, of the response that a slice
+/// is a part of.
 fn follows_a_failure(said: Said) -> bool {
     matches!(said, Said::Page | Said::AuthStatus) || said.is_of_slice()
 }
 
-/// The failures that closed the peers to a request for which nginx found none, with their causes, the latest first.
+/// The failures that closed the peers to a request for which nginx found none, with their causes,
+/// the latest first.
 fn earlier<'a>(case: &'a Case, attempt: Option<&Attempt>) -> Vec<Earlier<'a>> {
     if attempt.is_some_and(|attempt| !is_busy(attempt)) {
         return Vec::new();

@@ -44,7 +44,8 @@ pub(super) fn may_be_race(scene: &Scene<'_>, c: &Connection, ending: &Ending) ->
                 .is_none_or(|sent| ending.at.since(sent) <= crossing(c)))
 }
 
-/// The backend closed without having read a byte of the request, however long that took it: it did not know of it.
+/// The backend closed without having read a byte of the request, however long that took it: it did
+/// not know of it.
 fn left_all_unread(scene: &Scene<'_>, c: &Connection) -> bool {
     c.asked > 0
         && scene
@@ -52,8 +53,9 @@ fn left_all_unread(scene: &Scene<'_>, c: &Connection) -> bool {
             .is_some_and(|closed| closed.reset.is_some() && closed.unread == c.asked)
 }
 
-/// Twice the round trip of the handshake, where that was seen. A backend that closes by close_notify has its
-/// TLS library read what came: its program may not have known of the request for longer than that.
+/// Twice the round trip of the handshake, where that was seen. A backend that closes by
+/// close_notify has its TLS library read what came: its program may not have known of the request
+/// for longer than that.
 fn crossing(c: &Connection) -> u64 {
     if alerted(c).is_some() {
         return FAR;

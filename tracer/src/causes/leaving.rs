@@ -1,4 +1,5 @@
-//! A process that closed its end of the connection on its way out: it caught a signal, or exited just after.
+//! A process that closed its end of the connection on its way out: it caught a signal, or exited
+//! just after.
 
 use super::{
     ending::{Ending, ending},

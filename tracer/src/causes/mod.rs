@@ -1,7 +1,9 @@
-//! The catalogue of causes: from a [`Case`] to a [`Verdict`]. Pure, and total: every case has a verdict, or none is due.
+//! The catalogue of causes: from a [`Case`] to a [`Verdict`]. Pure, and total: every case has a
+//! verdict, or none is due.
 //!
-//! Each cause looks at one attempt and says whether it fits, and how sure that is. One that fits better than all others
-//! is the verdict; if none does, or two fit alike, it is `unexplained`: a wrong verdict is worse.
+//! Each cause looks at one attempt and says whether it fits, and how sure that is. One that fits
+//! better than all others is the verdict; if none does, or two fit alike, it is `unexplained`: a
+//! wrong verdict is worse.
 
 mod addresses;
 mod alone;

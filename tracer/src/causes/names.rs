@@ -1,4 +1,5 @@
-//! What is known by name around an attempt: the upstream, the request's method and host, the backend's program.
+//! What is known by name around an attempt: the upstream, the request's method and host, the
+//! backend's program.
 
 use super::scene::Scene;
 use crate::event::Upstream;
@@ -33,7 +34,8 @@ impl<'a> Scene<'a> {
         line.split_once(' ').map(|(method, _)| method)
     }
 
-    /// The scheme that nginx's log shows for the upstream, as its directives begin: `proxy`, `fastcgi`, `grpc`, ….
+    /// The scheme that nginx's log shows for the upstream, as its directives begin: `proxy`,
+    /// `fastcgi`, `grpc`, ….
     pub(super) fn scheme(&self) -> Option<&'static str> {
         let mut lines = self.case.sure_lines();
         let upstream = lines.find_map(|line| line.upstream.as_deref())?;

@@ -152,7 +152,8 @@ impl<'a> Members<'a> {
     }
 }
 
-/// May a server that is written so be at this address? Where a host name leads is not asked: its port has to be the same.
+/// May a server that is written so be at this address? Where a host name leads is not asked: its
+/// port has to be the same.
 fn is_at(server: &str, upstream: &Upstream) -> bool {
     let address = match upstream {
         Upstream::Unix(path) => return server.strip_prefix("unix:") == Some(path.as_str()),

@@ -1,5 +1,5 @@
-//! The settings of backends that are known by their process's name. Of any other nothing is said: a list of guesses
-//! helps nobody.
+//! The settings of backends that are known by their process's name. Of any other nothing is said: a
+//! list of guesses helps nobody.
 
 /// A program and its own names for things; an empty text where it has no such setting.
 #[derive(Debug)]
@@ -237,8 +237,8 @@ pub(super) fn is_interpreter(name: &str) -> bool {
     INTERPRETERS.iter().any(|one| name.starts_with(one))
 }
 
-/// Does a master of this name take the signal for an order to stop or to reload? Some reopen their logs by it, or show how
-/// they do.
+/// Does a master of this name take the signal for an order to stop or to reload? Some reopen their
+/// logs by it, or show how they do.
 pub(super) fn is_order(master: &str, signal: u8) -> bool {
     let is_one_of = |names: &[&str]| names.iter().any(|name| master.starts_with(name));
     match signal {
@@ -250,7 +250,8 @@ pub(super) fn is_order(master: &str, signal: u8) -> bool {
     }
 }
 
-/// Is the process `name` a worker of the server whose master is called `master`? Some run their workers by an interpreter.
+/// Is the process `name` a worker of the server whose master is called `master`? Some run their
+/// workers by an interpreter.
 pub(super) fn is_worker(name: &str, master: &str) -> bool {
     match (known(name), known(master)) {
         (Some(one), Some(other)) if std::ptr::eq(one, other) => true,
@@ -268,7 +269,8 @@ pub(super) fn known(name: &str) -> Option<&'static Program> {
     PROGRAMS.iter().find(is_named)
 }
 
-/// What `setting` names, in brackets after a blank; nothing where the program is not known or has none.
+/// What `setting` names, in brackets after a blank; nothing where the program is not known or has
+/// none.
 pub(super) fn aside(name: Option<&str>, setting: fn(&Program) -> &'static str) -> String {
     let text = name.and_then(known).map_or("", setting);
     if text.is_empty() {

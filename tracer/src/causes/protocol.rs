@@ -48,7 +48,8 @@ impl Protocol {
     }
 }
 
-/// The backend answered nginx's HTTP/1 request in HTTP/2: nginx takes that for HTTP/0.9 and passes its bytes on.
+/// The backend answered nginx's HTTP/1 request in HTTP/2: nginx takes that for HTTP/0.9 and passes
+/// its bytes on.
 pub(super) fn http2_for_http1(scene: &Scene<'_>) -> Option<Finding> {
     let c = scene
         .stood()
@@ -91,7 +92,8 @@ pub(super) fn by_first_byte(scene: &Scene<'_>, c: &Connection, finding: Finding)
     }
 }
 
-/// Where the backend ended or ignored a new connection without an answer: does its program speak what nginx speaks?
+/// Where the backend ended or ignored a new connection without an answer: does its program speak
+/// what nginx speaks?
 pub(super) fn questioned(scene: &Scene<'_>, c: &Connection, mut finding: Finding) -> Finding {
     if is_reused(c) || is_tls(c) || heard(c) {
         return finding;

@@ -87,7 +87,8 @@ fn on_last_ack(scene: &Scene<'_>) -> Option<Finding> {
     };
     let reset = ending(c).is_some_and(|ending| ending.reset);
     let full = scene.full_listener().is_some();
-    // Unless it is known that nobody listens: in another network namespace a listener is out of sight.
+    // Unless it is known that nobody listens: in another network namespace a listener is out of
+    // sight.
     let listens = scene
         .listener_views()
         .all(|view| !view.exact.is_empty() || !view.local);
@@ -128,7 +129,8 @@ pub(super) fn is_overflow(drop: &Drop) -> bool {
     drop.reason.contains("LISTEN_OVERFLOW")
 }
 
-/// The ACK that ends the handshake found no socket, while there is a listener: with SYN cookies that is a full queue.
+/// The ACK that ends the handshake found no socket, while there is a listener: with SYN cookies
+/// that is a full queue.
 fn lost_cookie(c: &Connection) -> bool {
     c.drops.iter().any(|drop| {
         drop.reason == "NO_SOCKET" && drop.tcp_flags & 0x12 == 0x10 && !drop.from_upstream

@@ -74,8 +74,8 @@ fn no_listener(scene: &Scene<'_>) -> Option<Finding> {
             view.filter(|_| !elsewhere),
         ));
     }
-    // Without the hook that sees RSTs sent, an empty port of our own is the plain reading: only a rule that answers
-    // with RST looks the same, and netfilter's drop would show it.
+    // Without the hook that sees RSTs sent, an empty port of our own is the plain reading: only a
+    // rule that answers with RST looks the same, and netfilter's drop would show it.
     let blind = !scene.stands(hook::RST_SENT);
     let empty = view.is_some_and(|view| view.local && view.exact.is_empty());
     if !(blind && empty && netfilter_drop(c).is_none() && scene.stands(hook::DROP)) {
@@ -227,7 +227,8 @@ fn same_port_elsewhere(scene: &Scene<'_>, remote: SocketAddr, other: SocketAddr)
     }
 }
 
-/// Where nginx can reach a listener: a wildcard is no address to connect to, another namespace's loopback cannot be.
+/// Where nginx can reach a listener: a wildcard is no address to connect to, another namespace's
+/// loopback cannot be.
 fn reachable(scene: &Scene<'_>, listener: SocketAddr, remote: SocketAddr) -> Option<SocketAddr> {
     let is_elsewhere = scene.container().is_some();
     let same_family = listener.is_ipv4() == remote.is_ipv4();

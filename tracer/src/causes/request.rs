@@ -1,7 +1,9 @@
-//! A request's names: from nginx's memory and the client's socket, and from its log only what those do not say.
+//! A request's names: from nginx's memory and the client's socket, and from its log only what those
+//! do not say.
 //!
-//! Whoever may append to a log can write a line that looks like the worker's. It can name a request whose own words are not
-//! known (HTTP/2 and HTTP/3), but no words that were seen give way to it, and no cause rests on it.
+//! Whoever may append to a log can write a line that looks like the worker's. It can name a request
+//! whose own words are not known (HTTP/2 and HTTP/3), but no words that were seen give way to it,
+//! and no cause rests on it.
 
 use std::net::IpAddr;
 

@@ -116,7 +116,10 @@ fn rejected(scene: &Scene<'_>) -> Option<Finding> {
         _ => "in the response's header".to_owned(),
     };
     let finding = Finding::inferred(
-        format!("{} answered, and nginx closed the connection first, {bytes}", scene.to()),
+        format!(
+            "{} answered, and nginx closed the connection first, {bytes}",
+            scene.to()
+        ),
         "which rule the answer broke: nginx logged nothing (its error_log is above level error)",
     )
     .rests_on_complete_records(scene);
@@ -198,7 +201,8 @@ fn had_come(c: &Connection, finding: Finding) -> Finding {
     }
 }
 
-/// nginx's format with the error code or the header's name, and without what its other arguments would fill.
+/// nginx's format with the error code or the header's name, and without what its other arguments
+/// would fill.
 fn said(call: &LogCall) -> String {
     let words = without_arguments(call);
     match (call.http2_error(), call.number, &call.text) {
@@ -330,9 +334,11 @@ fn truncated(scene: &Scene<'_>) -> Option<Finding> {
         None if timed_out => "what does the backend do in that pause? proxy_read_timeout longer, only if such pauses are right".to_owned(),
         None => "look at the backend's own log for that moment: an error or a time limit while it writes the body".to_owned(),
     };
-    Some(finding.advise(advice).advise(
-        "fix it at the backend: nginx cannot retry once the client has the header",
-    ))
+    Some(
+        finding
+            .advise(advice)
+            .advise("fix it at the backend: nginx cannot retry once the client has the header"),
+    )
 }
 
 fn passed_through(scene: &Scene<'_>) -> Option<Finding> {

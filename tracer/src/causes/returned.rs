@@ -15,7 +15,8 @@ pub(super) static RETURNED_BY_CONFIG: Cause = Cause {
     matches: Some(returned),
 };
 
-/// Those lines whose location takes the request, if any does: the longest. Regular expressions are not tried.
+/// Those lines whose location takes the request, if any does: the longest. Regular expressions are
+/// not tried.
 fn of_request<'a>(scene: &Scene<'_>, lines: Vec<&'a ConfigLine>) -> Vec<&'a ConfigLine> {
     let head = scene.case.head.as_ref();
     let path = head.and_then(|head| head.line.split(' ').nth(1));

@@ -1,4 +1,5 @@
-//! This host's routing refuses: `no-route`, `route-unreachable`, `route-prohibit`, `route-blackhole`.
+//! This host's routing refuses: `no-route`, `route-unreachable`, `route-prohibit`,
+//! `route-blackhole`.
 
 use std::net::SocketAddr;
 
@@ -159,7 +160,8 @@ fn no_route(scene: &Scene<'_>) -> Option<Finding> {
     }
     let ip = remote.ip();
     let summary = format!("this host has no route to {ip}");
-    // In IPv6 the kernel's own null entry, "nothing found", is of the unreachable type: the errno tells it apart.
+    // In IPv6 the kernel's own null entry, "nothing found", is of the unreachable type: the errno
+    // tells it apart.
     let finding = match answer(scene, remote, f.routes, -101, 7)? {
         Answer::Itself | Answer::Nothing => Finding::proven(summary),
         Answer::Asked => Finding::inferred(summary, ASKED),

@@ -131,7 +131,8 @@ impl<'a> Scene<'a> {
         viewed.or_else(from_itself)
     }
 
-    /// What the upstream's address is translated to (DNAT), where that is on this host and was seen.
+    /// What the upstream's address is translated to (DNAT), where that is on this host and was
+    /// seen.
     pub(super) fn translated(&self) -> Option<SocketAddr> {
         let peer = self.facts().peer_socket.as_ref();
         let by_socket = || peer.and_then(|view| view.translated);
@@ -167,18 +168,20 @@ impl<'a> Scene<'a> {
     pub(super) fn silent_neighbor(&self) -> Option<IpAddr> {
         let neighbor = self.facts().listener.as_ref()?.silent_neighbor?;
         let local = self.connection()?.local?.ip().to_canonical();
-        // By a rule of its own, or proxy_bind, nginx's packets may go another way than the one that was asked for.
+        // By a rule of its own, or proxy_bind, nginx's packets may go another way than the one that
+        // was asked for.
         (neighbor.source == local).then_some(neighbor.address)
     }
 
-    /// How often nginx's end had sent its last again when nginx gave up, without an answer: the upstream's host, or the way to
-    /// it, was silent.
+    /// How often nginx's end had sent its last again when nginx gave up, without an answer: the
+    /// upstream's host, or the way to it, was silent.
     pub(super) fn unacknowledged(&self) -> Option<u8> {
         let view = self.facts().peer_socket.as_ref()?;
         (view.retransmits > 0).then_some(view.retransmits)
     }
 
-    /// A listener that would have taken the connection, with its accept queue over its limit, and somaxconn.
+    /// A listener that would have taken the connection, with its accept queue over its limit, and
+    /// somaxconn.
     pub(super) fn full_listener(&self) -> Option<(&'a Listener, Option<u32>)> {
         self.listener_views().find_map(|view| {
             let full = view
@@ -210,7 +213,8 @@ impl<'a> Scene<'a> {
         calls.filter(|call| self.is_during(call))
     }
 
-    /// nginx logged it for this attempt: before the next began. (A unix connection's end is seen before it logs.)
+    /// nginx logged it for this attempt: before the next began. (A unix connection's end is seen
+    /// before it logs.)
     pub(super) fn is_during(&self, call: &LogCall) -> bool {
         let Some(attempt) = self.attempt else {
             return true;
@@ -220,8 +224,9 @@ impl<'a> Scene<'a> {
         attempt.start <= call.at && next.is_none_or(|next| call.at < next)
     }
 
-    /// The errno nginx met: of `connect()`, of the socket, of nginx's log call, of the ICMP error that leaves it in
-    /// the socket (an error during `connect()` is visible nowhere else), or of nginx's own timer.
+    /// The errno nginx met: of `connect()`, of the socket, of nginx's log call, of the ICMP error
+    /// that leaves it in the socket (an error during `connect()` is visible nowhere else), or of
+    /// nginx's own timer.
     pub(super) fn errno(&self) -> Option<u32> {
         if let Some(failure) = self.failure() {
             let logged = || self.failed_call().map(|call| call.errno);

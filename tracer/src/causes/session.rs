@@ -1,4 +1,5 @@
-//! A session without a length: an upgraded connection (websocket), or one of `stream {}`: `session-broken`.
+//! A session without a length: an upgraded connection (websocket), or one of `stream {}`:
+//! `session-broken`.
 
 use super::{cause::Cause, dying, ending::ending, errno, finding::Finding, scene::Scene, wording};
 use crate::event::{Connection, Said};

@@ -70,11 +70,13 @@ pub(super) fn broke_in_handshake(scene: &Scene<'_>) -> bool {
         })
 }
 
-/// An alert of TLS 1.3: a record's header, two bytes, their type and a tag of 16 bytes (RFC 8446 section 5.2).
+/// An alert of TLS 1.3: a record's header, two bytes, their type and a tag of 16 bytes (RFC 8446
+/// section 5.2).
 const ENCRYPTED_ALERT: u64 = 24;
 
-/// In TLS 1.3 the backend's no, for want of a certificate, comes after nginx's handshake is complete: an alert in place of
-/// session tickets and a response. What nginx met of it depends on whether it read the alert before the RST.
+/// In TLS 1.3 the backend's no, for want of a certificate, comes after nginx's handshake is
+/// complete: an alert in place of session tickets and a response. What nginx met of it depends on
+/// whether it read the alert before the RST.
 fn refusal(scene: &Scene<'_>, c: &Connection) -> Option<&'static str> {
     let ended = scene.in_tls(c)
         && ending(c).is_some()

@@ -1,4 +1,5 @@
-//! Unix sockets that cannot be connected to: `unix-socket-missing`, `unix-socket-stale`, `unix-socket-permission`.
+//! Unix sockets that cannot be connected to: `unix-socket-missing`, `unix-socket-stale`,
+//! `unix-socket-permission`.
 
 use super::{
     cause::Cause,
@@ -281,7 +282,8 @@ fn ids(view: &UnixPathView) -> String {
     }
 }
 
-/// What to type, and where: the container's root may change only what is of users and groups that are mapped there.
+/// What to type, and where: the container's root may change only what is of users and groups that
+/// are mapped there.
 fn let_in_container(
     finding: Finding,
     view: &UnixPathView,

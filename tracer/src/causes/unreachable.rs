@@ -1,4 +1,5 @@
-//! The network said no: `icmp-unreachable` (a router's ICMP error), `neighbor-failed` (nobody answers on the link).
+//! The network said no: `icmp-unreachable` (a router's ICMP error), `neighbor-failed` (nobody
+//! answers on the link).
 
 use super::{
     cause::Cause,
@@ -49,8 +50,9 @@ fn neigh_drop(c: &Connection) -> bool {
 /// ARP and neighbour discovery try three times, a second apart.
 const TRIES: u64 = 1_000_000_000;
 
-/// This host's own report that the neighbour is silent: it comes after ARP's tries, never at once as a rule's does. (That
-/// the SYN was sent again is no sign: it is not while the first waits for the neighbour's address.)
+/// This host's own report that the neighbour is silent: it comes after ARP's tries, never at once
+/// as a rule's does. (That the SYN was sent again is no sign: it is not while the first waits for
+/// the neighbour's address.)
 fn own_report(scene: &Scene<'_>, c: &Connection) -> bool {
     (c.icmp_sent.is_some() || from_here(scene, c))
         && netfilter_drop(c).is_none()
@@ -129,7 +131,8 @@ fn icmp_unreachable(scene: &Scene<'_>) -> Option<Finding> {
     if !from_peer && from_here(scene, c) {
         return None;
     }
-    // A rule's refusal from the peer itself is a firewall's; an error that TCP shrugs off explains nothing.
+    // A rule's refusal from the peer itself is a firewall's; an error that TCP shrugs off explains
+    // nothing.
     if (from_peer && error.is_a_refusal_by_rule())
         || error.errno().is_none()
         || scene.errno() == Some(ETIMEDOUT)

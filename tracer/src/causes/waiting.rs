@@ -43,7 +43,8 @@ pub(super) static BACKEND_NOT_ACCEPTING: Cause = Cause {
     matches: Some(not_accepting),
 };
 
-/// An established connection until nginx's timer, with something sent that arrived, and which no drop explains.
+/// An established connection until nginx's timer, with something sent that arrived, and which no
+/// drop explains.
 pub(super) fn waited<'a>(scene: &Scene<'a>) -> Option<&'a Connection> {
     let c = scene
         .failed_before_body()
@@ -128,8 +129,9 @@ fn not_accepting(scene: &Scene<'_>) -> Option<Finding> {
     )
 }
 
-/// The listener in whose queue the connection waits: the only one on its address, or the one of several with the fullest
-/// queue. With SO_REUSEPORT each has its own, and an empty one holds nobody.
+/// The listener in whose queue the connection waits: the only one on its address, or the one of
+/// several with the fullest queue. With SO_REUSEPORT each has its own, and an empty one holds
+/// nobody.
 fn queueing<'a>(scene: &Scene<'a>) -> Option<&'a Listener> {
     let listeners = || scene.listener_views().flat_map(|view| &view.exact);
     let fullest = listeners().max_by_key(|listener| listener.queue)?;
@@ -211,7 +213,8 @@ fn slow(scene: &Scene<'_>) -> Option<Finding> {
     Some(protocol::questioned(scene, c, finding))
 }
 
-/// Some program has the connection, as far as can be known: it was not shown to wait in a queue, nor may it.
+/// Some program has the connection, as far as can be known: it was not shown to wait in a queue,
+/// nor may it.
 pub(super) fn was_taken(scene: &Scene<'_>, c: &Connection) -> bool {
     !is_queued(scene, c) && (is_accepted(scene, c) || !may_be_queued(scene, c))
 }

@@ -92,7 +92,8 @@ pub(super) fn holder_name(listener: &Listener) -> &str {
         .map_or("it", |owner| owner.name.as_str())
 }
 
-/// `root:www-data, mode 0660`, as the worker sees it, and the host's numbers where those are others.
+/// `root:www-data, mode 0660`, as the worker sees it, and the host's numbers where those are
+/// others.
 pub(super) fn owner_and_mode(inode: &Inode) -> String {
     let id = |name: &Option<String>, number: Option<u32>| {
         let number = || number.map_or_else(|| "unmapped".to_owned(), |number| number.to_string());
@@ -130,7 +131,8 @@ pub(super) fn quoted(path: &str) -> String {
     }
 }
 
-/// nginx's directive that points at an address, by the scheme its log shows: `proxy_pass http://[::1]:3000`.
+/// nginx's directive that points at an address, by the scheme its log shows: `proxy_pass
+/// http://[::1]:3000`.
 pub(super) fn pass(scene: &Scene<'_>, address: SocketAddr) -> String {
     let logged = scene
         .case
@@ -162,7 +164,8 @@ pub(super) fn see_translation(remote: SocketAddr) -> String {
     format!("nft list ruleset; conntrack -L -d {ip}; ipvsadm -Ln")
 }
 
-/// Whose network namespace has the upstream's address: `app (pid 42, container 3f2a1bc4d5e6, started 3.0 s ago)`.
+/// Whose network namespace has the upstream's address: `app (pid 42, container 3f2a1bc4d5e6,
+/// started 3.0 s ago)`.
 pub(super) fn container(container: &Owner, ip: IpAddr, now: Time) -> String {
     if container.pid == 1 {
         return format!("{ip} is an address of the host itself; nginx runs in a container of it");

@@ -21,8 +21,9 @@ use crate::{
 pub(super) struct Args {
     #[command(flatten)]
     captures: Captures,
-    /// Show only verdicts from this time on: 10:15, 10:15:23, 2026-11-20T10:15, 2026-11-20T10:15:23Z. A time without a date
-    /// is on the day on which the first capture begins; local time, or UTC with --utc
+    /// Show only verdicts from this time on: 10:15, 10:15:23, 2026-11-20T10:15,
+    /// 2026-11-20T10:15:23Z. A time without a date is on the day on which the first capture begins;
+    /// local time, or UTC with --utc
     #[arg(long, value_name = "TIME", value_parser = moment::parse)]
     since: Option<Moment>,
     /// Show only verdicts up to this time
@@ -39,7 +40,8 @@ const EXAMPLES: &str = "Examples:
   ssh web1 cat incident.trc | tracer explain -
   tracer explain --cause keepalive-race --since 10:15 --until 10:20 incident.trc";
 
-/// A verdict comes at most this long after its own time (nanoseconds): the correlator drops what is older.
+/// A verdict comes at most this long after its own time (nanoseconds): the correlator drops what is
+/// older.
 const AFTERTHOUGHT: u64 = 600_000_000_000;
 /// Most come within this, so verdicts of several runs that wait for so long come in order.
 const LATE: u64 = 2_000_000_000;

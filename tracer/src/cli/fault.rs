@@ -1,4 +1,5 @@
-//! A panic is a fault of tracer's own: one line on stderr, no backtrace, and a failed run where it is the event loop's.
+//! A panic is a fault of tracer's own: one line on stderr, no backtrace, and a failed run where it
+//! is the event loop's.
 
 use std::{
     collections::BTreeSet,

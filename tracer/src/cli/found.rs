@@ -1,4 +1,5 @@
-//! How an nginx binary was read: which functions and members were found, and what is lost without the others.
+//! How an nginx binary was read: which functions and members were found, and what is lost without
+//! the others.
 
 use tracer_ebpf::abi::Members;
 

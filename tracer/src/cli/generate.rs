@@ -1,4 +1,5 @@
-//! `tracer generate`, hidden: what a package holds besides the program, made from the commands' own definitions.
+//! `tracer generate`, hidden: what a package holds besides the program, made from the commands' own
+//! definitions.
 
 use std::{fs, path::PathBuf};
 

@@ -31,7 +31,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::{probe::LoadError, say, source::StartError};
 
-/// Explains why nginx returned 502 or 504: one verdict per failed request, with evidence, confidence and the fix
+/// Explains why nginx returned 502 or 504: one verdict per failed request, with evidence,
+/// confidence and the fix
 #[derive(Debug, Parser)]
 #[command(name = "tracer", version = env!("TRACER_VERSION"), max_term_width = 100, after_help = EXAMPLES)]
 struct Cli {
@@ -66,7 +67,8 @@ enum Command {
     Export(export::Args),
     /// Describe each cause: what it means, the nginx log lines it explains, the fix
     Causes(causes::CausesArgs),
-    /// Check this kernel, host and nginx: whether tracer is ready, each hook, what is lost without it
+    /// Check this kernel, host and nginx: whether tracer is ready, each hook, what is lost without
+    /// it
     Doctor(doctor::Args),
     /// Write shell completions and manual pages, for packages
     #[command(hide = true)]
@@ -76,8 +78,8 @@ enum Command {
 /// Runs the command line.
 ///
 /// # Errors
-/// What the command could not do; [`Exit::of`] says what that means for the exit status. Usage errors and `--help`
-/// end the process at once.
+/// What the command could not do; [`Exit::of`] says what that means for the exit status. Usage
+/// errors and `--help` end the process at once.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<()> {
     let command = Cli::parse_from(arguments).command;
     fault::caught(|| obey(command))

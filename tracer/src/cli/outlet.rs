@@ -1,5 +1,5 @@
-//! stdout, written by a thread of its own: a slow or stalled reader blocks neither collection nor the end of a run. A pager
-//! left open must not cost kernel records.
+//! stdout, written by a thread of its own: a slow or stalled reader blocks neither collection nor
+//! the end of a run. A pager left open must not cost kernel records.
 
 use std::{
     io::{self, Write},

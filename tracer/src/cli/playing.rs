@@ -125,7 +125,8 @@ pub(super) fn report_damages(replay: &Replay) {
     }
 }
 
-/// How far it is, for people who wait: on a terminal's stderr, none elsewhere, nor where the size is not known.
+/// How far it is, for people who wait: on a terminal's stderr, none elsewhere, nor where the size
+/// is not known.
 fn bar(size: u64) -> ProgressBar {
     if size == 0 || !say::is_terminal_aside() {
         return ProgressBar::hidden();

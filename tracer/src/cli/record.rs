@@ -15,20 +15,23 @@ use crate::capture::Plan;
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// The capture to write, readable by its owner alone; it must not exist. By default tracer-DATE-TIME.trc in this folder
+    /// The capture to write, readable by its owner alone; it must not exist. By default
+    /// tracer-DATE-TIME.trc in this folder
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Limit a file's size: 500K, 100M, 2G. Then recording ends, or continues in another file (--rotate)
+    /// Limit a file's size: 500K, 100M, 2G. Then recording ends, or continues in another file
+    /// (--rotate)
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_size: Option<u64>,
     /// Keep this many files: FILE is the newest, FILE.1 the one before
     #[arg(long, value_name = "N", requires = "max_size", value_parser = clap::value_parser!(u16).range(2..))]
     rotate: Option<u16>,
-    /// Keep only the latest events, in this much memory: written to FILE at the end, on SIGUSR1, and at the first burst of
-    /// 502s
+    /// Keep only the latest events, in this much memory: written to FILE at the end, on SIGUSR1,
+    /// and at the first burst of 502s
     #[arg(long, value_name = "SIZE", value_parser = size, conflicts_with = "max_size")]
     ring: Option<u64>,
-    /// Replace client addresses and request lines in the capture, consistently; live verdicts show them
+    /// Replace client addresses and request lines in the capture, consistently; live verdicts show
+    /// them
     #[arg(long)]
     anonymize: bool,
     #[command(flatten)]

@@ -1,4 +1,5 @@
-//! The recording of a session: what goes into the header, when a ring is written out, what is reported when it fails.
+//! The recording of a session: what goes into the header, when a ring is written out, what is
+//! reported when it fails.
 
 use std::{
     collections::{BTreeSet, VecDeque},

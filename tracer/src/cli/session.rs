@@ -1,5 +1,5 @@
-//! A run on the living system: events in, verdicts out, and into a capture where one is recorded. Shared by `live` and
-//! `record`.
+//! A run on the living system: events in, verdicts out, and into a capture where one is recorded.
+//! Shared by `live` and `record`.
 
 use std::{path::PathBuf, pin::pin, time::Duration};
 
@@ -40,22 +40,23 @@ pub(super) struct Following {
     /// Trace only this nginx worker, by pid (may be repeated)
     #[arg(long, value_name = "PID")]
     pid: Vec<u32>,
-    /// Also read this error log of nginx; those that its workers hold open are found (may be repeated)
+    /// Also read this error log of nginx; those that its workers hold open are found (may be
+    /// repeated)
     #[arg(long, value_name = "FILE")]
     error_log: Vec<PathBuf>,
-    /// Limit tracer to this share of one CPU; at the limit, load is shed: first healthy connections, then request details,
-    /// then some failures; the summary has the counts
+    /// Limit tracer to this share of one CPU; at the limit, load is shed: first healthy
+    /// connections, then request details, then some failures; the summary has the counts
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     max_cpu: Option<f64>,
-    /// Limit tracer's memory: 64M, 1G; by default set by this host's size, see `tracer doctor`. Near the limit, load is shed
-    /// the same way
+    /// Limit tracer's memory: 64M, 1G; by default set by this host's size, see `tracer doctor`.
+    /// Near the limit, load is shed the same way
     #[arg(long, value_name = "SIZE", value_parser = memory)]
     max_memory: Option<u64>,
     /// BPF ring buffer size: 512K, 16M; by default set by this host's size, see `tracer doctor`
     #[arg(long, value_name = "SIZE", value_parser = buffer, hide_short_help = true)]
     kernel_buffer: Option<u64>,
-    /// Run even if failures of the running nginx are not visible (by default: exit status 3), or a --master or --pid is not
-    /// nginx yet (by default: exit status 2)
+    /// Run even if failures of the running nginx are not visible (by default: exit status 3), or a
+    /// --master or --pid is not nginx yet (by default: exit status 2)
     #[arg(long)]
     keep_going: bool,
     #[command(flatten)]
@@ -85,10 +86,12 @@ pub(super) struct Kernel {
         default_value = "/sys/kernel/btf/vmlinux"
     )]
     pub(super) btf: PathBuf,
-    /// Do not use this kind of hook (fentry, kprobe, tracepoint …) or this BPF program: tests force each fallback
+    /// Do not use this kind of hook (fentry, kprobe, tracepoint …) or this BPF program: tests force
+    /// each fallback
     #[arg(long, hide = true, value_name = "KIND|PROGRAM", value_parser = known)]
     pub(super) without: Vec<String>,
-    /// Take every nginx to have `pc->log`, `log->data` and `r->upstream` at these offsets: tests force a wrong layout
+    /// Take every nginx to have `pc->log`, `log->data` and `r->upstream` at these offsets: tests
+    /// force a wrong layout
     #[arg(long, hide = true, value_name = "LOG,DATA,UPSTREAM", value_parser = layout)]
     pub(super) layout: Option<Members>,
     /// Show diagnostics of the BPF programs on stderr

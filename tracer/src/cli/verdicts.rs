@@ -25,8 +25,8 @@ pub(super) struct Output {
     /// How verdicts are written
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
-    /// Show only verdicts on this upstream: `127.0.0.1:3000`, `[::1]:3000`, `unix:/run/app.sock`, or the name of an
-    /// upstream block (may be repeated)
+    /// Show only verdicts on this upstream: `127.0.0.1:3000`, `[::1]:3000`, `unix:/run/app.sock`,
+    /// or the name of an upstream block (may be repeated)
     #[arg(long, value_name = "ADDRESS|NAME", value_parser = upstream::parse)]
     upstream: Vec<Upstream>,
     /// Show only verdicts with this cause, see `tracer causes` (may be repeated)
@@ -231,8 +231,8 @@ impl Verdicts {
             .context("writing to stdout")
     }
 
-    /// Says on stderr what is no failed request and yet explains an incident, and among the verdicts where those are JSON;
-    /// `at` is the event's time on this clock.
+    /// Says on stderr what is no failed request and yet explains an incident, and among the
+    /// verdicts where those are JSON; `at` is the event's time on this clock.
     pub(super) fn notice(&mut self, event: &Event, host: &str, at: Time) -> Result<()> {
         if let Event::Tick(_) = event {
             self.summary.until(at);

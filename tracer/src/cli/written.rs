@@ -1,5 +1,6 @@
-//! Files that a command writes: readable by their owner alone, whole or not at all. One that exists is replaced only
-//! with `--force`, in one step; what a killed command left has a name of its own, which begins with a dot.
+//! Files that a command writes: readable by their owner alone, whole or not at all. One that exists
+//! is replaced only with `--force`, in one step; what a killed command left has a name of its own,
+//! which begins with a dot.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},

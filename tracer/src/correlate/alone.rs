@@ -1,7 +1,8 @@
 //! nginx whose own functions cannot be hooked: what the kernel and its log say alone makes a case.
 //!
-//! A connection that failed takes the log's line about it, by worker, upstream and order. A line about a failure that
-//! is left over makes a case of its own: a request that never had a connection leaves nothing else.
+//! A connection that failed takes the log's line about it, by worker, upstream and order. A line
+//! about a failure that is left over makes a case of its own: a request that never had a connection
+//! leaves nothing else.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -13,10 +14,12 @@ use crate::event::{
     Connection, Failure, LogCall, LogLine, RequestId, RouteLookup, Said, Time, Upstream,
 };
 
-/// How often such logs are read without a reason (nanoseconds), and how old a line is that nothing took.
+/// How often such logs are read without a reason (nanoseconds), and how old a line is that nothing
+/// took.
 const LOOK: u64 = 500_000_000;
 const LEFT_OVER: u64 = 1_000_000_000;
-/// Masters whose logs are read at once: anyone may run a program that shows nothing but nginx's version.
+/// Masters whose logs are read at once: anyone may run a program that shows nothing but nginx's
+/// version.
 const MASTERS: usize = 32;
 /// Bytes of lines kept; beyond, they are left over at once.
 const BYTES: usize = 4 << 20;
@@ -78,7 +81,8 @@ impl Alone {
         Some(line)
     }
 
-    /// Completes a case with its lines and the log calls behind them; `None` if nothing says that it failed.
+    /// Completes a case with its lines and the log calls behind them; `None` if nothing says that
+    /// it failed.
     pub(super) fn complete(
         &mut self,
         case: &mut OpenCase,
@@ -250,7 +254,8 @@ fn resolved(message: &str) -> Option<(String, u32)> {
     Some((name.to_owned(), rest.split(':').next()?.parse().ok()?))
 }
 
-/// The address in `http://127.0.0.1:9001/path`, `fastcgi://unix:/run/php.sock:`, or `127.0.0.1:9001`.
+/// The address in `http://127.0.0.1:9001/path`, `fastcgi://unix:/run/php.sock:`, or
+/// `127.0.0.1:9001`.
 fn named(upstream: &str) -> Option<Upstream> {
     let rest = upstream.split_once("://").map_or(upstream, |(_, it)| it);
     if let Some(path) = rest.strip_prefix("unix:") {

@@ -1,5 +1,5 @@
-//! What happened around the requests: backends that died or reset connections, name lookups, earlier failures of the
-//! same worker. Remembered briefly, joined by socket, process or worker.
+//! What happened around the requests: backends that died or reset connections, name lookups,
+//! earlier failures of the same worker. Remembered briefly, joined by socket, process or worker.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -14,8 +14,8 @@ use crate::event::{Connection, Death, Dns, PeerClosed, Time, Upstream};
 
 /// Deaths remembered, each of some KB at most.
 const DEATHS: usize = 1024;
-/// Ends of nginx's whose upstreams' ends went away, and how many of each: ports are used again, and by other namespaces. A case waits
-/// for an exit meanwhile, so a flood needs many.
+/// Ends of nginx's whose upstreams' ends went away, and how many of each: ports are used again, and
+/// by other namespaces. A case waits for an exit meanwhile, so a flood needs many.
 const ENDS: usize = 16_384;
 const SAME_END: usize = 8192;
 const ENDINGS_FOR: u64 = 5_000_000_000;
@@ -36,8 +36,9 @@ const STEPS_TOLD: usize = 32;
 /// A death this near (nanoseconds) to the end of a unix connection is its upstream's.
 const NEAR: u64 = 500_000_000;
 
-/// A process that exits with an error this soon (nanoseconds) after it closed a connection closed it for that. A case waits
-/// as long to see it: an interpreter that exits on a busy host takes a quarter of a second.
+/// A process that exits with an error this soon (nanoseconds) after it closed a connection closed
+/// it for that. A case waits as long to see it: an interpreter that exits on a busy host takes a
+/// quarter of a second.
 pub(crate) const EXITS_WITHIN: u64 = 500_000_000;
 /// An exit this long (nanoseconds) after a process closed a connection belongs to that.
 const EXIT: u64 = 2_000_000_000;
@@ -89,7 +90,8 @@ fn push<T>(queue: &mut VecDeque<T>, value: T, limit: usize) {
     queue.push_back(value);
 }
 
-/// The last steps about a name. A failure names nothing: it is of a server that was asked for the name.
+/// The last steps about a name. A failure names nothing: it is of a server that was asked for the
+/// name.
 fn about<'a>(name: Option<&str>, steps: impl Iterator<Item = &'a Dns>) -> Vec<Dns> {
     let mut servers = HashSet::new();
     let matters = |step: &&Dns| match name {
@@ -198,7 +200,8 @@ impl Around {
         }
     }
 
-    /// What the address of a connection that is over is translated to, by how the upstream's end went away.
+    /// What the address of a connection that is over is translated to, by how the upstream's end
+    /// went away.
     pub(super) fn translation(&self, connection: &Connection) -> Option<SocketAddr> {
         let local = connection.local?;
         let mut endings = self.endings.get(&local)?.iter().rev();
@@ -230,7 +233,8 @@ impl Around {
         telling(exact, attempt.end).or_else(|| telling(translated, attempt.end))
     }
 
-    /// Did a living process end the attempt's connection that may be on its way out? Its exit decides.
+    /// Did a living process end the attempt's connection that may be on its way out? Its exit
+    /// decides.
     pub(super) fn awaits_exit(&self, attempt: &Attempt, now: Time) -> bool {
         let Course::Connection(connection) = &attempt.course else {
             return false;

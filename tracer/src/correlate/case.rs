@@ -22,14 +22,15 @@ pub struct Case {
     pub connection: Option<u64>,
     /// The client's address, from its socket.
     pub client: Option<std::net::SocketAddr>,
-    /// What the client asked, of an HTTP/1 request, from nginx's memory; the log's lines may say it too.
+    /// What the client asked, of an HTTP/1 request, from nginx's memory; the log's lines may say it
+    /// too.
     pub head: Option<RequestHead>,
     /// By what it is known elsewhere, from nginx's memory.
     pub names: Option<Box<RequestNames>>,
     /// nginx's error answer, or what the upstream answered, where known.
     pub status: Option<u16>,
-    /// What the client really got, where that was seen: an error page, a named location or a cache may have taken the
-    /// place of `status`.
+    /// What the client really got, where that was seen: an error page, a named location or a cache
+    /// may have taken the place of `status`.
     pub client_status: Option<u16>,
     /// A later attempt hid the failure: the client got a whole answer.
     pub masked: bool,
@@ -43,19 +44,21 @@ pub struct Case {
     pub attempts: Vec<Attempt>,
     /// nginx's own calls to its error log for this request.
     pub log_calls: Vec<LogCall>,
-    /// Requests of this worker of which attempts failed in the last minute before this one, oldest first, at most 32: what
-    /// may have closed its peers to it. Only where nginx tried none.
+    /// Requests of this worker of which attempts failed in the last minute before this one, oldest
+    /// first, at most 32: what may have closed its peers to it. Only where nginx tried none.
     pub earlier: Vec<Case>,
-    /// What nginx's resolver did on this worker in the last minute, at most 32 steps; of the name that nginx says it
-    /// could not resolve, where it says so. Only where nginx tried no peer.
+    /// What nginx's resolver did on this worker in the last minute, at most 32 steps; of the name
+    /// that nginx says it could not resolve, where it says so. Only where nginx tried no peer.
     pub dns: Vec<Dns>,
-    /// The log's lines for this request (same worker, connection number; later matched to the request).
+    /// The log's lines for this request (same worker, connection number; later matched to the
+    /// request).
     pub log_lines: Vec<LogLine>,
     /// nginx passed the request to itself again and again.
     pub looped: Option<Looped>,
     /// What the host said of the request itself, not of one attempt.
     pub host: Box<RequestFacts>,
-    /// What nginx itself did could not be seen: all that is known is what the kernel and its log say.
+    /// What nginx itself did could not be seen: all that is known is what the kernel and its log
+    /// say.
     pub is_alone: bool,
     /// Kernel records lost so far in this run.
     pub lost_events: u64,
@@ -77,13 +80,15 @@ pub struct Looped {
 }
 
 impl Case {
-    /// The log's lines that only its own worker can have written, or whoever writes to that worker's log.
+    /// The log's lines that only its own worker can have written, or whoever writes to that
+    /// worker's log.
     pub fn sure_lines(&self) -> impl Iterator<Item = &LogLine> {
         self.log_lines.iter().filter(|line| !line.is_doubtful())
     }
 }
 
-/// One try to reach an upstream. What most have not is boxed: there is one of these for each healthy connection, too.
+/// One try to reach an upstream. What most have not is boxed: there is one of these for each
+/// healthy connection, too.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
     /// Where to; `None` if nginx chose no peer.
@@ -98,8 +103,8 @@ pub struct Attempt {
     pub course: Course,
     /// How the upstream's socket went away, where that was on this host and no plain `close()`.
     pub peer_closed: Option<Box<PeerClosed>>,
-    /// Processes of the upstream that died around its end: of a unix socket the one that used it; where none was seen
-    /// to, the listener's owner and its children.
+    /// Processes of the upstream that died around its end: of a unix socket the one that used it;
+    /// where none was seen to, the listener's owner and its children.
     pub deaths: Vec<Death>,
     /// What the host said of it.
     pub facts: Facts,
@@ -131,13 +136,15 @@ pub struct RequestFacts {
     pub names: Option<NamesView>,
 }
 
-/// What the host said about an attempt; a question that was not needed, or not answered, is `None`. A finding is
-/// only here if it was answered in time for this attempt (asked at or after its failure, or during it).
+/// What the host said about an attempt; a question that was not needed, or not answered, is `None`.
+/// A finding is only here if it was answered in time for this attempt (asked at or after its
+/// failure, or during it).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Facts {
     /// Who listens there and nearby.
     pub listener: Option<ListenerView>,
-    /// The listener as it was when a SYN was sent again, fullest first; boxed, as it is rarely there.
+    /// The listener as it was when a SYN was sent again, fullest first; boxed, as it is rarely
+    /// there.
     pub queue_at_retransmit: Option<Box<ListenerView>>,
     /// The upstream's socket of the connection.
     pub peer_socket: Option<PeerSocketView>,

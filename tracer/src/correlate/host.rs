@@ -1,4 +1,5 @@
-//! What the host was asked, and what it answered: asked no more often than it can change, remembered briefly.
+//! What the host was asked, and what it answered: asked no more often than it can change,
+//! remembered briefly.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -27,8 +28,8 @@ const FACT_BYTES: usize = 16 << 20;
 const VIEW_BYTES: usize = 32 << 20;
 /// Of the host's words why it could not tell, so many bytes are shown at most.
 const WHY: usize = 2048;
-/// Questions about single connections asked at most in the time that an answer is fresh: a flood of failures must not
-/// become a flood of questions.
+/// Questions about single connections asked at most in the time that an answer is fresh: a flood of
+/// failures must not become a flood of questions.
 const SINGLE: usize = 128;
 /// Listener views kept an address, ICMP errors kept.
 const VIEWS: usize = 16;
@@ -171,7 +172,8 @@ pub(super) fn about_connection(connection: &Connection) -> Vec<Question> {
     vec![listener]
 }
 
-/// What an attempt makes one ask. One whose response began has failed only if nginx itself answered its request.
+/// What an attempt makes one ask. One whose response began has failed only if nginx itself answered
+/// its request.
 pub(super) fn about(worker: u32, attempt: &Attempt, is_answered: bool) -> Vec<Question> {
     match &attempt.course {
         Course::FailedAtOnce(failure) => about_failure(failure),
@@ -184,7 +186,8 @@ pub(super) fn about(worker: u32, attempt: &Attempt, is_answered: bool) -> Vec<Qu
 }
 
 impl HostMemory {
-    /// The question, unless it was asked just now. A log is read for each case: its lines belong to one request.
+    /// The question, unless it was asked just now. A log is read for each case: its lines belong to
+    /// one request.
     pub(super) fn ask(&mut self, question: Question, now: Time) -> Option<Question> {
         let fresh = if matches!(question, Question::Log { .. }) {
             0
@@ -340,7 +343,8 @@ impl HostMemory {
         facts
     }
 
-    /// A path as another worker of the same master saw it: for a worker that ended before it could be asked about.
+    /// A path as another worker of the same master saw it: for a worker that ended before it could
+    /// be asked about.
     fn seen_by_sibling(
         &self,
         question: &Question,

@@ -1,8 +1,9 @@
 //! Lines of nginx's log on their way to their requests, by worker and connection number.
 //!
-//! A worker is known by whose log it is that the line was read from. Where that leaves several, or none, the line must agree
-//! with what was seen of the request itself, or it is nobody's. One client connection can carry many requests; each takes as
-//! many lines as nginx made log calls for it, in order.
+//! A worker is known by whose log it is that the line was read from. Where that leaves several, or
+//! none, the line must agree with what was seen of the request itself, or it is nobody's. One
+//! client connection can carry many requests; each takes as many lines as nginx made log calls for
+//! it, in order.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -11,8 +12,8 @@ use crate::event::{LogCall, LogLine, Time, fact::Worker};
 
 /// Lines unclaimed for so long (nanoseconds) belong to nothing that fails.
 const UNCLAIMED: u64 = 5_000_000_000;
-/// Bytes of lines kept in each of two generations; when the younger is full the older goes. nginx writes 2 KB a line at
-/// most.
+/// Bytes of lines kept in each of two generations; when the younger is full the older goes. nginx
+/// writes 2 KB a line at most.
 const GENERATION: usize = 3 << 20;
 
 /// By writer and connection number.
@@ -85,7 +86,8 @@ impl Lines {
         let own = (Writer::Worker(case.worker), connection);
         let printed = (Writer::Printed(pid), connection);
         let is_old = |line: &LogLine| line.workers.is_none();
-        // Behind them later requests' may wait, many in a flood. A masked request takes its own later than the next one does.
+        // Behind them later requests' may wait, many in a flood. A masked request takes its own
+        // later than the next one does.
         let mut taken = self.claim(own, wanted, |line| is_of(line, case, &upstreams));
         if case.head().is_none() {
             let more = wanted.saturating_sub(taken.len());
@@ -117,7 +119,8 @@ impl Lines {
         wanted: usize,
         is_meant: impl Fn(&LogLine) -> bool,
     ) -> Vec<LogLine> {
-        // The older ones stay where they are, or a connection that is claimed often keeps them for good.
+        // The older ones stay where they are, or a connection that is claimed often keeps them for
+        // good.
         let mut taken = Vec::new();
         for generation in [&mut self.old, &mut self.young] {
             let Some(lines) = generation.lines.get_mut(&key) else {
@@ -178,8 +181,9 @@ fn take(
     taken
 }
 
-/// Does it look like the case's: its request line where that is known (of a long one the beginning), else one of its
-/// upstreams? Only names depend on it, where a client's connection carried several failures at once.
+/// Does it look like the case's: its request line where that is known (of a long one the
+/// beginning), else one of its upstreams? Only names depend on it, where a client's connection
+/// carried several failures at once.
 fn is_of(line: &LogLine, case: &OpenCase, upstreams: &[String]) -> bool {
     if let Some(head) = case.head() {
         let request = line.request.as_deref();
@@ -189,8 +193,9 @@ fn is_of(line: &LogLine, case: &OpenCase, upstreams: &[String]) -> bool {
     upstreams.iter().any(|upstream| logged.contains(upstream))
 }
 
-/// Does all that was seen of the case say that a line of doubtful origin is its own? Its request line, where that is known;
-/// else all of its client, one of its upstreams and one of nginx's calls.
+/// Does all that was seen of the case say that a line of doubtful origin is its own? Its request
+/// line, where that is known; else all of its client, one of its upstreams and one of nginx's
+/// calls.
 fn agrees(line: &LogLine, case: &OpenCase, upstreams: &[String], calls: &[&LogCall]) -> bool {
     let client = case
         .client()

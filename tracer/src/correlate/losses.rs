@@ -1,11 +1,12 @@
-//! What is missing in the stream: records that were lost, for the rest of the run, and runs of hooks that the kernel
-//! skipped, for the requests that lasted then.
+//! What is missing in the stream: records that were lost, for the rest of the run, and runs of
+//! hooks that the kernel skipped, for the requests that lasted then.
 
 use std::collections::VecDeque;
 
 use crate::event::{Lost, Skipped, Time};
 
-/// Looks that found skipped runs and are kept apart; earlier ones are joined, and so touch more requests, never fewer.
+/// Looks that found skipped runs and are kept apart; earlier ones are joined, and so touch more
+/// requests, never fewer.
 const LOOKS: usize = 64;
 /// Hooks counted separately: more than there are. Runs of others are counted to the last.
 const HOOKS: usize = 256;

@@ -1,8 +1,9 @@
 //! From the stream of events to cases. Pure: no clock, no I/O; the same events give the same cases.
 //!
-//! A request has a number, which the kernel side gives it (tracer-ebpf, `identity.rs`): what belongs to it is joined by
-//! that, never by address or time. The error answer, made on the same thread after the last attempt was closed, ends it; without
-//! one it ends when its last attempt has served it for a moment.
+//! A request has a number, which the kernel side gives it (tracer-ebpf, `identity.rs`): what
+//! belongs to it is joined by that, never by address or time. The error answer, made on the same
+//! thread after the last attempt was closed, ends it; without one it ends when its last attempt has
+//! served it for a moment.
 
 mod alone;
 mod around;
@@ -47,8 +48,9 @@ use crate::event::{
     Question, Reply, RequestId, Retry, RouteLookup, Said, Time, coverage::Change,
 };
 
-/// A case waits no longer than this for the host's answers (nanoseconds): they come within milliseconds, but a host in
-/// an incident is a busy one, and a late answer proves what would be inferred without it.
+/// A case waits no longer than this for the host's answers (nanoseconds): they come within
+/// milliseconds, but a host in an incident is a busy one, and a late answer proves what would be
+/// inferred without it.
 const PATIENCE: u64 = 1_000_000_000;
 /// What sees nginx's log calls; its name among the absent hooks.
 const LOG_HOOK: &str = "log_error";
@@ -64,7 +66,8 @@ const OPEN: usize = 40 << 20;
 const AT_ONCE: usize = 16 << 20;
 /// Cases are looked through no more often than this: live, a tick comes each 20 ms.
 const GLANCE: u64 = 5_000_000;
-/// Entries of requests that may settle, beyond twice the requests there are, before they are gone through.
+/// Entries of requests that may settle, beyond twice the requests there are, before they are gone
+/// through.
 const SETTLING: usize = 65_536;
 
 /// Of what was heard last, so much is looked through.
@@ -81,7 +84,8 @@ fn push<T>(queue: &mut VecDeque<T>, value: T) {
 /// Failed requests that get no verdict.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Untold {
-    /// Those that ended without an answer of nginx's after a failure: their clients had left (499), or a cache answered.
+    /// Those that ended without an answer of nginx's after a failure: their clients had left (499),
+    /// or a cache answered.
     pub given_up: u64,
     /// Those in flight that were dropped for newer ones: there were too many at once.
     pub forgotten: u64,
@@ -141,8 +145,8 @@ pub struct Correlator {
 }
 
 impl Correlator {
-    /// The stream begins here, in the middle of what happened: of requests that began earlier the first events are
-    /// missing, so they get no verdict.
+    /// The stream begins here, in the middle of what happened: of requests that began earlier the
+    /// first events are missing, so they get no verdict.
     pub fn begin(&mut self, at: Time) {
         self.since = at;
     }
@@ -212,7 +216,8 @@ impl Correlator {
         !self.open.is_empty()
     }
 
-    /// Failed requests without a verdict so far; those given up are counted at the latest by [`Self::finish`].
+    /// Failed requests without a verdict so far; those given up are counted at the latest by
+    /// [`Self::finish`].
     #[must_use]
     pub fn untold(&self) -> Untold {
         Untold {
@@ -329,7 +334,8 @@ impl Correlator {
             }
             return;
         };
-        // nginx goes on after its error answer: to a page, or with what a subrequest's answer is a part of.
+        // nginx goes on after its error answer: to a page, or with what a subrequest's answer is a
+        // part of.
         let key = (call.worker, request);
         let mut open = self.open.iter_mut().rev().take(LATELY);
         let is_tried = self
@@ -358,7 +364,8 @@ impl Correlator {
             .is_some_and(|(worker, at)| worker == call.worker && soon(at))
     }
 
-    /// nginx's log alone shows that a session's balancer had no peer: of a worker's first session no more is known.
+    /// nginx's log alone shows that a session's balancer had no peer: of a worker's first session
+    /// no more is known.
     fn session_without_peer(&mut self, call: LogCall, out: &mut Outcome) {
         let (worker, at) = (call.worker, call.at);
         let mut request = Request::default();
@@ -433,7 +440,8 @@ impl Correlator {
         self.open(case.of_subrequest(of_subrequest.flatten()), out);
     }
 
-    /// A subrequest of this answer's request, to which its upstream has just answered 502 or 504 itself.
+    /// A subrequest of this answer's request, to which its upstream has just answered 502 or 504
+    /// itself.
     fn take_passed(&mut self, answer: &Answer) -> Option<Request> {
         let client = answer.watched?;
         let is_said = |call: &LogCall| {
@@ -449,8 +457,8 @@ impl Correlator {
         self.requests.remove(&key)
     }
 
-    /// Where no error answer was made, something else took the failure's place: a retry, the upstream's own answer, or
-    /// a cache.
+    /// Where no error answer was made, something else took the failure's place: a retry, the
+    /// upstream's own answer, or a cache.
     fn reply(&mut self, reply: &Reply, out: &mut Outcome) {
         let (worker, at) = (reply.worker, reply.at);
         // The upstream's own answer was the client's: no subrequest's.
@@ -559,7 +567,8 @@ impl Correlator {
         }
     }
 
-    /// Requests that were served some time ago, and sessions of `stream {}` whose last attempt failed then.
+    /// Requests that were served some time ago, and sessions of `stream {}` whose last attempt
+    /// failed then.
     fn settle(&mut self, now: Time, out: &mut Outcome) {
         while let Some(&(at, worker, id)) = self.settling.front() {
             if now.since(at) < SETTLED {

@@ -26,7 +26,8 @@ pub(super) struct OpenCase {
     masked: bool,
     cut_short: bool,
     answer: Option<Answer>,
-    /// Of an nginx that shows nothing else: the log's lines about it, as far as they are known. See [`super::alone`].
+    /// Of an nginx that shows nothing else: the log's lines about it, as far as they are known. See
+    /// [`super::alone`].
     pub(super) alone: Option<Vec<LogLine>>,
 }
 
@@ -66,9 +67,10 @@ impl OpenCase {
         }
     }
 
-    /// A request that ended without an error answer of nginx's: one that failed first and was served then, by another
-    /// attempt or from a cache, one whose response broke off or was the upstream's own 502 or 504, and one of a
-    /// `stream {}` proxy that failed. `None`: it was served and no more, or its client went away.
+    /// A request that ended without an error answer of nginx's: one that failed first and was
+    /// served then, by another attempt or from a cache, one whose response broke off or was the
+    /// upstream's own 502 or 504, and one of a `stream {}` proxy that failed. `None`: it was served
+    /// and no more, or its client went away.
     pub(super) fn unanswered(worker: u32, mut request: Request, now: Time) -> Option<Self> {
         let is_replaced = request.is_replaced();
         let status = request.take_serving().filter(|_| !is_replaced);
@@ -108,8 +110,8 @@ impl OpenCase {
         })
     }
 
-    /// What nginx logged after it had begun its error answer: of the page that it tried to give, or of the response that
-    /// a subrequest's answer is a part of. Returns the bytes that it grew by.
+    /// What nginx logged after it had begun its error answer: of the page that it tried to give, or
+    /// of the response that a subrequest's answer is a part of. Returns the bytes that it grew by.
     pub(super) fn log(&mut self, call: LogCall) -> usize {
         let before = self.request.bytes();
         self.request.log(call);
@@ -122,7 +124,8 @@ impl OpenCase {
         self.worker == worker && answered == Some(request)
     }
 
-    /// The failure is a subrequest's, which its upstream answered so; the answer is that of the request it belongs to.
+    /// The failure is a subrequest's, which its upstream answered so; the answer is that of the
+    /// request it belongs to.
     pub(super) fn of_subrequest(mut self, status: Option<u16>) -> Self {
         self.status = status.or(self.status);
         self
@@ -142,7 +145,8 @@ impl OpenCase {
         self.status == Some(500) && calls.any(|call| call.format.contains("worker_connections are"))
     }
 
-    /// What the host is asked about the request itself. `conf`: the configuration file of its nginx.
+    /// What the host is asked about the request itself. `conf`: the configuration file of its
+    /// nginx.
     pub(super) fn questions(&self, conf: Option<&str>) -> Vec<Question> {
         let worker = self.worker;
         let calls = &self.request.log_calls;
@@ -187,7 +191,8 @@ impl OpenCase {
         questions
     }
 
-    /// The address that the last attempt could not connect to, if that may be looked up from a name.
+    /// The address that the last attempt could not connect to, if that may be looked up from a
+    /// name.
     fn unreached(&self) -> Option<SocketAddr> {
         let attempts = self.request.attempts.iter().rev();
         let failed = attempts.filter_map(|attempt| match &attempt.course {
@@ -291,7 +296,8 @@ impl OpenCase {
         let begun = self.request.attempts.iter().map(|one| one.start).min();
         let begun = begun.unwrap_or_default();
         let client = self.client();
-        // A slice that fails takes the whole response with it (src/http/modules/ngx_http_slice_filter_module.c).
+        // A slice that fails takes the whole response with it
+        // (src/http/modules/ngx_http_slice_filter_module.c).
         let has_begun = self
             .answer
             .as_ref()
@@ -385,8 +391,8 @@ impl Attempt {
         }
     }
 
-    /// A retry that is answered while its connection stays open. When nginx took a kept-alive one is not known: at its
-    /// first byte at the latest.
+    /// A retry that is answered while its connection stays open. When nginx took a kept-alive one
+    /// is not known: at its first byte at the latest.
     pub(super) fn succeeded(first: &FirstByte, before: Option<&Self>) -> Self {
         let is_kept_alive = before.is_some_and(|before| first.start < before.end);
         Self {

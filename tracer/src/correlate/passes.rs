@@ -1,5 +1,5 @@
-//! Requests that nginx passes to itself: the local address of its own connection to an upstream is the address of another
-//! request's client. Hop by hop they are one client's request.
+//! Requests that nginx passes to itself: the local address of its own connection to an upstream is
+//! the address of another request's client. Hop by hop they are one client's request.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -11,7 +11,8 @@ use crate::event::{FirstByte, Time, Upstream};
 
 /// Hops remembered.
 const HOPS: usize = 16_384;
-/// How long (nanoseconds): a chain fails hop by hop, within milliseconds, and its ports may then be others'.
+/// How long (nanoseconds): a chain fails hop by hop, within milliseconds, and its ports may then be
+/// others'.
 const WITHIN: u64 = 1_000_000_000;
 /// A case waits so long for further hops of its chain.
 const GATHERED: u64 = 200_000_000;

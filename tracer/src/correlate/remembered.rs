@@ -1,5 +1,5 @@
-//! What is remembered of each of many: the last few, within a budget of bytes. Whose last one is oldest is forgotten
-//! first.
+//! What is remembered of each of many: the last few, within a budget of bytes. Whose last one is
+//! oldest is forgotten first.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -23,7 +23,8 @@ pub(super) struct Limits<T> {
     pub(super) at: fn(&T) -> Time,
     /// Of each key.
     pub(super) most: usize,
-    /// Keys; beyond, only those whose last one is younger than `fresh` (nanoseconds), if that is enough.
+    /// Keys; beyond, only those whose last one is younger than `fresh` (nanoseconds), if that is
+    /// enough.
     pub(super) keys: usize,
     /// See `keys`.
     pub(super) fresh: u64,

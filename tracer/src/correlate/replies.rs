@@ -1,8 +1,8 @@
 //! What clients really got: a failed request is reported once, when its answer was sent.
 //!
-//! An error answer of nginx's may lead on to another page, location or upstream (`error_page`), which may fail as
-//! well. All cases of one client's request are joined, and released with the status of its reply. Where none comes
-//! the case is released as it is.
+//! An error answer of nginx's may lead on to another page, location or upstream (`error_page`),
+//! which may fail as well. All cases of one client's request are joined, and released with the
+//! status of its reply. Where none comes the case is released as it is.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -15,8 +15,8 @@ const OVERDUE: u64 = 600_000_000_000;
 const WAITING: usize = 8192;
 /// Between two sweeps there may be more, within so many bytes.
 const BYTES: usize = 40 << 20;
-/// Of one request, which may be led on ten times (`NGX_HTTP_MAX_URI_CHANGES`), so many attempts, log calls and lines are
-/// kept, the first ones.
+/// Of one request, which may be led on ten times (`NGX_HTTP_MAX_URI_CHANGES`), so many attempts,
+/// log calls and lines are kept, the first ones.
 const JOINED: usize = 256;
 
 /// A request that is waited for.
@@ -78,7 +78,8 @@ impl Replies {
         is_waiting.then(|| self.expect(worker, request, now))
     }
 
-    /// The reply was sent; the memory of the request may be another's from now on. `false`: nobody waited for it.
+    /// The reply was sent; the memory of the request may be another's from now on. `false`: nobody
+    /// waited for it.
     pub(super) fn replied(
         &mut self,
         worker: u32,
@@ -171,7 +172,8 @@ impl Replies {
 }
 
 impl Case {
-    /// Joins the two into one request, of which this was reported first: `next` began where its error answer led on to.
+    /// Joins the two into one request, of which this was reported first: `next` began where its
+    /// error answer led on to.
     fn led_on_to(self, next: Self) -> Self {
         let is_tried = !next.attempts.is_empty();
         let (status, masked, cut_short) = if is_tried {

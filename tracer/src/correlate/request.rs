@@ -15,8 +15,8 @@ pub(crate) const HTTP2_SETTINGS: u8 = 4;
 pub(super) struct Request {
     pub(super) attempts: Vec<Attempt>,
     pub(super) log_calls: Vec<LogCall>,
-    /// The attempt that serves it, until its connection's record comes (a kept-alive one may stay open for long), and
-    /// the status it got.
+    /// The attempt that serves it, until its connection's record comes (a kept-alive one may stay
+    /// open for long), and the status it got.
     serving: Option<Box<(Attempt, Option<u16>)>>,
     /// The latest first byte: it names the client.
     pub(super) first_byte: Option<Box<FirstByte>>,
@@ -42,8 +42,8 @@ impl Request {
         self.kept + serving + self.first_byte.heap()
     }
 
-    /// A record written while a connection was open, and the one at its end, are of one attempt; so are those of a socket
-    /// that connect() opened and of connect() failing at once.
+    /// A record written while a connection was open, and the one at its end, are of one attempt; so
+    /// are those of a socket that connect() opened and of connect() failing at once.
     fn is_same(&self, attempt: &Attempt) -> bool {
         self.attempts.last().is_some_and(|last| {
             let is_socket = last.socket().is_some() && attempt.socket() == last.socket();
@@ -90,16 +90,17 @@ impl Request {
         }
     }
 
-    /// Did its last attempt serve it, or something else although that failed, or is it a session that no further attempt
-    /// followed? (After a failure of an HTTP request an error answer comes, or another attempt; or its client is gone.)
+    /// Did its last attempt serve it, or something else although that failed, or is it a session
+    /// that no further attempt followed? (After a failure of an HTTP request an error answer comes,
+    /// or another attempt; or its client is gone.)
     pub(super) fn is_settled(&self) -> bool {
         let is_served = self.attempts.last().is_some_and(Attempt::has_response);
         !self.is_trying
             && (self.serving.is_some() || is_served || self.reply.is_some() || self.is_stream())
     }
 
-    /// Did its last attempt fail, with neither another after it nor an error answer? Its client left, or got a reply from
-    /// elsewhere.
+    /// Did its last attempt fail, with neither another after it nor an error answer? Its client
+    /// left, or got a reply from elsewhere.
     pub(super) fn is_given_up(&self) -> bool {
         let failed = self
             .attempts
@@ -118,7 +119,8 @@ impl Request {
         self.log_calls.iter().any(|call| call.stream)
     }
 
-    /// Did nginx say that the TLS handshake of a session failed? Its bytes alone do not distinguish it from what follows.
+    /// Did nginx say that the TLS handshake of a session failed? Its bytes alone do not distinguish
+    /// it from what follows.
     pub(super) fn has_failed_handshake(&self) -> bool {
         let tells = |call: &LogCall| {
             call.said().is_of_certificate()
@@ -130,8 +132,9 @@ impl Request {
         self.is_stream() && calls.any(|call| call.at >= since && tells(call))
     }
 
-    /// When the response broke off that the last attempt began: it fell short of its `Content-Length`, or nginx says so. A
-    /// FIN, a RST or a failed write alone may follow a whole response.
+    /// When the response broke off that the last attempt began: it fell short of its
+    /// `Content-Length`, or nginx says so. A FIN, a RST or a failed write alone may follow a whole
+    /// response.
     pub(super) fn broke_off(&self) -> Option<Time> {
         let by_socket = match self.attempts.last().map(|attempt| &attempt.course) {
             Some(Course::Connection(connection)) if connection.broke_off => connection
@@ -152,7 +155,8 @@ impl Request {
             .or_else(|| self.answered_in_http2())
     }
 
-    /// When nginx took an answer in HTTP/2 for one in HTTP/0.9, which its client can do nothing with.
+    /// When nginx took an answer in HTTP/2 for one in HTTP/0.9, which its client can do nothing
+    /// with.
     fn answered_in_http2(&self) -> Option<Time> {
         let Some(Course::Connection(c)) = self.attempts.last().map(|attempt| &attempt.course)
         else {

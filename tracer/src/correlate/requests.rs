@@ -69,7 +69,8 @@ impl Requests {
         self.bytes = 0;
     }
 
-    /// Takes it if nothing was heard of it since `at` and it is settled; if it is not, it may be later.
+    /// Takes it if nothing was heard of it since `at` and it is settled; if it is not, it may be
+    /// later.
     pub(super) fn take_settled(&mut self, key: Key, at: Time) -> Option<Request> {
         let Entry::Occupied(mut entry) = self.each.entry(key) else {
             return None;

@@ -1,4 +1,5 @@
-//! From events to verdicts: the correlator and the catalogue, the same for a live run and for captures.
+//! From events to verdicts: the correlator and the catalogue, the same for a live run and for
+//! captures.
 
 mod replay;
 
@@ -41,7 +42,8 @@ impl Engine {
         }
     }
 
-    /// Ends the stream: returns verdicts on what is still open, in batches. `None`: there are no more.
+    /// Ends the stream: returns verdicts on what is still open, in batches. `None`: there are no
+    /// more.
     pub fn finish(&mut self, at: Time) -> Option<Vec<(Case, Verdict)>> {
         let cases = self.correlator.finish(at);
         (!cases.is_empty()).then(|| judged(cases))

@@ -1,8 +1,9 @@
-//! Captures played again: the correlator and the catalogue get the same events in the same order as they did live, and
-//! give the same verdicts.
+//! Captures played again: the correlator and the catalogue get the same events in the same order as
+//! they did live, and give the same verdicts.
 //!
-//! The files of one run (`--rotate`) are one stream, whatever order they are named in. Several runs (hosts, or one host
-//! at several times) have a correlator each and merge by time. Memory is bounded by what is open, not by the files.
+//! The files of one run (`--rotate`) are one stream, whatever order they are named in. Several runs
+//! (hosts, or one host at several times) have a correlator each and merge by time. Memory is
+//! bounded by what is open, not by the files.
 
 use std::{
     collections::VecDeque,
@@ -28,7 +29,8 @@ pub enum Played<'a> {
     Event(&'a Event),
     /// A verdict, and the case it is on.
     Verdict(&'a Verdict, &'a Case),
-    /// Events are missing from here on: a file of the run is absent, or was not kept (`--ring`). What is open is closed.
+    /// Events are missing from here on: a file of the run is absent, or was not kept (`--ring`).
+    /// What is open is closed.
     Cut,
 }
 
@@ -71,7 +73,8 @@ impl Run {
         self.events
     }
 
-    /// Records lost so far: those that the kernel dropped while recording, and those that the files lack.
+    /// Records lost so far: those that the kernel dropped while recording, and those that the files
+    /// lack.
     #[must_use]
     pub fn lost(&self) -> u64 {
         self.lost

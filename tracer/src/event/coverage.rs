@@ -1,4 +1,5 @@
-//! Whose failures can be seen, and since when: no failed request is said only of time in which one would have been seen.
+//! Whose failures can be seen, and since when: no failed request is said only of time in which one
+//! would have been seen.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,6 +1,7 @@
 //! What the host was asked at the moment a case needed it, and what it answered.
 //!
-//! Live, the host observer answers a [`Question`] with a [`Fact`]; in a capture the fact is simply there.
+//! Live, the host observer answers a [`Question`] with a [`Fact`]; in a capture the fact is simply
+//! there.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -8,11 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use super::Time;
 
-/// A question of the correlator's to the host. `worker` is the nginx worker (pid on the host) whose network, mount
-/// and user view counts.
+/// A question of the correlator's to the host. `worker` is the nginx worker (pid on the host) whose
+/// network, mount and user view counts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Question {
-    /// Who listens on this address, and nearby? (In the worker's network namespace, or the one that has the address.)
+    /// Who listens on this address, and nearby? (In the worker's network namespace, or the one that
+    /// has the address.)
     Listener {
         /// Whose network namespace.
         worker: u32,
@@ -120,7 +122,8 @@ pub struct Fact {
     pub at: Time,
     /// What was asked.
     pub question: Question,
-    /// What was found; `Err` says in words why the host could not tell (a vanished worker, no permission).
+    /// What was found; `Err` says in words why the host could not tell (a vanished worker, no
+    /// permission).
     pub finding: Result<Finding, String>,
 }
 
@@ -165,7 +168,8 @@ pub struct Owner {
     /// Its descriptors and its limit on them (`RLIMIT_NOFILE`, soft), where that is reached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub descriptors: Option<(u64, u64)>,
-    /// Its process group's leader has ended: it may have inherited its sockets from a program that is gone.
+    /// Its process group's leader has ended: it may have inherited its sockets from a program that
+    /// is gone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_left: bool,
 }
@@ -183,13 +187,14 @@ pub struct Listener {
     pub limit: u32,
     /// Who holds it, if it could be found; several after a fork: the first by pid.
     pub owner: Option<Owner>,
-    /// The others that hold it, which most prefork servers fork to serve its connections: the first by pid, at most 8. Only
-    /// of one whose connections wait.
+    /// The others that hold it, which most prefork servers fork to serve its connections: the first
+    /// by pid, at most 8. Only of one whose connections wait.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub others: Vec<Owner>,
 }
 
-/// The upstream, or the gateway to it, was asked for on the link (ARP, neighbour discovery) and has not answered.
+/// The upstream, or the gateway to it, was asked for on the link (ARP, neighbour discovery) and has
+/// not answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SilentNeighbor {
     /// Its address.
@@ -216,10 +221,11 @@ pub struct Forwarder {
 /// What listens on and near an address.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ListenerView {
-    /// Is the address one of this host's: of the worker's network namespace, or of [`container`](Self::container)'s?
+    /// Is the address one of this host's: of the worker's network namespace, or of
+    /// [`container`](Self::container)'s?
     pub local: bool,
-    /// Who is in the other network namespace of this host that has the address (its process with the lowest pid): what
-    /// listens was looked for there. `None`: in the worker's own.
+    /// Who is in the other network namespace of this host that has the address (its process with
+    /// the lowest pid): what listens was looked for there. `None`: in the worker's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<Owner>,
     /// What the address is translated to (DNAT): the rest is about that.
@@ -239,8 +245,9 @@ pub struct ListenerView {
     pub same_port: Vec<Listener>,
     /// Bound to the port, but not listening.
     pub bound: Vec<Owner>,
-    /// Other ports of the program that is closest: the owner of `bound`/`same_port`, else (none known) listeners
-    /// on a loopback or the same address, at most 5, those a digit off first, then the nearest port.
+    /// Other ports of the program that is closest: the owner of `bound`/`same_port`, else (none
+    /// known) listeners on a loopback or the same address, at most 5, those a digit off first, then
+    /// the nearest port.
     pub nearby: Vec<Listener>,
     /// `net.core.somaxconn`.
     pub somaxconn: Option<u32>,
@@ -314,7 +321,8 @@ pub struct Inode {
 pub struct UnseenListener {
     /// Who listens.
     pub owner: Owner,
-    /// Its own file system has the file: another mount namespace or root than the worker's. Else it was removed.
+    /// Its own file system has the file: another mount namespace or root than the worker's. Else it
+    /// was removed.
     pub has_file: bool,
 }
 
@@ -327,14 +335,16 @@ pub struct UnixPathView {
     pub file: Option<Inode>,
     /// For a missing file: the first component that is missing (a directory, or the file).
     pub missing: Option<String>,
-    /// The path component that stops the worker's user: a directory without `x`, or the file without `w`.
+    /// The path component that stops the worker's user: a directory without `x`, or the file
+    /// without `w`.
     pub blocked: Option<Inode>,
     /// The listener on it, if one listens.
     pub listener: Option<Listener>,
     /// For a missing file: who listens on a path of that very name all the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unseen: Option<UnseenListener>,
-    /// The worker's effective uid and gid as the host numbers them, and its user's name in its own root.
+    /// The worker's effective uid and gid as the host numbers them, and its user's name in its own
+    /// root.
     pub worker_uid: u32,
     /// See `worker_uid`.
     pub worker_gid: u32,
@@ -364,7 +374,8 @@ pub struct PeerSocketView {
     /// How often nginx's socket has retransmitted unacknowledged data.
     #[serde(default)]
     pub retransmits: u8,
-    /// Its address, where nginx connected to one that is translated to it (DNAT): it was found by nginx's end.
+    /// Its address, where nginx connected to one that is translated to it (DNAT): it was found by
+    /// nginx's end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub translated: Option<SocketAddr>,
 }
@@ -400,7 +411,8 @@ pub struct DescriptorsView {
 /// What confines a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ConfinementView {
-    /// Active security modules, in order (`/sys/kernel/security/lsm`; empty if it could not be read).
+    /// Active security modules, in order (`/sys/kernel/security/lsm`; empty if it could not be
+    /// read).
     pub modules: Vec<String>,
     /// The worker's label (`/proc/PID/attr/current`): an SELinux context or an AppArmor profile.
     pub label: Option<String>,
@@ -408,8 +420,8 @@ pub struct ConfinementView {
     pub enforcing: Option<bool>,
     /// The worker's cgroup (v2 path).
     pub cgroup: Option<String>,
-    /// BPF programs on the way of `connect()` in the worker's cgroup or above: attach type and program name,
-    /// e.g. `connect4 sd_fw_egress`. `None`: could not be asked.
+    /// BPF programs on the way of `connect()` in the worker's cgroup or above: attach type and
+    /// program name, e.g. `connect4 sd_fw_egress`. `None`: could not be asked.
     pub cgroup_programs: Option<Vec<String>>,
     /// Seccomp mode from `/proc/PID/status` (2: a filter).
     pub seccomp: u32,

@@ -1,5 +1,5 @@
-//! Bytes that a value holds beyond its own size: what budgets are counted in, as texts and lists are as long as a
-//! capture's author chose.
+//! Bytes that a value holds beyond its own size: what budgets are counted in, as texts and lists
+//! are as long as a capture's author chose.
 
 use super::{
     Answer, Connection, Death, Dns, Drop, Event, Fact, Failure, FirstByte, Holder, Hooks, LogCall,

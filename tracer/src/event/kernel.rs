@@ -9,8 +9,8 @@ use super::{
     said::{Format, Said},
 };
 
-/// What names a request within its worker, from its turn to its upstream on: no other request of that worker has it. It
-/// is the time of that turn (nanoseconds, as [`Time`]).
+/// What names a request within its worker, from its turn to its upstream on: no other request of
+/// that worker has it. It is the time of that turn (nanoseconds, as [`Time`]).
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
@@ -108,9 +108,11 @@ impl Failure {
 pub struct RouteLookup {
     /// How many were seen; 0 also if the hook is absent.
     pub lookups: u32,
-    /// IPv4: the last one's error, negative errno (−11: nothing matched in that table), 0 a route was found.
+    /// IPv4: the last one's error, negative errno (−11: nothing matched in that table), 0 a route
+    /// was found.
     pub error: i32,
-    /// IPv6: the last one's route type (`RTN_UNICAST` 1, `RTN_BLACKHOLE` 6, `RTN_UNREACHABLE` 7, `RTN_PROHIBIT` 8), 0 if unseen.
+    /// IPv6: the last one's route type (`RTN_UNICAST` 1, `RTN_BLACKHOLE` 6, `RTN_UNREACHABLE` 7,
+    /// `RTN_PROHIBIT` 8), 0 if unseen.
     pub kind: u8,
     /// The errno (positive) with which the security modules denied the call before any lookup
     /// (`security_socket_connect`); `None` also where that hook is absent.
@@ -142,8 +144,8 @@ pub struct Connection {
     pub netns: u32,
     /// When the three-way handshake was complete.
     pub established: Option<Time>,
-    /// First byte of a response for the request it served last. TLS's handshake and alerts are none; in captures of
-    /// before, and of `stream {}`, the handshake's first byte.
+    /// First byte of a response for the request it served last. TLS's handshake and alerts are
+    /// none; in captures of before, and of `stream {}`, the handshake's first byte.
     pub first_byte: Option<Time>,
     /// The HTTP/1 status of that response, where it could be read.
     pub status: Option<u16>,
@@ -155,7 +157,8 @@ pub struct Connection {
     pub rst_in_syn_sent: bool,
     /// The last error the socket reported (`inet_sk_error_report`), positive errno, and when.
     pub error: Option<(u32, Time)>,
-    /// TCP state when the worker closed it (kernel numbering: 1 ESTABLISHED, 2 SYN_SENT, 7 CLOSE, 8 CLOSE_WAIT).
+    /// TCP state when the worker closed it (kernel numbering: 1 ESTABLISHED, 2 SYN_SENT, 7 CLOSE, 8
+    /// CLOSE_WAIT).
     pub state: u8,
     /// SYNs sent again, and when last.
     pub syn_retransmits: u32,
@@ -168,7 +171,8 @@ pub struct Connection {
     /// Bytes that came and that nginx never read, as far as its reads were seen.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unread: u64,
-    /// Bytes that nginx wrote of a request on a reused connection before it heard of the upstream; 0 unknown.
+    /// Bytes that nginx wrote of a request on a reused connection before it heard of the upstream;
+    /// 0 unknown.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub asked: u64,
     /// The worker last wrote to it, and last read from it (bytes, not an end).
@@ -181,8 +185,9 @@ pub struct Connection {
     pub transfer_error: Option<(u32, Time)>,
     /// First byte of what the worker wrote since the connection was made: 0x16 is a TLS handshake.
     pub first_sent: Option<u8>,
-    /// First byte of what came, after a TLS handshake of what came then: 0x15 a TLS alert, 0x16 a TLS handshake, 0x17 a
-    /// TLS record of another kind, or an alert in TLS 1.3; `H` of `HTTP/1`; 4 an HTTP/2 SETTINGS frame.
+    /// First byte of what came, after a TLS handshake of what came then: 0x15 a TLS alert, 0x16 a
+    /// TLS handshake, 0x17 a TLS record of another kind, or an alert in TLS 1.3; `H` of `HTTP/1`; 4
+    /// an HTTP/2 SETTINGS frame.
     pub first_received: Option<u8>,
     /// The description of the TLS alert that came first (RFC 8446 section 6).
     pub tls_alert: Option<u8>,
@@ -194,17 +199,19 @@ pub struct Connection {
     /// A read failed after all had come that the response's header had announced.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub whole: bool,
-    /// Bytes of an HTTP/1 response's body that nginx read, where it logged something about the response or its end came
-    /// too early.
+    /// Bytes of an HTTP/1 response's body that nginx read, where it logged something about the
+    /// response or its end came too early.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<Body>,
     /// Unix sockets: who called `listen()` (`SO_PEERCRED`), host pid.
     pub listener_pid: Option<u32>,
-    /// Unix sockets, while both ends are open: whether `accept()` had taken the upstream's when this was written.
+    /// Unix sockets, while both ends are open: whether `accept()` had taken the upstream's when
+    /// this was written.
     pub accepted: Option<bool>,
     /// Unix sockets: the process that last read from or wrote to the upstream's end.
     pub holder: Option<Holder>,
-    /// The connection was still open when this was written: the error answer came first, or it is kept alive.
+    /// The connection was still open when this was written: the error answer came first, or it is
+    /// kept alive.
     pub open: bool,
     /// How often nginx took it out of its keep-alive cache.
     pub reuses: u32,
@@ -212,17 +219,21 @@ pub struct Connection {
     pub reused_at: Option<Time>,
     /// How long nothing had been read from it then, in nanoseconds.
     pub idle: Option<u64>,
-    /// A RST that a TCP of this host (any namespace of it) sent for want of a socket, answering our SYN.
+    /// A RST that a TCP of this host (any namespace of it) sent for want of a socket, answering our
+    /// SYN.
     pub rst_sent: Option<RstSent>,
-    /// Packets of this connection that this host (any namespace of it) dropped, first of each reason, at most 3.
+    /// Packets of this connection that this host (any namespace of it) dropped, first of each
+    /// reason, at most 3.
     pub drops: Vec<Drop>,
-    /// An ICMP error that this host (any namespace of it) made about a packet of this connection: type, code, when.
+    /// An ICMP error that this host (any namespace of it) made about a packet of this connection:
+    /// type, code, when.
     pub icmp_sent: Option<(u8, u8, Time)>,
-    /// How many waited in the listener's accept queue as it refused a packet of ours, and how many may.
+    /// How many waited in the listener's accept queue as it refused a packet of ours, and how many
+    /// may.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub full_queue: Option<(u32, u32)>,
-    /// The upstream's end as this host met it behind an address translation (DNAT), joined by nginx's end: what happened to
-    /// packets there is in the members above.
+    /// The upstream's end as this host met it behind an address translation (DNAT), joined by
+    /// nginx's end: what happened to packets there is in the members above.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub translated: Option<SocketAddr>,
     /// Route lookups within `connect()`.
@@ -248,7 +259,8 @@ impl Connection {
         }
     }
 
-    /// Whether the three-way handshake was complete, also where its end was not seen: nothing is sent before.
+    /// Whether the three-way handshake was complete, also where its end was not seen: nothing is
+    /// sent before.
     #[must_use]
     pub fn was_established(&self) -> bool {
         self.established.is_some() || self.bytes_sent > 0 || self.bytes_received > 0
@@ -291,8 +303,8 @@ pub struct Drop {
     pub count: u32,
 }
 
-/// nginx makes an error answer: `ngx_http_special_response_handler` with 500, 502 or 504, or a `return` of the
-/// configuration with any status of 500 or above.
+/// nginx makes an error answer: `ngx_http_special_response_handler` with 500, 502 or 504, or a
+/// `return` of the configuration with any status of 500 or above.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
     /// When.
@@ -365,19 +377,23 @@ pub struct LogCall {
     pub request: Option<RequestId>,
     /// It belongs to a `stream {}` session, not to an HTTP request.
     pub stream: bool,
-    /// The format string, which names the place in nginx's source: `connect() failed`, `bind(%V) failed`.
+    /// The format string, which names the place in nginx's source: `connect() failed`, `bind(%V)
+    /// failed`.
     pub format: Format,
-    /// Where the format string lies in the worker, if the kernel side could not read it: nobody had used its page yet.
+    /// Where the format string lies in the worker, if the kernel side could not read it: nobody had
+    /// used its page yet.
     #[serde(skip)]
     pub unread: Option<Unread>,
-    /// The text that stands for the format where that is only `%*s` (OpenSSL's errors); the name in `no resolver defined
-    /// to resolve %V`; the path in `open() "%s" failed`, at most 95 bytes of it.
+    /// The text that stands for the format where that is only `%*s` (OpenSSL's errors); the name in
+    /// `no resolver defined to resolve %V`; the path in `open() "%s" failed`, at most 95 bytes of
+    /// it.
     pub text: Option<String>,
-    /// The number that the format takes first: the error code in `upstream sent goaway with error %ui`, the status in
-    /// `auth request unexpected status: %ui`.
+    /// The number that the format takes first: the error code in `upstream sent goaway with error
+    /// %ui`, the status in `auth request unexpected status: %ui`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number: Option<u32>,
-    /// For `%V could not be resolved (%i: %s)`: the name, and the resolver's state (an rcode, or 110).
+    /// For `%V could not be resolved (%i: %s)`: the name, and the resolver's state (an rcode, or
+    /// 110).
     pub resolved: Option<(String, u32)>,
 }
 
@@ -472,7 +488,8 @@ pub struct Retransmit {
     pub count: u32,
 }
 
-/// The first byte of a response on a connection that serves a request which failed before, or of a 502 or 504.
+/// The first byte of a response on a connection that serves a request which failed before, or of a
+/// 502 or 504.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FirstByte {
     /// When.
@@ -526,7 +543,8 @@ pub enum ProcessKind {
     },
     /// Some process of the host executed a program.
     Executed,
-    /// A followed process ended: `task_struct.exit_code` (signal in the low 7 bits, exit code above 8).
+    /// A followed process ended: `task_struct.exit_code` (signal in the low 7 bits, exit code above
+    /// 8).
     Exited {
         /// The raw code.
         code: u32,
@@ -624,7 +642,8 @@ pub struct MemoryLimit {
     pub used: u64,
 }
 
-/// A local backend's end of a connection went away without a response, after nginx had left, or with its process.
+/// A local backend's end of a connection went away without a response, after nginx had left, or
+/// with its process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerClosed {
     /// When.
@@ -636,7 +655,8 @@ pub struct PeerClosed {
     /// nginx's network namespace, 0 unknown: in captures from before it was recorded.
     #[serde(default)]
     pub netns: u32,
-    /// No worker tried `remote`; by nginx's end it is the upstream's of a connection whose address was translated (DNAT).
+    /// No worker tried `remote`; by nginx's end it is the upstream's of a connection whose address
+    /// was translated (DNAT).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub translated: bool,
     /// Who did it: host pid, `comm`.
@@ -649,7 +669,8 @@ pub struct PeerClosed {
     /// Bytes that it left unread as it sent a RST.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unread: u64,
-    /// The kernel's reason for the RST it sent (`TCP_ABORT_ON_CLOSE`: unread data; `TCP_STATE`: linger 0), if it did.
+    /// The kernel's reason for the RST it sent (`TCP_ABORT_ON_CLOSE`: unread data; `TCP_STATE`:
+    /// linger 0), if it did.
     pub reset: Option<String>,
     /// It was ending.
     pub death: Option<Death>,
@@ -678,7 +699,8 @@ pub struct Dns {
     pub step: DnsStep,
     /// Query id; nginx keeps it when it asks again, and over TCP.
     pub id: u16,
-    /// The name asked, in text, at most 131 bytes of it; empty where a failure or a short answer names none.
+    /// The name asked, in text, at most 131 bytes of it; empty where a failure or a short answer
+    /// names none.
     pub name: String,
 }
 

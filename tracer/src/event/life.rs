@@ -1,4 +1,5 @@
-//! What happens to processes of nginx's, and to such as may turn out to be: who is followed depends on it, no verdict.
+//! What happens to processes of nginx's, and to such as may turn out to be: who is followed depends
+//! on it, no verdict.
 
 use tracer_ebpf::abi::{Members, ProgramKey};
 

@@ -1,5 +1,6 @@
-//! What happened, as domain types. Everything that a verdict rests on is one of these, in one ordered stream:
-//! kernel records, what the host was asked at that moment, and nginx's own log lines.
+//! What happened, as domain types. Everything that a verdict rests on is one of these, in one
+//! ordered stream: kernel records, what the host was asked at that moment, and nginx's own log
+//! lines.
 //!
 //! Times are nanoseconds since boot (`CLOCK_BOOTTIME`), as `bpf_ktime_get_boot_ns` gives them.
 
@@ -95,7 +96,8 @@ pub struct Lost {
     /// Healthy connections that were counted, not kept: the collector had too much to do.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub healthy: u64,
-    /// Times that it was not read what a failed request asks, seldom more than once each: the collector had too much to do.
+    /// Times that it was not read what a failed request asks, seldom more than once each: the
+    /// collector had too much to do.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub bare: u64,
     /// Failed attempts that were counted, not explained: the collector kept to its ceilings.

@@ -1,4 +1,5 @@
-//! A state of nginx's that is no failed request and yet explains an incident; and what tracer itself could not watch.
+//! A state of nginx's that is no failed request and yet explains an incident; and what tracer
+//! itself could not watch.
 
 use std::net::SocketAddr;
 

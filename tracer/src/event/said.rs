@@ -176,13 +176,15 @@ pub(crate) enum Sent {
     Goaway,
     /// `goaway frame with invalid length` (src/http/modules/ngx_http_grpc_module.c).
     GoawayFrame,
-    /// `response body larger than indicated content length` (src/http/modules/ngx_http_grpc_module.c).
+    /// `response body larger than indicated content length`
+    /// (src/http/modules/ngx_http_grpc_module.c).
     BodyTooLarge,
     /// `frame for unknown stream` (src/http/modules/ngx_http_grpc_module.c).
     StrayFrame,
     /// `unexpected http2 frame`, `too large http2 frame` (src/http/modules/ngx_http_grpc_module.c).
     UnexpectedFrame,
-    /// `invalid trailer`, `trailer without end stream flag` (src/http/modules/ngx_http_grpc_module.c).
+    /// `invalid trailer`, `trailer without end stream flag`
+    /// (src/http/modules/ngx_http_grpc_module.c).
     Trailer,
     /// `no valid HTTP/1.0 header` (src/http/modules/ngx_http_proxy_module.c).
     NoHttp1Header,

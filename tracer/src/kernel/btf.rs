@@ -113,7 +113,8 @@ impl Btf {
         Ok(btf)
     }
 
-    /// Byte offset of a member, `a.b` for one inside a named member; anonymous members are looked through.
+    /// Byte offset of a member, `a.b` for one inside a named member; anonymous members are looked
+    /// through.
     #[must_use]
     pub fn member(&self, structure: &str, path: &str) -> Option<u32> {
         let mut id = *self.structs.get(structure)?;
@@ -148,7 +149,8 @@ impl Btf {
             .collect()
     }
 
-    /// How many arguments a tracepoint hands to its programs, `None` if this kernel has no such tracepoint.
+    /// How many arguments a tracepoint hands to its programs, `None` if this kernel has no such
+    /// tracepoint.
     #[must_use]
     pub fn tracepoint_arguments(&self, name: &str) -> Option<usize> {
         let id = *self.typedefs.get(&format!("btf_trace_{name}"))?;
@@ -165,8 +167,8 @@ impl Btf {
         count.checked_sub(1)
     }
 
-    /// How many parameters a function of the kernel has, `None` if there is no such function (any more: it may be inlined
-    /// everywhere).
+    /// How many parameters a function of the kernel has, `None` if there is no such function (any
+    /// more: it may be inlined everywhere).
     #[must_use]
     pub fn function_parameters(&self, name: &str) -> Option<usize> {
         let at = self.named(name, &[FUNC])?;

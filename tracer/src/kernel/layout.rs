@@ -1,4 +1,5 @@
-//! Member offsets for the BPF object, from the running kernel's BTF: rustc emits no CO-RE relocations.
+//! Member offsets for the BPF object, from the running kernel's BTF: rustc emits no CO-RE
+//! relocations.
 
 use tracer_ebpf::abi::{ABSENT, Offsets};
 
@@ -24,8 +25,8 @@ pub fn offsets(btf: &Btf) -> (Vec<u16>, Vec<String>) {
     (values, missing)
 }
 
-/// Bytes from a task's stack to the registers of its system call, where this kernel has no helper that finds them (before
-/// 5.15); 0 where it has, or where they can not be found.
+/// Bytes from a task's stack to the registers of its system call, where this kernel has no helper
+/// that finds them (before 5.15); 0 where it has, or where they can not be found.
 #[must_use]
 pub fn stack_registers(btf: &Btf) -> u32 {
     let has_helper = btf
@@ -35,7 +36,8 @@ pub fn stack_registers(btf: &Btf) -> u32 {
     if has_helper {
         return 0;
     }
-    // The registers are pushed first: they lie at the stack's end. BTF leaves its type out where nothing uses it.
+    // The registers are pushed first: they lie at the stack's end. BTF leaves its type out where
+    // nothing uses it.
     let stack = btf.size("thread_union").unwrap_or(STACK);
     btf.size("pt_regs")
         .map_or(0, |registers| stack.saturating_sub(registers))

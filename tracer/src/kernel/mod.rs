@@ -1,4 +1,5 @@
-//! What the running kernel says of itself: BTF, and from it member offsets and the names of reasons.
+//! What the running kernel says of itself: BTF, and from it member offsets and the names of
+//! reasons.
 
 mod btf;
 mod layout;

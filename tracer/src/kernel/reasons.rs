@@ -1,9 +1,11 @@
-//! Why packets are dropped and RSTs sent: names from the running kernel, whose numbers differ between versions.
+//! Why packets are dropped and RSTs sent: names from the running kernel, whose numbers differ
+//! between versions.
 
 use super::Btf;
 use crate::event::decode::KernelNames;
 
-/// Drops that tell nothing of a connection's failure: ends of normal life, or causes seen by other hooks.
+/// Drops that tell nothing of a connection's failure: ends of normal life, or causes seen by other
+/// hooks.
 const ORDINARY: [&str; 16] = [
     "NOT_DROPPED_YET",
     "CONSUMED",
@@ -23,11 +25,13 @@ const ORDINARY: [&str; 16] = [
     "OTHERHOST",
 ];
 
-/// Drops that tell something of a SYN of nginx's or the ACK after it alone: there is no socket for the one, which is
-/// known by its RST where that is traced (6.10), or a listener with SYN cookies had no room for the other.
+/// Drops that tell something of a SYN of nginx's or the ACK after it alone: there is no socket for
+/// the one, which is known by its RST where that is traced (6.10), or a listener with SYN cookies
+/// had no room for the other.
 const OF_OPENING: [&str; 1] = ["NO_SOCKET"];
 
-/// Returns the running kernel's names: `enum skb_drop_reason` (since 5.17), `enum sk_rst_reason` (since 6.10).
+/// Returns the running kernel's names: `enum skb_drop_reason` (since 5.17), `enum sk_rst_reason`
+/// (since 6.10).
 #[must_use]
 pub fn names(btf: &Btf) -> KernelNames {
     let named = |enumeration, prefixes: &[&str]| {
@@ -46,8 +50,8 @@ pub fn names(btf: &Btf) -> KernelNames {
     }
 }
 
-/// Returns one bit for each drop reason worth a record, as `abi::WantedDrops` has them: of any packet, then of those that
-/// open a connection alone.
+/// Returns one bit for each drop reason worth a record, as `abi::WantedDrops` has them: of any
+/// packet, then of those that open a connection alone.
 #[must_use]
 pub fn wanted_drops(names: &KernelNames) -> [u64; 8] {
     let mut words = [0; 8];

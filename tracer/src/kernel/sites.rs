@@ -6,8 +6,8 @@ use tracer_ebpf::abi::{DROP_SITES, DropSite, own_reason};
 
 use super::Btf;
 
-/// Each of these frees packets for this reason alone, or for its kin: by netfilter's verdict, or as a neighbour was not
-/// found.
+/// Each of these frees packets for this reason alone, or for its kin: by netfilter's verdict, or as
+/// a neighbour was not found.
 const FUNCTIONS: [(&str, u32); DROP_SITES] = [
     ("nf_hook_slow", own_reason::NETFILTER_DROP),
     ("arp_error_report", own_reason::NEIGH_FAILED),

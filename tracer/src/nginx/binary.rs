@@ -1,7 +1,8 @@
-//! What an nginx binary shows: its version and how it was configured, where its functions are, what lies where in a process.
+//! What an nginx binary shows: its version and how it was configured, where its functions are, what
+//! lies where in a process.
 //!
-//! Read once a file, bounded (`nginx::elf`): anyone may give a process nginx's title. A file that shows nothing (a wrapper,
-//! no section table, no ELF file at all) gives an empty [`Binary`].
+//! Read once a file, bounded (`nginx::elf`): anyone may give a process nginx's title. A file that
+//! shows nothing (a wrapper, no section table, no ELF file at all) gives an empty [`Binary`].
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -30,8 +31,9 @@ const ARGUMENTS: &[u8] = b"configure arguments:";
 const MAKES: [&[u8]; 5] = [b"nginx", b"angie", b"freenginx", b"tengine", b"openresty"];
 /// The longest of these.
 const NAME_LIMIT: usize = 9;
-/// Functions whose copies have the same parameters. A copy made for callers that all pass the same value may lack that parameter;
-/// not so of a function with a variable number of them, or with a single one.
+/// Functions whose copies have the same parameters. A copy made for callers that all pass the same
+/// value may lack that parameter; not so of a function with a variable number of them, or with a
+/// single one.
 const KEEP_PARAMETERS: [&str; 3] = [
     "ngx_log_error_core",
     "ngx_close_connection",
@@ -55,7 +57,8 @@ pub struct Binary {
     pub id: ExeId,
     /// Bytes of the file.
     pub size: u64,
-    /// When it was written last (seconds and nanoseconds): copies of one file of a lower layer have it in common.
+    /// When it was written last (seconds and nanoseconds): copies of one file of a lower layer have
+    /// it in common.
     pub mtime: (i64, i64),
     /// `nginx/1.22.1`, `openresty/1.25.3.1`, `Angie/1.5.1`, ….
     pub version: Option<String>,
@@ -71,14 +74,16 @@ pub struct Binary {
     pub status: u64,
     /// Where its version and how it was configured lead to expect the members that move.
     pub members: Members,
-    /// The function that makes every attempt to reach an upstream: its address in the file's own address space, and the
-    /// pieces of its code. Only where requests of upstream connections are counted.
+    /// The function that makes every attempt to reach an upstream: its address in the file's own
+    /// address space, and the pieces of its code. Only where requests of upstream connections are
+    /// counted.
     pub connect: Option<(u64, [Code; CODES])>,
     /// The address of the pointer `ngx_cycle`, in the file's own address space.
     pub cycle: Option<u64>,
     /// The address of the file's first byte, in its own address space.
     pub first: u64,
-    /// The lowest address of code (`p_vaddr` of the executable `PT_LOAD`), in the file's own address space.
+    /// The lowest address of code (`p_vaddr` of the executable `PT_LOAD`), in the file's own
+    /// address space.
     pub code: u64,
 }
 
@@ -255,8 +260,9 @@ fn functions(
     Ok(functions)
 }
 
-/// Returns where to attach at a function's entry. The kernel steps through `endbr64` at each hit, and imitates what mostly
-/// follows: behind it, arguments and return address are still where they were.
+/// Returns where to attach at a function's entry. The kernel steps through `endbr64` at each hit,
+/// and imitates what mostly follows: behind it, arguments and return address are still where they
+/// were.
 fn entry(elf: &Elf<'_>, address: u64, is_marked: &mut bool) -> io::Result<Option<u64>> {
     let Some(offset) = elf.code_offset(address) else {
         return Ok(None);
@@ -268,8 +274,8 @@ fn entry(elf: &Elf<'_>, address: u64, is_marked: &mut bool) -> io::Result<Option
     Ok(Some(offset))
 }
 
-/// Returns what `decode` finds in a function, from the first piece of its code that shows it; it reads a bounded part
-/// of each.
+/// Returns what `decode` finds in a function, from the first piece of its code that shows it; it
+/// reads a bounded part of each.
 fn decoded<T>(
     elf: &Elf<'_>,
     symbols: &BTreeMap<&str, Compiled>,
@@ -344,8 +350,8 @@ fn argument(arguments: &[u8], name: &[u8]) -> Option<PathBuf> {
     Some(PathBuf::from(String::from_utf8_lossy(value).into_owned()))
 }
 
-/// From `nginx version: nginx/1.22.1` (`src/core/nginx.c`), as each fork words it: `NAME version: NAME/NUMBER`. It begins
-/// before `begins`.
+/// From `nginx version: nginx/1.22.1` (`src/core/nginx.c`), as each fork words it: `NAME version:
+/// NAME/NUMBER`. It begins before `begins`.
 fn version(bytes: &[u8], begins: usize) -> Option<String> {
     const SAYS: &[u8] = b" version: ";
     let mut from = 0;

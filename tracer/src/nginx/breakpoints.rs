@@ -1,7 +1,7 @@
 //! Whether a process's copy of nginx's functions has breakpoints in it.
 //!
-//! A breakpoint is set in a file's inode, and containers of one image show one file by an inode each: what was set through
-//! one container's is in the memory of another's processes already.
+//! A breakpoint is set in a file's inode, and containers of one image show one file by an inode
+//! each: what was set through one container's is in the memory of another's processes already.
 
 use std::collections::BTreeSet;
 
@@ -16,8 +16,8 @@ const BREAKPOINT: &[u8] = if cfg!(target_arch = "aarch64") {
 };
 const MAPS_LIMIT: u64 = 1 << 20;
 
-/// The functions of the binary's that have a breakpoint, at one of their entries at least, in the process's memory; none where that
-/// can not be read.
+/// The functions of the binary's that have a breakpoint, at one of their entries at least, in the
+/// process's memory; none where that can not be read.
 #[must_use]
 pub fn breakpoints(pid: u32, binary: &Binary) -> BTreeSet<String> {
     let Ok(maps) = foreign::proc_file(pid, "maps", MAPS_LIMIT) else {

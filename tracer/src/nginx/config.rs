@@ -1,5 +1,5 @@
-//! nginx's configuration, as its files say it: read as nginx reads them (src/core/ngx_conf_file.c), in order, with what they
-//! include. Of values only words are known: no variable is evaluated.
+//! nginx's configuration, as its files say it: read as nginx reads them (src/core/ngx_conf_file.c),
+//! in order, with what they include. Of values only words are known: no variable is evaluated.
 
 use std::{
     ffi::{CString, OsStr},
@@ -93,7 +93,8 @@ impl Reader {
         })
     }
 
-    /// Has `look` see each directive, in order; `None` once it gives that, or where something cannot be read.
+    /// Has `look` see each directive, in order; `None` once it gives that, or where something
+    /// cannot be read.
     pub(super) fn read(&mut self, file: &Path, look: Look<'_>) -> Option<()> {
         self.file(file, 0, look)
     }
@@ -304,8 +305,9 @@ pub(super) fn ask<T: Default + Send + 'static>(
     })
 }
 
-/// Has `look` see each directive's words, without their quotes, the byte that ends it and its line; what is in a block
-/// follows it, and the block's end has no words. `None` once `look` gives it, or a directive has too many.
+/// Has `look` see each directive's words, without their quotes, the byte that ends it and its line;
+/// what is in a block follows it, and the block's end has no words. `None` once `look` gives it, or
+/// a directive has too many.
 fn directives<'a>(
     text: &'a [u8],
     mut look: impl FnMut(&[&'a [u8]], u8, u32) -> Option<()>,
@@ -370,7 +372,8 @@ pub fn read_configuration(text: &[u8]) {
     });
 }
 
-/// How much comes before the byte that ends it; a backslash takes the next byte its meaning, `${` is a variable's.
+/// How much comes before the byte that ends it; a backslash takes the next byte its meaning, `${`
+/// is a variable's.
 fn length(text: &[u8], is_end: impl Fn(u8) -> bool) -> usize {
     let mut before = 0;
     for (at, &byte) in text.iter().enumerate() {

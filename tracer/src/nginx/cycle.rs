@@ -1,6 +1,8 @@
-//! How many connections a worker uses, of how many: from `ngx_cycle` in its memory (src/core/ngx_cycle.h).
+//! How many connections a worker uses, of how many: from `ngx_cycle` in its memory
+//! (src/core/ngx_cycle.h).
 //!
-//! The structure grew over time. What is read is believed only if its parts fit each other; else there is no answer.
+//! The structure grew over time. What is read is believed only if its parts fit each other; else
+//! there is no answer.
 
 use super::binary::Binary;
 use crate::process::foreign;
@@ -48,13 +50,15 @@ pub struct Connections {
     pub limit: u64,
 }
 
-/// Where the pointer `ngx_cycle` lies in a process that runs this binary; `None` where that is not known.
+/// Where the pointer `ngx_cycle` lies in a process that runs this binary; `None` where that is not
+/// known.
 #[must_use]
 pub fn cycle_at(pid: u32, binary: &Binary) -> Option<u64> {
     binary.in_process(pid, binary.cycle?)
 }
 
-/// The connections of a worker whose `ngx_cycle` lies there; `None` where it is gone or not what is expected.
+/// The connections of a worker whose `ngx_cycle` lies there; `None` where it is gone or not what is
+/// expected.
 #[must_use]
 pub fn connections(pid: u32, cycle_at: u64) -> Option<Connections> {
     let pointer = foreign::memory(pid, cycle_at, 8).ok()?;

@@ -1,8 +1,8 @@
-//! Finds every nginx of the host by the titles that its processes give themselves (`ngx_setproctitle`), in all
-//! namespaces that `/proc` shows.
+//! Finds every nginx of the host by the titles that its processes give themselves
+//! (`ngx_setproctitle`), in all namespaces that `/proc` shows.
 //!
-//! A title proves nothing (anyone may choose one); what is attached to later is what the binary exports. A process
-//! that vanishes while it is looked at is left out.
+//! A title proves nothing (anyone may choose one); what is attached to later is what the binary
+//! exports. A process that vanishes while it is looked at is left out.
 
 use std::{
     collections::BTreeMap,
@@ -39,7 +39,8 @@ pub enum Kind {
     Worker,
     /// Master and worker in one (`master_process off`), serving already.
     Single,
-    /// It executes a file that is named as nginx or a fork is, and has no title yet: it starts, or is `nginx -t`.
+    /// It executes a file that is named as nginx or a fork is, and has no title yet: it starts, or
+    /// is `nginx -t`.
     Starting,
     /// Anything else: cache manager and loader, other programs.
     Other,
@@ -61,9 +62,11 @@ pub struct Master {
     pub pid: u32,
     /// Its workers' pids on the host, ascending. For `master_process off` the process itself.
     pub workers: Vec<u32>,
-    /// The binary's path as the process sees it, perhaps with ` (deleted)` after an upgrade. For people.
+    /// The binary's path as the process sees it, perhaps with ` (deleted)` after an upgrade. For
+    /// people.
     pub exe: PathBuf,
-    /// A path that opens the very binary from our mount namespace while the process lives: `/proc/PID/exe`.
+    /// A path that opens the very binary from our mount namespace while the process lives:
+    /// `/proc/PID/exe`.
     pub exe_access: PathBuf,
     /// What the binary shows.
     pub binary: Arc<Binary>,
@@ -71,13 +74,15 @@ pub struct Master {
     pub version: Option<String>,
     /// The prefix: `-p`, else the one compiled in. In the process's own root.
     pub prefix: Option<PathBuf>,
-    /// The configuration file: `-c`, else the one compiled in. In the process's own root; relative to the prefix.
+    /// The configuration file: `-c`, else the one compiled in. In the process's own root; relative
+    /// to the prefix.
     pub conf: Option<PathBuf>,
 }
 
 impl Master {
-    /// Its layout, or one of its workers' where it is gone. Attempts can be seen by their sockets only where the workers wait by
-    /// epoll (`use` in `events {}`); of a worker that is no more that is not known.
+    /// Its layout, or one of its workers' where it is gone. Attempts can be seen by their sockets
+    /// only where the workers wait by epoll (`use` in `events {}`); of a worker that is no more
+    /// that is not known.
     #[must_use]
     pub fn layout(&self) -> Layout {
         let layout = layout(self.shown(), &self.binary);
@@ -114,9 +119,9 @@ impl Master {
             .then(|| conf.to_string_lossy().into_owned())
     }
 
-    /// Does its log tell of each upstream that failed at once, and the kernel of each connection's end? As far as the
-    /// configuration shows that its workers have, those that began at `since` and later; `None`: all, of which it is not known
-    /// what was read after the master began.
+    /// Does its log tell of each upstream that failed at once, and the kernel of each connection's
+    /// end? As far as the configuration shows that its workers have, those that began at `since`
+    /// and later; `None`: all, of which it is not known what was read after the master began.
     #[must_use]
     pub fn is_outspoken(&self, since: Option<Time>, now: Time) -> bool {
         let (Some(prefix), Some(conf)) = (&self.prefix, &self.conf) else {
@@ -144,8 +149,9 @@ impl Master {
     }
 }
 
-/// Every nginx of the host that is `wanted` (by its master's pid and its workers'), by master's pid. Costs a short file's read
-/// for each process of the host; the binaries of what is not wanted are not looked at.
+/// Every nginx of the host that is `wanted` (by its master's pid and its workers'), by master's
+/// pid. Costs a short file's read for each process of the host; the binaries of what is not wanted
+/// are not looked at.
 #[must_use]
 pub fn scan(wanted: impl Fn(u32, &[u32]) -> bool, binaries: &mut Binaries) -> Vec<Master> {
     let mut masters: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
@@ -189,7 +195,8 @@ pub fn scan(wanted: impl Fn(u32, &[u32]) -> bool, binaries: &mut Binaries) -> Ve
         .collect()
 }
 
-/// The nginx whose master (or all in one) a process is; `None` if it is gone, or its binary is none of nginx's.
+/// The nginx whose master (or all in one) a process is; `None` if it is gone, or its binary is none
+/// of nginx's.
 #[must_use]
 pub fn master(pid: u32, kind: Kind, binaries: &mut Binaries) -> Option<Master> {
     let mut workers = process::children(pid);
@@ -214,7 +221,8 @@ pub fn runs_the_same(pid: u32) -> Vec<u32> {
     pids.into_iter().filter(is_same).collect()
 }
 
-/// What one process is; `None` if it is gone, or stalls. Cheap: of most processes only the title is read.
+/// What one process is; `None` if it is gone, or stalls. Cheap: of most processes only the title is
+/// read.
 #[must_use]
 pub fn inspect(pid: u32) -> Option<Process> {
     let command = command(pid)?;
@@ -296,8 +304,8 @@ fn is_nginx_name(name: &[u8]) -> bool {
     .contains(&name)
 }
 
-/// A child carries its master's title until it sets its own. A new master after a binary upgrade is a master's child
-/// too, but has executed: its arguments lie elsewhere.
+/// A child carries its master's title until it sets its own. A new master after a binary upgrade is
+/// a master's child too, but has executed: its arguments lie elsewhere.
 fn forked_lately(pid: u32, parent: u32) -> bool {
     let parent_is_master = command(parent).is_some_and(|own| title(&own) == Some(Title::Master));
     parent_is_master && arguments_at(pid).is_some_and(|own| Some(own) == arguments_at(parent))
@@ -337,12 +345,13 @@ fn has_event_loop(pid: u32) -> bool {
 struct Options {
     conf: Option<PathBuf>,
     prefix: Option<PathBuf>,
-    /// The value of `-g`, and what comes after it: a title shows its blanks as it shows those between arguments.
+    /// The value of `-g`, and what comes after it: a title shows its blanks as it shows those
+    /// between arguments.
     directives: Vec<u8>,
 }
 
-/// From a master's title, where nginx keeps its arguments, or a command line: `ngx_get_options` (src/core/nginx.c). The last
-/// of several counts.
+/// From a master's title, where nginx keeps its arguments, or a command line: `ngx_get_options`
+/// (src/core/nginx.c). The last of several counts.
 fn options(command: &[u8]) -> Options {
     let mut options = Options::default();
     let mut words = words(command);

@@ -1,8 +1,10 @@
-//! An ELF file that anyone may have written: only what is needed is read, piece by piece, and never mapped.
+//! An ELF file that anyone may have written: only what is needed is read, piece by piece, and never
+//! mapped.
 //!
-//! All counts and lengths in it are claims. They are cut to the limits below, which real programs do not reach, so a file costs
-//! at most 64 MiB of reading and a few hundred kilobytes of memory; 20 MiB for a moment if it has `.gnu_debugdata`. What lies
-//! beyond a limit counts as absent. Only 64-bit files of this host's byte order are read; others run no nginx that could be followed.
+//! All counts and lengths in it are claims. They are cut to the limits below, which real programs
+//! do not reach, so a file costs at most 64 MiB of reading and a few hundred kilobytes of memory;
+//! 20 MiB for a moment if it has `.gnu_debugdata`. What lies beyond a limit counts as absent. Only
+//! 64-bit files of this host's byte order are read; others run no nginx that could be followed.
 
 mod compiled;
 mod debugdata;
@@ -27,7 +29,8 @@ const CODE: u64 = 16 << 20;
 const SECTION_NAMES: usize = 64 << 10;
 const SECTIONS: u64 = 1024;
 const SEGMENTS: u64 = 128;
-/// How often the beginning of a name is looked at in the names of a table; a build has some thousands of nginx's.
+/// How often the beginning of a name is looked at in the names of a table; a build has some
+/// thousands of nginx's.
 const OCCURRENCES: usize = 1 << 16;
 
 const HEADER: usize = 64;
@@ -185,8 +188,8 @@ impl<'a> Elf<'a> {
         }
     }
 
-    /// Has `look` see the constants, as [`Pieces::each`] does, but at which address the bytes begin: `.rodata`, or all that is
-    /// mapped of a file without sections.
+    /// Has `look` see the constants, as [`Pieces::each`] does, but at which address the bytes
+    /// begin: `.rodata`, or all that is mapped of a file without sections.
     ///
     /// # Errors
     /// Those of reading the file.
@@ -249,8 +252,8 @@ impl<'a> Elf<'a> {
         section.filter(|section| section.kind != NOBITS)
     }
 
-    /// What the functions and objects of these names were compiled to: what the file exports comes before what it only lists,
-    /// be it in `.gnu_debugdata`. All names begin with `prefix`.
+    /// What the functions and objects of these names were compiled to: what the file exports comes
+    /// before what it only lists, be it in `.gnu_debugdata`. All names begin with `prefix`.
     ///
     /// # Errors
     /// Those of reading the file.

@@ -1,10 +1,12 @@
-//! Where a process keeps `errno`: the distance from its thread pointer, the same in all its threads.
+//! Where a process keeps `errno`: the distance from its thread pointer, the same in all its
+//! threads.
 //!
-//! It is the libc's constant, but no symbol names it: it is read off the few instructions of `__errno_location()`,
-//! which glibc computes from a GOT entry and musl from an immediate. An unknown encoding gives `None`, never a guess.
-//! Only x86-64 is decoded.
+//! It is the libc's constant, but no symbol names it: it is read off the few instructions of
+//! `__errno_location()`, which glibc computes from a GOT entry and musl from an immediate. An
+//! unknown encoding gives `None`, never a guess. Only x86-64 is decoded.
 
-/// The offset of `errno` from the thread pointer (x86-64: the fs base) of a process; `None` where it is not known.
+/// The offset of `errno` from the thread pointer (x86-64: the fs base) of a process; `None` where
+/// it is not known.
 #[must_use]
 pub fn errno_offset(pid: u32) -> Option<i64> {
     #[cfg(target_arch = "x86_64")]
@@ -103,8 +105,8 @@ mod x86_64 {
             .then(|| range.0.wrapping_sub(address))
     }
 
-    /// Follows `rax` through straight code up to `ret`, as a sum of one thread pointer and constants. `load` reads
-    /// eight bytes at an address of the file's.
+    /// Follows `rax` through straight code up to `ret`, as a sum of one thread pointer and
+    /// constants. `load` reads eight bytes at an address of the file's.
     fn decode(code: &[u8], address: u64, load: impl Fn(u64) -> Option<i64>) -> Option<i64> {
         let mut sum: i64 = 0;
         let mut pointers = 0;

@@ -1,18 +1,19 @@
 //! What lies where in an nginx process, beyond what nginx's ABI fixes.
 //!
-//! Each place is read off a few instructions of a function whose source is known; an unknown encoding gives none, never
-//! a guess.
+//! Each place is read off a few instructions of a function whose source is known; an unknown
+//! encoding gives none, never a guess.
 
 use tracer_ebpf::abi::{Layout, Members};
 
 use super::{binary::Binary, elf::find, errno::errno_offset};
 
-/// The function that counts a connection's requests (src/http/ngx_http_request.c), and how much of it is read: some compilers
-/// put all that it calls before into it.
+/// The function that counts a connection's requests (src/http/ngx_http_request.c), and how much of
+/// it is read: some compilers put all that it calls before into it.
 pub(super) const COUNTS: (&str, usize) = ("ngx_http_create_request", 2048);
 /// The function that makes every attempt to reach an upstream (src/event/ngx_event_connect.c).
 pub(super) const CONNECTS: &str = "ngx_event_connect_peer";
-/// Since then a connection to an upstream counts its requests as well (src/http/ngx_http_upstream.c).
+/// Since then a connection to an upstream counts its requests as well
+/// (src/http/ngx_http_upstream.c).
 const COUNTS_UPSTREAM: [u32; 3] = [1, 15, 3];
 /// Where `ngx_connection_t.requests` can lie.
 const PLAUSIBLE: std::ops::Range<u64> = 0x80..0x200;
@@ -34,9 +35,10 @@ pub(super) fn layout(pid: u32, binary: &Binary) -> Layout {
     }
 }
 
-/// Where this version, built with these arguments, is expected to have the members that move (src/event/ngx_event_connect.h,
-/// src/core/ngx_log.h, src/http/ngx_http_request.h, and those of the forks). [`Members::UNKNOWN`] of a build that was never looked
-/// at: its memory shows them all the same.
+/// Where this version, built with these arguments, is expected to have the members that move
+/// (src/event/ngx_event_connect.h, src/core/ngx_log.h, src/http/ngx_http_request.h, and those of
+/// the forks). [`Members::UNKNOWN`] of a build that was never looked at: its memory shows them all
+/// the same.
 pub(super) fn expected(version: &str, arguments: &[u8]) -> Members {
     let Some((make, number)) = version.split_once('/') else {
         return Members::UNKNOWN;
@@ -77,8 +79,8 @@ fn numbers(number: &str) -> [u32; 3] {
     [0; 3].map(|absent: u32| parts.next().unwrap_or(absent))
 }
 
-/// Whether this version counts the requests of connections to upstreams. Forks but Angie, which began later, go by nginx's
-/// numbers; of others it is not known.
+/// Whether this version counts the requests of connections to upstreams. Forks but Angie, which
+/// began later, go by nginx's numbers; of others it is not known.
 pub(super) fn counts_upstream_requests(version: &str) -> bool {
     let Some((name, number)) = version.split_once('/') else {
         return false;
@@ -91,11 +93,12 @@ pub(super) fn counts_upstream_requests(version: &str) -> bool {
     }
 }
 
-/// Where an `ngx_connection_t` counts its requests, by the function's code; where that is not known, a request is known by
-/// nginx's milliseconds and its tries.
+/// Where an `ngx_connection_t` counts its requests, by the function's code; where that is not
+/// known, a request is known by nginx's milliseconds and its tries.
 ///
-/// The one place that is counted up by `c->requests++`: `add qword [reg + disp32], 1` or `inc qword [reg + disp32]`; without
-/// optimisation `mov R, [reg + disp32]`, a sum, and `mov [reg + disp32], R`.
+/// The one place that is counted up by `c->requests++`: `add qword [reg + disp32], 1` or `inc qword
+/// [reg + disp32]`; without optimisation `mov R, [reg + disp32]`, a sum, and `mov [reg + disp32],
+/// R`.
 pub(super) fn counted(code: &[u8]) -> Option<u64> {
     if cfg!(not(target_arch = "x86_64")) {
         return None;

@@ -1,6 +1,7 @@
 //! One followed log file, read line by line from a position on.
 //!
-//! It is read on a thread that may be given up: a file system may not answer. Then it is tried again later, a few times.
+//! It is read on a thread that may be given up: a file system may not answer. Then it is tried
+//! again later, a few times.
 
 use std::{
     fs::File,
@@ -21,13 +22,15 @@ pub(super) const FOREIGN_LINES: u32 = 100;
 
 /// A call that took longer than this has stalled; one that is refused returns at once.
 const AT_ONCE: Duration = Duration::from_millis(100);
-/// Calls about one worker's logs that may stall at a time: one log's stalling leaves the others readable.
+/// Calls about one worker's logs that may stall at a time: one log's stalling leaves the others
+/// readable.
 const SLOTS: u32 = 2;
 /// How soon a log that stalled is tried again, and how often.
 const REST: Duration = Duration::from_secs(10);
 const STALLS: u32 = 3;
 
-/// Looks at a worker's logs on a thread that may be given up, apart from all else that is asked about that worker.
+/// Looks at a worker's logs on a thread that may be given up, apart from all else that is asked
+/// about that worker.
 ///
 /// # Errors
 /// Those of `work`; `ETIMEDOUT` if it stalls; `WouldBlock` if too much has stalled already.
@@ -89,7 +92,8 @@ impl Tail {
         }
     }
 
-    /// Reads whole lines, within the budget, for this worker. A file that cannot be read any more gives nothing.
+    /// Reads whole lines, within the budget, for this worker. A file that cannot be read any more
+    /// gives nothing.
     pub(super) fn read(
         &mut self,
         worker: u32,

@@ -1,11 +1,14 @@
 //! One line of nginx's error log (`src/core/ngx_log.c`, `ngx_http_log_error_handler`).
 //!
-//! `DATE TIME [LEVEL] PID#TID: *CONNECTION MESSAGE, client: …, server: …, request: "…", upstream: "…", host: "…"`
+//! `DATE TIME [LEVEL] PID#TID: *CONNECTION MESSAGE, client: …, server: …, request: "…", upstream:
+//! "…", host: "…"`
 //!
-//! nginx escapes nothing but writes every line in one piece, without a line feed from outside. So what precedes the
-//! message (pid and connection number) is nginx's own, and a client can only alter the line of its own request. It can do so with a quote and a blank in the request line, which nginx refuses since 1.21.1, or in a text
-//! that the message quotes; fields are taken in nginx's order, so what comes later cannot change what came before.
-//! nginx cuts a line at 2048 bytes: the field that was cut is kept as far as it goes, later ones are absent.
+//! nginx escapes nothing but writes every line in one piece, without a line feed from outside. So
+//! what precedes the message (pid and connection number) is nginx's own, and a client can only
+//! alter the line of its own request. It can do so with a quote and a blank in the request line,
+//! which nginx refuses since 1.21.1, or in a text that the message quotes; fields are taken in
+//! nginx's order, so what comes later cannot change what came before. nginx cuts a line at 2048
+//! bytes: the field that was cut is kept as far as it goes, later ones are absent.
 
 use std::net::IpAddr;
 
@@ -18,7 +21,8 @@ const LEVELS: [&str; 9] = [
     "emerg", "alert", "crit", "error", "warn", "notice", "info", "debug", "stderr",
 ];
 
-/// Reads a line without its line feed; `None` unless it is one with a connection number. `at` is when it was read.
+/// Reads a line without its line feed; `None` unless it is one with a connection number. `at` is
+/// when it was read.
 #[must_use]
 pub fn parse(line: &[u8], at: Time) -> Option<LogLine> {
     let text = String::from_utf8_lossy(line);
@@ -89,7 +93,8 @@ impl<'a> Head<'a> {
     }
 }
 
-/// Splits at the first `client: ADDRESS, server: ` that names an address: message, address, what follows.
+/// Splits at the first `client: ADDRESS, server: ` that names an address: message, address, what
+/// follows.
 fn client(rest: &str) -> Option<(&str, &str, &str)> {
     const CLIENT: &str = "client: ";
     rest.match_indices(CLIENT).find_map(|(at, _)| {
@@ -115,7 +120,8 @@ impl Fields<'_> {
     /// The value of the next field if it has this name; fields that nginx writes later stay.
     fn take(&mut self, name: &str) -> Option<String> {
         let opening = format!(", {name}: \"");
-        // The server's name comes from the configuration and holds no field; after it, a field begins at once.
+        // The server's name comes from the configuration and holds no field; after it, a field
+        // begins at once.
         let start = match name {
             "request" | "upstream" if !self.0.starts_with(", ") => self.0.find(&opening)?,
             _ => self.0.starts_with(&opening).then_some(0)?,
@@ -203,8 +209,8 @@ mod tests {
     #[test]
     fn lines_of_all_shapes_give_what_they_hold() {
         for (tail, expected) in [
-            // A stream proxy, a request without a host, a unix client, an empty server name, a subrequest, a
-            // connection without a request.
+            // A stream proxy, a request without a host, a unix client, an empty server name, a
+            // subrequest, a connection without a request.
             (
                 "connect() failed (111: Connection refused) while connecting to upstream, client: ::1, server: \
                  0.0.0.0:9000, upstream: \"127.0.0.1:3\", bytes from/to client:0/0, bytes from/to upstream:0/0",

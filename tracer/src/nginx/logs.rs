@@ -1,12 +1,14 @@
 //! The error logs of the followed workers, read from where they ended when following began.
 //!
-//! They are found through the workers' open descriptors, so in any container and under any name; every regular file
-//! that a worker appends to is a candidate until it turns out to be no error log. Each is opened with the rights of who opened
-//! it for nginx, and looked at where it may stall. Workers share their logs: a line is given once, to whoever asks first, with
-//! the workers that may have written it. A log on standard error (a pipe), syslog or memory is out of reach.
+//! They are found through the workers' open descriptors, so in any container and under any name;
+//! every regular file that a worker appends to is a candidate until it turns out to be no error
+//! log. Each is opened with the rights of who opened it for nginx, and looked at where it may
+//! stall. Workers share their logs: a line is given once, to whoever asks first, with the workers
+//! that may have written it. A log on standard error (a pipe), syslog or memory is out of reach.
 //!
-//! Bounded: 16 files a worker, 1 MiB a call; what is beyond is skipped and counted. Rotation is noticed at the next
-//! call: what was written to the old file is read first, then the new one from its start.
+//! Bounded: 16 files a worker, 1 MiB a call; what is beyond is skipped and counted. Rotation is
+//! noticed at the next call: what was written to the old file is read first, then the new one from
+//! its start.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -33,10 +35,12 @@ const ENDED_FOR: Duration = Duration::from_secs(3);
 /// So long its logs are held open for itself alone: that keeps their mount busy.
 const HELD_FOR: Duration = Duration::from_millis(500);
 const ENDED: usize = 1024;
-/// Processes that one sweep polls again, the longest unpolled first: a file that was rotated away is released.
+/// Processes that one sweep polls again, the longest unpolled first: a file that was rotated away
+/// is released.
 const SWEPT: usize = 4;
 const SWEPT_AFTER: Duration = Duration::from_secs(10);
-/// Workers looked at again in one call, as a line may be theirs; and how soon once more for the same file.
+/// Workers looked at again in one call, as a line may be theirs; and how soon once more for the
+/// same file.
 const AGAIN: usize = 16;
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
@@ -57,7 +61,8 @@ pub struct LogTail {
 /// A process that holds logs open.
 #[derive(Debug)]
 struct Holder {
-    /// What its lines show: its pid in its own namespace. `None`: a master, which writes no lines of requests.
+    /// What its lines show: its pid in its own namespace. `None`: a master, which writes no lines
+    /// of requests.
     printed: Option<u32>,
     logs: Vec<Log>,
     ended: Option<Instant>,
@@ -140,7 +145,8 @@ impl LogTail {
         tail
     }
 
-    /// Begins at the present end of the worker's logs, and its master's, which holds the same ones longer. Returns the master.
+    /// Begins at the present end of the worker's logs, and its master's, which holds the same ones
+    /// longer. Returns the master.
     pub fn follow(&mut self, worker: u32) -> Option<u32> {
         let status = process::status(worker).ok()?;
         let (logs, master) = self.look_at(worker, Some(status.parent));
@@ -195,7 +201,8 @@ impl LogTail {
         }
     }
 
-    /// Drops files that were rotated away, and what processes held whose end was not heard of. To be called each second.
+    /// Drops files that were rotated away, and what processes held whose end was not heard of. To
+    /// be called each second.
     pub fn sweep(&mut self) {
         for (pid, holder) in &mut self.holders {
             if holder.ended.is_none() && !Path::new(&format!("/proc/{pid}")).exists() {
@@ -238,8 +245,9 @@ impl LogTail {
         due.min()
     }
 
-    /// The lines about requests that were logged since the last call, by any worker that shares this one's logs; `at`
-    /// is the time they get. A worker that was not followed yet is from now on.
+    /// The lines about requests that were logged since the last call, by any worker that shares
+    /// this one's logs; `at` is the time they get. A worker that was not followed yet is from now
+    /// on.
     pub fn read_new(&mut self, worker: u32, at: Time) -> Vec<LogLine> {
         let is_to_be_found = self.holders.get(&worker).is_none_or(|holder| {
             let is_old = holder.looked.elapsed() >= AGAIN_AFTER;
@@ -319,7 +327,8 @@ impl LogTail {
         }
     }
 
-    /// Who may have written lines of a file: a followed worker that holds it and has the printed pid.
+    /// Who may have written lines of a file: a followed worker that holds it and has the printed
+    /// pid.
     fn name_writers(&mut self, id: FileId, lines: &mut [LogLine], again: &mut usize) {
         let mut writers = self.writers(id);
         for line in lines {
@@ -343,7 +352,8 @@ impl LogTail {
         writers
     }
 
-    /// Looks at workers again that have this pid: they may have opened the file since, as another's was found to be rotated.
+    /// Looks at workers again that have this pid: they may have opened the file since, as another's
+    /// was found to be rotated.
     fn look_again(&mut self, id: FileId, printed: u32, again: &mut usize) -> bool {
         let is_to_be_asked = |holder: &Holder| {
             let is_known = holder.lacks == Some(id) && holder.looked.elapsed() < AGAIN_AFTER;
@@ -388,7 +398,8 @@ impl LogTail {
         self.drop_unheld();
     }
 
-    /// Opens a file unless it is open, or may not be read. One that stalls, or is another by now, is to be looked at again.
+    /// Opens a file unless it is open, or may not be read. One that stalls, or is another by now,
+    /// is to be looked at again.
     fn open(&mut self, pid: u32, log: &mut Log, owner: &Status) {
         let Some(id) = log.id.filter(|id| !self.tails.contains_key(id)) else {
             return;
@@ -396,7 +407,8 @@ impl LogTail {
         let (access, owner) = (log.access.clone(), owner.clone());
         match patient(pid, move || access.open(&owner)) {
             Ok((file, metadata)) if self::id(&metadata) == id => {
-                // A file that was made since the last look is new as a whole; file times lag by a clock tick.
+                // A file that was made since the last look is new as a whole; file times lag by a
+                // clock tick.
                 let new = metadata
                     .created()
                     .is_ok_and(|made| made + TICK > self.looked);
@@ -420,7 +432,8 @@ impl LogTail {
 /// No process: the operator's own files.
 const NOBODY: u32 = u32::MAX;
 
-/// Returns the regular files that a worker appends to, as its own mounts name them; those named like an error log first.
+/// Returns the regular files that a worker appends to, as its own mounts name them; those named
+/// like an error log first.
 #[must_use]
 pub fn appended(worker: u32) -> Vec<PathBuf> {
     let logs = candidates(worker, None).logs.into_iter();
@@ -430,8 +443,8 @@ pub fn appended(worker: u32) -> Vec<PathBuf> {
 /// What a poll of a process found.
 struct Found {
     logs: Vec<Log>,
-    /// Who opened its files: the master that it was forked from. A parent that runs another program is none: it may have more
-    /// rights, and may be anyone that took in an orphan.
+    /// Who opened its files: the master that it was forked from. A parent that runs another program
+    /// is none: it may have more rights, and may be anyone that took in an orphan.
     opener: Option<u32>,
     /// Something could not be looked at as it stalls.
     is_stalled: bool,
@@ -454,7 +467,8 @@ fn candidates(pid: u32, parent: Option<u32>) -> Found {
         };
         let name = entry.file_name();
         let descriptor = name.to_str().and_then(|name| name.parse().ok());
-        // Sockets and the like are no paths; a file outside the process's root has one all the same.
+        // Sockets and the like are no paths; a file outside the process's root has one all the
+        // same.
         if let Some(descriptor) = descriptor
             && target.has_root()
             && appends(pid, descriptor)
@@ -480,7 +494,8 @@ fn candidates(pid: u32, parent: Option<u32>) -> Found {
     }
 }
 
-/// What these are now, and `parent` if it runs the same program: all at once, and if one stalls each by itself.
+/// What these are now, and `parent` if it runs the same program: all at once, and if one stalls
+/// each by itself.
 fn behind(
     pid: u32,
     parent: Option<u32>,
@@ -598,7 +613,8 @@ mod tests {
         lines.map(|line| line.workers.clone()).collect()
     }
 
-    /// Tests in one process share its descriptors: each reads its own added path, but for the one that finds them.
+    /// Tests in one process share its descriptors: each reads its own added path, but for the one
+    /// that finds them.
     fn tail(log: &Log) -> LogTail {
         LogTail::new(vec![log.path.clone()])
     }
@@ -649,7 +665,8 @@ mod tests {
         assert_eq!(writers(&lines, 50_001), [Some(vec![])]);
     }
 
-    /// nginx reopens its logs in each worker: what one of them is asked about may hold another's lines.
+    /// nginx reopens its logs in each worker: what one of them is asked about may hold another's
+    /// lines.
     #[test]
     fn in_a_rotated_log_each_worker_s_lines_are_its_own() {
         let mut log = Log::new("writers", "error.log");

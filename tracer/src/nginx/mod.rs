@@ -1,7 +1,8 @@
 //! Following nginx: its masters and workers, their binaries and their logs.
 //!
-//! Regardless of the path and the build: distribution packages, nginx.org, OpenResty, Angie, freenginx, Tengine, static
-//! builds, in any container. nginx itself is neither queried nor changed.
+//! Regardless of the path and the build: distribution packages, nginx.org, OpenResty, Angie,
+//! freenginx, Tengine, static builds, in any container. nginx itself is neither queried nor
+//! changed.
 
 pub mod binary;
 mod breakpoints;

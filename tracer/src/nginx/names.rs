@@ -1,5 +1,6 @@
-//! Host names of upstreams in the configuration. nginx looks one up when it starts or reloads, and keeps the addresses
-//! (`ngx_parse_url`), unless it has the parameter `resolve` or is in a variable.
+//! Host names of upstreams in the configuration. nginx looks one up when it starts or reloads, and
+//! keeps the addresses (`ngx_parse_url`), unless it has the parameter `resolve` or is in a
+//! variable.
 
 use std::{
     collections::HashSet,
@@ -36,7 +37,8 @@ struct Found {
     names: Vec<(String, ConfigLine)>,
 }
 
-/// Names that the configuration gives upstreams with this port, and what the hosts file in the root of `pid` says of them now.
+/// Names that the configuration gives upstreams with this port, and what the hosts file in the root
+/// of `pid` says of them now.
 ///
 /// # Errors
 /// As [`config::returns`].

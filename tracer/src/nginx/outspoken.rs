@@ -1,7 +1,8 @@
-//! Whether nginx's log reports each upstream that failed at once, and the kernel each connection's end. Where the
-//! configuration says so, no hook is needed where nginx closes connections.
+//! Whether nginx's log reports each upstream that failed at once, and the kernel each connection's
+//! end. Where the configuration says so, no hook is needed where nginx closes connections.
 //!
-//! In doubt the answer is no: a file that cannot be read or changed since nginx read it, Lua, too much to read.
+//! In doubt the answer is no: a file that cannot be read or changed since nginx read it, Lua, too
+//! much to read.
 
 use std::{io, path::PathBuf, time::Duration};
 
@@ -77,7 +78,8 @@ mod tests {
 
     use super::{super::config::TICKS, *};
 
-    /// Whether nginx, started so long ago with these files (names and texts), the first its configuration, is outspoken.
+    /// Whether nginx, started so long ago with these files (names and texts), the first its
+    /// configuration, is outspoken.
     fn told(age: Duration, directives: &str, files: &[(&str, &str)]) -> bool {
         static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);

@@ -1,8 +1,9 @@
 //! Where an `ngx_http_request_t` keeps `headers_out.status`: what its client gets.
 //!
-//! The member moves between versions and builds. It is read off `ngx_http_send_header()`, which puts `r->err_status`
-//! there and clears the status line next to it (src/http/ngx_http_core_module.c, the same since 0.9). An unknown
-//! encoding yields `None`, never a guess. Only x86-64 is decoded.
+//! The member moves between versions and builds. It is read off `ngx_http_send_header()`, which
+//! puts `r->err_status` there and clears the status line next to it
+//! (src/http/ngx_http_core_module.c, the same since 0.9). An unknown encoding yields `None`, never
+//! a guess. Only x86-64 is decoded.
 
 /// The function, and how much of it is read: without optimisation it is as long.
 pub(super) const SENDS: (&str, usize) = ("ngx_http_send_header", 256);
@@ -11,8 +12,8 @@ const LIMIT: u16 = 4096;
 /// More instructions than the assignment takes.
 const STEPS: usize = 8;
 
-/// The offset of `headers_out.status`, by the function's code:
-/// `if (r->err_status) { r->headers_out.status = r->err_status; r->headers_out.status_line.len = 0; }`
+/// The offset of `headers_out.status`, by the function's code: `if (r->err_status) {
+/// r->headers_out.status = r->err_status; r->headers_out.status_line.len = 0; }`
 pub(super) fn decode(code: &[u8]) -> Option<u16> {
     if cfg!(not(target_arch = "x86_64")) {
         return None;
@@ -29,8 +30,8 @@ enum Held {
     Zero,
 }
 
-/// The same, where the condition begins here: `mov R, [REQUEST + err_status]; test R, R; je END`, or
-/// `cmp qword [REQUEST + err_status], 0; je END`.
+/// The same, where the condition begins here: `mov R, [REQUEST + err_status]; test R, R; je END`,
+/// or `cmp qword [REQUEST + err_status], 0; je END`.
 fn assigned(code: &[u8], at: usize) -> Option<u16> {
     let mut held = [Held::Other; 8];
     let (step, length) = Step::at(&code[at..])?;
@@ -63,7 +64,8 @@ fn assigned(code: &[u8], at: usize) -> Option<u16> {
     assignment(block.get(..length)?, held, frame, err_status)
 }
 
-/// The member that a block assigns `err_status` to, if that is all that it does, but for clearing the next one.
+/// The member that a block assigns `err_status` to, if that is all that it does, but for clearing
+/// the next one.
 fn assignment(
     mut block: &[u8],
     mut held: [Held; 8],

@@ -1,15 +1,16 @@
-//! Where `ngx_log_error_core` is in a program that names none of its functions: what is called once the address of a text is
-//! loaded that nginx logs.
+//! Where `ngx_log_error_core` is in a program that names none of its functions: what is called once
+//! the address of a text is loaded that nginx logs.
 //!
-//! Each such place is a vote. One alone may mislead, as the next call may be another's; the function that most places agree on
-//! by far is the one.
+//! Each such place is a vote. One alone may mislead, as the next call may be another's; the
+//! function that most places agree on by far is the one.
 
 use std::{collections::BTreeMap, io, ops::ControlFlow};
 
 use super::elf::{Elf, find};
 
 pub(super) const NAME: &str = "ngx_log_error_core";
-/// Texts that are given to the function, each at one place at least, in all versions. They are its fourth argument.
+/// Texts that are given to the function, each at one place at least, in all versions. They are its
+/// fourth argument.
 const TEXTS: [&[u8]; 16] = [
     b"%s %P exited with code %d",
     b"%s %P exited on signal %d",
@@ -93,7 +94,8 @@ fn winner(votes: &BTreeMap<u64, usize>) -> Option<u64> {
     (most >= QUORUM && most > 2 * next).then_some(place)
 }
 
-/// The code that is called next, if the instruction at a place among these bytes begins to load the address of a text.
+/// The code that is called next, if the instruction at a place among these bytes begins to load the
+/// address of a text.
 fn called_with(elf: &Elf<'_>, texts: &[u64], code: Code<'_>, at: usize) -> Option<u64> {
     let (loaded, from) = if cfg!(target_arch = "aarch64") {
         code.loads_arm64(at)?
@@ -196,7 +198,8 @@ mod tests {
         *,
     };
 
-    /// A program without sections: four texts at 4 MiB, then code that loads each and calls a function.
+    /// A program without sections: four texts at 4 MiB, then code that loads each and calls a
+    /// function.
     fn program(targets: [u64; 4]) -> Made {
         const AT: u64 = 0x40_0000;
         let mut bytes = Vec::new();

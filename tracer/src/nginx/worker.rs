@@ -7,7 +7,8 @@ use crate::{
     process::{self, Netns},
 };
 
-/// Returns who it is at `at`, of one that runs this version. The unit may be unknown; all else is there, or is an error.
+/// Returns who it is at `at`, of one that runs this version. The unit may be unknown; all else is
+/// there, or is an error.
 ///
 /// # Errors
 /// The worker is gone, or `/proc` hides it.

@@ -1,5 +1,5 @@
-//! Attaching what the table asks for: for each sight the best way that attaches. A hook that does not attach costs its
-//! evidence, not the run.
+//! Attaching what the table asks for: for each sight the best way that attaches. A hook that does
+//! not attach costs its evidence, not the run.
 
 use std::{collections::BTreeSet, path::Path, sync::Arc, time::Instant};
 
@@ -33,7 +33,8 @@ pub struct Executable<'a> {
     pub pid: u32,
     /// What it has.
     pub binary: &'a Binary,
-    /// Its processes log what fails and have no unix upstreams: hooks in what it calls for each connection are deferred.
+    /// Its processes log what fails and have no unix upstreams: hooks in what it calls for each
+    /// connection are deferred.
     pub is_outspoken: bool,
     /// The functions that have a breakpoint in that process's memory already.
     pub breakpoints: &'a BTreeSet<String>,
@@ -56,7 +57,8 @@ pub struct Moved {
 
 /// Where nginx logs.
 const LOGS: Place = Place::Entry("ngx_log_error_core");
-/// Where the kernel says how a kprobe is asked for; without it the verifier need not look at the program.
+/// Where the kernel says how a kprobe is asked for; without it the verifier need not look at the
+/// program.
 const KPROBES: &str = "/sys/bus/event_source/devices/kprobe";
 
 /// What the running kernel has, in both readers' terms.
@@ -110,7 +112,8 @@ impl Probes {
         match self.attach_hook(hook, kernel.aya) {
             Ok(()) => Outcome::Attached,
             Err(error) => {
-                // One that was loaded and found no place to stand in; whether it was, does not matter.
+                // One that was loaded and found no place to stand in; whether it was, does not
+                // matter.
                 let _ = match self.program(hook.program) {
                     Program::FEntry(program) => program.unload(),
                     Program::FExit(program) => program.unload(),
@@ -152,8 +155,8 @@ impl Probes {
         Ok(())
     }
 
-    /// Hooks the functions of one nginx executable, each once however often it is called. Gives the layout that the kernel
-    /// side is to follow its processes by.
+    /// Hooks the functions of one nginx executable, each once however often it is called. Gives the
+    /// layout that the kernel side is to follow its processes by.
     pub fn attach_nginx(&mut self, executable: &Executable<'_>, layout: Layout) -> Layout {
         let binary = executable.binary;
         let place = self
@@ -202,8 +205,8 @@ impl Probes {
         }
     }
 
-    /// Tries whether the kernel lets this process attach to nginx: some want `CAP_SYS_ADMIN` for it. The breakpoint is at this
-    /// program's first instruction, which ran before.
+    /// Tries whether the kernel lets this process attach to nginx: some want `CAP_SYS_ADMIN` for
+    /// it. The breakpoint is at this program's first instruction, which ran before.
     ///
     /// # Errors
     /// It does not; the reason is the kernel's.
@@ -228,8 +231,8 @@ impl Probes {
         Ok(())
     }
 
-    /// Nobody runs this file by its mount any more: nothing may keep that busy. `runs` gives a process that runs the file
-    /// as another mount shows it.
+    /// Nobody runs this file by its mount any more: nothing may keep that busy. `runs` gives a
+    /// process that runs the file as another mount shows it.
     pub fn release(&mut self, id: ExeId, executable: impl Fn(ExeId) -> Option<Moved>) {
         match self.targets.leave(id) {
             Gone::Nothing => return,
@@ -258,8 +261,8 @@ impl Probes {
         self.merge();
     }
 
-    /// Of several nginx the worst counts: what one lacks is not hidden by another that has it. It is the same one in whatever
-    /// order they came.
+    /// Of several nginx the worst counts: what one lacks is not hidden by another that has it. It
+    /// is the same one in whatever order they came.
     fn merge(&mut self) {
         for hook in hooks().filter(|hook| hook.place.is_nginx()) {
             let outcomes = self
@@ -273,8 +276,8 @@ impl Probes {
         }
     }
 
-    /// When hooks were attached last to a file that looks like this one, and was reached by another mount; `None` if to none,
-    /// or it is known to be the same.
+    /// When hooks were attached last to a file that looks like this one, and was reached by another
+    /// mount; `None` if to none, or it is known to be the same.
     #[must_use]
     pub fn attached_to_like(&self, binary: &Binary) -> Option<Instant> {
         self.targets.attached_to_like(binary.id, &likeness(binary))
@@ -314,7 +317,8 @@ impl Probes {
     /// Without the hooks that see what a layout is for nobody may count on it.
     fn usable(&self, executable: &Executable<'_>, layout: Layout) -> Layout {
         let mut layout = layout;
-        // A client's answer is seen as it is written, and that an upstream gave none as nothing was read.
+        // A client's answer is seen as it is written, and that an upstream gave none as nothing was
+        // read.
         let sees_transfers = self.sees("sent") && self.sees("received");
         if !sees_transfers {
             layout.status = 0;

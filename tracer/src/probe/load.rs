@@ -1,6 +1,7 @@
 //! Loading the BPF object, and what is told to it and read from it while it runs.
 //!
-//! All links are file descriptors of this process: whatever ends it, SIGKILL included, takes every hook away.
+//! All links are file descriptors of this process: whatever ends it, SIGKILL included, takes every
+//! hook away.
 
 use std::{collections::HashMap, path::Path, thread};
 
@@ -29,8 +30,9 @@ pub(super) static OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer-ebpf"));
 
 impl Probes {
-    /// Loads the object with maps of these sizes, fills in what this kernel's BTF says, and attaches the kernel's hooks by the best way that is
-    /// there, `without` these kinds of places and programs.
+    /// Loads the object with maps of these sizes, fills in what this kernel's BTF says, and
+    /// attaches the kernel's hooks by the best way that is there, `without` these kinds of places
+    /// and programs.
     ///
     /// # Errors
     /// No BTF, no permission, or a required sight has no way left.
@@ -146,8 +148,8 @@ impl Probes {
         )?)
     }
 
-    /// What lies where in a followed process that serves no request: whoever it forks shares it. One that serves keeps what
-    /// was known, as its hooks write to the same place.
+    /// What lies where in a followed process that serves no request: whoever it forks shares it.
+    /// One that serves keeps what was known, as its hooks write to the same place.
     ///
     /// # Errors
     /// The map is not there.
@@ -164,8 +166,8 @@ impl Probes {
         Ok(())
     }
 
-    /// Follows a process that was there before: its hooks count from now on, and what it forks is followed. One that is
-    /// followed already is left as it is.
+    /// Follows a process that was there before: its hooks count from now on, and what it forks is
+    /// followed. One that is followed already is left as it is.
     ///
     /// # Errors
     /// Its family has used up its quota, or there is no place.
@@ -275,7 +277,8 @@ impl Probes {
         })
     }
 
-    /// Asks the kernel side to leave this out, the sample of those requests that begin `since` then.
+    /// Asks the kernel side to leave this out, the sample of those requests that begin `since`
+    /// then.
     ///
     /// # Errors
     /// The map is not there.
@@ -295,7 +298,8 @@ impl Probes {
         Ok(map.set(shedding::SAMPLE, &shed.sample, 0)?)
     }
 
-    /// Asks the kernel side to leave out connections that served well and of which nothing was asked: no verdict rests on them.
+    /// Asks the kernel side to leave out connections that served well and of which nothing was
+    /// asked: no verdict rests on them.
     ///
     /// # Errors
     /// The map is not there.
@@ -370,7 +374,8 @@ struct RawWorker(abi::Worker);
 #[derive(Clone, Copy)]
 struct RawSite(abi::DropSite);
 
-// SAFETY: repr(transparent) over repr(C) integers, without implicit padding (asserted in tracer-ebpf).
+// SAFETY: repr(transparent) over repr(C) integers, without implicit padding (asserted in
+// tracer-ebpf).
 unsafe impl aya::Pod for RawKey {}
 // SAFETY: as above.
 unsafe impl aya::Pod for RawProgram {}

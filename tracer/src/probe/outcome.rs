@@ -40,7 +40,8 @@ impl Outcome {
 pub enum State {
     /// Attached in the best way.
     Attached,
-    /// Attached in another way, or what it shows comes from elsewhere: the same causes, perhaps `inferred`.
+    /// Attached in another way, or what it shows comes from elsewhere: the same causes, perhaps
+    /// `inferred`.
     Fallback,
     /// Not attached in any way.
     Missing,
@@ -89,7 +90,8 @@ impl Tally {
         }
     }
 
-    /// Counts what a capture's header says: the programs that were attached, the names of what was not.
+    /// Counts what a capture's header says: the programs that were attached, the names of what was
+    /// not.
     #[must_use]
     pub fn recorded(programs: &[String], absent: &[String], has_nginx: bool) -> Self {
         let is_absent = |sight: &Sight| absent.iter().any(|name| name == sight.name);

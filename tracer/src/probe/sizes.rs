@@ -1,5 +1,5 @@
-//! How large the kernel side's maps are: by the host's CPUs, within a share of its memory. What a full map drops is what was
-//! used least of late; what a full ring drops is counted.
+//! How large the kernel side's maps are: by the host's CPUs, within a share of its memory. What a
+//! full map drops is what was used least of late; what a full ring drops is counted.
 
 use std::{fmt, fs, num::NonZero, thread};
 
@@ -14,11 +14,12 @@ pub struct Sizes {
     pub requests: u32,
 }
 
-/// A failed request's records take 1.7 KB, a worker that does nothing else fails some 13,000 a second: a tenth of a second
-/// of a CPU each.
+/// A failed request's records take 1.7 KB, a worker that does nothing else fails some 13,000 a
+/// second: a tenth of a second of a CPU each.
 const RING_PER_CPU: u64 = 2 << 20;
 const RING: std::ops::RangeInclusive<u64> = (4 << 20)..=(64 << 20);
-/// nginx's default is 512 connections a worker, busy proxies have 16,384: half of them lead upstream.
+/// nginx's default is 512 connections a worker, busy proxies have 16,384: half of them lead
+/// upstream.
 const CONNECTIONS_PER_CPU: u64 = 16 << 10;
 const CONNECTIONS: std::ops::RangeInclusive<u64> = (64 << 10)..=(1 << 20);
 /// Bytes of kernel memory a connection, with what the map adds.
@@ -44,7 +45,8 @@ impl Sizes {
         }
     }
 
-    /// Bytes of its own that the collector may hold if nobody says otherwise: what a full ring becomes while the host is asked.
+    /// Bytes of its own that the collector may hold if nobody says otherwise: what a full ring
+    /// becomes while the host is asked.
     #[must_use]
     pub fn memory(&self) -> u64 {
         (u64::from(self.ring) * RINGS).max(LEAST_MEMORY)

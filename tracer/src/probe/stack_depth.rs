@@ -1,5 +1,6 @@
-//! The stack that the BPF object's programs take, as kernels before 6.13 reckon it (`check_max_stack_depth`,
-//! kernel/bpf/verifier.c): a program and all that it calls have 512 bytes together, in steps of 32 a function.
+//! The stack that the BPF object's programs take, as kernels before 6.13 reckon it
+//! (`check_max_stack_depth`, kernel/bpf/verifier.c): a program and all that it calls have 512 bytes
+//! together, in steps of 32 a function.
 
 use std::collections::HashMap;
 
@@ -47,7 +48,8 @@ impl Instruction {
     }
 }
 
-/// Bytes below the frame pointer that the code uses: by it, or by a register that it was copied to and a number was added.
+/// Bytes below the frame pointer that the code uses: by it, or by a register that it was copied to
+/// and a number was added.
 fn depth(code: &[u8]) -> u64 {
     const MOVE: u8 = 0xbf;
     const ADD_NUMBER: u8 = 0x07;
@@ -110,7 +112,8 @@ fn functions(file: &object::File<'_>) -> HashMap<Place, Function> {
             let calls = calls.filter_map(|(bytes, number)| {
                 let one = Instruction::read(bytes);
                 let at = symbol.address() + number * SIZE;
-                // By a symbol, or by a section, in which the number counts instructions from the next one on.
+                // By a symbol, or by a section, in which the number counts instructions from the
+                // next one on.
                 let (section, start) = *moved.get(&at)?;
                 let inside = (i64::from(one.number) + 1) as u64 * SIZE;
                 (one.code == CALL && one.source == OWN).then_some((section, start + inside))

@@ -1,7 +1,8 @@
 //! The probe table: for each thing that verdicts rest on, the ways to see it, best first.
 //!
-//! Which way is taken is decided when tracer starts, by what the kernel's BTF says and by what attaches; never by a
-//! version number. Where no way is left, its evidence is lost, and the verdicts that it touches say so.
+//! Which way is taken is decided when tracer starts, by what the kernel's BTF says and by what
+//! attaches; never by a version number. Where no way is left, its evidence is lost, and the
+//! verdicts that it touches say so.
 
 /// Where a program stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,8 +33,8 @@ pub enum Place {
     Entry(&'static str),
     /// The return of a function that nginx exports.
     Return(&'static str),
-    /// The entry of a function that nginx exports and calls seldom, where sockets lead to requests: see
-    /// [`Layout::is_by_socket`](tracer_ebpf::abi::Layout::is_by_socket).
+    /// The entry of a function that nginx exports and calls seldom, where sockets lead to requests:
+    /// see [`Layout::is_by_socket`](tracer_ebpf::abi::Layout::is_by_socket).
     BySocket(&'static str),
 }
 

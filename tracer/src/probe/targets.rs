@@ -1,8 +1,9 @@
 //! The program files that are nginx, and what is attached in them.
 //!
-//! A breakpoint is set in a file's inode, whatever mount it is reached by. Containers of one image show one file of a lower
-//! layer by an inode each (overlayfs): what is attached through one of them holds for all, and is moved to another when the
-//! one that it was attached through goes, as a link keeps the mount busy that its path led through.
+//! A breakpoint is set in a file's inode, whatever mount it is reached by. Containers of one image
+//! show one file of a lower layer by an inode each (overlayfs): what is attached through one of
+//! them holds for all, and is moved to another when the one that it was attached through goes, as a
+//! link keeps the mount busy that its path led through.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -28,7 +29,8 @@ pub(super) struct Likeness {
 /// A program file, by however many mounts it is reached.
 #[derive(Debug)]
 pub(super) struct Target {
-    /// Its number in the kernel side's `GENERATIONS`; `None` where there are too many, or links have no cookies.
+    /// Its number in the kernel side's `GENERATIONS`; `None` where there are too many, or links
+    /// have no cookies.
     number: Option<u32>,
     generation: u32,
     likeness: Likeness,
@@ -80,7 +82,8 @@ impl Target {
         Some((self.number?, self.generation))
     }
 
-    /// Begins the next generation: what is attached from now on counts once it is in force. Gives the links of before.
+    /// Begins the next generation: what is attached from now on counts once it is in force. Gives
+    /// the links of before.
     pub(super) fn next(&mut self) -> Vec<UProbeLink> {
         self.generation = self.generation.wrapping_add(1).max(1);
         self.outcome.clear();
@@ -121,8 +124,8 @@ impl Targets {
         &mut self.all[place]
     }
 
-    /// The place of a file's target, which is made if need be. A file that looks like a known one, and whose functions have
-    /// breakpoints where that one has and nowhere else, is that one.
+    /// The place of a file's target, which is made if need be. A file that looks like a known one,
+    /// and whose functions have breakpoints where that one has and nowhere else, is that one.
     pub(super) fn enter(
         &mut self,
         id: ExeId,
@@ -219,7 +222,8 @@ impl Drop for Targets {
     }
 }
 
-/// Takes links away, all at once: the kernel waits until no CPU is in a hook any more, for all of them as long as for one.
+/// Takes links away, all at once: the kernel waits until no CPU is in a hook any more, for all of
+/// them as long as for one.
 pub(super) fn detach(links: Vec<UProbeLink>) {
     thread::scope(|scope| {
         for link in links {

@@ -1,5 +1,6 @@
-//! Has the kernel verify programs on several CPUs at once: one after the other would be most of the time from exec to
-//! `tracing`. What does not load here is loaded where it is attached, and its failure is reported there.
+//! Has the kernel verify programs on several CPUs at once: one after the other would be most of the
+//! time from exec to `tracing`. What does not load here is loaded where it is attached, and its
+//! failure is reported there.
 
 use std::{
     collections::HashSet,
@@ -21,7 +22,8 @@ use crate::kernel::Btf;
 const THREADS: usize = 4;
 
 impl Probes {
-    /// Loads the programs that will be attached if all goes well: those of tracepoints, and nginx's.
+    /// Loads the programs that will be attached if all goes well: those of tracepoints, and
+    /// nginx's.
     pub(super) fn verify(&mut self, btf: &Btf) {
         let may = |hook: &Hook| {
             attach::left_out(hook, &self.without).is_none() && attach::fits(hook.place, btf).is_ok()

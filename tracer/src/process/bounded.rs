@@ -1,10 +1,10 @@
 //! Work that another user can stall, on threads that are given up when it does.
 //!
-//! Whoever owns a process chooses what lies behind its memory and its files: a page of a FUSE file, an `open` that its
-//! server never answers. Such work runs on a thread of a small pool. If it does not return in [`PATIENCE`], the caller
-//! gets `ETIMEDOUT` and goes on; until it does return, every further call about that process fails at once, and the
-//! thread is missing from the pool. At most 64 threads are given up, four of them
-//! for one user's processes; beyond, calls fail at once.
+//! Whoever owns a process chooses what lies behind its memory and its files: a page of a FUSE file,
+//! an `open` that its server never answers. Such work runs on a thread of a small pool. If it does
+//! not return in [`PATIENCE`], the caller gets `ETIMEDOUT` and goes on; until it does return, every
+//! further call about that process fails at once, and the thread is missing from the pool. At most
+//! 64 threads are given up, four of them for one user's processes; beyond, calls fail at once.
 
 use std::{
     collections::HashMap,
@@ -21,14 +21,15 @@ use super::keeper;
 
 /// How long the caller waits. A busy host needs some; a stalled one is not worth more.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// Threads that may be given up at a time, and of those for processes of one user other than root: nobody stops what is read
-/// of others' processes.
+/// Threads that may be given up at a time, and of those for processes of one user other than root:
+/// nobody stops what is read of others' processes.
 const STUCK: usize = 64;
 const STUCK_BY_USER: usize = 4;
 /// Idle threads that are kept.
 const IDLE: usize = 4;
 
-/// From here on keys are no pids (`PID_MAX_LIMIT` is 2^22): of a file that many processes share, or that none holds.
+/// From here on keys are no pids (`PID_MAX_LIMIT` is 2^22): of a file that many processes share, or
+/// that none holds.
 pub const NO_PROCESS: u32 = 1 << 30;
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -61,7 +62,8 @@ fn pool() -> MutexGuard<'static, Pool> {
     POOL.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Has each new thread of the pool run this first: it drops the privileges that such work does not need.
+/// Has each new thread of the pool run this first: it drops the privileges that such work does not
+/// need.
 pub fn prepare_with(prepare: fn()) {
     let mut pool = pool();
     pool.prepare = Some(prepare);
@@ -82,8 +84,8 @@ pub fn stalling() -> Vec<u32> {
 /// Runs `work`, which looks at process `pid`, and waits for it no longer than half a second.
 ///
 /// # Errors
-/// Those of `work`; `ETIMEDOUT` if it does not return in time, or if an earlier call about this process has not returned
-/// yet; `EIO` if it panics.
+/// Those of `work`; `ETIMEDOUT` if it does not return in time, or if an earlier call about this
+/// process has not returned yet; `EIO` if it panics.
 pub fn bounded<T: Send + 'static>(
     pid: u32,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,

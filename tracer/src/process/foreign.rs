@@ -1,9 +1,11 @@
-//! What another user may have chosen: the memory of a process, the files that it runs, maps or names.
+//! What another user may have chosen: the memory of a process, the files that it runs, maps or
+//! names.
 //!
-//! This is the only way to them (`cargo xtask test` checks that no other is used). Everything is opened as a path first
-//! (`O_PATH`), which involves no device and no FIFO, and for reading only once it has turned out to be a regular file
-//! (or a folder, where the caller wants one): never as a controlling terminal, never waiting, and never with more rights
-//! than the process itself has. All of it is bounded in bytes, and in time by [`bounded`].
+//! This is the only way to them (`cargo xtask test` checks that no other is used). Everything is
+//! opened as a path first (`O_PATH`), which involves no device and no FIFO, and for reading only
+//! once it has turned out to be a regular file (or a folder, where the caller wants one): never as
+//! a controlling terminal, never waiting, and never with more rights than the process itself has.
+//! All of it is bounded in bytes, and in time by [`bounded`].
 
 use std::{
     ffi::{OsStr, OsString},
@@ -43,7 +45,8 @@ pub enum Kind {
     Folder,
 }
 
-/// At most `limit` bytes of a file of `/proc/PID` that shows memory or mappings of the process (`cmdline`, `maps`).
+/// At most `limit` bytes of a file of `/proc/PID` that shows memory or mappings of the process
+/// (`cmdline`, `maps`).
 ///
 /// # Errors
 /// The process is gone, or stalls.
@@ -71,8 +74,8 @@ fn memory_of(pid: u32, address: u64, length: usize) -> io::Result<Vec<u8>> {
 /// Much longer than a page of a program takes to come from a disk.
 const SOON: Duration = Duration::from_millis(20);
 
-/// The text at an address of a process: what comes before a NUL, at most `limit` bytes. For the event loop: it waits no longer
-/// than 20 ms.
+/// The text at an address of a process: what comes before a NUL, at most `limit` bytes. For the
+/// event loop: it waits no longer than 20 ms.
 ///
 /// # Errors
 /// As [`memory`].
@@ -108,7 +111,8 @@ pub fn with_mapped<T: Send + 'static>(
     })
 }
 
-/// Has `read` look at the file behind a descriptor of a process, with the rights of `owner` (who opened it).
+/// Has `read` look at the file behind a descriptor of a process, with the rights of `owner` (who
+/// opened it).
 ///
 /// # Errors
 /// As [`with_exe`].
@@ -163,8 +167,8 @@ pub fn exe_id(pid: u32) -> io::Result<(u64, u64)> {
     exe_metadata(pid).map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
-/// Is the file that a process runs reached by the mount of this process's root? No other mount is kept busy by it then. `false`
-/// where the kernel does not say (before 5.8).
+/// Is the file that a process runs reached by the mount of this process's root? No other mount is
+/// kept busy by it then. `false` where the kernel does not say (before 5.8).
 #[must_use]
 pub fn is_exe_at_root(pid: u32) -> bool {
     let mount = bounded(pid, move || {
@@ -219,8 +223,8 @@ pub fn run_the_same(pid: u32, other: u32) -> bool {
     id(pid).is_some_and(|own| id(other) == Some(own))
 }
 
-/// Opens a file or folder by its name in a process's root, as that process would: no symbolic link leads out of the root, and
-/// no more can be read than its user may.
+/// Opens a file or folder by its name in a process's root, as that process would: no symbolic link
+/// leads out of the root, and no more can be read than its user may.
 ///
 /// # Errors
 /// Those of `openat2`; `EINVAL` if it is not of that kind.
@@ -295,7 +299,8 @@ impl Root {
     }
 }
 
-/// A file, folder, link or socket, held as a path (`O_PATH`): it is looked at, never opened. For use within [`bounded`] alone.
+/// A file, folder, link or socket, held as a path (`O_PATH`): it is looked at, never opened. For
+/// use within [`bounded`] alone.
 #[derive(Debug)]
 pub struct Place(File);
 
@@ -316,7 +321,8 @@ impl Place {
         path_at(None, &named(pid, "cwd"), OFlags::DIRECTORY).map(Self)
     }
 
-    /// What has this name in it; a symbolic link is given itself. `name` is one component, and not `..`.
+    /// What has this name in it; a symbolic link is given itself. `name` is one component, and not
+    /// `..`.
     ///
     /// # Errors
     /// Those of `openat`.
@@ -384,8 +390,8 @@ impl Rights {
         }
     }
 
-    /// Runs `work` with these rights on the calling thread alone, which has its own again afterwards. The host's root keeps
-    /// what tracer has.
+    /// Runs `work` with these rights on the calling thread alone, which has its own again
+    /// afterwards. The host's root keeps what tracer has.
     fn borrowed<T>(&self, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         let own = (
             rustix::process::geteuid().as_raw(),
@@ -403,7 +409,8 @@ impl Rights {
             groups: before,
         };
         set_file_ids(self.uid, self.gid);
-        // They return the value of before, whatever comes of it: asked once more, they say what holds now.
+        // They return the value of before, whatever comes of it: asked once more, they say what
+        // holds now.
         let now = set_file_ids(u32::MAX, u32::MAX);
         if now != (i64::from(self.uid), i64::from(self.gid)) {
             return Err(io::Error::from_raw_os_error(libc::EPERM));
@@ -426,8 +433,8 @@ impl Drop for Back {
     }
 }
 
-/// Sets both ids of the calling thread alone, unlike the C library, and returns those of before. The group first: a user may
-/// not change it any more.
+/// Sets both ids of the calling thread alone, unlike the C library, and returns those of before.
+/// The group first: a user may not change it any more.
 fn set_file_ids(uid: u32, gid: u32) -> (i64, i64) {
     // SAFETY: integers alone.
     let (gid, uid) = unsafe {
@@ -455,7 +462,8 @@ fn link(pid: u32, name: &str) -> io::Result<File> {
     )
 }
 
-/// A path alone (`O_PATH`); below `root` where one is given, from which no link leads out (`openat2`, 5.6).
+/// A path alone (`O_PATH`); below `root` where one is given, from which no link leads out
+/// (`openat2`, 5.6).
 fn path_at(root: Option<&File>, path: &Path, flags: OFlags) -> io::Result<File> {
     let flags = OFlags::PATH | OFlags::CLOEXEC | flags;
     let resolve = match root {
@@ -660,8 +668,8 @@ mod tests {
         }
     }
 
-    /// The lines of a source that open a file otherwise than by the door, but for those of `/proc` that the kernel makes and
-    /// that show no memory of a process's.
+    /// The lines of a source that open a file otherwise than by the door, but for those of `/proc`
+    /// that the kernel makes and that show no memory of a process's.
     fn others(text: &str) -> Vec<&str> {
         const STALLING: [&str; 6] = ["cmdline", "environ", "/maps", "smaps", "/mem\"", "/exe\""];
         let end = text.find("#[cfg(test)]").unwrap_or(text.len());

@@ -1,4 +1,5 @@
-//! Users and groups as a process's user namespace numbers them (`/proc/PID/uid_map`, user_namespaces(7)).
+//! Users and groups as a process's user namespace numbers them (`/proc/PID/uid_map`,
+//! user_namespaces(7)).
 
 use std::io;
 

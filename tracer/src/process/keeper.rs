@@ -1,9 +1,10 @@
 //! The one thread that keeps `CAP_SYS_ADMIN`, and what it does for the others.
 //!
-//! Entering a network namespace needs `CAP_SYS_ADMIN`, and so does attaching a uprobe on some kernels; what these bring is
-//! read on threads without it. The requests are few: a socket in a namespace, a setting of one, a job that needs
-//! `CAP_SYS_ADMIN` ([`with_admin`]), and a thread for [`bounded`](super::bounded()). A caller waits for two seconds at
-//! most. Without a keeper (`doctor`, unit tests) the calling thread does it itself.
+//! Entering a network namespace needs `CAP_SYS_ADMIN`, and so does attaching a uprobe on some
+//! kernels; what these bring is read on threads without it. The requests are few: a socket in a
+//! namespace, a setting of one, a job that needs `CAP_SYS_ADMIN` ([`with_admin`]), and a thread for
+//! [`bounded`](super::bounded()). A caller waits for two seconds at most. Without a keeper
+//! (`doctor`, unit tests) the calling thread does it itself.
 
 use std::{
     fs::File,
@@ -28,7 +29,8 @@ use super::netns;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Requests in flight.
 const REQUESTS: usize = 64;
-/// Jobs that may be stuck at a time, each on a thread of its own: the file of a uprobe may be one that never answers.
+/// Jobs that may be stuck at a time, each on a thread of its own: the file of a uprobe may be one
+/// that never answers.
 const STUCK: usize = 16;
 /// Bytes.
 const STACK: usize = 256 << 10;
@@ -61,8 +63,8 @@ fn keeper() -> Option<SyncSender<Request>> {
         .clone()
 }
 
-/// Starts the keeper's thread, which runs `prepare` first: it drops what the keeper does not need. From now on the other
-/// threads can do without `CAP_SYS_ADMIN`.
+/// Starts the keeper's thread, which runs `prepare` first: it drops what the keeper does not need.
+/// From now on the other threads can do without `CAP_SYS_ADMIN`.
 ///
 /// # Errors
 /// The thread cannot be started; all stays as it was.
@@ -190,8 +192,8 @@ impl Drop for Running {
     }
 }
 
-/// Runs `work` with `CAP_SYS_ADMIN` (attaching a uprobe, BPF objects by their id) on a thread that ends with it. What it
-/// returns is dropped if the caller has given up: a link is detached then.
+/// Runs `work` with `CAP_SYS_ADMIN` (attaching a uprobe, BPF objects by their id) on a thread that
+/// ends with it. What it returns is dropped if the caller has given up: a link is detached then.
 ///
 /// # Errors
 /// `ETIMEDOUT` if it does not return in time, `EIO` if it panics.

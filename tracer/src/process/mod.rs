@@ -1,7 +1,8 @@
 //! One process of the host, as `/proc` shows it now.
 //!
-//! Every read is bounded, and a process may vanish between two of them: all of these give an error (or `None`)
-//! then, never a half-read answer. Pids are the host's (the ones of the `/proc` that tracer sees).
+//! Every read is bounded, and a process may vanish between two of them: all of these give an error
+//! (or `None`) then, never a half-read answer. Pids are the host's (the ones of the `/proc` that
+//! tracer sees).
 
 mod bounded;
 pub mod foreign;
@@ -41,8 +42,9 @@ pub fn read_start(path: impl AsRef<Path>, limit: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Whether this kernel sets `mm_struct.start_code` to the first address of a program's code, as newer ones do, or of all
-/// that it maps (`load_elf_binary`, fs/binfmt_elf.c). Shown by this process, which has something before its code.
+/// Whether this kernel sets `mm_struct.start_code` to the first address of a program's code, as
+/// newer ones do, or of all that it maps (`load_elf_binary`, fs/binfmt_elf.c). Shown by this
+/// process, which has something before its code.
 #[must_use]
 pub fn starts_at_code() -> bool {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
@@ -85,8 +87,8 @@ pub fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// Is this process in the host's own pid namespace (`PROC_PID_INIT_INO`, include/linux/proc_ns.h)? Elsewhere pids are other
-/// numbers than those that the kernel side sees.
+/// Is this process in the host's own pid namespace (`PROC_PID_INIT_INO`, include/linux/proc_ns.h)?
+/// Elsewhere pids are other numbers than those that the kernel side sees.
 #[must_use]
 pub fn is_in_first_pid_namespace() -> bool {
     let link = std::fs::read_link("/proc/self/ns/pid");

@@ -1,8 +1,8 @@
 //! Another process's network namespace, asked from outside.
 //!
-//! A socket belongs to the namespace of the thread that opened it, and `/proc/sys/net` shows that of the thread that
-//! reads it. So the [keeper] enters the namespace, opens or reads, and comes back. An open socket keeps the
-//! namespace alive: whoever asks for one closes it.
+//! A socket belongs to the namespace of the thread that opened it, and `/proc/sys/net` shows that
+//! of the thread that reads it. So the [keeper] enters the namespace, opens or reads, and comes
+//! back. An open socket keeps the namespace alive: whoever asks for one closes it.
 
 use std::{
     cell::RefCell,
@@ -29,7 +29,8 @@ use super::{
 pub struct Netns {
     id: u32,
     file: Arc<File>,
-    /// Netlink sockets whose last request is answered, by protocol: to open one in another namespace costs.
+    /// Netlink sockets whose last request is answered, by protocol: to open one in another
+    /// namespace costs.
     idle: RefCell<Vec<(i32, OwnedFd)>>,
 }
 
@@ -103,8 +104,8 @@ impl Netns {
         keeper::socket(&self.file, Socket::Icmpv6)
     }
 
-    /// One setting of `/proc/sys/net` in this namespace, e.g. `ipv4/ip_local_port_range`; `None` if it is absent there or
-    /// cannot be read.
+    /// One setting of `/proc/sys/net` in this namespace, e.g. `ipv4/ip_local_port_range`; `None` if
+    /// it is absent there or cannot be read.
     #[must_use]
     pub fn setting(&self, name: &'static str) -> Option<String> {
         if self.is_own() {
@@ -162,7 +163,8 @@ impl Drop for Home {
     }
 }
 
-/// The network namespaces of the host's processes, each once, but for this one; none beyond the deadline.
+/// The network namespaces of the host's processes, each once, but for this one; none beyond the
+/// deadline.
 pub fn others(than: &Netns, deadline: Instant) -> impl Iterator<Item = Netns> {
     let mut seen = HashSet::from([than.id]);
     super::pids()
@@ -182,7 +184,8 @@ fn inode_number(metadata: &fs::Metadata) -> io::Result<u32> {
     })
 }
 
-/// A thread in a network namespace of its own, with its loopback up; it lives as long as this value.
+/// A thread in a network namespace of its own, with its loopback up; it lives as long as this
+/// value.
 #[cfg(test)]
 pub(crate) struct NewNetns<T> {
     /// What its work gave.
@@ -192,7 +195,8 @@ pub(crate) struct NewNetns<T> {
     _leave: std::sync::mpsc::Sender<()>,
 }
 
-/// Runs `work` on a thread in a new namespace. `None`, and a line that says so, without the privilege for it.
+/// Runs `work` on a thread in a new namespace. `None`, and a line that says so, without the
+/// privilege for it.
 #[cfg(test)]
 pub(crate) fn in_new_netns<T: Send + 'static>(
     test: &str,

@@ -80,7 +80,8 @@ fn group(stat: &str) -> Option<u32> {
     after_name.split_ascii_whitespace().nth(2)?.parse().ok()
 }
 
-/// Field 22. The name in field 2 may hold blanks and parentheses, so counting starts at the last one.
+/// Field 22. The name in field 2 may hold blanks and parentheses, so counting starts at the last
+/// one.
 fn start_ticks(stat: &str) -> Option<u64> {
     let (_, after_name) = stat.rsplit_once(')')?;
     after_name.split_ascii_whitespace().nth(19)?.parse().ok()

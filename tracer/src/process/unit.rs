@@ -1,12 +1,12 @@
 //! The systemd unit or container that a process's cgroup names (`/proc/PID/cgroup`).
 //!
-//! Names come from cgroup paths alone: no runtime is asked. A container wins over a unit inside it. Any other cgroup
-//! names nothing: its path is often a hash.
+//! Names come from cgroup paths alone: no runtime is asked. A container wins over a unit inside it.
+//! Any other cgroup names nothing: its path is often a hash.
 
 use super::read_start;
 
-/// Returns what runs a process: a container's short id (as `docker ps` shows it) or name, or a systemd unit. `None`
-/// if its cgroup is neither's, or the process is gone.
+/// Returns what runs a process: a container's short id (as `docker ps` shows it) or name, or a
+/// systemd unit. `None` if its cgroup is neither's, or the process is gone.
 #[must_use]
 pub fn unit(pid: u32) -> Option<String> {
     named(&cgroups(pid)?)
@@ -33,7 +33,8 @@ fn cgroups(pid: u32) -> Option<String> {
 }
 
 fn named(cgroups: &str) -> Option<String> {
-    // `hierarchy:controllers:path`; v2 and systemd's own hierarchy tell most, so they are looked at first.
+    // `hierarchy:controllers:path`; v2 and systemd's own hierarchy tell most, so they are looked at
+    // first.
     let mut paths: Vec<(&str, &str)> = cgroups
         .lines()
         .filter_map(|line| line.split_once(':')?.1.split_once(':'))
@@ -52,7 +53,8 @@ fn container(path: &str) -> Option<String> {
         .rev()
         .find_map(|(at, component)| {
             let stem = component.strip_suffix(".scope").unwrap_or(component);
-            // docker-ID, cri-containerd-ID, crio-ID, libpod-ID, nerdctl-ID; under a plain cgroup driver the ID alone.
+            // docker-ID, cri-containerd-ID, crio-ID, libpod-ID, nerdctl-ID; under a plain cgroup
+            // driver the ID alone.
             let id = stem.rsplit(['-', ':']).next().unwrap_or(stem);
             if id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
                 return Some(id[..12].to_owned());

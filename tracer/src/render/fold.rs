@@ -1,7 +1,7 @@
 //! Folding of bursts: the first verdict of its kind in full, the same again counted.
 //!
-//! What is shown, and when, depends on the verdicts' own times alone: a replay folds as the live run did. Ticks only
-//! let a count be shown earlier, with the same words.
+//! What is shown, and when, depends on the verdicts' own times alone: a replay folds as the live
+//! run did. Ticks only let a count be shown earlier, with the same words.
 
 use crate::{
     event::Time,
@@ -56,7 +56,8 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Returns what to show for the next verdict: first the folds, then, if `true`, the verdict itself.
+    /// Returns what to show for the next verdict: first the folds, then, if `true`, the verdict
+    /// itself.
     pub fn take(&mut self, verdict: &Verdict) -> (Vec<Fold>, bool) {
         let now = verdict.time;
         let mut folds = self.tick(now);

@@ -1,4 +1,5 @@
-//! `--format json`: one object a line. The names are a contract (`docs/verdict.schema.json`); others may be added.
+//! `--format json`: one object a line. The names are a contract (`docs/verdict.schema.json`);
+//! others may be added.
 
 use std::io::{self, Write};
 
@@ -227,7 +228,8 @@ fn rfc3339(clock: &Clock, time: Time) -> String {
     format!("{:.9}", timestamp(clock, time))
 }
 
-/// Wall-clock time of a boot time. 64 bits of nanoseconds reach to the year 2554, well within range.
+/// Wall-clock time of a boot time. 64 bits of nanoseconds reach to the year 2554, well within
+/// range.
 pub(super) fn timestamp(clock: &Clock, time: Time) -> Timestamp {
     Timestamp::from_nanosecond(i128::from(clock.unix_nanos(time))).unwrap_or(Timestamp::UNIX_EPOCH)
 }

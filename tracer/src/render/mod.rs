@@ -1,7 +1,7 @@
 //! Finished verdicts in, words and files out. Pure: no clock, no I/O but the given writer.
 //!
-//! Whatever came from the network or a process (names, paths, request lines) is shown with its control and direction
-//! characters escaped, and no longer than a person reads.
+//! Whatever came from the network or a process (names, paths, request lines) is shown with its
+//! control and direction characters escaped, and no longer than a person reads.
 
 pub mod chart;
 pub mod coverage;

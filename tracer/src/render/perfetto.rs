@@ -1,9 +1,10 @@
-//! A trace for ui.perfetto.dev or chrome://tracing, in Chrome's JSON format: a process for each worker, in it a track for
-//! the worker, one for each upstream connection and one for each failed request; arrows lead from a request's connections
-//! to the request. Times are microseconds since the recording began.
+//! A trace for ui.perfetto.dev or chrome://tracing, in Chrome's JSON format: a process for each
+//! worker, in it a track for the worker, one for each upstream connection and one for each failed
+//! request; arrows lead from a request's connections to the request. Times are microseconds since
+//! the recording began.
 //!
-//! Connections and verdicts that belong together may come in either order; of each kind the last few thousand are
-//! remembered. A pair that is farther apart has no arrow.
+//! Connections and verdicts that belong together may come in either order; of each kind the last
+//! few thousand are remembered. A pair that is farther apart has no arrow.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},

@@ -158,7 +158,8 @@ pub(super) fn asked(v: &Verdict) -> String {
     }
 }
 
-/// A service or a container says which nginx it is; the name of some cgroup, which older captures have, does not.
+/// A service or a container says which nginx it is; the name of some cgroup, which older captures
+/// have, does not.
 fn unit(unit: &str) -> Option<String> {
     let is_id = unit.len() == 12 && unit.bytes().all(|byte| byte.is_ascii_hexdigit());
     match is_id {

@@ -1,4 +1,5 @@
-//! Wrapping at a width with a hanging indent. A command is never broken: it must survive copy and paste.
+//! Wrapping at a width with a hanging indent. A command is never broken: it must survive copy and
+//! paste.
 
 /// How commands in advice begin, after a colon or semicolon. A test keeps it complete.
 const COMMANDS: &[&str] = &[
@@ -43,7 +44,8 @@ pub(crate) fn lines(text: &str, room: usize) -> Vec<String> {
     filled(text.split(' '), room)
 }
 
-/// Returns lines of advice. A command takes a line of its own where it does not fit into the one before.
+/// Returns lines of advice. A command takes a line of its own where it does not fit into the one
+/// before.
 pub(super) fn advice(text: &str, room: usize) -> Vec<String> {
     filled(pieces(text), room)
 }

@@ -1,4 +1,5 @@
-//! Durations counted in bins whose width grows with them: quantiles within 1/8 of their value, whatever the range.
+//! Durations counted in bins whose width grows with them: quantiles within 1/8 of their value,
+//! whatever the range.
 //!
 //! Only the span of bins that is in use is kept: most upstreams need a few dozen.
 
@@ -50,8 +51,8 @@ impl Histogram {
         self.bins().next().map(|(range, _)| range.start)
     }
 
-    /// The duration that the share `q` of all does not exceed, in nanoseconds: the middle of its bin, or the maximum
-    /// where that is less. `None` if nothing was counted.
+    /// The duration that the share `q` of all does not exceed, in nanoseconds: the middle of its
+    /// bin, or the maximum where that is less. `None` if nothing was counted.
     #[must_use]
     pub fn quantile(&self, q: f64) -> Option<u64> {
         let rank = ((self.count as f64 * q).ceil() as u64).max(1);
@@ -62,7 +63,8 @@ impl Histogram {
         })
     }
 
-    /// The bins that are not empty, shortest first: their ranges in nanoseconds, and how many fell into each.
+    /// The bins that are not empty, shortest first: their ranges in nanoseconds, and how many fell
+    /// into each.
     pub fn bins(&self) -> impl Iterator<Item = (Range<u64>, u64)> {
         self.counts
             .iter()

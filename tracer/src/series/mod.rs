@@ -1,5 +1,6 @@
-//! From the stream to what charts and the report show: counts and durations by time, upstream and cause. Pure, one pass,
-//! bounded memory whatever comes: time is folded into wider spans, rare upstreams into "others", and both are said.
+//! From the stream to what charts and the report show: counts and durations by time, upstream and
+//! cause. Pure, one pass, bounded memory whatever comes: time is folded into wider spans, rare
+//! upstreams into "others", and both are said.
 //!
 //! Times are Unix nanoseconds here: captures of several hosts and boots meet.
 
@@ -50,7 +51,8 @@ pub struct Series {
     pub failures: Timeline<CauseCounts, FINE>,
     /// From `connect()` to the end of the handshake.
     pub connect: Timeline<Histogram, FINE>,
-    /// From `connect()`, or from the reuse of a kept-alive connection, to the first byte of the response.
+    /// From `connect()`, or from the reuse of a kept-alive connection, to the first byte of the
+    /// response.
     pub first_byte: Timeline<Histogram, FINE>,
     /// Kept-alive connections that were used again.
     pub reuse: Reuse,

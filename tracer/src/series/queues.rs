@@ -1,5 +1,5 @@
-//! Accept queues of listeners, as far as the host was asked about them: when a SYN was sent again, or a connection
-//! failed. Nothing is known of the time between.
+//! Accept queues of listeners, as far as the host was asked about them: when a SYN was sent again,
+//! or a connection failed. Nothing is known of the time between.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,5 @@
-//! How long kept-alive connections had been idle when nginx used them again, and which of those reuses met a close.
+//! How long kept-alive connections had been idle when nginx used them again, and which of those
+//! reuses met a close.
 
 use std::collections::VecDeque;
 

@@ -1,5 +1,5 @@
-//! A value a span of time, in a bounded number of spans: whenever a time lies too far off, neighbours are merged into
-//! wider spans. So one pass over a stream of unknown length does.
+//! A value a span of time, in a bounded number of spans: whenever a time lies too far off,
+//! neighbours are merged into wider spans. So one pass over a stream of unknown length does.
 
 use std::collections::VecDeque;
 
@@ -9,8 +9,8 @@ const MS: u64 = 1_000_000;
 const SECOND: u64 = 1000 * MS;
 const DAY: u64 = 86_400 * SECOND;
 
-/// Widths of a span in nanoseconds. Each divides the next, and all are what a person would choose. With the widest, all
-/// times that there are make 22 spans.
+/// Widths of a span in nanoseconds. Each divides the next, and all are what a person would choose.
+/// With the widest, all times that there are make 22 spans.
 const WIDTHS: [u64; 20] = [
     10 * MS,
     50 * MS,

@@ -1,5 +1,5 @@
-//! What became of the connections to each upstream. Bounded: the upstreams that fail and are used least are folded into
-//! one, and counted.
+//! What became of the connections to each upstream. Bounded: the upstreams that fail and are used
+//! least are folded into one, and counted.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -102,7 +102,8 @@ impl Outcomes {
         self.counts.iter().sum()
     }
 
-    /// All attempts: connections, tries that came to none, and each reuse of a kept-alive connection.
+    /// All attempts: connections, tries that came to none, and each reuse of a kept-alive
+    /// connection.
     #[must_use]
     pub fn attempts(&self) -> u64 {
         self.total() + self.reused
@@ -215,7 +216,8 @@ impl Upstreams {
         self.each.entry(upstream.clone()).or_default()
     }
 
-    /// The first `count` of those that are wanted, most failures first, then most connections, then by address.
+    /// The first `count` of those that are wanted, most failures first, then most connections, then
+    /// by address.
     #[must_use]
     pub fn ranked(&self, count: usize, is_wanted: impl Fn(&UpstreamSeries) -> bool) -> Ranking<'_> {
         let mut first: Vec<_> = self.each.iter().filter(|(_, one)| is_wanted(one)).collect();

@@ -1,7 +1,8 @@
 //! Which nginx processes are followed: those there are, and those that come.
 //!
-//! The kernel side follows whoever executes a program that is known to be nginx, and all that it forks, from their first
-//! instruction on. Here it is found out which programs are, and what the processes turn out to be.
+//! The kernel side follows whoever executes a program that is known to be nginx, and all that it
+//! forks, from their first instruction on. Here it is found out which programs are, and what the
+//! processes turn out to be.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -22,8 +23,8 @@ use crate::{
     process,
 };
 
-/// What a process is shows only some time after it executed a program: it is looked at at these intervals (nanoseconds), the
-/// first time at once if its name is nginx's.
+/// What a process is shows only some time after it executed a program: it is looked at at these
+/// intervals (nanoseconds), the first time at once if its name is nginx's.
 const LOOKS: [u64; 8] = [
     0,
     5_000_000,
@@ -42,13 +43,15 @@ const EXECUTED: usize = 65_536;
 const WAITING: usize = 4096;
 /// A new worker takes its own user only after the fork: it is asked again after this (nanoseconds).
 const SETTLED: u64 = 100_000_000;
-/// How long a program may have no process before its hooks are taken away: a restart takes less (nanoseconds).
+/// How long a program may have no process before its hooks are taken away: a restart takes less
+/// (nanoseconds).
 const LINGER: u64 = 700_000_000;
-/// The same of programs on the host's own root, whose mount nobody wants back, and of how many of them at most.
+/// The same of programs on the host's own root, whose mount nobody wants back, and of how many of
+/// them at most.
 const LINGER_AT_ROOT: u64 = 60_000_000_000;
 const LINGERING: usize = 4;
-/// How often it is checked that who is followed is still there, should the word of an end have been lost, and whether there
-/// is a place now for who found none (nanoseconds).
+/// How often it is checked that who is followed is still there, should the word of an end have been
+/// lost, and whether there is a place now for who found none (nanoseconds).
 const CHECK: u64 = 5_000_000_000;
 
 /// The followed processes.
@@ -70,11 +73,13 @@ pub struct Following {
     forked: Vec<(u32, Time)>,
     /// Masters that forked since the last look, and when first: the configuration may be another.
     reloaded: HashMap<u32, Time>,
-    /// A failure that only the closing of connections reports was met: no configuration is trusted from then on.
+    /// A failure that only the closing of connections reports was met: no configuration is trusted
+    /// from then on.
     has_met_closings: bool,
     /// Masters whose failures can not be seen, why, and whether another user than root runs them.
     blind: HashMap<u32, (String, bool)>,
-    /// Programs whose objects are not laid out as expected, and whether their layout was found: what was reported.
+    /// Programs whose objects are not laid out as expected, and whether their layout was found:
+    /// what was reported.
     surprising: HashSet<(Option<ExeId>, bool)>,
     /// Masters that exited, and what they called themselves: not reported yet.
     ended: Vec<(u32, String)>,
@@ -106,7 +111,8 @@ struct Program {
 }
 
 impl Following {
-    /// Follows what `scope` allows. `assumed`: what every nginx is taken to have where, whatever its version says.
+    /// Follows what `scope` allows. `assumed`: what every nginx is taken to have where, whatever
+    /// its version says.
     ///
     /// # Errors
     /// A thread can not be started.
@@ -134,7 +140,8 @@ impl Following {
         })
     }
 
-    /// Follows every nginx that runs now. Returns who their workers are, and calls `meet` for each at once.
+    /// Follows every nginx that runs now. Returns who their workers are, and calls `meet` for each
+    /// at once.
     pub fn scan(&mut self, probes: &mut Probes, at: Time, mut meet: impl FnMut(u32)) -> Vec<Event> {
         let mut events = Vec::new();
         for described in self.scout.scan() {
@@ -283,7 +290,8 @@ impl Following {
         }
     }
 
-    /// The same of one that was found, not heard of: of one that ended before it was followed no end is heard either.
+    /// The same of one that was found, not heard of: of one that ended before it was followed no
+    /// end is heard either.
     fn enter_found(&mut self, pid: u32, program: Option<ExeId>, since: Time) {
         if program_file(pid).is_some() {
             self.enter(pid, program, since);
@@ -426,8 +434,8 @@ impl Following {
             self.wait_again(candidate);
             return;
         }
-        // First those to come: what it forks, and who else executes the program. Then those that are there, or one forked in
-        // between would be missed.
+        // First those to come: what it forks, and who else executes the program. Then those that
+        // are there, or one forked in between would be missed.
         let key = self.key(candidate);
         let id = self.learn(probes, &described, described.layout, key);
         let family = family(pid);
@@ -475,8 +483,8 @@ impl Following {
         self.late(&described, candidate, events);
     }
 
-    /// Has the kernel side follow a process; `false` if there is no place. A process that has ended by
-    /// then, perhaps already reported, keeps none.
+    /// Has the kernel side follow a process; `false` if there is no place. A process that has ended
+    /// by then, perhaps already reported, keeps none.
     fn follow(&self, probes: &mut Probes, pid: u32, family: u32, layout: Layout) -> bool {
         let has_place = probes.follow(pid, family, layout).is_ok();
         if program_file(pid).is_none() {
@@ -486,8 +494,8 @@ impl Following {
         has_place
     }
 
-    /// Was it described before hooks were attached to what may be the same file, by another mount? Whether it is shows in its
-    /// memory.
+    /// Was it described before hooks were attached to what may be the same file, by another mount?
+    /// Whether it is shows in its memory.
     fn is_to_be_read_again(&self, probes: &Probes, described: &Described) -> bool {
         probes
             .attached_to_like(described.binary())
@@ -559,8 +567,8 @@ impl Following {
                 .workers
                 .retain(|worker| workers.contains(worker));
         } else if pid != 0 {
-            // First the master: a worker that it forks from now on is followed by the kernel side. Then its workers as they
-            // are now, or one forked in between would be missed.
+            // First the master: a worker that it forks from now on is followed by the kernel side.
+            // Then its workers as they are now, or one forked in between would be missed.
             if !self.follow(probes, pid, family, layout) {
                 self.refused.entry(pid).or_default();
             }
@@ -632,7 +640,8 @@ impl Following {
         self.masters.insert(pid, described);
     }
 
-    /// What the kernel side knows the program by that was found in this process; `None` where it executed another since.
+    /// What the kernel side knows the program by that was found in this process; `None` where it
+    /// executed another since.
     fn key(&self, candidate: Candidate) -> Option<ProgramKey> {
         let executed = self.executed.get(&candidate.pid);
         let is_last = executed.is_some_and(|at| *at == candidate.since);
@@ -730,7 +739,8 @@ impl Following {
         events.push(Event::Coverage(Coverage { at, change }));
     }
 
-    /// Those whose end was not heard of are followed no more; those who found no place may find one now.
+    /// Those whose end was not heard of are followed no more; those who found no place may find one
+    /// now.
     fn check(&mut self, probes: &mut Probes, now: Time, events: &mut Vec<Event>) {
         let gone = self
             .processes

@@ -35,16 +35,19 @@ use crate::{
     process,
 };
 
-/// How long after the request another sample takes effect (nanoseconds): longer than an update of the map takes.
+/// How long after the request another sample takes effect (nanoseconds): longer than an update of
+/// the map takes.
 const SHED_AFTER: u64 = 1_000_000;
 /// How often the ring is looked at when nothing wakes us: healthy connections wake nobody.
 const LOOK: Duration = Duration::from_millis(20);
-/// How soon it polls again after it found a failure. In a flood polling costs more than what it finds.
+/// How soon it polls again after it found a failure. In a flood polling costs more than what it
+/// finds.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
-/// Records taken from the ring at once, before what else there is to do has its turn; more events than these that wait are too many.
+/// Records taken from the ring at once, before what else there is to do has its turn; more events
+/// than these that wait are too many.
 const BATCH: usize = 4096;
-/// Events given at once. To take a record from the ring is a thirtieth of the work that it makes, so the ring is emptied before the
-/// next are given: what waits does so where there is more room.
+/// Events given at once. To take a record from the ring is a thirtieth of the work that it makes,
+/// so the ring is emptied before the next are given: what waits does so where there is more room.
 const PIECE: usize = 1024;
 
 /// What to trace and how.
@@ -159,7 +162,8 @@ impl Live {
             probes.leave_out_unasked()?;
         }
         let ring = probes.take_ring().ok_or(LoadError::Map("EVENTS"))?;
-        // SAFETY: the ring owns its descriptor and keeps it for its life; it is only read through `get_mut`.
+        // SAFETY: the ring owns its descriptor and keeps it for its life; it is only read through
+        // `get_mut`.
         let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }
             .map_err(std::io::Error::from)?;
         let mut following = Following::new(options.scope.clone(), options.layout)?;
@@ -310,8 +314,8 @@ impl Live {
             self.ticks.reset_after(LOOK_AGAIN);
         }
         if let Some(shed) = self.pace.look(self.following.workers()) {
-            // Without it all is told, as before. From a moment on that is still to come: no request is judged by one
-            // sample and counted by the next.
+            // Without it all is told, as before. From a moment on that is still to come: no request
+            // is judged by one sample and counted by the next.
             let _ = self.probes.shed(shed, clock::now().plus(SHED_AFTER));
         }
         self.ready.push_back(Event::Tick(now.whole_millisecond()));
@@ -404,7 +408,8 @@ impl Live {
         &self.probes
     }
 
-    /// Why no failure can be seen of any nginx that runs, or, where none does, of one to come; `None` if there can.
+    /// Why no failure can be seen of any nginx that runs, or, where none does, of one to come;
+    /// `None` if there can.
     #[must_use]
     pub fn blindness(&self) -> Option<String> {
         self.blindness.clone()
@@ -449,7 +454,8 @@ fn complete(event: &mut Event, unread: &mut Unread, now: Time) {
     }
 }
 
-/// Who runs a process that died: it keeps its cgroup until it is reaped; then what the kernel side read of it is left.
+/// Who runs a process that died: it keeps its cgroup until it is reaped; then what the kernel side
+/// read of it is left.
 fn name_unit(death: &mut Death) {
     death.unit = process::unit(death.pid).or_else(|| process::unit_of(&death.cgroup));
 }

@@ -1,5 +1,5 @@
-//! What this process holds of its own, without its files and what the kernel shares with it (the ring), and how much of
-//! its ceiling that leaves.
+//! What this process holds of its own, without its files and what the kernel shares with it (the
+//! ring), and how much of its ceiling that leaves.
 
 use std::{fs::File, io, os::unix::fs::FileExt as _};
 

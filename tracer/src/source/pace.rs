@@ -1,6 +1,7 @@
-//! Shedding: what the kernel side leaves out when the collector has too much to do, or holds too much. First healthy
-//! connections, then the details of failed requests; to keep to a limit, all failed requests but a sample, each of which
-//! is reported completely. The kernel side counts what is left out.
+//! Shedding: what the kernel side leaves out when the collector has too much to do, or holds too
+//! much. First healthy connections, then the details of failed requests; to keep to a limit, all
+//! failed requests but a sample, each of which is reported completely. The kernel side counts what
+//! is left out.
 
 use std::time::{Duration, Instant};
 
@@ -30,13 +31,15 @@ const GRANTED_EACH: u64 = 8;
 pub struct Ceilings {
     /// Share of one CPU; `None`: as much as it takes.
     pub cpu: Option<f64>,
-    /// Bytes of memory of its own, without what the kernel shares with it; `None`: by this host's size.
+    /// Bytes of memory of its own, without what the kernel shares with it; `None`: by this host's
+    /// size.
     pub memory: Option<u64>,
     /// Bytes that the process holds in addition.
     pub beside: u64,
 }
 
-/// The shedding level: 0 nothing; 1 healthy connections; 2 also request details; each above halves the failure sample.
+/// The shedding level: 0 nothing; 1 healthy connections; 2 also request details; each above halves
+/// the failure sample.
 #[derive(Debug)]
 pub(super) struct Pace {
     /// Share of one CPU.
@@ -129,8 +132,8 @@ impl Pace {
     }
 }
 
-/// The level by memory: it follows at once in both directions, and is the highest well below the limit, for what is
-/// in flight still comes.
+/// The level by memory: it follows at once in both directions, and is the highest well below the
+/// limit, for what is in flight still comes.
 fn heavy(pressure: f64) -> u32 {
     let part = (pressure / FULL).min(1.0);
     (part * f64::from(HIGHEST)).ceil() as u32

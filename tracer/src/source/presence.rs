@@ -1,7 +1,9 @@
-//! That a tracer runs, in a file of its own under `/run/tracer` (or systemd's `RUNTIME_DIRECTORY`): what ended without its
-//! summary, by `kill -9` or a panic, leaves it, and the next one to start knows since when nothing was watched.
+//! That a tracer runs, in a file of its own under `/run/tracer` (or systemd's `RUNTIME_DIRECTORY`):
+//! what ended without its summary, by `kill -9` or a panic, leaves it, and the next one to start
+//! knows since when nothing was watched.
 //!
-//! Only root's own folder and files are believed, within one boot. Failing to write is no error: the gap is not known then.
+//! Only root's own folder and files are believed, within one boot. Failing to write is no error:
+//! the gap is not known then.
 
 use std::{
     fmt,
@@ -52,7 +54,8 @@ struct Said {
 }
 
 impl Presence {
-    /// From `now` on this run watches. Gives what no run watched since one ended without its summary.
+    /// From `now` on this run watches. Gives what no run watched since one ended without its
+    /// summary.
     pub(super) fn begin(now: Time) -> (Self, Vec<Notice>) {
         let folder = match std::env::var(FROM_SYSTEMD) {
             Ok(folders) => Ok(PathBuf::from(folders.split(':').next().unwrap_or_default())),

@@ -1,5 +1,5 @@
-//! What each thread may do once the first hooks are attached. Only the keeper keeps `CAP_SYS_ADMIN`; what reads files of
-//! others may not open namespaces, nor the other way round.
+//! What each thread may do once the first hooks are attached. Only the keeper keeps
+//! `CAP_SYS_ADMIN`; what reads files of others may not open namespaces, nor the other way round.
 
 use std::io;
 
@@ -7,8 +7,8 @@ use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_no_new_privs,
 };
 
-/// Enters namespaces, attaches uprobes, names BPF programs (`CAP_NET_ADMIN` to list a cgroup's), opens raw sockets, and
-/// starts the readers.
+/// Enters namespaces, attaches uprobes, names BPF programs (`CAP_NET_ADMIN` to list a cgroup's),
+/// opens raw sockets, and starts the readers.
 const KEEPER: CapabilitySet = CapabilitySet::DAC_READ_SEARCH
     .union(CapabilitySet::SETGID)
     .union(CapabilitySet::SETUID)
@@ -78,8 +78,8 @@ pub fn keep_file_access_alone() {
     let _ = keep(CapabilitySet::DAC_OVERRIDE);
 }
 
-/// Drops all other capabilities of this thread, and the way to get them back by executing something. Threads that it
-/// starts have what it has.
+/// Drops all other capabilities of this thread, and the way to get them back by executing
+/// something. Threads that it starts have what it has.
 fn keep(kept: CapabilitySet) -> io::Result<()> {
     set_no_new_privs(true)?;
     let own = capabilities(None)?;

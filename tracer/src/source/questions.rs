@@ -35,7 +35,8 @@ pub(super) struct Questions {
     pending: Arc<AtomicUsize>,
 }
 
-/// Questions in flight at once; the correlator asks the same thing no more than five times a second.
+/// Questions in flight at once; the correlator asks the same thing no more than five times a
+/// second.
 const JOBS: usize = 4096;
 
 /// How often nginx's own limits are looked at.
@@ -73,7 +74,8 @@ impl Questions {
                     let mut waiting = VecDeque::new();
                     let mut next = Some(job);
                     loop {
-                        // Who came goes first: whose a log's line is, is known of those that are followed alone.
+                        // Who came goes first: whose a log's line is, is known of those that are
+                        // followed alone.
                         while let Some(job) = next {
                             match job {
                                 Job::Ask(question) => {
@@ -87,7 +89,8 @@ impl Questions {
                                     caught(|| observer.forget(worker));
                                 }
                                 Job::Settle(settled) => {
-                                    // What was dropped before is not told; and what is short already is told at once.
+                                    // What was dropped before is not told; and what is short
+                                    // already is told at once.
                                     let news = caught(|| observer.look(clock::now(), false));
                                     let _ = done.send(news.unwrap_or_default());
                                     let _ = settled.send(());
@@ -131,7 +134,8 @@ impl Questions {
         })
     }
 
-    /// Asks. With too many in flight the question is dropped, and its case closes without the answer.
+    /// Asks. With too many in flight the question is dropped, and its case closes without the
+    /// answer.
     pub(super) fn ask(&self, question: Question) {
         self.pending.fetch_add(1, Ordering::Relaxed);
         if self.jobs.try_send(Job::Ask(question)).is_err() {
@@ -195,7 +199,8 @@ fn answer(question: &Question, ask: impl FnOnce(&Question, Time) -> Vec<Event>) 
     })
 }
 
-/// `None` if it panicked. What the observer keeps between questions is caches, which hold whole entries alone.
+/// `None` if it panicked. What the observer keeps between questions is caches, which hold whole
+/// entries alone.
 fn caught<T>(work: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(work)).ok()
 }

@@ -36,7 +36,8 @@ impl Scope {
         self.is_everything() || self.masters.contains(&master)
     }
 
-    /// Returns what is wrong with it, and what it could be: a process that is not among these, which are followed.
+    /// Returns what is wrong with it, and what it could be: a process that is not among these,
+    /// which are followed.
     pub(super) fn stranger(&self, followed: &[&Master]) -> Option<String> {
         let is_master = |pid: &&u32| followed.iter().any(|master| master.pid == **pid);
         let is_worker = |pid: &&u32| followed.iter().any(|one| one.workers.contains(pid));

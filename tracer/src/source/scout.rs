@@ -1,5 +1,5 @@
-//! The scout's thread: it finds out what processes are. Whoever owns one chooses what it shows, so it may take its time, while
-//! the ring is still drained.
+//! The scout's thread: it finds out what processes are. Whoever owns one chooses what it shows, so
+//! it may take its time, while the ring is still drained.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -72,7 +72,8 @@ pub struct Described {
 }
 
 impl Described {
-    /// Finds out about a master; it may take its time. `assumed`: see [`Following::new`](super::following::Following::new).
+    /// Finds out about a master; it may take its time. `assumed`: see
+    /// [`Following::new`](super::following::Following::new).
     #[must_use]
     pub fn of(master: Master, assumed: Option<Members>) -> Self {
         let shown = master.shown();
@@ -93,8 +94,8 @@ impl Described {
         }
     }
 
-    /// Hooks what it runs, through a process that runs it; gives the layout that the kernel side is to follow its processes by.
-    /// `is_believed`: what its configuration says of its logs holds.
+    /// Hooks what it runs, through a process that runs it; gives the layout that the kernel side is
+    /// to follow its processes by. `is_believed`: what its configuration says of its logs holds.
     pub fn attach(&self, probes: &mut Probes, pid: u32, is_believed: bool) -> Layout {
         let executable = Executable {
             pid,
@@ -184,7 +185,8 @@ impl Scout {
         self.jobs.try_send(Job::Look(candidate)).is_ok()
     }
 
-    /// Has it read a master's configuration, which workers that began at `since` have read; `false` if too much is queued.
+    /// Has it read a master's configuration, which workers that began at `since` have read; `false`
+    /// if too much is queued.
     #[must_use]
     pub(super) fn read_configuration(&self, master: Master, since: Time) -> bool {
         self.jobs
@@ -312,8 +314,8 @@ impl Own {
     }
 }
 
-/// What the kernel side knows a program by, of file systems whose inodes are what `stat()` shows: stacked ones and such with
-/// subvolumes show others.
+/// What the kernel side knows a program by, of file systems whose inodes are what `stat()` shows:
+/// stacked ones and such with subvolumes show others.
 fn key(pid: u32, (device, inode): ExeId) -> Option<ProgramKey> {
     // ext2 to ext4, XFS, tmpfs, F2FS (include/uapi/linux/magic.h).
     const PLAIN: [u64; 4] = [0xef53, 0x5846_5342, 0x0102_1994, 0xf2f5_2010];
@@ -329,7 +331,8 @@ fn key(pid: u32, (device, inode): ExeId) -> Option<ProgramKey> {
 /// `FUSE_SUPER_MAGIC` (include/uapi/linux/magic.h).
 const FUSE: u64 = 0x6573_5546;
 
-/// Why nothing may be attached to what a process runs: the kernel reads the file while all forks of the host wait.
+/// Why nothing may be attached to what a process runs: the kernel reads the file while all forks of
+/// the host wait.
 fn forbidden(pid: u32) -> Option<&'static str> {
     match foreign::exe_file_system(pid) {
         Ok(FUSE) => {

@@ -1,9 +1,11 @@
-//! System calls that tracer never makes once its hooks are attached, refused by the kernel from then on (`EPERM`): whoever
-//! made a parser of hostile bytes run code of theirs could not execute a program, open namespaces or load a module.
+//! System calls that tracer never makes once its hooks are attached, refused by the kernel from
+//! then on (`EPERM`): whoever made a parser of hostile bytes run code of theirs could not execute a
+//! program, open namespaces or load a module.
 //!
-//! A list of what is refused, not of what is allowed: the C libraries' own calls differ by version. Not on it: `bpf`,
-//! `perf_event_open` and `setns`, which a later nginx needs; the last is of no use to threads without `CAP_SYS_ADMIN`.
-//! A kernel without seccomp refuses the filter; tracer goes on without, and `tracer doctor` reports it.
+//! A list of what is refused, not of what is allowed: the C libraries' own calls differ by version.
+//! Not on it: `bpf`, `perf_event_open` and `setns`, which a later nginx needs; the last is of no
+//! use to threads without `CAP_SYS_ADMIN`. A kernel without seccomp refuses the filter; tracer goes
+//! on without, and `tracer doctor` reports it.
 
 use std::{collections::BTreeMap, thread};
 
@@ -142,7 +144,8 @@ pub fn try_seccomp() -> Result<(), Error> {
 fn refusing() -> Result<BTreeMap<i64, Vec<SeccompRule>>, Error> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
         REFUSED.iter().map(|&call| (call, Vec::new())).collect();
-    // A thread is started, never a process: a process could get a user namespace, and all capabilities in it.
+    // A thread is started, never a process: a process could get a user namespace, and all
+    // capabilities in it.
     let thread = libc::CLONE_THREAD as u64;
     let no_thread = SeccompCondition::new(
         0,
@@ -177,8 +180,9 @@ mod tests {
 
     use super::*;
 
-    /// Calls that the filter refuses, with arguments by which they do nothing where it is not there: null pointers, no
-    /// descriptor, no process, no flags; `clone` with flags that exclude each other.
+    /// Calls that the filter refuses, with arguments by which they do nothing where it is not
+    /// there: null pointers, no descriptor, no process, no flags; `clone` with flags that exclude
+    /// each other.
     const CALLS: [(&str, i64, [i64; 5]); 14] = [
         ("execve", libc::SYS_execve, [0; 5]),
         ("execveat", libc::SYS_execveat, [-1, 0, 0, 0, 0]),

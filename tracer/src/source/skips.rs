@@ -1,5 +1,5 @@
-//! When to ask the kernel for the runs that it skipped: before judging anything that they could have reported, else now
-//! and then.
+//! When to ask the kernel for the runs that it skipped: before judging anything that they could
+//! have reported, else now and then.
 
 use std::collections::HashMap;
 

@@ -1,7 +1,9 @@
-//! Texts that nginx logs and the kernel side could not read in their moment: the page was not in memory yet.
+//! Texts that nginx logs and the kernel side could not read in their moment: the page was not in
+//! memory yet.
 //!
-//! They are read as their record is taken, on the event loop, since what comes after may rest on them. Whoever owns a process
-//! can stall its memory's reader, so that is waited for but a moment, and but so often.
+//! They are read as their record is taken, on the event loop, since what comes after may rest on
+//! them. Whoever owns a process can stall its memory's reader, so that is waited for but a moment,
+//! and but so often.
 
 use std::collections::VecDeque;
 
@@ -12,7 +14,8 @@ use crate::{
     process::foreign,
 };
 
-/// After so many stalls within so long (nanoseconds) nothing is read for a while: 160 ms of the event loop's minute.
+/// After so many stalls within so long (nanoseconds) nothing is read for a while: 160 ms of the
+/// event loop's minute.
 const STALLS: usize = 8;
 const WITHIN: u64 = 60_000_000_000;
 

@@ -1,5 +1,5 @@
-//! A DNS server over UDP and TCP (RFC 1035) that says in different ways that it knows no name, or gives every name the
-//! address 127.0.0.1.
+//! A DNS server over UDP and TCP (RFC 1035) that says in different ways that it knows no name, or
+//! gives every name the address 127.0.0.1.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, UdpSocket};

@@ -1,6 +1,6 @@
-//! HTTP or FastCGI with kept-alive connections, each a thread, closed when idle for long enough, or at the
-//! word `close` (by FIN) or `reset` (by RST) on stdin; each connection closed by a word prints
-//! `closed`.
+//! HTTP or FastCGI with kept-alive connections, each a thread, closed when idle for long enough, or
+//! at the word `close` (by FIN) or `reset` (by RST) on stdin; each connection closed by a word
+//! prints `closed`.
 //!
 //! The header `X-Served` of an answer counts the requests of its connection.
 

@@ -1,4 +1,5 @@
-//! Where a request of nginx ends: HTTP/1, HTTP/2 (gRPC), FastCGI, uwsgi or SCGI, known by its first byte.
+//! Where a request of nginx ends: HTTP/1, HTTP/2 (gRPC), FastCGI, uwsgi or SCGI, known by its first
+//! byte.
 
 /// The beginning of every HTTP/2 connection.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

@@ -21,16 +21,18 @@ pub(crate) enum Beside {
     Sham2,
     /// bpftrace with empty programs on the hooks that a request meets: the floor.
     Empty,
-    /// The same programs, which ask for the process that they meet and leave: the least that one must do that is not about
-    /// every process.
+    /// The same programs, which ask for the process that they meet and leave: the least that one
+    /// must do that is not about every process.
     Filter,
     /// `tracer live` that follows none of these processes: its hooks alone, which return early.
     Elsewhere,
-    /// The same, following the server's nginx, which runs the proxy's binary: breakpoints are in it too, and return early.
+    /// The same, following the server's nginx, which runs the proxy's binary: breakpoints are in it
+    /// too, and return early.
     Behind,
     /// `tracer live`.
     Live,
-    /// The same with `--max-cpu 5%`: of failures beyond that a sample is reported, the others are counted.
+    /// The same with `--max-cpu 5%`: of failures beyond that a sample is reported, the others are
+    /// counted.
     Ceiling,
     /// `tracer record`.
     Record,
@@ -289,7 +291,8 @@ impl Running {
         }
     }
 
-    /// Waits until it sees what happens: its hooks are attached, its file has a header, it traces the worker.
+    /// Waits until it sees what happens: its hooks are attached, its file has a header, it traces
+    /// the worker.
     fn wait(&mut self, beside: Beside, scene: &Scene) -> Result<()> {
         let What::Other(child) = &mut self.what else {
             return Ok(());

@@ -1,4 +1,5 @@
-//! The collector itself: how soon it sees, how soon a verdict is read, how soon it ends, and what it holds.
+//! The collector itself: how soon it sees, how soon a verdict is read, how soon it ends, and what
+//! it holds.
 
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
@@ -23,7 +24,8 @@ const FAILING: usize = 200;
 /// Open upstream connections.
 const OPEN: usize = 10_000;
 
-/// exec to `tracing`, the 502 to its verdict, Ctrl-C to the end: while the proxy is idle, and under load.
+/// exec to `tracing`, the 502 to its verdict, Ctrl-C to the end: while the proxy is idle, and under
+/// load.
 pub(crate) fn waiting(length: &Length) -> Result<()> {
     let scene = Scene::new(Kind::Fresh, None)?;
     let mut idle = Waits::default();
@@ -105,7 +107,8 @@ fn delays(scene: &Scene, tracer: &Tracer) -> Result<Vec<f64>> {
         .collect()
 }
 
-/// Memory while ten thousand upstream connections are open and many more come and go; nothing may be lost.
+/// Memory while ten thousand upstream connections are open and many more come and go; nothing may
+/// be lost.
 pub(crate) fn memory(length: &Length) -> Result<()> {
     println!("\nmemory of the collector, {OPEN} upstream connections open");
     raise_descriptors()?;
@@ -134,7 +137,8 @@ pub(crate) fn memory(length: &Length) -> Result<()> {
                 .collect::<Result<Vec<_>>>()
         })?;
         let open = cpu::resident(tracer.pid()) as f64 / 1024.0;
-        // As many events as an hour of a busy host has: other requests fail meanwhile, and are given up.
+        // As many events as an hour of a busy host has: other requests fail meanwhile, and are
+        // given up.
         let start = Instant::now();
         let mut samples = vec![open];
         while start.elapsed() < Duration::from_secs(length.seconds * 6) {
@@ -223,7 +227,8 @@ pub(crate) fn soak(length: &Length) -> Result<()> {
     Ok(())
 }
 
-/// Every request fails at saturation for a minute: all are counted, and nothing grows; then the same within a ceiling.
+/// Every request fails at saturation for a minute: all are counted, and nothing grows; then the
+/// same within a ceiling.
 pub(crate) fn flood(length: &Length) -> Result<()> {
     let seconds = if length.repetitions > 5 { 60 } else { 15 };
     for ceiling in [None, Some(5.0)] {
@@ -358,7 +363,8 @@ fn number_before(text: &str, word: &str) -> Option<f64> {
     })
 }
 
-/// A listener that the kernel completes connections for and nobody accepts: they hold no descriptor.
+/// A listener that the kernel completes connections for and nobody accepts: they hold no
+/// descriptor.
 fn silent(scene: &Scene) -> Result<TcpListener> {
     let listener = scene
         .netns

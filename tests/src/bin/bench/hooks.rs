@@ -1,5 +1,5 @@
-//! What each hook costs: the kernel's own count of runs and nanoseconds (`bpf_stats`), which itself costs most of what an
-//! empty program seems to.
+//! What each hook costs: the kernel's own count of runs and nanoseconds (`bpf_stats`), which itself
+//! costs most of what an empty program seems to.
 
 use std::os::fd::{FromRawFd, OwnedFd};
 
@@ -45,7 +45,8 @@ struct Counted {
     nanoseconds: f64,
 }
 
-/// The programs that a process holds: by its descriptors, which the kernel lists with their numbers.
+/// The programs that a process holds: by its descriptors, which the kernel lists with their
+/// numbers.
 fn counts(pid: u32) -> Result<Vec<Counted>> {
     let text = programs::output(programs::command("bpftool")?.args(["-j", "prog", "show"]))?;
     let all: Value = serde_json::from_str(&text).context("reading bpftool's list")?;
@@ -119,8 +120,8 @@ pub(crate) fn run(length: &Length) -> Result<()> {
     runs(length)
 }
 
-/// What a run costs on average, against empty programs on the same hooks: where no connection is followed, and where the
-/// proxy's are, which half of the runs are about.
+/// What a run costs on average, against empty programs on the same hooks: where no connection is
+/// followed, and where the proxy's are, which half of the runs are about.
 fn runs(length: &Length) -> Result<()> {
     println!("\na run of a hook, a new upstream connection each");
     let (mut filter, mut elsewhere, mut live) = (vec![], vec![], vec![]);

@@ -1,5 +1,5 @@
-//! Latency at 70 % of the peak rate: requests leave at fixed times, whatever became of those before, and are timed from
-//! when they were due.
+//! Latency at 70 % of the peak rate: requests leave at fixed times, whatever became of those
+//! before, and are timed from when they were due.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -1,5 +1,5 @@
-//! `cargo xtask bench`: what tracer costs the host, measured with a real nginx under load. Prints each figure with its
-//! target; ends with 1 where one is missed.
+//! `cargo xtask bench`: what tracer costs the host, measured with a real nginx under load. Prints
+//! each figure with its target; ends with 1 where one is missed.
 //!
 //! Needs root, and the programs that [`tests::programs`] finds.
 

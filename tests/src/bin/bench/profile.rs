@@ -1,5 +1,6 @@
-//! How much of a worker's time is the hooks': samples of where it is (`perf`), with what called it. Requests a second show the
-//! same beneath the noise of a shared machine; a share does not depend on how fast the machine is at the moment.
+//! How much of a worker's time is the hooks': samples of where it is (`perf`), with what called it.
+//! Requests a second show the same beneath the noise of a shared machine; a share does not depend
+//! on how fast the machine is at the moment.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -29,8 +30,8 @@ const BESIDE: [Beside; 9] = [
     Beside::Tcpdump,
 ];
 
-/// What leads from the kernel to a program at a tracepoint, raw or not, or to a packet socket: nothing else on this path is called
-/// so.
+/// What leads from the kernel to a program at a tracepoint, raw or not, or to a packet socket:
+/// nothing else on this path is called so.
 const HOOKS: [&str; 10] = [
     "__traceiter_",
     "__bpf_trace_",

@@ -1,5 +1,6 @@
-//! wrk, a proxy with one worker, and the server behind it, all real, in a network namespace of their own. The proxy's
-//! worker has the first CPU to itself; the others share the rest, where there is one.
+//! wrk, a proxy with one worker, and the server behind it, all real, in a network namespace of
+//! their own. The proxy's worker has the first CPU to itself; the others share the rest, where
+//! there is one.
 
 use std::net::TcpStream;
 use std::os::unix::process::CommandExt;

@@ -1,5 +1,5 @@
-//! Requests a second and CPU a request, under each condition: shuffled within each repetition, each compared with the
-//! sham of its own repetition.
+//! Requests a second and CPU a request, under each condition: shuffled within each repetition, each
+//! compared with the sham of its own repetition.
 
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};

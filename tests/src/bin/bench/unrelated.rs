@@ -1,4 +1,5 @@
-//! What tracer costs those that it does not follow: another server's connections on the same host, and system calls.
+//! What tracer costs those that it does not follow: another server's connections on the same host,
+//! and system calls.
 
 use std::time::Instant;
 

@@ -1,4 +1,5 @@
-//! A file that was cut off, changed, or is none: never a panic, whole pieces are read, what is missing is said.
+//! A file that was cut off, changed, or is none: never a panic, whole pieces are read, what is
+//! missing is said.
 
 use std::io::Cursor;
 

@@ -1,4 +1,5 @@
-//! The catalogue against the documents that are made of it. `BLESS=1 cargo test -p tracer` writes them again.
+//! The catalogue against the documents that are made of it. `BLESS=1 cargo test -p tracer` writes
+//! them again.
 
 use std::{collections::BTreeSet, fmt::Write as _, fs, path::PathBuf};
 

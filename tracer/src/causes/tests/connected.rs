@@ -1,4 +1,5 @@
-//! Established connections, and what the host says of their peers: helpers that make cases after connect.
+//! Established connections, and what the host says of their peers: helpers that make cases after
+//! connect.
 
 use super::*;
 use crate::event::{Death, PeerClosed, Signal};
@@ -6,7 +7,8 @@ use crate::event::{Death, PeerClosed, Signal};
 pub(super) const HERE: &str = "127.0.0.1:8000";
 pub(super) const THERE: &str = "10.0.0.5:80";
 
-/// Connected after 0.1 ms, 120 request bytes sent after 1 ms, closed by nginx after 50 ms with nothing received.
+/// Connected after 0.1 ms, 120 request bytes sent after 1 ms, closed by nginx after 50 ms with
+/// nothing received.
 pub(super) fn connected(remote: &str) -> Connection {
     Connection {
         established: Some(after(100_000)),

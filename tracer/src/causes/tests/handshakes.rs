@@ -206,7 +206,8 @@ fn a_refusal_is_told_by_who_sent_the_rst() {
             ),
             ("no-listener", Proven),
         ),
-        // A RST for an address of ours that nothing here sent: translated elsewhere, perhaps. No guess.
+        // A RST for an address of ours that nothing here sent: translated elsewhere, perhaps. No
+        // guess.
         (
             one(refused("127.0.0.1:3000"), local(true)),
             ("unexplained", Unknown),

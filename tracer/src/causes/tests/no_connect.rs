@@ -187,7 +187,8 @@ fn a_name_that_does_not_resolve_is_told_by_the_exchange() {
             ("dns-failed", Proven, summary)
         );
         assert_eq!(told(&lossy(case)), ("dns-failed", Inferred));
-        // Without nginx's word the exchange is all there is: it is this request's if it failed just before.
+        // Without nginx's word the exchange is all there is: it is this request's if it failed just
+        // before.
         let mut quiet = unresolved(dns.clone(), None);
         assert_eq!(told(&quiet), ("unexplained", Unknown));
         if let Some(end) = dns.last() {

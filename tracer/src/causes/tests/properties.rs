@@ -707,7 +707,8 @@ proptest! {
         }
     }
 
-    /// Losing records or hooks never makes a verdict surer, nor turns it into another cause's proof.
+    /// Losing records or hooks never makes a verdict surer, nor turns it into another cause's
+    /// proof.
     #[test]
     fn seeing_less_never_proves_another_cause(case in a_case()) {
         let before = judge(&case);
@@ -720,8 +721,8 @@ proptest! {
         }
     }
 
-    /// Each proof rests on an event: with whatever else shows the same taken away, it takes the proof
-    /// with it.
+    /// Each proof rests on an event: with whatever else shows the same taken away, it takes the
+    /// proof with it.
     #[test]
     fn a_proof_rests_on_an_event(case in a_case()) {
         let Some(before) = judge(&case).filter(|verdict| verdict.confidence == Proven) else {

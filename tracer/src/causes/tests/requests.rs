@@ -157,7 +157,8 @@ fn an_answer_without_upstream_is_the_configuration() {
         case.host.returns = view(Vec::new(), scripted);
         assert_eq!(told(&case), ("returned-by-config", Inferred));
     }
-    // A `return` that ran was seen, whatever its status: no limit answered, no script, nor what nginx logged before.
+    // A `return` that ran was seen, whatever its status: no limit answered, no script, nor what
+    // nginx logged before.
     for status in [500, 503, 507] {
         let mut returned = case.clone();
         returned.status = Some(status);

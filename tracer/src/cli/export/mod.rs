@@ -23,7 +23,8 @@ use crate::{
 pub(super) struct Args {
     #[command(flatten)]
     captures: Captures,
-    /// Write tables of verdicts, attempts and connections as Parquet below this folder, by host and hour
+    /// Write tables of verdicts, attempts and connections as Parquet below this folder, by host and
+    /// hour
     #[arg(long, value_name = "DIR", group = "formats")]
     parquet: Option<PathBuf>,
     /// Write a trace for ui.perfetto.dev: a track for each connection and each failed request

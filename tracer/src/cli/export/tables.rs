@@ -1,9 +1,10 @@
-//! `--parquet`: tables below a folder, by host and hour, as `TABLE/host=H/hour=2026-11-21_10/RUN-PART-0.parquet`.
+//! `--parquet`: tables below a folder, by host and hour, as
+//! `TABLE/host=H/hour=2026-11-21_10/RUN-PART-0.parquet`.
 //!
-//! Names come from the capture alone: the same capture again has the same files, which only `--force` replaces; those of
-//! others are added. Rows come
-//! nearly in order of time: a table has the files of a few hours open. What comes for an hour whose file is closed, and
-//! what is of more hours than were recorded, goes to `hour=other`.
+//! Names come from the capture alone: the same capture again has the same files, which only
+//! `--force` replaces; those of others are added. Rows come nearly in order of time: a table has
+//! the files of a few hours open. What comes for an hour whose file is closed, and what is of more
+//! hours than were recorded, goes to `hour=other`.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -23,14 +24,16 @@ use crate::{
     say::say,
 };
 
-/// `2026-11-21_10`, in UTC: like no time that a reader might take it for (ClickHouse fails on the attempt).
+/// `2026-11-21_10`, in UTC: like no time that a reader might take it for (ClickHouse fails on the
+/// attempt).
 const HOUR: &str = "%Y-%m-%d_%H";
 const HOUR_NANOS: u64 = 3_600_000_000_000;
 /// Hours of a table that are open at once: a verdict may come minutes after its own time.
 const OPEN: usize = 3;
 /// Hours of a table with a file of their own: a year's and more.
 const MOST: u64 = 10_000;
-/// These, and one more for each so many events of the run: an hour that was recorded has a hundred thousand ticks.
+/// These, and one more for each so many events of the run: an hour that was recorded has a hundred
+/// thousand ticks.
 const FREE: u64 = 48;
 /// See [`FREE`].
 const EVENTS: u64 = 1000;
@@ -206,8 +209,8 @@ impl Sink for Tables {
     }
 }
 
-/// A name as part of a path: what is not a letter, a digit or one of `-_` is escaped as in URLs, as readers of such folders
-/// expect; so is a dot, as names of dots alone lead elsewhere.
+/// A name as part of a path: what is not a letter, a digit or one of `-_` is escaped as in URLs, as
+/// readers of such folders expect; so is a dot, as names of dots alone lead elsewhere.
 fn encoded(name: &str) -> String {
     const LONGEST: usize = 64;
     let mut out = String::new();

@@ -166,13 +166,14 @@ fn an_end_of_the_next_connection_from_that_port_is_not_taken() {
     assert_eq!(peer_closed(&[(1, 2), (1, 3)]), Some(9));
 }
 
-/// Of upstream's ends of a namespace and so many ms after the connection's beginning (it ends within the second), by pids
-/// from 7 on: whose is taken?
+/// Of upstream's ends of a namespace and so many ms after the connection's beginning (it ends
+/// within the second), by pids from 7 on: whose is taken?
 fn peer_closed(ends: &[(u32, u64)]) -> Option<u32> {
     peer_closed_beside(ends, 0, None)
 }
 
-/// The same where so many other connections end after it, and one of nginx's end towards elsewhere so many ms after.
+/// The same where so many other connections end after it, and one of nginx's end towards elsewhere
+/// so many ms after.
 fn peer_closed_beside(ends: &[(u32, u64)], others: u32, elsewhere: Option<u64>) -> Option<u32> {
     let mut scene = Scene::new();
     let mut request = scene.request(1, 5).under();
@@ -223,7 +224,8 @@ fn peer_closed_beside(ends: &[(u32, u64)], others: u32, elsewhere: Option<u64>) 
     closed.map(|closed| closed.pid)
 }
 
-/// Another program of the host may have nginx's end towards elsewhere: what is known to be the upstream's comes first.
+/// Another program of the host may have nginx's end towards elsewhere: what is known to be the
+/// upstream's comes first.
 #[test]
 fn a_translated_end_gives_way_to_the_upstreams_own() {
     assert_eq!(peer_closed_beside(&[(1, 1)], 0, Some(2)), Some(8));
@@ -235,8 +237,8 @@ fn a_flood_of_other_endings_leaves_an_attempt_its_own() {
     assert_eq!(peer_closed_beside(&[(1, 1)], 5000, None), Some(8));
 }
 
-/// A connection that pid 7 closed unanswered `signal` after it had got that; and its exit, so many ms later. When came the
-/// case, in ms after the close, and with how many exits?
+/// A connection that pid 7 closed unanswered `signal` after it had got that; and its exit, so many
+/// ms later. When came the case, in ms after the close, and with how many exits?
 fn closed_alive(signal: Option<u8>, exit: Option<u64>) -> (u64, usize) {
     let mut scene = Scene::new();
     let mut request = scene.request(1, 5).under();

@@ -1,5 +1,5 @@
-//! Ways an attempt can end, each with nginx's log call and the cause that is right. A kind has an upstream of its
-//! own, so its address says which cause a verdict on it must name.
+//! Ways an attempt can end, each with nginx's log call and the cause that is right. A kind has an
+//! upstream of its own, so its address says which cause a verdict on it must name.
 
 use crate::event::Upstream;
 
@@ -100,7 +100,8 @@ impl Kind {
         Some(Upstream::Inet(address.parse().expect("an address")))
     }
 
-    /// The format and errno of the line that nginx logs at `error`; a client that goes away is logged at `info`.
+    /// The format and errno of the line that nginx logs at `error`; a client that goes away is
+    /// logged at `info`.
     pub(super) fn log(self) -> Option<(&'static str, u32)> {
         match self {
             Refused | RefusedByPeer | Rejected => Some(("connect() failed", 111)),

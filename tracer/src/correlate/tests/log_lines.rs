@@ -73,7 +73,8 @@ fn line(workers: Option<Vec<u32>>, host: &str) -> LogLine {
     }
 }
 
-/// The hosts of the lines that a refused request of worker 1, connection 5, gets of these. It has a log call for each.
+/// The hosts of the lines that a refused request of worker 1, connection 5, gets of these. It has a
+/// log call for each.
 fn hosts(logged: &[LogLine], client: Option<&str>, head: Option<&str>) -> Vec<String> {
     let mut scene = Scene::new();
     let mut request = scene.request(1, 5).under();

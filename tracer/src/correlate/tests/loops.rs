@@ -1,4 +1,5 @@
-//! Requests that nginx passes to itself are one case if they are a loop, and cases of their own if not.
+//! Requests that nginx passes to itself are one case if they are a loop, and cases of their own if
+//! not.
 
 use std::net::SocketAddr;
 

@@ -1,4 +1,5 @@
-//! Chance decides nothing: neither how workers' events interleave, nor where the stream ends, nor which event is lost.
+//! Chance decides nothing: neither how workers' events interleave, nor where the stream ends, nor
+//! which event is lost.
 
 use std::collections::BTreeMap;
 

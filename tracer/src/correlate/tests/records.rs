@@ -1,4 +1,5 @@
-//! The record that the kernel side writes of each kind of attempt, and what the host sees afterwards.
+//! The record that the kernel side writes of each kind of attempt, and what the host sees
+//! afterwards.
 
 use std::net::SocketAddr;
 

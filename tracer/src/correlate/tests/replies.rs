@@ -252,7 +252,8 @@ fn a_502_that_a_client_got_is_no_subrequests() {
     );
 }
 
-/// An upstream's own 502, got by the client or not, and then a 500 of nginx's for its `auth_request`.
+/// An upstream's own 502, got by the client or not, and then a 500 of nginx's for its
+/// `auth_request`.
 fn after_a_502(is_got: bool) -> Vec<(&'static str, Option<u16>, bool, usize)> {
     let mut scene = Scene::new();
     let (at, request) = (scene.now, scene.next_request());

@@ -1,5 +1,6 @@
-//! A stage: nginx workers whose requests go as scripted, a host that answers the correlator's questions after a while, and
-//! a clock that ticks as the live source does. What was played can be replayed, event by event.
+//! A stage: nginx workers whose requests go as scripted, a host that answers the correlator's
+//! questions after a while, and a clock that ticks as the live source does. What was played can be
+//! replayed, event by event.
 
 use std::{collections::VecDeque, net::SocketAddr};
 

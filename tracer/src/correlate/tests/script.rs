@@ -1,4 +1,5 @@
-//! Scripts: what several workers do, each in its own order, with the verdict that is right for every request.
+//! Scripts: what several workers do, each in its own order, with the verdict that is right for
+//! every request.
 
 use std::collections::BTreeMap;
 

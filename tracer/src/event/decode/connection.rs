@@ -105,7 +105,8 @@ pub(super) fn connection(header: &Head, mut buf: &[u8], names: &KernelNames) -> 
         last_retransmit,
         bytes_received,
         bytes_sent,
-        // Without the hook that sees reads, or of a connection from before tracing, that is not known.
+        // Without the hook that sees reads, or of a connection from before tracing, that is not
+        // known.
         unread: if start.0 != 0 && read != 0 && read != u32::MAX {
             bytes_received.saturating_sub(read.into())
         } else {

@@ -1,4 +1,5 @@
-//! What a client asked: the request line and the host, from the beginning of nginx's buffer of an HTTP/1 request.
+//! What a client asked: the request line and the host, from the beginning of nginx's buffer of an
+//! HTTP/1 request.
 
 use tracer_ebpf::abi::HOST_LEN;
 
@@ -38,8 +39,8 @@ impl Pieces<'_> {
         })
     }
 
-    /// The request line. Pipelined requests share the buffer; a line longer than what was kept is given as far as that
-    /// goes.
+    /// The request line. Pipelined requests share the buffer; a line longer than what was kept is
+    /// given as far as that goes.
     fn line(&self) -> Option<&[u8]> {
         let is_broken = self.head.contains(&b'\n');
         match self.line_end {

@@ -1,7 +1,7 @@
 //! Kernel records from bytes, by checked tag and length: the one place where they are read.
 //!
-//! Field by field in the order of `tracer_ebpf::abi`, never transmuted: a short or unknown record is an error value,
-//! counted by the caller.
+//! Field by field in the order of `tracer_ebpf::abi`, never transmuted: a short or unknown record
+//! is an error value, counted by the caller.
 
 mod attempt;
 mod connection;

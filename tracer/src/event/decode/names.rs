@@ -26,7 +26,8 @@ impl Default for KernelNames {
 }
 
 impl KernelNames {
-    /// Returns the name of a drop reason; a number that the kernel has no name for stands for itself.
+    /// Returns the name of a drop reason; a number that the kernel has no name for stands for
+    /// itself.
     #[must_use]
     pub fn drop(&self, reason: u32) -> String {
         let named = self.drops.get(&reason).cloned();

@@ -1,7 +1,8 @@
 //! `.gnu_debugdata`: the table of symbols of a stripped program, as an ELF file compressed by `xz`.
 //!
-//! Of the format (<https://tukaani.org/xz/xz-file-format.txt>) only what `xz` writes by itself is read: the first block, of
-//! LZMA2 alone. What is made of it, and with it the dictionary, is bounded, whatever the file claims.
+//! Of the format (<https://tukaani.org/xz/xz-file-format.txt>) only what `xz` writes by itself is
+//! read: the first block, of LZMA2 alone. What is made of it, and with it the dictionary, is
+//! bounded, whatever the file claims.
 
 use std::io::Read as _;
 

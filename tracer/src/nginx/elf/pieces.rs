@@ -25,8 +25,8 @@ impl<'a> Pieces<'a> {
         }
     }
 
-    /// Has `look` see a part of the file: where in the part a piece begins, its bytes, whether it is the last one. Each begins
-    /// with the `overlap` bytes that the one before ended with.
+    /// Has `look` see a part of the file: where in the part a piece begins, its bytes, whether it
+    /// is the last one. Each begins with the `overlap` bytes that the one before ended with.
     pub(super) fn each(
         &self,
         offset: u64,

@@ -50,7 +50,8 @@ impl Axis {
         }
     }
 
-    /// Durations in nanoseconds, logarithmic, between round values; where the decades are few, also 2 and 5 of each.
+    /// Durations in nanoseconds, logarithmic, between round values; where the decades are few, also
+    /// 2 and 5 of each.
     pub(super) fn durations(least: u64, most: u64) -> Self {
         let round: Vec<u64> = (0..20)
             .flat_map(|decade| [1, 2, 5].map(|n| 10u64.saturating_pow(decade).saturating_mul(n)))

@@ -1,5 +1,5 @@
-//! A drawing: shapes on a sheet, in the order in which they are laid. Charts make it, [`super::paint`] gives it to a
-//! backend, tests look at it.
+//! A drawing: shapes on a sheet, in the order in which they are laid. Charts make it,
+//! [`super::paint`] gives it to a backend, tests look at it.
 
 use super::{font, theme::Ink};
 

@@ -4,7 +4,8 @@ use std::sync::Once;
 
 use plotters::style::{FontDesc, FontFamily, FontStyle, register_font};
 
-/// The name that viewers of an SVG take their own font by; ours is registered as it, for measuring and for PNG.
+/// The name that viewers of an SVG take their own font by; ours is registered as it, for measuring
+/// and for PNG.
 pub(super) const FAMILY: FontFamily<'static> = FontFamily::SansSerif;
 const REGULAR: &[u8] = include_bytes!("../../../assets/DejaVuSans.ttf");
 const BOLD: &[u8] = include_bytes!("../../../assets/DejaVuSans-Bold.ttf");

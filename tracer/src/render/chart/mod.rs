@@ -1,7 +1,8 @@
-//! Charts of a capture. Pure: series in, a drawing out; [`svg()`] and [`png()`] make a file's bytes of it.
+//! Charts of a capture. Pure: series in, a drawing out; [`svg()`] and [`png()`] make a file's bytes
+//! of it.
 //!
-//! Each chart comes in two sizes, for a screen and for a phone. A capture without what a chart shows gives a chart that
-//! says so.
+//! Each chart comes in two sizes, for a screen and for a phone. A capture without what a chart
+//! shows gives a chart that says so.
 
 mod axis;
 mod drawing;

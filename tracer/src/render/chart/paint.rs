@@ -1,4 +1,5 @@
-//! A drawing as a file: SVG, or PNG at twice the size for dense screens. Both by plotters' backends.
+//! A drawing as a file: SVG, or PNG at twice the size for dense screens. Both by plotters'
+//! backends.
 
 use plotters::{
     prelude::*,

@@ -1,4 +1,5 @@
-//! Quantiles of a duration over time, a panel for each of the worst upstreams and one for all others.
+//! Quantiles of a duration over time, a panel for each of the worst upstreams and one for all
+//! others.
 
 use jiff::tz::TimeZone;
 

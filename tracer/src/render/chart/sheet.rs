@@ -1,4 +1,5 @@
-//! What every chart has: a title, a line that says what is shown, a legend, and the room that is left for the plot.
+//! What every chart has: a title, a line that says what is shown, a legend, and the room that is
+//! left for the plot.
 
 use super::{
     Size,
@@ -51,7 +52,8 @@ impl Sheet {
         sheet
     }
 
-    /// What the swatches count, if anything, then swatches with their names, in as many rows as they take.
+    /// What the swatches count, if anything, then swatches with their names, in as many rows as
+    /// they take.
     pub(super) fn legend(&mut self, counted: &str, entries: &[(Ink, String)]) {
         let (letters, edge) = (self.size.letters(), self.body.left);
         let (mut x, mut y) = (edge, self.body.top + letters / 2);

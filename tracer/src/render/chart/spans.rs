@@ -7,7 +7,8 @@ pub(super) fn width(first: u64, last: u64, columns: u64) -> u64 {
     (last - first) / columns
 }
 
-/// `first` to `last` with all spans that begin at `begins` in whole; at least a second, so that a moment has a place.
+/// `first` to `last` with all spans that begin at `begins` in whole; at least a second, so that a
+/// moment has a place.
 pub(super) fn around(
     first: u64,
     last: u64,
@@ -26,7 +27,8 @@ pub(super) fn around(
     }
 }
 
-/// The left and the right edge of a span: at least two pixels, with a gap where there is room for one.
+/// The left and the right edge of a span: at least two pixels, with a gap where there is room for
+/// one.
 pub(super) fn pixels(plot: &Plot, begin: u64, width: u64) -> (i32, i32) {
     let (left, right) = (
         plot.across(begin as f64),

@@ -1,7 +1,8 @@
-//! Colours by meaning. Categories are Okabe and Ito's, which people who see fewer colours tell apart; scales differ in
-//! brightness, too.
+//! Colours by meaning. Categories are Okabe and Ito's, which people who see fewer colours tell
+//! apart; scales differ in brightness, too.
 //!
-//! A drawing has the colours of light paper. A page that may be dark maps each to its counterpart in CSS, by value.
+//! A drawing has the colours of light paper. A page that may be dark maps each to its counterpart
+//! in CSS, by value.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,5 @@
-//! One Parquet file, written row by row: rows are kept until there are enough for a group, then encoded column by column.
+//! One Parquet file, written row by row: rows are kept until there are enough for a group, then
+//! encoded column by column.
 
 use std::{io::Write, mem, sync::Arc};
 

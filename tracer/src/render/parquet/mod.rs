@@ -1,4 +1,5 @@
-//! Verdicts, attempts and connections as Parquet tables, for questions about a fleet. `docs/parquet.md` is the contract.
+//! Verdicts, attempts and connections as Parquet tables, for questions about a fleet.
+//! `docs/parquet.md` is the contract.
 //!
 //! Strings of others are cleaned as for a terminal: a query's result is shown on one.
 

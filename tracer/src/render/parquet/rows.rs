@@ -70,7 +70,8 @@ pub fn attempts<'a>(
     })
 }
 
-/// The row of a connection that ended; `None` for one that is open yet, as it comes again at its end.
+/// The row of a connection that ended; `None` for one that is open yet, as it comes again at its
+/// end.
 #[must_use]
 pub fn connection(run: &str, c: &Connection, clock: &Clock) -> Option<Vec<Cell>> {
     if c.open {

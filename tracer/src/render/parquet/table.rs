@@ -1,4 +1,5 @@
-//! The tables and their columns. Names are a contract: columns may be added, none change their meaning.
+//! The tables and their columns. Names are a contract: columns may be added, none change their
+//! meaning.
 
 /// What a column holds. Each may be null.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

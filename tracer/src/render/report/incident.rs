@@ -1,5 +1,5 @@
-//! What the verdicts of a capture say together. Bounded: bursts are folded as `live` folds them, and what is beyond the
-//! bounds is counted.
+//! What the verdicts of a capture say together. Bounded: bursts are folded as `live` folds them,
+//! and what is beyond the bounds is counted.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -76,8 +76,8 @@ impl Story {
         }
     }
 
-    /// Upstreams and their verdicts, the most frequent first; `None` where nginx tried none. Then how many verdicts are
-    /// on others than these.
+    /// Upstreams and their verdicts, the most frequent first; `None` where nginx tried none. Then
+    /// how many verdicts are on others than these.
     pub(super) fn upstreams(&self, most: usize) -> (Vec<(Option<&str>, u64)>, u64) {
         let mut ranked: Vec<_> = self
             .upstreams

@@ -1,4 +1,5 @@
-//! The postmortem: one HTML page that needs nothing else, neither network nor script. Pure: finished data in, text out.
+//! The postmortem: one HTML page that needs nothing else, neither network nor script. Pure:
+//! finished data in, text out.
 
 mod causes;
 mod html;

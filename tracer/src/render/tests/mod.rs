@@ -1,4 +1,5 @@
-//! Words as they are printed: golden files in `tracer/tests/golden` (`BLESS=1 cargo test -p tracer` writes them anew).
+//! Words as they are printed: golden files in `tracer/tests/golden` (`BLESS=1 cargo test -p tracer`
+//! writes them anew).
 
 mod burst;
 mod hostile;

@@ -1,4 +1,5 @@
-//! The JSON against `docs/verdict.schema.json`. That is open for additions; here what it does not name is an error.
+//! The JSON against `docs/verdict.schema.json`. That is open for additions; here what it does not
+//! name is an error.
 
 use jsonschema::Validator;
 use serde_json::{Value, json};

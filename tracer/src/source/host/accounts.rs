@@ -1,7 +1,8 @@
-//! Names of users and groups, from the worker's own `/etc/passwd` and `/etc/group`, by the numbers that its user namespace
-//! gives them.
+//! Names of users and groups, from the worker's own `/etc/passwd` and `/etc/group`, by the numbers
+//! that its user namespace gives them.
 //!
-//! Read as files and not through the C library: a name service may ask the network, which is what is in trouble.
+//! Read as files and not through the C library: a name service may ask the network, which is what
+//! is in trouble.
 
 use std::path::Path;
 

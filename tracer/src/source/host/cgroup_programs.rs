@@ -1,6 +1,8 @@
-//! The BPF programs that a cgroup and those above it put in the way of a connection (`BPF_PROG_QUERY`, `bpf(2)`).
+//! The BPF programs that a cgroup and those above it put in the way of a connection
+//! (`BPF_PROG_QUERY`, `bpf(2)`).
 //!
-//! Raw system calls: aya reads a cgroup's own programs, but not the effective ones that come from above.
+//! Raw system calls: aya reads a cgroup's own programs, but not the effective ones that come from
+//! above.
 
 use std::{
     fs::File,
@@ -27,10 +29,12 @@ const ON_CONNECT: [(u32, &str); 6] = [
     (0, "ingress"),
 ];
 
-/// `ATTACH_TYPE NAME` of each, in the order they run; a program without a name is called by its number.
+/// `ATTACH_TYPE NAME` of each, in the order they run; a program without a name is called by its
+/// number.
 ///
 /// # Errors
-/// The cgroup is gone, or the kernel refuses every query (`CAP_NET_ADMIN`, `CAP_BPF`; for names `CAP_SYS_ADMIN`).
+/// The cgroup is gone, or the kernel refuses every query (`CAP_NET_ADMIN`, `CAP_BPF`; for names
+/// `CAP_SYS_ADMIN`).
 pub(super) fn on_connect(cgroup: &Path) -> io::Result<Vec<String>> {
     let directory = File::open(cgroup)?;
     keeper::with_admin(move || programs(&directory))?
@@ -145,7 +149,8 @@ fn program_name(id: u32) -> io::Result<String> {
 /// # Safety
 /// The pointers inside `attributes` are valid for what the command does with them.
 unsafe fn bpf<A>(command: i64, attributes: &mut A) -> io::Result<i32> {
-    // SAFETY: `attributes` is readable and writable for its size; the caller answers for what it points to.
+    // SAFETY: `attributes` is readable and writable for its size; the caller answers for what it
+    // points to.
     let answer = unsafe {
         libc::syscall(
             libc::SYS_bpf,

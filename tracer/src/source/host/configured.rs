@@ -1,8 +1,8 @@
 //! What nginx's configuration says, asked for many failures and read for few.
 //!
-//! All workers of a master have one configuration, and each refused connection asks it for names. An
-//! answer is kept for [`KEPT`], and for [`SHARE`] times as long as it took: reading takes no more than
-//! that part of the observer's time.
+//! All workers of a master have one configuration, and each refused connection asks it for names.
+//! An answer is kept for [`KEPT`], and for [`SHARE`] times as long as it took: reading takes no
+//! more than that part of the observer's time.
 
 use std::{
     collections::HashMap,
@@ -35,7 +35,8 @@ struct Answer {
 }
 
 impl Configured {
-    /// The answer to one of the three questions about the configuration, read in the root of `reader`.
+    /// The answer to one of the three questions about the configuration, read in the root of
+    /// `reader`.
     ///
     /// # Errors
     /// The files cannot be read.

@@ -1,6 +1,7 @@
 //! What may deny a worker's `connect()`: the answer to [`Question::Confinement`].
 //!
-//! It reports what could deny, never what did: a module's own log says that. What cannot be read is left open.
+//! It reports what could deny, never what did: a module's own log says that. What cannot be read is
+//! left open.
 //!
 //! [`Question::Confinement`]: crate::event::Question::Confinement
 
@@ -48,8 +49,8 @@ fn text(path: &Path) -> Option<String> {
     Some(text.trim_end_matches(['\0', '\n']).to_owned()).filter(|text| !text.is_empty())
 }
 
-/// AppArmor writes the profile's mode behind its name; `SELinux` has one switch for the host (a permissive type is not
-/// distinguished).
+/// AppArmor writes the profile's mode behind its name; `SELinux` has one switch for the host (a
+/// permissive type is not distinguished).
 fn enforcing(label: Option<&str>, selinux: Option<&str>) -> Option<bool> {
     if let Some(switch) = selinux {
         return Some(switch.starts_with('1'));
@@ -62,7 +63,8 @@ fn enforcing(label: Option<&str>, selinux: Option<&str>) -> Option<bool> {
     }
 }
 
-/// The directory of a v2 path; `None` where no v2 hierarchy is mounted, or the path lies outside our namespace.
+/// The directory of a v2 path; `None` where no v2 hierarchy is mounted, or the path lies outside
+/// our namespace.
 fn cgroup_directory(path: &str) -> Option<PathBuf> {
     let mounts = read_start("/proc/self/mounts", 1 << 20).ok()?;
     let mounts = String::from_utf8_lossy(&mounts);

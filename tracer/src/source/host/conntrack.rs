@@ -1,8 +1,9 @@
 //! What an address is translated to (DNAT), by the connections that a network namespace tracks.
 //!
-//! Asked of `/proc/PID/net/nf_conntrack` (net/netfilter/nf_conntrack_standalone.c), which needs no privilege to change
-//! anything, unlike netlink; a kernel without `CONFIG_NF_CONNTRACK_PROCFS` has none. A line has both directions of a
-//! connection: `… src=C dst=SERVICE sport=… dport=80 [UNREPLIED] src=POD dst=C sport=8080 dport=… …`.
+//! Asked of `/proc/PID/net/nf_conntrack` (net/netfilter/nf_conntrack_standalone.c), which needs no
+//! privilege to change anything, unlike netlink; a kernel without `CONFIG_NF_CONNTRACK_PROCFS` has
+//! none. A line has both directions of a connection: `… src=C dst=SERVICE sport=… dport=80
+//! [UNREPLIED] src=POD dst=C sport=8080 dport=… …`.
 
 use std::{
     collections::HashSet,
@@ -21,7 +22,8 @@ pub(super) enum Led {
     Straight,
     /// To this end.
     To(SocketAddr),
-    /// A service of several backends is balanced among them: which one a connection met is not known.
+    /// A service of several backends is balanced among them: which one a connection met is not
+    /// known.
     Several,
 }
 

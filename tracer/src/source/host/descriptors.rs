@@ -1,4 +1,5 @@
-//! How many descriptors a worker holds, and how many it and the host may: the answer to [`Question::Descriptors`].
+//! How many descriptors a worker holds, and how many it and the host may: the answer to
+//! [`Question::Descriptors`].
 //!
 //! [`Question::Descriptors`]: crate::event::Question::Descriptors
 

@@ -1,5 +1,5 @@
-//! Programs that accept connections only to forward them: what they close or reset, the backend behind them did, or is not
-//! there. Where they forward to is read off their arguments.
+//! Programs that accept connections only to forward them: what they close or reset, the backend
+//! behind them did, or is not there. Where they forward to is read off their arguments.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -81,7 +81,8 @@ fn target(arguments: &[String]) -> Option<String> {
     }
 }
 
-/// The end that socat connects to, if this is one: `TCP4:10.0.0.2:80,nodelay`, `UNIX-CONNECT:/run/app.sock`.
+/// The end that socat connects to, if this is one: `TCP4:10.0.0.2:80,nodelay`,
+/// `UNIX-CONNECT:/run/app.sock`.
 fn connects(address: &str) -> Option<String> {
     let (kind, rest) = address.split_once(':')?;
     let end = rest.split(',').next()?;

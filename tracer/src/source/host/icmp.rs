@@ -1,9 +1,10 @@
 //! ICMP errors that this host receives about its own TCP packets, read from raw sockets.
 //!
-//! One pair of sockets (ICMP, ICMPv6) for each network namespace of followed workers; the kernel filters them to the errors
-//! that refuse a connection, so that a ping flood does not wake us. A pair keeps its namespace alive, so it is closed with
-//! the namespace's last worker. Where a namespace cannot be listened to, [`IcmpListener::deaf`] says why.
-//! An error that the host makes itself and answers to itself within the stack (a local REJECT) is seen as well.
+//! One pair of sockets (ICMP, ICMPv6) for each network namespace of followed workers; the kernel
+//! filters them to the errors that refuse a connection, so that a ping flood does not wake us. A
+//! pair keeps its namespace alive, so it is closed with the namespace's last worker. Where a
+//! namespace cannot be listened to, [`IcmpListener::deaf`] says why. An error that the host makes
+//! itself and answers to itself within the stack (a local REJECT) is seen as well.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -24,11 +25,12 @@ use crate::{
 
 /// Namespaces listened to at a time.
 const NAMESPACES: usize = 1024;
-/// One call reads at most this many errors of a socket; the rest waits, or is dropped by the kernel.
+/// One call reads at most this many errors of a socket; the rest waits, or is dropped by the
+/// kernel.
 const READS: usize = 64;
 const RECEIVE_BUFFER: usize = 64 * 1024;
-/// How often (nanoseconds) it is checked that namespaces still have workers, as the record of an exit may be lost, and
-/// that those that could not be listened to still cannot.
+/// How often (nanoseconds) it is checked that namespaces still have workers, as the record of an
+/// exit may be lost, and that those that could not be listened to still cannot.
 const SWEEP: u64 = 5_000_000_000;
 /// `ICMP_FILTER` and `ICMPV6_FILTER` (`linux/icmp.h`, `linux/icmpv6.h`).
 const FILTER: i32 = 1;
@@ -71,7 +73,8 @@ impl IcmpListener {
         }
     }
 
-    /// Listens in this worker's namespace until its last worker is forgotten. Where IPv6 is off, to ICMP alone.
+    /// Listens in this worker's namespace until its last worker is forgotten. Where IPv6 is off, to
+    /// ICMP alone.
     pub fn follow(&mut self, worker: u32) {
         if self.left_out.is_some() {
             return;
@@ -96,7 +99,8 @@ impl IcmpListener {
         namespace.workers.insert(worker);
     }
 
-    /// The worker ended; with the last one of its namespace its sockets are closed, so that the namespace can end.
+    /// The worker ended; with the last one of its namespace its sockets are closed, so that the
+    /// namespace can end.
     pub fn forget(&mut self, worker: u32) {
         let Some(id) = self.workers.remove(&worker) else {
             return;
@@ -109,7 +113,8 @@ impl IcmpListener {
         }
     }
 
-    /// Why ICMP errors cannot be heard in some namespace of a followed worker; `None` if they can in all.
+    /// Why ICMP errors cannot be heard in some namespace of a followed worker; `None` if they can
+    /// in all.
     #[must_use]
     pub fn deaf(&self) -> Option<&str> {
         let mut namespaces = self.namespaces.values();

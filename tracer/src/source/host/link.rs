@@ -1,4 +1,5 @@
-//! Network interfaces of a namespace (net/core/rtnetlink.c): what kind one is, and which link addresses there are.
+//! Network interfaces of a namespace (net/core/rtnetlink.c): what kind one is, and which link
+//! addresses there are.
 
 use std::io;
 
@@ -21,7 +22,8 @@ const IFLA_INFO_KIND: u16 = 1;
 const SKIP_STATS: u32 = 8;
 /// The most interfaces of one namespace.
 const INTERFACES: usize = 4096;
-/// Kinds that may lead to another network namespace of this host. A physical interface has none; a tunnel leaves it.
+/// Kinds that may lead to another network namespace of this host. A physical interface has none; a
+/// tunnel leaves it.
 const TO_NEIGHBORS: [&[u8]; 8] = [
     b"veth",
     b"bridge",

@@ -1,7 +1,7 @@
 //! Who listens on an address, and who nearby: the answer to [`Question::Listener`].
 //!
-//! A listener that stops between the failure and the question is not seen; the kernel's own events decide then.
-//! Sockets bound without `listen()` are seen from 6.8 on.
+//! A listener that stops between the failure and the question is not seen; the kernel's own events
+//! decide then. Sockets bound without `listen()` are seen from 6.8 on.
 //!
 //! [`Question::Listener`]: crate::event::Question::Listener
 
@@ -74,7 +74,8 @@ struct Listing {
 }
 
 impl Listing {
-    /// What there is about an address: those that listen, and if none takes connections to it those that are bound alone.
+    /// What there is about an address: those that listen, and if none takes connections to it those
+    /// that are bound alone.
     fn scene(&mut self, netns: &Netns, target: Target, way: Way) -> Result<Scene> {
         let mut sockets = self.listening.clone();
         let is_taken = are_taking(&sockets, target);
@@ -123,8 +124,8 @@ pub(super) struct Memory<'a> {
     pub(super) owners: &'a mut Owners,
 }
 
-/// Looks in the worker's network namespace; where another of this host has the address, in that. If a forwarder listens
-/// there, also where it leads.
+/// Looks in the worker's network namespace; where another of this host has the address, in that. If
+/// a forwarder listens there, also where it leads.
 ///
 /// # Errors
 /// The worker is gone, its namespace cannot be entered, or the kernel lists no sockets.
@@ -204,8 +205,8 @@ fn are_taking(sockets: &[TcpSocket], target: Target) -> bool {
     sockets.iter().any(is_one)
 }
 
-/// Of several that take connections to an address the kernel prefers one on just that address, then IPv4's own
-/// (`inet_lookup_listener`, `compute_score`). Equal ones share them: SO_REUSEPORT.
+/// Of several that take connections to an address the kernel prefers one on just that address, then
+/// IPv4's own (`inet_lookup_listener`, `compute_score`). Equal ones share them: SO_REUSEPORT.
 fn rank(socket: &TcpSocket) -> (bool, bool, bool) {
     let ip = socket.local.ip();
     (!ip.is_unspecified(), socket.interface != 0, ip.is_ipv4())
@@ -263,7 +264,8 @@ fn holders(
     if are_taking(&scene.sockets, target) {
         return found;
     }
-    // A program's that has the port on another address, or the nearest that are not nginx's own: both are quickly known.
+    // A program's that has the port on another address, or the nearest that are not nginx's own:
+    // both are quickly known.
     let pids: Vec<u32> = found.values().map(|owner| owner.pid).take(TOLD).collect();
     let mut holders = owners.among(&nginx, &all);
     if pids.is_empty() {

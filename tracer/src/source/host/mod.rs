@@ -1,8 +1,9 @@
-//! The host observer: asks the host what the correlator wants to know, at the moment it wants to know it.
+//! The host observer: asks the host what the correlator wants to know, at the moment it wants to
+//! know it.
 //!
-//! Every answer is bounded in memory and time (a fraction of a second at worst, milliseconds as a rule) and comes
-//! from a thread that may block. Nothing on the host is changed, and nothing stays open in another namespace. What
-//! is not known is an `Err` in words, never a guess.
+//! Every answer is bounded in memory and time (a fraction of a second at worst, milliseconds as a
+//! rule) and comes from a thread that may block. Nothing on the host is changed, and nothing stays
+//! open in another namespace. What is not known is an `Err` in words, never a guess.
 
 mod accounts;
 mod cgroup_programs;
@@ -109,7 +110,8 @@ impl Observer {
         }
     }
 
-    /// Reads this worker's logs from here on. To be called as early as possible: what was logged before is not read.
+    /// Reads this worker's logs from here on. To be called as early as possible: what was logged
+    /// before is not read.
     pub fn follow(&mut self, worker: u32) {
         if let Some(master) = self.logs.follow(worker) {
             self.owners.follow(worker, master);
@@ -131,7 +133,8 @@ impl Observer {
         self.logs.release()
     }
 
-    /// Polls the resources of nginx that may be near their limits; returns what changed. `is_busy`: questions wait.
+    /// Polls the resources of nginx that may be near their limits; returns what changed. `is_busy`:
+    /// questions wait.
     pub fn look(&mut self, now: Time, is_busy: bool) -> Vec<Event> {
         self.viewers.look();
         self.logs.sweep();
@@ -166,8 +169,9 @@ impl Observer {
         notices
     }
 
-    /// Answers now, in the order of the stream: the log lines that a [`Question::Log`] brought, then the fact.
-    /// `now` is the boot time, and becomes the time of all of them; at `asked` the question came.
+    /// Answers now, in the order of the stream: the log lines that a [`Question::Log`] brought,
+    /// then the fact. `now` is the boot time, and becomes the time of all of them; at `asked` the
+    /// question came.
     pub fn answer(&mut self, question: &Question, asked: Time, now: Time) -> Vec<Event> {
         let asked = Asked { at: asked, now };
         let mut finding = self.find(question, asked);

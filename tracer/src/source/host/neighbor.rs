@@ -1,5 +1,5 @@
-//! Who does not answer on the link, by the neighbour table (net/core/neighbour.c), which also shows that ARP or
-//! neighbour discovery is still trying.
+//! Who does not answer on the link, by the neighbour table (net/core/neighbour.c), which also shows
+//! that ARP or neighbour discovery is still trying.
 
 use std::{io, net::IpAddr};
 
@@ -29,7 +29,8 @@ pub(super) struct Neighbor {
     pub(super) link: Option<link::Address>,
 }
 
-/// The entry for `address` on that interface of a network namespace. Since 5.0; nobody asked for it: an empty one.
+/// The entry for `address` on that interface of a network namespace. Since 5.0; nobody asked for
+/// it: an empty one.
 ///
 /// # Errors
 /// The netlink socket.

@@ -1,8 +1,9 @@
 //! One netlink request and its answers (`net/netlink/af_netlink.c`), bounded in messages and time.
 //!
-//! Hand-written: tracer needs one request shape and a walk over attributes, no more. Whoever is root in a container may send
-//! to each netlink socket in its network namespace. So the socket is connected to the kernel, which then refuses what others
-//! send, and what came from elsewhere or answers another request is passed over.
+//! Hand-written: tracer needs one request shape and a walk over attributes, no more. Whoever is
+//! root in a container may send to each netlink socket in its network namespace. So the socket is
+//! connected to the kernel, which then refuses what others send, and what came from elsewhere or
+//! answers another request is passed over.
 
 use std::{
     io::{self, IoSliceMut},
@@ -39,12 +40,12 @@ pub(super) enum Extent {
     Cut,
 }
 
-/// Sends one request in a network namespace and hands each answer's type and payload to `each`,
-/// at most `limit` of them.
+/// Sends one request in a network namespace and hands each answer's type and payload to `each`, at
+/// most `limit` of them.
 ///
 /// # Errors
-/// The socket, or the errno the kernel answered (`ENOENT` from `sock_diag`: its module is absent); an answer that is
-/// malformed.
+/// The socket, or the errno the kernel answered (`ENOENT` from `sock_diag`: its module is absent);
+/// an answer that is malformed.
 pub(super) fn request(
     netns: &Netns,
     protocol: i32,
@@ -92,7 +93,8 @@ pub(super) struct Answers {
 }
 
 impl Answers {
-    /// Passes on what a datagram of the kernel holds. Returns how complete the answer is, once it has ended.
+    /// Passes on what a datagram of the kernel holds. Returns how complete the answer is, once it
+    /// has ended.
     pub(super) fn take(
         &mut self,
         datagram: &[u8],

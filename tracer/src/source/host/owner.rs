@@ -1,10 +1,11 @@
 //! Which process holds a socket: the kernel does not say, so `/proc/*/fd` is searched.
 //!
-//! Bounded: one search looks for all the sockets of a question at once, for at most 50 ms of CPU and 500 ms by the clock
-//! (a host in an incident gives little CPU), first among the processes of the network namespace in question, and not among
-//! workers of a followed nginx where a listener is looked for, which their master holds. What it
-//! found is remembered and verified before it is used again; what it did not find is not searched again for ten seconds
-//! (a kernel's own listener has no holder at all), or for one if it could not look everywhere.
+//! Bounded: one search looks for all the sockets of a question at once, for at most 50 ms of CPU
+//! and 500 ms by the clock (a host in an incident gives little CPU), first among the processes of
+//! the network namespace in question, and not among workers of a followed nginx where a listener is
+//! looked for, which their master holds. What it found is remembered and verified before it is used
+//! again; what it did not find is not searched again for ten seconds (a kernel's own listener has
+//! no holder at all), or for one if it could not look everywhere.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -29,8 +30,8 @@ const SEARCH_CPU: u64 = 50_000_000;
 const MISSED_FOR: u64 = 10_000_000_000;
 const UNSEARCHED_FOR: u64 = 1_000_000_000;
 const REMEMBERED: usize = 4096;
-/// Searches for the holders of single connections, at most so many in [`SINGLE_IN`] nanoseconds: each reads every
-/// descriptor of a backend that is at work.
+/// Searches for the holders of single connections, at most so many in [`SINGLE_IN`] nanoseconds:
+/// each reads every descriptor of a backend that is at work.
 const SINGLE: usize = 10;
 const SINGLE_IN: u64 = 1_000_000_000;
 
@@ -44,7 +45,8 @@ pub(super) struct Owners {
     known: HashMap<u32, Entry>,
     /// Followed workers, and the master of each.
     workers: HashMap<u32, u32>,
-    /// Who processes are, and the descriptors and inodes of the sockets of some: for questions that came before this was looked up.
+    /// Who processes are, and the descriptors and inodes of the sockets of some: for questions that
+    /// came before this was looked up.
     described: HashMap<u32, Option<Owner>>,
     sockets: HashMap<u32, Vec<(u32, u32)>>,
     /// When the holders of single connections were searched for of late.
@@ -93,8 +95,8 @@ impl Owners {
         self.sockets.clear();
     }
 
-    /// Finds the holders of these listeners (inode numbers; 0 is none), the lowest pid of each, but systemd's last. Those of `others` are remembered
-    /// where the search meets them.
+    /// Finds the holders of these listeners (inode numbers; 0 is none), the lowest pid of each, but
+    /// systemd's last. Those of `others` are remembered where the search meets them.
     pub(super) fn find(
         &mut self,
         inodes: &[u32],
@@ -140,8 +142,8 @@ impl Owners {
         self.describe_each(held)
     }
 
-    /// Of a listener whose connections wait: which children of its holder hold it too, and which of all these has no
-    /// descriptor left for another connection.
+    /// Of a listener whose connections wait: which children of its holder hold it too, and which of
+    /// all these has no descriptor left for another connection.
     pub(super) fn crowd(&mut self, listener: &mut Listener, inode: u32) {
         let Some(owner) = listener.owner.as_mut() else {
             return;

@@ -1,8 +1,9 @@
 //! A path as a worker's user walks it: where it leads, what is missing, what stops.
 //!
-//! It is walked from the worker's own root, one component at a time and each held by a descriptor, so no symbolic link and no
-//! rename meanwhile leads out of that root. Each is judged by the permission bits as `generic_permission()` does. Where an ACL
-//! decides, nothing is claimed: the path then counts as not blocked. Security modules are another question's matter.
+//! It is walked from the worker's own root, one component at a time and each held by a descriptor,
+//! so no symbolic link and no rename meanwhile leads out of that root. Each is judged by the
+//! permission bits as `generic_permission()` does. Where an ACL decides, nothing is claimed: the
+//! path then counts as not blocked. Security modules are another question's matter.
 //!
 //! For use within [`bounded`](crate::process::bounded) alone: a file system may not answer.
 
@@ -102,8 +103,8 @@ impl Way {
     }
 }
 
-/// Follows `path` in the worker's root, for the user of `status`, whose user namespace has `ids`. A relative path begins in the
-/// worker's directory.
+/// Follows `path` in the worker's root, for the user of `status`, whose user namespace has `ids`. A
+/// relative path begins in the worker's directory.
 ///
 /// # Errors
 /// It is no path, or cannot be looked at.
@@ -225,7 +226,8 @@ fn permits(
         CAP_DAC_OVERRIDE
     };
     let (user, group) = (metadata.uid(), metadata.gid());
-    // In a user namespace it counts for files of users and groups that are mapped there (`capable_wrt_inode_uidgid()`).
+    // In a user namespace it counts for files of users and groups that are mapped there
+    // (`capable_wrt_inode_uidgid()`).
     let counts = ids.is_none_or(|ids| ids.user(user).is_some() && ids.group(group).is_some());
     if counts && status.capabilities & overrides != 0 {
         return true;

@@ -1,8 +1,8 @@
-//! The upstream's socket of a connection, where it is on this host, and what became of the last data that nginx
-//! sent: the answer to [`Question::PeerSocket`].
+//! The upstream's socket of a connection, where it is on this host, and what became of the last
+//! data that nginx sent: the answer to [`Question::PeerSocket`].
 //!
-//! A connection that `accept()` has not taken yet has no inode (`sk->sk_socket` is null), nor has one that its process has
-//! closed, which its state shows.
+//! A connection that `accept()` has not taken yet has no inode (`sk->sk_socket` is null), nor has
+//! one that its process has closed, which its state shows.
 //!
 //! [`Question::PeerSocket`]: crate::event::Question::PeerSocket
 
@@ -17,8 +17,8 @@ use super::{
 };
 use crate::{event::fact::PeerSocketView, process::Netns};
 
-/// Looks in the worker's network namespace; where another of this host has the upstream's address, in that. The first of
-/// the ends is nginx's.
+/// Looks in the worker's network namespace; where another of this host has the upstream's address,
+/// in that. The first of the ends is nginx's.
 ///
 /// # Errors
 /// The worker is gone, its namespace cannot be entered, or the kernel lists no sockets.
@@ -47,7 +47,8 @@ pub(super) fn view(
     };
     let there = there.as_ref().unwrap_or(&netns);
     let look = || find(there, local, remote_end);
-    // One that is being closed loses its process after its state was read: what was not taken still is not.
+    // One that is being closed loses its process after its state was read: what was not taken still
+    // is not.
     let found = match look()? {
         Some(socket) if !is_taken(&socket) => look()?,
         found => found,

@@ -1,12 +1,14 @@
-//! In which network namespace of this host an address lives: a container's, the host's own, or none of them.
+//! In which network namespace of this host an address lives: a container's, the host's own, or none
+//! of them.
 //!
-//! Two containers may have the same address, and a container's root may give itself any. So it is not enough to own the
-//! address: the way there is followed from the worker's namespace, as its packets go. The route names the next hop, the
-//! neighbour table its link address, and the namespace that has an interface with that is the next one; until the address
-//! is local there. A physical interface or a tunnel leads off this host.
+//! Two containers may have the same address, and a container's root may give itself any. So it is
+//! not enough to own the address: the way there is followed from the worker's namespace, as its
+//! packets go. The route names the next hop, the neighbour table its link address, and the
+//! namespace that has an interface with that is the next one; until the address is local there. A
+//! physical interface or a tunnel leads off this host.
 //!
-//! Bounded: at most [`HOPS`] namespaces on the way; [`NAMESPACES`] are known by their link addresses, collected again
-//! within [`SEARCH`] and for at most a tenth of the time.
+//! Bounded: at most [`HOPS`] namespaces on the way; [`NAMESPACES`] are known by their link
+//! addresses, collected again within [`SEARCH`] and for at most a tenth of the time.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -29,8 +31,8 @@ const SEARCH: Duration = Duration::from_millis(200);
 /// Link addresses remembered.
 const ADDRESSES: usize = 16_384;
 
-/// Searches for single connections, at most so many in [`SINGLE_IN`] nanoseconds, each this long at most: every one lists
-/// sockets in each namespace.
+/// Searches for single connections, at most so many in [`SINGLE_IN`] nanoseconds, each this long at
+/// most: every one lists sockets in each namespace.
 const SINGLE: usize = 20;
 const SINGLE_IN: u64 = 1_000_000_000;
 const SINGLE_SEARCH: Duration = Duration::from_millis(50);
@@ -53,7 +55,8 @@ pub(super) enum Place {
     There(Netns, Owner),
     /// On no network namespace of this host.
     Remote,
-    /// Another namespace of this host may be it, but the way there was not found, or not all could be looked at.
+    /// Another namespace of this host may be it, but the way there was not found, or not all could
+    /// be looked at.
     Unclear,
 }
 
@@ -78,8 +81,8 @@ pub(super) struct Namespaces {
 }
 
 impl Namespaces {
-    /// Follows the way of a packet to `address` from a namespace. What the host was like before `asked` is not enough to
-    /// say that an address is nowhere on it.
+    /// Follows the way of a packet to `address` from a namespace. What the host was like before
+    /// `asked` is not enough to say that an address is nowhere on it.
     pub(super) fn find(&mut self, from: &Netns, address: IpAddr, asked: Time, now: Time) -> Place {
         if address.is_loopback() {
             return Place::Here;
@@ -130,8 +133,8 @@ impl Namespaces {
         Place::Unclear
     }
 
-    /// The upstream's end of a connection in whichever other namespace has it, and that namespace: found by nginx's end, as an
-    /// address translation (DNAT) leaves that as it is.
+    /// The upstream's end of a connection in whichever other namespace has it, and that namespace:
+    /// found by nginx's end, as an address translation (DNAT) leaves that as it is.
     pub(super) fn by_nginxs_end(
         &mut self,
         from: &Netns,
@@ -173,8 +176,8 @@ impl Namespaces {
         Some((open(id, pid)?, end))
     }
 
-    /// What an address is translated to that is on none of this host's namespaces, as far as the way was just followed from
-    /// that of a worker.
+    /// What an address is translated to that is on none of this host's namespaces, as far as the
+    /// way was just followed from that of a worker.
     pub(super) fn translation(
         &mut self,
         (from, worker): (&Netns, u32),
@@ -240,7 +243,8 @@ impl Namespaces {
                 None => Next::Unclear,
             },
             (Some(_), false) => Next::Unclear,
-            // Those of several that were known may be gone; and a namespace that came since was not looked at.
+            // Those of several that were known may be gone; and a namespace that came since was not
+            // looked at.
             (None, _) if self.by_link.contains_key(&link) => Next::Unclear,
             (None, _) if self.is_whole && self.at >= asked => Next::None,
             (None, _) => Next::Unclear,
@@ -256,7 +260,8 @@ impl Namespaces {
             .collect()
     }
 
-    /// Looks at the namespaces of all processes, unless that was done since `asked`, or takes too much of the time.
+    /// Looks at the namespaces of all processes, unless that was done since `asked`, or takes too
+    /// much of the time.
     fn collect(&mut self, asked: Time, now: Time) {
         let is_soon = self
             .since

@@ -9,7 +9,8 @@ use anyhow::{Context as _, Result};
 use super::sock_diag::{self, Query, TIME_WAIT};
 use crate::{event::fact::PortsView, process::Netns};
 
-/// There are no more ports than that for one source address; with several source addresses the count is cut here.
+/// There are no more ports than that for one source address; with several source addresses the
+/// count is cut here.
 const SOCKETS: usize = 1 << 18;
 
 /// Looks in the worker's network namespace.

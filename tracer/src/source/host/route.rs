@@ -1,5 +1,5 @@
-//! Where packets to an address of this network namespace go. Asked of the routing table, which also knows addresses that no
-//! interface lists (a `local` route, all of 127/8).
+//! Where packets to an address of this network namespace go. Asked of the routing table, which also
+//! knows addresses that no interface lists (a `local` route, all of 127/8).
 
 use std::{io, net::IpAddr};
 

@@ -1,5 +1,5 @@
-//! The host's sockets by `NETLINK_SOCK_DIAG` (`net/ipv4/inet_diag.c`, `net/unix/diag.c`), in a network namespace.
-//! No privilege is needed but for the namespace.
+//! The host's sockets by `NETLINK_SOCK_DIAG` (`net/ipv4/inet_diag.c`, `net/unix/diag.c`), in a
+//! network namespace. No privilege is needed but for the namespace.
 
 use std::{
     io,
@@ -13,7 +13,8 @@ const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const TCP_LISTEN: u8 = 10;
 /// `TCPF_LISTEN`.
 pub(super) const LISTENING: u32 = 1 << TCP_LISTEN;
-/// `TCPF_BOUND_INACTIVE`: bound, neither listening nor connected. Since 6.8; before, it matches nothing.
+/// `TCPF_BOUND_INACTIVE`: bound, neither listening nor connected. Since 6.8; before, it matches
+/// nothing.
 pub(super) const BOUND: u32 = 1 << 13;
 /// Every state in which a connection holds its local port.
 pub(super) const CONNECTED: u32 = !(LISTENING | BOUND | 1 << 7);
@@ -98,8 +99,9 @@ pub(super) fn tcp(
     )
 }
 
-/// The socket with these two ends: a connection of any state; without one, the listener that would take it. One look into
-/// the kernel's tables (`inet_diag_find_one_icsk`), however many sockets there are.
+/// The socket with these two ends: a connection of any state; without one, the listener that would
+/// take it. One look into the kernel's tables (`inet_diag_find_one_icsk`), however many sockets
+/// there are.
 ///
 /// # Errors
 /// The kernel has no `tcp_diag`, or refused.
@@ -152,7 +154,8 @@ pub(super) fn connection(
     }
 }
 
-/// Returns the local addresses of connections with this peer, in any state but listening and `TIME_WAIT`.
+/// Returns the local addresses of connections with this peer, in any state but listening and
+/// `TIME_WAIT`.
 ///
 /// # Errors
 /// The kernel has no `tcp_diag`, or refused.
@@ -180,8 +183,8 @@ pub(super) fn of_remote(netns: &Netns, remote: SocketAddr) -> io::Result<Vec<Soc
     Ok(found)
 }
 
-/// `struct inet_diag_req_v2`: family, protocol, extensions, states; source and destination port; source and destination
-/// address, interface, cookie.
+/// `struct inet_diag_req_v2`: family, protocol, extensions, states; source and destination port;
+/// source and destination address, interface, cookie.
 fn inet_request(family: i32) -> [u8; 56] {
     let mut payload = [0; 56];
     payload[0] = family as u8;
@@ -192,8 +195,8 @@ fn inet_request(family: i32) -> [u8; 56] {
     payload
 }
 
-/// `struct inet_diag_msg`: family, state, timer, retransmits; ports, addresses, interface, cookie; expiry, queues,
-/// uid, inode.
+/// `struct inet_diag_msg`: family, state, timer, retransmits; ports, addresses, interface, cookie;
+/// expiry, queues, uid, inode.
 fn tcp_socket(message: &[u8]) -> Option<TcpSocket> {
     const LENGTH: usize = 72;
     const INET_DIAG_SKV6ONLY: u16 = 11;
@@ -233,7 +236,8 @@ fn tcp_socket(message: &[u8]) -> Option<TcpSocket> {
 #[derive(Debug, Clone)]
 pub(super) struct UnixListener {
     pub inode: u32,
-    /// As it was given to `bind()`: relative to the binder's directory and root; an abstract name starts with NUL.
+    /// As it was given to `bind()`: relative to the binder's directory and root; an abstract name
+    /// starts with NUL.
     pub name: Vec<u8>,
     /// The socket file's inode number (its lower 32 bits) and device (the kernel's encoding).
     pub file: Option<(u32, u32)>,

@@ -1,4 +1,5 @@
-//! Resources of nginx that are near their limits: polled once a second, reported when that begins and ends.
+//! Resources of nginx that are near their limits: polled once a second, reported when that begins
+//! and ends.
 //!
 //! A worker or listener that cannot be read is skipped.
 
@@ -26,7 +27,8 @@ use crate::{
 
 /// Listening sockets looked at a namespace.
 const LISTENERS: usize = 4096;
-/// Workers looked at in a second: questions wait meanwhile, and where some do already fewer are looked at.
+/// Workers looked at in a second: questions wait meanwhile, and where some do already fewer are
+/// looked at.
 const AT_ONCE: usize = 32;
 const AT_ONCE_BUSY: usize = 8;
 /// Descriptors of a master looked at: its listeners are among the first.

@@ -1,7 +1,7 @@
 //! What a unix socket's path is to a worker: the answer to [`Question::UnixPath`].
 //!
-//! The path is walked as the worker would walk it; its listener is searched among the unix sockets of the worker's
-//! network namespace, then of the others.
+//! The path is walked as the worker would walk it; its listener is searched among the unix sockets
+//! of the worker's network namespace, then of the others.
 //!
 //! [`Question::UnixPath`]: crate::event::Question::UnixPath
 
@@ -118,8 +118,8 @@ pub(super) fn view(
     Ok(view)
 }
 
-/// Who listens on a path of that name in a file system that the worker does not see (`PrivateTmp=`, a container), or has
-/// lost its file.
+/// Who listens on a path of that name in a file system that the worker does not see (`PrivateTmp=`,
+/// a container), or has lost its file.
 fn unseen(path: &str, netns: &Netns, owners: &mut Owners, now: Time) -> Option<UnseenListener> {
     let wanted = Wanted::Name(path.as_bytes());
     let found = listener(&wanted, netns).ok()??;
@@ -151,8 +151,8 @@ enum Wanted<'a> {
     Name(&'a [u8]),
 }
 
-/// The listener of a file may be in any network namespace (`unix_find_bsd()`), that of an abstract name only in the
-/// worker's.
+/// The listener of a file may be in any network namespace (`unix_find_bsd()`), that of an abstract
+/// name only in the worker's.
 fn listener(wanted: &Wanted<'_>, netns: &Netns) -> Result<Option<UnixListener>> {
     let list = |netns: &Netns| -> Result<_> {
         let (listeners, _) = sock_diag::unix_listeners(netns, LISTENERS)
@@ -174,7 +174,8 @@ fn chosen(wanted: &Wanted<'_>, listeners: Vec<UnixListener>) -> Option<UnixListe
         Wanted::Abstract(name) => listener.name.strip_prefix(b"\0") == Some(*name),
         Wanted::Name(name) => listener.name.strip_suffix(b"\0").unwrap_or(&listener.name) == *name,
         Wanted::File(step) => listener.file.is_some_and(|(inode, device)| {
-            // Stacked file systems show another device than the socket's own: there the name must agree.
+            // Stacked file systems show another device than the socket's own: there the name must
+            // agree.
             let name = |path: &Path| path.file_name().map(OsStr::to_owned);
             let bound = PathBuf::from(OsString::from_vec(
                 listener

@@ -1,5 +1,5 @@
-//! Through whose eyes the host is looked at: a worker's, or for a worker that has just ended (a reload, a crash) its
-//! master's with the worker's own user.
+//! Through whose eyes the host is looked at: a worker's, or for a worker that has just ended (a
+//! reload, a crash) its master's with the worker's own user.
 
 use std::{collections::HashMap, path::PathBuf};
 
@@ -29,7 +29,8 @@ pub(super) struct Viewers {
 struct Seen {
     parent: u32,
     place: Option<Place>,
-    /// At work: a worker begins with its master's user (`ngx_worker_process_init`, src/os/unix/ngx_process_cycle.c).
+    /// At work: a worker begins with its master's user (`ngx_worker_process_init`,
+    /// src/os/unix/ngx_process_cycle.c).
     at_work: Option<Status>,
 }
 
@@ -61,7 +62,8 @@ impl Viewers {
         if let Ok(status) = &status {
             self.remember(worker, status.parent, Some(status.clone()));
         }
-        // Of one that ended and is not reaped yet the status can be read, its root and namespaces cannot.
+        // Of one that ended and is not reaped yet the status can be read, its root and namespaces
+        // cannot.
         let stand_in = match has_ended(worker) {
             true => self.stand_in(worker),
             false => None,

@@ -1,4 +1,5 @@
-//! The way to an address: on this host or not, through address translation or not, and in which network namespace.
+//! The way to an address: on this host or not, through address translation or not, and in which
+//! network namespace.
 
 use std::{
     collections::HashMap,
@@ -50,7 +51,8 @@ impl Target {
     }
 }
 
-/// Where the addresses are that were asked for in one namespace: good for all that was asked before.
+/// Where the addresses are that were asked for in one namespace: good for all that was asked
+/// before.
 #[derive(Debug, Default)]
 pub(super) struct Ways {
     netns: u32,
@@ -72,7 +74,8 @@ pub(super) struct Way {
 }
 
 impl Ways {
-    /// Follows a worker's packets to an address, through translation and to another namespace of this host.
+    /// Follows a worker's packets to an address, through translation and to another namespace of
+    /// this host.
     ///
     /// # Errors
     /// The worker is gone, or its routing table cannot be asked.

@@ -8,6 +8,8 @@ use crate::command;
 /// The last commit before this rule.
 const BASE: &str = "ade302f8c613661db38c49722304d4400da94873";
 const COLUMNS: usize = 72;
+/// Merged before anyone saw that its subject has a column too many.
+const MERGED: [&str; 1] = ["dec8169139b80f922bdc6fe38343ff5afba39774"];
 
 /// First words that say what happened, where the rule asks for what the commit does.
 const TOLD: [&str; 24] = [
@@ -35,7 +37,7 @@ fn messages() -> Result<Vec<(String, String)>> {
         anyhow::ensure!(shallow.trim() == "true", "{BASE} is not in this history");
         "HEAD"
     };
-    let log = git(&["log", "--no-merges", "--format=%h%x1f%B%x1e", range])?;
+    let log = git(&["log", "--no-merges", "--format=%H%x1f%B%x1e", range])?;
     let entries = log.split('\u{1e}').map(str::trim);
     entries
         .filter(|entry| !entry.is_empty())
@@ -86,10 +88,11 @@ mod tests {
     fn messages_keep_the_rule() -> Result<()> {
         let found: Vec<String> = messages()?
             .iter()
+            .filter(|(commit, _)| !MERGED.contains(&commit.as_str()))
             .filter_map(|(commit, message)| {
                 let fault = fault(message)?;
                 let subject = message.lines().next().unwrap_or_default();
-                Some(format!("{commit}: {fault}: {subject}\n"))
+                Some(format!("{commit:.9}: {fault}: {subject}\n"))
             })
             .collect();
         assert!(found.is_empty(), "\n{}", found.concat());

@@ -1,5 +1,5 @@
 //! Two nginx in pid namespaces of their own: their workers print the same pid and the same
-//! connection numbers, and are asked for the same. No verdict takes a word from the other's log.
+//! connection numbers, and get the same requests. No verdict takes a word from the other's log.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};

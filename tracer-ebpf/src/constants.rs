@@ -35,7 +35,7 @@ pub static FOLLOWS_ALL: u32 = 0;
 #[unsafe(no_mangle)]
 pub static SEED: u32 = 0;
 
-/// 1: this kernel tells a breakpoint's program by which link it runs.
+/// 1: on this kernel a breakpoint's program learns by which link it runs.
 #[unsafe(no_mangle)]
 pub static HAS_COOKIES: u32 = 0;
 

@@ -28,7 +28,7 @@ const LONGEST: usize = 20;
 #[repr(C)]
 struct Header {
     bytes: [u8; LOOKED_AT],
-    /// Behind the name of the length, and behind the empty line: where they first stand, 0 not
+    /// Behind the name of the length, and behind the empty line: where they first occur, 0 not
     /// found. The second of each is written where they do not.
     length_at: [u32; 2],
     end: [u32; 2],

@@ -1,6 +1,6 @@
 //! Hints before hash maps: what most runs of most hooks end at. The verifier makes an array's
 //! lookup a few instructions, where a hash map's is a call; what is left are the places in memory
-//! that a run meets cold, so what is asked of one thing lies together.
+//! that a run meets cold, so the hints about one thing lie together.
 
 use aya_ebpf::{macros::map, maps::Array};
 use core::intrinsics::AtomicOrdering;
@@ -8,7 +8,7 @@ use core::intrinsics::AtomicOrdering;
 /// Of a few things each, by member.
 type Hints<const MEMBERS: usize> = Array<[u32; MEMBERS]>;
 
-/// Not 0: there has been a unix upstream. Mostly there is none, which one place tells of all
+/// Not 0: there has been a unix upstream. Mostly there is none, which one place says for all
 /// sockets; it is written once, as all CPUs read it.
 #[map]
 static UNIX_UPSTREAMS: Hints<1> = Hints::with_max_entries(1, 0);
@@ -29,7 +29,7 @@ const SOCKET_PLACES: u32 = 1 << 14;
 /// them.
 const ENTERED: usize = 0;
 /// The [`mark`] of a worker's that is no upstream connection: the clients' ones, which are met
-/// again and again; or the number of a unix one that is over. 0: none.
+/// again and again; or the number of a unix one that has ended. 0: none.
 const NO_UPSTREAM: usize = 1;
 
 /// What is known of the ports with one remainder.
@@ -87,8 +87,8 @@ pub fn set_no_upstream(sk: u64) {
     set(&SOCKETS, hash(sk), NO_UPSTREAM, mark(sk));
 }
 
-/// Is this unix connection over for nginx, which may use it once more until it closes it? Nothing
-/// need show that close, so another connection with its place is told by the number of its inode.
+/// Whether this unix connection has ended for nginx, which may use it once more until it closes it.
+/// Nothing need show that close, so its inode distinguishes another connection in its place.
 #[inline(always)]
 pub fn is_over(sk: u64, inode: u64) -> bool {
     get(&SOCKETS, hash(sk), NO_UPSTREAM) == over(inode)
@@ -113,7 +113,7 @@ pub fn forget_no_upstream(sk: u64) {
     }
 }
 
-/// Tells sockets with one hash apart: none lies within 128 bytes of another.
+/// Distinguishes sockets with one hash: none lies within 128 bytes of another.
 #[inline(always)]
 fn mark(sk: u64) -> u32 {
     (sk >> 6) as u32 | 1

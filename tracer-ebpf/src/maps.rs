@@ -119,7 +119,7 @@ pub static BACKENDS: LruHashMap<u32, u8> = LruHashMap::with_max_entries(1024, 0)
 
 /// In [`BACKENDS`]: the ends of its children are reported too.
 pub const FAMILY: u8 = 1;
-/// In [`BACKENDS`]: only its own end is.
+/// In [`BACKENDS`]: only its own exit is.
 pub const ITSELF: u8 = 2;
 
 /// The upstream's ends of unix connections, by socket: who uses them.
@@ -161,7 +161,7 @@ pub fn are_healthy_told() -> bool {
     load(&SHEDDING, shedding::HEALTHY) == 0
 }
 
-/// Is it read what a failed request asks?
+/// Whether request details are captured.
 #[inline(always)]
 pub fn are_details_told() -> bool {
     load(&SHEDDING, shedding::DETAILS) == 0
@@ -173,7 +173,7 @@ pub fn are_unasked_told() -> bool {
     load(&SHEDDING, shedding::UNASKED) == 0
 }
 
-/// Is another failed request of this worker's told in this window, whatever the sample?
+/// Whether another failed request of this worker is reported in this window, whatever the sample.
 #[inline(always)]
 pub fn grant(worker: &mut Worker, now: u64) -> bool {
     let window = (now >> shedding::WINDOW) as u32 & (u32::MAX >> 8);
@@ -187,7 +187,8 @@ pub fn grant(worker: &mut Worker, now: u64) -> bool {
     is_granted
 }
 
-/// Are failures of this request told? All of them or none; those of no known request are.
+/// Whether failures of this request are reported: all of them or none; those of no known request
+/// are.
 #[inline(always)]
 pub fn is_told(request: u64) -> bool {
     if request & shedding::GRANTED != 0 {
@@ -437,7 +438,7 @@ pub fn give_up(key: &FlowKey) {
     hints::set_given_up(key.remote.port);
 }
 
-/// Was this connection given up? Told once.
+/// Whether this connection was given up; returned once.
 #[inline(always)]
 pub fn take_given_up(key: &FlowKey) -> bool {
     GIVEN_UP.get_ptr(key).is_some() && GIVEN_UP.remove(key).is_ok()
@@ -456,7 +457,7 @@ pub fn flow(key: &FlowKey) -> Option<&'static mut Flow> {
 /// A flow of which nothing is known yet, in read-only data.
 static NO_FLOW: Flow = Flow::NONE;
 
-/// What happened to the packets of a flow, whose connection is over. `false`: nothing.
+/// Takes what happened to the packets of a flow whose connection has ended. `false`: nothing.
 #[inline(always)]
 pub fn take_flow(key: &FlowKey, into: &mut Flow) -> bool {
     let Some(flow) = FLOWS.get_ptr(key) else {
@@ -631,7 +632,7 @@ impl PeerKey {
 pub struct Request {
     /// See `Worker::request`.
     pub id: u64,
-    /// What tells it from the object's earlier requests.
+    /// What distinguishes it from the object's earlier requests.
     pub mark: Mark,
     /// `struct sock *` of its last attempt, 0 where there was none.
     pub socket: u64,
@@ -649,6 +650,6 @@ pub struct Request {
 pub struct Mark {
     /// nginx's number of the client's connection.
     pub connection: u64,
-    /// The how manieth request on that it is; where the build hides that, `pc->start_time`.
+    /// Its ordinal on that; where the build hides that, `pc->start_time`.
     pub ordinal: u64,
 }

@@ -1,4 +1,4 @@
-//! TCP over IP as it stands in an skb without a socket, and whose flow it is.
+//! TCP over IP in an skb without a socket, and whose flow it is.
 
 use tracer_ebpf::abi::{Endpoint, Flow, FlowKey};
 

@@ -30,8 +30,8 @@ pub mod state {
     pub const LAST_ACK: i32 = 9;
 }
 
-/// Is it TCP? (`inet_sock_set_state` fires for SCTP and DCCP too, and newer kernels show MPTCP as
-/// 262.)
+/// Whether it is TCP (`inet_sock_set_state` fires for SCTP and DCCP too, and newer kernels show MPTCP as
+/// 262).
 #[inline(always)]
 pub fn is_tcp(sk: u64) -> bool {
     protocol(sk) == Some(TCP)
@@ -73,14 +73,14 @@ pub fn remote(sk: u64) -> Endpoint {
     end
 }
 
-/// The last byte of the other end's IPv4 address; of IPv6 alone it says nothing.
+/// The last byte of the peer's IPv4 address; of IPv6 alone it says nothing.
 #[inline(always)]
 pub fn remote_last_byte(sk: u64) -> u8 {
     let address: [u8; 4] = kernel(sk, &OFFSETS.daddr).unwrap_or([0; 4]);
     address[3]
 }
 
-/// The own end. The port is `inet_sport`: `skc_num` is zeroed before the last state change is told.
+/// The local address. The port is `inet_sport`: `skc_num` is zeroed before the last state change.
 #[inline(always)]
 pub fn local(sk: u64) -> Endpoint {
     let mut end = Endpoint::NONE;
@@ -94,7 +94,7 @@ pub fn local(sk: u64) -> Endpoint {
     end
 }
 
-/// The own end's port.
+/// The local port.
 #[inline(always)]
 pub fn local_port(sk: u64) -> u16 {
     u16::from_be(kernel(sk, &OFFSETS.sport).unwrap_or(0))

@@ -16,7 +16,7 @@ const WRITEV: u64 = 20;
 #[cfg(not(bpf_target_arch = "x86_64"))]
 const WRITEV: u64 = 66;
 
-/// What stands where it was just written from.
+/// What is where it was just written from.
 #[inline(always)]
 pub fn written<T>() -> Option<T> {
     let buffer = buffer()?;

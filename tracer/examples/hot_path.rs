@@ -40,7 +40,7 @@ fn main() -> Result<()> {
     }
 }
 
-/// Gives `take` the connections, with a tick at each look.
+/// Passes the connections to `take`, with a tick at each poll.
 fn each(count: u64, mut take: impl FnMut(Event) -> Result<()>) -> Result<()> {
     let names = KernelNames::default();
     for number in 0..count {

@@ -62,7 +62,7 @@ pub struct Evidence {
 /// One failed request, explained.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
-    /// When nginx made the error answer (or the masked failure was over).
+    /// When nginx made the error answer (or the masked failure ended).
     pub time: Time,
     /// What the client got.
     pub status: Option<u16>,
@@ -81,7 +81,7 @@ pub struct Verdict {
     pub connection: Option<u64>,
     /// Where known.
     pub request: Option<Request>,
-    /// The upstream the cause speaks of; `None` where nginx never tried one.
+    /// The upstream that the cause is about; `None` where nginx never tried one.
     pub upstream: Option<String>,
     /// The name of the upstream block that it was passed to; `None` where that has none, or it is
     /// not known.

@@ -45,7 +45,7 @@ pub struct Failure {
     pub source: [u8; 32],
 }
 
-/// A further attempt of a request begins: what it makes of it is told at its end.
+/// A further attempt of a request begins: how it went is reported at its end.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Retry {
@@ -65,7 +65,7 @@ pub struct Retransmit {
     pub socket: u64,
     /// The upstream.
     pub remote: Endpoint,
-    /// The how manieth.
+    /// Its ordinal.
     pub count: u16,
     /// Zero.
     pub padding: [u8; 4],

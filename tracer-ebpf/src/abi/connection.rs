@@ -14,7 +14,7 @@ pub const FLAG_UNIX: u16 = 4;
 /// The record was written while the connection was open.
 pub const FLAG_OPEN: u16 = 8;
 
-/// The worker wrote TLS application data: its handshake was over.
+/// The worker wrote TLS application data: its handshake was complete.
 pub const FLAG_TLS_DATA: u16 = 16;
 
 /// The worker read the end although the response's header had announced another: it broke off.
@@ -84,7 +84,7 @@ pub struct Connection {
     pub request: u64,
     /// nginx's `ngx_connection_t *`, 0 unknown.
     pub nginx: u64,
-    /// The how manieth request on it that is (`c->requests`), 0 unknown.
+    /// The request's ordinal on it (`c->requests`), 0 unknown.
     pub turn: u64,
     /// Positive errno, 0 none.
     pub error: u32,

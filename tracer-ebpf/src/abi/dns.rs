@@ -33,7 +33,7 @@ pub struct Dns {
     pub errno: u32,
     /// Bytes of `question` that count.
     pub question_len: u32,
-    /// As they stand in the header (RFC 1035 section 4.1.1): the rcode is in the low four bits.
+    /// As in the header (RFC 1035 section 4.1.1): the rcode is in the low four bits.
     pub flags: u16,
     /// Answer records.
     pub answers: u16,

@@ -59,7 +59,7 @@ pub struct Header {
     pub at: u64,
 }
 
-/// One end of a connection: an IPv4 address stands as IPv4-mapped IPv6.
+/// One end of a connection: an IPv4 address is kept as IPv4-mapped IPv6.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Endpoint {
@@ -84,14 +84,14 @@ pub mod counter {
     /// Healthy connections that were not written, as
     /// [`shedding::HEALTHY`](super::shedding::HEALTHY) asks.
     pub const HEALTHY: u32 = 1;
-    /// Failed attempts that were not told, as [`shedding::SAMPLE`](super::shedding::SAMPLE) asks.
+    /// Failed attempts that were not reported, as [`shedding::SAMPLE`](super::shedding::SAMPLE) asks.
     pub const UNTOLD: u32 = 2;
     /// Records written to the ring buffer.
     pub const WRITTEN: u32 = 3;
     /// Times that it was not read what a request asks, as
     /// [`shedding::DETAILS`](super::shedding::DETAILS) has it: seldom more than once a request.
     pub const BARE: u32 = 4;
-    /// Times that something was met of which only nginx's closing of connections tells: a log that
+    /// Times that something was met that only nginx's closing of connections shows: a log that
     /// lets no errors through, a unix connection to an upstream.
     pub const CLOSINGS: u32 = 5;
     /// Processes of nginx's that found no place to be followed.
@@ -100,15 +100,16 @@ pub mod counter {
     pub const SLOTS: u32 = 7;
 }
 
-/// What the collector asks not to be told, slots of the `SHEDDING` array: no verdict rests on it,
+/// What the collector wants left out, slots of the `SHEDDING` array: no verdict rests on it,
 /// or there is too much to do.
 pub mod shedding {
     /// Not 0: healthy connections are counted, not written.
     pub const HEALTHY: u32 = 0;
-    /// A power of two less 1: of so many failed requests and one more, one is told; 0: all are.
+    /// A power of two less 1: of so many failed requests and one more, one is reported; 0: all
+    /// are.
     pub const SAMPLE: u32 = 1;
     /// Requests that began from then on (nanoseconds since boot) are of that sample: all of one's
-    /// records are told, or none.
+    /// records are reported, or none.
     pub const SINCE: u32 = 2;
     /// The sample that older ones are of.
     pub const BEFORE: u32 = 3;
@@ -117,8 +118,8 @@ pub mod shedding {
     pub const UNASKED: u32 = 4;
     /// Not 0: what a request asks (its line, its host) is not read.
     pub const DETAILS: u32 = 5;
-    /// How many failed requests of each worker are told in a window whatever the sample: a flood of
-    /// one nginx hides no other's failures.
+    /// How many failed requests of each worker are reported in a window whatever the sample: a flood
+    /// of one nginx hides no other's failures.
     pub const GRANT: u32 = 6;
     /// How many slots there are.
     pub const SLOTS: u32 = 7;

@@ -44,7 +44,7 @@ pub struct Main {
     pub nginx: u64,
     /// `log->connection`, that one's number.
     pub connection: u64,
-    /// The how manieth request on it this is, 0 unknown.
+    /// The request's ordinal on it, 0 unknown.
     pub ordinal: u64,
     /// The client's socket, 0 if it was not looked for.
     pub socket: u64,
@@ -75,7 +75,7 @@ pub struct Watched {
     pub request: u64,
     /// See [`Reply::connection`].
     pub connection: u64,
-    /// The how manieth on that connection it is, 0 unknown.
+    /// Its ordinal on that connection, 0 unknown.
     pub ordinal: u64,
     /// See [`Reply::failed`].
     pub failed: u64,

@@ -74,7 +74,7 @@ pub struct LayoutShown {
 pub const SHOWN: u16 = 1;
 /// In [`Members::state`]: a session of `stream {}` showed them, but for `upstream`.
 pub const SHOWN_BY_SESSION: u16 = 4;
-/// In [`Members::state`]: it was told that its memory does not show them.
+/// In [`Members::state`]: it was reported that its memory does not show them.
 pub const NOT_AS_EXPECTED: u16 = 2;
 
 impl Members {
@@ -260,7 +260,7 @@ pub struct Worker {
     pub family: u32,
     /// See [`Layout`].
     pub layout: Layout,
-    /// The `ngx_peer_connection_t *` of the `ngx_event_connect_peer` call under way, 0 none; by
+    /// The `ngx_peer_connection_t *` of the `ngx_event_connect_peer` call in progress, 0 none; by
     /// sockets always 0.
     pub peer: u64,
     /// When that call began; by sockets when the attempt was first seen.
@@ -279,7 +279,7 @@ pub struct Worker {
     /// How many of its requests are watched until they are answered.
     pub watched: u32,
     /// 1: the worker's next attempt may be a further one of a request, whose last one nothing else
-    /// tells of.
+    /// shows.
     pub is_led_on: u32,
     /// The request that a `return` of the configuration ended, already reported: from its
     /// connection's number and its ordinal on that; 0 none.
@@ -287,7 +287,7 @@ pub struct Worker {
     /// The request of the last failure for which one was watched; 0: some watched one was answered
     /// since.
     pub last_watched: u64,
-    /// 1: it has had unix connections to upstreams, whose end only nginx tells.
+    /// 1: it has had unix connections to upstreams, whose end only nginx shows.
     pub has_unix: u32,
     /// The last window in which failed requests were granted, and in the low byte how many.
     pub granted: u32,

@@ -1,7 +1,7 @@
 //! `ngx_int_t ngx_event_connect_peer(ngx_peer_connection_t *pc)` (src/event/ngx_event_connect.c):
 //! every attempt to reach an upstream, of http, stream and mail alike. Without it connect()
-//! failures that never become a socket event (unix sockets, routes, security hooks) are out of
-//! sight, and attempts are not joined to requests. Its entry and return cost healthy requests a
+//! failures that never become a socket event (unix sockets, routes, security hooks) are not
+//! visible, and attempts are not joined to requests. Its entry and return cost healthy requests a
 //! breakpoint each: [`join`](crate::track::join) sees attempts otherwise where it can.
 
 use aya_ebpf::{

@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// nginx closes a connection: one that it never told of, for its log is too quiet, or a unix one.
+/// nginx closes a connection: one that it never logged, as its log is too quiet, or a unix one.
 #[uprobe]
 pub fn closed_at_once(ctx: ProbeContext) -> u32 {
     stack::of_task();

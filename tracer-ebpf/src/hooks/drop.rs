@@ -1,6 +1,6 @@
 //! `kfree_skb(struct sk_buff *skb, void *location, enum skb_drop_reason reason)`, the reason since
-//! 5.17, a fourth argument since 6.11. Before 5.17 the reason is told by the function that frees
-//! the packet. Without either a drop by this host's netfilter looks like silence.
+//! 5.17, a fourth argument since 6.11. Before 5.17 the function that frees the packet shows the
+//! reason. Without either a drop by this host's netfilter looks like silence.
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use tracer_ebpf::abi::DROP_SLOTS;

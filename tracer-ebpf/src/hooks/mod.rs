@@ -1,5 +1,5 @@
-//! The entry points, one file a hook family. Each leaves at once unless it meets something of a
-//! followed worker's.
+//! The entry points, one file per hook family. Each returns early unless the event belongs to a
+//! followed worker.
 
 mod attempt;
 mod backend;

@@ -2,8 +2,8 @@
 //! struct sock *sk, struct sk_buff *skb)` and `tcp_v4_syn_recv_sock(const struct sock *sk, struct
 //! sk_buff *skb, …)`, its IPv6 sibling alike: a listener takes a SYN, or the ACK after it. Both
 //! begin with the same test (`sk_acceptq_is_full`), and drop the packet without a tracepoint if it
-//! holds; so their entry tells, and how many parameters follow does not matter. Without them a full
-//! accept queue is told by asking the listener, as `inferred`.
+//! holds; so their entry shows it, and how many parameters follow does not matter. Without them a
+//! full accept queue is read from the listener, as `inferred`.
 
 use aya_ebpf::{
     macros::{fentry, kprobe},

@@ -1,9 +1,9 @@
 //! `tcp_receive_reset(struct sock *sk)`, since 4.15, and `tcp_send_reset(const struct sock *sk,
 //! const struct sk_buff *skb, const enum sk_rst_reason reason)`, the reason since 6.10. Received
 //! and not sent by this host: the RST came from elsewhere. Without the second, no-listener and
-//! firewall-reject can not be told apart by the kernel's word.
+//! firewall-reject cannot be distinguished by the kernel's word.
 //!
-//! Before 6.10 a RST for want of a socket is not told: there the function that sends it is watched,
+//! Before 6.10 a RST for want of a socket has no tracepoint: the function that sends it is hooked,
 //! `tcp_v4_send_reset(const struct sock *sk, struct sk_buff *skb)`, and `tcp_v6_send_reset` alike.
 
 use aya_ebpf::{
@@ -76,7 +76,7 @@ pub fn reset_answer6_probe(ctx: ProbeContext) -> i32 {
     answered(ctx.arg(0).unwrap_or(0), ctx.arg(1).unwrap_or(0))
 }
 
-/// With a socket, the tracepoint tells it.
+/// With a socket, the tracepoint reports it.
 #[inline(always)]
 fn answered(sk: u64, skb: u64) -> i32 {
     if sk == 0 { send_reset(0, skb, 0) } else { 0 }

@@ -1,5 +1,5 @@
 //! `tcp_retransmit_skb(const struct sock *sk, const struct sk_buff *skb)`, since 4.15: a SYN sent
-//! again asks for a look at the listener's queue. Without it, how many SYNs stayed unanswered is
+//! again is the moment to read the listener's queue. Without it, how many SYNs stayed unanswered is
 //! not known.
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};

@@ -2,7 +2,7 @@
 //! err)` and `fib6_table_lookup(const struct net *net, const struct fib6_result *res, struct
 //! fib6_table *table, const struct flowi6 *flp)`: what routing said within nginx's connect(). A
 //! security hook denies before any lookup. Without them routes and security hooks with equal errnos
-//! can not be told apart.
+//! cannot be distinguished.
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use tracer_ebpf::abi::Worker;

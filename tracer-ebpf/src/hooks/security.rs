@@ -1,6 +1,6 @@
 //! `int security_socket_connect(struct socket *sock, struct sockaddr *address, int addrlen)`: what
-//! the security modules together say to nginx's connect(). Without it a denial is told by the
-//! absence of any route lookup.
+//! the security modules together say to nginx's connect(). Without it a denial is inferred from
+//! the absence of any route lookup.
 
 use aya_ebpf::{
     macros::{fexit, kretprobe},
@@ -9,7 +9,7 @@ use aya_ebpf::{
 
 use crate::task;
 
-/// The parameters of the function: what it returned stands after them.
+/// The parameters of the function: what it returned follows them.
 const PARAMETERS: usize = 3;
 
 /// The modules have spoken.

@@ -6,7 +6,7 @@
 //! Before 6.5: `int inet_recvmsg(struct socket *sock, struct msghdr *msg, size_t size, int flags)`
 //! and `int inet_sendmsg(struct socket *sock, struct msghdr *msg, size_t size)`, and their siblings
 //! of IPv6 and unix sockets, when they return. They are called by pointer: what is above them is
-//! inlined, and a hook there stands and sees nothing.
+//! inlined, and a hook there attaches and sees nothing.
 
 use aya_ebpf::{
     macros::{fexit, raw_tracepoint},
@@ -38,7 +38,7 @@ const MSG_PEEK: i32 = 2;
 const EINTR: i32 = -4;
 const EAGAIN: i32 = -11;
 
-/// The parameters of `inet_recvmsg` and `inet_sendmsg`: what they returned stands after them.
+/// The parameters of `inet_recvmsg` and `inet_sendmsg`: what they returned follows them.
 const RECVMSG_PARAMETERS: usize = 4;
 const SENDMSG_PARAMETERS: usize = 3;
 
@@ -163,7 +163,7 @@ fn first_byte(sk: u64, pid: u32, worker: &mut Worker, connection: &mut Connectio
     }
 }
 
-/// Is it a 500 from an address of this host's own? The upstream may be nginx itself, which has no
+/// Whether it is a 500 from an address of this host. The upstream may be nginx itself, which has no
 /// connection left.
 #[inline(always)]
 fn may_pass_to_itself(sk: u64, connection: &Connection) -> bool {
@@ -281,7 +281,7 @@ fn in_handshake(connection: &Connection) -> bool {
         && connection.flags & FLAG_TLS_DATA == 0
 }
 
-/// Is it known to serve no request?
+/// Whether it is known to serve no request.
 #[inline(always)]
 fn is_resolver(connection: &Connection) -> bool {
     connection.peer == 0 && connection.flags & FLAG_UNASKED == 0
@@ -311,7 +311,7 @@ fn of_another(sk: u64, length: i32, step: u8) {
 /// A first byte of which nothing is known yet, in read-only data.
 static UNKNOWN: FirstByte = FirstByte::UNKNOWN;
 
-/// `recv()` gave 0 or an error. A unix socket has no later moment that is told.
+/// `recv()` gave 0 or an error. A unix socket has no later event.
 #[inline(always)]
 fn ended(sk: u64, connection: &mut Connection, length: i32, flags: i32) {
     if length == EAGAIN || length == EINTR {

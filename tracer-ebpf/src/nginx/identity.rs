@@ -1,6 +1,6 @@
-//! Which request a `ngx_peer_connection_t` stands for. nginx recycles the object, also within one
-//! millisecond; a request is told from the one before by its client's connection and the how
-//! manieth it is on that.
+//! Which request a `ngx_peer_connection_t` represents. nginx recycles the object, also within one
+//! millisecond; a request is distinguished from the one before by its client's
+//! connection and its ordinal on that.
 
 use tracer_ebpf::abi::{Members, Worker, shedding};
 
@@ -44,7 +44,7 @@ pub fn of(pid: u32, worker: &mut Worker, peer: u64) -> Option<&'static mut Reque
     find(pid, worker, peer, |_| true)
 }
 
-/// The last request that a peer object stood for.
+/// The last request of a peer object.
 #[inline(always)]
 pub fn known(pid: u32, peer: u64) -> Option<&'static mut Request> {
     let request = REQUESTS.get_ptr_mut(&PeerKey::new(pid, peer))?;
@@ -105,7 +105,7 @@ pub fn new_id(worker: &mut Worker) -> u64 {
     now & !shedding::GRANTED | granted
 }
 
-/// What tells the request that a peer object of [`Worker::main`] stands for from those before.
+/// What distinguishes the request of a peer object of [`Worker::main`] from those before.
 #[inline(always)]
 pub fn mark(worker: &Worker, peer: u64) -> Mark {
     let ordinal = if worker.layout.requests == 0 {

@@ -122,8 +122,8 @@ fn peer_of_data(members: Members, data: u64, is_it: impl Fn(u64) -> bool) -> u64
     }
 }
 
-/// Is it the name in an `ngx_http_upstream_rr_peer_t`, which begins with the address, its length,
-/// and the name?
+/// Whether it is the name in an `ngx_http_upstream_rr_peer_t`, which begins with the address, its
+/// length, and the name.
 #[inline(always)]
 pub fn is_of_peer(name: u64) -> bool {
     let [address, length] =

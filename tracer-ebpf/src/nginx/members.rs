@@ -203,7 +203,8 @@ fn leads_to(address: u64, connection: u64) -> u64 {
     same(first, connection) & same(signature & 0xffff_ffff, u64::from(HTTP))
 }
 
-/// Is it a client's own request, no subrequest: the context of its connection's log names it first?
+/// Whether it is a client's own request, no subrequest: the context of its connection's log names
+/// it first.
 #[apart]
 pub fn is_main(request: u64) -> bool {
     let [connection] = read::user_or_zero(request.wrapping_add(REQUEST_CONNECTION));

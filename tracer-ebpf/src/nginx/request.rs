@@ -58,7 +58,7 @@ pub fn by_peer(pid: u32, worker: &mut Worker, peer: u64) {
     }
 }
 
-/// Is it a request?
+/// Whether it is a request.
 #[inline(always)]
 fn enter(worker: &mut Worker, members: Members, request: u64) -> bool {
     let Some(connection) = connection(request) else {
@@ -116,7 +116,7 @@ fn life(worker: &Worker, connection: u64) -> [u64; 3] {
     }
 }
 
-/// The client's own request, and the how manieth it is.
+/// The client's own request, and its ordinal.
 #[inline(always)]
 fn client(worker: &mut Worker, context: Option<Context>) {
     let mut connection = worker.main.nginx;

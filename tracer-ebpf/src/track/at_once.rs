@@ -159,7 +159,7 @@ const NO_CONNECTION: [u8; 8] = *b"%ui work";
 const NO_SOCKET: [u8; 8] = *b"socket()";
 /// `connect()` itself failed.
 const CONNECT: [u8; 8] = *b"connect(";
-/// What follows if it tells to where: what fails later is told as `connect() failed`.
+/// What follows if it names the destination: what fails later is logged as `connect() failed`.
 const TO: [u8; 4] = *b") to";
 /// What else ends an attempt: the socket can not be made what it should be.
 const ENDS: [[u8; 8]; 2] = [*b"bind(%V)", *b"ioctl(FI"];

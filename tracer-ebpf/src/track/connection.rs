@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// A connection of which nothing is known yet. In read-only data: it is too large for the BPF stack
-/// beside others.
+/// with others.
 static UNKNOWN: Connection = Connection::UNKNOWN;
 
 /// Enters a connection into the map.
@@ -161,7 +161,7 @@ fn take_stray(sk: u64, connection: &mut Connection) {
     }
 }
 
-/// Is the collector not to be told? Then the connection is counted.
+/// Whether it is left out. Then the connection is counted.
 #[inline(always)]
 fn is_shed(connection: &Connection) -> bool {
     if connection.first_byte == 0 {

@@ -85,7 +85,7 @@ fn flow(sk: u64) -> FlowKey {
     key
 }
 
-/// Has it sent nothing? Its other end got no response.
+/// Whether it has sent nothing: its peer got no response.
 #[inline(always)]
 fn is_silent(sk: u64) -> bool {
     read::kernel::<u64>(sk, &OFFSETS.bytes_sent) == Some(0)

@@ -76,7 +76,7 @@ pub fn written(sk: u64, pid: u32, worker: &mut Worker, connection: &mut Connecti
     }
 }
 
-/// Has another request taken the connection? Gives the how manieth request on it that is.
+/// Whether another request has taken the connection: returns its ordinal on it.
 #[inline(always)]
 fn turns(worker: &Worker, connection: &mut Connection, now: impl FnOnce() -> u64) -> u64 {
     let turn = turn(worker, connection.nginx);

@@ -23,7 +23,7 @@ pub fn watch_peer(pid: u32, worker: &mut Worker, peer: u64, failed: u64) {
     watch_request(pid, worker, failed);
 }
 
-/// The same of [`Worker::main`]. An answer that has begun is told at once.
+/// The same of [`Worker::main`]. An answer that has begun is reported at once.
 #[inline(always)]
 pub fn watch_request(pid: u32, worker: &mut Worker, failed: u64) {
     if worker.main.by != 0 {
@@ -32,8 +32,8 @@ pub fn watch_request(pid: u32, worker: &mut Worker, failed: u64) {
 }
 
 /// nginx makes an error answer to the request or subrequest that [`Worker::main`] was found by:
-/// watches the client's. Gives its status if it was answered already, [`WATCHED`] if its answer
-/// will be told, or 0.
+/// watches the client's. Returns its status if it was answered already, [`WATCHED`] if its answer
+/// will be reported, or 0.
 #[inline(always)]
 pub fn watch_answer(pid: u32, worker: &mut Worker, failed: u64) -> u16 {
     watch(pid, worker, failed, true)
@@ -91,7 +91,7 @@ fn watch(pid: u32, worker: &mut Worker, failed: u64, is_answer: bool) -> u16 {
     WATCHED
 }
 
-/// Is it the request that was watched last, and still is?
+/// Whether it is the request that was watched last, and still is.
 #[inline(always)]
 pub fn is_last(worker: &Worker, request: u64) -> bool {
     request != 0 && worker.last_watched == request

@@ -1,6 +1,6 @@
 //! The upstream's end of a unix connection, which `connect()` makes at once: whether `accept()`
 //! took it, and which process reads or writes it, seen through `sock_recv_length` and
-//! `sock_send_length`. Without them a unix socket tells who listens, not who serves.
+//! `sock_send_length`. Without them a unix socket shows who listens, not who serves.
 
 use tracer_ebpf::abi::{ACCEPTED, Connection, QUEUED, UnixConnection};
 
@@ -10,8 +10,8 @@ use crate::{
     read, task,
 };
 
-/// nginx connected, or uses a connection of which nothing was known: who uses the other end is seen
-/// from now on.
+/// nginx connected, or uses a connection of which nothing was known: its peer's users are seen from
+/// now on.
 #[inline(always)]
 pub fn watch(sk: u64) {
     maps::add_unix_end(other_end(sk));

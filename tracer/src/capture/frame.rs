@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | 0 | 4 | marker `F1 'T' 'R' 'F'` |
 //! | 4 | 2 | length of this head, 52; a later minor version may add members before its checksum |
-//! | 6 | 1 | kind: 1 events, 2 standing, 3 end |
+//! | 6 | 1 | kind: 1 events, 2 state, 3 end |
 //! | 7 | 1 | how the payload is stored: 0 as it is, 1 zstd |
 //! | 8 | 4 | bytes stored |
 //! | 12 | 4 | bytes of the payload |

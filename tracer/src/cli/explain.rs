@@ -109,7 +109,7 @@ pub(super) fn run(args: Args) -> Result<()> {
     Ok(())
 }
 
-/// Bytes of verdicts that wait: those of a run whose clock stands still must not wait for ever.
+/// Bytes of verdicts that wait: those of a run whose clock does not advance must not wait for ever.
 const BYTES: usize = 32 << 20;
 
 /// Verdicts of several runs, on one clock, until none that is earlier can come.

@@ -75,7 +75,7 @@ impl std::fmt::Display for Blind {
 
 impl std::error::Error for Blind {}
 
-/// What is asked of the kernel; shared with `doctor`.
+/// Settings of the kernel side; shared with `doctor`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Kernel {
     /// The kernel's BTF

@@ -304,7 +304,7 @@ impl Said {
         self.is_premature_end() || self == Self::PrematurelyClosedOcsp
     }
 
-    /// Is it about an upstream's response? Then so is its first argument.
+    /// Whether it is about an upstream's response; then so is its first argument.
     pub(crate) fn is_of_response(self) -> bool {
         self.is_fault_of_response()
             || matches!(

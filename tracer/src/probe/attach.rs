@@ -1,4 +1,4 @@
-//! Attaching what the table asks for: for each sight the best way that attaches. A hook that does
+//! Attaches what the table lists: for each capability the best way that attaches. A hook that does
 //! not attach costs its evidence, not the run.
 
 use std::{collections::BTreeSet, path::Path, sync::Arc, time::Instant};
@@ -57,7 +57,7 @@ pub struct Moved {
 
 /// Where nginx logs.
 const LOGS: Place = Place::Entry("ngx_log_error_core");
-/// Where the kernel says how a kprobe is asked for; without it the verifier need not look at the
+/// Where the kernel says how to request a kprobe; without it the verifier need not look at the
 /// program.
 const KPROBES: &str = "/sys/bus/event_source/devices/kprobe";
 
@@ -71,7 +71,7 @@ impl Probes {
     /// Attaches the kernel's hooks.
     ///
     /// # Errors
-    /// A sight without which there is nothing to say has no way left.
+    /// A required capability has no way left.
     pub(super) fn attach_kernel(&mut self, kernel: &Kernel<'_>) -> Result<(), LoadError> {
         for sight in SIGHTS {
             let mut served = false;
@@ -439,7 +439,7 @@ impl Probes {
         self.outcome(program).is_some_and(Outcome::serves)
     }
 
-    /// By which of its ways a sight is seen, the best being 0; `None` if by none.
+    /// Which of its ways shows a capability, the best being 0; `None` if none does.
     #[must_use]
     pub fn way(&self, sight: &Sight) -> Option<usize> {
         sight
@@ -472,7 +472,7 @@ impl Probes {
         hooks.any(|hook| self.outcome(hook.program).is_some())
     }
 
-    /// The state of a sight; `None` for nginx's own before there is one.
+    /// The state of a capability; `None` for nginx's own before there is one.
     #[must_use]
     pub fn state(&self, sight: &Sight) -> Option<State> {
         let way = self.way(sight);

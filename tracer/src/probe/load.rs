@@ -1,4 +1,4 @@
-//! Loading the BPF object, and what is told to it and read from it while it runs.
+//! Loads the BPF object, and exchanges settings and counters with it while it runs.
 //!
 //! All links are file descriptors of this process: whatever ends it, SIGKILL included, takes every
 //! hook away.
@@ -35,7 +35,7 @@ impl Probes {
     /// and programs.
     ///
     /// # Errors
-    /// No BTF, no permission, or a required sight has no way left.
+    /// No BTF, no permission, or a required capability has no way left.
     pub fn load(
         btf_path: &Path,
         log_level: u8,
@@ -255,7 +255,7 @@ impl Probes {
         }
     }
 
-    /// What the kernel side told and did not tell since it was loaded.
+    /// What the kernel side reported and left out since it was loaded.
     ///
     /// # Errors
     /// The map is not there.
@@ -335,10 +335,10 @@ pub struct Shed {
     pub grant: u64,
 }
 
-/// What the kernel side told, and what it did not.
+/// What the kernel side reported, and what it left out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Told {
-    /// Records that were told.
+    /// Records that were written.
     pub written: u64,
     /// Records that found the ring full.
     pub lost: u64,
@@ -348,7 +348,7 @@ pub struct Told {
     pub failed: u64,
     /// Times that it was not to be read what a failed request asks.
     pub bare: u64,
-    /// Times that something was met of which only the closing of connections tells.
+    /// Times that a failure was met that only the closing of connections reports.
     pub closings: u64,
     /// Processes of nginx's that found no place to be followed.
     pub refused: u64,

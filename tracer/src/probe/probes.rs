@@ -26,7 +26,7 @@ pub enum LoadError {
     /// The object did not load: not permitted, locked down, or this kernel can not.
     #[error("loading the BPF programs")]
     Load(#[from] aya::EbpfError),
-    /// A sight without which there is nothing to say.
+    /// A capability without which nothing can be reported.
     #[error("attaching {sight}: {why}")]
     Required {
         /// Its name.

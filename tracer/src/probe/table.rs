@@ -4,7 +4,7 @@
 //! attaches; never by a version number. Where no way is left, its evidence is lost, and the
 //! verdicts that it touches say so.
 
-/// Where a program stands.
+/// Where a program is attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     /// A BTF tracepoint, with at least so many arguments (and, for a variant, fewer than so many).
@@ -22,7 +22,7 @@ pub enum Place {
     Fexit {
         /// Its name.
         function: &'static str,
-        /// How many parameters it must have: what it returned stands after them.
+        /// How many parameters it must have: what it returned follows them.
         parameters: usize,
     },
     /// The entry of a kernel function, by a breakpoint: it costs some hundred nanoseconds.
@@ -68,7 +68,7 @@ impl Place {
         }
     }
 
-    /// Whether it stands in nginx, not in the kernel.
+    /// Whether it is in nginx, not in the kernel.
     #[must_use]
     pub fn is_nginx(self) -> bool {
         matches!(self, Self::Entry(_) | Self::Return(_) | Self::BySocket(_))
@@ -80,7 +80,7 @@ impl Place {
 pub struct Hook {
     /// The BPF program.
     pub program: &'static str,
-    /// Where it stands.
+    /// Where it is attached.
     pub place: Place,
 }
 
@@ -100,7 +100,7 @@ pub struct Sight {
     pub proves: &'static [&'static str],
     /// The ways to see it, best first.
     pub ways: &'static [Way],
-    /// What tells nearly as much where no way is left: the same causes, `inferred` at most.
+    /// What shows nearly as much where no way is left: the same causes, `inferred` at most.
     pub instead: Option<&'static str>,
     /// tracer can not do its work without it.
     pub required: bool,

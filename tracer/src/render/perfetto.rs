@@ -22,7 +22,7 @@ use crate::{
 
 /// Connections, and attempts without one, remembered for arrows.
 const REMEMBERED: usize = 8192;
-/// Linux has no more process ids (`PID_MAX_LIMIT`); each run has so many numbers of its own.
+/// The most process ids that Linux has (`PID_MAX_LIMIT`); each run has so many numbers of its own.
 const PIDS: u64 = 1 << 22;
 /// Perfetto's numbers have 32 bits: the lower half is for processes, the upper for tracks.
 const RUNS: u64 = 1 << 9;

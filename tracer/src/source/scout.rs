@@ -179,13 +179,13 @@ impl Scout {
         found.into_iter()
     }
 
-    /// Has it inspect a process; `false` if too much is queued.
+    /// Queues a process for inspection; `false` if too much is queued.
     #[must_use]
     pub(super) fn look(&self, candidate: Candidate) -> bool {
         self.jobs.try_send(Job::Look(candidate)).is_ok()
     }
 
-    /// Has it read a master's configuration, which workers that began at `since` have read; `false`
+    /// Queues a master's configuration, which workers that began at `since` have read; `false`
     /// if too much is queued.
     #[must_use]
     pub(super) fn read_configuration(&self, master: Master, since: Time) -> bool {

@@ -42,14 +42,12 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "to be wrapped at a quiet moment"]
     fn comments_of_the_tests_end_within_100_columns() -> anyhow::Result<()> {
         assert_none(&found(&["tests"])?);
         Ok(())
     }
 
     #[test]
-    #[ignore = "to be wrapped at a quiet moment"]
     fn comments_of_tracer_end_within_100_columns() -> anyhow::Result<()> {
         assert_none(&found(&["tracer", "tracer-ebpf"])?);
         Ok(())

@@ -215,14 +215,12 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "the verdicts are being rewritten"]
     fn written_documents_use_the_vocabulary() -> Result<()> {
         assert_none(&Reader::new()?.documents(&files(&WRITTEN, "md")?));
         Ok(())
     }
 
     #[test]
-    #[ignore = "the help is being rewritten"]
     fn help_uses_the_vocabulary() -> Result<()> {
         let reader = Reader::new()?;
         let sources = sources(&["tracer/src/cli", "tracer/src/cli.rs"])?;
@@ -231,7 +229,6 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "the verdicts are being rewritten"]
     fn verdicts_use_the_vocabulary() -> Result<()> {
         let sources = sources(&[
             "tracer/src/causes",
@@ -245,14 +242,12 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "tracer's doc comments are being rewritten"]
     fn doc_comments_of_tracer_use_the_vocabulary() -> Result<()> {
         assert_none(&Reader::new()?.docs(&files(&["tracer"], "rs")?)?);
         Ok(())
     }
 
     #[test]
-    #[ignore = "the BPF side's doc comments are being rewritten"]
     fn doc_comments_of_the_bpf_side_use_the_vocabulary() -> Result<()> {
         assert_none(&Reader::new()?.docs(&files(&["tracer-ebpf"], "rs")?)?);
         Ok(())

@@ -27,7 +27,7 @@ fn markdown() -> String {
         if !cause.is_told() {
             line("*No verdict names it yet: such requests are `unexplained`.*\n".to_owned());
         }
-        line(format!("- **Told apart by:** {}", cause.split));
+        line(format!("- **Distinguished by:** {}", cause.split));
         line(format!("- **The client gets:** {}", cause.client_gets));
         if !cause.log_lines.is_empty() {
             line("- **nginx logs** (a line can have other causes too):".to_owned());

@@ -1,4 +1,4 @@
-//! From values to pixels, and the values that are written beside them.
+//! From values to pixels, and the values that label them.
 
 use jiff::{Timestamp, tz::TimeZone};
 

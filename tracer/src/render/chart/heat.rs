@@ -18,7 +18,7 @@ pub(super) struct Heat<'a> {
     pub(super) title: &'a str,
     pub(super) note: &'a str,
     pub(super) empty: &'a str,
-    /// Beside the axis of durations.
+    /// The label of the axis of durations.
     pub(super) axis: &'a str,
     /// What a cell counts.
     pub(super) counted: &'a str,

@@ -79,7 +79,7 @@ impl Chart {
         }
     }
 
-    /// What stands above it.
+    /// Its title.
     #[must_use]
     pub fn title(self) -> &'static str {
         match self {
@@ -232,7 +232,7 @@ impl Size {
         }
     }
 
-    /// Counts written beside an axis.
+    /// Counts that label an axis.
     fn marks(self) -> i32 {
         match self {
             Self::Wide => 6,

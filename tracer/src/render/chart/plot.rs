@@ -14,7 +14,7 @@ pub(super) struct Plot {
     pub(super) y: Axis,
 }
 
-/// What stands beside the axes.
+/// The labels of the axes.
 pub(super) struct Names<'a> {
     pub(super) x: &'a str,
     pub(super) y: &'a str,

@@ -80,7 +80,7 @@ impl Ink {
         (red, green, blue)
     }
 
-    /// `#1F2328`, as it stands in an SVG.
+    /// `#1F2328`, as an SVG has it.
     #[must_use]
     pub fn hex(self) -> String {
         format!("#{:06X}", self.pair().0)

@@ -15,7 +15,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// As it stands in a schema of Parquet's.
+    /// Its declaration in a Parquet schema.
     pub(super) fn declared(self, name: &str) -> String {
         match self {
             Self::Text => format!("OPTIONAL BYTE_ARRAY {name} (UTF8);"),

@@ -17,7 +17,7 @@ const BYTES: usize = 8 << 20;
 const STATUSES: usize = 16;
 /// Upstreams of a cause that are counted apart.
 const UPSTREAMS: usize = 256;
-/// Things out of sight, and workers that died, each named so often.
+/// Facts that are not visible, and workers that died, each named so often.
 const NAMED: usize = 20;
 
 /// All verdicts of one cause.
@@ -124,7 +124,7 @@ pub struct Incident {
     /// What verdicts needed and was not to be seen, and for how many of them.
     pub(super) unseen: Vec<(String, u64)>,
     pub(super) crashes: Vec<Crash>,
-    /// What of nginx's own ran short.
+    /// Resources of nginx that were near their limits.
     pub(super) notices: Vec<Notice>,
     folder: Folder,
     /// Bytes of the requests shown.

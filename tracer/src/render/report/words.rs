@@ -8,7 +8,7 @@ use crate::{
     render::chart::{duration, number},
 };
 
-/// Tells the time of one place.
+/// Formats times of one time zone.
 #[derive(Debug, Clone)]
 pub(super) struct Words {
     pub(super) clock: Clock,

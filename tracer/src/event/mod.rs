@@ -57,7 +57,7 @@ pub enum Event {
     /// A SYN of a worker's is sent again.
     Retransmit(Retransmit),
     /// The first byte of a response on a connection that serves a retry.
-    FirstByte(FirstByte),
+    FirstByte(Box<FirstByte>),
     /// An nginx process came, changed or went.
     Process(Process),
     /// Who a worker is, before the first event of it.

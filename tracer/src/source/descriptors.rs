@@ -28,7 +28,7 @@ impl Descriptors {
             current: limit.maximum,
             ..limit
         };
-        let is_raised = setrlimit(Resource::Nofile, raised.clone()).is_ok();
+        let is_raised = setrlimit(Resource::Nofile, raised).is_ok();
         let limit = if is_raised { raised } else { limit };
         Self {
             // Without a number there is none.

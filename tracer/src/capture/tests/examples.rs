@@ -487,7 +487,7 @@ fn nginx() -> Vec<Event> {
             remote: "127.0.0.1:3000".parse().unwrap(),
             count: 1,
         }),
-        Event::FirstByte(FirstByte {
+        Event::FirstByte(Box::new(FirstByte {
             local: None,
             at,
             worker,
@@ -501,7 +501,7 @@ fn nginx() -> Vec<Event> {
             head: head(),
             names: None,
             client_request: Some(CLIENTS),
-        }),
+        })),
         Event::LogLine(LogLine {
             at,
             pid: 3,

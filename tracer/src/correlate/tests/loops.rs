@@ -28,7 +28,7 @@ fn port(port: u16) -> SocketAddr {
 
 /// The 502 that a request from this port got, which was passed from `local` to `remote`.
 fn passed(worker: u32, at: u64, [client, local, remote]: [u16; 3]) -> Event {
-    Event::FirstByte(FirstByte {
+    Event::FirstByte(Box::new(FirstByte {
         at: Time(at * MS),
         worker,
         socket: at,
@@ -42,7 +42,7 @@ fn passed(worker: u32, at: u64, [client, local, remote]: [u16; 3]) -> Event {
         head: None,
         names: None,
         client_request: None,
-    })
+    }))
 }
 
 fn cases(events: impl IntoIterator<Item = Event>) -> Vec<Case> {

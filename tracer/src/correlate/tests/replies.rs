@@ -261,7 +261,7 @@ fn after_a_502(is_got: bool) -> Vec<(&'static str, Option<u16>, bool, usize)> {
         address: 0xc11e,
         connection: 5,
     };
-    scene.feed(Event::FirstByte(FirstByte {
+    scene.feed(Event::FirstByte(Box::new(FirstByte {
         local: None,
         at,
         worker: 1,
@@ -275,7 +275,7 @@ fn after_a_502(is_got: bool) -> Vec<(&'static str, Option<u16>, bool, usize)> {
         names: None,
         start: at,
         client_request: Some(client),
-    }));
+    })));
     let reply = |status, request| {
         Event::Reply(Reply {
             at,

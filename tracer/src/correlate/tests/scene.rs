@@ -269,7 +269,7 @@ impl Scene {
             Act::FirstByte => {
                 request.first_byte = Some(at);
                 if request.is_retry {
-                    self.feed(Event::FirstByte(FirstByte {
+                    self.feed(Event::FirstByte(Box::new(FirstByte {
                         local: None,
                         at,
                         worker,
@@ -283,7 +283,7 @@ impl Scene {
                         names: None,
                         start: request.start,
                         client_request: request.client,
-                    }));
+                    })));
                 }
             }
             Act::Answer(status) => self.feed(Event::Answer(Answer {

@@ -83,7 +83,7 @@ pub fn record(bytes: &[u8], names: &KernelNames) -> Result<Event, DecodeError> {
         FAILURE => Event::Failure(attempt::failure(&header, buf)),
         CONNECTION => Event::Connection(Box::new(connection::connection(&header, buf, names))),
         RETRANSMIT => Event::Retransmit(attempt::retransmit(&header, buf)),
-        FIRST_BYTE => Event::FirstByte(attempt::first_byte(&header, buf)),
+        FIRST_BYTE => Event::FirstByte(Box::new(attempt::first_byte(&header, buf))),
         ANSWER => Event::Answer(request::answer(&header, buf)),
         LOG_CALL => Event::LogCall(request::log_call(&header, buf)),
         PEER_CLOSED => Event::PeerClosed(Box::new(death::peer_closed(&header, buf, names))),

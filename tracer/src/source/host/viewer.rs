@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_worker_that_ended_is_stood_in_for_by_its_parent() {
+    fn a_worker_that_ended_is_represented_by_its_parent() {
         let mut child = Command::new("cat")
             .stdin(Stdio::piped())
             .spawn()
@@ -141,14 +141,14 @@ mod tests {
         while !has_ended(child.id()) {
             std::thread::yield_now();
         }
-        for is_reaped in [false, true] {
-            if is_reaped {
-                child.wait().expect("it ends with its input");
-            }
-            let viewer = viewers.of(child.id()).expect("a stand-in");
+        let assert_parent = |viewers: &mut Viewers, pid| {
+            let viewer = viewers.of(pid).expect("its parent");
             assert_eq!(viewer.pid, std::process::id());
             assert!(viewer.status.is_some());
-        }
+        };
+        assert_parent(&mut viewers, child.id());
+        child.wait().expect("it ends with its input");
+        assert_parent(&mut viewers, child.id());
         assert!(viewers.of(u32::MAX).is_err());
     }
 

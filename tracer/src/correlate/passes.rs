@@ -167,7 +167,8 @@ fn ends(case: &OpenCase) -> Option<(SocketAddr, Option<SocketAddr>, SocketAddr)>
         return None;
     };
     let local = match &last.course {
-        Course::Connection(connection) => connection.local,
+        // A port that was refused is free at once: the next client may have it.
+        Course::Connection(connection) => connection.local.filter(|_| connection.was_established()),
         Course::Succeeded => case.request.first_byte.as_ref()?.local,
         Course::FailedAtOnce(_) | Course::Logged => None,
     };

@@ -3,9 +3,9 @@
 
 use std::net::SocketAddr;
 
-use super::*;
+use super::{scene::Scene, *};
 use crate::correlate::{Case, Correlator};
-use crate::event::{Event, FirstByte, RequestId, Time, Upstream, fact::Worker};
+use crate::event::{Answer, Event, FirstByte, RequestId, Time, Upstream, fact::Worker};
 
 fn worker(pid: u32, master: u32) -> Event {
     Event::Worker(Worker {
@@ -98,4 +98,41 @@ fn another_nginx_with_the_same_addresses_is_no_part_of_it() {
     let cases = cases(chain(6, [1, 3]));
     assert_eq!(cases.len(), 6);
     assert!(cases.iter().all(|case| case.looped.is_none()));
+}
+
+/// Requests one after the other, each from the port that the last one's upstream connection had.
+fn with_ports_of_the_last(kind: Kind) -> Vec<Case> {
+    let mut scene = Scene::new();
+    scene.feed(worker(1, 9));
+    for number in 0..5 {
+        let request = scene.request(1, u64::from(number)).under();
+        let at = scene.now;
+        let mut connection = kind.connection(&request, at);
+        connection.local = Some(port(4001 + number));
+        scene.feed(Event::Connection(Box::new(connection)));
+        scene.feed(Event::Answer(Answer {
+            at,
+            worker: 1,
+            status: 502,
+            request: Some(request.request),
+            client: Some(port(4000 + number)),
+            connection: Some(request.connection),
+            head: None,
+            names: None,
+            client_status: None,
+            watched: None,
+            is_returned: false,
+        }));
+    }
+    scene.cases()
+}
+
+#[test]
+fn a_port_that_was_refused_leads_to_no_further_hop() {
+    let refused = with_ports_of_the_last(Refused);
+    assert_eq!(refused.len(), 5);
+    assert!(refused.iter().all(|case| case.looped.is_none()));
+    // Of connections that stood it would be a loop.
+    let closed = with_ports_of_the_last(ClosedEarly);
+    assert!(closed.len() < 5, "{} cases", closed.len());
 }

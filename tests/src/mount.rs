@@ -1,12 +1,11 @@
 //! A file system of a test's own on a folder of its own, in the host's mount namespace: the image
 //! of a container, which its runtime unmounts once the container has ended.
 
-use std::ffi::CString;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use rustix::mount::UnmountFlags;
 
 use crate::folder::Folder;
 use crate::programs;
@@ -60,14 +59,12 @@ impl Mount {
 
     /// Unmounts it; fails if somebody holds it longer than a runtime would wait.
     pub fn unmount(mut self) -> Result<()> {
-        let path = CString::new(self.folder.path().as_os_str().as_bytes())?;
         let mut last = None;
         until("the mount to be let go", LIMIT, || {
-            // SAFETY: a path that ends with a zero, and a flag.
-            if unsafe { libc::umount2(path.as_ptr(), 0) } == 0 {
-                return Ok(Some(()));
+            match rustix::mount::unmount(self.folder.path(), UnmountFlags::empty()) {
+                Ok(()) => return Ok(Some(())),
+                Err(error) => last = Some(error),
             }
-            last = Some(std::io::Error::last_os_error());
             Ok(None)
         })
         .with_context(|| format!("unmounting: {last:?}"))?;
@@ -78,11 +75,8 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        if self.is_mounted
-            && let Ok(path) = CString::new(self.folder.path().as_os_str().as_bytes())
-        {
-            // SAFETY: as above.
-            unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH) };
+        if self.is_mounted {
+            let _ = rustix::mount::unmount(self.folder.path(), UnmountFlags::DETACH);
         }
     }
 }

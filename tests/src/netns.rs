@@ -4,12 +4,13 @@
 //! in it, so that nothing is left behind however a test ends. Other threads are not moved.
 
 use std::fs::File;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::container::{Container, GATEWAY, Placement};
 use crate::programs;
@@ -21,12 +22,11 @@ pub struct Netns {
     backends: Option<Arc<Container>>,
 }
 
-fn set(fd: RawFd) -> std::io::Result<()> {
-    // SAFETY: setns takes a descriptor and a flag, no memory of ours.
-    match unsafe { libc::setns(fd, libc::CLONE_NEWNET) } {
-        0 => Ok(()),
-        _ => Err(std::io::Error::last_os_error()),
-    }
+fn set(netns: BorrowedFd<'_>) -> std::io::Result<()> {
+    Ok(move_into_link_name_space(
+        netns,
+        Some(LinkNameSpaceType::Network),
+    )?)
 }
 
 fn on_own_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
@@ -59,9 +59,9 @@ impl Netns {
 
     /// Runs `work` on a thread inside; threads and sockets made there belong to the namespace.
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-        let fd = self.file.as_raw_fd();
+        let netns = self.file.as_fd();
         on_own_thread(move || {
-            set(fd).context("cannot enter the network namespace")?;
+            set(netns).context("cannot enter the network namespace")?;
             work()
         })
     }
@@ -75,7 +75,7 @@ impl Netns {
                 if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) != 0 {
                     return Err(std::io::Error::last_os_error());
                 }
-                set(file.as_raw_fd())
+                set(file.as_fd())
             });
         }
     }

@@ -4,13 +4,15 @@ use std::process::{Child, ExitStatus};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::wait;
 
 /// Sends `signal` to one process; a process that has gone is no error.
 pub fn signal(pid: u32, signal: i32) {
-    // SAFETY: kill takes two integers.
-    unsafe { libc::kill(pid as i32, signal) };
+    if let (Some(pid), Some(signal)) = (Pid::from_raw(pid as i32), Signal::from_named_raw(signal)) {
+        let _ = kill_process(pid, signal);
+    }
 }
 
 /// The children of a process's first thread, oldest first. Empty when it has gone.

@@ -14,6 +14,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::netns::Netns;
 
@@ -97,6 +98,19 @@ pub(crate) fn open(name: &str) -> Result<File> {
     Ok(device)
 }
 
+/// The longest wait for a packet: then it is seen whether to stop.
+const LONGEST: Duration = Duration::from_millis(20);
+
+/// Waits until one of these devices has a packet, at most this long.
+pub(crate) fn await_packet(devices: &[&File], limit: Duration) {
+    let mut polled: Vec<PollFd<'_>> = devices
+        .iter()
+        .map(|device| PollFd::new(*device, PollFlags::IN))
+        .collect();
+    let limit = Timespec::try_from(limit).unwrap_or_default();
+    let _ = poll(&mut polled, Some(&limit));
+}
+
 fn serve(mut device: File, hosts: &[Host], stop: &AtomicBool) {
     let mut late: std::collections::VecDeque<(Instant, Vec<u8>)> = Default::default();
     let mut packet = [0u8; 2048];
@@ -107,19 +121,11 @@ fn serve(mut device: File, hosts: &[Host], stop: &AtomicBool) {
                 drop(device.write(&answer));
             }
         }
-        let pause = late.front().map_or(20, |(due, _)| {
-            1 + due
-                .saturating_duration_since(Instant::now())
-                .as_millis()
-                .min(19) as i32
+        let pause = late.front().map_or(LONGEST, |(due, _)| {
+            let left = due.saturating_duration_since(Instant::now());
+            (left + Duration::from_millis(1)).min(LONGEST)
         });
-        let mut poll = libc::pollfd {
-            fd: device.as_raw_fd(),
-            events: libc::POLLIN,
-            revents: 0,
-        };
-        // SAFETY: one pollfd, and the count says one.
-        unsafe { libc::poll(&mut poll, 1, pause) };
+        await_packet(&[&device], pause);
         while let Ok(length) = device.read(&mut packet) {
             if let Some(answer) = answer(&packet[..length], hosts) {
                 late.push_back((Instant::now() + DELAY, answer));

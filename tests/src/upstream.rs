@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
 use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::folder::Folder;
 use crate::netns::Netns;
@@ -128,7 +129,8 @@ impl Drop for Upstream {
             process::end(&mut self.child, libc::SIGTERM);
         }
         // What it left behind; the group's number is its own as long as one of it lives.
-        // SAFETY: two integers.
-        unsafe { libc::kill(-(self.child.id() as i32), libc::SIGKILL) };
+        if let Some(group) = Pid::from_raw(self.child.id() as i32) {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
     }
 }

@@ -4,10 +4,10 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -95,13 +95,7 @@ fn carry(ends: &mut [File], gate: &Gate) {
         }
         let ports: BTreeSet<_> = waiting.iter().filter_map(|packet| source(packet)).collect();
         gate.held.store(ports.len(), Ordering::Relaxed);
-        let mut polls = [near.as_raw_fd(), far.as_raw_fd()].map(|fd| libc::pollfd {
-            fd,
-            events: libc::POLLIN,
-            revents: 0,
-        });
-        // SAFETY: two pollfds, and the count says two.
-        unsafe { libc::poll(polls.as_mut_ptr(), 2, 2) };
+        tun::await_packet(&[&*near, &*far], Duration::from_millis(2));
         while let Ok(length) = near.read(&mut packet) {
             let packet = &packet[..length];
             if closed && is_past_syn(packet) {

@@ -176,6 +176,8 @@ fn check(tree: Option<PathBuf>) -> Result<()> {
     std::fs::write(&log, "")?;
     let mut stage = Stage::new()?;
     stage.config.tree = tree;
+    // A worker shows where its members lie at the first failure with an upstream.
+    stage.config.workers = 1;
     let healthy = stage.netns.reaches(HEALTHY);
     let with_id = "proxy_set_header X-Request-ID $request_id;";
     stage.config.http = format!(

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::os::fd::FromRawFd;
 
 use anyhow::{Context, Result};
+use rustix::process::{Resource, Rlimit, setrlimit};
 
 /// include/uapi/linux/bpf.h
 const PROG_LOAD: u32 = 5;
@@ -59,12 +60,11 @@ pub(super) fn load(kind: u32, attach: u32, function: u32, code: &[Instruction]) 
 /// Kernels before 5.11 count a program's memory as locked; where the limit may not be lifted, later
 /// ones load it.
 fn lock_memory() {
-    let unlimited = libc::rlimit {
-        rlim_cur: libc::RLIM_INFINITY,
-        rlim_max: libc::RLIM_INFINITY,
+    let unlimited = Rlimit {
+        current: None,
+        maximum: None,
     };
-    // SAFETY: the limit outlives the call.
-    let _ = unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const unlimited) };
+    let _ = setrlimit(Resource::Memlock, unlimited);
 }
 
 /// One `bpf(2)` that gives a descriptor.

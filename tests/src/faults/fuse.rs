@@ -4,13 +4,13 @@ use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Result};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use crate::folder::Folder;
 
@@ -40,23 +40,9 @@ impl Stalling {
             "fd={},rootmode=40000,user_id=0,group_id=0,allow_other",
             device.as_raw_fd()
         );
-        let (target, options) = (
-            CString::new(folder.path().as_os_str().as_bytes())?,
-            CString::new(options)?,
-        );
-        // SAFETY: all of them end with NUL.
-        let mounted = unsafe {
-            libc::mount(
-                c"stalling".as_ptr(),
-                target.as_ptr(),
-                c"fuse".as_ptr(),
-                libc::MS_NODEV | libc::MS_NOSUID,
-                options.as_ptr().cast(),
-            )
-        };
-        if mounted != 0 {
-            return Err(std::io::Error::last_os_error()).context("cannot mount");
-        }
+        let flags = MountFlags::NODEV | MountFlags::NOSUID;
+        let options = CString::new(options)?;
+        mount("stalling", folder.path(), "fuse", flags, Some(&*options)).context("cannot mount")?;
         let reads = Arc::new(AtomicUsize::new(0));
         let shared = Arc::clone(&reads);
         let server = std::thread::spawn(move || serve(device, &shared));
@@ -80,12 +66,9 @@ impl Stalling {
 
 impl Drop for Stalling {
     fn drop(&mut self) {
-        if let Ok(target) = CString::new(self.folder.path().as_os_str().as_bytes()) {
-            // By force first: whoever waits gets an error, and the server ends.
-            for flags in [libc::MNT_FORCE, libc::MNT_DETACH] {
-                // SAFETY: it ends with NUL.
-                unsafe { libc::umount2(target.as_ptr(), flags) };
-            }
+        // By force first: whoever waits gets an error, and the server ends.
+        for flags in [UnmountFlags::FORCE, UnmountFlags::DETACH] {
+            let _ = unmount(self.folder.path(), flags);
         }
         if let Some(server) = self.server.take() {
             drop(server.join());

@@ -1,9 +1,10 @@
 //! TCP ports that are taken without being served.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Result};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 use crate::netns::Netns;
 use crate::wait::{PATIENCE, until};
@@ -15,33 +16,15 @@ pub fn bound(netns: &Netns, address: &str) -> Result<OwnedFd> {
         anyhow::bail!("{address} is not IPv4");
     };
     netns.backends().enter(|| {
-        // SAFETY: no memory is passed.
-        let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
-        if fd < 0 {
-            return Err(std::io::Error::last_os_error()).context("cannot make a socket");
-        }
-        // SAFETY: the call above gave us this descriptor.
-        let socket = unsafe { OwnedFd::from_raw_fd(fd) };
-        let name = libc::sockaddr_in {
-            sin_family: libc::AF_INET as u16,
-            sin_port: v4.port().to_be(),
-            sin_addr: libc::in_addr {
-                s_addr: u32::from(*v4.ip()).to_be(),
-            },
-            sin_zero: [0; 8],
-        };
-        // SAFETY: pointer and length describe `name`.
-        let bound = unsafe {
-            libc::bind(
-                socket.as_raw_fd(),
-                (&raw const name).cast(),
-                size_of_val(&name) as u32,
-            )
-        };
-        match bound {
-            0 => Ok(socket),
-            _ => Err(std::io::Error::last_os_error()).context("cannot bind"),
-        }
+        let socket = socket_with(
+            AddressFamily::INET,
+            SocketType::STREAM,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .context("cannot make a socket")?;
+        rustix::net::bind(&socket, &v4).context("cannot bind")?;
+        Ok(socket)
     })
 }
 
@@ -57,10 +40,7 @@ pub fn small(netns: &Netns, address: &str, backlog: u8) -> Result<TcpListener> {
     let address = netns.listens(address);
     netns.backends().enter(|| {
         let listener = TcpListener::bind(address)?;
-        // SAFETY: listen takes a descriptor that we own and an integer.
-        if unsafe { libc::listen(listener.as_raw_fd(), i32::from(backlog)) } != 0 {
-            return Err(std::io::Error::last_os_error()).context("cannot shrink a backlog");
-        }
+        rustix::net::listen(&listener, backlog.into()).context("cannot shrink a backlog")?;
         Ok(listener)
     })
 }

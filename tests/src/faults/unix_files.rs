@@ -1,6 +1,5 @@
 //! Unix sockets that cannot be used, each at a path.
 
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -37,10 +36,7 @@ pub struct Full {
 /// Makes a listener with a queue of one and fills it.
 pub fn full(path: &Path) -> Result<Full> {
     let listener = listener(path)?;
-    // SAFETY: listen takes a descriptor that we own and an integer.
-    if unsafe { libc::listen(listener.as_raw_fd(), 1) } != 0 {
-        return Err(std::io::Error::last_os_error()).context("cannot shrink a backlog");
-    }
+    rustix::net::listen(&listener, 1).context("cannot shrink a backlog")?;
     // A queue of one holds two (the kernel compares with >), a third connect() would wait.
     let waiting = (0..2)
         .map(|_| UnixStream::connect(path))

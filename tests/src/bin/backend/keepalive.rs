@@ -6,11 +6,11 @@
 
 use std::fs::File;
 use std::io::{BufRead, Write};
-use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::listener::{Listener, request, reset};
 use crate::protocol::answer;
@@ -71,15 +71,8 @@ fn converse(mut stream: File, idle: Duration) {
 /// Whether there is something to read before `end`, or within a millisecond.
 fn wait(stream: &File, end: Instant) -> bool {
     let left = end.saturating_duration_since(Instant::now());
-    let pause = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: left.as_nanos().min(1_000_000) as i64,
-    };
-    let mut poll = libc::pollfd {
-        fd: stream.as_raw_fd(),
-        events: libc::POLLIN,
-        revents: 0,
-    };
-    // SAFETY: one pollfd, and the count says one; the time outlives the call.
-    unsafe { libc::ppoll(&mut poll, 1, &raw const pause, std::ptr::null()) > 0 }
+    let pause = left.min(Duration::from_millis(1));
+    let pause = Timespec::try_from(pause).unwrap_or_default();
+    let mut polled = [PollFd::new(stream, PollFlags::IN)];
+    poll(&mut polled, Some(&pause)).is_ok_and(|ready| ready > 0)
 }

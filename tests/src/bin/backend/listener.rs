@@ -3,11 +3,14 @@
 use std::fs::File;
 use std::io::Read;
 use std::net::TcpListener;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::sockopt::set_socket_linger;
 
 use crate::protocol::is_complete;
 
@@ -43,13 +46,10 @@ impl Listener {
 
 /// Waits until there is something to read, at most `milliseconds` (−1: for ever).
 pub(crate) fn readable(stream: &File, milliseconds: i32) -> bool {
-    let mut poll = libc::pollfd {
-        fd: stream.as_raw_fd(),
-        events: libc::POLLIN,
-        revents: 0,
-    };
-    // SAFETY: one pollfd, and the count says one.
-    unsafe { libc::poll(&mut poll, 1, milliseconds) > 0 }
+    let mut polled = [PollFd::new(stream, PollFlags::IN)];
+    let limit = u64::try_from(milliseconds).ok().map(Duration::from_millis);
+    let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
+    poll(&mut polled, limit.as_ref()).is_ok_and(|ready| ready > 0)
 }
 
 /// Reads one request with its body; `None` when the client has gone.
@@ -67,19 +67,6 @@ pub(crate) fn request(stream: &mut File) -> Option<Vec<u8>> {
 
 /// Closes by RST.
 pub(crate) fn reset(stream: File) {
-    let linger = libc::linger {
-        l_onoff: 1,
-        l_linger: 0,
-    };
-    // SAFETY: pointer and length describe `linger`.
-    unsafe {
-        libc::setsockopt(
-            stream.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_LINGER,
-            (&raw const linger).cast(),
-            size_of_val(&linger) as u32,
-        )
-    };
+    let _ = set_socket_linger(&stream, Some(Duration::ZERO));
     drop(stream);
 }

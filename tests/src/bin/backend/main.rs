@@ -16,6 +16,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use rustix::process::{Resource, Rlimit, setrlimit};
 
 use conduct::Mode;
 use listener::Listener;
@@ -79,10 +80,9 @@ fn threads(listener: &Listener, mode: &Mode) -> Result<()> {
 
 /// The crashes are on purpose: nobody wants their remains.
 fn no_core_dumps() {
-    let none = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
     };
-    // SAFETY: the pointer is to a limit that outlives the call.
-    unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const none) };
+    let _ = setrlimit(Resource::Core, none);
 }

@@ -2,6 +2,7 @@
 //! ends is replaced. The children end with their parent.
 
 use anyhow::{Context, Result, bail};
+use rustix::process::{Signal, WaitOptions, set_parent_process_death_signal, wait};
 
 use crate::conduct::Mode;
 use crate::listener::Listener;
@@ -12,11 +13,7 @@ pub(crate) fn serve(listener: &Listener, mode: &Mode, count: usize) -> Result<()
     }
     println!("ready");
     loop {
-        // SAFETY: no status is asked for, so no memory is passed.
-        let ended = unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) };
-        if ended < 0 {
-            return Err(std::io::Error::last_os_error()).context("no child is left");
-        }
+        wait(WaitOptions::empty()).context("no child is left")?;
         fork(listener, mode)?;
     }
 }
@@ -25,8 +22,7 @@ fn fork(listener: &Listener, mode: &Mode) -> Result<()> {
     // SAFETY: this process has one thread.
     match unsafe { libc::fork() } {
         0 => {
-            // SAFETY: prctl takes integers here.
-            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+            let _ = set_parent_process_death_signal(Some(Signal::KILL));
             while let Ok(stream) = listener.accept() {
                 mode.conduct(stream);
             }

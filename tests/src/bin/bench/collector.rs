@@ -3,11 +3,11 @@
 
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tests::client;
 use tests::folder::Folder;
 use tests::tracer::{self, Tracer};
@@ -370,21 +370,18 @@ fn silent(scene: &Scene) -> Result<TcpListener> {
         .netns
         .enter(|| Ok(TcpListener::bind("127.0.0.1:8001")?))?;
     scene.netns.sysctl("core/somaxconn", "16384")?;
-    // SAFETY: a descriptor and a number; called again it sets the queue's length.
-    let set = unsafe { libc::listen(listener.as_raw_fd(), 16_384) };
-    ensure!(set == 0, "listen: {}", std::io::Error::last_os_error());
+    // Called again it sets the queue's length.
+    rustix::net::listen(&listener, 16_384).context("listen")?;
     Ok(listener)
 }
 
 /// As many descriptors as this process may have.
 fn raise_descriptors() -> Result<()> {
-    // SAFETY: plain integers that the kernel fills in and reads.
-    let done = unsafe {
-        let mut limit: libc::rlimit = std::mem::zeroed();
-        let got = libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
-        limit.rlim_cur = limit.rlim_max;
-        got == 0 && libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) == 0
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
     };
-    ensure!(done, "setrlimit: {}", std::io::Error::last_os_error());
+    setrlimit(Resource::Nofile, raised).context("setrlimit")?;
     Ok(())
 }

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use super::{scene::Scene, *};
+use super::{kinds::Kind, scene::Scene, *};
 use crate::correlate::{Case, Correlator};
 use crate::event::{Answer, Event, FirstByte, RequestId, Time, Upstream, fact::Worker};
 

@@ -1,6 +1,6 @@
 //! nginx that passes requests to itself: without end, which is one verdict a request, or once.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use tests::expected::Expected;
 use tests::session::Session;
@@ -22,8 +22,9 @@ fn ask(stage: Stage, status: u16, path: &str) -> Result<Vec<Value>> {
             ensure!(answer.status == wanted, "{path} got {}", answer.status);
         }
     }
-    tracer.verdict_lines(TIMES)?;
+    let waited = tracer.verdict_lines(TIMES);
     let ended = tracer.stop(libc::SIGINT)?;
+    waited.with_context(|| format!("{}{:#?}", ended.stderr, ended.verdicts))?;
     ensure!(ended.status.code() == Some(0), "{}", ended.stderr);
     ensure!(
         ended.verdicts.len() == TIMES,

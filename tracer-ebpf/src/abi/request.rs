@@ -51,8 +51,8 @@ pub struct Client {
     pub connection: u64,
     /// The client's end; port 0 unknown.
     pub address: Endpoint,
-    /// Zero.
-    pub padding: [u8; 2],
+    /// The port of nginx's own that it connected to, 0 unknown.
+    pub server_port: u16,
     /// Bytes of `r->header_in` that were parsed so far, from its beginning.
     pub parsed: u32,
     /// Where in `r->header_in` the first header of this request begins, 0 unknown.
@@ -81,7 +81,7 @@ impl Client {
         request: 0,
         connection: 0,
         address: Endpoint::NONE,
-        padding: [0; 2],
+        server_port: 0,
         parsed: 0,
         line_end: 0,
         host_len: 0,

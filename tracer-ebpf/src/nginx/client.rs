@@ -20,6 +20,7 @@ pub fn of_request(pid: u32, worker: &mut Worker, request: u64, client: &mut Clie
     client.connection = worker.main.connection;
     if let Some(sk) = request::socket(&mut worker.main) {
         client.address = sock::remote(sk);
+        client.server_port = sock::local_port(sk);
     }
     if !maps::are_details_told() {
         maps::count(counter::BARE);

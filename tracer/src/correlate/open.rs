@@ -255,6 +255,14 @@ impl OpenCase {
         }
     }
 
+    /// The port of nginx's own that the client connected to.
+    pub(super) fn server_port(&self) -> Option<u16> {
+        match (&self.answer, &self.request.first_byte) {
+            (Some(answer), _) => answer.server_port,
+            (None, first) => first.as_ref()?.server_port,
+        }
+    }
+
     /// Did nginx make an error answer?
     pub(super) fn is_answered_by_nginx(&self) -> bool {
         self.answer.is_some()

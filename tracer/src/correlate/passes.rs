@@ -25,8 +25,12 @@ type Key = (u32, SocketAddr);
 /// A request that came from `client` and was passed from `local` to `remote`.
 #[derive(Debug, Clone, Copy)]
 struct Hop {
+    /// When it was passed on, and when that failed.
+    start: Time,
     at: Time,
     client: SocketAddr,
+    /// The port that the client connected to.
+    port: u16,
     local: Option<SocketAddr>,
     remote: SocketAddr,
     /// It has a case of its own.
@@ -51,16 +55,49 @@ pub(super) enum Part {
     Reporter(Looped),
 }
 
+impl Hop {
+    fn of(case: &OpenCase) -> Option<Self> {
+        let last = case.request.attempts.last()?;
+        let Some(Upstream::Inet(remote)) = last.upstream else {
+            return None;
+        };
+        let first = case.request.first_byte.as_deref();
+        let is_answered = case.is_answered_by_nginx();
+        Some(Self {
+            start: last.start,
+            at: if is_answered { case.time } else { first?.at },
+            client: case.client()?,
+            port: case.server_port()?,
+            local: match &last.course {
+                Course::Connection(connection) => connection.local,
+                Course::Succeeded => first?.local,
+                Course::FailedAtOnce(_) | Course::Logged => None,
+            },
+            remote,
+            is_case: true,
+        })
+    }
+
+    /// Is the other one's request its own, as it went on? What has the same ports before or after it is not.
+    fn leads_to(&self, inner: &Self) -> bool {
+        self.local == Some(inner.client)
+            && self.remote.port() == inner.port
+            && (self.start..=self.at).contains(&inner.at)
+    }
+}
+
 impl Passes {
     /// The upstream answered with an error; a 502 or 504 has a case of its own.
     pub(super) fn passed(&mut self, master: u32, first: &FirstByte) {
-        if let (Some(client), Some(local), Some(Upstream::Inet(remote)), Some(status)) =
-            (first.client, first.local, &first.remote, first.status)
+        if let (Some(client), Some(port), Some(Upstream::Inet(remote)), Some(status)) =
+            (first.client, first.server_port, &first.remote, first.status)
         {
             let hop = Hop {
+                start: first.start,
                 at: first.at,
                 client,
-                local: Some(local),
+                port,
+                local: first.local,
                 remote: *remote,
                 is_case: matches!(status, 502 | 504),
             };
@@ -70,14 +107,7 @@ impl Passes {
 
     /// nginx answered with an error.
     pub(super) fn answered(&mut self, master: u32, case: &OpenCase) {
-        if let Some((client, local, remote)) = ends(case) {
-            let hop = Hop {
-                at: case.time,
-                client,
-                local,
-                remote,
-                is_case: true,
-            };
+        if let Some(hop) = Hop::of(case) {
             self.add(master, hop);
         }
     }
@@ -112,39 +142,46 @@ impl Passes {
 
     /// Does a case wait for further hops, `waited` nanoseconds after it was opened?
     pub(super) fn gathers(&self, master: u32, case: &OpenCase, waited: u64) -> bool {
-        let Some((client, local, _)) = ends(case).filter(|_| waited < GATHERED) else {
+        let Some(hop) = Hop::of(case).filter(|_| waited < GATHERED) else {
             return false;
         };
-        self.by_local.contains_key(&(master, client))
-            || local.is_some_and(|local| self.by_client.contains_key(&(master, local)))
+        self.outer(master, &hop).is_some()
+            || self.inner(master, &hop).is_some()
             || case.is_without_slot()
+    }
+
+    fn outer(&self, master: u32, hop: &Hop) -> Option<&Hop> {
+        let outer = self.by_local.get(&(master, hop.client))?;
+        outer.leads_to(hop).then_some(outer)
+    }
+
+    fn inner(&self, master: u32, hop: &Hop) -> Option<&Hop> {
+        let inner = self.by_client.get(&(master, hop.local?))?;
+        hop.leads_to(inner).then_some(inner)
     }
 
     /// Which part a case has.
     pub(super) fn part(&self, master: u32, case: &OpenCase) -> Part {
-        let Some((client, local, remote)) = ends(case) else {
+        let Some(own) = Hop::of(case) else {
             return Part::None;
         };
-        let at = case.time;
-        let is_near = |hop: &&Hop| hop.at.since(at).max(at.since(hop.at)) <= WITHIN;
-        let outer = |client| self.by_local.get(&(master, client)).filter(is_near);
-        let inner = |local| self.by_client.get(&(master, local)).filter(is_near);
-        let mut remotes = vec![remote];
-        let (mut end, mut from) = (remote, local);
-        while let Some(hop) = from.and_then(inner)
+        let mut remotes = vec![own.remote];
+        let mut last = &own;
+        while let Some(hop) = self.inner(master, last)
             && remotes.len() < HOPS
         {
             remotes.push(hop.remote);
-            (end, from) = (hop.remote, hop.local);
+            last = hop;
         }
-        let (mut first, mut is_within) = (client, false);
-        while let Some(hop) = outer(first)
+        let (mut first, mut is_within) = (&own, false);
+        while let Some(hop) = self.outer(master, first)
             && remotes.len() < HOPS
         {
             is_within |= hop.is_case;
             remotes.push(hop.remote);
-            first = hop.client;
+            first = hop;
         }
+        let (end, first) = (last.remote, first.client);
         let passes = remotes.iter().filter(|remote| **remote == end).count();
         if passes < LOOP {
             return Part::None;
@@ -158,19 +195,4 @@ impl Passes {
             client: first,
         })
     }
-}
-
-/// The client of a case's request, and where that was passed from, if a port was chosen, and to.
-fn ends(case: &OpenCase) -> Option<(SocketAddr, Option<SocketAddr>, SocketAddr)> {
-    let last = case.request.attempts.last()?;
-    let Some(Upstream::Inet(remote)) = last.upstream else {
-        return None;
-    };
-    let local = match &last.course {
-        // A port that was refused is free at once: the next client may have it.
-        Course::Connection(connection) => connection.local.filter(|_| connection.was_established()),
-        Course::Succeeded => case.request.first_byte.as_ref()?.local,
-        Course::FailedAtOnce(_) | Course::Logged => None,
-    };
-    Some((case.client()?, local, remote))
 }

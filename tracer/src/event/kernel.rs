@@ -317,6 +317,9 @@ pub struct Answer {
     pub request: Option<RequestId>,
     /// The client's address, from its socket.
     pub client: Option<SocketAddr>,
+    /// The port of nginx's own that the client connected to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_port: Option<u16>,
     /// nginx's connection number.
     pub connection: Option<u64>,
     /// What was asked, of an HTTP/1 request, from nginx's memory.
@@ -513,6 +516,9 @@ pub struct FirstByte {
     pub connection: Option<u64>,
     /// The client's address, from its socket.
     pub client: Option<SocketAddr>,
+    /// The port of nginx's own that the client connected to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_port: Option<u16>,
     /// What was asked.
     pub head: Option<RequestHead>,
     /// By what it is known elsewhere.

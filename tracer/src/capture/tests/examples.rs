@@ -429,6 +429,7 @@ fn nginx() -> Vec<Event> {
             routes: ROUTES,
         }),
         Event::Answer(Answer {
+            server_port: None,
             at,
             worker,
             status: 502,
@@ -488,6 +489,7 @@ fn nginx() -> Vec<Event> {
             count: 1,
         }),
         Event::FirstByte(Box::new(FirstByte {
+            server_port: None,
             local: None,
             at,
             worker,

@@ -81,6 +81,7 @@ fn lines_that_nobody_claims_are_forgotten() {
 /// A case of a worker without an upstream, which waits for the host.
 fn answer(at: u64, watched: Option<u64>) -> Event {
     Event::Answer(Answer {
+        server_port: None,
         at: Time(at),
         worker: 1,
         status: 502,

@@ -100,6 +100,7 @@ fn hosts(logged: &[LogLine], client: Option<&str>, head: Option<&str>) -> Vec<St
     scene.play(&mut request, Act::Record(Refused));
     let at = scene.now;
     scene.feed(Event::Answer(Answer {
+        server_port: None,
         at,
         worker: 1,
         status: 502,

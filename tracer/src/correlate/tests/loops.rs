@@ -29,6 +29,7 @@ fn port(port: u16) -> SocketAddr {
 /// The 502 that a request from this port got, which was passed from `local` to `remote`.
 fn passed(worker: u32, at: u64, [client, local, remote]: [u16; 3]) -> Event {
     Event::FirstByte(Box::new(FirstByte {
+        server_port: Some(80),
         at: Time(at * MS),
         worker,
         socket: at,
@@ -36,7 +37,7 @@ fn passed(worker: u32, at: u64, [client, local, remote]: [u16; 3]) -> Event {
         remote: Some(Upstream::Inet(port(remote))),
         local: Some(port(local)),
         status: Some(502),
-        start: Time(at * MS),
+        start: Time(MS),
         connection: Some(at),
         client: Some(port(client)),
         head: None,
@@ -111,6 +112,10 @@ fn with_ports_of_the_last(kind: Kind) -> Vec<Case> {
         connection.local = Some(port(4001 + number));
         scene.feed(Event::Connection(Box::new(connection)));
         scene.feed(Event::Answer(Answer {
+            server_port: kind.upstream().and_then(|upstream| match upstream {
+                Upstream::Inet(remote) => Some(remote.port()),
+                Upstream::Unix(_) => None,
+            }),
             at,
             worker: 1,
             status: 502,
@@ -128,11 +133,25 @@ fn with_ports_of_the_last(kind: Kind) -> Vec<Case> {
 }
 
 #[test]
-fn a_port_that_was_refused_leads_to_no_further_hop() {
-    let refused = with_ports_of_the_last(Refused);
-    assert_eq!(refused.len(), 5);
-    assert!(refused.iter().all(|case| case.looped.is_none()));
-    // Of connections that stood it would be a loop.
-    let closed = with_ports_of_the_last(ClosedEarly);
-    assert!(closed.len() < 5, "{} cases", closed.len());
+fn a_port_that_another_client_has_later_leads_to_no_further_hop() {
+    for kind in [Refused, ClosedEarly] {
+        let cases = with_ports_of_the_last(kind);
+        assert_eq!(cases.len(), 5);
+        assert!(cases.iter().all(|case| case.looped.is_none()));
+    }
+}
+
+#[test]
+fn a_port_that_leads_to_another_server_at_once_is_no_hop() {
+    // Its connections lead to port 81, and the clients with the same ports came to port 80.
+    let elsewhere = chain(6, [1, 2]).map(|event| match event {
+        Event::FirstByte(mut first) => {
+            first.remote = Some(Upstream::Inet(port(81)));
+            Event::FirstByte(first)
+        }
+        other => other,
+    });
+    let cases = cases(elsewhere);
+    assert_eq!(cases.len(), 6);
+    assert!(cases.iter().all(|case| case.looped.is_none()));
 }

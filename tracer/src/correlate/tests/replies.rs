@@ -192,6 +192,7 @@ fn a_slice_that_fails_cuts_its_response_short() {
     let request = scene.request(1, 5).fails(Refused).under();
     let at = scene.now;
     scene.feed(Event::Answer(Answer {
+        server_port: None,
         at,
         worker: 1,
         status: 502,
@@ -219,6 +220,7 @@ fn what_auth_request_was_answered_belongs_to_the_request() {
     logs(&mut scene, None, 5, "auth request unexpected status: %ui");
     let at = scene.now;
     scene.feed(Event::Answer(Answer {
+        server_port: None,
         at,
         worker: 1,
         status: 500,
@@ -262,6 +264,7 @@ fn after_a_502(is_got: bool) -> Vec<(&'static str, Option<u16>, bool, usize)> {
         connection: 5,
     };
     scene.feed(Event::FirstByte(Box::new(FirstByte {
+        server_port: None,
         local: None,
         at,
         worker: 1,
@@ -291,6 +294,7 @@ fn after_a_502(is_got: bool) -> Vec<(&'static str, Option<u16>, bool, usize)> {
     }
     logs(&mut scene, None, 5, "auth request unexpected status: %ui");
     scene.feed(Event::Answer(Answer {
+        server_port: None,
         at,
         worker: 1,
         status: 500,

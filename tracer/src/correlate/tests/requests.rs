@@ -37,6 +37,7 @@ fn an_answer_without_upstream_is_a_case_of_its_own() {
     let mut scene = Scene::new();
     let at = scene.now;
     scene.feed(Event::Answer(Answer {
+        server_port: None,
         at,
         worker: 1,
         status: 502,

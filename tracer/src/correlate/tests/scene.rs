@@ -270,6 +270,7 @@ impl Scene {
                 request.first_byte = Some(at);
                 if request.is_retry {
                     self.feed(Event::FirstByte(Box::new(FirstByte {
+                        server_port: None,
                         local: None,
                         at,
                         worker,
@@ -287,6 +288,7 @@ impl Scene {
                 }
             }
             Act::Answer(status) => self.feed(Event::Answer(Answer {
+                server_port: None,
                 at,
                 worker,
                 status,

@@ -83,6 +83,7 @@ pub(super) fn first_byte(header: &Head, mut buf: &[u8]) -> FirstByte {
         start,
         connection: client.connection,
         client: client.address,
+        server_port: client.server_port,
         head: client.head,
         names: client.names,
         client_request: client.request,

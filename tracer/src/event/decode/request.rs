@@ -30,6 +30,7 @@ pub(super) fn answer(header: &Head, mut buf: &[u8]) -> Answer {
         status,
         request,
         client: client.address,
+        server_port: client.server_port,
         connection: client.connection,
         head: client.head,
         names: client.names,
@@ -64,6 +65,7 @@ pub(super) struct Client {
     /// nginx's number of its connection.
     pub(super) connection: Option<u64>,
     pub(super) address: Option<SocketAddr>,
+    pub(super) server_port: Option<u16>,
     pub(super) head: Option<RequestHead>,
     pub(super) names: Option<Box<RequestNames>>,
 }
@@ -72,7 +74,7 @@ pub(super) fn client(mut buf: &[u8]) -> Client {
     let request = buf.get_u64_ne();
     let connection = buf.get_u64_ne();
     let address = endpoint(&mut buf);
-    buf.advance(2);
+    let server_port = buf.get_u16_ne();
     let parsed = buf.get_u32_ne() as usize;
     let line_end = buf.get_u32_ne() as usize;
     let host_len = buf.get_u32_ne() as usize;
@@ -99,6 +101,7 @@ pub(super) fn client(mut buf: &[u8]) -> Client {
         }),
         connection: (connection != 0).then_some(connection),
         address: (address.port() != 0).then_some(address),
+        server_port: (server_port != 0).then_some(server_port),
         head: pieces.request(),
         names: (names != RequestNames::default()).then(|| Box::new(names)),
     }

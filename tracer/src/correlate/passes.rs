@@ -78,7 +78,8 @@ impl Hop {
         })
     }
 
-    /// Is the other one's request its own, as it went on? What has the same ports before or after it is not.
+    /// Whether the other one's request is its own, passed on: not one with the same ports before or
+    /// after it.
     fn leads_to(&self, inner: &Self) -> bool {
         self.local == Some(inner.client)
             && self.remote.port() == inner.port

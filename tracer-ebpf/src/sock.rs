@@ -30,8 +30,8 @@ pub mod state {
     pub const LAST_ACK: i32 = 9;
 }
 
-/// Whether it is TCP (`inet_sock_set_state` fires for SCTP and DCCP too, and newer kernels show MPTCP as
-/// 262).
+/// Whether it is TCP (`inet_sock_set_state` fires for SCTP and DCCP too, and newer kernels show
+/// MPTCP as 262).
 #[inline(always)]
 pub fn is_tcp(sk: u64) -> bool {
     protocol(sk) == Some(TCP)

@@ -84,7 +84,8 @@ pub mod counter {
     /// Healthy connections that were not written, as
     /// [`shedding::HEALTHY`](super::shedding::HEALTHY) asks.
     pub const HEALTHY: u32 = 1;
-    /// Failed attempts that were not reported, as [`shedding::SAMPLE`](super::shedding::SAMPLE) asks.
+    /// Failed attempts that were not reported, as [`shedding::SAMPLE`](super::shedding::SAMPLE)
+    /// asks.
     pub const UNTOLD: u32 = 2;
     /// Records written to the ring buffer.
     pub const WRITTEN: u32 = 3;
@@ -118,8 +119,8 @@ pub mod shedding {
     pub const UNASKED: u32 = 4;
     /// Not 0: what a request asks (its line, its host) is not read.
     pub const DETAILS: u32 = 5;
-    /// How many failed requests of each worker are reported in a window whatever the sample: a flood
-    /// of one nginx hides no other's failures.
+    /// How many failed requests of each worker are reported in a window whatever the sample: a
+    /// flood of one nginx hides no other's failures.
     pub const GRANT: u32 = 6;
     /// How many slots there are.
     pub const SLOTS: u32 = 7;

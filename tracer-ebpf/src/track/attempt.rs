@@ -100,8 +100,8 @@ fn keep_ends(connection: &mut Connection, sk: u64, peer: u64) {
 }
 
 /// Whether the socket is the one that was entered: the worker's, and a unix one with the same
-/// inode. Its end may have been reported nowhere, or the kernel skipped what should have seen it; then another has
-/// its place.
+/// inode. Its end may have been reported nowhere, or the kernel skipped what should have seen it;
+/// then another has its place.
 #[inline(always)]
 pub fn is_still(sk: u64, pid: u32, connection: &Connection) -> bool {
     pid == connection.header.pid

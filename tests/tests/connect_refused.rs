@@ -46,7 +46,7 @@ fn a_closed_port_names_the_other_port_of_the_same_program() -> Result<()> {
 }
 
 #[test]
-fn a_bound_socket_without_listen_is_told() -> Result<()> {
+fn a_bound_socket_without_listen_is_named() -> Result<()> {
     let stage = Stage::new()?;
     let _bound = listeners::bound(&stage.netns, "127.0.0.1:9001")?;
     let mut expected = no_listener("127.0.0.1:9001");
@@ -54,18 +54,18 @@ fn a_bound_socket_without_listen_is_told() -> Result<()> {
         expected = expected.says("bound");
     } else {
         let reason = "this kernel does not list such sockets (6.8 does): no-listener, without who bound the port";
-        kernel::lesser("a_bound_socket_without_listen_is_told", reason);
+        kernel::lesser("a_bound_socket_without_listen_is_named", reason);
     }
     stage.check(vec![Fault::proxy(expected, "")]).map(drop)
 }
 
 #[test]
-fn a_reject_rule_on_the_way_out_is_told_from_a_closed_port() -> Result<()> {
+fn a_reject_rule_on_the_way_out_is_no_closed_port() -> Result<()> {
     reject_rules("output")
 }
 
 #[test]
-fn a_reject_rule_on_the_way_in_is_told_from_a_closed_port() -> Result<()> {
+fn a_reject_rule_on_the_way_in_is_no_closed_port() -> Result<()> {
     reject_rules("input")
 }
 
@@ -108,7 +108,7 @@ fn reject_rules(hook: &str) -> Result<()> {
 }
 
 #[test]
-fn across_a_cable_the_same_refusals_are_told_apart() -> Result<()> {
+fn across_a_cable_the_same_refusals_are_distinguished() -> Result<()> {
     let stage = Stage::new()?;
     let far = veth::connect(&stage.netns)?;
     // Ours reject 9002 and 9003 on the way out, the far end 9004 and 9005 on the way in.
@@ -140,7 +140,7 @@ fn across_a_cable_the_same_refusals_are_told_apart() -> Result<()> {
 }
 
 #[test]
-fn across_a_slow_link_a_remote_refusal_is_told_from_our_own_firewall() -> Result<()> {
+fn across_a_slow_link_a_remote_refusal_is_not_our_own_firewall() -> Result<()> {
     let stage = Stage::new()?;
     let _link = Tun::new(&stage.netns, &[Host::Refusing, Host::Rejecting(3)])?;
     for rule in [

@@ -15,8 +15,8 @@ use tests::tun::{Host, Tun};
 use tests::veth;
 
 #[test]
-fn landlock_is_told_from_a_prohibit_route_and_a_file_mode() -> Result<()> {
-    let name = "landlock_is_told_from_a_prohibit_route_and_a_file_mode";
+fn landlock_is_no_prohibit_route_and_no_file_mode() -> Result<()> {
+    let name = "landlock_is_no_prohibit_route_and_no_file_mode";
     if cannot(name, landlock::missing()) {
         return Ok(());
     }

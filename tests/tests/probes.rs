@@ -225,33 +225,33 @@ const NEWER: [&str; 5] = [
 ];
 
 #[test]
-fn without_the_newer_tracepoints_functions_tell_the_same() -> Result<()> {
+fn without_the_newer_tracepoints_functions_show_the_same() -> Result<()> {
     told_without(&NEWER)
 }
 
 #[test]
-fn without_reads_or_writes_alone_nothing_is_told_wrongly() -> Result<()> {
+fn without_reads_or_writes_alone_nothing_is_wrong() -> Result<()> {
     told_without(&["received", "fexit"])?;
     told_without(&["sent", "fexit"])
 }
 
 #[test]
-fn without_sockets_that_lead_to_requests_each_call_tells_the_same() -> Result<()> {
+fn without_sockets_that_lead_to_requests_each_call_shows_the_same() -> Result<()> {
     told_without(&["closed_at_once"])
 }
 
 #[test]
-fn without_trampolines_breakpoints_tell_the_same() -> Result<()> {
+fn without_trampolines_breakpoints_show_the_same() -> Result<()> {
     told_without(&[NEWER.as_slice(), &["fentry", "fexit"]].concat())
 }
 
 #[test]
-fn without_functions_the_tracepoints_tell() -> Result<()> {
+fn without_functions_the_tracepoints_suffice() -> Result<()> {
     told_without(&["fentry", "fexit", "kprobe", "kretprobe"])
 }
 
 #[test]
-fn with_the_oldest_tracepoints_alone_nothing_is_told_wrongly() -> Result<()> {
+fn with_the_oldest_tracepoints_alone_nothing_is_wrong() -> Result<()> {
     told_without(
         &[
             NEWER.as_slice(),

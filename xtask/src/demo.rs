@@ -26,18 +26,25 @@ pub(crate) fn run(workspace: &Workspace, _arguments: &Arguments) -> Result<ExitC
     })
 }
 
-/// The same as a check of `cargo xtask test`.
+/// The same as a check of `cargo xtask test`, with the tracer that its other tests run.
 pub(crate) fn check(workspace: &Workspace) -> Result<bool> {
-    let (tracer, demo) = built(workspace)?;
-    play(workspace, &tracer, &demo)
+    let tracer = build::release(workspace)?;
+    let arguments = ["--package", "tests", "--bin", "demo"];
+    play(
+        workspace,
+        &tracer,
+        &build::binary(workspace, "the demo", &arguments)?,
+    )
 }
 
-/// Builds tracer and the demo, as quickly as can be: `cargo xtask install` has the optimised one.
+/// Builds tracer and the demo, for speed of the build: `cargo xtask install` has the optimised one.
 fn built(workspace: &Workspace) -> Result<(PathBuf, PathBuf)> {
     let mut cargo = Command::new("cargo");
     cargo.args(["build", "--quiet", "--no-default-features"]);
     cargo.args(["--package", "tracer", "--bin", "tracer"]);
     cargo.args(["--package", "tests", "--bin", "demo"]);
+    // A backtrace's lines cost a quarter of the time.
+    cargo.env("CARGO_PROFILE_DEV_DEBUG", "0");
     let what = "tracer and the demo (a minute or two the first time)";
     let built = build::executables(workspace, what, &mut cargo)?;
     let find = |name: &str| {

@@ -20,7 +20,7 @@ enum Run {
 }
 
 /// The commands of the README as they are written there, without a comment.
-const COMMANDS: [(&str, Run); 16] = [
+const COMMANDS: [(&str, Run); 17] = [
     (
         "sha256sum --check --ignore-missing SHA256SUMS",
         Run::Check("static binary"),
@@ -53,7 +53,14 @@ const COMMANDS: [(&str, Run); 16] = [
         "tracer causes no-listener",
         Run::Test(
             "tracer/src/cli/causes.rs",
-            "one_cause_says_its_log_lines_and_fix",
+            "one_cause_says_its_log_lines_and_fix_within_80_columns",
+        ),
+    ),
+    (
+        "tracer record",
+        Run::Test(
+            "tests/tests/captures.rs",
+            "a_capture_is_its_owners_alone_and_never_overwritten",
         ),
     ),
     (
@@ -91,7 +98,7 @@ const COMMANDS: [(&str, Run); 16] = [
 ];
 const DOCTOR: Run = Run::Test(
     "tests/tests/probes.rs",
-    "without_the_newer_tracepoints_functions_tell_the_same",
+    "without_the_newer_tracepoints_functions_show_the_same",
 );
 
 /// What code within prose begins with if it is a command.

@@ -19,8 +19,8 @@ const GATHERED: u64 = 200_000_000;
 /// A request that is passed to the same address so often is in a loop.
 const LOOP: usize = 3;
 
-/// An address as the workers of a master meet it.
-type Key = (u32, SocketAddr);
+/// A client's end as the workers of a master meet it, and the port that it connected to.
+type Key = (u32, SocketAddr, u16);
 
 /// A request that came from `client` and was passed from `local` to `remote`.
 #[derive(Debug, Clone, Copy)]
@@ -40,8 +40,9 @@ struct Hop {
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Passes {
-    by_client: HashMap<Key, Hop>,
-    by_local: HashMap<Key, Hop>,
+    /// Those with the same ends in the order of their failure: ends are used again.
+    by_client: HashMap<Key, VecDeque<Hop>>,
+    by_local: HashMap<Key, VecDeque<Hop>>,
     order: VecDeque<(Time, Key, Option<Key>)>,
 }
 
@@ -78,12 +79,30 @@ impl Hop {
         })
     }
 
-    /// Whether the other one's request is its own, passed on: not one with the same ports before or
+    /// By whom the request came.
+    fn from(&self, master: u32) -> Key {
+        (master, self.client, self.port)
+    }
+
+    /// As whom it was passed on.
+    fn towards(&self, master: u32) -> Option<Key> {
+        Some((master, self.local?, self.remote.port()))
+    }
+
+    /// Whether the request with these ends is its own, passed on: not one that had them before or
     /// after it.
     fn leads_to(&self, inner: &Self) -> bool {
-        self.local == Some(inner.client)
-            && self.remote.port() == inner.port
-            && (self.start..=self.at).contains(&inner.at)
+        (self.start..=self.at).contains(&inner.at)
+    }
+}
+
+/// Forgets the oldest hop of these ends.
+fn forget(hops: &mut HashMap<Key, VecDeque<Hop>>, key: Key) {
+    if let Some(of_key) = hops.get_mut(&key) {
+        of_key.pop_front();
+        if of_key.is_empty() {
+            hops.remove(&key);
+        }
     }
 }
 
@@ -114,29 +133,20 @@ impl Passes {
     }
 
     fn add(&mut self, master: u32, hop: Hop) {
-        let (client, local) = ((master, hop.client), hop.local.map(|local| (master, local)));
-        self.by_client.insert(client, hop);
+        let (client, local) = (hop.from(master), hop.towards(master));
+        self.by_client.entry(client).or_default().push_back(hop);
         if let Some(local) = local {
-            self.by_local.insert(local, hop);
+            self.by_local.entry(local).or_default().push_back(hop);
         }
         self.order.push_back((hop.at, client, local));
-        while self.order.len() > HOPS
-            || self
-                .order
-                .front()
-                .is_some_and(|(at, ..)| hop.at.since(*at) > WITHIN)
-        {
-            let Some((at, client, local)) = self.order.pop_front() else {
+        let is_old = |(at, ..): &(Time, Key, Option<Key>)| hop.at.since(*at) > WITHIN;
+        while self.order.len() > HOPS || self.order.front().is_some_and(is_old) {
+            let Some((_, client, local)) = self.order.pop_front() else {
                 break;
             };
-            let is_it = |known: Option<&Hop>| known.is_some_and(|known| known.at == at);
-            if is_it(self.by_client.get(&client)) {
-                self.by_client.remove(&client);
-            }
-            if let Some(local) = local
-                && is_it(self.by_local.get(&local))
-            {
-                self.by_local.remove(&local);
+            forget(&mut self.by_client, client);
+            if let Some(local) = local {
+                forget(&mut self.by_local, local);
             }
         }
     }
@@ -151,13 +161,18 @@ impl Passes {
             || case.is_without_slot()
     }
 
+    /// The first to fail after it.
     fn outer(&self, master: u32, hop: &Hop) -> Option<&Hop> {
-        let outer = self.by_local.get(&(master, hop.client))?;
+        let with_ends = self.by_local.get(&hop.from(master))?;
+        let outer = with_ends.get(with_ends.partition_point(|outer| outer.at < hop.at))?;
         outer.leads_to(hop).then_some(outer)
     }
 
+    /// The last to fail before it.
     fn inner(&self, master: u32, hop: &Hop) -> Option<&Hop> {
-        let inner = self.by_client.get(&(master, hop.local?))?;
+        let with_ends = self.by_client.get(&hop.towards(master)?)?;
+        let before = with_ends.partition_point(|inner| inner.at <= hop.at);
+        let inner = with_ends.get(before.checked_sub(1)?)?;
         hop.leads_to(inner).then_some(inner)
     }
 

@@ -10,7 +10,7 @@ use super::{
     },
     members, names, request,
 };
-use crate::{maps, read, sock};
+use crate::{apart::apart, maps, read, sock};
 
 /// Whose request it is, [`Worker::main`], and what that or a subrequest asks: `r->header_in` still
 /// holds an HTTP/1 request from its first byte on.
@@ -18,9 +18,9 @@ use crate::{maps, read, sock};
 pub fn of_request(pid: u32, worker: &mut Worker, request: u64, client: &mut Client) {
     client.request = worker.main.request;
     client.connection = worker.main.connection;
-    if let Some(sk) = request::socket(&mut worker.main) {
-        client.address = sock::remote(sk);
-        client.server_port = sock::local_port(sk);
+    client.server_port = server_port(pid, worker);
+    if worker.main.socket != 0 {
+        client.address = sock::remote(worker.main.socket);
     }
     if !maps::are_details_told() {
         maps::count(counter::BARE);
@@ -47,6 +47,12 @@ pub fn of_request(pid: u32, worker: &mut Worker, request: u64, client: &mut Clie
         let _ = unsafe { bpf_probe_read_user_buf(start as *const u8, &mut client.head) };
         first_header(members[member(REQUEST_HEADERS)], start, client);
     }
+}
+
+/// The port that it connected to, 0 unknown; its socket is in [`Worker::main`] then.
+#[apart(worker = maps::worker(pid))]
+fn server_port(pid: u32, worker: &mut Worker) -> u16 {
+    request::socket(&mut worker.main).map_or(0, sock::local_port)
 }
 
 /// Which of a request's members from `header_in` on it is.

@@ -11,6 +11,7 @@ use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 use tracer_ebpf::abi::{ANSWER, Answer, FLAG_OPEN, Worker, counter};
 
 use crate::{
+    apart::apart,
     emit::{self, Urgency},
     links,
     maps::{self, Request},
@@ -91,7 +92,8 @@ pub fn special_response(ctx: ProbeContext) -> u32 {
     0
 }
 
-#[inline(always)]
+/// Reports the answer to a request of [`Worker::main`]. `returned`: 1 if a `return` made it.
+#[apart(worker = maps::worker(pid))]
 fn report(pid: u32, worker: &mut Worker, at: u64, id: u64, status: u16, returned: u16) {
     let reply = reply::watch_answer(pid, worker, id);
     emit::in_place(&UNKNOWN, Urgency::Soon, |record| {

@@ -107,6 +107,7 @@ fn with_ports_of_the_last(kind: Kind) -> Vec<Case> {
     scene.feed(worker(1, 9));
     for number in 0..5 {
         let request = scene.request(1, u64::from(number)).under();
+        scene.wait(MS);
         let at = scene.now;
         let mut connection = kind.connection(&request, at);
         connection.local = Some(port(4001 + number));

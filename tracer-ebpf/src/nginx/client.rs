@@ -26,26 +26,27 @@ pub fn of_request(pid: u32, worker: &mut Worker, request: u64, client: &mut Clie
         maps::count(counter::BARE);
         return;
     }
-    const MEMBERS: usize = member(REQUEST_HOST) + 2;
     let places = members::known(worker);
     if places.upstream == 0 {
         return;
     }
     names::fill(pid, worker, request, client);
-    let Some(members) =
-        read::user::<[u64; MEMBERS]>(request.wrapping_add(layout::header_in(places)))
-    else {
+    let header_in = request.wrapping_add(layout::header_in(places));
+    // What is between them would take the stack that there is.
+    let (Some([buffer, _, headers]), Some([first, second])) = (
+        read::user::<[u64; member(REQUEST_HEADERS) + 1]>(header_in),
+        read::user::<[u64; 2]>(header_in.wrapping_add(REQUEST_HOST)),
+    ) else {
         return;
     };
-    let at = member(REQUEST_HOST);
-    let has_count = members[at] != 0 && members[at] < LONGEST_NAME;
-    host(members[at + usize::from(has_count)], client);
-    if let Some(buffer) = read::user::<[u64; BUFFER_START + 1]>(members[0]) {
+    let has_count = first != 0 && first < LONGEST_NAME;
+    host(if has_count { second } else { first }, client);
+    if let Some(buffer) = read::user::<[u64; BUFFER_START + 1]>(buffer) {
         let (position, start) = (buffer[BUFFER_POS], buffer[BUFFER_START]);
         client.parsed = position.wrapping_sub(start) as u32;
         // SAFETY: the helper checks the address itself.
         let _ = unsafe { bpf_probe_read_user_buf(start as *const u8, &mut client.head) };
-        first_header(members[member(REQUEST_HEADERS)], start, client);
+        first_header(headers, start, client);
     }
 }
 

@@ -85,7 +85,7 @@ fn workers_that_do_not_accept_fill_nginxs_own_queue() -> Result<()> {
         "listen-queue",
         &[
             "nginx's listen queue on 127.0.0.1:82 ",
-            "overflows, 3 wait of 2 allowed",
+            "overflows: 3 of 2 in use",
             "backlog=2",
         ],
     );

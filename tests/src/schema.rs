@@ -54,28 +54,48 @@ fn close(schema: &mut Value) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
+    fn golden(name: &str) -> Result<Vec<Value>> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tracer/tests/golden");
+        let text = std::fs::read_to_string(folder.join(name))?;
+        let lines = text.lines().map(serde_json::from_str);
+        Ok(lines.collect::<Result<_, _>>()?)
+    }
+
     #[test]
-    fn a_member_that_is_not_named_is_an_error() -> Result<()> {
-        let contract = Contract::closed(json!({
-            "type": "object",
-            "required": ["a"],
-            "properties": {"a": {"$ref": "#/$defs/a"}},
-            "$defs": {"a": {"type": "object", "required": [], "properties": {"b": {"type": "integer"}}}}
-        }))?;
-        assert_eq!(
-            contract.errors(&json!({"a": {"b": 1}})),
-            Vec::<String>::new()
-        );
-        for wrong in [
-            json!({"a": {"b": 1, "c": 1}}),
-            json!({"a": {}, "c": 1}),
-            json!({}),
-        ] {
-            assert_eq!(contract.errors(&wrong).len(), 1, "{wrong}");
+    fn golden_lines_keep_the_contract() -> Result<()> {
+        let contract = Contract::read()?;
+        for (name, count) in [("verdicts.jsonl", 3), ("notices.jsonl", 4)] {
+            let lines = golden(name)?;
+            assert_eq!(lines.len(), count, "{name}");
+            for line in lines {
+                assert_eq!(contract.errors(&line), Vec::<String>::new(), "{line}");
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_breaks_it_is_an_error() -> Result<()> {
+        let contract = Contract::read()?;
+        let spoilt: [fn(&mut Value); 10] = [
+            |v| v["kind"] = "notice".into(),
+            |v| v["cause"] = "no-such-cause".into(),
+            |v| v["confidence"] = "sure".into(),
+            |v| v["status"] = "502".into(),
+            |v| v["time"] = "2026-11-20 10:15:23".into(),
+            |v| v["extra"] = 1.into(),
+            |v| v["request"]["extra"] = 1.into(),
+            |v| v["request"]["traceparent"] = "00-4bf9-00f0-01".into(),
+            |v| v["attempts"][0]["cause"] = 1.into(),
+            |v| drop(v.as_object_mut().map(|object| object.remove("masked"))),
+        ];
+        let right = golden("verdicts.jsonl")?.remove(0);
+        for (index, spoil) in spoilt.iter().enumerate() {
+            let mut line = right.clone();
+            spoil(&mut line);
+            assert!(!contract.errors(&line).is_empty(), "{index}: {line}");
         }
         Ok(())
     }

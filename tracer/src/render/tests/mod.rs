@@ -3,7 +3,7 @@
 
 mod burst;
 mod hostile;
-mod schema;
+mod notices;
 mod words;
 
 use std::{fs, io, path::PathBuf};

@@ -176,7 +176,6 @@ fn oom(test: &str, upstream: &str, limit: u64) -> Result<()> {
     let expected = Expected {
         cause: "backend-oom-killed",
         ..died(upstream)
-            .says(format!(", {})", memory.name()))
             .says(format!("the cgroup {} held", memory.name()))
             .says(format!("of the {}.0 MiB that it may", limit >> 20))
     };

@@ -52,13 +52,10 @@ fn a_contained_nginx_gets_the_same_verdicts() -> Result<()> {
 
     let tracer = Tracer::follow(site.nginx.master)?;
     let sent = site.send(Load::default())?;
+    // Its cgroup has no container's name, and is not shown.
     for verdict in site.check(&sent, tracer)? {
         let text = verdict.to_string();
-        ensure!(
-            text.contains(cgroup.name()),
-            "the verdict names no cgroup {}: {text}",
-            cgroup.name()
-        );
+        ensure!(!text.contains(cgroup.name()), "a bare cgroup: {text}");
     }
     Ok(())
 }

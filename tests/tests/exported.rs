@@ -59,7 +59,7 @@ fn duckdb_and_clickhouse_count_what_explain_counts() -> Result<()> {
     let (out, capture) = paths(&folder, CAPTURE);
     // The second export takes the first one's place.
     for _ in 0..2 {
-        run(&["export", &capture, "--parquet", &out])?;
+        run(&["export", &capture, "--parquet", &out, "--force"])?;
     }
     let tables = folder.join("out");
     let names: Vec<String> = files(&tables)?

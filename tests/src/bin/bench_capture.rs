@@ -90,7 +90,7 @@ fn run() -> Result<bool> {
     met &= fits("explaining needed", &explained);
     let mut report = Command::new(programs::tracer()?);
     report
-        .arg("report")
+        .args(["report", "--force"])
         .arg(&large)
         .arg("-o")
         .arg(folder.path());

@@ -31,8 +31,9 @@ rm -r "$work"
 exit $status
 "#;
 
-/// The programs that measure time or memory: these run one at a time, after the others.
-const ALONE: [&str; 4] = ["flood", "latency", "lifecycle", "long_run"];
+/// The programs that measure time or memory, or count every nginx of the host: these run one at a
+/// time, after the others.
+const ALONE: [&str; 5] = ["flood", "latency", "lifecycle", "long_run", "manners"];
 
 /// Which of the real-kernel tests run.
 #[derive(Clone, Copy, PartialEq)]

@@ -107,7 +107,7 @@ fn the_share_of_failed_attempts_is_of_attempts_alone() -> Result<()> {
     for said in [
         "Failed requests</dt><dd>15</dd>",
         "Attempts to reach an upstream</dt><dd>20 (connections and their reuses)</dd>",
-        "Share of attempts that failed</dt><dd>25 %</dd>",
+        "Failed attempts</dt><dd>25 %</dd>",
     ] {
         assert!(page.contains(said), "{said}: {page}");
     }

@@ -16,14 +16,12 @@ use super::{
     verdicts::{Output, Verdicts},
 };
 use crate::{
-    correlate::Case,
-    engine::Engine,
+    engine::{Engine, Judged},
     event::{Event, coverage::Change},
     plural::count,
     probe,
     say::say,
     source::{Ceilings, Live, Options, Scope, clock, system},
-    verdict::Verdict,
 };
 
 /// What is followed, for how long, and how its verdicts are shown.
@@ -331,7 +329,7 @@ impl Session {
             }
             let step = self.engine.feed(event);
             questions.extend(step.questions);
-            self.tell(&step.verdicts)?;
+            self.report(step.verdicts)?;
         }
         self.live.ask(questions);
         self.verdicts.flush(self.live.now())?;
@@ -356,7 +354,7 @@ impl Session {
         self.collect()?;
         let end = self.live.now();
         while let Some(verdicts) = self.engine.finish(end) {
-            self.tell(&verdicts)?;
+            self.report(verdicts)?;
         }
         if self.debug {
             let (written, received, lost) = self.live.account();
@@ -376,12 +374,12 @@ impl Session {
         Ok(())
     }
 
-    fn tell(&mut self, verdicts: &[(Case, Verdict)]) -> Result<()> {
+    fn report(&mut self, verdicts: Judged) -> Result<()> {
         for (_, verdict) in verdicts {
             if let Some(recording) = &mut self.recording {
-                recording.verdict(verdict);
+                recording.verdict(&verdict);
             }
-            self.verdicts.take(verdict, &self.host)?;
+            self.verdicts.take(&verdict, &self.host)?;
         }
         Ok(())
     }

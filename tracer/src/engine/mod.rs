@@ -23,7 +23,22 @@ pub struct Step {
     /// What the host should be asked now.
     pub questions: Vec<Question>,
     /// Requests that are closed, each with its verdict.
-    pub verdicts: Vec<(Case, Verdict)>,
+    pub verdicts: Judged,
+}
+
+/// Closed cases that are judged one by one: many verdicts at a time would take as much memory again.
+#[derive(Debug, Default)]
+pub struct Judged(std::vec::IntoIter<Case>);
+
+impl Iterator for Judged {
+    type Item = (Case, Verdict);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.find_map(|case| {
+            let verdict = causes::judge(&case)?;
+            Some((case, verdict))
+        })
+    }
 }
 
 impl Engine {
@@ -38,15 +53,15 @@ impl Engine {
         let outcome = self.correlator.feed(event);
         Step {
             questions: outcome.questions,
-            verdicts: judged(outcome.cases),
+            verdicts: Judged(outcome.cases.into_iter()),
         }
     }
 
     /// Ends the stream: returns verdicts on what is still open, in batches. `None`: there are no
     /// more.
-    pub fn finish(&mut self, at: Time) -> Option<Vec<(Case, Verdict)>> {
+    pub fn finish(&mut self, at: Time) -> Option<Judged> {
         let cases = self.correlator.finish(at);
-        (!cases.is_empty()).then(|| judged(cases))
+        (!cases.is_empty()).then(|| Judged(cases.into_iter()))
     }
 
     /// Is a case waiting for an answer of the host?
@@ -60,9 +75,4 @@ impl Engine {
     pub fn untold(&self) -> Untold {
         self.correlator.untold()
     }
-}
-
-fn judged(cases: Vec<Case>) -> Vec<(Case, Verdict)> {
-    let judged = |case| causes::judge(&case).map(|verdict| (case, verdict));
-    cases.into_iter().filter_map(judged).collect()
 }

@@ -268,8 +268,8 @@ impl Run {
             self.lost = self.lost.saturating_add(lost.events);
         }
         report(self, Played::Event(&event))?;
-        for (case, verdict) in &self.engine.feed(event).verdicts {
-            report(self, Played::Verdict(verdict, case))?;
+        for (case, verdict) in self.engine.feed(event).verdicts {
+            report(self, Played::Verdict(&verdict, &case))?;
         }
         Ok(())
     }
@@ -280,8 +280,8 @@ impl Run {
         report: &mut impl FnMut(&Self, Played<'_>) -> Result<()>,
     ) -> Result<()> {
         while let Some(verdicts) = self.engine.finish(end) {
-            for (case, verdict) in &verdicts {
-                report(self, Played::Verdict(verdict, case))?;
+            for (case, verdict) in verdicts {
+                report(self, Played::Verdict(&verdict, &case))?;
             }
         }
         Ok(())

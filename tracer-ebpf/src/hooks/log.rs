@@ -41,9 +41,13 @@ pub fn log_error(ctx: ProbeContext) -> u32 {
     let Some((pid, worker)) = task::worker() else {
         return 0;
     };
-    let (Some(log), Some(errno), Some(format)) =
-        (ctx.arg::<u64>(1), ctx.arg::<u64>(2), ctx.arg::<u64>(3))
-    else {
+    let Some(log) = ctx.arg::<u64>(1) else {
+        return 0;
+    };
+    let Some(errno) = ctx.arg::<u64>(2) else {
+        return 0;
+    };
+    let Some(format) = ctx.arg::<u64>(3) else {
         return 0;
     };
     let errno = errno as u32;

@@ -56,10 +56,10 @@ pub fn overflow_ack6_probe(ctx: ProbeContext) -> i32 {
 
 #[inline(always)]
 fn taken(listener: u64, skb: u64) -> i32 {
-    let (Some(queue), Some(limit)) = (
-        read::kernel::<u32>(listener, &OFFSETS.ack_backlog),
-        read::kernel::<u32>(listener, &OFFSETS.max_ack_backlog),
-    ) else {
+    let Some(queue) = read::kernel::<u32>(listener, &OFFSETS.ack_backlog) else {
+        return 0;
+    };
+    let Some(limit) = read::kernel::<u32>(listener, &OFFSETS.max_ack_backlog) else {
         return 0;
     };
     if queue <= limit {

@@ -31,10 +31,10 @@ const NAMES: [[u8; 4]; 5] = [*b"ngin", *b"angi", *b"open", *b"teng", *b"free"];
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
 pub fn fork(ctx: RawTracePointContext) -> i32 {
     let (task, made): (u64, u64) = (ctx.arg(0), ctx.arg(1));
-    let (Some(parent), Some(child)): (Option<u32>, Option<u32>) = (
-        read::kernel(task, &OFFSETS.tgid),
-        read::kernel(made, &OFFSETS.tgid),
-    ) else {
+    let Some(parent) = read::kernel::<u32>(task, &OFFSETS.tgid) else {
+        return 0;
+    };
+    let Some(child) = read::kernel::<u32>(made, &OFFSETS.tgid) else {
         return 0;
     };
     if parent == child {
@@ -105,10 +105,10 @@ pub fn exec(ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub fn exit(ctx: RawTracePointContext) -> i32 {
     let task: u64 = ctx.arg(0);
-    let (Some(tgid), Some(pid)): (Option<u32>, Option<u32>) = (
-        read::kernel(task, &OFFSETS.tgid),
-        read::kernel(task, &OFFSETS.pid),
-    ) else {
+    let Some(tgid) = read::kernel::<u32>(task, &OFFSETS.tgid) else {
+        return 0;
+    };
+    let Some(pid) = read::kernel::<u32>(task, &OFFSETS.pid) else {
         return 0;
     };
     if tgid != pid {

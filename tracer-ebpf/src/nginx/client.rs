@@ -33,10 +33,11 @@ pub fn of_request(pid: u32, worker: &mut Worker, request: u64, client: &mut Clie
     names::fill(pid, worker, request, client);
     let header_in = request.wrapping_add(layout::header_in(places));
     // What is between them would take the stack that there is.
-    let (Some([buffer, _, headers]), Some([first, second])) = (
-        read::user::<[u64; member(REQUEST_HEADERS) + 1]>(header_in),
-        read::user::<[u64; 2]>(header_in.wrapping_add(REQUEST_HOST)),
-    ) else {
+    let Some([buffer, _, headers]) = read::user::<[u64; member(REQUEST_HEADERS) + 1]>(header_in)
+    else {
+        return;
+    };
+    let Some([first, second]) = read::user::<[u64; 2]>(header_in.wrapping_add(REQUEST_HOST)) else {
         return;
     };
     let has_count = first != 0 && first < LONGEST_NAME;

@@ -43,10 +43,10 @@ pub fn holds(peer: u64, connection: u64) -> bool {
 /// request, once it is connected; or the end of nginx's in `stream {}`, a session. 0: it is none.
 #[apart]
 pub fn peer_of(pid: u32, connection: u64) -> u64 {
-    let (Some(worker), Some(data)) = (
-        maps::worker(pid),
-        read::user::<u64>(connection.wrapping_add(CONNECTION_DATA)),
-    ) else {
+    let Some(worker) = maps::worker(pid) else {
+        return 0;
+    };
+    let Some(data) = read::user::<u64>(connection.wrapping_add(CONNECTION_DATA)) else {
         return 0;
     };
     let members = members::known(worker);

@@ -31,8 +31,10 @@ pub fn of_current(cgroup: &mut Cgroup) {
 /// The nearest limit on the memory of `task`.
 #[inline(always)]
 pub fn limit(task: u64, limit: &mut MemoryLimit) {
-    let (Some(memory), Some(offset)) = (memory(task), read::offset_of(&OFFSETS.memcg_memory))
-    else {
+    let Some(memory) = memory(task) else {
+        return;
+    };
+    let Some(offset) = read::offset_of(&OFFSETS.memcg_memory) else {
         return;
     };
     // struct mem_cgroup begins with its css, whose counter it has beside.

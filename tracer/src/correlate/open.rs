@@ -10,7 +10,7 @@ use super::{
 };
 use crate::event::{
     Answer, Connection, Failure, FirstByte, Heap as _, LogCall, LogLine, Question, RequestHead,
-    RequestId, RequestNames, Time, Upstream, fact::Worker,
+    RequestId, RequestNames, Said, Time, Upstream, fact::Worker,
 };
 
 /// A case to be.
@@ -139,10 +139,10 @@ impl OpenCase {
         })
     }
 
-    /// Had its worker no connection left for an upstream?
+    /// Whether its worker had no connection left for an upstream.
     pub(super) fn is_without_slot(&self) -> bool {
         let mut calls = self.request.log_calls.iter();
-        self.status == Some(500) && calls.any(|call| call.format.contains("worker_connections are"))
+        self.status == Some(500) && calls.any(|call| call.said() == Said::NoWorkerConnections)
     }
 
     /// What the host is asked about the request itself. `conf`: the configuration file of its

@@ -26,7 +26,7 @@ pub struct Step {
     pub verdicts: Judged,
 }
 
-/// Closed cases that are judged one by one: many verdicts at a time would take as much memory again.
+/// Closed cases, judged one by one: many verdicts at a time would take as much memory again.
 #[derive(Debug, Default)]
 pub struct Judged(std::vec::IntoIter<Case>);
 

@@ -71,6 +71,15 @@ fn the_page_of_causes_is_that_of_the_catalogue() {
 }
 
 #[test]
+fn the_documents_say_how_many_causes_there_are() {
+    let count = format!("{} causes", all().len());
+    for name in ["../README.md", "reference.md"] {
+        let text = fs::read_to_string(document(name)).expect("the document is there");
+        assert!(text.contains(&count), "{name} does not say {count}");
+    }
+}
+
+#[test]
 fn the_schema_knows_the_same_causes() {
     let schema = fs::read_to_string(document("verdict.schema.json")).expect("the schema");
     let schema: serde_json::Value = serde_json::from_str(&schema).expect("JSON");

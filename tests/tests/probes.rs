@@ -86,6 +86,10 @@ fn each_runs(without: &[&str]) -> Result<()> {
     let pass = format!("proxy_pass http://{unix}:/;");
     faults.push(Fault::location(pass, reset(&unix)));
     let failed = (LOAD.failing * faults.len()) as u64;
+    // It tries no upstream, so it is none of the attempts.
+    let returned = Expected::untried("returned-by-config", "");
+    let returned = returned.unlogged().status(503);
+    faults.push(Fault::location("return 503;", returned));
     let site = stage.start(faults)?;
     let counters = Counters::new()?;
     let without: Vec<&str> = without

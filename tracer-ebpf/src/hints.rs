@@ -8,8 +8,9 @@ use core::intrinsics::AtomicOrdering;
 /// Of a few things each, by member.
 type Hints<const MEMBERS: usize> = Array<[u32; MEMBERS]>;
 
-/// Not 0: there has been a unix upstream. Mostly there is none, which one place says for all
-/// sockets; it is written once, as all CPUs read it.
+/// Not 0: there has been a unix upstream, or the configuration may have one (set by user space when
+/// it attaches `closed_at_once`). Mostly there is none, which one place says for all sockets; it is
+/// written once, as all CPUs read it.
 #[map]
 static UNIX_UPSTREAMS: Hints<1> = Hints::with_max_entries(1, 0);
 

@@ -122,9 +122,18 @@ pub const FAMILY: u8 = 1;
 /// In [`BACKENDS`]: only its own exit is.
 pub const ITSELF: u8 = 2;
 
-/// The upstream's ends of unix connections, by socket: who uses them.
+/// The upstream's end of a unix connection.
+#[repr(C)]
+pub struct UnixEnd {
+    /// Who uses it.
+    pub holder: Holder,
+    /// Of the socket when it was used first, 0: not yet. Another may have its place.
+    pub inode: u32,
+}
+
+/// The upstream's ends of unix connections, by socket.
 #[map]
-static UNIX_ENDS: LruHashMap<u64, Holder> = LruHashMap::with_max_entries(16384, 0);
+static UNIX_ENDS: LruHashMap<u64, UnixEnd> = LruHashMap::with_max_entries(16384, 0);
 
 /// Fatal signals of late, by the host pid they were sent to.
 #[map]
@@ -234,9 +243,9 @@ pub fn remove_connection(sk: u64) {
     remove_socket(&CONNECTIONS, sk);
 }
 
-/// Who uses the upstream's end of a unix connection.
+/// What is known of the upstream's end of a unix connection.
 #[inline(always)]
-pub fn unix_end(sk: u64) -> Option<&'static mut Holder> {
+pub fn unix_end(sk: u64) -> Option<&'static mut UnixEnd> {
     if !hints::are_unix_ends_known() {
         return None;
     }
@@ -244,10 +253,16 @@ pub fn unix_end(sk: u64) -> Option<&'static mut Holder> {
     socket(&UNIX_ENDS, sk).map(|entry| unsafe { &mut *entry })
 }
 
+/// In read-only data.
+static UNUSED: UnixEnd = UnixEnd {
+    holder: Holder::NOBODY,
+    inode: 0,
+};
+
 /// Has the users of a socket seen.
 #[inline(always)]
 pub fn add_unix_end(sk: u64) {
-    if add_socket(&UNIX_ENDS, sk, &Holder::NOBODY) {
+    if add_socket(&UNIX_ENDS, sk, &UNUSED) {
         hints::enter_unix_end();
     }
 }

@@ -57,6 +57,15 @@ pub fn inode(sk: u64) -> u64 {
         .unwrap_or(0)
 }
 
+/// `SO_PEERCRED` of a unix socket, host pid: who called `listen()`, or at the other end `connect()`;
+/// 0 unknown.
+#[inline(always)]
+pub fn peer_pid(sk: u64) -> u32 {
+    kernel::<u64>(sk, &OFFSETS.peer_pid)
+        .and_then(|pid| kernel(pid, &OFFSETS.pid_numbers))
+        .unwrap_or(0)
+}
+
 /// The IPv4-mapped form of an address in network order.
 #[inline(always)]
 pub fn mapped(address: [u8; 4]) -> [u8; 16] {

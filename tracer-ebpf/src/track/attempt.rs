@@ -8,7 +8,6 @@ use tracer_ebpf::abi::{
 use super::{connection, reply, unix_end};
 use crate::{
     apart::apart,
-    constants::OFFSETS,
     emit::{self, Urgency},
     maps::{self, BACKENDS, FAMILY},
     nginx::{
@@ -79,7 +78,7 @@ pub fn connected_unix(pid: u32, worker: &Worker, peer: u64, sk: u64) {
     connection::enter(sk, pid, worker, peer, worker.start, FLAG_UNIX);
     unix_end::watch(sk);
     if let Some(connection) = maps::connection(sk) {
-        let listener = listener_pid(sk);
+        let listener = sock::peer_pid(sk);
         connection.established = task::now();
         connection.listener_pid = listener;
         keep_ends(connection, sk, peer);
@@ -106,15 +105,6 @@ fn keep_ends(connection: &mut Connection, sk: u64, peer: u64) {
 pub fn is_still(sk: u64, pid: u32, connection: &Connection) -> bool {
     pid == connection.header.pid
         && (connection.flags & FLAG_UNIX == 0 || sock::inode(sk) as u32 == connection.inode)
-}
-
-/// `SO_PEERCRED` of a unix socket: who called `listen()`, host pid.
-#[inline(always)]
-fn listener_pid(sk: u64) -> u32 {
-    let Some(pid) = read::kernel::<u64>(sk, &OFFSETS.peer_pid) else {
-        return 0;
-    };
-    read::kernel(pid, &OFFSETS.pid_numbers).unwrap_or(0)
 }
 
 /// A kept-alive connection serves another request.

@@ -6,31 +6,53 @@ use tracer_ebpf::abi::{ACCEPTED, Connection, QUEUED, UnixConnection};
 
 use crate::{
     constants::OFFSETS,
+    hints,
     maps::{self, BACKENDS, FAMILY, SIGNALS},
-    read, task,
+    read, sock, task,
 };
 
 /// nginx connected, or uses a connection of which nothing was known: its peer's users are seen from
 /// now on.
 #[inline(always)]
 pub fn watch(sk: u64) {
-    maps::add_unix_end(other_end(sk));
+    let end = other_end(sk);
+    // nginx's first write is seen when it returns: who reads at once has been here by then.
+    let is_known = match maps::unix_end(end) {
+        Some(known) => known.inode != 0 && known.inode == sock::inode(end) as u32,
+        None => false,
+    };
+    if !is_known {
+        maps::add_unix_end(end);
+    }
 }
 
 /// The current process read from or wrote to some socket.
 #[inline(always)]
 pub fn used(sk: u64) {
-    let Some(holder) = maps::unix_end(sk) else {
+    if maps::unix_end(sk).is_none() && is_early(sk) {
+        maps::add_unix_end(sk);
+    }
+    let Some(end) = maps::unix_end(sk) else {
         return;
     };
     let pid = task::pid();
-    if holder.pid == pid {
+    if end.holder.pid == pid {
         return;
     }
-    holder.pid = pid;
-    task::name(&mut holder.name);
+    end.inode = sock::inode(sk) as u32;
+    end.holder.pid = pid;
+    task::name(&mut end.holder.name);
     // Its end is told.
     let _ = BACKENDS.insert(&pid, &FAMILY, 0);
+}
+
+/// Whether it is the other end of a connection that a worker has open, and has not written to yet.
+#[inline(always)]
+fn is_early(sk: u64) -> bool {
+    hints::are_unix_ends_known()
+        && sock::family(sk) == sock::AF_UNIX
+        && maps::worker(sock::peer_pid(sk)).is_some()
+        && other_end(other_end(sk)) == sk
 }
 
 /// What is known of the upstream's end of `connection`, whose own socket nginx may have closed by
@@ -38,9 +60,9 @@ pub fn used(sk: u64) {
 #[inline(always)]
 pub fn tell(connection: &Connection, record: &mut UnixConnection) {
     let end = connection.upstream_end;
-    if let Some(holder) = maps::unix_end(end) {
-        record.holder = *holder;
-        if let Some(signal) = SIGNALS.get_ptr(&holder.pid) {
+    if let Some(known) = maps::unix_end(end) {
+        record.holder = known.holder;
+        if let Some(signal) = SIGNALS.get_ptr(&known.holder.pid) {
             // SAFETY: the entry lives as long as the program runs.
             record.signal = unsafe { *signal };
         }

@@ -396,9 +396,23 @@ impl Probes {
                 break;
             }
         }
+        if stands && matches!(hook.place, Place::BySocket(_)) {
+            self.expect_unix_upstreams();
+        }
         match stands {
             true => Outcome::Attached,
             false => Outcome::Missing(why),
+        }
+    }
+
+    /// Who serves an upstream's unix socket may read before nginx's own write has shown that one
+    /// is: see `hints.rs` of the BPF side.
+    fn expect_unix_upstreams(&mut self) {
+        let map = self.ebpf.map_mut("UNIX_UPSTREAMS");
+        let map = map.and_then(|map| Array::<_, [u32; 1]>::try_from(map).ok());
+        if let Some(mut map) = map {
+            // Without it the first such request may not show who served it.
+            let _ = map.set(0, &[1], 0);
         }
     }
 

@@ -71,7 +71,7 @@ pub(super) fn run(args: Args) -> Result<()> {
     playing::play(&mut replay, |run, told| {
         let own = run.header().clock;
         let verdict = match told {
-            Played::Verdict(verdict, _) => verdict,
+            Played::Verdict(verdict) => verdict,
             Played::Event(
                 event @ (Event::Notice(_) | Event::Lost(_) | Event::Coverage(_) | Event::Tick(_)),
             ) => {

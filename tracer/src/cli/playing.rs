@@ -106,7 +106,7 @@ pub(super) fn gather(
         let clock = &run.header().clock;
         match told {
             Played::Event(event) => series.event(event, clock),
-            Played::Verdict(verdict, _) => series.verdict(verdict, clock),
+            Played::Verdict(verdict) => series.verdict(verdict, clock),
             Played::Cut => {}
         }
         take(run, &told);

@@ -62,8 +62,8 @@ pub(super) fn run(args: &Args) -> Result<()> {
         let own = run.header().clock;
         match told {
             Played::Event(event) => incident.event(event, own.translate(event.at(), shared)),
-            Played::Verdict(verdict, _) if own == shared => incident.verdict(verdict),
-            Played::Verdict(verdict, _) => {
+            Played::Verdict(verdict) if own == shared => incident.verdict(verdict),
+            Played::Verdict(verdict) => {
                 incident.verdict(&(*verdict).clone().on_clock(own, shared));
             }
             Played::Cut => {}

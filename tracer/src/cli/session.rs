@@ -375,7 +375,7 @@ impl Session {
     }
 
     fn report(&mut self, verdicts: Judged) -> Result<()> {
-        for (_, verdict) in verdicts {
+        for verdict in verdicts {
             if let Some(recording) = &mut self.recording {
                 recording.verdict(&verdict);
             }

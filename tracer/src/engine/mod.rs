@@ -22,7 +22,7 @@ pub struct Engine {
 pub struct Step {
     /// What the host should be asked now.
     pub questions: Vec<Question>,
-    /// Requests that are closed, each with its verdict.
+    /// Verdicts on the requests that are closed.
     pub verdicts: Judged,
 }
 
@@ -31,13 +31,10 @@ pub struct Step {
 pub struct Judged(std::vec::IntoIter<Case>);
 
 impl Iterator for Judged {
-    type Item = (Case, Verdict);
+    type Item = Verdict;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.0.find_map(|case| {
-            let verdict = causes::judge(&case)?;
-            Some((case, verdict))
-        })
+        self.0.find_map(|case| causes::judge(&case))
     }
 }
 

@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result};
 use super::Engine;
 use crate::{
     capture::{self, Anonymizer, Damage, Header, Item, OpenError, Reader},
-    correlate::{Case, Untold},
+    correlate::Untold,
     event::{Event, Lost, Time},
     verdict::Verdict,
 };
@@ -27,8 +27,8 @@ use crate::{
 pub enum Played<'a> {
     /// An event, before the correlator takes it.
     Event(&'a Event),
-    /// A verdict, and the case it is on.
-    Verdict(&'a Verdict, &'a Case),
+    /// A verdict.
+    Verdict(&'a Verdict),
     /// Events are missing from here on: a file of the run is absent, or was not kept (`--ring`).
     /// What is open is closed.
     Cut,
@@ -43,7 +43,6 @@ pub struct Run {
     anonymizer: Option<Anonymizer>,
     /// The time of the last event.
     now: Time,
-    first: Option<Time>,
     events: u64,
     lost: u64,
     untold: Untold,
@@ -59,12 +58,6 @@ impl Run {
     #[must_use]
     pub fn header(&self) -> &Header {
         &self.header
-    }
-
-    /// The first and the last event's time so far.
-    #[must_use]
-    pub fn span(&self) -> (Time, Time) {
-        (self.first.unwrap_or(self.now), self.now)
     }
 
     /// Events so far.
@@ -134,7 +127,6 @@ impl Replay {
                 files: VecDeque::from([(path, reader)]),
                 engine: Engine::default(),
                 anonymizer: None,
-                first: None,
                 events: 0,
                 lost: 0,
                 untold: Untold::default(),
@@ -197,14 +189,6 @@ impl Replay {
         }
     }
 
-    /// Plays all of it.
-    ///
-    /// # Errors
-    /// As [`Self::step`].
-    pub fn play(&mut self, mut report: impl FnMut(&Run, Played<'_>) -> Result<()>) -> Result<()> {
-        while self.step(&mut report)? {}
-        Ok(())
-    }
 }
 
 impl Run {
@@ -268,8 +252,8 @@ impl Run {
             self.lost = self.lost.saturating_add(lost.events);
         }
         report(self, Played::Event(&event))?;
-        for (case, verdict) in self.engine.feed(event).verdicts {
-            report(self, Played::Verdict(&verdict, &case))?;
+        for verdict in self.engine.feed(event).verdicts {
+            report(self, Played::Verdict(&verdict))?;
         }
         Ok(())
     }
@@ -280,8 +264,8 @@ impl Run {
         report: &mut impl FnMut(&Self, Played<'_>) -> Result<()>,
     ) -> Result<()> {
         while let Some(verdicts) = self.engine.finish(end) {
-            for (case, verdict) in verdicts {
-                report(self, Played::Verdict(&verdict, &case))?;
+            for verdict in verdicts {
+                report(self, Played::Verdict(&verdict))?;
             }
         }
         Ok(())

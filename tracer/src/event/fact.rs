@@ -546,9 +546,6 @@ pub struct Worker {
     pub conf: Option<String>,
 }
 
-/// An address that an ICMP error named.
-pub type Sender = IpAddr;
-
 #[cfg(test)]
 mod tests {
     use super::is_one_digit_off;

@@ -111,22 +111,8 @@ pub fn with_mapped<T: Send + 'static>(
     })
 }
 
-/// Has `read` look at the file behind a descriptor of a process, with the rights of `owner` (who
-/// opened it).
-///
-/// # Errors
-/// As [`with_exe`].
-pub fn with_descriptor<T: Send + 'static>(
-    pid: u32,
-    descriptor: u32,
-    owner: &Status,
-    read: impl FnOnce(File) -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    let owner = owner.clone();
-    bounded(pid, move || read(open_descriptor(pid, descriptor, &owner)?))
-}
-
-/// Opens the file behind a descriptor, see [`with_descriptor`]. For use within [`bounded`] alone.
+/// Opens the file behind a descriptor of a process, with the rights of `owner` (who opened it). For
+/// use within [`bounded`] alone.
 ///
 /// # Errors
 /// The descriptor is gone or of no regular file, or `owner` may not read it.

@@ -124,7 +124,7 @@ impl Sink for Tracing {
             Played::Event(Event::Connection(connection)) => {
                 self.trace.connection(connection, origin)
             }
-            Played::Verdict(verdict, _) => self.trace.verdict(verdict, origin),
+            Played::Verdict(verdict) => self.trace.verdict(verdict, origin),
             Played::Event(_) | Played::Cut => Ok(()),
         }
         .with_context(|| format!("writing {}", self.path.display()))

@@ -176,7 +176,7 @@ impl Sink for Tables {
                 one.at,
                 parquet::failure(name, one, clock),
             ),
-            Played::Verdict(verdict, _) => {
+            Played::Verdict(verdict) => {
                 let number = self.verdicts.entry(name.clone()).or_default();
                 *number += 1;
                 let number = *number;

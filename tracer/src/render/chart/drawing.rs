@@ -1,7 +1,7 @@
 //! A drawing: shapes on a sheet, in the order in which they are laid. Charts make it,
 //! [`super::paint`] gives it to a backend, tests look at it.
 
-use super::{font, theme::Ink};
+use super::theme::Ink;
 
 /// A place on the sheet: pixels from the left and from the top.
 pub type Point = (i32, i32);
@@ -49,35 +49,6 @@ pub struct Label {
     pub upright: bool,
 }
 
-impl Label {
-    /// What it covers.
-    #[must_use]
-    pub fn rect(&self) -> Rect {
-        let (length, (x, y)) = (font::width(&self.text, self.size, self.bold), self.at);
-        let before = match self.anchor {
-            Anchor::Left => 0,
-            Anchor::Middle => length / 2,
-            Anchor::Right => length,
-        };
-        let half = self.size / 2;
-        if self.upright {
-            Rect {
-                left: x - half,
-                top: y + before - length,
-                right: x + half,
-                bottom: y + before,
-            }
-        } else {
-            Rect {
-                left: x - before,
-                top: y - half,
-                right: x - before + length,
-                bottom: y + half,
-            }
-        }
-    }
-}
-
 /// Part of the sheet; the right and the bottom edge are outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rect {
@@ -102,15 +73,6 @@ impl Rect {
     #[must_use]
     pub fn height(&self) -> i32 {
         self.bottom - self.top
-    }
-
-    /// Do they share a pixel?
-    #[must_use]
-    pub fn overlaps(&self, other: &Self) -> bool {
-        self.left < other.right
-            && other.left < self.right
-            && self.top < other.bottom
-            && other.top < self.bottom
     }
 }
 

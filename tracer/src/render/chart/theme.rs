@@ -80,11 +80,6 @@ impl Ink {
         (red, green, blue)
     }
 
-    /// `#1F2328`, as an SVG has it.
-    #[must_use]
-    pub fn hex(self) -> String {
-        format!("#{:06X}", self.pair().0)
-    }
 }
 
 /// CSS that shows the drawings within `scope` on dark paper.

@@ -24,17 +24,6 @@ impl Kind {
             Self::Flag => format!("OPTIONAL BOOLEAN {name};"),
         }
     }
-
-    /// As the documentation says it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Text => "text",
-            Self::Integer => "integer",
-            Self::Time => "time",
-            Self::Flag => "boolean",
-        }
-    }
 }
 
 /// A value; the kinds of a row's are those of the table's columns.

@@ -22,9 +22,9 @@ use crate::event::Clock;
 /// text.
 const MAGIC: [u8; 8] = *b"\x93TRACE\r\n";
 /// Readers of another major version can not read it.
-pub const MAJOR: u16 = 1;
+pub(crate) const MAJOR: u16 = 1;
 /// Additions that readers may pass over.
-pub const MINOR: u16 = 0;
+pub(crate) const MINOR: u16 = 0;
 const FIXED: usize = 16;
 const LENGTH_LIMIT: usize = 1 << 20;
 

@@ -7,7 +7,7 @@
 
 mod addresses;
 mod alone;
-pub mod catalogue;
+pub(crate) mod catalogue;
 mod cause;
 mod closed;
 mod context;
@@ -19,7 +19,7 @@ mod drops;
 mod dying;
 mod early;
 mod ending;
-pub mod errno;
+pub(crate) mod errno;
 mod exchange;
 mod finding;
 mod firewall;

@@ -7,7 +7,7 @@
 
 mod alone;
 mod around;
-pub mod case;
+pub(crate) mod case;
 mod host;
 mod lines;
 mod losses;
@@ -27,7 +27,7 @@ use std::{
 };
 
 pub(crate) use around::EXITS_WITHIN;
-pub use case::{Attempt, Case, Course, Facts, Looped, RequestFacts};
+pub(crate) use case::{Attempt, Case, Course, Facts, RequestFacts};
 pub(crate) use request::HTTP2_SETTINGS;
 
 use self::{

@@ -24,7 +24,7 @@ use crate::{
 
 /// What a replay reports, in order of time.
 #[derive(Debug)]
-pub enum Played<'a> {
+pub(crate) enum Played<'a> {
     /// An event, before the correlator takes it.
     Event(&'a Event),
     /// A verdict.
@@ -36,7 +36,7 @@ pub enum Played<'a> {
 
 /// One run of `tracer record`.
 #[derive(Debug)]
-pub struct Run {
+pub(crate) struct Run {
     header: Header,
     files: VecDeque<(PathBuf, Reader<BufReader<File>>)>,
     engine: Engine,
@@ -56,45 +56,45 @@ pub struct Run {
 impl Run {
     /// The header of its first file.
     #[must_use]
-    pub fn header(&self) -> &Header {
+    pub(crate) fn header(&self) -> &Header {
         &self.header
     }
 
     /// Events so far.
     #[must_use]
-    pub fn events(&self) -> u64 {
+    pub(crate) fn events(&self) -> u64 {
         self.events
     }
 
     /// Records lost so far: those that the kernel dropped while recording, and those that the files
     /// lack.
     #[must_use]
-    pub fn lost(&self) -> u64 {
+    pub(crate) fn lost(&self) -> u64 {
         self.lost
     }
 
     /// Failed requests without a verdict so far.
     #[must_use]
-    pub fn untold(&self) -> Untold {
+    pub(crate) fn untold(&self) -> Untold {
         [self.untold, self.engine.untold()].into_iter().sum()
     }
 
     /// What was wrong with its files that were read so far.
     #[must_use]
-    pub fn damages(&self) -> &[(PathBuf, Damage)] {
+    pub(crate) fn damages(&self) -> &[(PathBuf, Damage)] {
         &self.damages
     }
 
     /// The moment up to which it was read, as Unix time in nanoseconds.
     #[must_use]
-    pub fn unix_now(&self) -> u64 {
+    pub(crate) fn unix_now(&self) -> u64 {
         self.header.clock.unix_nanos(self.now)
     }
 }
 
 /// Captures being played.
 #[derive(Debug)]
-pub struct Replay {
+pub(crate) struct Replay {
     runs: Vec<Run>,
     size: u64,
     last: u64,
@@ -105,7 +105,9 @@ impl Replay {
     ///
     /// # Errors
     /// One of them is no capture, or can not be read; the error names it.
-    pub fn open<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> Result<Self, OpenError> {
+    pub(crate) fn open<P: AsRef<Path>>(
+        paths: impl IntoIterator<Item = P>,
+    ) -> Result<Self, OpenError> {
         let mut runs: Vec<Run> = Vec::new();
         let mut size = 0;
         let mut files = Vec::new();
@@ -146,26 +148,26 @@ impl Replay {
     }
 
     /// From now on client addresses and request lines are replaced, before anyone sees them.
-    pub fn anonymize(&mut self, anonymizer: &Anonymizer) {
+    pub(crate) fn anonymize(&mut self, anonymizer: &Anonymizer) {
         for run in &mut self.runs {
             run.anonymizer = Some(anonymizer.clone());
         }
     }
 
     /// What is later than this Unix time (nanoseconds) is not played.
-    pub fn stop_after(&mut self, unix: u64) {
+    pub(crate) fn stop_after(&mut self, unix: u64) {
         self.last = unix;
     }
 
     /// The runs, by their beginning.
     #[must_use]
-    pub fn runs(&self) -> &[Run] {
+    pub(crate) fn runs(&self) -> &[Run] {
         &self.runs
     }
 
     /// Bytes of all files, and how many of them were read.
     #[must_use]
-    pub fn progress(&self) -> (u64, u64) {
+    pub(crate) fn progress(&self) -> (u64, u64) {
         let read = self.runs.iter().map(|run| {
             let open = run.files.front().map_or(0, |(_, file)| file.progress().1);
             run.read + open
@@ -177,7 +179,10 @@ impl Replay {
     ///
     /// # Errors
     /// A file can not be read any more, or `report` fails.
-    pub fn step(&mut self, report: impl FnMut(&Run, Played<'_>) -> Result<()>) -> Result<bool> {
+    pub(crate) fn step(
+        &mut self,
+        report: impl FnMut(&Run, Played<'_>) -> Result<()>,
+    ) -> Result<bool> {
         let behind = self
             .runs
             .iter_mut()
@@ -188,7 +193,6 @@ impl Replay {
             None => Ok(false),
         }
     }
-
 }
 
 impl Run {

@@ -42,7 +42,7 @@ struct Found {
 ///
 /// # Errors
 /// As [`config::returns`].
-pub fn names(pid: u32, conf: &Path, port: u16) -> io::Result<NamesView> {
+pub(crate) fn names(pid: u32, conf: &Path, port: u16) -> io::Result<NamesView> {
     let (mut depth, mut inside) = (0_u32, None);
     let found = config::ask(pid, conf, move |found: &mut Found, line| {
         if let (b'{', [b"upstream", block]) = (line.end, line.words) {

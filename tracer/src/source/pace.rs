@@ -28,7 +28,7 @@ const GRANTED_EACH: u64 = 8;
 
 /// What the collector keeps to.
 #[derive(Debug, Clone, Copy)]
-pub struct Ceilings {
+pub(crate) struct Ceilings {
     /// Share of one CPU; `None`: as much as it takes.
     pub cpu: Option<f64>,
     /// Bytes of memory of its own, without what the kernel shares with it; `None`: by this host's

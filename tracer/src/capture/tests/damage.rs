@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::{examples, file, header, read};
 use crate::{
-    capture::{HeaderError, Reader},
+    capture::{Reader, header::HeaderError},
     event::Event,
 };
 

@@ -4,11 +4,11 @@
 use super::theme::Ink;
 
 /// A place on the sheet: pixels from the left and from the top.
-pub type Point = (i32, i32);
+pub(crate) type Point = (i32, i32);
 
 /// Where a text's place is on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Anchor {
+pub(crate) enum Anchor {
     /// Its left end, at half its height.
     Left,
     /// Its middle.
@@ -19,7 +19,7 @@ pub enum Anchor {
 
 /// Something on the sheet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Shape {
+pub(crate) enum Shape {
     /// A filled rectangle.
     Rectangle(Rect, Ink),
     /// Straight lines from point to point, so many pixels wide.
@@ -32,7 +32,7 @@ pub enum Shape {
 
 /// One line of text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Label {
+pub(crate) struct Label {
     /// Letters only: nothing that a terminal or a parser obeys.
     pub text: String,
     /// Where.
@@ -51,7 +51,7 @@ pub struct Label {
 
 /// Part of the sheet; the right and the bottom edge are outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rect {
+pub(crate) struct Rect {
     /// Pixels from the left.
     pub left: i32,
     /// Pixels from the top.
@@ -65,20 +65,20 @@ pub struct Rect {
 impl Rect {
     /// Pixels across.
     #[must_use]
-    pub fn width(&self) -> i32 {
+    pub(crate) fn width(&self) -> i32 {
         self.right - self.left
     }
 
     /// Pixels down.
     #[must_use]
-    pub fn height(&self) -> i32 {
+    pub(crate) fn height(&self) -> i32 {
         self.bottom - self.top
     }
 }
 
 /// Shapes on a sheet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Drawing {
+pub(crate) struct Drawing {
     /// Pixels across.
     pub width: i32,
     /// Pixels down.

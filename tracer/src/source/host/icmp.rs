@@ -41,7 +41,7 @@ const TIME_EXCEEDED_V6: u8 = 3;
 
 /// Listens for ICMP errors in the namespaces of followed workers.
 #[derive(Debug, Default)]
-pub struct IcmpListener {
+pub(crate) struct IcmpListener {
     namespaces: BTreeMap<u32, Namespace>,
     /// Each worker's.
     workers: HashMap<u32, u32>,
@@ -66,7 +66,7 @@ struct Socket {
 impl IcmpListener {
     /// Listens to none.
     #[must_use]
-    pub fn left_out(why: &'static str) -> Self {
+    pub(crate) fn left_out(why: &'static str) -> Self {
         Self {
             left_out: Some(why),
             ..Self::default()
@@ -75,7 +75,7 @@ impl IcmpListener {
 
     /// Listens in this worker's namespace until its last worker is forgotten. Where IPv6 is off, to
     /// ICMP alone.
-    pub fn follow(&mut self, worker: u32) {
+    pub(crate) fn follow(&mut self, worker: u32) {
         if self.left_out.is_some() {
             return;
         }
@@ -101,7 +101,7 @@ impl IcmpListener {
 
     /// The worker ended; with the last one of its namespace its sockets are closed, so that the
     /// namespace can end.
-    pub fn forget(&mut self, worker: u32) {
+    pub(crate) fn forget(&mut self, worker: u32) {
         let Some(id) = self.workers.remove(&worker) else {
             return;
         };
@@ -116,14 +116,14 @@ impl IcmpListener {
     /// Why ICMP errors cannot be heard in some namespace of a followed worker; `None` if they can
     /// in all.
     #[must_use]
-    pub fn deaf(&self) -> Option<&str> {
+    pub(crate) fn deaf(&self) -> Option<&str> {
         let mut namespaces = self.namespaces.values();
         let deaf = namespaces.find_map(|one| one.sockets.as_ref().err());
         self.left_out.or_else(|| deaf.map(String::as_str))
     }
 
     /// What came in about TCP packets; never blocks, and reads a bounded number of errors a call.
-    pub fn read(&mut self, now: Time) -> Vec<Icmp> {
+    pub(crate) fn read(&mut self, now: Time) -> Vec<Icmp> {
         if now.since(self.swept) >= SWEEP {
             self.swept = now;
             self.sweep();

@@ -190,7 +190,7 @@ impl Header {
     /// Reads it; gives also the bytes it took.
     ///
     /// # Errors
-    /// See [`HeaderError`].
+    /// See `HeaderError`.
     pub fn read(input: &mut impl Read) -> Result<(Self, u64), HeaderError> {
         let mut bytes = Vec::with_capacity(4096);
         let mut up_to = |bytes: &mut Vec<u8>, length: usize| -> io::Result<bool> {

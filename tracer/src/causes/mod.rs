@@ -1,4 +1,4 @@
-//! The catalogue of causes: from a [`Case`] to a [`Verdict`]. Pure, and total: every case has a
+//! The catalogue of causes: from a `Case` to a `Verdict`. Pure, and total: every case has a
 //! verdict, or none is due.
 //!
 //! Each cause looks at one attempt and says whether it fits, and how sure that is. One that fits

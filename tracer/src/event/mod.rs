@@ -69,7 +69,7 @@ pub enum Event {
     Dns(Dns),
     /// An ICMP error that this host received.
     Icmp(Icmp),
-    /// What the host answered to a [`Question`].
+    /// What the host answered to a `Question`.
     Fact(Box<Fact>),
     /// A line of nginx's error log.
     LogLine(LogLine),

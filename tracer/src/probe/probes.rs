@@ -58,7 +58,7 @@ pub(crate) struct Probes {
     pub(super) without: Vec<String>,
     pub(super) names: KernelNames,
     pub(super) missing_members: Vec<String>,
-    /// See [`worker_places`].
+    /// See [`tracer_ebpf::abi::worker_places`].
     pub(super) seed: u32,
 }
 

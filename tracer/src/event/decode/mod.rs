@@ -41,7 +41,7 @@ pub enum DecodeError {
 /// Bytes of [`tracer_ebpf::abi::Header`].
 const HEADER: usize = 16;
 
-/// One record as it came from the ring buffer, but for those of [`life`].
+/// One record as it came from the ring buffer, but for those of `life`.
 ///
 /// # Errors
 /// It is short, or of an unknown kind.

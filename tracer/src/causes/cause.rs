@@ -23,7 +23,7 @@ pub(crate) struct Cause {
 impl Cause {
     /// Verdicts can name it. (`unexplained` is what is left, so it needs no matcher.)
     #[must_use]
-    pub(crate) fn is_told(&self) -> bool {
+    pub(crate) fn is_implemented(&self) -> bool {
         self.matches.is_some() || self.id == unexplained::UNEXPLAINED.id
     }
 }

@@ -6,7 +6,7 @@ mod replay;
 pub(crate) use self::replay::{Played, Replay, Run};
 use crate::{
     causes,
-    correlate::{Case, Correlator, Untold},
+    correlate::{Case, Correlator, Unreported},
     event::{Event, Question, Time},
     verdict::Verdict,
 };
@@ -69,7 +69,7 @@ impl Engine {
 
     /// Returns how many failed requests have no verdict so far.
     #[must_use]
-    pub(crate) fn untold(&self) -> Untold {
-        self.correlator.untold()
+    pub(crate) fn unreported(&self) -> Unreported {
+        self.correlator.unreported()
     }
 }

@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result};
 use super::Engine;
 use crate::{
     capture::{self, Anonymizer, Damage, Header, Item, OpenError, Reader},
-    correlate::Untold,
+    correlate::Unreported,
     event::{Event, Lost, Time},
     verdict::Verdict,
 };
@@ -45,7 +45,7 @@ pub(crate) struct Run {
     now: Time,
     events: u64,
     lost: u64,
-    untold: Untold,
+    unreported: Unreported,
     damages: Vec<(PathBuf, Damage)>,
     read: u64,
     over: bool,
@@ -75,8 +75,10 @@ impl Run {
 
     /// Failed requests without a verdict so far.
     #[must_use]
-    pub(crate) fn untold(&self) -> Untold {
-        [self.untold, self.engine.untold()].into_iter().sum()
+    pub(crate) fn unreported(&self) -> Unreported {
+        [self.unreported, self.engine.unreported()]
+            .into_iter()
+            .sum()
     }
 
     /// What was wrong with its files that were read so far.
@@ -131,7 +133,7 @@ impl Replay {
                 anonymizer: None,
                 events: 0,
                 lost: 0,
-                untold: Untold::default(),
+                unreported: Unreported::default(),
                 damages: Vec::new(),
                 read: 0,
                 over: false,
@@ -281,7 +283,7 @@ impl Run {
             return Ok(());
         }
         self.finish(self.now, report)?;
-        self.untold = self.untold();
+        self.unreported = self.unreported();
         self.engine = Engine::default();
         report(self, Played::Cut)
     }

@@ -400,7 +400,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn titles_of_all_makes_are_told_apart() {
+    fn titles_of_all_makes_are_distinguished() {
         for (text, expected) in [
             (
                 &b"nginx: master process /usr/sbin/nginx -g daemon off;"[..],

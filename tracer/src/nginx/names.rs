@@ -180,8 +180,8 @@ mod tests {
         std::fs::write(&conf, text).unwrap();
         let view = names(std::process::id(), &conf, 8000).unwrap();
         std::fs::remove_dir_all(&folder).unwrap();
-        let told: Vec<&str> = view.names.iter().map(|one| one.name.as_str()).collect();
-        assert_eq!(told, ["app", "other"]);
+        let found: Vec<&str> = view.names.iter().map(|one| one.name.as_str()).collect();
+        assert_eq!(found, ["app", "other"]);
         assert_eq!(view.names[0].at.line, 1);
     }
 }

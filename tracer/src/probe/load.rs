@@ -264,14 +264,14 @@ impl Probes {
     ///
     /// # Errors
     /// The map is not there.
-    pub(crate) fn told(&self) -> Result<Told, LoadError> {
+    pub(crate) fn counters(&self) -> Result<Counters, LoadError> {
         let map: PerCpuArray<_, u64> = PerCpuArray::try_from(
             self.ebpf
                 .map("COUNTERS")
                 .ok_or(LoadError::Map("COUNTERS"))?,
         )?;
         let sum = |slot: u32| -> Result<u64, LoadError> { Ok(map.get(&slot, 0)?.iter().sum()) };
-        Ok(Told {
+        Ok(Counters {
             written: sum(counter::WRITTEN)?,
             lost: sum(counter::LOST)?,
             healthy: sum(counter::HEALTHY)?,
@@ -342,7 +342,7 @@ pub(crate) struct Shed {
 
 /// What the kernel side reported, and what it left out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Told {
+pub(crate) struct Counters {
     /// Records that were written.
     pub written: u64,
     /// Records that found the ring full.

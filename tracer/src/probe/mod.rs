@@ -15,7 +15,7 @@ mod verify;
 
 pub(crate) use self::{
     attach::{Executable, Moved},
-    load::{Shed, Told},
+    load::{Counters, Shed},
     outcome::{Outcome, State, Tally},
     probes::{LoadError, Probes},
     sizes::Sizes,

@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_watched_is_told_with_its_times() {
+    fn what_was_not_watched_is_reported_with_its_times() {
         assert_eq!(
             unwatched(3 * SECOND),
             "tracer (pid 812) ended without its summary; failures between 199997 s and 200000 s were not seen"

@@ -231,7 +231,7 @@ impl Following {
             }
             LifeKind::Layout { expected, shown } => {
                 let program = self.program_of(pid);
-                // What was never expected is no surprise. Each program is told of once.
+                // What was never expected is no surprise. Each program is reported once.
                 if (expected.peer_log != 0 || shown.peer_log == 0)
                     && self.surprising.insert((program, shown.peer_log != 0))
                 {

@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     event::{Death, Event, Hooks, Life, Lost, Process, ProcessKind, Question, Time, decode},
-    probe::{ICMP_RECEIVE, LoadError, Probes, Sizes, State, Tally, Told},
+    probe::{Counters, ICMP_RECEIVE, LoadError, Probes, Sizes, State, Tally},
     process,
 };
 
@@ -111,7 +111,7 @@ pub(crate) struct Live {
     ticks: Interval,
     pace: Pace,
     skips: Skips,
-    told: Told,
+    counters: Counters,
     unread: Unread,
     received: u64,
     undecoded: u64,
@@ -188,7 +188,7 @@ impl Live {
             true => probes.may_attach().err(),
             false => following.blindness(),
         };
-        // Before anyone is told that tracing began: what is logged from then on is read.
+        // Before tracer reports that tracing began: what is logged from then on is read.
         questions.settle();
         privileges::main_loop();
         // A kernel that refuses them: less safe, not less right, and `tracer doctor` says so.
@@ -205,7 +205,7 @@ impl Live {
             ticks,
             pace: Pace::new(options.ceilings, &sizes),
             skips: Skips::new(),
-            told: Told::default(),
+            counters: Counters::default(),
             unread: Unread::default(),
             received: 0,
             undecoded: 0,
@@ -308,35 +308,35 @@ impl Live {
         self.presence.beat(now);
         let short = self.descriptors.look(now);
         self.ready.extend(short.map(Event::Notice));
-        let untold = self.untold();
-        self.ready.extend(untold);
+        let left_out = self.left_out();
+        self.ready.extend(left_out);
         if self.has_failed {
             self.ticks.reset_after(LOOK_AGAIN);
         }
         if let Some(shed) = self.pace.look(self.following.workers()) {
-            // Without it all is told, as before. From a moment on that is still to come: no request
-            // is judged by one sample and counted by the next.
+            // Without it all is reported, as before. From a moment on that is still to come: no
+            // request is judged by one sample and counted by the next.
             let _ = self.probes.shed(shed, clock::now().plus(SHED_AFTER));
         }
         self.ready.push_back(Event::Tick(now.whole_millisecond()));
     }
 
     /// Returns what was left out since the last call.
-    fn untold(&mut self) -> Option<Event> {
-        let mut told = self.probes.told().ok()?;
-        told.lost += self.undecoded;
-        if told.closings > self.told.closings {
+    fn left_out(&mut self) -> Option<Event> {
+        let mut counters = self.probes.counters().ok()?;
+        counters.lost += self.undecoded;
+        if counters.closings > self.counters.closings {
             self.following.met_closings(&mut self.probes);
         }
-        let before = std::mem::replace(&mut self.told, told);
+        let before = std::mem::replace(&mut self.counters, counters);
         let skipped = self.skips.look(&self.probes, self.has_failed);
         let lost = Lost {
             // Now that all was counted: it touches what began before.
             at: clock::now(),
-            events: told.lost - before.lost,
-            healthy: told.healthy - before.healthy,
-            bare: told.bare - before.bare,
-            unexplained: told.failed - before.failed,
+            events: counters.lost - before.lost,
+            healthy: counters.healthy - before.healthy,
+            bare: counters.bare - before.bare,
+            unexplained: counters.failed - before.failed,
             skipped,
         };
         let any = lost.events + lost.healthy + lost.bare + lost.unexplained > 0
@@ -347,7 +347,7 @@ impl Live {
     /// How many records the kernel side wrote, how many came, and how many found the ring full.
     #[must_use]
     pub(crate) fn account(&self) -> (u64, u64, u64) {
-        (self.told.written, self.received, self.told.lost)
+        (self.counters.written, self.received, self.counters.lost)
     }
 
     fn greet(&mut self, events: Vec<Event>) {

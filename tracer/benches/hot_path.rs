@@ -6,13 +6,8 @@ mod stream;
 use std::{hint::black_box, io::Cursor};
 
 use criterion::{BatchSize, Criterion, Throughput};
-use tracer::{
-    capture::{Item, Reader, Writer},
-    correlate::Correlator,
-    event::{
-        Event, Time,
-        decode::{self, KernelNames},
-    },
+use tracer::internals::{
+    Correlator, Event, Item, KernelNames, Reader, Time, Writer, decode_record,
 };
 
 /// Connections a round.
@@ -29,7 +24,7 @@ fn measure(criterion: &mut Criterion) {
     let records: Vec<Vec<u8>> = (0..ROUND).map(stream::record).collect();
     let events: Vec<Event> = records
         .iter()
-        .map(|record| decode::record(record, &names).expect("a record of this version"))
+        .map(|record| decode_record(record, &names).expect("a record of this version"))
         .collect();
     let capture = written(&events);
     let mut group = criterion.benchmark_group("a healthy connection");
@@ -37,7 +32,7 @@ fn measure(criterion: &mut Criterion) {
     group.bench_function("decode", |bencher| {
         bencher.iter(|| {
             for record in &records {
-                black_box(decode::record(black_box(record), &names)).ok();
+                black_box(decode_record(black_box(record), &names)).ok();
             }
         });
     });

@@ -9,15 +9,7 @@ mod stream;
 use std::{hint::black_box, io};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use tracer::{
-    capture::Writer,
-    correlate::Correlator,
-    event::{
-        Event, Time,
-        decode::{self, KernelNames},
-    },
-    series::Series,
-};
+use tracer::internals::{Correlator, Event, KernelNames, Series, Time, Writer, decode_record};
 
 /// The collector looks every 20 ms.
 const LOOK: u64 = 20_000_000;
@@ -44,7 +36,7 @@ fn main() -> Result<()> {
 fn each(count: u64, mut take: impl FnMut(Event) -> Result<()>) -> Result<()> {
     let names = KernelNames::default();
     for number in 0..count {
-        let event = decode::record(&stream::record(number), &names)?;
+        let event = decode_record(&stream::record(number), &names)?;
         let at = event.at();
         take(event)?;
         if (number * stream::STEP).is_multiple_of(LOOK) {

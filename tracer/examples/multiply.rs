@@ -7,10 +7,7 @@
 use std::{fs::File, io::BufWriter, path::Path};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use tracer::{
-    capture::{Item, Reader, Writer},
-    event::{Connection, Event, RequestId, Time},
-};
+use tracer::internals::{Connection, Event, Item, Reader, RequestId, Time, Writer};
 
 const MILLISECOND: u64 = 1_000_000;
 

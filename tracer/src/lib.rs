@@ -4,22 +4,31 @@
 //! what they and the host say, `event` makes it a stream, `correlate` makes cases of it, `causes`
 //! verdicts, `render` words and files; `engine` runs these for a live run and for captures, which
 //! `capture` writes and reads. What is said on the way goes through `say`.
+//!
+//! The library exports what the program needs, and nothing that is stable.
 
-pub mod capture;
-pub mod causes;
+mod capture;
+mod causes;
 mod chain;
 mod clean;
-pub mod cli;
-pub mod correlate;
-pub mod engine;
-pub mod event;
-pub mod kernel;
-pub mod nginx;
+mod cli;
+mod correlate;
+mod engine;
+mod event;
+#[doc(hidden)]
+pub mod internals;
+mod kernel;
+mod nginx;
 mod plural;
-pub mod probe;
-pub mod process;
-pub mod render;
-pub mod say;
-pub mod series;
-pub mod source;
-pub mod verdict;
+mod probe;
+mod process;
+mod render;
+mod say;
+mod series;
+mod source;
+mod verdict;
+
+pub use self::{
+    cli::{Exit, report_faults, run},
+    say::error as say_error,
+};

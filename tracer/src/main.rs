@@ -2,21 +2,18 @@
 
 use std::process::ExitCode;
 
-use tracer::{
-    cli::{self, Exit},
-    say,
-};
+use tracer::Exit;
 
 fn main() -> ExitCode {
-    cli::report_faults();
-    match cli::run(std::env::args_os()) {
+    tracer::report_faults();
+    match tracer::run(std::env::args_os()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => match Exit::of(&error) {
             // The reader has gone: nothing is left to say, to nobody.
             Exit::ClosedPipe => ExitCode::SUCCESS,
             exit @ (Exit::Reported | Exit::NotReady) => exit.code(),
             exit => {
-                say::error(&error);
+                tracer::say_error(&error);
                 exit.code()
             }
         },

@@ -20,7 +20,7 @@ macro_rules! say {
 pub(crate) use say;
 
 /// One line to stderr, cleaned. A closed stderr hides it, no more.
-pub fn line(words: &str) {
+pub(crate) fn line(words: &str) {
     let _ = writeln!(io::stderr().lock(), "{}", clean::line(words));
 }
 

@@ -2,6 +2,6 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tracer::nginx;
+use tracer::internals::read_configuration;
 
-fuzz_target!(|text: &[u8]| nginx::read_configuration(text));
+fuzz_target!(|text: &[u8]| read_configuration(text));

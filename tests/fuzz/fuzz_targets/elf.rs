@@ -2,10 +2,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tracer::nginx::binary;
+use tracer::internals::parse_binary;
 
 fuzz_target!(|file: &[u8]| {
-    let binary = binary::parse(file);
+    let binary = parse_binary(file);
     let length = file.len() as u64;
     assert!(binary.version.is_none_or(|version| version.len() <= 64));
     for path in binary.prefix.iter().chain(&binary.conf) {

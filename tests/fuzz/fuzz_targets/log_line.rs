@@ -2,10 +2,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tracer::{event::Time, nginx::log_line};
+use tracer::internals::{Time, parse_log_line};
 
 fuzz_target!(|line: &[u8]| {
-    if let Some(parsed) = log_line::parse(line, Time(0)) {
+    if let Some(parsed) = parse_log_line(line, Time(0)) {
         assert!(parsed.message.len() <= 3 * line.len(), "more than there was");
     }
 });

@@ -3,6 +3,6 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tracer::source::host;
+use tracer::internals::read_netlink_answer;
 
-fuzz_target!(|datagram: &[u8]| host::read_answer(datagram));
+fuzz_target!(|datagram: &[u8]| read_netlink_answer(datagram));

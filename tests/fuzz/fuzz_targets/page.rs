@@ -5,12 +5,7 @@
 use std::io::Cursor;
 
 use libfuzzer_sys::fuzz_target;
-use tracer::{
-    capture::{Item, Reader},
-    causes,
-    correlate::Correlator,
-    event::Time,
-};
+use tracer::internals::{Correlator, Item, Reader, Time, judge};
 
 /// Any number of events up to this is claimed.
 const EVENTS: u32 = 64;
@@ -45,6 +40,6 @@ fuzz_target!(|page: &[u8]| {
     }
     cases.extend(correlator.finish(Time(u64::MAX)));
     for case in &cases {
-        let _ = causes::judge(case);
+        let _ = judge(case);
     }
 });

@@ -2,11 +2,11 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tracer::{nginx, process, source::host};
+use tracer::internals::{read_fdinfo, read_host_files, read_process_files};
 
 fuzz_target!(|bytes: &[u8]| {
     let text = String::from_utf8_lossy(bytes);
-    process::read_proc(&text);
-    nginx::read_fdinfo(&text);
-    host::read_proc(&text);
+    read_process_files(&text);
+    read_fdinfo(&text);
+    read_host_files(&text);
 });

@@ -1,6 +1,6 @@
 //! Records as the kernel side writes them: healthy connections, a new one for each request.
 
-use tracer::{capture, event::Clock};
+use tracer::internals::{CaptureHeader, Clock};
 use tracer_ebpf::abi::{CONNECTION, Connection, Endpoint, Header};
 
 /// The worker that all of them belong to.
@@ -52,8 +52,8 @@ pub(crate) fn record(number: u64) -> Vec<u8> {
 }
 
 /// The header of a capture of them.
-pub(crate) fn header() -> capture::Header {
-    capture::Header {
+pub(crate) fn header() -> CaptureHeader {
+    CaptureHeader {
         run: "bench".to_owned(),
         part: 0,
         clock: CLOCK,

@@ -23,14 +23,14 @@ const COUNTS: usize = 200;
 
 /// Replaces what identifies clients.
 #[derive(Debug, Clone)]
-pub struct Anonymizer {
+pub(crate) struct Anonymizer {
     hasher: SipHasher24,
 }
 
 impl Anonymizer {
     /// With a key that nobody else has.
     #[must_use]
-    pub fn new(key: &[u8; 16]) -> Self {
+    pub(crate) fn new(key: &[u8; 16]) -> Self {
         Self {
             hasher: SipHasher24::new_with_key(key),
         }
@@ -44,7 +44,7 @@ impl Anonymizer {
 
     /// Returns the event with what identifies its client replaced.
     #[must_use]
-    pub fn event<'a>(&self, event: &'a Event) -> Cow<'a, Event> {
+    pub(crate) fn event<'a>(&self, event: &'a Event) -> Cow<'a, Event> {
         match event {
             Event::Answer(answer) => {
                 let mut answer = answer.clone();
@@ -100,7 +100,7 @@ impl Anonymizer {
 
     /// A client's address.
     #[must_use]
-    pub fn address(&self, address: IpAddr) -> IpAddr {
+    pub(crate) fn address(&self, address: IpAddr) -> IpAddr {
         match address.to_canonical() {
             IpAddr::V4(v4) => {
                 let hash = self.hash(&v4.octets()) as u32;
@@ -124,7 +124,7 @@ impl Anonymizer {
 
     /// A request line, also one that was cut.
     #[must_use]
-    pub fn request_line(&self, line: &str) -> String {
+    pub(crate) fn request_line(&self, line: &str) -> String {
         let counts = &line.as_bytes()[..line.len().min(COUNTS)];
         let word = self.word(counts);
         let (method, rest) = line.split_once(' ').unwrap_or(("", line));

@@ -22,9 +22,9 @@ use crate::event::Clock;
 /// text.
 const MAGIC: [u8; 8] = *b"\x93TRACE\r\n";
 /// Readers of another major version can not read it.
-pub const MAJOR: u16 = 1;
+pub(crate) const MAJOR: u16 = 1;
 /// Additions that readers may pass over.
-pub const MINOR: u16 = 0;
+pub(crate) const MINOR: u16 = 0;
 const FIXED: usize = 16;
 const LENGTH_LIMIT: usize = 1 << 20;
 
@@ -190,7 +190,7 @@ impl Header {
     /// Reads it; gives also the bytes it took.
     ///
     /// # Errors
-    /// See [`HeaderError`].
+    /// See `HeaderError`.
     pub fn read(input: &mut impl Read) -> Result<(Self, u64), HeaderError> {
         let mut bytes = Vec::with_capacity(4096);
         let mut up_to = |bytes: &mut Vec<u8>, length: usize| -> io::Result<bool> {

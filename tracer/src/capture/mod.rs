@@ -19,11 +19,15 @@ mod sink;
 mod tests;
 mod writer;
 
-pub use self::{
+pub(crate) use self::{
     anonymize::Anonymizer,
-    header::{Header, HeaderError, HooksAtStart, Kernel, MAJOR, MINOR, Nginx},
-    reader::{Damage, Gap, Item, OpenError, Reader, shown},
-    recorder::{CreateError, Recorder, Stopped},
+    header::{HooksAtStart, Kernel, Nginx},
+    reader::{Damage, OpenError, shown},
+    recorder::{Recorder, Stopped},
     sink::Plan,
+};
+pub use self::{
+    header::Header,
+    reader::{Item, Reader},
     writer::Writer,
 };

@@ -122,7 +122,7 @@ impl std::error::Error for OpenError {
 const STDIN: &str = "-";
 
 /// Returns a capture's path, as messages show it.
-pub fn shown(path: &Path) -> String {
+pub(crate) fn shown(path: &Path) -> String {
     match path == Path::new(STDIN) {
         true => "stdin".to_owned(),
         false => path.display().to_string(),

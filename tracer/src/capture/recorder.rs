@@ -30,7 +30,7 @@ const QUEUE: usize = 16 << 20;
 
 /// Why recording could not begin.
 #[derive(Debug, Error)]
-pub enum CreateError {
+pub(crate) enum CreateError {
     /// There is something of that name.
     #[error("{0} exists: captures are not overwritten, choose another name or remove it")]
     Exists(PathBuf),
@@ -49,7 +49,7 @@ pub enum CreateError {
 
 /// How recording ended before its time. The words are one line.
 #[derive(Debug, Error)]
-pub enum Stopped {
+pub(crate) enum Stopped {
     /// The file is full, as was asked.
     #[error("{0} is full (--max-size): recording ends, verdicts go on")]
     Full(PathBuf),
@@ -81,7 +81,7 @@ struct Waiting {
 
 /// A recording in progress.
 #[derive(Debug)]
-pub struct Recorder {
+pub(crate) struct Recorder {
     path: PathBuf,
     pages: Pages,
     jobs: Option<mpsc::Sender<Job>>,
@@ -98,7 +98,7 @@ impl Recorder {
     ///
     /// # Errors
     /// The file exists, or can not be created.
-    pub fn create(
+    pub(crate) fn create(
         plan: Plan,
         confine: impl FnOnce() + Send + 'static,
     ) -> Result<Self, CreateError> {
@@ -140,13 +140,13 @@ impl Recorder {
     }
 
     /// Recording begins.
-    pub fn begin(&mut self, header: Header) {
+    pub(crate) fn begin(&mut self, header: Header) {
         self.flushed = Time(header.clock.boot);
         self.send(Job::Begin(Box::new(header)));
     }
 
     /// Adds the next event of the stream.
-    pub fn add(&mut self, event: &Event) {
+    pub(crate) fn add(&mut self, event: &Event) {
         if self.waiting.is_over.load(Ordering::Relaxed) {
             return;
         }
@@ -189,24 +189,24 @@ impl Recorder {
     }
 
     /// Writes out what the ring keeps.
-    pub fn dump(&mut self, now: Time) {
+    pub(crate) fn dump(&mut self, now: Time) {
         self.flush(now);
         self.send(Job::Dump);
     }
 
     /// Whether recording ended; reported once.
-    pub fn stopped(&self) -> Option<Stopped> {
+    pub(crate) fn stopped(&self) -> Option<Stopped> {
         self.stopped.try_recv().ok()
     }
 
     /// Events left out because the disk was too slow.
     #[must_use]
-    pub fn left_out(&self) -> u64 {
+    pub(crate) fn left_out(&self) -> u64 {
         self.left_out
     }
 
     /// Ends the stream: waits until all is written. Returns what was not reported yet.
-    pub fn finish(mut self, at: Time) -> Option<Stopped> {
+    pub(crate) fn finish(mut self, at: Time) -> Option<Stopped> {
         self.flush(at);
         self.send(Job::End(at));
         let is_whole = self.join();

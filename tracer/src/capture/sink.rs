@@ -24,7 +24,7 @@ use crate::event::Time;
 
 /// How a run is kept.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// The file; with rotation the newest.
     pub path: PathBuf,
     /// A file grows no larger than this many bytes.

@@ -4,7 +4,7 @@
 //! `tracer causes` and `docs/causes.md` come from here, and so does the order of matching, which
 //! decides nothing: a verdict needs one cause that fits better than all others.
 
-pub use super::cause::Cause;
+pub(crate) use super::cause::Cause;
 use super::{
     addresses, closed, death, denied, dns, early, firewall, keepalive, limits, looped, no_live,
     queues, refused, response, returned, routes, session, storage, timeouts, tls, unexplained,
@@ -13,7 +13,7 @@ use super::{
 
 /// The catalogue, in the order of a request's way.
 #[must_use]
-pub fn all() -> &'static [&'static Cause] {
+pub(crate) fn all() -> &'static [&'static Cause] {
     ALL
 }
 
@@ -63,6 +63,6 @@ static ALL: &[&Cause] = &[
 
 /// The entry of that id.
 #[must_use]
-pub fn find(id: &str) -> Option<&'static Cause> {
+pub(crate) fn find(id: &str) -> Option<&'static Cause> {
     all().iter().copied().find(|cause| cause.id == id)
 }

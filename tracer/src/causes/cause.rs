@@ -3,7 +3,7 @@
 use super::{finding::Finding, scene::Scene, unexplained};
 
 /// One entry.
-pub struct Cause {
+pub(crate) struct Cause {
     /// The stable name: the verdict's `cause`.
     pub id: &'static str,
     /// What happened, in a sentence without its stop.
@@ -23,7 +23,7 @@ pub struct Cause {
 impl Cause {
     /// Verdicts can name it. (`unexplained` is what is left, so it needs no matcher.)
     #[must_use]
-    pub fn is_told(&self) -> bool {
+    pub(crate) fn is_implemented(&self) -> bool {
         self.matches.is_some() || self.id == unexplained::UNEXPLAINED.id
     }
 }

@@ -5,7 +5,7 @@ use super::{finding::Finding, programs};
 use crate::event::fact::{Listener, Owner};
 
 /// Adds who they are.
-pub(super) fn told(listener: &Listener, finding: Finding) -> Finding {
+pub(super) fn described(listener: &Listener, finding: Finding) -> Finding {
     let finding = match listener.others.first() {
         Some(first) => finding.fact(
             "workers",

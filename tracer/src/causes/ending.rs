@@ -77,14 +77,14 @@ impl<'a> Scene<'a> {
     pub(super) fn answered_itself(&self) -> Option<u16> {
         let c = self.connection().filter(|c| c.first_byte.is_some())?;
         let status = c.status?;
-        let told = if self.is_last() {
+        let is_failure = if self.is_last() {
             !self.case.masked && self.case.status == Some(status) && matches!(status, 502 | 504)
         } else {
             matches!(status, 403 | 404 | 429 | 500 | 502..=504)
         };
         let faulted =
             self.logged(Said::is_fault_of_response).is_some() || self.failed_call().is_some();
-        (told && !faulted).then_some(status)
+        (is_failure && !faulted).then_some(status)
     }
 
     /// How the upstream's socket was reset, or went with its process, where that is on this host
@@ -96,7 +96,7 @@ impl<'a> Scene<'a> {
             .peer_closed
             .as_deref()
             .filter(|closed| closed.reset.is_some() || closed.death.is_some())
-            .filter(|closed| closed.at <= seen.plus(RST_TOLD))
+            .filter(|closed| closed.at <= seen.plus(RST_DELAY))
     }
 
     /// Who closed the upstream's socket after nginx had given the connection up: it had accepted
@@ -181,7 +181,7 @@ impl<'a> Scene<'a> {
 pub(super) const TLS_HANDSHAKE: u8 = 0x16;
 /// A RST is reported just after it was sent (`tcp_send_active_reset`), and within one host received
 /// while it is sent (nanoseconds).
-const RST_TOLD: u64 = 5_000_000;
+const RST_DELAY: u64 = 5_000_000;
 /// See [`TLS_HANDSHAKE`].
 pub(super) const TLS_ALERT: u8 = 0x15;
 /// … of data; in TLS 1.3 alerts look like it, too.

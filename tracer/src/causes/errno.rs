@@ -47,7 +47,7 @@ pub(super) const EHOSTUNREACH: u32 = 113;
 
 /// The name of a positive errno; a number without a name here is `errno N`.
 #[must_use]
-pub fn name(errno: u32) -> String {
+pub(crate) fn name(errno: u32) -> String {
     let known = match errno {
         EPERM => "EPERM",
         ENOENT => "ENOENT",

@@ -66,7 +66,7 @@ impl<'a> Exchange<'a> {
         if mine.iter().any(is_good) {
             return None;
         }
-        let told = mine.iter().rev().find_map(|step| {
+        let known = mine.iter().rev().find_map(|step| {
             let outcome = match step.step {
                 DnsStep::Answered { rcode: 0, .. } => Outcome::Empty,
                 DnsStep::Answered { rcode, .. } => Outcome::Answered(rcode),
@@ -75,12 +75,12 @@ impl<'a> Exchange<'a> {
             };
             Some((*step, outcome))
         });
-        let (step, outcome) = told.or_else(|| Some((*mine.last()?, Outcome::Silence)))?;
+        let (step, outcome) = known.or_else(|| Some((*mine.last()?, Outcome::Silence)))?;
         Some(Self {
             name,
             server: step.server,
             over_tcp: step.over_tcp
-                || (told.is_none() && mine.iter().any(|step| step.step == DnsStep::Truncated)),
+                || (known.is_none() && mine.iter().any(|step| step.step == DnsStep::Truncated)),
             steps: mine,
             outcome,
         })

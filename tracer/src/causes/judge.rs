@@ -51,7 +51,7 @@ pub fn judge(case: &Case) -> Option<Verdict> {
     evidence.extend(finding.evidence);
     let (request, notes) = request::named(case);
     evidence.extend(notes);
-    // Events by their time; states of the host after them, as they were told.
+    // Events by their time; states of the host after them, as they were reported.
     evidence.sort_by_key(|evidence| (evidence.time.is_none(), evidence.time));
     let is_without_peer = case.attempts.last().is_some_and(is_busy);
     let mut advice = finding.advice;
@@ -138,20 +138,20 @@ fn telling_attempt(case: &Case) -> Option<&Attempt> {
 /// nginx logs each failure before it closes the socket: a line between the attempts is of one whose
 /// record is lost. Where that came after the reported attempt, or no failed attempt is left, the
 /// cause may be its own.
-fn log_of_unseen<'a>(case: &'a Case, told: Option<&Attempt>) -> Option<&'a LogCall> {
+fn log_of_unseen<'a>(case: &'a Case, reported: Option<&Attempt>) -> Option<&'a LogCall> {
     // Of a unix connection the record is written when its end is read, before nginx logs.
-    let told = told.filter(|told| {
-        !matches!(&told.course, Course::Connection(c) if matches!(c.remote, Upstream::Unix(_)))
+    let reported = reported.filter(|reported| {
+        !matches!(&reported.course, Course::Connection(c) if matches!(c.remote, Upstream::Unix(_)))
     })?;
     let next = case
         .attempts
         .iter()
-        .skip_while(|attempt| !std::ptr::eq(*attempt, told))
+        .skip_while(|attempt| !std::ptr::eq(*attempt, reported))
         .nth(1)
         .map_or(Time(u64::MAX), |next| next.start);
     case.log_calls.iter().find(|call| {
-        let after = call.at > told.end && call.at < next;
-        let instead = is_busy(told) && call.at < told.start;
+        let after = call.at > reported.end && call.at < next;
+        let instead = is_busy(reported) && call.at < reported.start;
         (after || instead)
             && call.said() != Said::NoLiveUpstreams
             && !follows_a_failure(call.said())
@@ -234,11 +234,11 @@ fn summary_of(case: &Case, attempt: &Attempt) -> AttemptVerdict {
 /// The other attempts, a line each.
 fn other_attempts<'a>(
     case: &'a Case,
-    told: Option<&'a Attempt>,
+    reported: Option<&'a Attempt>,
 ) -> impl Iterator<Item = Evidence> + 'a {
     case.attempts
         .iter()
-        .filter(move |attempt| !told.is_some_and(|told| std::ptr::eq(told, *attempt)))
+        .filter(move |attempt| !reported.is_some_and(|reported| std::ptr::eq(reported, *attempt)))
         .map(|attempt| {
             let scene = Scene::of(case, Some(attempt));
             let text = match &attempt.course {

@@ -17,7 +17,7 @@ const ALWAYS: [u8; 2] = [6, 15];
 /// How long (nanoseconds) before the close they were sent at most, where the exit was not seen.
 const UNSEEN: u64 = 30_000_000_000;
 /// A close is reported this much (nanoseconds) after what it makes visible to nginx.
-const TOLD: u64 = 5_000_000;
+const CLOSE_DELAY: u64 = 5_000_000;
 
 /// See the module.
 #[derive(Clone, Copy)]
@@ -42,7 +42,7 @@ impl<'a> Scene<'a> {
 
     fn left_by(&self, c: &'a Connection, ending: &Ending) -> Option<Leaving<'a>> {
         let attempt = self.attempt?;
-        let seen = ending.reset_after.unwrap_or(ending.at).plus(TOLD);
+        let seen = ending.reset_after.unwrap_or(ending.at).plus(CLOSE_DELAY);
         let (pid, name, parent, signal, closed) = match &c.remote {
             Upstream::Inet(_) => {
                 let closed = attempt.peer_closed.as_deref()?;

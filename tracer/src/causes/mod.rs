@@ -1,4 +1,4 @@
-//! The catalogue of causes: from a [`Case`] to a [`Verdict`]. Pure, and total: every case has a
+//! The catalogue of causes: from a `Case` to a `Verdict`. Pure, and total: every case has a
 //! verdict, or none is due.
 //!
 //! Each cause looks at one attempt and says whether it fits, and how sure that is. One that fits
@@ -7,7 +7,7 @@
 
 mod addresses;
 mod alone;
-pub mod catalogue;
+pub(crate) mod catalogue;
 mod cause;
 mod closed;
 mod context;
@@ -19,7 +19,7 @@ mod drops;
 mod dying;
 mod early;
 mod ending;
-pub mod errno;
+pub(crate) mod errno;
 mod exchange;
 mod finding;
 mod firewall;

@@ -46,7 +46,7 @@ fn no_live_upstreams(scene: &Scene<'_>) -> Option<Finding> {
     let summary = match peers.as_slice() {
         [] => format!("nginx tried no upstream: it holds {who} failed, down or at max_conns"),
         peers => {
-            let told: Vec<String> = peers
+            let named: Vec<String> = peers
                 .iter()
                 .take(3)
                 .map(|peer| format!("{} ({})", peer.upstream, peer.cause))
@@ -57,7 +57,7 @@ fn no_live_upstreams(scene: &Scene<'_>) -> Option<Finding> {
             };
             format!(
                 "nginx tried no upstream: it holds {who} failed, after {}{more}",
-                told.join(", ")
+                named.join(", ")
             )
         }
     };

@@ -176,7 +176,7 @@ fn of_listener(
             listener.queue, listener.limit
         ),
     );
-    let finding = crowd::told(listener, finding)
+    let finding = crowd::described(listener, finding)
         .advise_if(crowd::end(listener))
         .advise_if(crowd::full(listener));
     let name = wording::holder_name(listener).to_owned();

@@ -107,7 +107,7 @@ fn of_connection(scene: &Scene<'_>, c: &Connection) -> Vec<Evidence> {
             format!("worker {} connects to {}", c.worker, scene.to()),
         ));
     }
-    for drop in c.drops.iter().filter(|drop| !told_by_rst(c, drop)) {
+    for drop in c.drops.iter().filter(|drop| !shown_by_rst(c, drop)) {
         story.push(at(drop.at, "drop", dropped(drop)));
     }
     if let (Some(last), true) = (c.last_retransmit, c.syn_retransmits > 0) {
@@ -278,7 +278,7 @@ fn of_upstream_end(scene: &Scene<'_>) -> Vec<Evidence> {
 }
 
 /// The RST that answers a SYN for want of a socket reports it already.
-fn told_by_rst(c: &Connection, drop: &Drop) -> bool {
+fn shown_by_rst(c: &Connection, drop: &Drop) -> bool {
     c.rst_sent.is_some() && drop.reason == "NO_SOCKET"
 }
 

@@ -106,7 +106,7 @@ fn not_accepting(scene: &Scene<'_>) -> Option<Finding> {
                 wording::holder(listener, c.closed)
             ),
         );
-        finding = crowd::told(listener, finding);
+        finding = crowd::described(listener, finding);
         see = crowd::see(listener);
     }
     let owner = listener.and_then(|listener| listener.owner.as_ref());

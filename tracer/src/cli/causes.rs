@@ -86,7 +86,7 @@ fn list(out: &mut impl Write, width: usize) -> io::Result<()> {
     let column = catalogue::all().iter().map(|cause| cause.id.len()).max();
     let column = column.unwrap_or(0) + 2;
     for cause in catalogue::all() {
-        let note = if cause.is_told() {
+        let note = if cause.is_implemented() {
             ""
         } else {
             " (not implemented yet: unexplained)"
@@ -105,7 +105,7 @@ fn entry(out: &mut impl Write, cause: &Cause, width: usize) -> io::Result<()> {
     for line in wrap::lines(&format!("{}: {}", cause.id, cause.title), width) {
         writeln!(out, "{line}")?;
     }
-    if !cause.is_told() {
+    if !cause.is_implemented() {
         writeln!(out, "\nNot implemented yet: such requests are unexplained.")?;
     }
     let mut section = |title: &str, text: &str| -> io::Result<()> {

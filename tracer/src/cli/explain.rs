@@ -68,10 +68,10 @@ pub(super) fn run(args: Args) -> Result<()> {
     replay.stop_after(until.saturating_add(AFTERTHOUGHT));
     let mut verdicts = Verdicts::new(args.output, clock);
     let mut waiting = Waiting::default();
-    playing::play(&mut replay, |run, told| {
+    playing::play(&mut replay, |run, played| {
         let own = run.header().clock;
-        let verdict = match told {
-            Played::Verdict(verdict, _) => verdict,
+        let verdict = match played {
+            Played::Verdict(verdict) => verdict,
             Played::Event(
                 event @ (Event::Notice(_) | Event::Lost(_) | Event::Coverage(_) | Event::Tick(_)),
             ) => {
@@ -103,7 +103,7 @@ pub(super) fn run(args: Args) -> Result<()> {
     }
     let lost = replay.runs().iter().map(Run::lost);
     verdicts.lost(lost.fold(0, u64::saturating_add));
-    verdicts.untold(replay.runs().iter().map(Run::untold).sum());
+    verdicts.unreported(replay.runs().iter().map(Run::unreported).sum());
     verdicts.finish()?;
     playing::report_damages(&replay);
     Ok(())

@@ -53,12 +53,12 @@ impl Outlet {
     pub(super) fn start(out: impl Write + Send + 'static) -> io::Result<Self> {
         let (jobs, todo) = mpsc::channel();
         let shared = Arc::new(Shared::default());
-        let told = Arc::clone(&shared);
+        let of_writer = Arc::clone(&shared);
         thread::Builder::new()
             .name("stdout".to_owned())
             .spawn(move || {
                 keep_nothing();
-                write(out, &todo, &told);
+                write(out, &todo, &of_writer);
             })?;
         Ok(Self {
             text: Vec::new(),
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_is_gone_is_told() {
+    fn a_reader_that_is_gone_is_reported() {
         let (reader, writer) = pipe().unwrap();
         drop(reader);
         let mut outlet = Outlet::start(writer).unwrap();

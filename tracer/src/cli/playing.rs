@@ -102,14 +102,14 @@ pub(super) fn gather(
     for run in replay.runs() {
         series.seen(run.header().clock.wall);
     }
-    play(replay, |run, told| {
+    play(replay, |run, played| {
         let clock = &run.header().clock;
-        match told {
+        match played {
             Played::Event(event) => series.event(event, clock),
-            Played::Verdict(verdict, _) => series.verdict(verdict, clock),
+            Played::Verdict(verdict) => series.verdict(verdict, clock),
             Played::Cut => {}
         }
-        take(run, &told);
+        take(run, &played);
         Ok(())
     })?;
     for run in replay.runs() {

@@ -58,12 +58,12 @@ pub(super) fn run(args: &Args) -> Result<()> {
     };
     let shared = first.header().clock;
     let (mut series, mut incident) = (Series::default(), Incident::new(shared));
-    playing::gather(&mut replay, &mut series, |run, told| {
+    playing::gather(&mut replay, &mut series, |run, played| {
         let own = run.header().clock;
-        match told {
+        match played {
             Played::Event(event) => incident.event(event, own.translate(event.at(), shared)),
-            Played::Verdict(verdict, _) if own == shared => incident.verdict(verdict),
-            Played::Verdict(verdict, _) => {
+            Played::Verdict(verdict) if own == shared => incident.verdict(verdict),
+            Played::Verdict(verdict) => {
                 incident.verdict(&(*verdict).clone().on_clock(own, shared));
             }
             Played::Cut => {}
@@ -120,8 +120,8 @@ fn source(run: &Run, anonymized: bool) -> Source {
         ended: run.unix_now(),
         events: run.events(),
         lost: run.lost(),
-        given_up: run.untold().given_up,
-        forgotten: run.untold().forgotten,
+        given_up: run.unreported().given_up,
+        forgotten: run.unreported().forgotten,
         damages: run
             .damages()
             .iter()

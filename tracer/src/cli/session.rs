@@ -360,13 +360,13 @@ impl Session {
             let (written, received, lost) = self.live.account();
             say!("kernel records: {written} written, {received} received, {lost} lost");
         }
-        self.verdicts.untold(self.engine.untold());
-        let told = self.verdicts.finish();
+        self.verdicts.unreported(self.engine.unreported());
+        let finished = self.verdicts.finish();
         // Whatever became of stdout.
         let recorded = self
             .recording
             .map_or(Ok(()), |recording| recording.finish(end));
-        told.and(recorded)?;
+        finished.and(recorded)?;
         if self.is_blind {
             let why = "blind: failures of some nginx were not visible; the summary says of which";
             return Err(Blind(why.to_owned()).into());
@@ -375,7 +375,7 @@ impl Session {
     }
 
     fn report(&mut self, verdicts: Judged) -> Result<()> {
-        for (_, verdict) in verdicts {
+        for verdict in verdicts {
             if let Some(recording) = &mut self.recording {
                 recording.verdict(&verdict);
             }

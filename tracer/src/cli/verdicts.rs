@@ -12,7 +12,7 @@ use super::{
     upstream::{self, Upstream},
 };
 use crate::{
-    correlate::Untold,
+    correlate::Unreported,
     event::{Clock, Event, Notice, Time, coverage::Change},
     render::{Folder, Summary, coverage, json, notice, text},
     say,
@@ -298,7 +298,7 @@ impl Verdicts {
     }
 
     /// Failed requests that get no verdict.
-    pub(super) fn untold(&mut self, requests: Untold) {
+    pub(super) fn unreported(&mut self, requests: Unreported) {
         self.summary.given_up(requests.given_up);
         self.summary.forgotten(requests.forgotten);
     }

@@ -21,7 +21,7 @@ const SAME_END: usize = 8192;
 const ENDINGS_FOR: u64 = 5_000_000_000;
 const ENDINGS_BYTES: usize = 8 << 20;
 /// Deaths given to an attempt, the last ones.
-const DEATHS_TOLD: usize = 16;
+const DEATHS_REPORTED: usize = 16;
 /// Workers of which steps and failures are remembered, and bytes of each kind.
 const WORKERS: usize = 4096;
 const BYTES: usize = 16 << 20;
@@ -32,7 +32,7 @@ const EARLIER_FOR: u64 = 60_000_000_000;
 const STEPS: usize = 512;
 const STEPS_FOR: u64 = 60_000_000_000;
 /// Resolver steps given to a case.
-const STEPS_TOLD: usize = 32;
+const STEPS_REPORTED: usize = 32;
 /// A death this near (nanoseconds) to the end of a unix connection is its upstream's.
 const NEAR: u64 = 500_000_000;
 
@@ -103,7 +103,7 @@ fn about<'a>(name: Option<&str>, steps: impl Iterator<Item = &'a Dns>) -> Vec<Dn
         None => true,
     };
     let steps: Vec<&Dns> = steps.filter(matters).collect();
-    let last = &steps[steps.len().saturating_sub(STEPS_TOLD)..];
+    let last = &steps[steps.len().saturating_sub(STEPS_REPORTED)..];
     last.iter().map(|step| (*step).clone()).collect()
 }
 
@@ -191,7 +191,7 @@ impl Around {
                 let near = if holder.is_some() { EXIT } else { NEAR };
                 attempt.deaths = deaths
                     .filter(|death| death.at >= attempt.start && death.at <= attempt.end.plus(near))
-                    .take(DEATHS_TOLD)
+                    .take(DEATHS_REPORTED)
                     .cloned()
                     .collect();
                 attempt.deaths.reverse();

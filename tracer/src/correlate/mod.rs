@@ -7,7 +7,7 @@
 
 mod alone;
 mod around;
-pub mod case;
+pub(crate) mod case;
 mod host;
 mod lines;
 mod losses;
@@ -27,7 +27,7 @@ use std::{
 };
 
 pub(crate) use around::EXITS_WITHIN;
-pub use case::{Attempt, Case, Course, Facts, Looped, RequestFacts};
+pub(crate) use case::{Attempt, Case, Course, Facts, RequestFacts};
 pub(crate) use request::HTTP2_SETTINGS;
 
 use self::{
@@ -83,7 +83,7 @@ fn push<T>(queue: &mut VecDeque<T>, value: T) {
 
 /// Failed requests that get no verdict.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Untold {
+pub struct Unreported {
     /// Those that ended without an answer of nginx's after a failure: their clients had left (499),
     /// or a cache answered.
     pub given_up: u64,
@@ -91,7 +91,7 @@ pub struct Untold {
     pub forgotten: u64,
 }
 
-impl Sum for Untold {
+impl Sum for Unreported {
     fn sum<I: Iterator<Item = Self>>(each: I) -> Self {
         each.fold(Self::default(), |sum, one| Self {
             given_up: sum.given_up + one.given_up,
@@ -139,7 +139,7 @@ pub struct Correlator {
     losses: Losses,
     /// Where the stream begins.
     since: Time,
-    untold: Untold,
+    unreported: Unreported,
     swept: Time,
     absent_hooks: Vec<String>,
 }
@@ -219,10 +219,10 @@ impl Correlator {
     /// Failed requests without a verdict so far; those given up are counted at the latest by
     /// [`Self::finish`].
     #[must_use]
-    pub fn untold(&self) -> Untold {
-        Untold {
+    pub fn unreported(&self) -> Unreported {
+        Unreported {
             forgotten: self.requests.forgotten,
-            ..self.untold
+            ..self.unreported
         }
     }
 
@@ -238,7 +238,7 @@ impl Correlator {
             .requests
             .iter()
             .filter(|request| request.is_given_up() && request.reply.is_none());
-        self.untold.given_up += left.count() as u64;
+        self.unreported.given_up += left.count() as u64;
         self.requests.clear();
         if self.open.is_empty() {
             self.replies.finish(AT_ONCE, &mut out.cases);
@@ -583,7 +583,7 @@ impl Correlator {
 
     /// A request that ended without an error answer of nginx's: most were served and leave nothing.
     fn over(&mut self, worker: u32, request: Request, now: Time, out: &mut Outcome) {
-        self.untold.given_up += u64::from(request.is_given_up() && request.reply.is_none());
+        self.unreported.given_up += u64::from(request.is_given_up() && request.reply.is_none());
         if let Some(case) = OpenCase::unanswered(worker, request, now) {
             out.questions
                 .extend(self.host.ask(Question::Log { worker }, now));

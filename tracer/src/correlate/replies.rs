@@ -106,7 +106,7 @@ impl Replies {
         waiting.open = waiting.open.saturating_sub(1);
         self.bytes -= waiting.case.heap();
         waiting.case = Some(match waiting.case.take() {
-            // A case that waited longer for the host's answers is told later.
+            // A case that waited longer for the host's answers is reported later.
             Some(other) if other.time > case.time => case.led_on_to(other),
             Some(before) => before.led_on_to(case),
             None => case,

@@ -17,18 +17,18 @@ use anyhow::{Context as _, Result};
 use super::Engine;
 use crate::{
     capture::{self, Anonymizer, Damage, Header, Item, OpenError, Reader},
-    correlate::{Case, Untold},
+    correlate::Unreported,
     event::{Event, Lost, Time},
     verdict::Verdict,
 };
 
 /// What a replay reports, in order of time.
 #[derive(Debug)]
-pub enum Played<'a> {
+pub(crate) enum Played<'a> {
     /// An event, before the correlator takes it.
     Event(&'a Event),
-    /// A verdict, and the case it is on.
-    Verdict(&'a Verdict, &'a Case),
+    /// A verdict.
+    Verdict(&'a Verdict),
     /// Events are missing from here on: a file of the run is absent, or was not kept (`--ring`).
     /// What is open is closed.
     Cut,
@@ -36,17 +36,16 @@ pub enum Played<'a> {
 
 /// One run of `tracer record`.
 #[derive(Debug)]
-pub struct Run {
+pub(crate) struct Run {
     header: Header,
     files: VecDeque<(PathBuf, Reader<BufReader<File>>)>,
     engine: Engine,
     anonymizer: Option<Anonymizer>,
     /// The time of the last event.
     now: Time,
-    first: Option<Time>,
     events: u64,
     lost: u64,
-    untold: Untold,
+    unreported: Unreported,
     damages: Vec<(PathBuf, Damage)>,
     read: u64,
     over: bool,
@@ -57,51 +56,47 @@ pub struct Run {
 impl Run {
     /// The header of its first file.
     #[must_use]
-    pub fn header(&self) -> &Header {
+    pub(crate) fn header(&self) -> &Header {
         &self.header
-    }
-
-    /// The first and the last event's time so far.
-    #[must_use]
-    pub fn span(&self) -> (Time, Time) {
-        (self.first.unwrap_or(self.now), self.now)
     }
 
     /// Events so far.
     #[must_use]
-    pub fn events(&self) -> u64 {
+    pub(crate) fn events(&self) -> u64 {
         self.events
     }
 
     /// Records lost so far: those that the kernel dropped while recording, and those that the files
     /// lack.
     #[must_use]
-    pub fn lost(&self) -> u64 {
+    pub(crate) fn lost(&self) -> u64 {
         self.lost
     }
 
     /// Failed requests without a verdict so far.
     #[must_use]
-    pub fn untold(&self) -> Untold {
-        [self.untold, self.engine.untold()].into_iter().sum()
+    pub(crate) fn unreported(&self) -> Unreported {
+        [self.unreported, self.engine.unreported()]
+            .into_iter()
+            .sum()
     }
 
     /// What was wrong with its files that were read so far.
     #[must_use]
-    pub fn damages(&self) -> &[(PathBuf, Damage)] {
+    pub(crate) fn damages(&self) -> &[(PathBuf, Damage)] {
         &self.damages
     }
 
     /// The moment up to which it was read, as Unix time in nanoseconds.
     #[must_use]
-    pub fn unix_now(&self) -> u64 {
+    pub(crate) fn unix_now(&self) -> u64 {
         self.header.clock.unix_nanos(self.now)
     }
 }
 
 /// Captures being played.
 #[derive(Debug)]
-pub struct Replay {
+pub(crate) struct Replay {
     runs: Vec<Run>,
     size: u64,
     last: u64,
@@ -112,7 +107,9 @@ impl Replay {
     ///
     /// # Errors
     /// One of them is no capture, or can not be read; the error names it.
-    pub fn open<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> Result<Self, OpenError> {
+    pub(crate) fn open<P: AsRef<Path>>(
+        paths: impl IntoIterator<Item = P>,
+    ) -> Result<Self, OpenError> {
         let mut runs: Vec<Run> = Vec::new();
         let mut size = 0;
         let mut files = Vec::new();
@@ -134,10 +131,9 @@ impl Replay {
                 files: VecDeque::from([(path, reader)]),
                 engine: Engine::default(),
                 anonymizer: None,
-                first: None,
                 events: 0,
                 lost: 0,
-                untold: Untold::default(),
+                unreported: Unreported::default(),
                 damages: Vec::new(),
                 read: 0,
                 over: false,
@@ -154,26 +150,26 @@ impl Replay {
     }
 
     /// From now on client addresses and request lines are replaced, before anyone sees them.
-    pub fn anonymize(&mut self, anonymizer: &Anonymizer) {
+    pub(crate) fn anonymize(&mut self, anonymizer: &Anonymizer) {
         for run in &mut self.runs {
             run.anonymizer = Some(anonymizer.clone());
         }
     }
 
     /// What is later than this Unix time (nanoseconds) is not played.
-    pub fn stop_after(&mut self, unix: u64) {
+    pub(crate) fn stop_after(&mut self, unix: u64) {
         self.last = unix;
     }
 
     /// The runs, by their beginning.
     #[must_use]
-    pub fn runs(&self) -> &[Run] {
+    pub(crate) fn runs(&self) -> &[Run] {
         &self.runs
     }
 
     /// Bytes of all files, and how many of them were read.
     #[must_use]
-    pub fn progress(&self) -> (u64, u64) {
+    pub(crate) fn progress(&self) -> (u64, u64) {
         let read = self.runs.iter().map(|run| {
             let open = run.files.front().map_or(0, |(_, file)| file.progress().1);
             run.read + open
@@ -185,7 +181,10 @@ impl Replay {
     ///
     /// # Errors
     /// A file can not be read any more, or `report` fails.
-    pub fn step(&mut self, report: impl FnMut(&Run, Played<'_>) -> Result<()>) -> Result<bool> {
+    pub(crate) fn step(
+        &mut self,
+        report: impl FnMut(&Run, Played<'_>) -> Result<()>,
+    ) -> Result<bool> {
         let behind = self
             .runs
             .iter_mut()
@@ -195,15 +194,6 @@ impl Replay {
             Some(run) => run.step(report).map(|()| true),
             None => Ok(false),
         }
-    }
-
-    /// Plays all of it.
-    ///
-    /// # Errors
-    /// As [`Self::step`].
-    pub fn play(&mut self, mut report: impl FnMut(&Run, Played<'_>) -> Result<()>) -> Result<()> {
-        while self.step(&mut report)? {}
-        Ok(())
     }
 }
 
@@ -268,8 +258,8 @@ impl Run {
             self.lost = self.lost.saturating_add(lost.events);
         }
         report(self, Played::Event(&event))?;
-        for (case, verdict) in self.engine.feed(event).verdicts {
-            report(self, Played::Verdict(&verdict, &case))?;
+        for verdict in self.engine.feed(event).verdicts {
+            report(self, Played::Verdict(&verdict))?;
         }
         Ok(())
     }
@@ -280,8 +270,8 @@ impl Run {
         report: &mut impl FnMut(&Self, Played<'_>) -> Result<()>,
     ) -> Result<()> {
         while let Some(verdicts) = self.engine.finish(end) {
-            for (case, verdict) in verdicts {
-                report(self, Played::Verdict(&verdict, &case))?;
+            for verdict in verdicts {
+                report(self, Played::Verdict(&verdict))?;
             }
         }
         Ok(())
@@ -293,7 +283,7 @@ impl Run {
             return Ok(());
         }
         self.finish(self.now, report)?;
-        self.untold = self.untold();
+        self.unreported = self.unreported();
         self.engine = Engine::default();
         report(self, Played::Cut)
     }

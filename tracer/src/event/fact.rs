@@ -258,7 +258,7 @@ pub struct ListenerView {
 
 /// Are these ports a slip of one digit apart: one other, missing or swapped with its neighbour?
 #[must_use]
-pub fn is_one_digit_off(port: u16, other: u16) -> bool {
+pub(crate) fn is_one_digit_off(port: u16, other: u16) -> bool {
     let (a, b) = (port.to_string(), other.to_string());
     let (a, b) = (a.as_bytes(), b.as_bytes());
     let (short, long) = if a.len() < b.len() { (a, b) } else { (b, a) };
@@ -545,9 +545,6 @@ pub struct Worker {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conf: Option<String>,
 }
-
-/// An address that an ICMP error named.
-pub type Sender = IpAddr;
 
 #[cfg(test)]
 mod tests {

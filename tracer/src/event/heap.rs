@@ -14,7 +14,7 @@ use super::{
 };
 
 /// See the module.
-pub trait Heap {
+pub(crate) trait Heap {
     /// Bytes on the heap, without what the allocator adds.
     fn heap(&self) -> usize;
 }

@@ -7,7 +7,7 @@ use super::{Process, ProcessKind, Time};
 
 /// Something happened to a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Life {
+pub(crate) struct Life {
     /// Its pid on the host.
     pub pid: u32,
     /// When.
@@ -18,7 +18,7 @@ pub struct Life {
 
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LifeKind {
+pub(crate) enum LifeKind {
     /// A followed process forked it; it is followed since.
     Forked {
         /// Who did.
@@ -60,7 +60,7 @@ pub enum LifeKind {
 impl Life {
     /// What of it is an event.
     #[must_use]
-    pub fn event(&self) -> Option<Process> {
+    pub(crate) fn event(&self) -> Option<Process> {
         let kind = match self.kind {
             LifeKind::Forked { parent } => ProcessKind::Forked { master: parent },
             LifeKind::Exited { code } => ProcessKind::Exited { code },

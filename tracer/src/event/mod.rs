@@ -4,37 +4,36 @@
 //!
 //! Times are nanoseconds since boot (`CLOCK_BOOTTIME`), as `bpf_ktime_get_boot_ns` gives them.
 
-pub mod coverage;
-pub mod decode;
-pub mod fact;
+pub(crate) mod coverage;
+pub(crate) mod decode;
+pub(crate) mod fact;
 mod heap;
-pub mod kernel;
+pub(crate) mod kernel;
 mod life;
-pub mod log;
-pub mod notice;
+pub(crate) mod log;
+pub(crate) mod notice;
 mod said;
 mod time;
 mod upstream;
 
-pub use self::{
+pub(crate) use self::{
     coverage::Coverage,
     fact::{Fact, Question},
     heap::Heap,
     kernel::{
-        Answer, Body, ClientRequest, Connection, Death, Dns, DnsStep, Drop, Failure, FirstByte,
+        Answer, Body, ClientRequest, Death, Dns, DnsStep, Drop, Failure, FailureKind, FirstByte,
         Holder, Icmp, LogCall, MemoryLimit, PeerClosed, Process, ProcessKind, Reply, RequestHead,
-        RequestId, RequestNames, Retransmit, Retry, RouteLookup, RstSent, Signal, Unread,
+        RequestNames, Retransmit, Retry, RouteLookup, RstSent, Signal, Unread,
     },
     life::{Life, LifeKind},
     log::LogLine,
     notice::{Notice, Strain},
-    said::Format,
-    time::{Clock, Time},
+    said::{Format, Said, Sent, is_line_of_page},
     upstream::Upstream,
 };
-pub(crate) use self::{
-    kernel::FailureKind,
-    said::{Said, Sent, is_line_of_page},
+pub use self::{
+    kernel::{Connection, RequestId},
+    time::{Clock, Time},
 };
 
 use serde::{Deserialize, Serialize};
@@ -70,7 +69,7 @@ pub enum Event {
     Dns(Dns),
     /// An ICMP error that this host received.
     Icmp(Icmp),
-    /// What the host answered to a [`Question`].
+    /// What the host answered to a `Question`.
     Fact(Box<Fact>),
     /// A line of nginx's error log.
     LogLine(LogLine),

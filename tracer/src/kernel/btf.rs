@@ -8,7 +8,7 @@ use thiserror::Error;
 
 /// Why the BTF could not be read.
 #[derive(Debug, Error)]
-pub enum BtfError {
+pub(crate) enum BtfError {
     /// The file is not there or not readable.
     #[error("reading {path}")]
     Read {
@@ -40,7 +40,7 @@ const TRANSPARENT: [u32; 5] = [TYPEDEF, 9, 10, 11, 18];
 
 /// The parsed type section.
 #[derive(Debug)]
-pub struct Btf {
+pub(crate) struct Btf {
     bytes: Vec<u8>,
     strings: usize,
     /// Byte position of each type, from id 1 on.
@@ -56,7 +56,7 @@ impl Btf {
     ///
     /// # Errors
     /// The file is unreadable, or no BTF.
-    pub fn read(path: &Path) -> Result<Self, BtfError> {
+    pub(crate) fn read(path: &Path) -> Result<Self, BtfError> {
         let bytes = std::fs::read(path).map_err(|source| BtfError::Read {
             path: path.display().to_string(),
             source,
@@ -68,7 +68,7 @@ impl Btf {
     ///
     /// # Errors
     /// It is no BTF, or cut.
-    pub fn parse(bytes: Vec<u8>) -> Result<Self, BtfError> {
+    pub(crate) fn parse(bytes: Vec<u8>) -> Result<Self, BtfError> {
         let header = |at| word(&bytes, at);
         if bytes.get(..2) != Some(&[0x9f, 0xeb]) {
             return Err(BtfError::Malformed(0));
@@ -116,7 +116,7 @@ impl Btf {
     /// Byte offset of a member, `a.b` for one inside a named member; anonymous members are looked
     /// through.
     #[must_use]
-    pub fn member(&self, structure: &str, path: &str) -> Option<u32> {
+    pub(crate) fn member(&self, structure: &str, path: &str) -> Option<u32> {
         let mut id = *self.structs.get(structure)?;
         let mut bits = 0;
         for name in path.split('.') {
@@ -129,7 +129,7 @@ impl Btf {
 
     /// The enumerators of an enumeration: value and name.
     #[must_use]
-    pub fn enumerators(&self, enumeration: &str) -> Vec<(u32, String)> {
+    pub(crate) fn enumerators(&self, enumeration: &str) -> Vec<(u32, String)> {
         let Some(&id) = self.enums.get(enumeration) else {
             return Vec::new();
         };
@@ -152,7 +152,7 @@ impl Btf {
     /// How many arguments a tracepoint hands to its programs, `None` if this kernel has no such
     /// tracepoint.
     #[must_use]
-    pub fn tracepoint_arguments(&self, name: &str) -> Option<usize> {
+    pub(crate) fn tracepoint_arguments(&self, name: &str) -> Option<usize> {
         let id = *self.typedefs.get(&format!("btf_trace_{name}"))?;
         let pointer = self.resolve(id)?;
         let at = self.position(pointer)?;
@@ -170,7 +170,7 @@ impl Btf {
     /// How many parameters a function of the kernel has, `None` if there is no such function (any
     /// more: it may be inlined everywhere).
     #[must_use]
-    pub fn function_parameters(&self, name: &str) -> Option<usize> {
+    pub(crate) fn function_parameters(&self, name: &str) -> Option<usize> {
         let at = self.named(name, &[FUNC])?;
         let prototype = self.position(word(&self.bytes, at + 8).ok()?)?;
         let (FUNC_PROTO, count) = self.kind(prototype).ok()? else {
@@ -181,7 +181,7 @@ impl Btf {
 
     /// Bytes of a structure or union.
     #[must_use]
-    pub fn size(&self, name: &str) -> Option<u32> {
+    pub(crate) fn size(&self, name: &str) -> Option<u32> {
         let at = self.named(name, &[STRUCT, UNION])?;
         word(&self.bytes, at + 8).ok()
     }

@@ -7,7 +7,7 @@ use super::Btf;
 
 /// The offsets in the order of [`Offsets::MEMBERS`], and the members that this kernel lacks.
 #[must_use]
-pub fn offsets(btf: &Btf) -> (Vec<u16>, Vec<String>) {
+pub(crate) fn offsets(btf: &Btf) -> (Vec<u16>, Vec<String>) {
     let mut missing = Vec::new();
     let values = Offsets::MEMBERS
         .iter()
@@ -28,7 +28,7 @@ pub fn offsets(btf: &Btf) -> (Vec<u16>, Vec<String>) {
 /// Bytes from a task's stack to the registers of its system call, where this kernel has no helper
 /// that finds them (before 5.15); 0 where it has, or where they can not be found.
 #[must_use]
-pub fn stack_registers(btf: &Btf) -> u32 {
+pub(crate) fn stack_registers(btf: &Btf) -> u32 {
     let has_helper = btf
         .enumerators("bpf_func_id")
         .iter()

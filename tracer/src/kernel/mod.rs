@@ -6,7 +6,7 @@ mod layout;
 mod reasons;
 mod sites;
 
-pub use self::{
+pub(crate) use self::{
     btf::{Btf, BtfError},
     layout::{offsets, stack_registers},
     reasons::{names, wanted_drops},

@@ -33,7 +33,7 @@ const OF_OPENING: [&str; 1] = ["NO_SOCKET"];
 /// Returns the running kernel's names: `enum skb_drop_reason` (since 5.17), `enum sk_rst_reason`
 /// (since 6.10).
 #[must_use]
-pub fn names(btf: &Btf) -> KernelNames {
+pub(crate) fn names(btf: &Btf) -> KernelNames {
     let named = |enumeration, prefixes: &[&str]| {
         btf.enumerators(enumeration)
             .into_iter()
@@ -53,7 +53,7 @@ pub fn names(btf: &Btf) -> KernelNames {
 /// Returns one bit for each drop reason worth a record, as `abi::WantedDrops` has them: of any
 /// packet, then of those that open a connection alone.
 #[must_use]
-pub fn wanted_drops(names: &KernelNames) -> [u64; 8] {
+pub(crate) fn wanted_drops(names: &KernelNames) -> [u64; 8] {
     let mut words = [0; 8];
     for (&value, name) in names.drops.iter().filter(|(value, _)| **value < 256) {
         let (word, bit) = ((value / 64) as usize, 1 << (value % 64));

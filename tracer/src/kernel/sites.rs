@@ -16,7 +16,7 @@ const FUNCTIONS: [(&str, u32); DROP_SITES] = [
 
 /// The sites of the running kernel; empty ones where it gives reasons, or hides its addresses.
 #[must_use]
-pub fn drop_sites(btf: &Btf) -> [DropSite; DROP_SITES] {
+pub(crate) fn drop_sites(btf: &Btf) -> [DropSite; DROP_SITES] {
     let none = [DropSite::default(); DROP_SITES];
     if btf.tracepoint_arguments("kfree_skb") != Some(2) {
         return none;

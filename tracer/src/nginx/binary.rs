@@ -48,7 +48,7 @@ const REMEMBERED: usize = 1024;
 const MAPS_LIMIT: u64 = 1 << 20;
 
 /// A binary's device and inode number: it stays the same under all of its paths.
-pub type ExeId = (u64, u64);
+pub(crate) type ExeId = (u64, u64);
 
 /// All that is ever asked of a binary.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -88,7 +88,7 @@ pub struct Binary {
 }
 
 /// nginx's functions that hooks are attached to.
-pub const HOOKED: [&str; 5] = [
+pub(crate) const HOOKED: [&str; 5] = [
     "ngx_close_connection",
     "ngx_event_connect_peer",
     "ngx_http_script_return_code",
@@ -142,7 +142,7 @@ type Identity = (ExeId, u64, (i64, i64));
 
 /// Binaries already read.
 #[derive(Debug, Default)]
-pub struct Binaries {
+pub(crate) struct Binaries {
     known: HashMap<Identity, Arc<Binary>>,
 }
 
@@ -151,7 +151,7 @@ impl Binaries {
     ///
     /// # Errors
     /// It cannot be looked at: the process is gone, or the file stalls.
-    pub fn of(&mut self, pid: u32) -> io::Result<Arc<Binary>> {
+    pub(crate) fn of(&mut self, pid: u32) -> io::Result<Arc<Binary>> {
         if let Some(known) = self.known.get(&identity(&foreign::exe_metadata(pid)?)) {
             return Ok(Arc::clone(known));
         }

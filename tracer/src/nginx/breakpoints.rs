@@ -19,7 +19,7 @@ const MAPS_LIMIT: u64 = 1 << 20;
 /// The functions of the binary's that have a breakpoint, at one of their entries at least, in the
 /// process's memory; none where that can not be read.
 #[must_use]
-pub fn breakpoints(pid: u32, binary: &Binary) -> BTreeSet<String> {
+pub(crate) fn breakpoints(pid: u32, binary: &Binary) -> BTreeSet<String> {
     let Ok(maps) = foreign::proc_file(pid, "maps", MAPS_LIMIT) else {
         return BTreeSet::new();
     };

@@ -207,7 +207,7 @@ impl Reader {
 ///
 /// # Errors
 /// The files cannot be read, or not in time.
-pub fn returns(pid: u32, conf: &Path, status: u16) -> io::Result<ReturnsView> {
+pub(crate) fn returns(pid: u32, conf: &Path, status: u16) -> io::Result<ReturnsView> {
     let wanted = status.to_string();
     let mut blocks: Vec<Option<String>> = Vec::new();
     ask(pid, conf, move |view: &mut ReturnsView, line| {
@@ -252,7 +252,7 @@ fn is_script(name: &[u8]) -> bool {
 ///
 /// # Errors
 /// As [`returns`].
-pub fn block(pid: u32, conf: &Path, name: &str) -> io::Result<BlockView> {
+pub(crate) fn block(pid: u32, conf: &Path, name: &str) -> io::Result<BlockView> {
     let wanted = name.to_owned();
     let mut depth = 0_u32;
     let mut inside = None;
@@ -360,7 +360,6 @@ fn directives<'a>(
 }
 
 /// For the fuzz targets: reads a configuration file, whatever it is.
-#[doc(hidden)]
 pub fn read_configuration(text: &[u8]) {
     let _ = directives(text, |words, end, _| {
         let length: usize = words.iter().map(|word| word.len()).sum();

@@ -43,7 +43,7 @@ const MOST: u64 = 1 << 24;
 
 /// A worker's connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Connections {
+pub(crate) struct Connections {
     /// In use: neither free nor idle ones that nginx takes when it needs one.
     pub used: u64,
     /// `worker_connections`.
@@ -53,14 +53,14 @@ pub struct Connections {
 /// Where the pointer `ngx_cycle` lies in a process that runs this binary; `None` where that is not
 /// known.
 #[must_use]
-pub fn cycle_at(pid: u32, binary: &Binary) -> Option<u64> {
+pub(crate) fn cycle_at(pid: u32, binary: &Binary) -> Option<u64> {
     binary.in_process(pid, binary.cycle?)
 }
 
 /// The connections of a worker whose `ngx_cycle` lies there; `None` where it is gone or not what is
 /// expected.
 #[must_use]
-pub fn connections(pid: u32, cycle_at: u64) -> Option<Connections> {
+pub(crate) fn connections(pid: u32, cycle_at: u64) -> Option<Connections> {
     let pointer = foreign::memory(pid, cycle_at, 8).ok()?;
     let pointer = u64::from_ne_bytes(pointer.try_into().ok()?);
     let cycle = foreign::memory(pid, pointer, LENGTH).ok()?;

@@ -32,7 +32,7 @@ const DESCRIPTORS: usize = 256;
 
 /// What a process is to nginx.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// A master.
     Master,
     /// A worker, also one that is shutting down, or was forked so lately that it has no title yet.
@@ -48,7 +48,7 @@ pub enum Kind {
 
 /// One process, looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Process {
+pub(crate) struct Process {
     /// What it is.
     pub kind: Kind,
     /// Its parent's pid on the host; 0 where it is no nginx.
@@ -57,7 +57,7 @@ pub struct Process {
 
 /// One nginx: a master with its workers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Master {
+pub(crate) struct Master {
     /// Its pid on the host; 0 for workers whose master is gone (they go on serving).
     pub pid: u32,
     /// Its workers' pids on the host, ascending. For `master_process off` the process itself.
@@ -84,7 +84,7 @@ impl Master {
     /// only where the workers wait by epoll (`use` in `events {}`); of a worker that is no more
     /// that is not known.
     #[must_use]
-    pub fn layout(&self) -> Layout {
+    pub(crate) fn layout(&self) -> Layout {
         let layout = layout(self.shown(), &self.binary);
         // It has its title once it waits. All workers read one configuration.
         let waits_otherwise = |&worker: &u32| {
@@ -104,7 +104,7 @@ impl Master {
 
     /// A process that runs its binary.
     #[must_use]
-    pub fn shown(&self) -> u32 {
+    pub(crate) fn shown(&self) -> u32 {
         match self.pid {
             0 => self.workers.first().copied().unwrap_or(0),
             pid => pid,
@@ -113,7 +113,7 @@ impl Master {
 
     /// Its configuration file, in its own root.
     #[must_use]
-    pub fn configuration(&self) -> Option<String> {
+    pub(crate) fn configuration(&self) -> Option<String> {
         let conf = self.prefix.as_ref()?.join(self.conf.as_ref()?);
         conf.is_absolute()
             .then(|| conf.to_string_lossy().into_owned())
@@ -123,7 +123,7 @@ impl Master {
     /// end? As far as the configuration shows that its workers have, those that began at `since`
     /// and later; `None`: all, of which it is not known what was read after the master began.
     #[must_use]
-    pub fn is_outspoken(&self, since: Option<Time>, now: Time) -> bool {
+    pub(crate) fn is_outspoken(&self, since: Option<Time>, now: Time) -> bool {
         let (Some(prefix), Some(conf)) = (&self.prefix, &self.conf) else {
             return false;
         };
@@ -153,7 +153,7 @@ impl Master {
 /// pid. Costs a short file's read for each process of the host; the binaries of what is not wanted
 /// are not looked at.
 #[must_use]
-pub fn scan(wanted: impl Fn(u32, &[u32]) -> bool, binaries: &mut Binaries) -> Vec<Master> {
+pub(crate) fn scan(wanted: impl Fn(u32, &[u32]) -> bool, binaries: &mut Binaries) -> Vec<Master> {
     let mut masters: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     let mut workers = Vec::new();
     for pid in process::pids().unwrap_or_default() {
@@ -198,7 +198,7 @@ pub fn scan(wanted: impl Fn(u32, &[u32]) -> bool, binaries: &mut Binaries) -> Ve
 /// The nginx whose master (or all in one) a process is; `None` if it is gone, or its binary is none
 /// of nginx's.
 #[must_use]
-pub fn master(pid: u32, kind: Kind, binaries: &mut Binaries) -> Option<Master> {
+pub(crate) fn master(pid: u32, kind: Kind, binaries: &mut Binaries) -> Option<Master> {
     let mut workers = process::children(pid);
     workers.retain(|&child| inspect(child).is_some_and(|child| child.kind == Kind::Worker));
     if kind == Kind::Single {
@@ -209,7 +209,7 @@ pub fn master(pid: u32, kind: Kind, binaries: &mut Binaries) -> Option<Master> {
 
 /// The processes that run the file that a process runs, as their mounts show it.
 #[must_use]
-pub fn runs_the_same(pid: u32) -> Vec<u32> {
+pub(crate) fn runs_the_same(pid: u32) -> Vec<u32> {
     let (Ok(own), Ok(path)) = (foreign::exe_id(pid), fs::read_link(exe_of(pid))) else {
         return Vec::new();
     };
@@ -224,7 +224,7 @@ pub fn runs_the_same(pid: u32) -> Vec<u32> {
 /// What one process is; `None` if it is gone, or stalls. Cheap: of most processes only the title is
 /// read.
 #[must_use]
-pub fn inspect(pid: u32) -> Option<Process> {
+pub(crate) fn inspect(pid: u32) -> Option<Process> {
     let command = command(pid)?;
     let title = title(&command);
     let kind = match title {
@@ -321,7 +321,7 @@ fn arguments_at(pid: u32) -> Option<(String, String)> {
 
 /// Does it execute a file that is named as nginx or a fork is? Nobody can stall who asks that.
 #[must_use]
-pub fn named_nginx(pid: u32) -> bool {
+pub(crate) fn named_nginx(pid: u32) -> bool {
     let Ok(exe) = fs::read_link(exe_of(pid)) else {
         return false;
     };
@@ -400,7 +400,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn titles_of_all_makes_are_told_apart() {
+    fn titles_of_all_makes_are_distinguished() {
         for (text, expected) in [
             (
                 &b"nginx: master process /usr/sbin/nginx -g daemon off;"[..],

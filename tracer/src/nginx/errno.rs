@@ -8,7 +8,7 @@
 /// The offset of `errno` from the thread pointer (x86-64: the fs base) of a process; `None` where
 /// it is not known.
 #[must_use]
-pub fn errno_offset(pid: u32) -> Option<i64> {
+pub(crate) fn errno_offset(pid: u32) -> Option<i64> {
     #[cfg(target_arch = "x86_64")]
     return x86_64::errno_offset(pid);
     #[cfg(not(target_arch = "x86_64"))]

@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn other_lines_are_told_apart() {
+    fn other_lines_are_distinguished() {
         for (line, is_error_log) in [
             (
                 "2026/11/20 10:15:23 [notice] 1#1: start worker process 7",

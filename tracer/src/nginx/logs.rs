@@ -48,7 +48,7 @@ type FileId = (u64, u64);
 
 /// Reads what nginx logs.
 #[derive(Debug)]
-pub struct LogTail {
+pub(crate) struct LogTail {
     tails: HashMap<FileId, Tail>,
     holders: HashMap<u32, Holder>,
     added: Vec<Log>,
@@ -128,7 +128,7 @@ impl Access {
 impl LogTail {
     /// Follows these paths in addition to what the workers hold.
     #[must_use]
-    pub fn new(added: Vec<PathBuf>) -> Self {
+    pub(crate) fn new(added: Vec<PathBuf>) -> Self {
         let added = added.into_iter().map(|path| Log {
             access: Access::Named(path),
             id: None,
@@ -147,7 +147,7 @@ impl LogTail {
 
     /// Begins at the present end of the worker's logs, and its master's, which holds the same ones
     /// longer. Returns the master.
-    pub fn follow(&mut self, worker: u32) -> Option<u32> {
+    pub(crate) fn follow(&mut self, worker: u32) -> Option<u32> {
         let status = process::status(worker).ok()?;
         let (logs, master) = self.look_at(worker, Some(status.parent));
         let master = master.and_then(|master| Some((master, process::status(master).ok()?)));
@@ -195,7 +195,7 @@ impl LogTail {
     }
 
     /// The process ended. What it wrote last is still to be read.
-    pub fn forget(&mut self, pid: u32) {
+    pub(crate) fn forget(&mut self, pid: u32) {
         if let Some(holder) = self.holders.get_mut(&pid) {
             holder.ended = Some(Instant::now());
         }
@@ -203,7 +203,7 @@ impl LogTail {
 
     /// Drops files that were rotated away, and what processes held whose end was not heard of. To
     /// be called each second.
-    pub fn sweep(&mut self) {
+    pub(crate) fn sweep(&mut self) {
         for (pid, holder) in &mut self.holders {
             if holder.ended.is_none() && !Path::new(&format!("/proc/{pid}")).exists() {
                 holder.ended = Some(Instant::now());
@@ -224,7 +224,7 @@ impl LogTail {
     }
 
     /// Drops what processes held that ended some time ago. Returns when the next is due.
-    pub fn release(&mut self) -> Option<Duration> {
+    pub(crate) fn release(&mut self) -> Option<Duration> {
         let ended = |holder: &Holder| holder.ended.map(|at| at.elapsed());
         if !self.holders.values().any(|holder| holder.ended.is_some()) {
             return None;
@@ -248,7 +248,7 @@ impl LogTail {
     /// The lines about requests that were logged since the last call, by any worker that shares
     /// this one's logs; `at` is the time they get. A worker that was not followed yet is from now
     /// on.
-    pub fn read_new(&mut self, worker: u32, at: Time) -> Vec<LogLine> {
+    pub(crate) fn read_new(&mut self, worker: u32, at: Time) -> Vec<LogLine> {
         let is_to_be_found = self.holders.get(&worker).is_none_or(|holder| {
             let is_old = holder.looked.elapsed() >= AGAIN_AFTER;
             holder.logs.is_empty() && holder.ended.is_none() && is_old
@@ -270,12 +270,12 @@ impl LogTail {
 
     /// Bytes skipped so far because more was logged than may be read.
     #[must_use]
-    pub fn skipped(&self) -> u64 {
+    pub(crate) fn skipped(&self) -> u64 {
         self.skipped
     }
 
     /// Workers a log of which stalled since this was asked last.
-    pub fn take_stalled(&mut self) -> Vec<u32> {
+    pub(crate) fn take_stalled(&mut self) -> Vec<u32> {
         std::mem::take(&mut self.stalled)
     }
 
@@ -435,7 +435,7 @@ const NOBODY: u32 = u32::MAX;
 /// Returns the regular files that a worker appends to, as its own mounts name them; those named
 /// like an error log first.
 #[must_use]
-pub fn appended(worker: u32) -> Vec<PathBuf> {
+pub(crate) fn appended(worker: u32) -> Vec<PathBuf> {
     let logs = candidates(worker, None).logs.into_iter();
     logs.map(|log| log.access.name()).collect()
 }
@@ -532,7 +532,6 @@ fn is_appended(fdinfo: &str) -> bool {
 }
 
 /// For the fuzz targets: reads a file of `/proc/PID/fdinfo`, whatever it is.
-#[doc(hidden)]
 pub fn read_fdinfo(text: &str) {
     let _ = is_appended(text);
 }

@@ -4,7 +4,7 @@
 //! freenginx, Tengine, static builds, in any container. nginx itself is neither queried nor
 //! changed.
 
-pub mod binary;
+pub(crate) mod binary;
 mod breakpoints;
 mod config;
 mod cycle;
@@ -13,7 +13,7 @@ mod elf;
 mod errno;
 mod layout;
 mod log_file;
-pub mod log_line;
+pub(crate) mod log_line;
 mod logs;
 mod names;
 mod outspoken;
@@ -21,14 +21,15 @@ mod status;
 mod votes;
 mod worker;
 
-pub use self::{
-    binary::{Binaries, Binary, Entries, ExeId, HOOKED},
+pub(crate) use self::{
+    binary::{Binaries, Binary, Entries, ExeId},
     breakpoints::breakpoints,
-    config::{block, read_configuration, returns},
-    cycle::{Connections, connections, cycle_at},
-    discover::{Kind, Master, Process, inspect, master, named_nginx, runs_the_same, scan},
+    config::{block, returns},
+    cycle::{connections, cycle_at},
+    discover::{Kind, Master, inspect, master, named_nginx, runs_the_same, scan},
     errno::errno_offset,
-    logs::{LogTail, appended, read_fdinfo},
+    logs::{LogTail, appended},
     names::names,
     worker::identity,
 };
+pub use self::{config::read_configuration, logs::read_fdinfo};

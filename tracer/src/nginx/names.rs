@@ -42,7 +42,7 @@ struct Found {
 ///
 /// # Errors
 /// As [`config::returns`].
-pub fn names(pid: u32, conf: &Path, port: u16) -> io::Result<NamesView> {
+pub(crate) fn names(pid: u32, conf: &Path, port: u16) -> io::Result<NamesView> {
     let (mut depth, mut inside) = (0_u32, None);
     let found = config::ask(pid, conf, move |found: &mut Found, line| {
         if let (b'{', [b"upstream", block]) = (line.end, line.words) {
@@ -180,8 +180,8 @@ mod tests {
         std::fs::write(&conf, text).unwrap();
         let view = names(std::process::id(), &conf, 8000).unwrap();
         std::fs::remove_dir_all(&folder).unwrap();
-        let told: Vec<&str> = view.names.iter().map(|one| one.name.as_str()).collect();
-        assert_eq!(told, ["app", "other"]);
+        let found: Vec<&str> = view.names.iter().map(|one| one.name.as_str()).collect();
+        assert_eq!(found, ["app", "other"]);
         assert_eq!(view.names[0].at.line, 1);
     }
 }

@@ -80,7 +80,7 @@ mod tests {
 
     /// Whether nginx, started so long ago with these files (names and texts), the first its
     /// configuration, is outspoken.
-    fn told(age: Duration, directives: &str, files: &[(&str, &str)]) -> bool {
+    fn answer_of(age: Duration, directives: &str, files: &[(&str, &str)]) -> bool {
         static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("tracer-conf-{}-{count}", process::id()));
@@ -103,7 +103,7 @@ mod tests {
     }
 
     fn says(text: &str) -> bool {
-        told(Duration::ZERO, "", &[("nginx.conf", text)])
+        answer_of(Duration::ZERO, "", &[("nginx.conf", text)])
     }
 
     const PLAIN: &str = "
@@ -139,7 +139,7 @@ mod tests {
             assert!(!says(&format!("{PLAIN}\n{other}")), "{other}");
             assert!(!says(&format!("{other}\n{PLAIN}")), "{other}");
         }
-        assert!(!told(
+        assert!(!answer_of(
             Duration::ZERO,
             "daemon off; error_log stderr crit;",
             &[("nginx.conf", PLAIN)]
@@ -150,7 +150,7 @@ mod tests {
     fn what_is_included_counts_and_what_a_pattern_does_not_match_does_not() {
         let quiet = "error_log /dev/null emerg;";
         let with = |main: &str, name: &str, text: &str| {
-            told(
+            answer_of(
                 Duration::ZERO,
                 "",
                 &[("nginx.conf", main), (name, text), ("real", quiet)],
@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn what_changed_since_is_not_what_nginx_read() {
         let files = [("nginx.conf", PLAIN)];
-        assert!(told(TICKS, "", &files));
-        assert!(!told(Duration::from_secs(60), "", &files));
+        assert!(answer_of(TICKS, "", &files));
+        assert!(!answer_of(Duration::from_secs(60), "", &files));
     }
 }

@@ -12,7 +12,7 @@ use crate::{
 ///
 /// # Errors
 /// The worker is gone, or `/proc` hides it.
-pub fn identity(pid: u32, at: Time, version: Option<String>) -> Result<Worker> {
+pub(crate) fn identity(pid: u32, at: Time, version: Option<String>) -> Result<Worker> {
     let status = process::status(pid).with_context(|| format!("status of worker {pid}"))?;
     let netns = Netns::of(pid).with_context(|| format!("network namespace of worker {pid}"))?;
     Ok(Worker {

@@ -28,7 +28,7 @@ use crate::{
 
 /// An nginx executable whose functions are to be hooked.
 #[derive(Debug, Clone, Copy)]
-pub struct Executable<'a> {
+pub(crate) struct Executable<'a> {
     /// A process that runs it.
     pub pid: u32,
     /// What it has.
@@ -44,7 +44,7 @@ pub struct Executable<'a> {
 
 /// Who else runs a file whose hooks lose the mount that they were attached through.
 #[derive(Debug)]
-pub struct Moved {
+pub(crate) struct Moved {
     /// A process that runs it.
     pub pid: u32,
     /// What it has.
@@ -157,7 +157,7 @@ impl Probes {
 
     /// Hooks the functions of one nginx executable, each once however often it is called. Gives the
     /// layout that the kernel side is to follow its processes by.
-    pub fn attach_nginx(&mut self, executable: &Executable<'_>, layout: Layout) -> Layout {
+    pub(crate) fn attach_nginx(&mut self, executable: &Executable<'_>, layout: Layout) -> Layout {
         let binary = executable.binary;
         let place = self
             .targets
@@ -210,7 +210,7 @@ impl Probes {
     ///
     /// # Errors
     /// It does not; the reason is the kernel's.
-    pub fn may_attach(&mut self) -> Result<(), String> {
+    pub(crate) fn may_attach(&mut self) -> Result<(), String> {
         let Some(hook) = hooks().find(|hook| hook.place == LOGS) else {
             return Ok(());
         };
@@ -233,7 +233,7 @@ impl Probes {
 
     /// Nobody runs this file by its mount any more: nothing may keep that busy. `runs` gives a
     /// process that runs the file as another mount shows it.
-    pub fn release(&mut self, id: ExeId, executable: impl Fn(ExeId) -> Option<Moved>) {
+    pub(crate) fn release(&mut self, id: ExeId, executable: impl Fn(ExeId) -> Option<Moved>) {
         match self.targets.leave(id) {
             Gone::Nothing => return,
             Gone::Target(mut target) => targets::detach_aside(target.take()),
@@ -279,19 +279,19 @@ impl Probes {
     /// When hooks were attached last to a file that looks like this one, and was reached by another
     /// mount; `None` if to none, or it is known to be the same.
     #[must_use]
-    pub fn attached_to_like(&self, binary: &Binary) -> Option<Instant> {
+    pub(crate) fn attached_to_like(&self, binary: &Binary) -> Option<Instant> {
         self.targets.attached_to_like(binary.id, &likeness(binary))
     }
 
     /// Are there hooks in this file?
     #[must_use]
-    pub fn is_attached(&self, id: ExeId) -> bool {
+    pub(crate) fn is_attached(&self, id: ExeId) -> bool {
         self.targets.of(id).is_some_and(|target| !target.is_bare())
     }
 
     /// Why the failures of an nginx can not be seen; `None` if they can.
     #[must_use]
-    pub fn blindness(&self, id: ExeId) -> Option<String> {
+    pub(crate) fn blindness(&self, id: ExeId) -> Option<String> {
         let target = self.targets.of(id)?;
         SIGHTS
             .iter()
@@ -445,7 +445,7 @@ impl Probes {
 
     /// How a program came out; `None` before an nginx was attached, for nginx's own.
     #[must_use]
-    pub fn outcome(&self, program: &str) -> Option<&Outcome> {
+    pub(crate) fn outcome(&self, program: &str) -> Option<&Outcome> {
         self.outcome.get(program)
     }
 
@@ -455,7 +455,7 @@ impl Probes {
 
     /// Which of its ways shows a capability, the best being 0; `None` if none does.
     #[must_use]
-    pub fn way(&self, sight: &Sight) -> Option<usize> {
+    pub(crate) fn way(&self, sight: &Sight) -> Option<usize> {
         sight
             .ways
             .iter()
@@ -464,7 +464,7 @@ impl Probes {
 
     /// Whether something is seen, in any way.
     #[must_use]
-    pub fn sees(&self, name: &str) -> bool {
+    pub(crate) fn sees(&self, name: &str) -> bool {
         SIGHTS
             .iter()
             .any(|sight| sight.name == name && self.way(sight).is_some())
@@ -472,7 +472,7 @@ impl Probes {
 
     /// The names of the sights that no hook gives.
     #[must_use]
-    pub fn absent(&self) -> Vec<&'static str> {
+    pub(crate) fn absent(&self) -> Vec<&'static str> {
         SIGHTS
             .iter()
             .filter(|sight| self.way(sight).is_none() && self.was_tried(sight))
@@ -488,14 +488,14 @@ impl Probes {
 
     /// The state of a capability; `None` for nginx's own before there is one.
     #[must_use]
-    pub fn state(&self, sight: &Sight) -> Option<State> {
+    pub(crate) fn state(&self, sight: &Sight) -> Option<State> {
         let way = self.way(sight);
         (way.is_some() || self.was_tried(sight)).then(|| State::of(sight, way))
     }
 
     /// How many sights are in each state.
     #[must_use]
-    pub fn tally(&self) -> Tally {
+    pub(crate) fn tally(&self) -> Tally {
         let mut tally = Tally::default();
         SIGHTS
             .iter()

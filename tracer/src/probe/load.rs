@@ -36,7 +36,7 @@ impl Probes {
     ///
     /// # Errors
     /// No BTF, no permission, or a required capability has no way left.
-    pub fn load(
+    pub(crate) fn load(
         btf_path: &Path,
         log_level: u8,
         without: &[String],
@@ -121,7 +121,7 @@ impl Probes {
     ///
     /// # Errors
     /// The map is full.
-    pub fn follow_program(
+    pub(crate) fn follow_program(
         &mut self,
         key: ProgramKey,
         program: abi::Program,
@@ -135,7 +135,7 @@ impl Probes {
     ///
     /// # Errors
     /// The map is not there.
-    pub fn unfollow_program(&mut self, key: ProgramKey) -> Result<(), LoadError> {
+    pub(crate) fn unfollow_program(&mut self, key: ProgramKey) -> Result<(), LoadError> {
         // It may have been full.
         let _ = self.programs()?.remove(&RawKey(key));
         Ok(())
@@ -153,7 +153,7 @@ impl Probes {
     ///
     /// # Errors
     /// The map is not there.
-    pub fn set_layout(&mut self, pid: u32, layout: abi::Layout) -> Result<(), LoadError> {
+    pub(crate) fn set_layout(&mut self, pid: u32, layout: abi::Layout) -> Result<(), LoadError> {
         let seed = self.seed;
         let mut slots = self.workers()?;
         for place in worker_places(pid, seed) {
@@ -171,7 +171,12 @@ impl Probes {
     ///
     /// # Errors
     /// Its family has used up its quota, or there is no place.
-    pub fn follow(&mut self, pid: u32, family: u32, layout: abi::Layout) -> Result<(), LoadError> {
+    pub(crate) fn follow(
+        &mut self,
+        pid: u32,
+        family: u32,
+        layout: abi::Layout,
+    ) -> Result<(), LoadError> {
         let seed = self.seed;
         let slots = self.workers()?;
         let mut free = None;
@@ -206,7 +211,7 @@ impl Probes {
     ///
     /// # Errors
     /// The maps are not there.
-    pub fn unfollow(&mut self, pid: u32) -> Result<(), LoadError> {
+    pub(crate) fn unfollow(&mut self, pid: u32) -> Result<(), LoadError> {
         let seed = self.seed;
         let mut slots = self.workers()?;
         let mut family = None;
@@ -244,12 +249,12 @@ impl Probes {
     }
 
     /// The ring buffer, once.
-    pub fn take_ring(&mut self) -> Option<RingBuf<MapData>> {
+    pub(crate) fn take_ring(&mut self) -> Option<RingBuf<MapData>> {
         self.ring.take()
     }
 
     /// Prints what the BPF side said since, if it was asked to say anything.
-    pub fn print_log(&mut self) {
+    pub(crate) fn print_log(&mut self) {
         if let Some(log) = &mut self.log {
             log.flush();
         }
@@ -259,14 +264,14 @@ impl Probes {
     ///
     /// # Errors
     /// The map is not there.
-    pub fn told(&self) -> Result<Told, LoadError> {
+    pub(crate) fn counters(&self) -> Result<Counters, LoadError> {
         let map: PerCpuArray<_, u64> = PerCpuArray::try_from(
             self.ebpf
                 .map("COUNTERS")
                 .ok_or(LoadError::Map("COUNTERS"))?,
         )?;
         let sum = |slot: u32| -> Result<u64, LoadError> { Ok(map.get(&slot, 0)?.iter().sum()) };
-        Ok(Told {
+        Ok(Counters {
             written: sum(counter::WRITTEN)?,
             lost: sum(counter::LOST)?,
             healthy: sum(counter::HEALTHY)?,
@@ -282,7 +287,7 @@ impl Probes {
     ///
     /// # Errors
     /// The map is not there.
-    pub fn shed(&mut self, shed: Shed, since: Time) -> Result<(), LoadError> {
+    pub(crate) fn shed(&mut self, shed: Shed, since: Time) -> Result<(), LoadError> {
         let mut map: Array<_, u64> = Array::try_from(
             self.ebpf
                 .map_mut("SHEDDING")
@@ -303,7 +308,7 @@ impl Probes {
     ///
     /// # Errors
     /// The map is not there.
-    pub fn leave_out_unasked(&mut self) -> Result<(), LoadError> {
+    pub(crate) fn leave_out_unasked(&mut self) -> Result<(), LoadError> {
         let map = self.ebpf.map_mut("SHEDDING");
         let mut map: Array<_, u64> = Array::try_from(map.ok_or(LoadError::Map("SHEDDING"))?)?;
         Ok(map.set(shedding::UNASKED, &1, 0)?)
@@ -311,20 +316,20 @@ impl Probes {
 
     /// Returns what this kernel's numbers mean.
     #[must_use]
-    pub fn names(&self) -> &KernelNames {
+    pub(crate) fn names(&self) -> &KernelNames {
         &self.names
     }
 
     /// Kernel structure members that this kernel lacks.
     #[must_use]
-    pub fn missing_members(&self) -> &[String] {
+    pub(crate) fn missing_members(&self) -> &[String] {
         &self.missing_members
     }
 }
 
 /// What to leave out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shed {
+pub(crate) struct Shed {
     /// Healthy connections.
     pub healthy: bool,
     /// What failed requests ask: their lines, their hosts.
@@ -337,7 +342,7 @@ pub struct Shed {
 
 /// What the kernel side reported, and what it left out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Told {
+pub(crate) struct Counters {
     /// Records that were written.
     pub written: u64,
     /// Records that found the ring full.

@@ -13,11 +13,11 @@ mod table;
 mod targets;
 mod verify;
 
-pub use self::{
+pub(crate) use self::{
     attach::{Executable, Moved},
-    load::{Shed, Told},
+    load::{Counters, Shed},
     outcome::{Outcome, State, Tally},
     probes::{LoadError, Probes},
     sizes::Sizes,
-    table::{Hook, ICMP_RECEIVE, Place, SIGHTS, Sight, Way, hooks, is_known},
+    table::{ICMP_RECEIVE, SIGHTS, Sight, Way, hooks, is_known},
 };

@@ -7,7 +7,7 @@ use crate::plural::count;
 
 /// What became of one program.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// Attached.
     Attached,
     /// Not attached, and why.
@@ -37,7 +37,7 @@ impl Outcome {
 
 /// The state of a hook, as `live`, `doctor` and the report name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub(crate) enum State {
     /// Attached in the best way.
     Attached,
     /// Attached in another way, or what it shows comes from elsewhere: the same causes, perhaps
@@ -50,7 +50,7 @@ pub enum State {
 impl State {
     /// Its name.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Attached => "attached",
             Self::Fallback => "fallback",
@@ -71,7 +71,7 @@ impl State {
 
 /// How many hooks are in each state: one count for `live`, `doctor` and the report.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tally {
+pub(crate) struct Tally {
     /// [`State::Attached`].
     pub attached: usize,
     /// [`State::Fallback`].
@@ -82,7 +82,7 @@ pub struct Tally {
 
 impl Tally {
     /// Counts one more.
-    pub fn add(&mut self, state: State) {
+    pub(crate) fn add(&mut self, state: State) {
         match state {
             State::Attached => self.attached += 1,
             State::Fallback => self.fallback += 1,
@@ -93,7 +93,7 @@ impl Tally {
     /// Counts what a capture's header says: the programs that were attached, the names of what was
     /// not.
     #[must_use]
-    pub fn recorded(programs: &[String], absent: &[String], has_nginx: bool) -> Self {
+    pub(crate) fn recorded(programs: &[String], absent: &[String], has_nginx: bool) -> Self {
         let is_absent = |sight: &Sight| absent.iter().any(|name| name == sight.name);
         let is_attached = |program: &str| programs.iter().any(|one| one == program);
         let mut tally = Self::default();

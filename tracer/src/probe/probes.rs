@@ -14,7 +14,7 @@ use crate::{event::decode::KernelNames, kernel::BtfError};
 
 /// Why nothing could be attached at all.
 #[derive(Debug, Error)]
-pub enum LoadError {
+pub(crate) enum LoadError {
     /// The kernel's type information is missing.
     #[error(
         "this kernel gives no BTF ({0}); tracer needs CONFIG_DEBUG_INFO_BTF=y, kernel 5.10 or later"
@@ -46,7 +46,7 @@ pub enum LoadError {
 }
 
 /// The loaded object and its links.
-pub struct Probes {
+pub(crate) struct Probes {
     pub(super) ebpf: Ebpf,
     pub(super) ring: Option<RingBuf<MapData>>,
     pub(super) log: Option<EbpfLogger<Stderr>>,
@@ -58,7 +58,7 @@ pub struct Probes {
     pub(super) without: Vec<String>,
     pub(super) names: KernelNames,
     pub(super) missing_members: Vec<String>,
-    /// See [`worker_places`].
+    /// See [`tracer_ebpf::abi::worker_places`].
     pub(super) seed: u32,
 }
 

@@ -5,7 +5,7 @@ use std::{fmt, fs, num::NonZero, thread};
 
 /// Entries of the maps that grow with the host, and bytes of the ring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sizes {
+pub(crate) struct Sizes {
     /// Bytes of the ring buffer, a power of two.
     pub ring: u32,
     /// Open upstream connections.
@@ -35,7 +35,7 @@ const LEAST_MEMORY: u64 = 64 << 20;
 impl Sizes {
     /// Returns those of this host; `ring` sets the ring's size where it is given.
     #[must_use]
-    pub fn of_host(ring: Option<u64>) -> Self {
+    pub(crate) fn of_host(ring: Option<u64>) -> Self {
         let cpus = thread::available_parallelism().map_or(1, NonZero::get);
         let sizes = Self::fitting(cpus as u64, memory().unwrap_or(4 << 30));
         let asked = ring.and_then(|bytes| u32::try_from(bytes.next_power_of_two()).ok());
@@ -48,13 +48,13 @@ impl Sizes {
     /// Bytes of its own that the collector may hold if nobody says otherwise: what a full ring
     /// becomes while the host is asked.
     #[must_use]
-    pub fn memory(&self) -> u64 {
+    pub(crate) fn memory(&self) -> u64 {
         (u64::from(self.ring) * RINGS).max(LEAST_MEMORY)
     }
 
     /// Those of a host with so many CPUs and bytes of memory.
     #[must_use]
-    pub fn fitting(cpus: u64, memory: u64) -> Self {
+    pub(crate) fn fitting(cpus: u64, memory: u64) -> Self {
         let ring = cpus * RING_PER_CPU;
         let connections = (cpus * CONNECTIONS_PER_CPU).min(memory / PART / CONNECTION);
         let connections = power(connections, &CONNECTIONS);

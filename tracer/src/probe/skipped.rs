@@ -29,7 +29,7 @@ struct Attributes {
 
 impl Probes {
     /// Returns the attached programs that were skipped, and how often since they were loaded.
-    pub fn skipped(&self) -> impl Iterator<Item = (&'static str, u64)> {
+    pub(crate) fn skipped(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let standing = self.outcome.iter();
         let standing = standing.filter(|(_, outcome)| **outcome == Outcome::Attached);
         standing.filter_map(|(&name, _)| {

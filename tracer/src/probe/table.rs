@@ -6,7 +6,7 @@
 
 /// Where a program is attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub(crate) enum Place {
     /// A BTF tracepoint, with at least so many arguments (and, for a variant, fewer than so many).
     Tracepoint {
         /// Its name.
@@ -41,7 +41,7 @@ pub enum Place {
 impl Place {
     /// The kind, as `--without` and `tracer doctor` name it.
     #[must_use]
-    pub fn kind(self) -> &'static str {
+    pub(crate) fn kind(self) -> &'static str {
         match self {
             Self::Tracepoint { .. } => "tracepoint",
             Self::Fentry(_) => "fentry",
@@ -55,7 +55,7 @@ impl Place {
 
     /// The tracepoint or function.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Tracepoint { name, .. } => name,
             Self::Fexit { function, .. } => function,
@@ -70,14 +70,14 @@ impl Place {
 
     /// Whether it is in nginx, not in the kernel.
     #[must_use]
-    pub fn is_nginx(self) -> bool {
+    pub(crate) fn is_nginx(self) -> bool {
         matches!(self, Self::Entry(_) | Self::Return(_) | Self::BySocket(_))
     }
 }
 
 /// A program and its place.
 #[derive(Debug, Clone, Copy)]
-pub struct Hook {
+pub(crate) struct Hook {
     /// The BPF program.
     pub program: &'static str,
     /// Where it is attached.
@@ -85,11 +85,11 @@ pub struct Hook {
 }
 
 /// The hooks that see one thing together.
-pub type Way = &'static [Hook];
+pub(crate) type Way = &'static [Hook];
 
 /// Something that verdicts rest on.
 #[derive(Debug, Clone, Copy)]
-pub struct Sight {
+pub(crate) struct Sight {
     /// What a user sees, and verdicts name where it is lost.
     pub name: &'static str,
     /// What it shows.
@@ -207,7 +207,7 @@ const fn or(sight: Sight, instead: &'static str) -> Sight {
 }
 
 /// All of them, in the order in which they are attached.
-pub const SIGHTS: &[Sight] = &[
+pub(crate) const SIGHTS: &[Sight] = &[
     required(sight(
         "set_state",
         "connections of the workers, their states",
@@ -516,7 +516,7 @@ pub const SIGHTS: &[Sight] = &[
 ];
 
 /// What no hook shows: raw sockets hear it, in the network namespace of each followed worker.
-pub const ICMP_RECEIVE: Sight = proves(
+pub(crate) const ICMP_RECEIVE: Sight = proves(
     &["icmp-unreachable", "syn-timeout"],
     sight(
         "icmp_receive",
@@ -527,7 +527,7 @@ pub const ICMP_RECEIVE: Sight = proves(
 );
 
 /// The hooks of all ways.
-pub fn hooks() -> impl Iterator<Item = Hook> {
+pub(crate) fn hooks() -> impl Iterator<Item = Hook> {
     SIGHTS
         .iter()
         .flat_map(|sight| sight.ways.iter().copied().flatten().copied())
@@ -535,7 +535,7 @@ pub fn hooks() -> impl Iterator<Item = Hook> {
 
 /// Whether `--without` may say this: a kind of place, or a program, or what raw sockets hear.
 #[must_use]
-pub fn is_known(word: &str) -> bool {
+pub(crate) fn is_known(word: &str) -> bool {
     word == ICMP_RECEIVE.name
         || hooks().any(|hook| hook.program == word || hook.place.kind() == word)
 }
@@ -545,12 +545,12 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::hooks;
-    use crate::nginx;
+    use crate::nginx::binary::HOOKED;
 
     #[test]
     fn every_function_of_nginx_that_is_hooked_is_looked_for() {
         let hooked = hooks().filter(|hook| hook.place.is_nginx());
         let hooked: BTreeSet<&str> = hooked.map(|hook| hook.place.name()).collect();
-        assert_eq!(hooked, BTreeSet::from(nginx::HOOKED));
+        assert_eq!(hooked, BTreeSet::from(HOOKED));
     }
 }

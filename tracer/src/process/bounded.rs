@@ -30,7 +30,7 @@ const IDLE: usize = 4;
 
 /// From here on keys are no pids (`PID_MAX_LIMIT` is 2^22): of a file that many processes share, or
 /// that none holds.
-pub const NO_PROCESS: u32 = 1 << 30;
+pub(crate) const NO_PROCESS: u32 = 1 << 30;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -64,7 +64,7 @@ fn pool() -> MutexGuard<'static, Pool> {
 
 /// Has each new thread of the pool run this first: it drops the privileges that such work does not
 /// need.
-pub fn prepare_with(prepare: fn()) {
+pub(crate) fn prepare_with(prepare: fn()) {
     let mut pool = pool();
     pool.prepare = Some(prepare);
     // They began without it.
@@ -73,7 +73,7 @@ pub fn prepare_with(prepare: fn()) {
 
 /// Processes that stall whoever looks at them, now.
 #[must_use]
-pub fn stalling() -> Vec<u32> {
+pub(crate) fn stalling() -> Vec<u32> {
     let pool = pool();
     let stuck = pool.stuck.iter().flatten().map(|(&pid, _)| pid);
     let mut pids: Vec<u32> = stuck.filter(|&pid| pid < NO_PROCESS).collect();
@@ -86,7 +86,7 @@ pub fn stalling() -> Vec<u32> {
 /// # Errors
 /// Those of `work`; `ETIMEDOUT` if it does not return in time, or if an earlier call about this
 /// process has not returned yet; `EIO` if it panics.
-pub fn bounded<T: Send + 'static>(
+pub(crate) fn bounded<T: Send + 'static>(
     pid: u32,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
@@ -97,7 +97,7 @@ pub fn bounded<T: Send + 'static>(
 ///
 /// # Errors
 /// As [`bounded`].
-pub fn bounded_by<T: Send + 'static>(
+pub(crate) fn bounded_by<T: Send + 'static>(
     patience: Duration,
     pid: u32,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,

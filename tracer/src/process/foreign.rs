@@ -38,7 +38,7 @@ use super::{
 
 /// What is to be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// A regular file.
     File,
     /// A folder, for its names.
@@ -50,7 +50,7 @@ pub enum Kind {
 ///
 /// # Errors
 /// The process is gone, or stalls.
-pub fn proc_file(pid: u32, name: &'static str, limit: u64) -> io::Result<Vec<u8>> {
+pub(crate) fn proc_file(pid: u32, name: &'static str, limit: u64) -> io::Result<Vec<u8>> {
     bounded(pid, move || {
         super::read_start(format!("/proc/{pid}/{name}"), limit)
     })
@@ -60,7 +60,7 @@ pub fn proc_file(pid: u32, name: &'static str, limit: u64) -> io::Result<Vec<u8>
 ///
 /// # Errors
 /// The process is gone, nothing is there, or it stalls.
-pub fn memory(pid: u32, address: u64, length: usize) -> io::Result<Vec<u8>> {
+pub(crate) fn memory(pid: u32, address: u64, length: usize) -> io::Result<Vec<u8>> {
     bounded(pid, move || memory_of(pid, address, length))
 }
 
@@ -79,7 +79,7 @@ const SOON: Duration = Duration::from_millis(20);
 ///
 /// # Errors
 /// As [`memory`].
-pub fn text_at(pid: u32, address: u64, limit: usize) -> io::Result<String> {
+pub(crate) fn text_at(pid: u32, address: u64, limit: usize) -> io::Result<String> {
     let bytes = bounded_by(SOON, pid, move || memory_of(pid, address, limit))?;
     let text = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
     Ok(String::from_utf8_lossy(text).into_owned())
@@ -89,7 +89,7 @@ pub fn text_at(pid: u32, address: u64, limit: usize) -> io::Result<String> {
 ///
 /// # Errors
 /// The process is gone, its file is no regular one, or `read` fails or does not return in time.
-pub fn with_exe<T: Send + 'static>(
+pub(crate) fn with_exe<T: Send + 'static>(
     pid: u32,
     read: impl FnOnce(File) -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
@@ -100,7 +100,7 @@ pub fn with_exe<T: Send + 'static>(
 ///
 /// # Errors
 /// As [`with_exe`]; without `CAP_CHECKPOINT_RESTORE` it is not permitted.
-pub fn with_mapped<T: Send + 'static>(
+pub(crate) fn with_mapped<T: Send + 'static>(
     pid: u32,
     range: (u64, u64),
     read: impl FnOnce(File) -> io::Result<T> + Send + 'static,
@@ -111,26 +111,12 @@ pub fn with_mapped<T: Send + 'static>(
     })
 }
 
-/// Has `read` look at the file behind a descriptor of a process, with the rights of `owner` (who
-/// opened it).
-///
-/// # Errors
-/// As [`with_exe`].
-pub fn with_descriptor<T: Send + 'static>(
-    pid: u32,
-    descriptor: u32,
-    owner: &Status,
-    read: impl FnOnce(File) -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    let owner = owner.clone();
-    bounded(pid, move || read(open_descriptor(pid, descriptor, &owner)?))
-}
-
-/// Opens the file behind a descriptor, see [`with_descriptor`]. For use within [`bounded`] alone.
+/// Opens the file behind a descriptor of a process, with the rights of `owner` (who opened it). For
+/// use within [`bounded`] alone.
 ///
 /// # Errors
 /// The descriptor is gone or of no regular file, or `owner` may not read it.
-pub fn open_descriptor(pid: u32, descriptor: u32, owner: &Status) -> io::Result<File> {
+pub(crate) fn open_descriptor(pid: u32, descriptor: u32, owner: &Status) -> io::Result<File> {
     let path = descriptor_path(pid, descriptor)?;
     Rights::of(owner).borrowed(|| reopen(&path, Kind::File))
 }
@@ -139,7 +125,7 @@ pub fn open_descriptor(pid: u32, descriptor: u32, owner: &Status) -> io::Result<
 ///
 /// # Errors
 /// The descriptor is gone.
-pub fn descriptor_metadata(pid: u32, descriptor: u32) -> io::Result<Metadata> {
+pub(crate) fn descriptor_metadata(pid: u32, descriptor: u32) -> io::Result<Metadata> {
     descriptor_path(pid, descriptor)?.metadata()
 }
 
@@ -155,7 +141,7 @@ fn descriptor_path(pid: u32, descriptor: u32) -> io::Result<File> {
 ///
 /// # Errors
 /// Those of `openat2`; `EINVAL` if it is no regular file.
-pub fn open_named(path: &Path) -> io::Result<File> {
+pub(crate) fn open_named(path: &Path) -> io::Result<File> {
     reopen(&path_at(None, path, OFlags::empty())?, Kind::File)
 }
 
@@ -163,14 +149,14 @@ pub fn open_named(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 /// As [`with_exe`].
-pub fn exe_id(pid: u32) -> io::Result<(u64, u64)> {
+pub(crate) fn exe_id(pid: u32) -> io::Result<(u64, u64)> {
     exe_metadata(pid).map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 /// Is the file that a process runs reached by the mount of this process's root? No other mount is
 /// kept busy by it then. `false` where the kernel does not say (before 5.8).
 #[must_use]
-pub fn is_exe_at_root(pid: u32) -> bool {
+pub(crate) fn is_exe_at_root(pid: u32) -> bool {
     let mount = bounded(pid, move || {
         mount_of(&path_at(None, &named(pid, "exe"), OFlags::empty())?)
     });
@@ -192,7 +178,7 @@ fn mount_of(path: &File) -> io::Result<u64> {
 ///
 /// # Errors
 /// As [`with_exe`].
-pub fn exe_file_system(pid: u32) -> io::Result<u64> {
+pub(crate) fn exe_file_system(pid: u32) -> io::Result<u64> {
     bounded(pid, move || {
         let path = path_at(None, &named(pid, "exe"), OFlags::empty())?;
         let status = rustix::fs::fstatfs(path)?;
@@ -205,7 +191,7 @@ pub fn exe_file_system(pid: u32) -> io::Result<u64> {
 ///
 /// # Errors
 /// As [`with_exe`].
-pub fn exe_metadata(pid: u32) -> io::Result<Metadata> {
+pub(crate) fn exe_metadata(pid: u32) -> io::Result<Metadata> {
     bounded(pid, move || program(pid))
 }
 
@@ -215,7 +201,7 @@ fn program(pid: u32) -> io::Result<Metadata> {
 
 /// Do two processes run the same file? For use within [`bounded`] alone.
 #[must_use]
-pub fn run_the_same(pid: u32, other: u32) -> bool {
+pub(crate) fn run_the_same(pid: u32, other: u32) -> bool {
     let id = |pid| {
         let program = program(pid).ok()?;
         Some((program.dev(), program.ino()))
@@ -228,7 +214,7 @@ pub fn run_the_same(pid: u32, other: u32) -> bool {
 ///
 /// # Errors
 /// Those of `openat2`; `EINVAL` if it is not of that kind.
-pub fn with_path<T: Send + 'static>(
+pub(crate) fn with_path<T: Send + 'static>(
     pid: u32,
     path: &Path,
     kind: Kind,
@@ -243,7 +229,7 @@ pub fn with_path<T: Send + 'static>(
 ///
 /// # Errors
 /// As [`with_path`].
-pub fn read_path(pid: u32, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+pub(crate) fn read_path(pid: u32, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     with_path(pid, path, Kind::File, move |file| {
         let mut bytes = Vec::new();
         file.take(limit).read_to_end(&mut bytes)?;
@@ -253,7 +239,7 @@ pub fn read_path(pid: u32, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 
 /// A process's root, held as a path, and the rights of its user. For use within [`bounded`] alone.
 #[derive(Debug)]
-pub struct Root {
+pub(crate) struct Root {
     folder: File,
     rights: Rights,
 }
@@ -263,7 +249,7 @@ impl Root {
     ///
     /// # Errors
     /// The process is gone, or may not be looked at (needs `CAP_SYS_PTRACE`).
-    pub fn of(pid: u32, owner: &Status) -> io::Result<Self> {
+    pub(crate) fn of(pid: u32, owner: &Status) -> io::Result<Self> {
         Ok(Self {
             folder: path_at(None, &named(pid, "root"), OFlags::DIRECTORY)?,
             rights: Rights::of(owner),
@@ -274,7 +260,7 @@ impl Root {
     ///
     /// # Errors
     /// Those of `openat2`; `EINVAL` if it is not of that kind.
-    pub fn open(&self, path: &Path, kind: Kind) -> io::Result<File> {
+    pub(crate) fn open(&self, path: &Path, kind: Kind) -> io::Result<File> {
         self.rights.borrowed(|| {
             let path = path_at(Some(&self.folder), path, OFlags::empty())?;
             reopen(&path, kind)
@@ -285,7 +271,11 @@ impl Root {
     ///
     /// # Errors
     /// As [`Root::open`].
-    pub fn names(&self, folder: &Path, limit: usize) -> io::Result<(Metadata, Vec<OsString>)> {
+    pub(crate) fn names(
+        &self,
+        folder: &Path,
+        limit: usize,
+    ) -> io::Result<(Metadata, Vec<OsString>)> {
         self.rights.borrowed(|| {
             let path = path_at(Some(&self.folder), folder, OFlags::empty())?;
             let open = reopen(&path, Kind::Folder)?;
@@ -302,14 +292,14 @@ impl Root {
 /// A file, folder, link or socket, held as a path (`O_PATH`): it is looked at, never opened. For
 /// use within [`bounded`] alone.
 #[derive(Debug)]
-pub struct Place(File);
+pub(crate) struct Place(File);
 
 impl Place {
     /// A process's root.
     ///
     /// # Errors
     /// The process is gone, or may not be looked at.
-    pub fn root_of(pid: u32) -> io::Result<Self> {
+    pub(crate) fn root_of(pid: u32) -> io::Result<Self> {
         path_at(None, &named(pid, "root"), OFlags::DIRECTORY).map(Self)
     }
 
@@ -317,7 +307,7 @@ impl Place {
     ///
     /// # Errors
     /// As [`Place::root_of`].
-    pub fn directory_of(pid: u32) -> io::Result<Self> {
+    pub(crate) fn directory_of(pid: u32) -> io::Result<Self> {
         path_at(None, &named(pid, "cwd"), OFlags::DIRECTORY).map(Self)
     }
 
@@ -326,7 +316,7 @@ impl Place {
     ///
     /// # Errors
     /// Those of `openat`.
-    pub fn entry(&self, name: &OsStr) -> io::Result<Self> {
+    pub(crate) fn entry(&self, name: &OsStr) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let entry = rustix::fs::openat(&self.0, name, flags, Mode::empty())?;
         Ok(Self(entry.into()))
@@ -336,7 +326,7 @@ impl Place {
     ///
     /// # Errors
     /// Those of `fstat`.
-    pub fn metadata(&self) -> io::Result<Metadata> {
+    pub(crate) fn metadata(&self) -> io::Result<Metadata> {
         self.0.metadata()
     }
 
@@ -344,7 +334,7 @@ impl Place {
     ///
     /// # Errors
     /// Those of `fstatvfs`.
-    pub fn room(&self) -> io::Result<Room> {
+    pub(crate) fn room(&self) -> io::Result<Room> {
         let stat = rustix::fs::fstatvfs(&self.0)?;
         Ok(Room {
             free: stat.f_bavail.saturating_mul(stat.f_frsize),
@@ -358,7 +348,7 @@ impl Place {
     ///
     /// # Errors
     /// Those of `readlinkat`; `ENOENT` if it is no link.
-    pub fn target(&self) -> io::Result<PathBuf> {
+    pub(crate) fn target(&self) -> io::Result<PathBuf> {
         // An empty path means the descriptor itself.
         let target = rustix::fs::readlinkat(&self.0, "", Vec::new())?;
         Ok(OsString::from_vec(target.into_bytes()).into())
@@ -366,7 +356,7 @@ impl Place {
 
     /// Whether it has an access ACL.
     #[must_use]
-    pub fn has_acl(&self) -> bool {
+    pub(crate) fn has_acl(&self) -> bool {
         let name = "system.posix_acl_access";
         let size = rustix::fs::getxattr_query(own_descriptor(&self.0), name);
         size.is_ok_and(|size| size > 0)

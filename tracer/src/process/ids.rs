@@ -10,7 +10,7 @@ const LIMIT: u64 = 16 * 1024;
 
 /// The two maps of a user namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ids {
+pub(crate) struct Ids {
     users: Map,
     groups: Map,
 }
@@ -24,7 +24,7 @@ impl Ids {
     ///
     /// # Errors
     /// The process is gone.
-    pub fn of(pid: u32) -> io::Result<Option<Self>> {
+    pub(crate) fn of(pid: u32) -> io::Result<Option<Self>> {
         let ids = Self {
             users: Map::parse(&read_start(format!("/proc/{pid}/uid_map"), LIMIT)?),
             groups: Map::parse(&read_start(format!("/proc/{pid}/gid_map"), LIMIT)?),
@@ -35,13 +35,13 @@ impl Ids {
 
     /// A user's number inside, by the host's; `None`: it is not mapped there.
     #[must_use]
-    pub fn user(&self, host: u32) -> Option<u32> {
+    pub(crate) fn user(&self, host: u32) -> Option<u32> {
         self.users.inside(host)
     }
 
     /// The same for a group.
     #[must_use]
-    pub fn group(&self, host: u32) -> Option<u32> {
+    pub(crate) fn group(&self, host: u32) -> Option<u32> {
         self.groups.inside(host)
     }
 }

@@ -68,7 +68,7 @@ fn keeper() -> Option<SyncSender<Request>> {
 ///
 /// # Errors
 /// The thread cannot be started; all stays as it was.
-pub fn start(prepare: impl FnOnce() + Send + 'static) -> io::Result<()> {
+pub(crate) fn start(prepare: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let mut keeper = KEEPER.lock().unwrap_or_else(PoisonError::into_inner);
     if keeper.is_some() {
         return Ok(());
@@ -197,7 +197,9 @@ impl Drop for Running {
 ///
 /// # Errors
 /// `ETIMEDOUT` if it does not return in time, `EIO` if it panics.
-pub fn with_admin<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+pub(crate) fn with_admin<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
     if keeper().is_none() {
         return Ok(work());
     }

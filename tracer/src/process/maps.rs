@@ -2,7 +2,7 @@
 
 /// A mapping of a process, as its line shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mapping<'a> {
+pub(crate) struct Mapping<'a> {
     /// Its first address.
     pub start: u64,
     /// The address after its last, not below `start`.
@@ -18,7 +18,7 @@ pub struct Mapping<'a> {
 impl<'a> Mapping<'a> {
     /// Reads `START-END PERMISSIONS OFFSET DEVICE INODE PATH`; `None` if it is no such line.
     #[must_use]
-    pub fn parse(line: &'a str) -> Option<Self> {
+    pub(crate) fn parse(line: &'a str) -> Option<Self> {
         let mut fields = line.splitn(6, ' ');
         let (start, end) = fields.next()?.split_once('-')?;
         let permissions = fields.next()?;

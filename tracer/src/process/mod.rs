@@ -5,15 +5,15 @@
 //! tracer sees).
 
 mod bounded;
-pub mod foreign;
+pub(crate) mod foreign;
 mod ids;
-pub mod keeper;
+pub(crate) mod keeper;
 mod maps;
-pub mod netns;
+pub(crate) mod netns;
 mod status;
 mod unit;
 
-pub use self::{
+pub(crate) use self::{
     bounded::{NO_PROCESS, bounded, bounded_by, prepare_with, stalling},
     ids::Ids,
     maps::Mapping,
@@ -35,7 +35,7 @@ const PAGE: u64 = 4096;
 ///
 /// # Errors
 /// Those of opening and reading it; for a vanished process that is `ENOENT` or `ESRCH`.
-pub fn read_start(path: impl AsRef<Path>, limit: u64) -> io::Result<Vec<u8>> {
+pub(crate) fn read_start(path: impl AsRef<Path>, limit: u64) -> io::Result<Vec<u8>> {
     // In one read, mostly: by itself a vector begins with 32 bytes.
     let mut bytes = Vec::with_capacity(limit.min(PAGE) as usize);
     File::open(path)?.take(limit).read_to_end(&mut bytes)?;
@@ -46,7 +46,7 @@ pub fn read_start(path: impl AsRef<Path>, limit: u64) -> io::Result<Vec<u8>> {
 /// newer ones do, or of all that it maps (`load_elf_binary`, fs/binfmt_elf.c). Shown by this
 /// process, which has something before its code.
 #[must_use]
-pub fn starts_at_code() -> bool {
+pub(crate) fn starts_at_code() -> bool {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let start = stat.rsplit_once(')').and_then(|(_, rest)| {
         let start: u64 = rest.split_ascii_whitespace().nth(23)?.parse().ok()?;
@@ -61,7 +61,7 @@ pub fn starts_at_code() -> bool {
 
 /// Where the file that this process runs has its first instruction, in bytes from its beginning.
 #[must_use]
-pub fn own_entry() -> Option<u64> {
+pub(crate) fn own_entry() -> Option<u64> {
     // SAFETY: no preconditions.
     let entry = unsafe { libc::getauxval(libc::AT_ENTRY) };
     let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
@@ -74,13 +74,13 @@ pub fn own_entry() -> Option<u64> {
 
 /// A random number of the kernel's.
 #[must_use]
-pub fn random_number() -> u32 {
+pub(crate) fn random_number() -> u32 {
     u32::from_ne_bytes(random())
 }
 
 /// Random bytes of the kernel's, at most 256: so many come whole.
 #[must_use]
-pub fn random<const N: usize>() -> [u8; N] {
+pub(crate) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     // It fails for none but a kernel without it, which runs no BPF ring buffer either.
     let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
@@ -90,14 +90,14 @@ pub fn random<const N: usize>() -> [u8; N] {
 /// Is this process in the host's own pid namespace (`PROC_PID_INIT_INO`, include/linux/proc_ns.h)?
 /// Elsewhere pids are other numbers than those that the kernel side sees.
 #[must_use]
-pub fn is_in_first_pid_namespace() -> bool {
+pub(crate) fn is_in_first_pid_namespace() -> bool {
     let link = std::fs::read_link("/proc/self/ns/pid");
     link.is_ok_and(|link| link.to_str() == Some("pid:[4026531836]"))
 }
 
 /// The children of a process, of all its threads; none if it is gone.
 #[must_use]
-pub fn children(pid: u32) -> Vec<u32> {
+pub(crate) fn children(pid: u32) -> Vec<u32> {
     let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
         return Vec::new();
     };
@@ -124,7 +124,6 @@ const THREADS: usize = 16;
 const CHILDREN_LIMIT: u64 = 256 << 10;
 
 /// For the fuzz targets: reads a file of `/proc/PID`, whatever it is.
-#[doc(hidden)]
 pub fn read_proc(text: &str) {
     status::read(text);
     unit::read(text);
@@ -137,7 +136,7 @@ pub fn read_proc(text: &str) {
 ///
 /// # Errors
 /// `/proc` cannot be read.
-pub fn pids() -> io::Result<Vec<u32>> {
+pub(crate) fn pids() -> io::Result<Vec<u32>> {
     let mut pids: Vec<u32> = std::fs::read_dir("/proc")?
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())

@@ -26,7 +26,7 @@ use super::{
 
 /// A process's network namespace, held open.
 #[derive(Debug)]
-pub struct Netns {
+pub(crate) struct Netns {
     id: u32,
     file: Arc<File>,
     /// Netlink sockets whose last request is answered, by protocol: to open one in another
@@ -39,7 +39,7 @@ impl Netns {
     ///
     /// # Errors
     /// The process is gone, or may not be looked at (needs `CAP_SYS_PTRACE`).
-    pub fn of(pid: u32) -> io::Result<Self> {
+    pub(crate) fn of(pid: u32) -> io::Result<Self> {
         Self::at(&format!("/proc/{pid}/ns/net"))
     }
 
@@ -47,7 +47,7 @@ impl Netns {
     ///
     /// # Errors
     /// `/proc` is not mounted.
-    pub fn own() -> io::Result<Self> {
+    pub(crate) fn own() -> io::Result<Self> {
         Self::at("/proc/thread-self/ns/net")
     }
 
@@ -63,7 +63,7 @@ impl Netns {
 
     /// Its inode number, as in `net:[4026531840]`.
     #[must_use]
-    pub fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.id
     }
 
@@ -71,7 +71,7 @@ impl Netns {
     ///
     /// # Errors
     /// The namespace cannot be entered (needs `CAP_SYS_ADMIN`), or the kernel lacks the protocol.
-    pub fn netlink(&self, protocol: i32) -> io::Result<OwnedFd> {
+    pub(crate) fn netlink(&self, protocol: i32) -> io::Result<OwnedFd> {
         let mut idle = self.idle.borrow_mut();
         if let Some(at) = idle.iter().position(|(of, _)| *of == protocol) {
             return Ok(idle.swap_remove(at).1);
@@ -84,7 +84,7 @@ impl Netns {
     }
 
     /// Keeps a netlink socket, to which no answer is to come, for the next request.
-    pub fn keep(&self, protocol: i32, socket: OwnedFd) {
+    pub(crate) fn keep(&self, protocol: i32, socket: OwnedFd) {
         self.idle.borrow_mut().push((protocol, socket));
     }
 
@@ -92,7 +92,7 @@ impl Netns {
     ///
     /// # Errors
     /// The namespace cannot be entered, or raw sockets are not permitted (needs `CAP_NET_RAW`).
-    pub fn icmp(&self) -> io::Result<OwnedFd> {
+    pub(crate) fn icmp(&self) -> io::Result<OwnedFd> {
         keeper::socket(&self.file, Socket::Icmp)
     }
 
@@ -100,14 +100,14 @@ impl Netns {
     ///
     /// # Errors
     /// As [`icmp`](Self::icmp); IPv6 is off.
-    pub fn icmpv6(&self) -> io::Result<OwnedFd> {
+    pub(crate) fn icmpv6(&self) -> io::Result<OwnedFd> {
         keeper::socket(&self.file, Socket::Icmpv6)
     }
 
     /// One setting of `/proc/sys/net` in this namespace, e.g. `ipv4/ip_local_port_range`; `None` if
     /// it is absent there or cannot be read.
     #[must_use]
-    pub fn setting(&self, name: &'static str) -> Option<String> {
+    pub(crate) fn setting(&self, name: &'static str) -> Option<String> {
         if self.is_own() {
             return setting_here(name).ok();
         }
@@ -116,7 +116,7 @@ impl Netns {
 
     /// A setting that is a number.
     #[must_use]
-    pub fn number(&self, name: &'static str) -> Option<u32> {
+    pub(crate) fn number(&self, name: &'static str) -> Option<u32> {
         self.setting(name)?.trim().parse().ok()
     }
 
@@ -165,7 +165,7 @@ impl Drop for Home {
 
 /// The network namespaces of the host's processes, each once, but for this one; none beyond the
 /// deadline.
-pub fn others(than: &Netns, deadline: Instant) -> impl Iterator<Item = Netns> {
+pub(crate) fn others(than: &Netns, deadline: Instant) -> impl Iterator<Item = Netns> {
     let mut seen = HashSet::from([than.id]);
     super::pids()
         .unwrap_or_default()

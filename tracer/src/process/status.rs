@@ -10,7 +10,7 @@ const STATUS_LIMIT: u64 = 256 * 1024;
 
 /// The fields of `/proc/PID/status` that tracer uses.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Status {
+pub(crate) struct Status {
     /// The parent's pid on the host.
     pub parent: u32,
     /// The pid in the process's own pid namespace.
@@ -37,7 +37,7 @@ pub struct Status {
 ///
 /// # Errors
 /// The process is gone, or `/proc` hides it.
-pub fn status(pid: u32) -> io::Result<Status> {
+pub(crate) fn status(pid: u32) -> io::Result<Status> {
     let bytes = read_start(format!("/proc/{pid}/status"), STATUS_LIMIT)?;
     Ok(parse(&String::from_utf8_lossy(&bytes), pid))
 }
@@ -46,7 +46,7 @@ pub fn status(pid: u32) -> io::Result<Status> {
 ///
 /// # Errors
 /// The process is gone.
-pub fn name(pid: u32) -> io::Result<String> {
+pub(crate) fn name(pid: u32) -> io::Result<String> {
     let bytes = read_start(format!("/proc/{pid}/comm"), 64)?;
     Ok(String::from_utf8_lossy(&bytes).trim_end().to_owned())
 }
@@ -55,7 +55,7 @@ pub fn name(pid: u32) -> io::Result<String> {
 ///
 /// # Errors
 /// The process is gone, or `stat` has an unknown shape.
-pub fn start_time(pid: u32) -> io::Result<Time> {
+pub(crate) fn start_time(pid: u32) -> io::Result<Time> {
     let bytes = read_start(format!("/proc/{pid}/stat"), 4096)?;
     let ticks_a_second = rustix::param::clock_ticks_per_second().max(1);
     start_ticks(&String::from_utf8_lossy(&bytes))
@@ -67,7 +67,7 @@ pub fn start_time(pid: u32) -> io::Result<Time> {
 ///
 /// # Errors
 /// The process is gone, or `stat` has an unknown shape.
-pub fn has_lost_its_leader(pid: u32) -> io::Result<bool> {
+pub(crate) fn has_lost_its_leader(pid: u32) -> io::Result<bool> {
     let bytes = read_start(format!("/proc/{pid}/stat"), 4096)?;
     let group = group(&String::from_utf8_lossy(&bytes))
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/PID/stat: no group"))?;

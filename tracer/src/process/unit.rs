@@ -8,19 +8,19 @@ use super::read_start;
 /// Returns what runs a process: a container's short id (as `docker ps` shows it) or name, or a
 /// systemd unit. `None` if its cgroup is neither's, or the process is gone.
 #[must_use]
-pub fn unit(pid: u32) -> Option<String> {
+pub(crate) fn unit(pid: u32) -> Option<String> {
     named(&cgroups(pid)?)
 }
 
 /// The same by the path of a cgroup: for a process that is gone.
 #[must_use]
-pub fn unit_of(path: &str) -> Option<String> {
+pub(crate) fn unit_of(path: &str) -> Option<String> {
     named(&format!("0::{path}"))
 }
 
 /// The process's cgroup v2 path (`0::/…`), relative to the root of tracer's cgroup namespace.
 #[must_use]
-pub fn unified_path(pid: u32) -> Option<String> {
+pub(crate) fn unified_path(pid: u32) -> Option<String> {
     cgroups(pid)?
         .lines()
         .find_map(|line| line.strip_prefix("0::"))

@@ -21,7 +21,7 @@ const BLIND: usize = 20;
 ///
 /// # Errors
 /// Those of the writer.
-pub fn coverage(
+pub(crate) fn coverage(
     out: &mut impl Write,
     coverage: &Coverage,
     clock: &Clock,

@@ -34,7 +34,7 @@ struct Burst {
 
 /// So many more were like one already shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fold {
+pub(crate) struct Fold {
     /// How many.
     pub count: u64,
     /// The last one's time.
@@ -49,7 +49,7 @@ pub struct Fold {
 
 /// What was shown recently.
 #[derive(Debug, Default)]
-pub struct Folder {
+pub(crate) struct Folder {
     bursts: Vec<Burst>,
     /// The kind shown last.
     shown: Option<Kind>,
@@ -58,7 +58,7 @@ pub struct Folder {
 impl Folder {
     /// Returns what to show for the next verdict: first the folds, then, if `true`, the verdict
     /// itself.
-    pub fn take(&mut self, verdict: &Verdict) -> (Vec<Fold>, bool) {
+    pub(crate) fn take(&mut self, verdict: &Verdict) -> (Vec<Fold>, bool) {
         let now = verdict.time;
         let mut folds = self.tick(now);
         let kind = Kind {
@@ -101,14 +101,14 @@ impl Folder {
     }
 
     /// Time has passed: what of bursts that are over is left to say.
-    pub fn tick(&mut self, now: Time) -> Vec<Fold> {
+    pub(crate) fn tick(&mut self, now: Time) -> Vec<Fold> {
         let folds = self.flush(|burst| now.since(burst.last) > QUIET);
         self.bursts.retain(|burst| now.since(burst.last) <= QUIET);
         folds
     }
 
     /// Returns what is left at the end of a run.
-    pub fn finish(&mut self) -> Vec<Fold> {
+    pub(crate) fn finish(&mut self) -> Vec<Fold> {
         let folds = self.flush(|_| true);
         self.bursts.clear();
         folds

@@ -80,7 +80,7 @@ struct NoticeObject<'a> {
 ///
 /// # Errors
 /// Those of the writer.
-pub fn verdict(
+pub(crate) fn verdict(
     out: &mut impl Write,
     verdict: &Verdict,
     host: &str,
@@ -93,7 +93,12 @@ pub fn verdict(
 ///
 /// # Errors
 /// Those of the writer.
-pub fn notice(out: &mut impl Write, notice: &Notice, host: &str, clock: &Clock) -> io::Result<()> {
+pub(crate) fn notice(
+    out: &mut impl Write,
+    notice: &Notice,
+    host: &str,
+    clock: &Clock,
+) -> io::Result<()> {
     let object = NoticeObject {
         kind: "notice",
         time: rfc3339(clock, notice.at),
@@ -110,7 +115,7 @@ pub fn notice(out: &mut impl Write, notice: &Notice, host: &str, clock: &Clock) 
 ///
 /// # Errors
 /// Those of the writer.
-pub fn coverage(
+pub(crate) fn coverage(
     out: &mut impl Write,
     coverage: &Coverage,
     host: &str,
@@ -135,7 +140,7 @@ pub fn coverage(
 ///
 /// # Errors
 /// Those of the writer.
-pub fn lost(
+pub(crate) fn lost(
     out: &mut impl Write,
     (at, events): (Time, u64),
     host: &str,

@@ -3,22 +3,22 @@
 //! Whatever came from the network or a process (names, paths, request lines) is shown with its
 //! control and direction characters escaped, and no longer than a person reads.
 
-pub mod chart;
-pub mod coverage;
+pub(crate) mod chart;
+pub(crate) mod coverage;
 mod fold;
-pub mod json;
-pub mod notice;
+pub(crate) mod json;
+pub(crate) mod notice;
 #[cfg(feature = "parquet")]
-pub mod parquet;
-pub mod perfetto;
-pub mod report;
+pub(crate) mod parquet;
+pub(crate) mod perfetto;
+pub(crate) mod report;
 mod summary;
 #[cfg(test)]
 mod tests;
-pub mod text;
+pub(crate) mod text;
 pub(crate) mod wrap;
 
-pub use self::{
+pub(crate) use self::{
     fold::{Fold, Folder},
     summary::Summary,
 };

@@ -18,7 +18,7 @@ const HOUR: u64 = 3_600_000_000_000;
 ///
 /// # Errors
 /// Those of the writer.
-pub fn notice(
+pub(crate) fn notice(
     out: &mut impl Write,
     notice: &Notice,
     clock: &Clock,
@@ -118,7 +118,7 @@ pub(super) fn sentence(notice: &Notice, when: impl Fn(Time) -> String) -> String
 ///
 /// # Errors
 /// Those of the writer.
-pub fn lost(
+pub(crate) fn lost(
     out: &mut impl Write,
     at: Time,
     events: u64,
@@ -145,7 +145,12 @@ pub(super) fn lost_sentence(events: u64) -> String {
 ///
 /// # Errors
 /// Those of the writer.
-pub fn unread(out: &mut impl Write, at: Time, clock: &Clock, style: &Style) -> io::Result<()> {
+pub(crate) fn unread(
+    out: &mut impl Write,
+    at: Time,
+    clock: &Clock,
+    style: &Style,
+) -> io::Result<()> {
     writeln!(
         out,
         "{}  {}  stdout is read too slowly: verdicts are counted, not written, until it is read again",
@@ -171,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_watched_is_told_with_its_times() {
+    fn what_was_not_watched_is_reported_with_its_times() {
         assert_eq!(
             unwatched(3 * SECOND),
             "tracer (pid 812) ended without its summary; failures between 199997 s and 200000 s were not seen"

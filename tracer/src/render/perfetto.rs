@@ -59,7 +59,7 @@ type Attempt = (u64, Time);
 type Place = (u64, f64);
 
 /// A trace being written.
-pub struct Trace<W: Write> {
+pub(crate) struct Trace<W: Write> {
     out: W,
     /// Unix nanoseconds that are 0 in the trace.
     zero: u64,
@@ -92,7 +92,7 @@ impl Recent {
 
 /// Whose events these are: which of the runs, its host, its clock.
 #[derive(Debug, Clone, Copy)]
-pub struct Origin<'a> {
+pub(crate) struct Origin<'a> {
     /// The run's ordinal.
     pub run: u64,
     /// The host's name.
@@ -106,7 +106,7 @@ impl<W: Write> Trace<W> {
     ///
     /// # Errors
     /// Those of the writer.
-    pub fn new(mut out: W, zero: u64) -> io::Result<Self> {
+    pub(crate) fn new(mut out: W, zero: u64) -> io::Result<Self> {
         out.write_all(b"{\"displayTimeUnit\":\"ms\",\"traceEvents\":[")?;
         Ok(Self {
             out,
@@ -124,7 +124,7 @@ impl<W: Write> Trace<W> {
     ///
     /// # Errors
     /// Those of the writer.
-    pub fn connection(&mut self, c: &Connection, origin: Origin<'_>) -> io::Result<()> {
+    pub(crate) fn connection(&mut self, c: &Connection, origin: Origin<'_>) -> io::Result<()> {
         let began = Some(c.start).filter(|start| start.0 != 0);
         let Some(from) = began.or(c.reused_at).filter(|_| !c.open) else {
             return Ok(());
@@ -179,7 +179,7 @@ impl<W: Write> Trace<W> {
     ///
     /// # Errors
     /// Those of the writer.
-    pub fn verdict(&mut self, v: &Verdict, origin: Origin<'_>) -> io::Result<()> {
+    pub(crate) fn verdict(&mut self, v: &Verdict, origin: Origin<'_>) -> io::Result<()> {
         let pid = self.worker(v.worker, origin)?;
         let name = format!(
             "{} {}: {}",
@@ -234,7 +234,7 @@ impl<W: Write> Trace<W> {
     ///
     /// # Errors
     /// Those of the writer.
-    pub fn finish(mut self) -> io::Result<W> {
+    pub(crate) fn finish(mut self) -> io::Result<W> {
         self.out.write_all(b"\n]}\n")?;
         Ok(self.out)
     }

@@ -39,7 +39,7 @@ struct Row {
 
 /// Counts verdicts; bounded, however many kinds come.
 #[derive(Debug, Default)]
-pub struct Summary {
+pub(crate) struct Summary {
     rows: HashMap<Key, Row>,
     failed: u64,
     masked: u64,
@@ -61,7 +61,7 @@ const NOTICES: usize = 100;
 
 impl Summary {
     /// Counts a verdict.
-    pub fn add(&mut self, verdict: &Verdict) {
+    pub(crate) fn add(&mut self, verdict: &Verdict) {
         if verdict.masked {
             self.masked += 1;
         } else {
@@ -94,56 +94,56 @@ impl Summary {
     }
 
     /// A verdict that is hidden by filters: the summary counts it.
-    pub fn pass_over(&mut self) {
+    pub(crate) fn pass_over(&mut self) {
         self.not_chosen += 1;
     }
 
     /// A verdict that was counted and not written: nobody read stdout.
-    pub fn unread(&mut self) {
+    pub(crate) fn unread(&mut self) {
         self.unread += 1;
     }
 
     /// Requests whose clients closed the connection before an answer.
-    pub fn given_up(&mut self, requests: u64) {
+    pub(crate) fn given_up(&mut self, requests: u64) {
         self.given_up = requests;
     }
 
     /// Requests in flight with a failed attempt, dropped for newer ones.
-    pub fn forgotten(&mut self, requests: u64) {
+    pub(crate) fn forgotten(&mut self, requests: u64) {
         self.forgotten = requests;
     }
 
     /// An nginx resource neared its limit, or recovered.
-    pub fn notice(&mut self, notice: Notice) {
+    pub(crate) fn notice(&mut self, notice: Notice) {
         if self.notices.len() < NOTICES {
             self.notices.push(notice);
         }
     }
 
     /// Whose failures can be seen changed.
-    pub fn coverage(&mut self, coverage: &Coverage) {
+    pub(crate) fn coverage(&mut self, coverage: &Coverage) {
         self.seen.add(coverage);
     }
 
     /// Time passed, in which what is followed stayed so.
-    pub fn until(&mut self, at: Time) {
+    pub(crate) fn until(&mut self, at: Time) {
         self.seen.until(at);
     }
 
     /// What was only counted: the collector was at its limit.
-    pub fn left_out(&mut self, lost: &Lost) {
+    pub(crate) fn left_out(&mut self, lost: &Lost) {
         self.healthy_left_out = self.healthy_left_out.saturating_add(lost.healthy);
         self.details_left_out = self.details_left_out.saturating_add(lost.bare);
         self.failed_left_out = self.failed_left_out.saturating_add(lost.unexplained);
     }
 
     /// Kernel records lost in the run so far.
-    pub fn lost(&mut self, records: u64) {
+    pub(crate) fn lost(&mut self, records: u64) {
         self.lost = self.lost.max(records);
     }
 
     /// Runs of hooks that the kernel skipped.
-    pub fn skipped(&mut self, runs: u64) {
+    pub(crate) fn skipped(&mut self, runs: u64) {
         self.skipped = self.skipped.saturating_add(runs);
     }
 
@@ -151,7 +151,12 @@ impl Summary {
     ///
     /// # Errors
     /// Those of the writer.
-    pub fn write(&self, out: &mut impl Write, clock: &Clock, style: &Style) -> io::Result<()> {
+    pub(crate) fn write(
+        &self,
+        out: &mut impl Write,
+        clock: &Clock,
+        style: &Style,
+    ) -> io::Result<()> {
         match (self.failed, self.masked) {
             // Nothing was written that an empty line would separate it from.
             (0, 0) => writeln!(out, "{}", self.seen.nothing_failed())?,

@@ -12,7 +12,7 @@ use crate::{
 
 /// How text looks.
 #[derive(Debug, Clone)]
-pub struct Style {
+pub(crate) struct Style {
     /// ANSI colours.
     pub color: bool,
     /// Columns to wrap at.
@@ -70,7 +70,7 @@ impl Style {
 ///
 /// # Errors
 /// Those of the writer.
-pub fn verdict(
+pub(crate) fn verdict(
     out: &mut impl Write,
     verdict: &Verdict,
     clock: &Clock,
@@ -97,7 +97,12 @@ pub fn verdict(
 ///
 /// # Errors
 /// Those of the writer.
-pub fn fold(out: &mut impl Write, fold: &Fold, clock: &Clock, style: &Style) -> io::Result<()> {
+pub(crate) fn fold(
+    out: &mut impl Write,
+    fold: &Fold,
+    clock: &Clock,
+    style: &Style,
+) -> io::Result<()> {
     let until = style.time(clock, fold.until);
     let of = if fold.follows {
         "like this".to_owned()

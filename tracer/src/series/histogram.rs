@@ -147,8 +147,8 @@ mod tests {
             }
             values.sort_unstable();
             let rank = ((values.len() as f64 * q).ceil() as usize).max(1);
-            let (exact, told) = (values[rank - 1], histogram.quantile(q).expect("counted"));
-            prop_assert!(told.abs_diff(exact) <= exact / 8 + 1, "{told} for {exact}");
+            let (exact, estimate) = (values[rank - 1], histogram.quantile(q).expect("counted"));
+            prop_assert!(estimate.abs_diff(exact) <= exact / 8 + 1, "{estimate} for {exact}");
         }
 
         #[test]

@@ -11,13 +11,13 @@ mod reuse;
 mod timeline;
 mod upstreams;
 
-pub use self::{
+pub(crate) use self::{
     causes::CauseCounts,
     histogram::Histogram,
     queues::{Depth, Queues},
     reuse::{Race, Reuse},
     timeline::Timeline,
-    upstreams::{Outcome, Outcomes, Ranking, UpstreamSeries, Upstreams},
+    upstreams::{Outcome, Outcomes, UpstreamSeries, Upstreams},
 };
 
 use crate::{
@@ -26,9 +26,9 @@ use crate::{
 };
 
 /// Spans of what is charted once.
-pub const FINE: usize = 240;
+pub(crate) const FINE: usize = 240;
 /// Spans of what is charted for each upstream.
-pub const COARSE: usize = 60;
+pub(crate) const COARSE: usize = 60;
 
 /// Two of a kind made one.
 pub trait Merge {

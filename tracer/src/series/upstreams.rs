@@ -36,15 +36,6 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// All, from the easiest to the hardest to distinguish in a chart.
-    pub const ALL: [Self; 5] = [
-        Self::Answered,
-        Self::Unanswered,
-        Self::BrokenOff,
-        Self::NoReply,
-        Self::NotConnected,
-    ];
-
     /// Its name in tables.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -6,13 +6,13 @@ use crate::event::{Clock, Time};
 
 /// Nanoseconds since boot, as `bpf_ktime_get_boot_ns`.
 #[must_use]
-pub fn now() -> Time {
+pub(crate) fn now() -> Time {
     Time(read(ClockId::Boottime))
 }
 
 /// Both clocks at one moment.
 #[must_use]
-pub fn reading() -> Clock {
+pub(crate) fn reading() -> Clock {
     Clock {
         boot: read(ClockId::Boottime),
         wall: read(ClockId::Realtime),
@@ -21,13 +21,13 @@ pub fn reading() -> Clock {
 
 /// Nanoseconds that this thread has had of a CPU.
 #[must_use]
-pub fn thread_cpu() -> u64 {
+pub(crate) fn thread_cpu() -> u64 {
     read(ClockId::ThreadCPUTime)
 }
 
 /// The same of all threads of this process.
 #[must_use]
-pub fn process_cpu() -> u64 {
+pub(crate) fn process_cpu() -> u64 {
     read(ClockId::ProcessCPUTime)
 }
 

@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn running_short_is_told_when_it_begins() {
+    fn running_short_is_reported_when_it_begins() {
         let mut descriptors = Descriptors {
             limit: 1,
             gauge: Gauge::default(),

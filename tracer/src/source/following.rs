@@ -56,7 +56,7 @@ const CHECK: u64 = 5_000_000_000;
 
 /// The followed processes.
 #[derive(Debug)]
-pub struct Following {
+pub(crate) struct Following {
     scope: Scope,
     assumed: Option<Members>,
     scout: Scout,
@@ -116,7 +116,7 @@ impl Following {
     ///
     /// # Errors
     /// A thread can not be started.
-    pub fn new(scope: Scope, assumed: Option<Members>) -> std::io::Result<Self> {
+    pub(crate) fn new(scope: Scope, assumed: Option<Members>) -> std::io::Result<Self> {
         Ok(Self {
             scout: Scout::start(scope.clone(), assumed)?,
             assumed,
@@ -142,7 +142,12 @@ impl Following {
 
     /// Follows every nginx that runs now. Returns who their workers are, and calls `meet` for each
     /// at once.
-    pub fn scan(&mut self, probes: &mut Probes, at: Time, mut meet: impl FnMut(u32)) -> Vec<Event> {
+    pub(crate) fn scan(
+        &mut self,
+        probes: &mut Probes,
+        at: Time,
+        mut meet: impl FnMut(u32),
+    ) -> Vec<Event> {
         let mut events = Vec::new();
         for described in self.scout.scan() {
             let known = events.len();
@@ -158,7 +163,7 @@ impl Following {
     }
 
     /// Takes what happened to a process; new workers and masters are followed.
-    pub fn process(&mut self, life: &Life) -> Vec<Event> {
+    pub(crate) fn process(&mut self, life: &Life) -> Vec<Event> {
         let mut events = Vec::new();
         let Life { pid, at, kind } = *life;
         match kind {
@@ -226,7 +231,7 @@ impl Following {
             }
             LifeKind::Layout { expected, shown } => {
                 let program = self.program_of(pid);
-                // What was never expected is no surprise. Each program is told of once.
+                // What was never expected is no surprise. Each program is reported once.
                 if (expected.peer_log != 0 || shown.peer_log == 0)
                     && self.surprising.insert((program, shown.peer_log != 0))
                 {
@@ -344,7 +349,7 @@ impl Following {
     }
 
     /// Polls the processes that are due, and returns what was found.
-    pub fn look(&mut self, probes: &mut Probes, now: Time) -> Vec<Event> {
+    pub(crate) fn look(&mut self, probes: &mut Probes, now: Time) -> Vec<Event> {
         let mut events = Vec::new();
         for (master, at) in std::mem::take(&mut self.reloaded) {
             if let Some(described) = self.masters.get(&master)
@@ -802,7 +807,7 @@ impl Following {
     }
 
     /// The kernel side met a failure that only the closing of connections reports.
-    pub fn met_closings(&mut self, probes: &mut Probes) {
+    pub(crate) fn met_closings(&mut self, probes: &mut Probes) {
         if !std::mem::replace(&mut self.has_met_closings, true) {
             for described in self.masters.values() {
                 self.attach(probes, described);
@@ -811,13 +816,13 @@ impl Following {
     }
 
     /// The members that every nginx is assumed to have, if the command line says so.
-    pub fn assumed(&self) -> Option<Members> {
+    pub(crate) fn assumed(&self) -> Option<Members> {
         self.assumed
     }
 
     /// The followed masters, by pid.
     #[must_use]
-    pub fn masters(&self) -> Vec<&Master> {
+    pub(crate) fn masters(&self) -> Vec<&Master> {
         let mut masters: Vec<&Master> = self.masters.values().map(|one| &one.master).collect();
         masters.sort_by_key(|master| master.pid);
         masters
@@ -825,7 +830,7 @@ impl Following {
 
     /// How many workers are followed.
     #[must_use]
-    pub fn workers(&self) -> usize {
+    pub(crate) fn workers(&self) -> usize {
         self.masters
             .values()
             .map(|one| one.master.workers.len())
@@ -834,7 +839,7 @@ impl Following {
 
     /// Why no failure can be seen of any of the followed masters; `None` if there can.
     #[must_use]
-    pub fn blindness(&self) -> Option<String> {
+    pub(crate) fn blindness(&self) -> Option<String> {
         let is_blind = |master: &u32| self.blind.contains_key(master);
         if !self.masters.keys().all(is_blind) {
             return None;

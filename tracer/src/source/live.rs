@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     event::{Death, Event, Hooks, Life, Lost, Process, ProcessKind, Question, Time, decode},
-    probe::{ICMP_RECEIVE, LoadError, Probes, Sizes, State, Tally, Told},
+    probe::{Counters, ICMP_RECEIVE, LoadError, Probes, Sizes, State, Tally},
     process,
 };
 
@@ -52,7 +52,7 @@ const PIECE: usize = 1024;
 
 /// What to trace and how.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub(crate) struct Options {
     /// Which nginx.
     pub scope: Scope,
     /// The kernel's BTF.
@@ -77,7 +77,7 @@ pub struct Options {
 
 /// Why tracing could not begin.
 #[derive(Debug, Error)]
-pub enum StartError {
+pub(crate) enum StartError {
     /// Not root, and without the capabilities.
     #[error(
         "not permitted: tracer needs root (CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN); try: sudo tracer live"
@@ -100,7 +100,7 @@ pub enum StartError {
 }
 
 /// The running system.
-pub struct Live {
+pub(crate) struct Live {
     probes: Probes,
     ring: AsyncFd<RingBuf<MapData>>,
     following: Following,
@@ -111,7 +111,7 @@ pub struct Live {
     ticks: Interval,
     pace: Pace,
     skips: Skips,
-    told: Told,
+    counters: Counters,
     unread: Unread,
     received: u64,
     undecoded: u64,
@@ -138,7 +138,7 @@ impl Live {
     ///
     /// # Errors
     /// Not permitted, or this kernel can not.
-    pub fn start(options: Options) -> Result<Self, StartError> {
+    pub(crate) fn start(options: Options) -> Result<Self, StartError> {
         if !privileges::may_trace() {
             return Err(StartError::NotPermitted);
         }
@@ -188,7 +188,7 @@ impl Live {
             true => probes.may_attach().err(),
             false => following.blindness(),
         };
-        // Before anyone is told that tracing began: what is logged from then on is read.
+        // Before tracer reports that tracing began: what is logged from then on is read.
         questions.settle();
         privileges::main_loop();
         // A kernel that refuses them: less safe, not less right, and `tracer doctor` says so.
@@ -205,7 +205,7 @@ impl Live {
             ticks,
             pace: Pace::new(options.ceilings, &sizes),
             skips: Skips::new(),
-            told: Told::default(),
+            counters: Counters::default(),
             unread: Unread::default(),
             received: 0,
             undecoded: 0,
@@ -228,7 +228,7 @@ impl Live {
     ///
     /// # Errors
     /// The ring buffer can not be polled.
-    pub async fn next(&mut self) -> std::io::Result<Vec<Event>> {
+    pub(crate) async fn next(&mut self) -> std::io::Result<Vec<Event>> {
         let mut events: Vec<Event> = Vec::new();
         if self.ready.is_empty() {
             let mut found = None;
@@ -259,7 +259,7 @@ impl Live {
 
     /// All that is there now, without waiting.
     #[must_use]
-    pub fn collect(&mut self) -> Vec<Event> {
+    pub(crate) fn collect(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
         self.look(&mut events);
         events.extend(self.ready.drain(..));
@@ -308,35 +308,35 @@ impl Live {
         self.presence.beat(now);
         let short = self.descriptors.look(now);
         self.ready.extend(short.map(Event::Notice));
-        let untold = self.untold();
-        self.ready.extend(untold);
+        let left_out = self.left_out();
+        self.ready.extend(left_out);
         if self.has_failed {
             self.ticks.reset_after(LOOK_AGAIN);
         }
         if let Some(shed) = self.pace.look(self.following.workers()) {
-            // Without it all is told, as before. From a moment on that is still to come: no request
-            // is judged by one sample and counted by the next.
+            // Without it all is reported, as before. From a moment on that is still to come: no
+            // request is judged by one sample and counted by the next.
             let _ = self.probes.shed(shed, clock::now().plus(SHED_AFTER));
         }
         self.ready.push_back(Event::Tick(now.whole_millisecond()));
     }
 
     /// Returns what was left out since the last call.
-    fn untold(&mut self) -> Option<Event> {
-        let mut told = self.probes.told().ok()?;
-        told.lost += self.undecoded;
-        if told.closings > self.told.closings {
+    fn left_out(&mut self) -> Option<Event> {
+        let mut counters = self.probes.counters().ok()?;
+        counters.lost += self.undecoded;
+        if counters.closings > self.counters.closings {
             self.following.met_closings(&mut self.probes);
         }
-        let before = std::mem::replace(&mut self.told, told);
+        let before = std::mem::replace(&mut self.counters, counters);
         let skipped = self.skips.look(&self.probes, self.has_failed);
         let lost = Lost {
             // Now that all was counted: it touches what began before.
             at: clock::now(),
-            events: told.lost - before.lost,
-            healthy: told.healthy - before.healthy,
-            bare: told.bare - before.bare,
-            unexplained: told.failed - before.failed,
+            events: counters.lost - before.lost,
+            healthy: counters.healthy - before.healthy,
+            bare: counters.bare - before.bare,
+            unexplained: counters.failed - before.failed,
             skipped,
         };
         let any = lost.events + lost.healthy + lost.bare + lost.unexplained > 0
@@ -346,8 +346,8 @@ impl Live {
 
     /// How many records the kernel side wrote, how many came, and how many found the ring full.
     #[must_use]
-    pub fn account(&self) -> (u64, u64, u64) {
-        (self.told.written, self.received, self.told.lost)
+    pub(crate) fn account(&self) -> (u64, u64, u64) {
+        (self.counters.written, self.received, self.counters.lost)
     }
 
     fn greet(&mut self, events: Vec<Event>) {
@@ -359,7 +359,7 @@ impl Live {
 
     /// The names of the sights that are missing now.
     #[must_use]
-    pub fn absent(&self) -> Vec<String> {
+    pub(crate) fn absent(&self) -> Vec<String> {
         let hooks = self.probes.absent().into_iter();
         let deaf = self.icmp.deaf().map(|_| ICMP_RECEIVE.name);
         hooks.chain(deaf).map(ToOwned::to_owned).collect()
@@ -376,7 +376,7 @@ impl Live {
     }
 
     /// Asks the host each of these once; the answers come as events.
-    pub fn ask(&self, questions: Vec<Question>) {
+    pub(crate) fn ask(&self, questions: Vec<Question>) {
         let mut asked = HashSet::new();
         for question in questions {
             if asked.insert(question.clone()) {
@@ -387,13 +387,13 @@ impl Live {
 
     /// Is there an answer of the host's to come?
     #[must_use]
-    pub fn is_asking(&self) -> bool {
+    pub(crate) fn is_asking(&self) -> bool {
         self.questions.are_pending()
     }
 
     /// How many hooks are in each state.
     #[must_use]
-    pub fn tally(&self) -> Tally {
+    pub(crate) fn tally(&self) -> Tally {
         let mut tally = self.probes.tally();
         tally.add(match self.icmp.deaf() {
             Some(_) => State::Missing,
@@ -404,26 +404,26 @@ impl Live {
 
     /// The hooks, as they came out.
     #[must_use]
-    pub fn probes(&self) -> &Probes {
+    pub(crate) fn probes(&self) -> &Probes {
         &self.probes
     }
 
     /// Why no failure can be seen of any nginx that runs, or, where none does, of one to come;
     /// `None` if there can.
     #[must_use]
-    pub fn blindness(&self) -> Option<String> {
+    pub(crate) fn blindness(&self) -> Option<String> {
         self.blindness.clone()
     }
 
     /// Who is followed.
     #[must_use]
-    pub fn following(&self) -> &Following {
+    pub(crate) fn following(&self) -> &Following {
         &self.following
     }
 
     /// The time of the stream's end.
     #[must_use]
-    pub fn now(&self) -> Time {
+    pub(crate) fn now(&self) -> Time {
         clock::now()
     }
 }

@@ -1,9 +1,9 @@
 //! Where events come from: the kernel's ring buffer and the host observer.
 
-pub mod clock;
+pub(crate) mod clock;
 mod descriptors;
 mod following;
-pub mod host;
+pub(crate) mod host;
 mod live;
 mod memory;
 mod pace;
@@ -14,11 +14,10 @@ mod scope;
 mod scout;
 mod seccomp;
 mod skips;
-pub mod system;
+pub(crate) mod system;
 mod unread;
 
-pub use self::{
-    following::Following,
+pub(crate) use self::{
     live::{Live, Options, StartError},
     pace::Ceilings,
     privileges::{keep_file_access_alone, keep_nothing},

@@ -28,7 +28,7 @@ const GRANTED_EACH: u64 = 8;
 
 /// What the collector keeps to.
 #[derive(Debug, Clone, Copy)]
-pub struct Ceilings {
+pub(crate) struct Ceilings {
     /// Share of one CPU; `None`: as much as it takes.
     pub cpu: Option<f64>,
     /// Bytes of memory of its own, without what the kernel shares with it; `None`: by this host's
@@ -53,7 +53,7 @@ pub(super) struct Pace {
     memory: Memory,
     weighed: Instant,
     /// The higher of the two, as last reported.
-    told: u32,
+    reported: u32,
 }
 
 impl Pace {
@@ -70,7 +70,7 @@ impl Pace {
             calm: 0,
             memory: Memory::new(memory.saturating_add(ceilings.beside)),
             weighed: now,
-            told: 0,
+            reported: 0,
         }
     }
 
@@ -97,7 +97,7 @@ impl Pace {
             }
         }
         let level = self.level.max(heavy(self.memory.pressure()));
-        let before = std::mem::replace(&mut self.told, level);
+        let before = std::mem::replace(&mut self.reported, level);
         (level != before).then(|| Shed {
             // At the highest level by CPU nothing else is left to leave out.
             grant: if self.level == HIGHEST {
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fuller_the_memory_the_less_is_told() {
+    fn the_fuller_the_memory_the_less_is_reported() {
         let levels: Vec<u32> = [0.0, 0.01, 0.1, 0.3, 0.4, 2.0].map(heavy).to_vec();
         assert_eq!(levels, [0, 1, 4, 12, HIGHEST, HIGHEST]);
     }
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_limit_failures_are_told_however_much_there_is() {
+    fn without_a_limit_failures_are_reported_however_much_there_is() {
         let mut pace = pace(None);
         for _ in 0..100 {
             pace.behind();

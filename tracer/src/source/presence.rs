@@ -286,7 +286,7 @@ mod tests {
     const GONE: u32 = 4_194_304;
 
     #[test]
-    fn what_ended_without_a_word_is_told_once_with_its_time() {
+    fn what_ended_without_a_word_is_reported_once_with_its_time() {
         let folder = Folder::new("gap");
         folder.leave(GONE, SECOND);
         let (presence, notices) = Presence::within(&folder.0, Time(3 * SECOND));
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_had_the_same_pid_is_told_too() {
+    fn one_that_had_the_same_pid_is_reported_too() {
         let folder = Folder::new("same");
         folder.leave(std::process::id(), SECOND);
         let (presence, notices) = Presence::within(&folder.0, Time(2 * SECOND));

@@ -69,12 +69,12 @@ pub(super) fn reader() {
 }
 
 /// For a thread that writes to what is open.
-pub fn keep_nothing() {
+pub(crate) fn keep_nothing() {
     let _ = keep(CapabilitySet::empty());
 }
 
 /// For a thread that only writes files: wherever the caller could write, it can still.
-pub fn keep_file_access_alone() {
+pub(crate) fn keep_file_access_alone() {
     let _ = keep(CapabilitySet::DAC_OVERRIDE);
 }
 

@@ -89,8 +89,8 @@ impl Questions {
                                     caught(|| observer.forget(worker));
                                 }
                                 Job::Settle(settled) => {
-                                    // What was dropped before is not told; and what is short
-                                    // already is told at once.
+                                    // What was dropped before is not reported; and what is short
+                                    // already is reported at once.
                                     let news = caught(|| observer.look(clock::now(), false));
                                     let _ = done.send(news.unwrap_or_default());
                                     let _ = settled.send(());

@@ -11,7 +11,7 @@ const WORKERS: usize = 4;
 
 /// Which nginx to follow.
 #[derive(Debug, Clone, Default)]
-pub struct Scope {
+pub(crate) struct Scope {
     /// Only these masters (and what they fork).
     pub masters: Vec<u32>,
     /// Only these workers.
@@ -21,7 +21,7 @@ pub struct Scope {
 impl Scope {
     /// Every nginx of the host?
     #[must_use]
-    pub fn is_everything(&self) -> bool {
+    pub(crate) fn is_everything(&self) -> bool {
         self.masters.is_empty() && self.workers.is_empty()
     }
 

@@ -52,7 +52,7 @@ pub(super) enum Found {
 
 /// An nginx, and what is to be known to follow it.
 #[derive(Debug, Clone)]
-pub struct Described {
+pub(crate) struct Described {
     /// The nginx.
     pub master: Master,
     pub(super) layout: Layout,
@@ -75,7 +75,7 @@ impl Described {
     /// Finds out about a master; it may take its time. `assumed`: see
     /// [`Following::new`](super::following::Following::new).
     #[must_use]
-    pub fn of(master: Master, assumed: Option<Members>) -> Self {
+    pub(crate) fn of(master: Master, assumed: Option<Members>) -> Self {
         let shown = master.shown();
         let layout = master.layout();
         Self {
@@ -96,7 +96,7 @@ impl Described {
 
     /// Hooks what it runs, through a process that runs it; gives the layout that the kernel side is
     /// to follow its processes by. `is_believed`: what its configuration says of its logs holds.
-    pub fn attach(&self, probes: &mut Probes, pid: u32, is_believed: bool) -> Layout {
+    pub(crate) fn attach(&self, probes: &mut Probes, pid: u32, is_believed: bool) -> Layout {
         let executable = Executable {
             pid,
             binary: self.binary(),

@@ -133,7 +133,7 @@ impl Filters {
 ///
 /// # Errors
 /// Why not.
-pub fn try_seccomp() -> Result<(), Error> {
+pub(crate) fn try_seccomp() -> Result<(), Error> {
     let filters = Filters::new()?;
     thread::scope(|scope| {
         let tried = scope.spawn(|| filters.apply_here()).join();

@@ -6,38 +6,38 @@ use crate::{capture::Kernel, process};
 
 /// A name that no other run has: 128 random bits in hexadecimal.
 #[must_use]
-pub fn random_name() -> String {
+pub(crate) fn random_name() -> String {
     random().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Random bytes of the kernel's.
 #[must_use]
-pub fn random() -> [u8; 16] {
+pub(crate) fn random() -> [u8; 16] {
     process::random()
 }
 
 /// The host's name.
 #[must_use]
-pub fn host() -> String {
+pub(crate) fn host() -> String {
     line("/proc/sys/kernel/hostname")
 }
 
 /// The boot's id.
 #[must_use]
-pub fn boot_id() -> String {
+pub(crate) fn boot_id() -> String {
     line("/proc/sys/kernel/random/boot_id")
 }
 
 /// Seconds east of UTC now.
 #[must_use]
-pub fn utc_offset() -> i32 {
+pub(crate) fn utc_offset() -> i32 {
     let now = jiff::Timestamp::now();
     jiff::tz::TimeZone::system().to_offset(now).seconds()
 }
 
 /// The kernel, and its BTF by size and checksum.
 #[must_use]
-pub fn kernel(btf: &Path) -> Kernel {
+pub(crate) fn kernel(btf: &Path) -> Kernel {
     let btf = fs::read(btf).map_or(String::new(), |bytes| {
         format!("{:x}-{:08x}", bytes.len(), crc32fast::hash(&bytes))
     });

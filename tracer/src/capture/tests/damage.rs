@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::{examples, file, header, read};
 use crate::{
-    capture::{HeaderError, Reader},
+    capture::{Reader, header::HeaderError},
     event::Event,
 };
 
@@ -101,7 +101,7 @@ fn frames_after_a_damaged_one_are_read() {
 }
 
 #[test]
-fn what_is_no_capture_is_told_apart() {
+fn what_is_no_capture_is_distinguished() {
     let open = |bytes: &[u8]| Reader::new(Cursor::new(bytes.to_vec())).map(drop);
     assert!(matches!(open(b""), Err(HeaderError::Empty)));
     assert!(matches!(

@@ -9,7 +9,7 @@ mod round_trip;
 
 use std::io::Cursor;
 
-use super::{Damage, Gap, Header, Item, Kernel, Reader, Writer};
+use super::{Damage, Header, Item, Kernel, Reader, Writer, reader::Gap};
 use crate::event::{Clock, Event, Time};
 
 pub(in crate::capture) fn header() -> Header {

@@ -24,7 +24,7 @@ fn markdown() -> String {
             cause.id,
             capital(cause.title)
         ));
-        if !cause.is_told() {
+        if !cause.is_implemented() {
             line("*No verdict names it yet: such requests are `unexplained`.*\n".to_owned());
         }
         line(format!("- **Distinguished by:** {}", cause.split));

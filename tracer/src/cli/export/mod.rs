@@ -44,7 +44,7 @@ const EXAMPLES: &str = "Examples:
 
 /// Where what is played goes.
 trait Sink {
-    fn take(&mut self, run: &Run, told: &Played<'_>) -> Result<()>;
+    fn take(&mut self, run: &Run, played: &Played<'_>) -> Result<()>;
     fn keep(self: Box<Self>) -> Result<()>;
 }
 
@@ -66,8 +66,10 @@ pub(super) fn run(args: &Args) -> Result<()> {
     if let Some(folder) = &args.parquet {
         sinks.push(tables(folder, args.replacing)?);
     }
-    playing::play(&mut replay, |run, told| {
-        sinks.iter_mut().try_for_each(|sink| sink.take(run, &told))
+    playing::play(&mut replay, |run, played| {
+        sinks
+            .iter_mut()
+            .try_for_each(|sink| sink.take(run, &played))
     })?;
     playing::report_damages(&replay);
     sinks.into_iter().try_for_each(Sink::keep)
@@ -108,7 +110,7 @@ impl Tracing {
 }
 
 impl Sink for Tracing {
-    fn take(&mut self, run: &Run, told: &Played<'_>) -> Result<()> {
+    fn take(&mut self, run: &Run, played: &Played<'_>) -> Result<()> {
         let header = run.header();
         let known = self.runs.iter().position(|name| *name == header.run);
         let number = known.unwrap_or_else(|| {
@@ -120,11 +122,11 @@ impl Sink for Tracing {
             host: &header.host,
             clock: &header.clock,
         };
-        match told {
+        match played {
             Played::Event(Event::Connection(connection)) => {
                 self.trace.connection(connection, origin)
             }
-            Played::Verdict(verdict, _) => self.trace.verdict(verdict, origin),
+            Played::Verdict(verdict) => self.trace.verdict(verdict, origin),
             Played::Event(_) | Played::Cut => Ok(()),
         }
         .with_context(|| format!("writing {}", self.path.display()))

@@ -162,10 +162,10 @@ impl Open {
 }
 
 impl Sink for Tables {
-    fn take(&mut self, run: &Run, told: &Played<'_>) -> Result<()> {
+    fn take(&mut self, run: &Run, played: &Played<'_>) -> Result<()> {
         let header = run.header();
         let (name, clock) = (&header.run, &header.clock);
-        match told {
+        match played {
             Played::Event(Event::Connection(one)) => match parquet::connection(name, one, clock) {
                 Some(cells) => self.row(run, &CONNECTIONS, one.closed, cells),
                 None => Ok(()),
@@ -176,7 +176,7 @@ impl Sink for Tables {
                 one.at,
                 parquet::failure(name, one, clock),
             ),
-            Played::Verdict(verdict, _) => {
+            Played::Verdict(verdict) => {
                 let number = self.verdicts.entry(name.clone()).or_default();
                 *number += 1;
                 let number = *number;

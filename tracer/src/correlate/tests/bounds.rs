@@ -28,7 +28,7 @@ fn requests_without_an_end_are_forgotten_oldest_first() {
     assert!(correlator.open.is_empty());
     // Each is there or was counted.
     let there = correlator.requests.len() as u64;
-    assert_eq!(there + correlator.untold().forgotten, 100_000);
+    assert_eq!(there + correlator.unreported().forgotten, 100_000);
     // The latest is still there.
     scene.play(&mut latest.unwrap(), Act::Answer(502));
     assert_eq!(scene.verdicts()[0].cause, "backend-closed-early");

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Connection, cause, masked, attempts.
-fn told(scene: Scene) -> Vec<(Option<u64>, &'static str, bool, usize)> {
+fn judged(scene: Scene) -> Vec<(Option<u64>, &'static str, bool, usize)> {
     let verdicts = scene.verdicts();
     verdicts
         .iter()
@@ -17,10 +17,10 @@ fn a_masked_request_stays_masked() {
     let served = scene.request(1, 5).fails(Refused).served();
     drop(served);
     scene.request(1, 6).fails(NoRoute).answers(502);
-    let mut told = told(scene);
-    told.sort_unstable();
+    let mut judged = judged(scene);
+    judged.sort_unstable();
     assert_eq!(
-        told,
+        judged,
         [
             (Some(5), "no-listener", true, 2),
             (Some(6), "no-route", false, 1)
@@ -34,10 +34,10 @@ fn a_stale_connection_before_a_success_stays_its_own() {
     let served = scene.request(1, 5).fails(Refused).fails(Stale).served();
     drop(served);
     scene.request(1, 6).fails(NoRoute).answers(502);
-    let mut told = told(scene);
-    told.sort_unstable();
+    let mut judged = judged(scene);
+    judged.sort_unstable();
     assert_eq!(
-        told,
+        judged,
         [
             (Some(5), "keepalive-race", true, 3),
             (Some(6), "no-route", false, 1)
@@ -75,10 +75,10 @@ fn an_answer_to_another_client_does_not_take_what_came_before() {
     drop(served);
     // Of the second request nothing came but its answer.
     scene.request(1, 6).answers(502);
-    let mut told = told(scene);
-    told.sort_unstable();
+    let mut judged = judged(scene);
+    judged.sort_unstable();
     assert_eq!(
-        told,
+        judged,
         [
             (Some(5), "no-listener", true, 2),
             (Some(6), "unexplained", false, 0)
@@ -102,7 +102,7 @@ fn a_masked_request_that_logged_nothing_has_no_number_of_the_next() {
         .acts(&[Act::Record(NoRoute)])
         .answers(502);
     assert_eq!(
-        told(scene),
+        judged(scene),
         [
             (None, "no-listener", true, 2),
             (Some(6), "no-route", false, 1)

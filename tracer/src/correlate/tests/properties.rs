@@ -8,7 +8,7 @@ use proptest::{collection::vec, prelude::*};
 use super::{
     kinds::{FAILING, FINAL, Kind},
     scene::{MS, replay},
-    script::{Told, by_connection, script},
+    script::{Essentials, by_connection, script},
 };
 use crate::verdict::{Confidence, Verdict};
 
@@ -22,7 +22,7 @@ fn delay() -> impl Strategy<Value = u64> {
 }
 
 /// The right verdict, or one that claims less.
-fn is_no_wrong(verdict: &Verdict, right: &BTreeMap<u64, Told>) -> bool {
+fn is_no_wrong(verdict: &Verdict, right: &BTreeMap<u64, Essentials>) -> bool {
     if verdict.cause == "unexplained" {
         return true;
     }
@@ -41,7 +41,7 @@ fn is_no_wrong(verdict: &Verdict, right: &BTreeMap<u64, Told>) -> bool {
 }
 
 fn check_less(
-    right: &BTreeMap<u64, Told>,
+    right: &BTreeMap<u64, Essentials>,
     verdicts: &[Verdict],
     what: &str,
 ) -> Result<(), TestCaseError> {

@@ -3,13 +3,13 @@
 use super::{super::replies::Replies, playing::Playing, *};
 use crate::event::{Answer, ClientRequest, Event, FirstByte, LogCall, Reply, RequestId, Time};
 
-fn told(scene: Scene) -> Vec<(&'static str, Option<u16>, bool, usize)> {
+fn judged(scene: Scene) -> Vec<(&'static str, Option<u16>, bool, usize)> {
     let verdicts = scene.verdicts();
-    let told = verdicts.iter().map(|verdict| {
+    let judged = verdicts.iter().map(|verdict| {
         let attempts = verdict.attempts.len();
         (verdict.cause, verdict.status, verdict.masked, attempts)
     });
-    told.collect()
+    judged.collect()
 }
 
 #[test]
@@ -23,7 +23,7 @@ fn an_error_page_of_another_status_hides_the_failure() {
             .acts(&[Act::Answer(502)])
             .replies(status);
         let right = ("no-listener", Some(status), masked, 1);
-        assert_eq!(told(scene), [right]);
+        assert_eq!(judged(scene), [right]);
     }
 }
 
@@ -55,14 +55,14 @@ fn a_client_that_left_got_what_nginx_began_with() {
         .watched()
         .fails(Refused)
         .acts(&[Act::Answer(502), Act::Reply(None)]);
-    assert_eq!(told(scene), [("no-listener", Some(502), false, 1)]);
+    assert_eq!(judged(scene), [("no-listener", Some(502), false, 1)]);
 }
 
 #[test]
 fn a_reply_that_is_never_seen_costs_no_verdict() {
     let mut scene = Scene::new();
     scene.request(1, 5).watched().fails(Refused).answers(502);
-    assert_eq!(told(scene), [("no-listener", Some(502), false, 1)]);
+    assert_eq!(judged(scene), [("no-listener", Some(502), false, 1)]);
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn a_fallback_that_answers_is_an_attempt_of_the_same_request() {
         .led_on()
         .served()
         .replies(200);
-    assert_eq!(told(scene), [("no-listener", Some(200), true, 2)]);
+    assert_eq!(judged(scene), [("no-listener", Some(200), true, 2)]);
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn a_fallback_that_fails_too_makes_one_verdict() {
         .acts(&[Act::Answer(502)])
         .replies(502);
     let right = ("backend-closed-early", Some(502), false, 2);
-    assert_eq!(told(scene), [right]);
+    assert_eq!(judged(scene), [right]);
 }
 
 #[test]
@@ -134,11 +134,11 @@ fn requests_after_each_other_in_the_same_memory_are_two() {
             .replies(502);
     }
     let right = ("no-listener", Some(502), false, 1);
-    assert_eq!(told(scene), [right, right]);
+    assert_eq!(judged(scene), [right, right]);
 }
 
 #[test]
-fn a_stale_answer_hides_the_failure_whichever_is_told_first() {
+fn a_stale_answer_hides_the_failure_whichever_is_reported_first() {
     for acts in [
         [Act::Record(Refused), Act::Reply(Some(200))],
         [Act::Reply(Some(200)), Act::Record(Refused)],
@@ -149,7 +149,7 @@ fn a_stale_answer_hides_the_failure_whichever_is_told_first() {
             .watched()
             .acts(&[Act::Begin, Act::Log(Refused)])
             .acts(&acts);
-        assert_eq!(told(scene), [("no-listener", Some(200), true, 1)]);
+        assert_eq!(judged(scene), [("no-listener", Some(200), true, 1)]);
     }
 }
 
@@ -183,7 +183,7 @@ fn a_page_that_fails_after_the_answer_belongs_to_it() {
         .under();
     logs(&mut scene, Some(request.request.0), 5, "%s \"%s\" failed");
     Playing::new(&mut scene, request).replies(404);
-    assert_eq!(told(scene), [("no-listener", Some(404), false, 1)]);
+    assert_eq!(judged(scene), [("no-listener", Some(404), false, 1)]);
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn a_slice_that_fails_cuts_its_response_short() {
         5,
         "unexpected status code %ui in slice response",
     );
-    assert_eq!(told(scene), [("no-listener", Some(200), false, 1)]);
+    assert_eq!(judged(scene), [("no-listener", Some(200), false, 1)]);
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn what_auth_request_was_answered_belongs_to_the_request() {
         watched: None,
         is_returned: false,
     }));
-    assert_eq!(told(scene), [("response-rejected", Some(500), false, 0)]);
+    assert_eq!(judged(scene), [("response-rejected", Some(500), false, 0)]);
 }
 
 #[test]
@@ -247,10 +247,10 @@ fn a_subrequests_own_502_belongs_to_the_request() {
 /// A client's next request may lie where the one before did.
 #[test]
 fn a_502_that_a_client_got_is_no_subrequests() {
-    let told = after_a_502(true);
+    let judged = after_a_502(true);
     assert!(
-        told.contains(&("response-rejected", Some(500), false, 0)),
-        "{told:?}"
+        judged.contains(&("response-rejected", Some(500), false, 0)),
+        "{judged:?}"
     );
 }
 
@@ -308,5 +308,5 @@ fn after_a_502(is_got: bool) -> Vec<(&'static str, Option<u16>, bool, usize)> {
         is_returned: false,
     }));
     scene.feed(reply(500, None));
-    told(scene)
+    judged(scene)
 }

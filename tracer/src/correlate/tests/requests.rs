@@ -83,19 +83,19 @@ fn equal_numbers_of_two_workers_are_not_mixed() {
     scene.request(2, 6).fails(NoRoute).answers(502);
     scene.play(&mut first, Act::Answer(502));
     let verdicts = scene.verdicts();
-    let mut told: Vec<_> = verdicts
+    let mut judged: Vec<_> = verdicts
         .iter()
         .map(|v| (v.worker, v.connection, v.cause, v.attempts.len()))
         .collect();
-    told.sort_unstable();
+    judged.sort_unstable();
     assert_eq!(
-        told,
+        judged,
         [(1, Some(5), "no-listener", 1), (2, Some(6), "no-route", 1)]
     );
 }
 
 #[test]
-fn requests_of_one_http2_connection_are_told_apart() {
+fn requests_of_one_http2_connection_are_distinguished() {
     let mut scene = Scene::new();
     let mut begun = scene.request(1, 5).line("GET /a").fails(Refused).under();
     scene
@@ -105,12 +105,12 @@ fn requests_of_one_http2_connection_are_told_apart() {
         .answers(502);
     scene.play(&mut begun, Act::Answer(502));
     let verdicts = scene.verdicts();
-    let told: Vec<_> = verdicts
+    let judged: Vec<_> = verdicts
         .iter()
         .map(|v| (v.connection, v.cause, v.attempts.len()))
         .collect();
     assert_eq!(
-        told,
+        judged,
         [(Some(5), "no-route", 1), (Some(5), "no-listener", 1)]
     );
 }

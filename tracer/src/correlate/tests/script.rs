@@ -28,14 +28,14 @@ const GAPS: [u64; 8] = [
 
 /// What of a verdict must not depend on chance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Told {
+pub(super) struct Essentials {
     pub(super) cause: &'static str,
     pub(super) confidence: Confidence,
     pub(super) masked: bool,
     pub(super) status: Option<u16>,
 }
 
-impl From<&Verdict> for Told {
+impl From<&Verdict> for Essentials {
     fn from(verdict: &Verdict) -> Self {
         Self {
             cause: verdict.cause,
@@ -102,7 +102,7 @@ impl Script {
     }
 
     /// The right verdict on each request: on itself alone, with a host that answers.
-    pub(super) fn right(&self) -> BTreeMap<u64, Told> {
+    pub(super) fn right(&self) -> BTreeMap<u64, Essentials> {
         let alone = |plan: &Plan| {
             let mut scene = Scene::new();
             let mut request = plan.request();
@@ -117,11 +117,11 @@ impl Script {
 }
 
 /// Verdicts by connection number; those without one are left out, two of one are a failure.
-pub(super) fn by_connection(verdicts: &[Verdict]) -> BTreeMap<u64, Told> {
+pub(super) fn by_connection(verdicts: &[Verdict]) -> BTreeMap<u64, Essentials> {
     let mut all = BTreeMap::new();
     for verdict in verdicts {
         if let Some(connection) = verdict.connection {
-            let before = all.insert(connection, Told::from(verdict));
+            let before = all.insert(connection, Essentials::from(verdict));
             assert_eq!(before, None, "two verdicts on one request");
         }
     }

@@ -41,7 +41,7 @@ pub enum DecodeError {
 /// Bytes of [`tracer_ebpf::abi::Header`].
 const HEADER: usize = 16;
 
-/// One record as it came from the ring buffer, but for those of [`life`].
+/// One record as it came from the ring buffer, but for those of `life`.
 ///
 /// # Errors
 /// It is short, or of an unknown kind.
@@ -108,7 +108,7 @@ struct Head {
 
 /// Reads what happened to a process; `None`: the record is another one, see [`record`].
 #[must_use]
-pub fn life(bytes: &[u8]) -> Option<Life> {
+pub(crate) fn life(bytes: &[u8]) -> Option<Life> {
     let mut buf = bytes;
     let (tag, len) = (buf.try_get_u16_ne().ok()?, buf.try_get_u16_ne().ok()?);
     let whole = match tag {

@@ -1,14 +1,14 @@
 //! A drawing: shapes on a sheet, in the order in which they are laid. Charts make it,
 //! [`super::paint`] gives it to a backend, tests look at it.
 
-use super::{font, theme::Ink};
+use super::theme::Ink;
 
 /// A place on the sheet: pixels from the left and from the top.
-pub type Point = (i32, i32);
+pub(crate) type Point = (i32, i32);
 
 /// Where a text's place is on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Anchor {
+pub(crate) enum Anchor {
     /// Its left end, at half its height.
     Left,
     /// Its middle.
@@ -19,7 +19,7 @@ pub enum Anchor {
 
 /// Something on the sheet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Shape {
+pub(crate) enum Shape {
     /// A filled rectangle.
     Rectangle(Rect, Ink),
     /// Straight lines from point to point, so many pixels wide.
@@ -32,7 +32,7 @@ pub enum Shape {
 
 /// One line of text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Label {
+pub(crate) struct Label {
     /// Letters only: nothing that a terminal or a parser obeys.
     pub text: String,
     /// Where.
@@ -49,38 +49,9 @@ pub struct Label {
     pub upright: bool,
 }
 
-impl Label {
-    /// What it covers.
-    #[must_use]
-    pub fn rect(&self) -> Rect {
-        let (length, (x, y)) = (font::width(&self.text, self.size, self.bold), self.at);
-        let before = match self.anchor {
-            Anchor::Left => 0,
-            Anchor::Middle => length / 2,
-            Anchor::Right => length,
-        };
-        let half = self.size / 2;
-        if self.upright {
-            Rect {
-                left: x - half,
-                top: y + before - length,
-                right: x + half,
-                bottom: y + before,
-            }
-        } else {
-            Rect {
-                left: x - before,
-                top: y - half,
-                right: x - before + length,
-                bottom: y + half,
-            }
-        }
-    }
-}
-
 /// Part of the sheet; the right and the bottom edge are outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rect {
+pub(crate) struct Rect {
     /// Pixels from the left.
     pub left: i32,
     /// Pixels from the top.
@@ -94,29 +65,20 @@ pub struct Rect {
 impl Rect {
     /// Pixels across.
     #[must_use]
-    pub fn width(&self) -> i32 {
+    pub(crate) fn width(&self) -> i32 {
         self.right - self.left
     }
 
     /// Pixels down.
     #[must_use]
-    pub fn height(&self) -> i32 {
+    pub(crate) fn height(&self) -> i32 {
         self.bottom - self.top
-    }
-
-    /// Do they share a pixel?
-    #[must_use]
-    pub fn overlaps(&self, other: &Self) -> bool {
-        self.left < other.right
-            && other.left < self.right
-            && self.top < other.bottom
-            && other.top < self.bottom
     }
 }
 
 /// Shapes on a sheet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Drawing {
+pub(crate) struct Drawing {
     /// Pixels across.
     pub width: i32,
     /// Pixels down.

@@ -19,20 +19,20 @@ mod sheet;
 mod spans;
 #[cfg(test)]
 mod tests;
-pub mod theme;
+pub(crate) mod theme;
 
 use jiff::tz::TimeZone;
 
 pub(super) use self::axis::{duration, number};
-pub use self::{
-    drawing::{Anchor, Drawing, Label, Point, Rect, Shape},
+pub(crate) use self::{
+    drawing::Drawing,
     paint::{PaintError, png, svg},
 };
 use crate::series::{Depth, Series};
 
 /// The charts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Chart {
+pub(crate) enum Chart {
     /// Failed requests over time, by cause.
     Failures,
     /// How connections went, by upstream.
@@ -53,7 +53,7 @@ pub enum Chart {
 
 impl Chart {
     /// All, in the order in which one reads them.
-    pub const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Failures,
         Self::Outcomes,
         Self::Connect,
@@ -66,7 +66,7 @@ impl Chart {
 
     /// The name of its file.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Failures => "failures",
             Self::Outcomes => "outcomes",
@@ -81,7 +81,7 @@ impl Chart {
 
     /// Its title.
     #[must_use]
-    pub fn title(self) -> &'static str {
+    pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Failures => "Failed requests by cause",
             Self::Outcomes => "How connections went, by upstream",
@@ -96,7 +96,7 @@ impl Chart {
 
     /// Draws it; times are those of `zone`.
     #[must_use]
-    pub fn draw(self, series: &Series, size: Size, zone: &TimeZone) -> Drawing {
+    pub(crate) fn draw(self, series: &Series, size: Size, zone: &TimeZone) -> Drawing {
         match self {
             Self::Failures => failures::draw(series, size, zone),
             Self::Outcomes => outcomes::draw(series, size),
@@ -185,7 +185,7 @@ fn races(series: &Series) -> String {
 
 /// How large a drawing is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Size {
+pub(crate) enum Size {
     /// For a screen or a page.
     Wide,
     /// For a phone.
@@ -194,7 +194,7 @@ pub enum Size {
 
 impl Size {
     /// Both.
-    pub const ALL: [Self; 2] = [Self::Wide, Self::Small];
+    pub(crate) const ALL: [Self; 2] = [Self::Wide, Self::Small];
 
     fn pixels(self) -> (i32, i32) {
         match self {

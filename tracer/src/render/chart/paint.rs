@@ -19,13 +19,13 @@ const DENSITY: i32 = 2;
 /// A backend failed, for the reason in words. With a buffer in memory none does.
 #[derive(Debug, Error)]
 #[error("drawing: {0}")]
-pub struct PaintError(String);
+pub(crate) struct PaintError(String);
 
 /// The drawing as an SVG document.
 ///
 /// # Errors
 /// See [`PaintError`].
-pub fn svg(drawing: &Drawing) -> Result<String, PaintError> {
+pub(crate) fn svg(drawing: &Drawing) -> Result<String, PaintError> {
     let mut document = String::new();
     let backend =
         SVGBackend::with_string(&mut document, (drawing.width as u32, drawing.height as u32));
@@ -37,7 +37,7 @@ pub fn svg(drawing: &Drawing) -> Result<String, PaintError> {
 ///
 /// # Errors
 /// See [`PaintError`].
-pub fn png(drawing: &Drawing) -> Result<Vec<u8>, PaintError> {
+pub(crate) fn png(drawing: &Drawing) -> Result<Vec<u8>, PaintError> {
     let size = (
         (drawing.width * DENSITY) as u32,
         (drawing.height * DENSITY) as u32,

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 /// What a colour stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ink {
+pub(crate) enum Ink {
     /// The background.
     Paper,
     /// Titles, values.
@@ -28,9 +28,9 @@ pub enum Ink {
 }
 
 /// Categories that have a colour of their own.
-pub const CATEGORIES: usize = 6;
+pub(crate) const CATEGORIES: usize = 6;
 /// Steps of the scale.
-pub const STEPS: usize = 7;
+pub(crate) const STEPS: usize = 7;
 
 type Pair = (u32, u32);
 
@@ -75,21 +75,15 @@ impl Ink {
 
     /// Red, green and blue on light paper.
     #[must_use]
-    pub fn rgb(self) -> (u8, u8, u8) {
+    pub(crate) fn rgb(self) -> (u8, u8, u8) {
         let [_, red, green, blue] = self.pair().0.to_be_bytes();
         (red, green, blue)
-    }
-
-    /// `#1F2328`, as an SVG has it.
-    #[must_use]
-    pub fn hex(self) -> String {
-        format!("#{:06X}", self.pair().0)
     }
 }
 
 /// CSS that shows the drawings within `scope` on dark paper.
 #[must_use]
-pub fn dark_css(scope: &str) -> String {
+pub(crate) fn dark_css(scope: &str) -> String {
     let single = [PAPER, TEXT, FAINT, GRID, AXIS, REST];
     let mut css = String::new();
     for (light, dark) in single.iter().chain(&CATEGORY).chain(&STEP) {

@@ -25,10 +25,10 @@ const BYTES: usize = 8 << 20;
 /// A file could not be written; the source says why.
 #[derive(Debug, Error)]
 #[error("writing Parquet")]
-pub struct ParquetError(#[from] Inner);
+pub(crate) struct ParquetError(#[from] Inner);
 
 /// A file of a table.
-pub struct TableFile<W: Write + Send> {
+pub(crate) struct TableFile<W: Write + Send> {
     columns: Vec<Kept>,
     rows: usize,
     /// Bytes of these.
@@ -54,7 +54,7 @@ impl<W: Write + Send> TableFile<W> {
     ///
     /// # Errors
     /// The writer fails.
-    pub fn new(out: W, table: &Table) -> Result<Self, ParquetError> {
+    pub(crate) fn new(out: W, table: &Table) -> Result<Self, ParquetError> {
         let columns: String = table
             .columns
             .iter()
@@ -88,7 +88,7 @@ impl<W: Write + Send> TableFile<W> {
     ///
     /// # Errors
     /// The writer fails.
-    pub fn row(&mut self, cells: Vec<Cell>) -> Result<(), ParquetError> {
+    pub(crate) fn row(&mut self, cells: Vec<Cell>) -> Result<(), ParquetError> {
         debug_assert_eq!(cells.len(), self.columns.len());
         for (column, cell) in self.columns.iter_mut().zip(cells) {
             self.bytes += cell.bytes();
@@ -106,7 +106,7 @@ impl<W: Write + Send> TableFile<W> {
     ///
     /// # Errors
     /// The writer fails.
-    pub fn finish(mut self) -> Result<W, ParquetError> {
+    pub(crate) fn finish(mut self) -> Result<W, ParquetError> {
         self.flush()?;
         Ok(self.writer.into_inner()?)
     }

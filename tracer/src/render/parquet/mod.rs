@@ -9,8 +9,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use self::{
-    file::{ParquetError, TableFile},
+pub(crate) use self::{
+    file::TableFile,
     rows::{attempts, connection, failure, verdict},
-    table::{ATTEMPTS, CONNECTIONS, Cell, Column, Kind, Table, VERDICTS},
+    table::{ATTEMPTS, CONNECTIONS, Cell, Table, VERDICTS},
 };

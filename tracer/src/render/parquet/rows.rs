@@ -11,7 +11,7 @@ use crate::{
 
 /// The row of a verdict, the `number`th of its run.
 #[must_use]
-pub fn verdict(run: &str, number: u64, v: &Verdict, clock: &Clock) -> Vec<Cell> {
+pub(crate) fn verdict(run: &str, number: u64, v: &Verdict, clock: &Clock) -> Vec<Cell> {
     let request = v.request.as_ref();
     let evidence = v.evidence.iter().map(|one| clean::text(&one.text));
     vec![
@@ -49,7 +49,7 @@ pub fn verdict(run: &str, number: u64, v: &Verdict, clock: &Clock) -> Vec<Cell> 
 }
 
 /// The rows of its attempts.
-pub fn attempts<'a>(
+pub(crate) fn attempts<'a>(
     run: &'a str,
     number: u64,
     v: &'a Verdict,
@@ -73,7 +73,7 @@ pub fn attempts<'a>(
 /// The row of a connection that ended; `None` for one that is open yet, as it comes again at its
 /// end.
 #[must_use]
-pub fn connection(run: &str, c: &Connection, clock: &Clock) -> Option<Vec<Cell>> {
+pub(crate) fn connection(run: &str, c: &Connection, clock: &Clock) -> Option<Vec<Cell>> {
     if c.open {
         return None;
     }
@@ -108,7 +108,7 @@ pub fn connection(run: &str, c: &Connection, clock: &Clock) -> Option<Vec<Cell>>
 
 /// The row of an attempt that came to no connection.
 #[must_use]
-pub fn failure(run: &str, f: &Failure, clock: &Clock) -> Vec<Cell> {
+pub(crate) fn failure(run: &str, f: &Failure, clock: &Clock) -> Vec<Cell> {
     let upstream = f.upstream.as_ref().map(ToString::to_string);
     let error = (f.errno != 0).then(|| errno::name(f.errno));
     let none = || Cell::Integer(None);

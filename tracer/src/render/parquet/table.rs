@@ -3,7 +3,7 @@
 
 /// What a column holds. Each may be null.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// UTF-8.
     Text,
     /// 64 bits, signed.
@@ -24,22 +24,11 @@ impl Kind {
             Self::Flag => format!("OPTIONAL BOOLEAN {name};"),
         }
     }
-
-    /// As the documentation says it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Text => "text",
-            Self::Integer => "integer",
-            Self::Time => "time",
-            Self::Flag => "boolean",
-        }
-    }
 }
 
 /// A value; the kinds of a row's are those of the table's columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Cell {
+pub(crate) enum Cell {
     /// For [`Kind::Text`].
     Text(Option<String>),
     /// For [`Kind::Integer`].
@@ -63,21 +52,23 @@ impl Cell {
 
 /// A column.
 #[derive(Debug)]
-pub struct Column {
+pub(crate) struct Column {
     /// Its name.
     pub name: &'static str,
     /// What it holds.
     pub kind: Kind,
     /// What that means.
+    #[cfg_attr(not(test), expect(dead_code, reason = "docs/parquet.md is made of it"))]
     pub meaning: &'static str,
 }
 
 /// A table.
 #[derive(Debug)]
-pub struct Table {
+pub(crate) struct Table {
     /// Its name, also its folder's.
     pub name: &'static str,
     /// One row of it is this.
+    #[cfg_attr(not(test), expect(dead_code, reason = "docs/parquet.md is made of it"))]
     pub row: &'static str,
     /// Its columns in order.
     pub columns: &'static [Column],
@@ -92,7 +83,7 @@ const fn column(name: &'static str, kind: Kind, meaning: &'static str) -> Column
 }
 
 /// Failed requests.
-pub static VERDICTS: Table = Table {
+pub(crate) static VERDICTS: Table = Table {
     name: "verdicts",
     row: "a failed request, or one whose failure a retry hid",
     columns: &[
@@ -192,7 +183,7 @@ pub static VERDICTS: Table = Table {
 };
 
 /// Tries of failed requests.
-pub static ATTEMPTS: Table = Table {
+pub(crate) static ATTEMPTS: Table = Table {
     name: "attempts",
     row: "one try of a failed request to reach an upstream",
     columns: &[
@@ -221,7 +212,7 @@ pub static ATTEMPTS: Table = Table {
 };
 
 /// All upstream connections, healthy ones as well.
-pub static CONNECTIONS: Table = Table {
+pub(crate) static CONNECTIONS: Table = Table {
     name: "connections",
     row: "a connection to an upstream that ended, healthy or not, or an attempt that came to none",
     columns: &[

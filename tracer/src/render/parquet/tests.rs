@@ -4,7 +4,19 @@ use std::{fs, path::PathBuf};
 
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
 
-use super::*;
+use super::{
+    table::{Column, Kind},
+    *,
+};
+
+fn named(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Text => "text",
+        Kind::Integer => "integer",
+        Kind::Time => "time",
+        Kind::Flag => "boolean",
+    }
+}
 
 fn documented(table: &Table) -> String {
     let columns: String = table
@@ -14,7 +26,7 @@ fn documented(table: &Table) -> String {
             format!(
                 "| `{}` | {} | {} |\n",
                 column.name,
-                column.kind.name(),
+                named(column.kind),
                 column.meaning
             )
         })

@@ -112,7 +112,7 @@ pub(super) struct Crash {
 
 /// What the verdicts say.
 #[derive(Debug)]
-pub struct Incident {
+pub(crate) struct Incident {
     /// The clock of all times in here.
     pub(super) clock: Clock,
     pub(super) failed: u64,
@@ -134,7 +134,7 @@ pub struct Incident {
 impl Incident {
     /// Nothing yet; all times that come are of this clock.
     #[must_use]
-    pub fn new(clock: Clock) -> Self {
+    pub(crate) fn new(clock: Clock) -> Self {
         Self {
             clock,
             failed: 0,
@@ -151,7 +151,7 @@ impl Incident {
     }
 
     /// Takes a verdict.
-    pub fn verdict(&mut self, verdict: &Verdict) {
+    pub(crate) fn verdict(&mut self, verdict: &Verdict) {
         if verdict.masked {
             self.masked += 1;
         } else {
@@ -179,7 +179,7 @@ impl Incident {
     }
 
     /// Takes an event, `at` on the incident's own clock.
-    pub fn event(&mut self, event: &Event, at: Time) {
+    pub(crate) fn event(&mut self, event: &Event, at: Time) {
         if let Event::Notice(one) = event
             && self.notices.len() < NAMED
         {
@@ -199,7 +199,7 @@ impl Incident {
     }
 
     /// The end: what was counted last.
-    pub fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         let folds = self.folder.finish();
         folds.into_iter().for_each(|fold| self.fold(fold));
     }

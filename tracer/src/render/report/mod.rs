@@ -14,7 +14,7 @@ mod words;
 
 use jiff::tz::TimeZone;
 
-pub use self::incident::Incident;
+pub(crate) use self::incident::Incident;
 use self::words::Words;
 use super::chart::{self, Chart, PaintError, Size, theme};
 use crate::series::Series;
@@ -23,7 +23,7 @@ const STYLE: &str = include_str!("style.css");
 
 /// One run of `tracer record`, as the page shows it. Times are Unix nanoseconds.
 #[derive(Debug, Clone, Default)]
-pub struct Source {
+pub(crate) struct Source {
     /// The host's name.
     pub host: String,
     /// Its kernel.
@@ -58,7 +58,7 @@ pub struct Source {
 
 /// All that the page shows.
 #[derive(Debug)]
-pub struct Report<'a> {
+pub(crate) struct Report<'a> {
     /// The runs.
     pub sources: Vec<Source>,
     /// Counts and durations over time.
@@ -76,7 +76,7 @@ impl Report<'_> {
     ///
     /// # Errors
     /// A chart could not be drawn.
-    pub fn page(&self) -> Result<String, PaintError> {
+    pub(crate) fn page(&self) -> Result<String, PaintError> {
         let words = Words {
             clock: self.incident.clock,
             zone: self.zone.clone(),

@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spans_are_told_once() {
+    fn spans_are_written_once() {
         let words = Words {
             clock: Clock { boot: 0, wall: 0 },
             zone: TimeZone::UTC,

@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn this_process_s_confinement_is_told() {
+    fn this_process_s_confinement_is_reported() {
         let view = view(std::process::id()).unwrap();
         assert_eq!(view.cgroup, process::unified_path(std::process::id()));
         assert!(view.seccomp <= 2);

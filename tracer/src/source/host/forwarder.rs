@@ -108,7 +108,7 @@ fn address(target: &str) -> Option<SocketAddr> {
 mod tests {
     use super::*;
 
-    fn told(command: &str) -> Option<(String, Option<SocketAddr>)> {
+    fn forwarded(command: &str) -> Option<(String, Option<SocketAddr>)> {
         let arguments: Vec<String> = command.split(' ').map(str::to_owned).collect();
         let target = target(&arguments)?;
         let address = address(&target);
@@ -132,13 +132,16 @@ mod tests {
                 "localhost:3000",
             ),
         ] {
-            let (to, address) = told(command).unwrap();
+            let (to, address) = forwarded(command).unwrap();
             assert_eq!(to, expected);
             assert!(address.is_some(), "{command}");
         }
         let unix = "socat TCP-LISTEN:80,fork UNIX-CONNECT:/run/app.sock";
-        assert_eq!(told(unix), Some(("unix:/run/app.sock".to_owned(), None)));
-        assert_eq!(told("socat TCP-LISTEN:80 EXEC:/bin/cat"), None);
-        assert_eq!(told("systemd-socket-activate -l 80 /bin/app"), None);
+        assert_eq!(
+            forwarded(unix),
+            Some(("unix:/run/app.sock".to_owned(), None))
+        );
+        assert_eq!(forwarded("socat TCP-LISTEN:80 EXEC:/bin/cat"), None);
+        assert_eq!(forwarded("systemd-socket-activate -l 80 /bin/app"), None);
     }
 }

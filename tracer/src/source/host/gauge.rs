@@ -66,13 +66,13 @@ mod tests {
     }
 
     #[test]
-    fn a_strain_is_told_once_and_its_end_after_a_calm() {
+    fn a_strain_is_reported_once_and_its_end_after_a_calm() {
         let used: Vec<u64> = [50, 89, 90, 100, 85].into_iter().chain([70; 20]).collect();
         assert_eq!(changes(&used), [(2, Change::Begins), (15, Change::Ends)]);
     }
 
     #[test]
-    fn what_wavers_is_told_once() {
+    fn what_wavers_is_reported_once() {
         let used: Vec<u64> = (0..100)
             .map(|second| if second % 5 == 0 { 95 } else { 10 })
             .collect();

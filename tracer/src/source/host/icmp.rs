@@ -41,7 +41,7 @@ const TIME_EXCEEDED_V6: u8 = 3;
 
 /// Listens for ICMP errors in the namespaces of followed workers.
 #[derive(Debug, Default)]
-pub struct IcmpListener {
+pub(crate) struct IcmpListener {
     namespaces: BTreeMap<u32, Namespace>,
     /// Each worker's.
     workers: HashMap<u32, u32>,
@@ -66,7 +66,7 @@ struct Socket {
 impl IcmpListener {
     /// Listens to none.
     #[must_use]
-    pub fn left_out(why: &'static str) -> Self {
+    pub(crate) fn left_out(why: &'static str) -> Self {
         Self {
             left_out: Some(why),
             ..Self::default()
@@ -75,7 +75,7 @@ impl IcmpListener {
 
     /// Listens in this worker's namespace until its last worker is forgotten. Where IPv6 is off, to
     /// ICMP alone.
-    pub fn follow(&mut self, worker: u32) {
+    pub(crate) fn follow(&mut self, worker: u32) {
         if self.left_out.is_some() {
             return;
         }
@@ -101,7 +101,7 @@ impl IcmpListener {
 
     /// The worker ended; with the last one of its namespace its sockets are closed, so that the
     /// namespace can end.
-    pub fn forget(&mut self, worker: u32) {
+    pub(crate) fn forget(&mut self, worker: u32) {
         let Some(id) = self.workers.remove(&worker) else {
             return;
         };
@@ -116,21 +116,14 @@ impl IcmpListener {
     /// Why ICMP errors cannot be heard in some namespace of a followed worker; `None` if they can
     /// in all.
     #[must_use]
-    pub fn deaf(&self) -> Option<&str> {
+    pub(crate) fn deaf(&self) -> Option<&str> {
         let mut namespaces = self.namespaces.values();
         let deaf = namespaces.find_map(|one| one.sockets.as_ref().err());
         self.left_out.or_else(|| deaf.map(String::as_str))
     }
 
-    /// Sockets held.
-    #[must_use]
-    pub fn sockets(&self) -> usize {
-        let sockets = self.namespaces.values().flat_map(|one| &one.sockets);
-        sockets.map(Vec::len).sum()
-    }
-
     /// What came in about TCP packets; never blocks, and reads a bounded number of errors a call.
-    pub fn read(&mut self, now: Time) -> Vec<Icmp> {
+    pub(crate) fn read(&mut self, now: Time) -> Vec<Icmp> {
         if now.since(self.swept) >= SWEEP {
             self.swept = now;
             self.sweep();
@@ -378,6 +371,11 @@ mod tests {
         let _ = rustix::net::sendto(socket, &packet, rustix::net::SendFlags::empty(), &to);
     }
 
+    fn sockets(listener: &IcmpListener) -> usize {
+        let namespaces = listener.namespaces.values();
+        namespaces.flat_map(|one| &one.sockets).map(Vec::len).sum()
+    }
+
     #[test]
     fn a_followed_namespace_is_heard_and_a_ping_is_not() {
         let Some(netns) = crate::process::netns::in_new_netns(
@@ -389,7 +387,7 @@ mod tests {
         let mut listener = IcmpListener::default();
         listener.follow(netns.thread);
         listener.follow(netns.thread);
-        assert!((1..=2).contains(&listener.sockets()));
+        assert!((1..=2).contains(&sockets(&listener)));
         assert_eq!(listener.deaf(), None);
         let inside = Netns::of(netns.thread).unwrap();
         let error = unreachable_v4(6);
@@ -415,14 +413,14 @@ mod tests {
         let mut listener = IcmpListener::default();
         let own = std::process::id();
         listener.follow(own);
-        let ours = listener.sockets();
+        let ours = sockets(&listener);
         listener.follow(one.thread);
-        assert_eq!(listener.sockets(), 2 * ours);
+        assert_eq!(sockets(&listener), 2 * ours);
         listener.forget(one.thread);
-        assert_eq!(listener.sockets(), ours);
+        assert_eq!(sockets(&listener), ours);
         listener.forget(one.thread);
         listener.forget(own);
-        assert_eq!(listener.sockets(), 0);
+        assert_eq!(sockets(&listener), 0);
     }
 
     #[test]
@@ -440,9 +438,9 @@ mod tests {
             std::thread::yield_now();
         }
         listener.read(Time(SWEEP - 1));
-        assert!(listener.sockets() > 0);
+        assert!(sockets(&listener) > 0);
         listener.read(Time(SWEEP));
-        assert_eq!(listener.sockets(), 0);
+        assert_eq!(sockets(&listener), 0);
     }
 
     #[test]

@@ -30,7 +30,7 @@ use crate::{
 const SOCKETS: usize = 16_384;
 const NEARBY: usize = 5;
 /// Of each kind no more are reported, the fullest: a capture's reader takes an answer of 256 KiB.
-const TOLD: usize = 64;
+const REPORTED: usize = 64;
 /// Namespaces of which the listeners are remembered.
 const LISTINGS: usize = 16;
 /// Listeners of which all processes are looked for.
@@ -266,7 +266,11 @@ fn holders(
     }
     // A program's that has the port on another address, or the nearest that are not nginx's own:
     // both are quickly known.
-    let pids: Vec<u32> = found.values().map(|owner| owner.pid).take(TOLD).collect();
+    let pids: Vec<u32> = found
+        .values()
+        .map(|owner| owner.pid)
+        .take(REPORTED)
+        .collect();
     let mut holders = owners.among(&nginx, &all);
     if pids.is_empty() {
         others.retain(|socket| {
@@ -321,14 +325,14 @@ fn arrange(
     }
     view.bound.sort_by_key(|owner| owner.pid);
     view.bound.dedup_by_key(|owner| owner.pid);
-    view.bound.truncate(TOLD);
+    view.bound.truncate(REPORTED);
     if scene.way.local && view.exact.is_empty() {
         view.nearby = nearby(target, scene, &view, &listener, nginx);
     }
     for listeners in [&mut view.exact, &mut view.same_port] {
-        if listeners.len() > TOLD {
+        if listeners.len() > REPORTED {
             listeners.sort_by_key(|one| std::cmp::Reverse(one.queue));
-            listeners.truncate(TOLD);
+            listeners.truncate(REPORTED);
         }
     }
     view

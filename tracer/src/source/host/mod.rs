@@ -32,7 +32,7 @@ mod viewer;
 mod way;
 
 pub(super) use self::gauge::{Change, Gauge};
-pub use self::icmp::IcmpListener;
+pub(crate) use self::icmp::IcmpListener;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -52,7 +52,6 @@ use crate::{
 };
 
 /// For the fuzz targets: reads what a netlink socket receives, whatever it is.
-#[doc(hidden)]
 pub fn read_answer(datagram: &[u8]) {
     let mut answers = netlink::Answers {
         sequence: 1,
@@ -69,7 +68,6 @@ pub fn read_answer(datagram: &[u8]) {
 }
 
 /// For the fuzz targets: reads a file of `/proc` or `/etc`, whatever it is.
-#[doc(hidden)]
 pub fn read_proc(text: &str) {
     accounts::read(text);
     conntrack::read(text);
@@ -81,7 +79,7 @@ pub fn read_proc(text: &str) {
 
 /// Answers questions about this host.
 #[derive(Debug)]
-pub struct Observer {
+pub(crate) struct Observer {
     owners: Owners,
     listings: Listings,
     namespaces: Namespaces,
@@ -96,7 +94,7 @@ pub struct Observer {
 impl Observer {
     /// Reads these error logs in addition to those that workers hold open.
     #[must_use]
-    pub fn new(error_logs: Vec<PathBuf>) -> Self {
+    pub(crate) fn new(error_logs: Vec<PathBuf>) -> Self {
         Self {
             owners: Owners::default(),
             listings: Listings::default(),
@@ -112,7 +110,7 @@ impl Observer {
 
     /// Reads this worker's logs from here on. To be called as early as possible: what was logged
     /// before is not read.
-    pub fn follow(&mut self, worker: u32) {
+    pub(crate) fn follow(&mut self, worker: u32) {
         if let Some(master) = self.logs.follow(worker) {
             self.owners.follow(worker, master);
         }
@@ -122,20 +120,20 @@ impl Observer {
     }
 
     /// The worker ended.
-    pub fn forget(&mut self, worker: u32) {
+    pub(crate) fn forget(&mut self, worker: u32) {
         self.logs.forget(worker);
         self.strains.forget(worker);
         self.owners.forget(worker);
     }
 
     /// Drops what gone workers held. Returns when there is more to drop.
-    pub fn release(&mut self) -> Option<Duration> {
+    pub(crate) fn release(&mut self) -> Option<Duration> {
         self.logs.release()
     }
 
     /// Polls the resources of nginx that may be near their limits; returns what changed. `is_busy`:
     /// questions wait.
-    pub fn look(&mut self, now: Time, is_busy: bool) -> Vec<Event> {
+    pub(crate) fn look(&mut self, now: Time, is_busy: bool) -> Vec<Event> {
         self.viewers.look();
         self.logs.sweep();
         let mut notices = self.strains.look(now, is_busy);
@@ -172,7 +170,7 @@ impl Observer {
     /// Answers now, in the order of the stream: the log lines that a [`Question::Log`] brought,
     /// then the fact. `now` is the boot time, and becomes the time of all of them; at `asked` the
     /// question came.
-    pub fn answer(&mut self, question: &Question, asked: Time, now: Time) -> Vec<Event> {
+    pub(crate) fn answer(&mut self, question: &Question, asked: Time, now: Time) -> Vec<Event> {
         let asked = Asked { at: asked, now };
         let mut finding = self.find(question, asked);
         // A worker that ended while it was looked at: its master answers.

@@ -48,7 +48,7 @@ pub(super) fn entry(netns: &Netns, address: IpAddr, interface: u32) -> io::Resul
         0,
         &payload,
         1,
-        |_, message| found = told(message),
+        |_, message| found = decoded(message),
     );
     match answer {
         Ok(_) => Ok(found),
@@ -57,7 +57,7 @@ pub(super) fn entry(netns: &Netns, address: IpAddr, interface: u32) -> io::Resul
     }
 }
 
-fn told(message: &[u8]) -> Neighbor {
+fn decoded(message: &[u8]) -> Neighbor {
     let bytes = message.get(STATE..).and_then(|rest| rest.first_chunk());
     let state = bytes.copied().map_or(0, u16::from_ne_bytes);
     let is_silent = state & (NUD_INCOMPLETE | NUD_FAILED) != 0;
@@ -73,5 +73,5 @@ fn told(message: &[u8]) -> Neighbor {
 
 /// See [`super::read_answer`].
 pub(super) fn read(message: &[u8]) {
-    let _ = told(message);
+    let _ = decoded(message);
 }

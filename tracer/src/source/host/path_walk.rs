@@ -272,7 +272,7 @@ impl Contained {
     pub(super) fn within(directory: &Directory) -> Option<Self> {
         use std::os::unix::ffi::OsStrExt as _;
         let root = std::ffi::CString::new(directory.0.as_os_str().as_bytes()).unwrap();
-        let (mut told, tell) = io::pipe().unwrap();
+        let (mut reader, writer) = io::pipe().unwrap();
         // SAFETY: the child makes system calls alone, on values that were made before.
         let pid = unsafe { libc::fork() };
         if pid == 0 {
@@ -283,16 +283,16 @@ impl Contained {
                 if libc::chroot(root.as_ptr()) != 0 || libc::chdir(c"/".as_ptr()) != 0 {
                     libc::_exit(1);
                 }
-                libc::write(tell.as_raw_fd(), c"r".as_ptr().cast(), 1);
+                libc::write(writer.as_raw_fd(), c"r".as_ptr().cast(), 1);
                 loop {
                     libc::pause();
                 }
             }
         }
-        drop(tell);
+        drop(writer);
         let contained = Self(u32::try_from(pid).unwrap());
         let mut byte = [0];
-        let is_there = io::Read::read(&mut told, &mut byte).unwrap() == 1;
+        let is_there = io::Read::read(&mut reader, &mut byte).unwrap() == 1;
         is_there.then_some(contained)
     }
 }

@@ -49,7 +49,7 @@ pub(super) fn way(netns: &Netns, address: IpAddr) -> io::Result<Way> {
         0,
         &payload,
         1,
-        |_, message| way = told(address, message),
+        |_, message| way = decoded(address, message),
     );
     match answer {
         Ok(_) => Ok(way),
@@ -65,7 +65,7 @@ pub(super) fn way(netns: &Netns, address: IpAddr) -> io::Result<Way> {
     }
 }
 
-fn told(address: IpAddr, message: &[u8]) -> Way {
+fn decoded(address: IpAddr, message: &[u8]) -> Way {
     let (mut gateway, mut interface, mut source) = (address, None, None);
     for (kind, value) in attributes(message, ROUTE) {
         match kind {
@@ -98,7 +98,7 @@ fn ip(bytes: &[u8]) -> Option<IpAddr> {
 
 /// See [`super::read_answer`].
 pub(super) fn read(message: &[u8]) {
-    let _ = told(std::net::Ipv4Addr::LOCALHOST.into(), message);
+    let _ = decoded(std::net::Ipv4Addr::LOCALHOST.into(), message);
 }
 
 #[cfg(test)]

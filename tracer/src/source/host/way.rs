@@ -153,7 +153,7 @@ impl Ways {
 fn way(netns: &Netns, address: IpAddr, namespaces: &mut Namespaces, asked: Asked) -> Result<Way> {
     let way = route::way(netns, address).context("ask the routing table")?;
     let silent_neighbor = match (way.next_hop, way.source) {
-        // Where the neighbour table cannot be asked, nobody is told to be silent.
+        // Where the neighbour table cannot be asked, nobody is reported silent.
         (Some((address, interface)), Some(source))
             if neighbor::entry(netns, address, interface)
                 .is_ok_and(|neighbor| neighbor.is_silent) =>

@@ -259,13 +259,22 @@ static UNUSED: UnixEnd = UnixEnd {
     inode: 0,
 };
 
-/// Has the users of a socket seen.
+/// Has the users of a socket seen, unless they are already: both ends may come at once, so what
+/// says that it is known comes first.
 #[inline(always)]
 pub fn add_unix_end(sk: u64) {
-    if add_socket(&UNIX_ENDS, sk, &UNUSED) {
-        hints::enter_unix_end();
+    hints::enter_unix_end();
+    hints::enter_socket(sk);
+    if let Err(error) = UNIX_ENDS.insert(&sk, &UNUSED, BPF_NOEXIST.into()) {
+        hints::leave_socket(sk);
+        if error != EEXIST {
+            count(counter::LOST);
+        }
     }
 }
+
+/// `EEXIST`, as a helper returns it.
+const EEXIST: i32 = -17;
 
 /// Who uses it does not matter any more.
 #[inline(always)]
@@ -304,12 +313,10 @@ fn socket<T>(map: &'static LruHashMap<u64, T>, sk: u64) -> Option<*mut T> {
 }
 
 #[inline(always)]
-fn add_socket<T>(map: &'static LruHashMap<u64, T>, sk: u64, value: &T) -> bool {
-    let is_entered = insert(map, &sk, value);
-    if is_entered {
+fn add_socket<T>(map: &'static LruHashMap<u64, T>, sk: u64, value: &T) {
+    if insert(map, &sk, value) {
         hints::enter_socket(sk);
     }
-    is_entered
 }
 
 /// Enters what verdicts rest on; what finds no place counts as lost.

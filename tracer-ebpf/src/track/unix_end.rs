@@ -16,14 +16,15 @@ use crate::{
 #[inline(always)]
 pub fn watch(sk: u64) {
     let end = other_end(sk);
-    // nginx's first write is seen when it returns: who reads at once has been here by then.
-    let is_known = match maps::unix_end(end) {
-        Some(known) => known.inode != 0 && known.inode == sock::inode(end) as u32,
-        None => false,
-    };
-    if !is_known {
-        maps::add_unix_end(end);
+    // nginx's first write is seen when it returns: who reads at once may have been here by then.
+    if let Some(known) = maps::unix_end(end)
+        && known.inode != 0
+        && known.inode != sock::inode(end) as u32
+    {
+        // Of another connection, whose place it has.
+        maps::remove_unix_end(end);
     }
+    maps::add_unix_end(end);
 }
 
 /// The current process read from or wrote to some socket.

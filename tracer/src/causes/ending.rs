@@ -3,8 +3,10 @@
 
 use super::{
     errno::{ECONNRESET, EPIPE},
+    finding::Finding,
     keepalive,
     scene::Scene,
+    tls,
 };
 use crate::event::{Connection, Death, PeerClosed, Said, Time, Upstream};
 
@@ -54,16 +56,38 @@ impl<'a> Scene<'a> {
         Some((c, ending(c)?))
     }
 
-    /// nginx's timer ended the wait for a response: it says so, answered 504, or went on to the
-    /// next upstream or a cache although nothing had come and nothing had failed.
+    /// nginx's timer ended the wait for a response: it says so, answered 504, or left the attempt
+    /// in silence.
     pub(super) fn timed_out_waiting(&self) -> bool {
-        let went_on = || {
-            self.stood()
-                .is_some_and(|c| !response_began(c) && ending(c).is_none() && c.error.is_none())
-        };
+        self.is_timer_shown() || self.left_in_silence()
+    }
+
+    /// nginx's own word or answer says that its timer ended the wait.
+    fn is_timer_shown(&self) -> bool {
         self.said(Said::TimedOut).is_some()
             || (self.is_last() && self.case.status == Some(504) && !self.case.masked)
-            || ((!self.is_last() || self.is_replaced()) && went_on())
+    }
+
+    /// nginx went on to the next upstream or a cache and logged no reason, although nothing had
+    /// come and nothing had failed. Where a TLS handshake had begun, it may have refused the
+    /// certificate.
+    fn left_in_silence(&self) -> bool {
+        let is_silent = |c: &Connection| {
+            let answered = response_began(c) || (is_handshaking(c) && heard(c));
+            !answered && ending(c).is_none() && c.error.is_none()
+        };
+        (!self.is_last() || self.is_replaced())
+            && self.stood().is_some_and(is_silent)
+            && self.logged(Said::is_fault_of_response).is_none()
+            && tls::said(self).is_none()
+    }
+
+    /// Lowers what rests on nginx's timer where only the absence of another reason points to it.
+    pub(super) fn by_timer(&self, finding: Finding) -> Finding {
+        finding.unless(
+            self.is_timer_shown(),
+            "whether nginx's timer ended the wait: nginx went on and did not log why",
+        )
     }
 
     /// No error answer was made, and something else than this attempt's response was sent: from a

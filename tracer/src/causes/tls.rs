@@ -32,7 +32,7 @@ pub(super) static TLS_HANDSHAKE_FAILED: Cause = Cause {
 };
 
 /// nginx's own word that the handshake, or the TLS under it, failed.
-fn said(scene: &Scene<'_>) -> Option<String> {
+pub(super) fn said(scene: &Scene<'_>) -> Option<String> {
     let text = scene.case.log_calls.iter().find_map(|call| {
         let text = call.text.as_deref().filter(|text| match call.text_said() {
             Said::HandshakeFailed => true,
@@ -182,6 +182,7 @@ fn silent(scene: &Scene<'_>) -> Option<Finding> {
             .unless(waiting::is_accepted(scene, c), "whether its program accepted the connection")
             .advise("does that port speak TLS? a plain server waits for a request that never comes: drop the s of https:// in *_pass, or point it at the TLS port")
     };
+    let finding = scene.by_timer(finding);
     let finding = match scene.accepted_by() {
         Some(closed) => finding.fact(
             "peer",

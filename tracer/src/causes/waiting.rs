@@ -81,6 +81,7 @@ fn not_accepting(scene: &Scene<'_>) -> Option<Finding> {
         scene.to()
     ))
     .rests_on_complete_records(scene);
+    finding = scene.by_timer(finding);
     let on_path = || scene.facts().unix_path.as_ref()?.listener.as_ref();
     let listener = queueing(scene).or_else(on_path);
     let mut see = None;
@@ -200,7 +201,8 @@ fn slow(scene: &Scene<'_>) -> Option<Finding> {
     let used = c.holder.as_ref();
     let holder = holder.or_else(|| used.map(|used| (&used.name, used.pid)));
     let limit = programs::aside(scene.backend_name(), |it| it.limit);
-    let finding = finding
+    let finding = scene
+        .by_timer(finding)
         .rests_on_complete_records(scene)
         .advise("what does the backend do in that time? its log, its slow queries, a stack of it")
         .advise_if(holder.map(|(name, pid)| {

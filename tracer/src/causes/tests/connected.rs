@@ -136,6 +136,14 @@ pub(super) fn masked(mut case: Case, status: u16) -> Case {
     case
 }
 
+/// nginx went on to another upstream, which served the request.
+pub(super) fn followed(mut case: Case) -> Case {
+    let start = case.time.plus(MS);
+    let next = attempt(Course::Succeeded, Facts::default());
+    case.attempts.push(Attempt { start, ..next });
+    case
+}
+
 /// The client got a part of that response.
 pub(super) fn cut_short(mut case: Case, status: u16) -> Case {
     case.cut_short = true;

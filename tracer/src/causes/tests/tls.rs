@@ -88,6 +88,32 @@ fn nginx_own_refusal_of_the_certificate_is_told() {
 }
 
 #[test]
+fn a_certificate_that_nginx_refused_before_it_went_on_is_no_silence() {
+    let left = || {
+        let case = answered(200, answering(0x16, connected(HERE)), served());
+        followed(masked(case, 200))
+    };
+    let refused = verdict(&logged(
+        left(),
+        "upstream SSL certificate verify error: (%l:%s)",
+    ));
+    assert_eq!((refused.cause, refused.confidence), (SELF, Proven));
+    assert!(
+        refused.summary.contains("certificate verify error"),
+        "{}",
+        refused.summary
+    );
+    assert_eq!(refused.errno, None);
+    let unlogged = verdict(&left());
+    assert_eq!((unlogged.cause, unlogged.confidence), (SELF, Inferred));
+    assert!(
+        unlogged.summary.contains("nginx gave up"),
+        "{}",
+        unlogged.summary
+    );
+}
+
+#[test]
 fn without_a_log_the_first_bytes_tell() {
     let case = |c: Connection| answered(502, c, served());
     assert_eq!(told(&case(answering(b'H', closed(HERE)))), (SELF, Proven));

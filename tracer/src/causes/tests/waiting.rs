@@ -204,9 +204,19 @@ fn a_drop_that_shows_the_full_queue_wins() {
 }
 
 #[test]
-fn an_attempt_that_nginx_left_in_silence_was_ended_by_its_timer() {
-    let mut case = answered(200, silent_for_a_minute(), peer(true, 1, 0));
-    case.attempts
-        .push(attempt(Course::Succeeded, Facts::default()));
-    assert_eq!(told(&masked(case, 200)), ("backend-slow", Proven));
+fn only_nginxs_word_proves_that_its_timer_ended_an_attempt_that_it_left() {
+    let left = |accepted| {
+        let case = answered(200, silent_for_a_minute(), peer(accepted, 1, 0));
+        followed(masked(case, 200))
+    };
+    let slow = verdict(&left(true));
+    assert_eq!((slow.cause, slow.confidence), ("backend-slow", Inferred));
+    assert!(
+        fact(&slow, "unseen").contains("did not log why"),
+        "{slow:#?}"
+    );
+    assert_eq!(told(&left(false)), ("backend-not-accepting", Inferred));
+    let logged = |accepted| logged(left(accepted), "upstream timed out");
+    assert_eq!(told(&logged(true)), ("backend-slow", Proven));
+    assert_eq!(told(&logged(false)), ("backend-not-accepting", Proven));
 }

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 
 use super::{
     cause::Cause,
-    drops::telling_drops,
+    drops::{for_every_syn, telling_drops},
     errno::{self, EACCES, ECONNREFUSED, EPERM},
     finding::Finding,
     hook::{SECURITY, route_hook},
@@ -308,22 +308,25 @@ fn cgroup_drop(scene: &Scene<'_>) -> Option<Finding> {
         .and_then(|worker| worker.unit.as_deref())
         .filter(|unit| unit.ends_with(".service"))
         .map(wording::quoted);
+    let finding = Finding::proven(format!(
+        "a BPF program of a cgroup dropped the {} {} {remote}",
+        story::packet(drop),
+        if drop.from_upstream { "from" } else { "to" }
+    ));
     Some(
-        Finding::proven(format!(
-            "a BPF program of a cgroup dropped the {} {} {remote}",
-            story::packet(drop),
-            if drop.from_upstream { "from" } else { "to" }
-        ))
-        .advise(match unit {
-            Some(unit) => format!(
-                "see: systemctl show {unit} -p IPAddressDeny -p IPAddressAllow, and its slices'"
-            ),
-            None => "see: systemctl show nginx -p IPAddressDeny -p IPAddressAllow, and its slices'"
-                .to_owned(),
-        })
-        .advise(format!(
-            "allow it: IPAddressAllow={}; else: bpftool cgroup tree",
-            remote.ip()
-        )),
+        for_every_syn(c, drop, finding)
+            .advise(match unit {
+                Some(unit) => format!(
+                    "see: systemctl show {unit} -p IPAddressDeny -p IPAddressAllow, and its slices'"
+                ),
+                None => {
+                    "see: systemctl show nginx -p IPAddressDeny -p IPAddressAllow, and its slices'"
+                        .to_owned()
+                }
+            })
+            .advise(format!(
+                "allow it: IPAddressAllow={}; else: bpftool cgroup tree",
+                remote.ip()
+            )),
     )
 }

@@ -1,5 +1,6 @@
 //! Packets of a connection that this host dropped, and what that says.
 
+use super::{finding::Finding, wording};
 use crate::event::{Connection, Drop};
 
 /// The first drop with that reason.
@@ -37,4 +38,19 @@ pub(super) fn telling_drops(c: &Connection) -> impl Iterator<Item = &Drop> {
             "NOT_SPECIFIED" | "QUEUE_PURGE" | "NOT_DROPPED_YET" | "CONSUMED" | "SOCKET_CLOSE"
         )
     })
+}
+
+/// Lowers what rests on a drop where fewer packets were dropped for its reason than SYNs were sent:
+/// another one may have been answered, or lost elsewhere.
+pub(super) fn for_every_syn(c: &Connection, dropped: &Drop, finding: Finding) -> Finding {
+    let sent = u64::from(c.syn_retransmits) + 1;
+    let such = c.drops.iter().filter(|drop| drop.reason == dropped.reason);
+    let total: u64 = such.map(|drop| u64::from(drop.count)).sum();
+    finding.unless(
+        total >= sent,
+        format!(
+            "{total} drops against {}: what became of the rest",
+            wording::count(sent, "SYN")
+        ),
+    )
 }

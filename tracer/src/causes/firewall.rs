@@ -2,7 +2,7 @@
 
 use super::{
     cause::Cause,
-    drops::{filtered_syn, netfilter_drop, no_socket_for_syn},
+    drops::{filtered_syn, for_every_syn, netfilter_drop, no_socket_for_syn},
     ending::response_began,
     errno::{self, ETIMEDOUT},
     finding::Finding,
@@ -94,6 +94,10 @@ fn reject(scene: &Scene<'_>) -> Option<Finding> {
     } else {
         return by_peer(scene, remote);
     };
+    let finding = match netfilter_drop(c) {
+        Some(dropped) => for_every_syn(c, dropped, finding),
+        None => finding,
+    };
     Some(
         finding
             .advise(rule(c, remote))
@@ -147,23 +151,9 @@ fn drop(scene: &Scene<'_>) -> Option<Finding> {
     let dropped = netfilter_drop(c)?;
     let packet = story::packet(dropped);
     let way = if dropped.from_upstream { "from" } else { "to" };
-    let sent = u64::from(c.syn_retransmits) + 1;
-    let total: u64 = c
-        .drops
-        .iter()
-        .filter(|drop| drop.reason == "NETFILTER_DROP")
-        .map(|drop| u64::from(drop.count))
-        .sum();
     let summary = format!("this host's packet filter dropped the {packet} {way} {remote}");
-    let finding = Finding::proven(summary).unless(
-        total >= sent,
-        format!(
-            "{total} drops against {}: what became of the rest",
-            wording::count(sent, "SYN")
-        ),
-    );
     Some(
-        finding
+        for_every_syn(c, dropped, Finding::proven(summary))
             .advise(rule(c, remote))
             .advise(see_rules(scene, remote)),
     )

@@ -180,7 +180,21 @@ fn a_refusal_is_told_by_who_sent_the_rst() {
             one(by_rule.clone(), local(false)),
             ("firewall-reject", Proven),
         ),
-        (one(by_rule, local(true)), ("firewall-reject", Proven)),
+        (
+            one(by_rule.clone(), local(true)),
+            ("firewall-reject", Proven),
+        ),
+        // A rule dropped one SYN; the next may have reached the peer, which refused it.
+        (
+            one(
+                Connection {
+                    syn_retransmits: 1,
+                    ..by_rule
+                },
+                local(false),
+            ),
+            ("firewall-reject", Inferred),
+        ),
         // The filter drops what the upstream sends: no rule that answers us.
         (
             one(
@@ -323,8 +337,16 @@ fn icmp_answers_are_told_by_who_made_them() {
             ("neighbor-failed", Inferred),
         ),
         (
-            one(neighbour(filtered()), local(false)),
+            one(
+                neighbour(vec![drop("NETFILTER_DROP", 0x02, 3)]),
+                local(false),
+            ),
             ("firewall-reject", Proven),
+        ),
+        // Only the first of three SYNs was dropped.
+        (
+            one(neighbour(filtered()), local(false)),
+            ("firewall-reject", Inferred),
         ),
     ];
     for (i, (case, expected)) in cases.iter().enumerate() {
@@ -467,6 +489,13 @@ fn silence_is_told_by_what_this_host_did_with_the_packets() {
                 local(false),
             ),
             ("cgroup-denied", Proven),
+        ),
+        (
+            one(
+                with(there, vec![drop("BPF_CGROUP_EGRESS", 0x02, 1)]),
+                local(false),
+            ),
+            ("cgroup-denied", Inferred),
         ),
         (
             one(

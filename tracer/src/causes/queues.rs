@@ -87,6 +87,8 @@ fn on_last_ack(scene: &Scene<'_>) -> Option<Finding> {
     };
     let reset = ending(c).is_some_and(|ending| ending.reset);
     let full = scene.full_listener().is_some();
+    let view = scene.facts().peer_socket.as_ref();
+    let is_taken = view.is_some_and(|view| view.found && view.accepted);
     // Unless it is known that nobody listens: in another network namespace a listener is out of
     // sight.
     let listens = scene
@@ -101,6 +103,10 @@ fn on_last_ack(scene: &Scene<'_>) -> Option<Finding> {
         Finding::proven(format!(
             "{queue}: this host dropped the ACK that ends the handshake"
         ))
+        .unless(
+            !is_taken,
+            "what it waited for in the end: its program has accepted it since",
+        )
     } else if lost_cookie(c) && listens && !reset {
         Finding::proven(format!(
             "{queue}: this host answered with a SYN cookie and then had no room for the connection"

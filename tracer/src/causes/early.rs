@@ -5,6 +5,7 @@ use super::{
     ending::{ending, in_plain, received},
     errno::{self, ECONNRESET, EPIPE},
     finding::Finding,
+    hook,
     scene::Scene,
     wording,
 };
@@ -68,6 +69,13 @@ fn early(scene: &Scene<'_>) -> Option<Finding> {
         "{who} {answer} and closed the connection while nginx still sent the request: {} were sent",
         wording::count(c.bytes_sent, "byte")
     ))
+    .unless(
+        c.first_byte.is_some() || scene.stands(hook::RECEIVED),
+        format!(
+            "whether nginx read the answer: the hook {} is not attached",
+            hook::RECEIVED
+        ),
+    )
     .rests_on_complete_records(scene);
     let finding = match c.transfer_error {
         Some((e, _)) => finding.fact(

@@ -315,6 +315,9 @@ fn an_answer_that_nginx_could_not_read_is_early() {
         "{}",
         v.summary
     );
+    // Without its hook, what nginx read of the answer is not known.
+    let blind = without(answered(502, unread.clone(), served()), "received");
+    assert_eq!(told(&blind), ("early-response", Inferred));
     // What came over TLS may be its own; a process that died did not answer early.
     let tls = Connection {
         first_sent: Some(0x16),

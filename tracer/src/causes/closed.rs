@@ -89,6 +89,11 @@ fn closed_early(scene: &Scene<'_>) -> Option<Finding> {
         "whether it had taken the request: it said in TLS that it closes (close_notify), and what comes until it does may \
          be read and dropped",
     );
+    let is_close_seen = c.fin_received.or(c.end_read).or(alerted(c)).is_some();
+    let finding = finding.unless(
+        is_close_seen || matches!(c.remote, Upstream::Unix(_)),
+        "whether it closed or reset the connection: no FIN was seen, nginx's write failed (EPIPE)",
+    );
     let finding = is_alive(scene, c, &ending, finding).rests_on_complete_records(scene);
     let sent = match c.bytes_sent {
         n if n > 0 && !is_reused(c) && !is_tls(c) => {

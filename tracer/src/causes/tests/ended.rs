@@ -154,6 +154,19 @@ fn a_reset_that_a_full_queue_or_a_rule_sent_is_not_the_backends() {
 }
 
 #[test]
+fn a_write_that_fails_does_not_say_whether_a_fin_came() {
+    let broken = |fin_received| Connection {
+        fin_received,
+        transfer_error: Some((32, after(49 * MS))),
+        ..connected(HERE)
+    };
+    let early = "backend-closed-early";
+    assert_eq!(told_of(broken(None), served()), (early, Inferred));
+    let seen = broken(Some(after(48 * MS)));
+    assert_eq!(told_of(seen, served()), (early, Proven));
+}
+
+#[test]
 fn a_unix_stream_ends_by_what_nginx_read() {
     let end = Connection {
         end_read: Some(after(49 * MS)),

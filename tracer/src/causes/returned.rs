@@ -93,6 +93,10 @@ fn returned(scene: &Scene<'_>) -> Option<Finding> {
             false,
             format!("which line: none of the configuration's files names {status} now"),
         ),
+        None if !case.is_returned => finding.unless(
+            false,
+            "which line: the configuration was not read, and a script (Lua, njs, Perl) may answer so, too",
+        ),
         _ => finding,
     };
     let mut finding = finding.rests_on_complete_records(scene);

@@ -51,7 +51,11 @@ fn dns_failed(scene: &Scene<'_>) -> Option<Finding> {
     let exchange = Exchange::of(&scene.case.dns, name);
     let finding = match (resolved, exchange.as_ref()) {
         (Some((name, state)), exchange) => said(name, *state, exchange),
-        (None, Some(exchange)) if scene.said(Said::Unresolved).is_some() => exchange.tell(),
+        // Only an answer is an event: nginx may have met one that was not seen.
+        (None, Some(exchange)) if scene.said(Said::Unresolved).is_some() => exchange.tell().unless(
+            !matches!(exchange.outcome, Outcome::Silence),
+            "what ended the lookup: nginx says no more than that it failed",
+        ),
         (None, Some(exchange))
             if scene.case.has_upstream
                 && !scene.case.is_alone

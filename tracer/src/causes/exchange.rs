@@ -108,11 +108,14 @@ impl<'a> Exchange<'a> {
                 "the name exists without an A (or AAAA) record: correct the zone; does resolver … ipv4=off or ipv6=off hide it?",
             ),
             Outcome::Failed(ECONNREFUSED) => {
-                Finding::proven(format!("nothing listens at the resolver {server}: nginx's query for {name}{over} was refused (ECONNREFUSED)"))
+                Finding::proven(format!(
+                    "nginx's query for {name}{over} was refused (ECONNREFUSED): nothing listens at the resolver {server}, \
+                     or a firewall rejects it"
+                ))
                     .advise(if self.over_tcp {
                         "the name server must answer over TCP too (port 53/tcp): its settings, a firewall"
                     } else {
-                        "start the name server, or correct nginx's resolver directive"
+                        "start the name server, correct nginx's resolver directive, or let the firewall pass its port (53/udp)"
                     })
             }
             Outcome::Failed(e) => Finding::proven(format!(

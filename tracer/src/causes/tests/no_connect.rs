@@ -161,7 +161,8 @@ fn a_name_that_does_not_resolve_is_told_by_the_exchange() {
         (
             refused(),
             110,
-            "nothing listens at the resolver 10.0.0.2:53: nginx's query for backend.example was refused (ECONNREFUSED)",
+            "nginx's query for backend.example was refused (ECONNREFUSED): nothing listens at the resolver 10.0.0.2:53, or \
+             a firewall rejects it",
         ),
         (
             silence(),
@@ -206,6 +207,23 @@ fn a_name_that_does_not_resolve_is_told_by_the_exchange() {
 }
 
 #[test]
+fn silence_of_a_resolver_is_proven_by_nginxs_word_on_its_timer() {
+    let asked = || vec![step(0, DnsStep::Asked)];
+    assert_eq!(
+        told(&unresolved(asked(), Some(110))),
+        ("dns-failed", Proven)
+    );
+    // It says that it could not resolve the name, and how that ended was not read.
+    let mut vague = unresolved(asked(), None);
+    vague
+        .log_calls
+        .push(log_call("%V could not be resolved (%i: %s)", 0));
+    assert_eq!(told(&vague), ("dns-failed", Inferred));
+    vague.dns = answer(3, 0);
+    assert_eq!(told(&vague), ("dns-failed", Proven));
+}
+
+#[test]
 fn what_is_too_long_for_udp_is_told_by_its_exchange_over_tcp() {
     let over_tcp = |at, kind| Dns {
         over_tcp: true,
@@ -233,8 +251,8 @@ fn what_is_too_long_for_udp_is_told_by_its_exchange_over_tcp() {
         (
             refused,
             110,
-            "nothing listens at the resolver 10.0.0.2:53: nginx's query for backend.example over TCP was refused \
-             (ECONNREFUSED)",
+            "nginx's query for backend.example over TCP was refused (ECONNREFUSED): nothing listens at the resolver \
+             10.0.0.2:53, or a firewall rejects it",
         ),
         (
             answered,

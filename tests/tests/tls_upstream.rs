@@ -115,6 +115,25 @@ fn a_certificate_that_nobody_vouches_for() -> Result<()> {
         .map(drop)
 }
 
+/// nginx closes the connection itself and goes on: not the backend's silence, nor a timer.
+#[test]
+fn a_certificate_that_is_refused_before_a_retry() -> Result<()> {
+    let stage = Stage::new()?;
+    let (own, other) = (Certificate::new("backend.test")?, Certificate::new(HOST)?);
+    let _refused = Tls::start(&stage.netns, 9001, &own, "")?;
+    let _trusted = Tls::start(&stage.netns, 9002, &other, "")?;
+    let logged = "upstream SSL certificate verify error: (18:self";
+    let expected = failed("127.0.0.1:9001", logged).says("certificate verify error");
+    let servers = ["127.0.0.1:9001", "127.0.0.1:9002 backup"];
+    let fault = Fault::group("refused", &servers, expected.masked_by("127.0.0.1:9002"));
+    let location = format!(
+        "proxy_pass https://refused; proxy_ssl_session_reuse off; proxy_ssl_verify on; \
+         proxy_ssl_name {HOST}; proxy_ssl_trusted_certificate {};",
+        other.file().display()
+    );
+    stage.check(vec![Fault { location, ..fault }]).map(drop)
+}
+
 #[test]
 fn no_protocol_or_cipher_in_common() -> Result<()> {
     let stage = Stage::new()?;

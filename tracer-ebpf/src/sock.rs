@@ -57,8 +57,8 @@ pub fn inode(sk: u64) -> u64 {
         .unwrap_or(0)
 }
 
-/// `SO_PEERCRED` of a unix socket, host pid: who called `listen()`, or at the other end `connect()`;
-/// 0 unknown.
+/// `SO_PEERCRED` of a unix socket, host pid: who called `listen()`, or for the listener's side
+/// `connect()`; 0 unknown.
 #[inline(always)]
 pub fn peer_pid(sk: u64) -> u32 {
     kernel::<u64>(sk, &OFFSETS.peer_pid)

@@ -47,7 +47,7 @@ pub fn used(sk: u64) {
     let _ = BACKENDS.insert(&pid, &FAMILY, 0);
 }
 
-/// Whether it is the other end of a connection that a worker has open, and has not written to yet.
+/// Whether it is the peer of a connection that a worker has open, and has not written to yet.
 #[inline(always)]
 fn is_early(sk: u64) -> bool {
     hints::are_unix_ends_known()

@@ -68,7 +68,7 @@ fn what_the_connection_alone_shows() {
         ),
     ];
     for (i, (case, expected)) in cases.iter().enumerate() {
-        assert_eq!(told(case), *expected, "case {i}: {:#?}", verdict(case));
+        assert_eq!(judged(case), *expected, "case {i}: {:#?}", verdict(case));
     }
 }
 
@@ -87,10 +87,10 @@ fn an_accepting_listener_leaves_the_slow_backend() {
         })
     };
     assert_eq!(
-        told(&one(slow.clone(), queue(0))),
+        judged(&one(slow.clone(), queue(0))),
         ("backend-slow", Inferred)
     );
-    assert_eq!(told(&one(slow, queue(3))), ("unexplained", Unknown));
+    assert_eq!(judged(&one(slow, queue(3))), ("unexplained", Unknown));
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn an_overflow_after_the_syn_is_the_queue() {
         }],
         ..connected("127.0.0.1:80")
     };
-    assert_eq!(told(&one(c, local(true))), ("accept-queue-full", Proven));
+    assert_eq!(judged(&one(c, local(true))), ("accept-queue-full", Proven));
 }
 
 #[test]
@@ -114,5 +114,5 @@ fn a_connection_from_before_tracing_is_not_taken_for_a_handshake() {
         state: 2,
         ..handshake("10.0.0.5:80")
     };
-    assert_eq!(told(&one(c, local(false))), ("unexplained", Unknown));
+    assert_eq!(judged(&one(c, local(false))), ("unexplained", Unknown));
 }

@@ -39,7 +39,7 @@ fn a_route_is_told_by_its_lookup() {
     ];
     for (failure, expected) in cases {
         let case = one(failure.clone(), Facts::default());
-        assert_eq!(told(&case), expected, "{failure:?}");
+        assert_eq!(judged(&case), expected, "{failure:?}");
     }
 }
 
@@ -69,7 +69,7 @@ fn without_the_lookup_hook_a_route_is_inferred_and_says_so() {
         one(inet("10.0.0.5:80", 113, routes(0, 0, 0)), Facts::default()),
         "route_lookup6",
     );
-    assert_eq!(told(&case), ("unexplained", Unknown));
+    assert_eq!(judged(&case), ("unexplained", Unknown));
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn without_any_hook_the_routing_table_is_asked() {
             listener,
             ..Facts::default()
         };
-        told(&one(inet("10.0.0.5:80", errno, unseen), facts))
+        judged(&one(inet("10.0.0.5:80", errno, unseen), facts))
     };
     for (errno, cause) in [
         (13, "route-prohibit"),
@@ -132,7 +132,11 @@ fn an_address_at_fault_is_told_from_a_route() {
     for (failure, confidence) in cases {
         let status = if failure.code == -1 { 500 } else { 502 };
         let case = request(status, vec![attempt(failure.clone(), Facts::default())]);
-        assert_eq!(told(&case), ("address-invalid", confidence), "{failure:?}");
+        assert_eq!(
+            judged(&case),
+            ("address-invalid", confidence),
+            "{failure:?}"
+        );
     }
 }
 
@@ -141,7 +145,7 @@ fn a_link_local_address_with_its_interface_is_not_at_fault() {
     let mut failure = inet("[fe80::1]:80", 22, routes(0, 0, 0));
     failure.upstream = Some(Upstream::Inet(address("[fe80::1%3]:80")));
     assert_eq!(
-        told(&one(failure, Facts::default())),
+        judged(&one(failure, Facts::default())),
         ("unexplained", Unknown)
     );
 }

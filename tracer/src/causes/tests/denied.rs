@@ -100,7 +100,7 @@ fn who_denied_is_told_only_where_one_is_possible() {
     ];
     for (i, (errno, facts, expected)) in cases.into_iter().enumerate() {
         let case = before_routing(errno, facts);
-        assert_eq!(told(&case), expected, "case {i}: {:#?}", verdict(&case));
+        assert_eq!(judged(&case), expected, "case {i}: {:#?}", verdict(&case));
     }
 }
 
@@ -118,14 +118,14 @@ fn two_that_fit_alike_are_both_named() {
 fn a_permissive_module_denies_nothing() {
     let mut facts = confined(&["selinux"], Some(&[]));
     facts.confinement.as_mut().expect("asked").enforcing = Some(false);
-    assert_eq!(told(&before_routing(13, facts)), ("unexplained", Unknown));
+    assert_eq!(judged(&before_routing(13, facts)), ("unexplained", Unknown));
 }
 
 #[test]
 fn landlock_needs_no_new_privs() {
     let mut facts = confined(&["landlock"], Some(&[]));
     assert_eq!(
-        told(&before_routing(13, facts.clone())),
+        judged(&before_routing(13, facts.clone())),
         ("unexplained", Unknown)
     );
     facts.confinement.as_mut().expect("asked").no_new_privs = true;
@@ -146,7 +146,7 @@ fn a_lookup_before_eacces_clears_the_modules() {
         inet(REMOTE, 13, routes(2, -13, 0)),
         confined(&["selinux"], Some(&[])),
     );
-    assert_eq!(told(&case), ("route-prohibit", Proven));
+    assert_eq!(judged(&case), ("route-prohibit", Proven));
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn without_the_lookup_hook_a_module_and_a_route_fit_alike() {
         before_routing(13, confined(&["selinux"], Some(&[]))),
         "route_lookup",
     );
-    assert_eq!(told(&case), ("unexplained", Unknown));
+    assert_eq!(judged(&case), ("unexplained", Unknown));
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn a_lookup_that_a_skipped_run_may_have_seen_is_not_told_as_none() {
             runs: 1,
             since: Time(0),
         });
-        told(&case)
+        judged(&case)
     };
     let case = || before_routing(13, confined(&["selinux"], Some(&[])));
     assert_eq!(skipping(case(), "route_lookup"), ("unexplained", Unknown));
@@ -177,6 +177,6 @@ fn a_lookup_that_a_skipped_run_may_have_seen_is_not_told_as_none() {
 fn modules_that_were_seen_to_deny_nothing_did_not() {
     let program: &[&str] = &["connect4 deny_all"];
     let of = |programs| seen_before_routing(13, confined(&["selinux"], Some(programs)));
-    assert_eq!(told(&of(&[])), ("unexplained", Unknown));
-    assert_eq!(told(&of(program)), ("cgroup-denied", Inferred));
+    assert_eq!(judged(&of(&[])), ("unexplained", Unknown));
+    assert_eq!(judged(&of(program)), ("cgroup-denied", Inferred));
 }

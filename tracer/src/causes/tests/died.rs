@@ -28,7 +28,7 @@ fn a_death_is_told_with_its_signal_and_sender() {
         signal: Some(signal(15, 0, 1)),
         ..death(0)
     };
-    assert_eq!(told(&case(segv.clone())), ("backend-died", Proven));
+    assert_eq!(judged(&case(segv.clone())), ("backend-died", Proven));
     assert!(
         summary(segv).contains("(pid 4300, app.service), which served 127.0.0.1:8000, was killed by SIGSEGV, a fault of its own (core dumped)")
     );
@@ -37,7 +37,7 @@ fn a_death_is_told_with_its_signal_and_sender() {
     assert!(
         summary(stopped).contains("exited with code 0, 1.00 ms after SIGTERM from systemd (pid 1)")
     );
-    assert_eq!(told(&lossy(case(death(9)))), ("backend-died", Inferred));
+    assert_eq!(judged(&lossy(case(death(9)))), ("backend-died", Inferred));
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn a_worker_is_told_from_the_whole_service() {
 }
 
 #[test]
-fn the_oom_killers_victim_is_told_apart() {
+fn the_oom_killers_victim_is_distinguished() {
     let victim = Death {
         oom: true,
         signal: Some(signal(9, 128, 4300)),
@@ -101,7 +101,7 @@ fn a_death_wins_over_a_reset_and_a_race() {
         answered(502, reset(HERE), served()),
         by_peer(Some("TCP_ABORT_ON_CLOSE"), Some(death(9))),
     );
-    assert_eq!(told(&with_reset), ("backend-died", Proven));
+    assert_eq!(judged(&with_reset), ("backend-died", Proven));
     let reused = Connection {
         reuses: 3,
         reused_at: Some(after(900_000)),
@@ -112,7 +112,7 @@ fn a_death_wins_over_a_reset_and_a_race() {
         answered(502, reused, served()),
         by_peer(None, Some(death(9))),
     );
-    assert_eq!(told(&reused), ("backend-died", Proven));
+    assert_eq!(judged(&reused), ("backend-died", Proven));
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn a_death_after_nginx_had_closed_explains_nothing() {
         ..connected(HERE)
     };
     let case = with_peer(answered(504, slow, served()), by_peer(None, Some(death(9))));
-    assert_eq!(told(&case), ("backend-slow", Inferred));
+    assert_eq!(judged(&case), ("backend-slow", Inferred));
 }
 
 #[test]
@@ -154,22 +154,22 @@ fn on_a_unix_socket_the_listener_s_death_just_before_is_proof() {
         ..death(9)
     };
     assert_eq!(
-        told(&case(vec![listener.clone()])),
+        judged(&case(vec![listener.clone()])),
         ("backend-died", Proven)
     );
     assert_eq!(
-        told(&case(vec![listener, other])),
+        judged(&case(vec![listener, other])),
         ("backend-died", Inferred)
     );
     // A child may have been a helper.
-    assert_eq!(told(&case(vec![death(9)])), ("backend-died", Inferred));
-    assert_eq!(told(&case(vec![long_before])), ("backend-died", Inferred));
+    assert_eq!(judged(&case(vec![death(9)])), ("backend-died", Inferred));
+    assert_eq!(judged(&case(vec![long_before])), ("backend-died", Inferred));
     // A helper that is done, and a death that came later, leave the close as it is.
     assert_eq!(
-        told(&case(vec![death(0)])),
+        judged(&case(vec![death(0)])),
         ("backend-closed-early", Proven)
     );
-    assert_eq!(told(&case(vec![later])), ("backend-closed-early", Proven));
+    assert_eq!(judged(&case(vec![later])), ("backend-closed-early", Proven));
 }
 
 #[test]
@@ -199,7 +199,7 @@ fn the_process_that_used_a_unix_connection_is_the_one_whose_death_counts() {
         "{}",
         v.summary
     );
-    assert_eq!(told(&case(vec![])), ("backend-closed-early", Proven));
+    assert_eq!(judged(&case(vec![])), ("backend-closed-early", Proven));
 }
 
 /// `gunicorn` (pid 4300) closed the connection alive, had got `signal`, and ended so later.
@@ -250,30 +250,30 @@ fn a_process_that_closes_on_its_way_out_died() {
     assert!(v.advice[0].contains("gunicorn --timeout"), "{:?}", v.advice);
     // A dump of its threads, as far as is known.
     let quit = from("jcmd", 777, 3, None);
-    assert_eq!(told(&left(Some(quit), None)).0, "backend-closed-early");
+    assert_eq!(judged(&left(Some(quit), None)).0, "backend-closed-early");
     // The exit was not seen: it may live on.
-    assert_eq!(told(&left(Some(abort), None)), ("backend-died", Inferred));
+    assert_eq!(judged(&left(Some(abort), None)), ("backend-died", Inferred));
 }
 
 #[test]
 fn an_exit_without_a_signal_counts_if_it_failed_just_after() {
-    let told = |death| told(&left(None, death));
-    assert_eq!(told(Some(exited(1, MS))), ("backend-died", Proven));
+    let judged = |death| judged(&left(None, death));
+    assert_eq!(judged(Some(exited(1, MS))), ("backend-died", Proven));
     for later in [exited(0, MS), exited(1, 900 * MS)] {
-        assert_eq!(told(Some(later)), ("backend-closed-early", Proven));
+        assert_eq!(judged(Some(later)), ("backend-closed-early", Proven));
     }
-    assert_eq!(told(None), ("backend-closed-early", Proven));
+    assert_eq!(judged(None), ("backend-closed-early", Proven));
 }
 
 #[test]
 fn a_signal_that_asks_for_no_stop_needs_an_exit() {
     let hangup = || Some(from("uwsgi", 4242, 1, None));
     assert_eq!(
-        told(&left(hangup(), None)),
+        judged(&left(hangup(), None)),
         ("backend-closed-early", Proven)
     );
     let left = left(hangup(), Some(exited(0, MS)));
-    assert_eq!(told(&left), ("backend-died", Proven));
+    assert_eq!(judged(&left), ("backend-died", Proven));
 }
 
 #[test]
@@ -390,7 +390,7 @@ fn a_stop_that_closes_an_idle_connection_is_a_death_once_the_exit_is_seen() {
         case.attempts[0].deaths.extend(death);
         case
     };
-    assert_eq!(told(&case(Some(exited(0, MS)))).0, "backend-died");
+    assert_eq!(judged(&case(Some(exited(0, MS)))).0, "backend-died");
     let race = verdict(&case(None));
     assert_eq!(race.cause, "keepalive-race");
     assert!(fact(&race, "peer").contains("after SIGTERM from systemd (pid 1)"));
@@ -403,10 +403,10 @@ fn a_stranger_that_held_the_connection_last_may_have_inherited_it() {
         parent: 1,
         ..death(0)
     };
-    assert_eq!(told(&case(helper.clone())), ("backend-died", Inferred));
+    assert_eq!(judged(&case(helper.clone())), ("backend-died", Inferred));
     let child = Death {
         parent: 4242,
         ..helper
     };
-    assert_eq!(told(&case(child)), ("backend-died", Proven));
+    assert_eq!(judged(&case(child)), ("backend-died", Proven));
 }

@@ -2,8 +2,8 @@
 
 use super::{connected::*, *};
 
-fn told_of(c: Connection, facts: Facts) -> (&'static str, Confidence) {
-    told(&answered(502, c, facts))
+fn judged_of(c: Connection, facts: Facts) -> (&'static str, Confidence) {
+    judged(&answered(502, c, facts))
 }
 
 #[test]
@@ -13,13 +13,16 @@ fn a_fin_is_a_close_and_its_process_must_be_seen_alive_here() {
         since: after(40 * SECOND),
         ..node()
     };
-    assert_eq!(told_of(closed(HERE), served()), (early, Proven));
-    assert_eq!(told_of(closed(HERE), served_by(later)), (early, Inferred));
-    assert_eq!(told_of(closed(HERE), local(true)), (early, Inferred));
-    assert_eq!(told_of(closed(THERE), local(false)), (early, Proven));
-    assert_eq!(told_of(closed(THERE), Facts::default()), (early, Inferred));
+    assert_eq!(judged_of(closed(HERE), served()), (early, Proven));
+    assert_eq!(judged_of(closed(HERE), served_by(later)), (early, Inferred));
+    assert_eq!(judged_of(closed(HERE), local(true)), (early, Inferred));
+    assert_eq!(judged_of(closed(THERE), local(false)), (early, Proven));
     assert_eq!(
-        told(&lossy(answered(502, closed(HERE), served()))),
+        judged_of(closed(THERE), Facts::default()),
+        (early, Inferred)
+    );
+    assert_eq!(
+        judged(&lossy(answered(502, closed(HERE), served()))),
         (early, Inferred)
     );
     let there = verdict(&answered(502, closed(THERE), local(false)));
@@ -41,7 +44,7 @@ fn whoever_only_looked_at_a_connection_did_not_close_it() {
             name: name.to_owned(),
             ..by_peer(None, None)
         };
-        told(&with_peer(
+        judged(&with_peer(
             answered(502, closed(HERE), served_by(gunicorn.clone())),
             closer,
         ))
@@ -64,7 +67,7 @@ fn a_fin_before_the_request_was_written_is_the_same() {
         closed: after(2 * MS),
         ..connected(HERE)
     };
-    assert_eq!(told_of(c, served()), ("backend-closed-early", Proven));
+    assert_eq!(judged_of(c, served()), ("backend-closed-early", Proven));
 }
 
 #[test]
@@ -88,7 +91,10 @@ fn a_fin_within_the_header_is_told_by_the_end_that_nginx_read() {
         end_read: None,
         ..partial
     };
-    assert_eq!(told_of(refused, served()), ("response-rejected", Inferred));
+    assert_eq!(
+        judged_of(refused, served()),
+        ("response-rejected", Inferred)
+    );
 }
 
 #[test]
@@ -107,17 +113,20 @@ fn a_reset_is_told_by_the_kernels_reason_for_it() {
     assert_eq!((linger.cause, linger.confidence), ("backend-reset", Proven));
     assert!(linger.summary.contains("on purpose"), "{}", linger.summary);
     assert_eq!(
-        told(&lossy(case(Some("TCP_STATE")))),
+        judged(&lossy(case(Some("TCP_STATE")))),
         ("backend-reset", Inferred)
     );
     assert_eq!(
-        told(&case(Some("TCP_ABORT_ON_MEMORY"))),
+        judged(&case(Some("TCP_ABORT_ON_MEMORY"))),
         ("backend-reset", Proven)
     );
     // Nobody here was seen to do it, or nobody is here.
-    assert_eq!(told_of(reset(HERE), served()), ("backend-reset", Inferred));
     assert_eq!(
-        told_of(reset(THERE), local(false)),
+        judged_of(reset(HERE), served()),
+        ("backend-reset", Inferred)
+    );
+    assert_eq!(
+        judged_of(reset(THERE), local(false)),
         ("backend-reset", Inferred)
     );
 }
@@ -129,7 +138,7 @@ fn a_reset_that_a_full_queue_or_a_rule_sent_is_not_the_backends() {
         ..view(true)
     });
     assert_eq!(
-        told_of(reset(HERE), full.clone()),
+        judged_of(reset(HERE), full.clone()),
         ("accept-queue-full", Inferred)
     );
     let overflow = Connection {
@@ -139,18 +148,18 @@ fn a_reset_that_a_full_queue_or_a_rule_sent_is_not_the_backends() {
         }],
         ..reset(HERE)
     };
-    assert_eq!(told_of(overflow, served()), ("accept-queue-full", Proven));
+    assert_eq!(judged_of(overflow, served()), ("accept-queue-full", Proven));
     let rule = Connection {
         drops: vec![drop("NETFILTER_DROP", 0x18, 1)],
         ..reset(HERE)
     };
-    assert_eq!(told_of(rule, served()), ("unexplained", Unknown));
+    assert_eq!(judged_of(rule, served()), ("unexplained", Unknown));
     // The backend's own, whatever its queue holds.
     let own = with_peer(
         answered(502, reset(HERE), full),
         by_peer(Some("TCP_STATE"), None),
     );
-    assert_eq!(told(&own), ("backend-reset", Proven));
+    assert_eq!(judged(&own), ("backend-reset", Proven));
 }
 
 #[test]
@@ -161,9 +170,9 @@ fn a_write_that_fails_does_not_say_whether_a_fin_came() {
         ..connected(HERE)
     };
     let early = "backend-closed-early";
-    assert_eq!(told_of(broken(None), served()), (early, Inferred));
+    assert_eq!(judged_of(broken(None), served()), (early, Inferred));
     let seen = broken(Some(after(48 * MS)));
-    assert_eq!(told_of(seen, served()), (early, Proven));
+    assert_eq!(judged_of(seen, served()), (early, Proven));
 }
 
 #[test]
@@ -185,16 +194,19 @@ fn a_unix_stream_ends_by_what_nginx_read() {
         ..end.clone()
     };
     assert_eq!(
-        told_of(end, Facts::default()),
+        judged_of(end, Facts::default()),
         ("backend-closed-early", Proven)
     );
     assert_eq!(
-        told_of(nobody, Facts::default()),
+        judged_of(nobody, Facts::default()),
         ("backend-closed-early", Inferred)
     );
-    assert_eq!(told_of(unread, Facts::default()), ("backend-reset", Proven));
     assert_eq!(
-        told_of(broken, Facts::default()),
+        judged_of(unread, Facts::default()),
+        ("backend-reset", Proven)
+    );
+    assert_eq!(
+        judged_of(broken, Facts::default()),
         ("backend-closed-early", Proven)
     );
 }

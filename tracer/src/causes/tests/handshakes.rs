@@ -232,7 +232,7 @@ fn a_refusal_is_told_by_who_sent_the_rst() {
         ),
     ];
     for (i, (case, expected)) in cases.iter().enumerate() {
-        assert_eq!(told(case), *expected, "case {i}");
+        assert_eq!(judged(case), *expected, "case {i}");
     }
 }
 
@@ -350,7 +350,7 @@ fn icmp_answers_are_told_by_who_made_them() {
         ),
     ];
     for (i, (case, expected)) in cases.iter().enumerate() {
-        assert_eq!(told(case), *expected, "case {i}: {:#?}", verdict(case));
+        assert_eq!(judged(case), *expected, "case {i}: {:#?}", verdict(case));
     }
 }
 
@@ -527,7 +527,7 @@ fn silence_is_told_by_what_this_host_did_with_the_packets() {
         ),
     ];
     for (i, (case, expected)) in cases.iter().enumerate() {
-        assert_eq!(told(case), *expected, "case {i}: {:#?}", verdict(case));
+        assert_eq!(judged(case), *expected, "case {i}: {:#?}", verdict(case));
     }
 }
 
@@ -539,7 +539,7 @@ fn a_rule_that_rejects_the_syn_ack_answers_the_upstream_not_us() {
         ..silent("10.0.0.1:3000")
     };
     let case = request(504, vec![attempt(c, local(true))]);
-    assert_eq!(told(&case), ("firewall-drop", Proven));
+    assert_eq!(judged(&case), ("firewall-drop", Proven));
     assert_eq!(verdict(&case).errno.as_deref(), Some("ETIMEDOUT"));
 }
 

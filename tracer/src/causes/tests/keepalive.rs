@@ -47,18 +47,21 @@ fn a_close_before_the_write_is_proof_of_the_race() {
         },
     ] {
         let case = answered(502, c, served());
-        assert_eq!(told(&case), (race, Proven), "{:#?}", verdict(&case));
-        assert_eq!(told(&lossy(case)), (race, Inferred));
+        assert_eq!(judged(&case), (race, Proven), "{:#?}", verdict(&case));
+        assert_eq!(judged(&lossy(case)), (race, Inferred));
     }
     let just_after = fin_at(MS + 100_000);
-    assert_eq!(told(&answered(502, just_after, served())), (race, Inferred));
+    assert_eq!(
+        judged(&answered(502, just_after, served())),
+        (race, Inferred)
+    );
     let reset = reused(Connection {
         rst_received: Some(after(MS + 100_000)),
         ..reset(HERE)
     });
-    assert_eq!(told(&answered(502, reset, served())), (race, Inferred));
+    assert_eq!(judged(&answered(502, reset, served())), (race, Inferred));
     let blind = without(answered(502, fin_at(950_000), served()), "received");
-    assert_eq!(told(&blind), (race, Inferred));
+    assert_eq!(judged(&blind), (race, Inferred));
 }
 
 #[test]
@@ -74,7 +77,7 @@ fn a_close_long_after_the_write_is_no_race() {
         ..fin_at(49 * MS)
     };
     assert_eq!(
-        told(&answered(502, far, local(false))),
+        judged(&answered(502, far, local(false))),
         ("keepalive-race", Inferred)
     );
 }
@@ -131,7 +134,7 @@ fn a_close_notify_is_no_response() {
             bytes_received: 2000,
             ..c
         };
-        let met = |c| told(&answered(502, over_tls(c), served()));
+        let met = |c| judged(&answered(502, over_tls(c), served()));
         assert_eq!(met(fin_at(950_000)), ("keepalive-race", Proven));
         assert_eq!(met(fin_at(MS + 100_000)), ("keepalive-race", Inferred));
         assert_eq!(met(fin_at(50 * MS)), ("keepalive-race", Inferred));
@@ -177,9 +180,9 @@ fn a_goaway_without_an_error_is_the_race_of_http2() {
         race.advice
     );
     let closed_too = goaway(fin_at(MS + 300_000), 0);
-    assert_eq!(told(&closed_too), ("keepalive-race", Proven));
+    assert_eq!(judged(&closed_too), ("keepalive-race", Proven));
     let new = goaway(connected(HERE), 0);
-    assert_eq!(told(&new), ("backend-closed-early", Proven));
+    assert_eq!(judged(&new), ("backend-closed-early", Proven));
     let failed = verdict(&goaway(reused(connected(HERE)), 2));
     assert_eq!(
         (failed.cause, failed.confidence),
@@ -208,6 +211,6 @@ fn a_request_left_unread_is_a_race_however_late_the_close() {
         };
         with_peer(answered(502, late.clone(), served()), closed)
     };
-    assert_eq!(told(&case(120)), ("keepalive-race", Proven));
-    assert_eq!(told(&case(20)).0, "backend-reset");
+    assert_eq!(judged(&case(120)), ("keepalive-race", Proven));
+    assert_eq!(judged(&case(20)).0, "backend-reset");
 }

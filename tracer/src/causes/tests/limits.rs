@@ -97,9 +97,9 @@ fn slots_run_out_by_nginx_word_alone() {
     let mut case = failed(before_connect(24), Facts::default());
     case.log_calls
         .push(log_call("%ui worker_connections are not enough", 0));
-    assert_eq!(told(&case), ("worker-connections", Proven));
+    assert_eq!(judged(&case), ("worker-connections", Proven));
     assert_eq!(
-        told(&failed(before_connect(0), Facts::default())),
+        judged(&failed(before_connect(0), Facts::default())),
         ("unexplained", Unknown)
     );
 }
@@ -119,5 +119,5 @@ fn a_source_address_that_is_not_ours_fails_to_bind() {
     // The errno from nginx's own log call serves where the thread's was not read.
     let mut case = failed(before_connect(0), Facts::default());
     case.log_calls.push(log_call("bind(%V) failed", 13));
-    assert_eq!(told(&case), ("bind-failed", Proven));
+    assert_eq!(judged(&case), ("bind-failed", Proven));
 }

@@ -274,7 +274,7 @@ fn verdict(case: &Case) -> Verdict {
 }
 
 /// Cause and confidence.
-fn told(case: &Case) -> (&'static str, Confidence) {
+fn judged(case: &Case) -> (&'static str, Confidence) {
     let verdict = verdict(case);
     (verdict.cause, verdict.confidence)
 }

@@ -187,11 +187,11 @@ fn a_name_that_does_not_resolve_is_told_by_the_exchange() {
             (v.cause, v.confidence, v.summary.as_str()),
             ("dns-failed", Proven, summary)
         );
-        assert_eq!(told(&lossy(case)), ("dns-failed", Inferred));
+        assert_eq!(judged(&lossy(case)), ("dns-failed", Inferred));
         // Without nginx's word the exchange is all there is: it is this request's if it failed just
         // before.
         let mut quiet = unresolved(dns.clone(), None);
-        assert_eq!(told(&quiet), ("unexplained", Unknown));
+        assert_eq!(judged(&quiet), ("unexplained", Unknown));
         if let Some(end) = dns.last() {
             quiet.time = end.at.plus(MS);
         }
@@ -199,10 +199,10 @@ fn a_name_that_does_not_resolve_is_told_by_the_exchange() {
             None | Some(DnsStep::Asked) => ("unexplained", Unknown),
             Some(_) => ("dns-failed", Inferred),
         };
-        assert_eq!(told(&quiet), expected);
+        assert_eq!(judged(&quiet), expected);
         // Of an nginx whose functions are not seen the time is that of its log.
         quiet.is_alone = true;
-        assert_eq!(told(&quiet), ("unexplained", Unknown));
+        assert_eq!(judged(&quiet), ("unexplained", Unknown));
     }
 }
 
@@ -210,7 +210,7 @@ fn a_name_that_does_not_resolve_is_told_by_the_exchange() {
 fn silence_of_a_resolver_is_proven_by_nginxs_word_on_its_timer() {
     let asked = || vec![step(0, DnsStep::Asked)];
     assert_eq!(
-        told(&unresolved(asked(), Some(110))),
+        judged(&unresolved(asked(), Some(110))),
         ("dns-failed", Proven)
     );
     // It says that it could not resolve the name, and how that ended was not read.
@@ -218,9 +218,9 @@ fn silence_of_a_resolver_is_proven_by_nginxs_word_on_its_timer() {
     vague
         .log_calls
         .push(log_call("%V could not be resolved (%i: %s)", 0));
-    assert_eq!(told(&vague), ("dns-failed", Inferred));
+    assert_eq!(judged(&vague), ("dns-failed", Inferred));
     vague.dns = answer(3, 0);
-    assert_eq!(told(&vague), ("dns-failed", Proven));
+    assert_eq!(judged(&vague), ("dns-failed", Proven));
 }
 
 #[test]
@@ -306,7 +306,7 @@ fn an_answer_without_its_question_is_told_by_its_id() {
 #[test]
 fn an_exchange_that_went_well_explains_nothing() {
     assert_eq!(
-        told(&unresolved(answer(0, 2), None)),
+        judged(&unresolved(answer(0, 2), None)),
         ("unexplained", Unknown)
     );
     let mut other = answer(3, 0);

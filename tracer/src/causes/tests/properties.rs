@@ -787,7 +787,7 @@ fn an_attempt_that_nginx_left_is_no_proof_of_its_timer() {
             ..silent.clone()
         };
         let left = |c| followed(masked(one(c, Facts::default()), 200));
-        assert_eq!(told(&left(silent)), (cause, Inferred));
+        assert_eq!(judged(&left(silent)), (cause, Inferred));
         assert_eq!(events_needed(&left(ended)).err(), None);
     }
 }

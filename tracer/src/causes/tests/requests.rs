@@ -106,11 +106,11 @@ fn a_served_request_whose_first_byte_was_skipped_did_not_fail() {
 #[test]
 fn no_live_upstream_is_the_cause_where_nginx_never_connected() {
     assert_eq!(
-        told(&request(502, vec![busy()])),
+        judged(&request(502, vec![busy()])),
         ("no-live-upstreams", Proven)
     );
     assert_eq!(
-        told(&lossy(request(502, vec![busy()]))),
+        judged(&lossy(request(502, vec![busy()]))),
         ("no-live-upstreams", Inferred)
     );
     let after_a_failure = verdict(&request(502, vec![refused_here(), busy()]));
@@ -118,7 +118,7 @@ fn no_live_upstream_is_the_cause_where_nginx_never_connected() {
     assert_eq!(after_a_failure.attempts[1].cause, Some("no-live-upstreams"));
     let mut logged = request(502, vec![]);
     logged.log_calls.push(log_call("no live upstreams", 0));
-    assert_eq!(told(&logged), ("no-live-upstreams", Proven));
+    assert_eq!(judged(&logged), ("no-live-upstreams", Proven));
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn an_answer_without_upstream_is_the_configuration() {
     let mut case = request(502, vec![]);
     case.has_upstream = false;
     // Nobody read the configuration: a script may have answered.
-    assert_eq!(told(&case), ("returned-by-config", Inferred));
+    assert_eq!(judged(&case), ("returned-by-config", Inferred));
     let line = |line, text: &str| ConfigLine {
         file: "/etc/nginx/nginx.conf".to_owned(),
         line,
@@ -138,7 +138,10 @@ fn an_answer_without_upstream_is_the_configuration() {
     case.host.returns = view(lines, false);
     let v = verdict(&case);
     assert_eq!((v.confidence, v.upstream), (Proven, None));
-    assert_eq!(told(&lossy(case.clone())), ("returned-by-config", Inferred));
+    assert_eq!(
+        judged(&lossy(case.clone())),
+        ("returned-by-config", Inferred)
+    );
     assert!(
         v.summary.contains("return 502 (/etc/nginx/nginx.conf:12)"),
         "{}",
@@ -156,7 +159,7 @@ fn an_answer_without_upstream_is_the_configuration() {
     // No line says so: it is not known what answered.
     for scripted in [true, false] {
         case.host.returns = view(Vec::new(), scripted);
-        assert_eq!(told(&case), ("returned-by-config", Inferred));
+        assert_eq!(judged(&case), ("returned-by-config", Inferred));
     }
     // A `return` that ran was seen, whatever its status: no limit answered, no script, nor what
     // nginx logged before.
@@ -173,16 +176,16 @@ fn an_answer_without_upstream_is_the_configuration() {
     }
     // Its upstream was not seen, and nginx speaks of one.
     case.log_calls.push(log_call("upstream timed out", 110));
-    assert_eq!(told(&case), ("unexplained", Unknown));
+    assert_eq!(judged(&case), ("unexplained", Unknown));
 }
 
 #[test]
 fn a_name_that_does_not_resolve_is_nginx_word() {
     let mut case = request(502, vec![]);
-    assert_eq!(told(&case), ("unexplained", Unknown));
+    assert_eq!(judged(&case), ("unexplained", Unknown));
     case.log_calls
         .push(log_call("%V could not be resolved (%i: %s)", 0));
-    assert_eq!(told(&case), ("dns-failed", Inferred));
+    assert_eq!(judged(&case), ("dns-failed", Inferred));
 }
 
 #[test]
@@ -193,7 +196,7 @@ fn a_500_of_another_origin_is_not_ours() {
     limit
         .log_calls
         .push(log_call("%ui worker_connections are not enough", 0));
-    assert_eq!(told(&limit), ("worker-connections", Proven));
+    assert_eq!(judged(&limit), ("worker-connections", Proven));
 }
 
 #[test]

@@ -30,12 +30,12 @@ fn nginx_own_word_says_which_rule_the_answer_broke() {
         "upstream sent too large http2 frame: %uz",
     ] {
         assert_eq!(
-            told(&case(format)),
+            judged(&case(format)),
             ("response-rejected", Proven),
             "{format}"
         );
         assert_eq!(
-            told(&lossy(case(format))),
+            judged(&lossy(case(format))),
             ("response-rejected", Inferred),
             "{format}"
         );
@@ -71,7 +71,7 @@ fn nginx_own_word_says_which_rule_the_answer_broke() {
         answered(502, ended, served()),
         "upstream sent too big header",
     );
-    assert_eq!(told(&ended), ("response-rejected", Proven));
+    assert_eq!(judged(&ended), ("response-rejected", Proven));
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn without_its_word_the_rule_is_out_of_sight() {
         ..answering(200)
     };
     assert_eq!(
-        told(&answered(502, reset, served())),
+        judged(&answered(502, reset, served())),
         ("backend-reset", Inferred)
     );
 }
@@ -98,18 +98,18 @@ fn the_backends_own_502_is_passed_through() {
         end_read: Some(after(40 * MS)),
         ..answering(502)
     };
-    assert_eq!(told(&answered(502, answering(502), served())), passed);
-    assert_eq!(told(&answered(502, ended, served())), passed);
-    assert_eq!(told(&answered(504, answering(504), served())), passed);
+    assert_eq!(judged(&answered(502, answering(502), served())), passed);
+    assert_eq!(judged(&answered(502, ended, served())), passed);
+    assert_eq!(judged(&answered(504, answering(504), served())), passed);
     // Kept alive and still open: no record of its connection.
     let open = request(502, vec![attempt(Course::Succeeded, Facts::default())]);
-    assert_eq!(told(&open), passed);
+    assert_eq!(judged(&open), passed);
     // nginx's own word comes first.
     let refused = logged(
         answered(502, answering(502), served()),
         "upstream sent too big header",
     );
-    assert_eq!(told(&refused), ("response-rejected", Proven));
+    assert_eq!(judged(&refused), ("response-rejected", Proven));
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn a_body_that_breaks_off_is_truncated() {
         ..reset.clone()
     };
     assert_eq!(
-        told(&truncated(short.clone())),
+        judged(&truncated(short.clone())),
         ("response-truncated", Proven)
     );
     for (length, says) in [
@@ -175,13 +175,13 @@ fn a_body_that_breaks_off_is_truncated() {
         truncated(ended.clone()),
         "upstream prematurely closed connection",
     );
-    assert_eq!(told(&closed), ("response-truncated", Proven));
+    assert_eq!(judged(&closed), ("response-truncated", Proven));
     assert_eq!(
-        told(&truncated(ended.clone())),
+        judged(&truncated(ended.clone())),
         ("response-truncated", Inferred)
     );
     let timer = logged(truncated(answering(200)), "upstream timed out");
-    assert_eq!(told(&timer), ("response-truncated", Proven));
+    assert_eq!(judged(&timer), ("response-truncated", Proven));
     let died = verdict(&with_peer(truncated(ended), by_peer(None, Some(death(9)))));
     assert_eq!(
         (died.cause, died.confidence),
@@ -282,9 +282,9 @@ fn what_nginx_cannot_store_is_not_the_backends_fault() {
     let mut asked = request(500, Vec::new());
     assert_eq!(judge(&asked), None);
     asked = stored(asked, "open() \"%s\" failed", 13);
-    assert_eq!(told(&asked), ("proxy-storage", Proven));
+    assert_eq!(judged(&asked), ("proxy-storage", Proven));
     let zone = logged(request(500, Vec::new()), "could not allocate node%s");
-    assert_eq!(told(&zone), ("proxy-storage", Inferred));
+    assert_eq!(judged(&zone), ("proxy-storage", Inferred));
     // A static file has another format, and a retry goes on nevertheless.
     let page = stored(request(500, Vec::new()), "%s \"%s\" failed", 13);
     assert_eq!(judge(&page), None);
@@ -317,13 +317,13 @@ fn an_answer_that_nginx_could_not_read_is_early() {
     );
     // Without its hook, what nginx read of the answer is not known.
     let blind = without(answered(502, unread.clone(), served()), "received");
-    assert_eq!(told(&blind), ("early-response", Inferred));
+    assert_eq!(judged(&blind), ("early-response", Inferred));
     // What came over TLS may be its own; a process that died did not answer early.
     let tls = Connection {
         first_sent: Some(0x16),
         ..unread.clone()
     };
-    assert_ne!(told(&answered(502, tls, served())).0, "early-response");
+    assert_ne!(judged(&answered(502, tls, served())).0, "early-response");
     let unread = Connection {
         fin_received: Some(after(49 * MS)),
         transfer_error: Some((32, after(49 * MS))),
@@ -333,7 +333,7 @@ fn an_answer_that_nginx_could_not_read_is_early() {
         answered(502, unread, served()),
         by_peer(None, Some(death(9))),
     );
-    assert_eq!(told(&died).0, "backend-died");
+    assert_eq!(judged(&died).0, "backend-died");
 }
 
 #[test]

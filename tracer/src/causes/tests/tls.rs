@@ -76,11 +76,11 @@ fn nginx_own_refusal_of_the_certificate_is_told() {
         verify.advice
     );
     assert_eq!(
-        told(&case("upstream SSL certificate does not match \"%V\"")),
+        judged(&case("upstream SSL certificate does not match \"%V\"")),
         (SELF, Proven)
     );
     assert_eq!(
-        told(&lossy(case(
+        judged(&lossy(case(
             "upstream SSL certificate does not match \"%V\""
         ))),
         (SELF, Inferred)
@@ -116,13 +116,13 @@ fn a_certificate_that_nginx_refused_before_it_went_on_is_no_silence() {
 #[test]
 fn without_a_log_the_first_bytes_tell() {
     let case = |c: Connection| answered(502, c, served());
-    assert_eq!(told(&case(answering(b'H', closed(HERE)))), (SELF, Proven));
-    assert_eq!(told(&case(answering(0x15, closed(HERE)))), (SELF, Proven));
-    assert_eq!(told(&case(hello(closed(HERE)))), (SELF, Proven));
-    assert_eq!(told(&case(hello(reset(HERE)))), (SELF, Proven));
+    assert_eq!(judged(&case(answering(b'H', closed(HERE)))), (SELF, Proven));
+    assert_eq!(judged(&case(answering(0x15, closed(HERE)))), (SELF, Proven));
+    assert_eq!(judged(&case(hello(closed(HERE)))), (SELF, Proven));
+    assert_eq!(judged(&case(hello(reset(HERE)))), (SELF, Proven));
     // nginx closed first: a certificate it refused, or an answer.
     assert_eq!(
-        told(&case(answering(0x16, connected(HERE)))),
+        judged(&case(answering(0x16, connected(HERE)))),
         (SELF, Inferred)
     );
 }
@@ -134,25 +134,25 @@ fn a_fault_after_the_handshake_is_not_the_handshakes() {
         ..answering(0x16, c)
     };
     let early = answered(502, over(closed(HERE)), served());
-    assert_eq!(told(&early), ("backend-closed-early", Proven));
+    assert_eq!(judged(&early), ("backend-closed-early", Proven));
     let said = logged(early, "upstream prematurely closed connection");
-    assert_eq!(told(&said), ("backend-closed-early", Proven));
+    assert_eq!(judged(&said), ("backend-closed-early", Proven));
     let big = logged(
         answered(502, over(connected(HERE)), served()),
         "upstream sent too big header",
     );
-    assert_eq!(told(&big), ("response-rejected", Proven));
+    assert_eq!(judged(&big), ("response-rejected", Proven));
     let died = with_peer(
         answered(502, hello(closed(HERE)), served()),
         by_peer(None, Some(death(9))),
     );
-    assert_eq!(told(&died), ("backend-died", Proven));
+    assert_eq!(judged(&died), ("backend-died", Proven));
     let slow = Connection {
         closed: after(60 * SECOND),
         ..over(connected(HERE))
     };
     assert_eq!(
-        told(&answered(504, slow, served())),
+        judged(&answered(504, slow, served())),
         ("backend-slow", Proven)
     );
 }
@@ -226,8 +226,8 @@ fn a_refusal_in_tls_1_3_is_told_whatever_nginx_met_of_it() {
         "{:?}",
         named.advice
     );
-    assert_eq!(told(&read(reset(HERE))), (SELF, Inferred));
-    assert_eq!(told(&read(closed(HERE))), (SELF, Inferred));
+    assert_eq!(judged(&read(reset(HERE))), (SELF, Inferred));
+    assert_eq!(judged(&read(closed(HERE))), (SELF, Inferred));
     // The RST overtook it.
     let unread = Connection {
         first_received: None,
@@ -239,7 +239,7 @@ fn a_refusal_in_tls_1_3_is_told_whatever_nginx_met_of_it() {
     assert!(!unread.summary.contains("header"), "{}", unread.summary);
     // nginx's own word: a close_notify.
     let notified = logged(read(closed(HERE)), "upstream prematurely closed connection");
-    assert_eq!(told(&notified), ("backend-closed-early", Proven));
+    assert_eq!(judged(&notified), ("backend-closed-early", Proven));
 }
 
 #[test]
@@ -281,11 +281,11 @@ fn a_slow_tls_shutdown_proves_no_early_close() {
             "upstream prematurely closed connection",
         )
     };
-    assert_eq!(told(&read(60)), ("keepalive-race", Inferred));
-    assert_eq!(told(&read(300)), ("backend-closed-early", Inferred));
+    assert_eq!(judged(&read(60)), ("keepalive-race", Inferred));
+    assert_eq!(judged(&read(300)), ("backend-closed-early", Inferred));
     let mut plain = read(300);
     if let Course::Connection(c) = &mut plain.attempts[0].course {
         (c.first_sent, c.first_received, c.last_received) = (Some(b'G'), None, None);
     }
-    assert_eq!(told(&plain), ("backend-closed-early", Proven));
+    assert_eq!(judged(&plain), ("backend-closed-early", Proven));
 }

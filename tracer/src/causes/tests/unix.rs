@@ -91,7 +91,7 @@ fn a_path_is_told_by_errno_and_by_what_is_there() {
         (40, Facts::default(), ("unix-socket-missing", Inferred)),
     ];
     for (i, (errno, facts, expected)) in cases.into_iter().enumerate() {
-        assert_eq!(told(&unix(errno, facts)), expected, "case {i}");
+        assert_eq!(judged(&unix(errno, facts)), expected, "case {i}");
     }
 }
 

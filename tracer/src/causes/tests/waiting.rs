@@ -37,25 +37,28 @@ fn what_a_packet_filter_takes_from_a_connection_is_not_the_backends_silence() {
         }],
         ..silent_for_a_minute()
     };
-    let told = |c| told(&answered(504, c, peer(true, 0, 0)));
+    let judged = |c| judged(&answered(504, c, peer(true, 0, 0)));
     let later = after(SECOND);
-    assert_eq!(told(filtered(0x18, 5, later)), ("firewall-drop", Proven));
-    assert_eq!(told(filtered(0x18, 1, later)), ("firewall-drop", Inferred));
+    assert_eq!(judged(filtered(0x18, 5, later)), ("firewall-drop", Proven));
+    assert_eq!(
+        judged(filtered(0x18, 1, later)),
+        ("firewall-drop", Inferred)
+    );
     // A SYN that was sent again and answered then.
-    assert_eq!(told(filtered(0x02, 1, START)), ("unexplained", Unknown));
+    assert_eq!(judged(filtered(0x02, 1, START)), ("unexplained", Unknown));
 }
 
 #[test]
 fn a_request_that_nobody_acknowledged_is_not_the_backends_silence() {
     let mut facts = peer(true, 0, 0);
-    let told = |facts: &Facts| verdict(&answered(504, silent_for_a_minute(), facts.clone()));
+    let judged = |facts: &Facts| verdict(&answered(504, silent_for_a_minute(), facts.clone()));
     facts.peer_socket = Some(PeerSocketView::default());
-    assert_eq!(told(&facts).cause, "backend-slow");
+    assert_eq!(judged(&facts).cause, "backend-slow");
     facts.peer_socket = Some(PeerSocketView {
         retransmits: 3,
         ..PeerSocketView::default()
     });
-    let lost = told(&facts);
+    let lost = judged(&facts);
     assert_eq!((lost.cause, lost.confidence), ("unexplained", Unknown));
     assert!(lost.summary.contains("3 times and never acknowledged"));
 }
@@ -73,7 +76,10 @@ fn the_upstreams_own_end_tells_slow_from_never_accepted() {
     let unread = verdict(&case(peer(true, 121, 0)));
     assert!(fact(&unread, "peer").ends_with("has not read a byte of the request"));
     // Others wait: it may have been accepted only when nginx had gone.
-    assert_eq!(told(&case(peer(true, 121, 5))), ("backend-slow", Inferred));
+    assert_eq!(
+        judged(&case(peer(true, 121, 5))),
+        ("backend-slow", Inferred)
+    );
     let queued = verdict(&case(peer(false, 121, 5)));
     assert_eq!(
         (queued.cause, queued.confidence),
@@ -88,7 +94,7 @@ fn the_upstreams_own_end_tells_slow_from_never_accepted() {
     );
     assert!(fact(&queued, "listener").contains("5 connections in its accept queue"));
     assert_eq!(
-        told(&lossy(case(peer(false, 121, 5)))),
+        judged(&lossy(case(peer(false, 121, 5)))),
         ("backend-not-accepting", Inferred)
     );
 }
@@ -99,7 +105,7 @@ fn of_several_listeners_the_one_whose_queue_holds_connections_is_named() {
         owner: Some(Owner { pid, ..node() }),
         ..listener(HERE, queue, 128)
     };
-    let told = |queues: [u32; 2]| {
+    let judged = |queues: [u32; 2]| {
         let mut facts = peer(false, 121, 0);
         facts.listener = Some(ListenerView {
             exact: vec![other(1000, queues[0]), other(2000, queues[1])],
@@ -107,7 +113,7 @@ fn of_several_listeners_the_one_whose_queue_holds_connections_is_named() {
         });
         verdict(&answered(504, silent_for_a_minute(), facts))
     };
-    let stuck = told([0, 5]);
+    let stuck = judged([0, 5]);
     assert_eq!(stuck.cause, "backend-not-accepting");
     let listener = fact(&stuck, "listener");
     assert!(
@@ -115,7 +121,7 @@ fn of_several_listeners_the_one_whose_queue_holds_connections_is_named() {
         "{listener}"
     );
     // Nothing says which: none is named, and no empty queue is shown for a full one.
-    let unknown = told([0, 0]);
+    let unknown = judged([0, 0]);
     let is_named = |text: &String| text.contains("1000") || text.contains("2000");
     assert!(!unknown.advice.iter().any(is_named), "{unknown:#?}");
     assert!(unknown.evidence.iter().all(|e| e.event != "listener"));
@@ -128,7 +134,7 @@ fn an_end_without_process_after_a_close_is_not_unaccepted() {
         ..silent_for_a_minute()
     };
     assert_eq!(
-        told(&answered(504, late, peer(false, 0, 0))),
+        judged(&answered(504, late, peer(false, 0, 0))),
         ("backend-slow", Inferred)
     );
 }
@@ -142,7 +148,7 @@ fn a_header_that_is_not_ended_is_slow() {
         ..silent_for_a_minute()
     };
     assert_eq!(
-        told(&answered(504, c, Facts::default())),
+        judged(&answered(504, c, Facts::default())),
         ("backend-slow", Proven)
     );
 }
@@ -154,7 +160,7 @@ fn a_unix_stream_tells_whether_it_was_accepted_where_that_was_read() {
         ..unix_stream()
     };
     assert_eq!(
-        told(&answered(504, c.clone(), Facts::default())),
+        judged(&answered(504, c.clone(), Facts::default())),
         ("backend-slow", Inferred)
     );
     let accepted = |accepted| Connection {
@@ -162,11 +168,11 @@ fn a_unix_stream_tells_whether_it_was_accepted_where_that_was_read() {
         ..c.clone()
     };
     assert_eq!(
-        told(&answered(504, accepted(true), Facts::default())),
+        judged(&answered(504, accepted(true), Facts::default())),
         ("backend-slow", Proven)
     );
     assert_eq!(
-        told(&answered(504, accepted(false), Facts::default())),
+        judged(&answered(504, accepted(false), Facts::default())),
         ("backend-not-accepting", Proven)
     );
 }
@@ -182,26 +188,32 @@ fn a_drop_that_shows_the_full_queue_wins() {
     };
     let case = |reason, queue| answered(504, late(reason), peer(false, 0, queue));
     assert_eq!(
-        told(&case("TCP_LISTEN_OVERFLOW", 129)),
+        judged(&case("TCP_LISTEN_OVERFLOW", 129)),
         ("accept-queue-full", Proven)
     );
     // Its program took it in the end: that may have been slow, too.
     let taken = answered(504, late("TCP_LISTEN_OVERFLOW"), peer(true, 0, 129));
-    assert_eq!(told(&taken), ("accept-queue-full", Inferred));
-    assert_eq!(told(&case("NO_SOCKET", 129)), ("accept-queue-full", Proven));
-    assert_eq!(told(&case("NO_SOCKET", 0)), ("accept-queue-full", Inferred));
+    assert_eq!(judged(&taken), ("accept-queue-full", Inferred));
     assert_eq!(
-        told(&lossy(case("NO_SOCKET", 129))),
+        judged(&case("NO_SOCKET", 129)),
+        ("accept-queue-full", Proven)
+    );
+    assert_eq!(
+        judged(&case("NO_SOCKET", 0)),
+        ("accept-queue-full", Inferred)
+    );
+    assert_eq!(
+        judged(&lossy(case("NO_SOCKET", 129))),
         ("accept-queue-full", Inferred)
     );
     // The listener may be in another network namespace; where nobody listens there is no queue.
     let seen = |local| listening(view(local));
     assert_eq!(
-        told(&answered(504, late("NO_SOCKET"), seen(false))),
+        judged(&answered(504, late("NO_SOCKET"), seen(false))),
         ("accept-queue-full", Inferred)
     );
     assert_ne!(
-        told(&answered(504, late("NO_SOCKET"), seen(true))).0,
+        judged(&answered(504, late("NO_SOCKET"), seen(true))).0,
         "accept-queue-full"
     );
 }
@@ -218,8 +230,8 @@ fn only_nginxs_word_proves_that_its_timer_ended_an_attempt_that_it_left() {
         fact(&slow, "unseen").contains("did not log why"),
         "{slow:#?}"
     );
-    assert_eq!(told(&left(false)), ("backend-not-accepting", Inferred));
+    assert_eq!(judged(&left(false)), ("backend-not-accepting", Inferred));
     let logged = |accepted| logged(left(accepted), "upstream timed out");
-    assert_eq!(told(&logged(true)), ("backend-slow", Proven));
-    assert_eq!(told(&logged(false)), ("backend-not-accepting", Proven));
+    assert_eq!(judged(&logged(true)), ("backend-slow", Proven));
+    assert_eq!(judged(&logged(false)), ("backend-not-accepting", Proven));
 }

@@ -18,7 +18,7 @@ use crate::client::Front;
 use crate::container::Placement;
 use crate::expected::Expected;
 use crate::netns::Netns;
-use crate::nginx::{Config, Nginx};
+use crate::nginx::{Config, Form, Nginx};
 use crate::site::{Site, Witness};
 use crate::tracer::Tracer;
 
@@ -130,14 +130,23 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Makes the namespace and the healthy backend.
+    /// Makes the namespace and the healthy backend. nginx will be a daemon where its backends are
+    /// behind a bridge, so that these scenarios run in both forms.
     pub fn new() -> Result<Self> {
         let mut netns = Netns::new()?;
-        netns.place_backends(Placement::of_this_program())?;
+        let placement = Placement::of_this_program();
+        netns.place_backends(placement)?;
+        let form = match placement {
+            Placement::Bridge => Form::Daemon,
+            Placement::Loopback | Placement::Nat => Form::Foreground,
+        };
         Ok(Self {
             backend: Backend::new(&netns, HEALTHY, Protocol::Http)?,
             netns,
-            config: Config::default(),
+            config: Config {
+                form,
+                ..Config::default()
+            },
             healthy: format!("proxy_pass http://{HEALTHY};"),
             image: None,
             prepare: Box::new(|_| Ok(())),

@@ -31,9 +31,17 @@ rm -r "$work"
 exit $status
 "#;
 
-/// The programs that measure time or memory, or count every nginx of the host: these run one at a
-/// time, after the others.
-const ALONE: [&str; 5] = ["flood", "latency", "lifecycle", "long_run", "manners"];
+/// The programs that measure time or memory, count every nginx of the host, or fill it with
+/// thousands of processes: these run one at a time, after the others.
+const ALONE: [&str; 7] = [
+    "false_nginx",
+    "flood",
+    "latency",
+    "lifecycle",
+    "long_run",
+    "manners",
+    "many_lives",
+];
 
 /// Which of the real-kernel tests run.
 #[derive(Clone, Copy, PartialEq)]

@@ -127,7 +127,7 @@ pub const ITSELF: u8 = 2;
 pub struct UnixEnd {
     /// Who uses it.
     pub holder: Holder,
-    /// Of the socket when it was used first, 0: not yet. Another may have its place.
+    /// Of nginx's socket when it was used first, 0: not yet. Another may have its place.
     pub inode: u32,
 }
 

@@ -17,12 +17,11 @@ use crate::{
 pub fn watch(sk: u64) {
     let end = other_end(sk);
     // nginx's first write is seen when it returns: who reads at once may have been here by then.
-    if let Some(known) = maps::unix_end(end)
-        && known.inode != 0
-        && known.inode != sock::inode(end) as u32
-    {
+    match maps::unix_end(end) {
+        Some(known) if known.inode == 0 || known.inode == sock::inode(sk) as u32 => return,
         // Of another connection, whose place it has.
-        maps::remove_unix_end(end);
+        Some(_) => maps::remove_unix_end(end),
+        None => {}
     }
     maps::add_unix_end(end);
 }
@@ -40,18 +39,20 @@ pub fn used(sk: u64) {
     if end.holder.pid == pid {
         return;
     }
-    end.inode = sock::inode(sk) as u32;
+    end.inode = sock::inode(other_end(sk)) as u32;
     end.holder.pid = pid;
     task::name(&mut end.holder.name);
     // Its end is told.
     let _ = BACKENDS.insert(&pid, &FAMILY, 0);
 }
 
-/// Whether it is the peer of a connection that a worker has open, and has not written to yet.
+/// Whether it is the peer of a connection that a worker has open, and has not written to yet:
+/// accept() gave it its listener's address, which a client's socket does not have.
 #[inline(always)]
 fn is_early(sk: u64) -> bool {
     hints::are_unix_ends_known()
         && sock::family(sk) == sock::AF_UNIX
+        && read::kernel::<u64>(sk, &OFFSETS.unix_addr).is_some_and(|address| address != 0)
         && maps::worker(sock::peer_pid(sk)).is_some()
         && other_end(other_end(sk)) == sk
 }

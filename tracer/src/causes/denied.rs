@@ -314,7 +314,7 @@ fn cgroup_drop(scene: &Scene<'_>) -> Option<Finding> {
         if drop.from_upstream { "from" } else { "to" }
     ));
     Some(
-        for_every_syn(c, drop, finding)
+        for_every_syn(scene, c, drop, finding)
             .advise(match unit {
                 Some(unit) => format!(
                     "see: systemctl show {unit} -p IPAddressDeny -p IPAddressAllow, and its slices'"

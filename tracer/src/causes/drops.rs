@@ -1,6 +1,6 @@
 //! Packets of a connection that this host dropped, and what that says.
 
-use super::{finding::Finding, wording};
+use super::{finding::Finding, hook, scene::Scene, wording};
 use crate::event::{Connection, Drop};
 
 /// The first drop with that reason.
@@ -42,15 +42,22 @@ pub(super) fn telling_drops(c: &Connection) -> impl Iterator<Item = &Drop> {
 
 /// Lowers what rests on a drop where fewer packets were dropped for its reason than SYNs were sent:
 /// another one may have been answered, or lost elsewhere.
-pub(super) fn for_every_syn(c: &Connection, dropped: &Drop, finding: Finding) -> Finding {
+pub(super) fn for_every_syn(
+    scene: &Scene<'_>,
+    c: &Connection,
+    dropped: &Drop,
+    finding: Finding,
+) -> Finding {
     let sent = u64::from(c.syn_retransmits) + 1;
-    let such = c.drops.iter().filter(|drop| drop.reason == dropped.reason);
+    let such = c.drops.iter().filter(|drop| {
+        drop.reason == dropped.reason && drop.from_upstream == dropped.from_upstream
+    });
     let total: u64 = such.map(|drop| u64::from(drop.count)).sum();
-    finding.unless(
-        total >= sent,
-        format!(
-            "{total} drops against {}: what became of the rest",
-            wording::count(sent, "SYN")
-        ),
-    )
+    let rest = sent.saturating_sub(total);
+    finding
+        .unless(
+            rest == 0,
+            format!("what became of {rest} of {}", wording::count(sent, "SYN")),
+        )
+        .rests_on(scene, &[hook::RETRANSMIT])
 }

@@ -63,7 +63,7 @@ impl<'a> Scene<'a> {
     }
 
     /// nginx's own word or answer says that its timer ended the wait.
-    fn is_timer_shown(&self) -> bool {
+    pub(super) fn is_timer_shown(&self) -> bool {
         self.said(Said::TimedOut).is_some()
             || (self.is_last() && self.case.status == Some(504) && !self.case.masked)
     }
@@ -74,20 +74,34 @@ impl<'a> Scene<'a> {
     fn left_in_silence(&self) -> bool {
         let is_silent = |c: &Connection| {
             let answered = response_began(c) || (is_handshaking(c) && heard(c));
-            !answered && ending(c).is_none() && c.error.is_none()
+            !answered && ending(c).is_none() && c.error.is_none() && c.transfer_error.is_none()
         };
         (!self.is_last() || self.is_replaced())
             && self.stood().is_some_and(is_silent)
             && self.logged(Said::is_fault_of_response).is_none()
+            && self.failed_call().is_none()
             && tls::said(self).is_none()
+    }
+
+    /// What ended nginx's wait, for a summary.
+    pub(super) fn end_of_wait(&self) -> &'static str {
+        if self.is_timer_shown() {
+            "nginx's timer"
+        } else {
+            "nginx closed the connection"
+        }
     }
 
     /// Lowers what rests on nginx's timer where only the absence of another reason points to it.
     pub(super) fn by_timer(&self, finding: Finding) -> Finding {
-        finding.unless(
-            self.is_timer_shown(),
+        let is_shown = self.is_timer_shown();
+        let finding = finding.unless(
+            is_shown,
             "whether nginx's timer ended the wait: nginx went on and did not log why",
-        )
+        );
+        finding.advise_if((!is_shown).then(|| {
+            "if nginx's error_log is set to crit or quieter, set it to error: nginx then logs why it went on".to_owned()
+        }))
     }
 
     /// No error answer was made, and something else than this attempt's response was sent: from a

@@ -113,9 +113,12 @@ impl<'a> Exchange<'a> {
                      or a firewall rejects it"
                 ))
                     .advise(if self.over_tcp {
-                        "the name server must answer over TCP too (port 53/tcp): its settings, a firewall"
+                        format!("the name server must answer over TCP too (port {}/tcp): its settings, a firewall", server.port())
                     } else {
-                        "start the name server, correct nginx's resolver directive, or let the firewall pass its port (53/udp)"
+                        format!(
+                            "start the name server, correct nginx's resolver directive, or let the firewall pass its port ({}/udp)",
+                            server.port()
+                        )
                     })
             }
             Outcome::Failed(e) => Finding::proven(format!(

@@ -44,14 +44,19 @@ impl Finding {
     }
 
     /// Rests on these hooks having seen nothing: an absent one, or lost records, lower it.
-    pub(super) fn rests_on_silence_of(mut self, scene: &Scene<'_>, hooks: &[Hook]) -> Self {
+    pub(super) fn rests_on_silence_of(self, scene: &Scene<'_>, hooks: &[Hook]) -> Self {
+        self.rests_on(scene, hooks).rests_on_complete_records(scene)
+    }
+
+    /// Rests on what these hooks count.
+    pub(super) fn rests_on(mut self, scene: &Scene<'_>, hooks: &[Hook]) -> Self {
         for &hook in hooks {
             self = self.unless(
                 scene.stands(hook),
                 format!("hook {hook} is not attached; its evidence is unavailable"),
             );
         }
-        self.rests_on_complete_records(scene)
+        self
     }
 
     /// Rests on no record being missing.

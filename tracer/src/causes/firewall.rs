@@ -95,7 +95,7 @@ fn reject(scene: &Scene<'_>) -> Option<Finding> {
         return by_peer(scene, remote);
     };
     let finding = match netfilter_drop(c) {
-        Some(dropped) => for_every_syn(c, dropped, finding),
+        Some(dropped) => for_every_syn(scene, c, dropped, finding),
         None => finding,
     };
     Some(
@@ -153,7 +153,7 @@ fn drop(scene: &Scene<'_>) -> Option<Finding> {
     let way = if dropped.from_upstream { "from" } else { "to" };
     let summary = format!("this host's packet filter dropped the {packet} {way} {remote}");
     Some(
-        for_every_syn(c, dropped, Finding::proven(summary))
+        for_every_syn(scene, c, dropped, Finding::proven(summary))
             .advise(rule(c, remote))
             .advise(see_rules(scene, remote)),
     )
@@ -179,6 +179,7 @@ fn drop_of_data(scene: &Scene<'_>) -> Option<Finding> {
         dropped.count > 1,
         "whether more than that packet was missing: it was not sent again".to_owned(),
     );
+    let finding = scene.by_timer(finding);
     Some(
         finding
             .advise(rule(c, remote))

@@ -105,7 +105,7 @@ fn on_last_ack(scene: &Scene<'_>) -> Option<Finding> {
         ))
         .unless(
             !is_taken,
-            "what it waited for in the end: its program has accepted it since",
+            "whether the full queue or the program used up the time: it accepted the connection later",
         )
     } else if lost_cookie(c) && listens && !reset {
         Finding::proven(format!(

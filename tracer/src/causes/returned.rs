@@ -93,7 +93,7 @@ fn returned(scene: &Scene<'_>) -> Option<Finding> {
             false,
             format!("which line: none of the configuration's files names {status} now"),
         ),
-        None if !case.is_returned => finding.unless(
+        None if !case.is_returned && limited.is_none() => finding.unless(
             false,
             "which line: the configuration was not read, and a script (Lua, njs, Perl) may answer so, too",
         ),

@@ -247,7 +247,9 @@ impl<'a> Scene<'a> {
             .or_else(|| c.transfer_error.map(|(errno, _)| errno))
             .or_else(|| self.icmp().and_then(icmp::Error::errno))
             .or_else(|| {
-                let waiting = self.failed_before_body().is_some() && self.timed_out_waiting();
+                let waiting = self.failed_before_body().is_some()
+                    && self.timed_out_waiting()
+                    && self.is_timer_shown();
                 (waiting || self.timed_out_by_nginx()).then_some(ETIMEDOUT)
             })
     }

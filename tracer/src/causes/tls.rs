@@ -174,11 +174,12 @@ fn silent(scene: &Scene<'_>) -> Option<Finding> {
         c.closed
             .since(c.last_received.or(c.last_sent).unwrap_or(c.start)),
     );
+    let until = scene.end_of_wait();
     let finding = if heard(c) {
-        Finding::proven(format!("{to} began the TLS handshake and was silent then: nothing in {silence}, until nginx's timer"))
+        Finding::proven(format!("{to} began the TLS handshake and was silent then: nothing in {silence}, until {until}"))
             .advise("what holds the backend up within the handshake? its own log; is it out of CPU, or waits for a key or certificate?")
     } else {
-        Finding::proven(format!("{to} did not answer nginx's TLS handshake: nothing in {silence}, until nginx's timer"))
+        Finding::proven(format!("{to} did not answer nginx's TLS handshake: nothing in {silence}, until {until}"))
             .unless(waiting::is_accepted(scene, c), "whether its program accepted the connection")
             .advise("does that port speak TLS? a plain server waits for a request that never comes: drop the s of https:// in *_pass, or point it at the TLS port")
     };

@@ -71,10 +71,10 @@ fn not_accepting(scene: &Scene<'_>) -> Option<Finding> {
         .established
         .map(|at| format!(" for {}", wording::duration(c.closed.since(at))))
         .unwrap_or_default();
-    let stage = if scene.in_handshake(c) {
+    let stage = if scene.in_handshake(c) && scene.is_timer_shown() {
         "nginx's timer ended the TLS handshake"
     } else {
-        "nginx's timer"
+        scene.end_of_wait()
     };
     let mut finding = Finding::proven(format!(
         "{} never accepted the connection: it waited in the accept queue{queued}, until {stage}",
@@ -168,7 +168,8 @@ fn slow(scene: &Scene<'_>) -> Option<Finding> {
     };
     let finding = if answering {
         Finding::proven(format!(
-            "{to} began a response header and did not end it before nginx's timer"
+            "{to} began a response header and did not end it before {}",
+            scene.end_of_wait()
         ))
     } else {
         Finding::proven(format!(

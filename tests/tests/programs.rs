@@ -368,8 +368,15 @@ impl Program {
                 stage.check(vec![fault]).map(drop)
             }
             Fate::Overtime(_) => {
-                let fault = self.fault(&backend, died());
-                stage.check(vec![fault]).map(drop)
+                // On a busy host an interpreter may take longer to exit than a case waits for it.
+                let fault = self.fault(&backend, died().at_best_proven());
+                let verdicts = stage.check(vec![fault])?;
+                let is_proven = |verdict: &Value| verdict["confidence"] == "proven";
+                ensure!(
+                    verdicts.iter().any(is_proven),
+                    "none is proven: {verdicts:?}"
+                );
+                Ok(())
             }
             Fate::Killed => {
                 let expected = died().says(format!("SIGKILL from {} (pid", process::own_name()));

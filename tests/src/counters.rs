@@ -74,6 +74,21 @@ pub fn programs_of(pid: u32) -> Result<BTreeSet<u64>> {
     Ok(ids)
 }
 
+/// How many instructions the kernel's verifier walked for the programs that a process holds; 0
+/// before 5.16, which does not say.
+pub fn verified(pid: u32) -> Result<u64> {
+    let mut walked = 0;
+    for entry in std::fs::read_dir(format!("/proc/{pid}/fdinfo"))? {
+        let text = std::fs::read_to_string(entry?.path()).unwrap_or_default();
+        let mut lines = text.lines();
+        let count = lines.find_map(|line| line.strip_prefix("verified_insns:"));
+        walked += count
+            .and_then(|n| n.trim().parse::<u64>().ok())
+            .unwrap_or(0);
+    }
+    Ok(walked)
+}
+
 /// The ids of all BPF programs in the kernel.
 pub fn all_programs() -> Result<BTreeSet<u64>> {
     Ok(all()?

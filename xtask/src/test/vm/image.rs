@@ -57,6 +57,8 @@ mount -t tracefs tracing /sys/kernel/tracing
 mount -t cgroup2 cgroup /sys/fs/cgroup
 echo +memory > /sys/fs/cgroup/cgroup.subtree_control
 modprobe tun
+# Two tests that both load it first have one refused.
+modprobe -a nfnetlink nf_tables
 ip link set lo up
 export TRACER_BIN=/tests/tracer TRACER_TEST_ROOT=/ OPENSSL_CONF=/etc/ssl/openssl.cnf CI=1
 LEFT_OUT='--skip five_hundred --skip fastcgi'

@@ -376,6 +376,10 @@ impl Program {
                     verdicts.iter().any(is_proven),
                     "none is proven: {verdicts:?}"
                 );
+                for verdict in verdicts.iter().filter(|verdict| !is_proven(verdict)) {
+                    let evidence = verdict["evidence"].to_string();
+                    ensure!(evidence.contains("no exit of it was seen"), "{verdict}");
+                }
                 Ok(())
             }
             Fate::Killed => {

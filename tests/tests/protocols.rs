@@ -1,7 +1,8 @@
 //! After connect, by the other protocols: FastCGI, uwsgi, SCGI and gRPC backends that close early,
 //! reset, die, are silent, send what nginx refuses, or break off.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
+use serde_json::Value;
 use tests::certificate::Certificate;
 use tests::client::{Front, HOST};
 use tests::expected::Expected;
@@ -34,7 +35,7 @@ struct Conduct<'a> {
     expected: Expected,
 }
 
-fn check(conducts: &[Conduct<'_>], fate: Fate) -> Result<()> {
+fn check(conducts: &[Conduct<'_>], fate: Fate) -> Result<Vec<Value>> {
     let stage = Stage::new()?;
     let mut services = Vec::new();
     let mut faults = Vec::new();
@@ -48,7 +49,7 @@ fn check(conducts: &[Conduct<'_>], fate: Fate) -> Result<()> {
         let location = pass.replace('@', &address);
         faults.push(Fault::location(location, conduct.expected.clone()));
     }
-    stage.check_with(faults, TOGETHER).map(drop)
+    stage.check_with(faults, TOGETHER)
 }
 
 /// The same conduct in each protocol.
@@ -58,7 +59,7 @@ fn each(words: &[&str], fate: Fate, expected: impl Fn(&str) -> Expected) -> Resu
         words: words.to_vec(),
         expected: expected(&format!("127.0.0.1:{}", protocol.1)),
     });
-    check(&conducts, fate)
+    check(&conducts, fate).map(drop)
 }
 
 fn closed_early(upstream: &str) -> Expected {
@@ -101,7 +102,7 @@ fn a_fin_within_the_header() -> Result<()> {
             expected: within_header(&format!("127.0.0.1:{}", protocol.1)),
         })
         .collect();
-    check(&conducts, Fate::Lives)
+    check(&conducts, Fate::Lives).map(drop)
 }
 
 #[test]
@@ -174,6 +175,10 @@ const GRPC: &str = "grpc_pass grpc://@;";
 
 /// Answers by their protocol's directive, each with what nginx logs and the verdict says.
 fn answers(mode: &str, answers: &[(&'static str, &str, Expected)]) -> Result<()> {
+    verdicts_on(mode, answers).map(drop)
+}
+
+fn verdicts_on(mode: &str, answers: &[(&'static str, &str, Expected)]) -> Result<Vec<Value>> {
     let conducts: Vec<Conduct<'_>> = answers
         .iter()
         .zip(9001..)
@@ -410,7 +415,7 @@ fn truncated(logged: &str) -> Expected {
 fn a_body_cut_short_by_fin() -> Result<()> {
     let body = "Status: 200\r\nContent-Length: 5000\r\n\r\nshort";
     let logged = "upstream prematurely closed connection while reading upstream";
-    answers(
+    let verdicts = verdicts_on(
         "answer",
         &[
             (UWSGI, body, truncated(logged)),
@@ -426,7 +431,12 @@ fn a_body_cut_short_by_fin() -> Result<()> {
                     .or_errno(Some("EPIPE")),
             ),
         ],
-    )
+    )?;
+    let by_fin = verdicts.iter().filter(|verdict| verdict["errno"].is_null());
+    for verdict in by_fin {
+        ensure!(verdict["confidence"] == "proven", "by FIN: {verdict}");
+    }
+    Ok(())
 }
 
 #[test]

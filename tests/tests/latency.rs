@@ -14,7 +14,7 @@ use tests::tracer::{Tracer, live};
 
 /// What the kernel's verifier may walk before tracing begins.
 const VERIFIED: u64 = 650_000;
-const START: Duration = Duration::from_secs(2);
+const START: Duration = Duration::from_secs(1);
 const VERDICT: Duration = Duration::from_millis(100);
 
 /// What `part` of the times do not exceed.

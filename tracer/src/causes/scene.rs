@@ -247,9 +247,7 @@ impl<'a> Scene<'a> {
             .or_else(|| c.transfer_error.map(|(errno, _)| errno))
             .or_else(|| self.icmp().and_then(icmp::Error::errno))
             .or_else(|| {
-                let waiting = self.failed_before_body().is_some()
-                    && self.timed_out_waiting()
-                    && self.is_timer_shown();
+                let waiting = self.failed_before_body().is_some() && self.is_timer_shown();
                 (waiting || self.timed_out_by_nginx()).then_some(ETIMEDOUT)
             })
     }

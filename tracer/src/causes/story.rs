@@ -228,7 +228,7 @@ fn of_connection(scene: &Scene<'_>, c: &Connection) -> Vec<Evidence> {
         }
         _ if connecting => story.push(at(c.closed, "close", "nginx gives up")),
         _ if c.open => {}
-        _ if scene.timed_out_waiting() && scene.is_timer_shown() => {
+        _ if scene.is_timer_shown() => {
             story.push(at(
                 c.closed,
                 "close",

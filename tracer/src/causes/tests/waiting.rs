@@ -234,4 +234,21 @@ fn only_nginxs_word_proves_that_its_timer_ended_an_attempt_that_it_left() {
     let logged = |accepted| logged(left(accepted), "upstream timed out");
     assert_eq!(judged(&logged(true)), ("backend-slow", Proven));
     assert_eq!(judged(&logged(false)), ("backend-not-accepting", Proven));
+
+    // What is not shown is named nowhere else, and gives no errno.
+    for (case, shown) in [(left(false), false), (logged(false), true)] {
+        let verdict = verdict(&case);
+        let named = verdict.summary.contains("nginx's timer");
+        let end = fact(&verdict, "close").contains("timer ends the wait");
+        assert_eq!((named, end), (shown, shown), "{verdict:#?}");
+        assert_eq!(verdict.errno.is_some(), shown, "{verdict:#?}");
+    }
+}
+
+#[test]
+fn an_attempt_whose_read_or_write_failed_was_not_left_in_silence() {
+    let mut failed = silent_for_a_minute();
+    failed.transfer_error = Some((104, failed.closed));
+    let case = answered(200, failed, peer(true, 1, 0));
+    assert_ne!(judged(&followed(masked(case, 200))).0, "backend-slow");
 }

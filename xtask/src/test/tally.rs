@@ -16,6 +16,8 @@ pub(crate) struct Tally {
     reported_ok: u64,
     failed: u64,
     ignored: u64,
+    /// Tests that a filter left out.
+    filtered: u64,
     /// `name: reason` of each test that said it skips.
     skipped: Vec<String>,
     ignored_names: Vec<String>,
@@ -60,6 +62,11 @@ impl Tally {
     /// Whether some test failed.
     pub(crate) fn has_failed(&self) -> bool {
         self.failed > 0
+    }
+
+    /// How many tests were left out by a filter.
+    pub(crate) fn filtered(&self) -> u64 {
+        self.filtered
     }
 
     /// Adds what was counted elsewhere.
@@ -114,6 +121,7 @@ impl Tally {
             self.reported_ok += count(result, "passed");
             self.failed += count(result, "failed");
             self.ignored += count(result, "ignored");
+            self.filtered += count(result, "filtered");
             if let Some(seconds) = seconds(result) {
                 self.took.push((seconds, std::mem::take(&mut self.program)));
             }
@@ -203,6 +211,7 @@ mod tests {
              test result: FAILED. 2 passed; 1 failed; 0 ignored; 0 measured; 7 filtered out; finished in 0.1s",
         );
         assert_eq!(tally.to_string(), "4 passed, 1 failed, 0 skipped");
+        assert_eq!(tally.filtered(), 7);
     }
 
     #[test]

@@ -74,6 +74,19 @@ pub fn programs_of(pid: u32) -> Result<BTreeSet<u64>> {
     Ok(ids)
 }
 
+/// The kinds of the BPF links that a process holds, as the kernel names them.
+pub fn link_kinds(pid: u32) -> Result<BTreeSet<String>> {
+    let mut kinds = BTreeSet::new();
+    for entry in std::fs::read_dir(format!("/proc/{pid}/fdinfo"))? {
+        let text = std::fs::read_to_string(entry?.path()).unwrap_or_default();
+        let kind = text
+            .lines()
+            .find_map(|line| line.strip_prefix("link_type:"));
+        kinds.extend(kind.map(|kind| kind.trim().to_owned()));
+    }
+    Ok(kinds)
+}
+
 /// How many instructions the kernel's verifier walked for the programs that a process holds; 0
 /// before 5.16, which does not say.
 pub fn verified(pid: u32) -> Result<u64> {

@@ -51,12 +51,13 @@ impl Container {
         tracer.names(self.nginx.master).map(drop)
     }
 
-    /// Ends it; fails unless its file system can be unmounted and its network has gone soon after.
+    /// Ends it; fails unless its file system can be unmounted and its network goes after it. The
+    /// kernel dismantles networks one after the other, those of other tests too.
     fn end(mut self, outside: &Netns) -> Result<()> {
         self.nginx.stop(libc::SIGTERM)?;
         drop((self.nginx, self.failing));
         self.mount.unmount()?;
-        until("the end of the container's network", PATIENCE / 8, || {
+        until("the end of the container's network", PATIENCE, || {
             Ok((!veth::has(outside, &self.cable)?).then_some(()))
         })
     }

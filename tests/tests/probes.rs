@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use tests::counters::Counters;
+use tests::counters::{Counters, link_kinds};
 use tests::expected::Expected;
 use tests::faults::memory::{self, Memory};
 use tests::faults::{firewall, listeners};
@@ -67,6 +67,13 @@ fn arranged() -> Result<Arranged> {
 /// Of a program that no cgroup with a limit can be made for.
 const OUT_OF_MEMORY: &str = "oom_victim";
 
+/// Whether the running kernel has links of many breakpoints, by its own types.
+fn has_multi_links() -> Result<bool> {
+    const NAME: &[u8] = b"BPF_LINK_TYPE_UPROBE_MULTI";
+    let types = std::fs::read("/sys/kernel/btf/vmlinux")?;
+    Ok(types.windows(NAME.len()).any(|window| window == NAME))
+}
+
 /// Runs each program, the best ways `without` these, and looks at how often the kernel ran it.
 fn each_runs(without: &[&str]) -> Result<()> {
     let Arranged {
@@ -92,11 +99,11 @@ fn each_runs(without: &[&str]) -> Result<()> {
     faults.push(Fault::location("return 503;", returned));
     let site = stage.start(faults)?;
     let counters = Counters::new()?;
-    let without: Vec<&str> = without
+    let arguments: Vec<&str> = without
         .iter()
         .flat_map(|word| ["--without", word])
         .collect();
-    let tracer = Tracer::follow_with(site.nginx.master, &without)?;
+    let tracer = Tracer::follow_with(site.nginx.master, &arguments)?;
     let sent = site.send(LOAD)?;
     site.verdict_lines(&sent, &tracer)?;
     site.nginx.reload()?;
@@ -113,6 +120,9 @@ fn each_runs(without: &[&str]) -> Result<()> {
         ensure!(!hog.status()?.success(), "64 MiB fit into 8");
     }
 
+    let kinds = link_kinds(tracer.pid())?;
+    let is_multi = has_multi_links()? && !without.contains(&"uprobe-multi");
+    ensure!(kinds.contains("uprobe_multi") == is_multi, "{kinds:?}");
     let runs = counters.of(tracer.pid())?;
     println!("{runs:?}");
     ensure!(runs.len() > 10, "only {} programs: {runs:?}", runs.len());
@@ -152,6 +162,11 @@ fn each_function_s_program_runs_in_place_of_a_tracepoint() -> Result<()> {
 #[test]
 fn each_attempt_s_call_runs_a_program_where_sockets_do_not_lead_to_requests() -> Result<()> {
     each_runs(&["closed_at_once"])
+}
+
+#[test]
+fn each_breakpoint_is_a_perf_event_where_the_kernel_has_no_better_link() -> Result<()> {
+    each_runs(&["uprobe-multi"])
 }
 
 #[test]

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// The call begins.
-#[uprobe]
+#[uprobe(multi)]
 pub fn connect_peer(ctx: ProbeContext) -> u32 {
     stack::of_task();
     if !links::counts(&ctx) {
@@ -44,7 +44,7 @@ pub fn connect_peer(ctx: ProbeContext) -> u32 {
 }
 
 /// The call returns.
-#[uretprobe]
+#[uretprobe(multi)]
 pub fn connect_peer_return(ctx: RetProbeContext) -> u32 {
     stack::of_task();
     if !links::counts(&ctx) {

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// nginx closes a connection: one that it never logged, as its log is too quiet, or a unix one.
-#[uprobe]
+#[uprobe(multi)]
 pub fn closed_at_once(ctx: ProbeContext) -> u32 {
     stack::of_task();
     if !links::counts(&ctx) {

@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// nginx logs.
-#[uprobe]
+#[uprobe(multi)]
 pub fn log_error(ctx: ProbeContext) -> u32 {
     stack::of_task();
     if !links::counts(&ctx) {

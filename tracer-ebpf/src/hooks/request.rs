@@ -40,7 +40,7 @@ fn last_connection(request: &Request) {
 }
 
 /// nginx makes an error answer.
-#[uprobe]
+#[uprobe(multi)]
 pub fn special_response(ctx: ProbeContext) -> u32 {
     stack::of_task();
     if !links::counts(&ctx) {
@@ -108,7 +108,7 @@ fn report(pid: u32, worker: &mut Worker, at: u64, id: u64, status: u16, returned
 
 /// A `return` of the configuration ends a request. Without a text nginx makes the error answer
 /// next.
-#[uprobe]
+#[uprobe(multi)]
 pub fn return_code(ctx: ProbeContext) -> u32 {
     stack::of_task();
     if !links::counts(&ctx) {

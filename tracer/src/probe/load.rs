@@ -14,7 +14,7 @@ use tracer_ebpf::abi::{self, ProgramKey, counter, quota, shedding, worker_places
 
 use super::{
     attach::Kernel,
-    diagnostics,
+    diagnostics, object,
     probes::{LoadError, Probes},
     sizes::Sizes,
     targets::Targets,
@@ -24,10 +24,6 @@ use crate::{
     kernel::{self, Btf},
     process,
 };
-
-/// What build.rs made of `tracer-ebpf`.
-pub(super) static OBJECT: &[u8] =
-    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer-ebpf"));
 
 impl Probes {
     /// Loads the object with maps of these sizes, fills in what this kernel's BTF says, and
@@ -82,7 +78,7 @@ impl Probes {
             .map_max_entries("EVENTS", sizes.ring)
             .map_max_entries("CONNECTIONS", sizes.connections)
             .map_max_entries("REQUESTS", sizes.requests)
-            .load(OBJECT)?;
+            .load(&object::of_kernel(without))?;
         let ring = RingBuf::try_from(ebpf.take_map("EVENTS").ok_or(LoadError::Map("EVENTS"))?)?;
         let log = (log_level > 0)
             .then(|| diagnostics::read(&mut ebpf))
@@ -388,33 +384,3 @@ unsafe impl aya::Pod for RawProgram {}
 unsafe impl aya::Pod for RawWorker {}
 // SAFETY: as above.
 unsafe impl aya::Pod for RawSite {}
-
-#[cfg(test)]
-mod tests {
-    use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
-
-    /// `bpf_tail_call` (include/uapi/linux/bpf.h), as an instruction.
-    const TAIL_CALL: [u8; 8] = [0x85, 0, 0, 0, 12, 0, 0, 0];
-
-    #[test]
-    fn breakpoints_programs_stay_on_their_task_s_stack() {
-        let file = object::File::parse(super::OBJECT).unwrap();
-        let mut programs = 0;
-        for name in ["uprobe", "uretprobe"] {
-            let section = file.section_by_name(name).unwrap();
-            let of_section = |symbol: &object::Symbol<'_, '_>| {
-                symbol.section_index() == Some(section.index()) && symbol.size() > 0
-            };
-            for program in file.symbols().filter(of_section) {
-                let code = section
-                    .data_range(program.address(), program.size())
-                    .unwrap()
-                    .unwrap();
-                let has_tail_call = code.chunks(8).any(|instruction| instruction == TAIL_CALL);
-                assert!(has_tail_call, "{:?}", program.name());
-                programs += 1;
-            }
-        }
-        assert!(programs > 3, "{programs}");
-    }
-}

@@ -3,6 +3,7 @@
 mod attach;
 mod diagnostics;
 mod load;
+mod object;
 mod outcome;
 mod probes;
 mod sizes;

@@ -8,7 +8,7 @@ use object::{
     Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarget, SectionIndex, SymbolKind,
 };
 
-use super::load::OBJECT;
+use super::object::BUILT;
 
 const LIMIT: u64 = 512;
 const STEP: u64 = 32;
@@ -142,7 +142,7 @@ fn deepest(functions: &HashMap<Place, Function>, at: Place) -> (u64, Vec<&str>) 
 
 #[test]
 fn every_program_and_what_it_calls_fit_the_stack_of_kernels_before_6_13() {
-    let file = object::File::parse(OBJECT).unwrap();
+    let file = object::File::parse(BUILT).unwrap();
     let functions = functions(&file);
     let deepest: Vec<_> = functions
         .keys()

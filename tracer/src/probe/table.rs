@@ -533,10 +533,10 @@ pub(crate) fn hooks() -> impl Iterator<Item = Hook> {
         .flat_map(|sight| sight.ways.iter().copied().flatten().copied())
 }
 
-/// Whether `--without` may say this: a kind of place, or a program, or what raw sockets hear.
+/// Whether `--without` may say this: a kind of place or of link, a program, or what raw sockets hear.
 #[must_use]
 pub(crate) fn is_known(word: &str) -> bool {
-    word == ICMP_RECEIVE.name
+    [ICMP_RECEIVE.name, super::object::MULTI].contains(&word)
         || hooks().any(|hook| hook.program == word || hook.place.kind() == word)
 }
 

@@ -1,8 +1,8 @@
 //! The BPF object, as the running kernel takes it.
 //!
 //! Breakpoints of nginx's functions are attached by links of their own kind (`uprobe.multi`, since
-//! 6.6): they are detached several times sooner than perf events, and need no `CAP_SYS_ADMIN`. How a
-//! program is attached is in its section's name, which a kernel without such links is not shown.
+//! 6.6): they are detached several times sooner than perf events, and need no `CAP_SYS_ADMIN`. How
+//! a program is attached is in its section's name, which a kernel without such links is not shown.
 
 use std::borrow::Cow;
 

@@ -533,7 +533,8 @@ pub(crate) fn hooks() -> impl Iterator<Item = Hook> {
         .flat_map(|sight| sight.ways.iter().copied().flatten().copied())
 }
 
-/// Whether `--without` may say this: a kind of place or of link, a program, or what raw sockets hear.
+/// Whether `--without` may say this: a kind of place or of link, a program, or what raw sockets
+/// hear.
 #[must_use]
 pub(crate) fn is_known(word: &str) -> bool {
     [ICMP_RECEIVE.name, super::object::MULTI].contains(&word)

@@ -16,8 +16,9 @@ use tests::tracer::Line;
 use tests::unscoped::Unscoped;
 use tests::wait::{PATIENCE, until};
 
-/// Longer than any verdict may take, on a busy machine.
-const SLOW: Duration = Duration::from_millis(1500);
+/// Longer than any verdict takes on a busy machine, and shorter than it would take if what is to
+/// cost nothing were waited for: 20 stopped processes, half a second each.
+const SLOW: Duration = Duration::from_secs(8);
 
 /// One crowd at a time: each test has times to keep.
 fn alone() -> MutexGuard<'static, ()> {
@@ -146,7 +147,7 @@ fn stopped_processes_that_call_themselves_nginx_hold_nobody_up() -> Result<()> {
     let began = Instant::now();
     let tracer = Unscoped::start(&failing)?;
     let took = began.elapsed();
-    ensure!(took <= 2 * SLOW, "it took {took:?} to start");
+    ensure!(took <= SLOW, "it took {took:?} to start");
     let mut sent = failing.send(5)?;
     soon(&tracer, &sent)?;
     sent.extend(reloaded(&failing, &nginx, &tracer)?);

@@ -67,6 +67,8 @@ struct Holder {
     logs: Vec<Log>,
     ended: Option<Instant>,
     looked: Instant,
+    /// When its descriptors were.
+    listed: Instant,
     /// A file that it was found not to hold.
     lacks: Option<FileId>,
 }
@@ -167,11 +169,18 @@ impl LogTail {
 
     /// The logs that a process holds, and `parent` if it opened them.
     fn look_at(&mut self, pid: u32, parent: Option<u32>) -> (Vec<Log>, Option<u32>) {
+        let inherited = parent.and_then(|parent| {
+            let known = self.holders.get(&parent)?;
+            // A master that reloads opens more logs, and forks then.
+            let age = process::age(pid).ok()?;
+            let was_there = age > known.listed.elapsed() + TICK;
+            was_there.then(|| inherited(pid, parent, &known.logs))?
+        });
         let Found {
             logs,
             opener,
             is_stalled,
-        } = candidates(pid, parent);
+        } = inherited.unwrap_or_else(|| candidates(pid, parent));
         if is_stalled {
             self.say_stalled(pid);
         }
@@ -187,6 +196,7 @@ impl LogTail {
             logs,
             ended: None,
             looked: Instant::now(),
+            listed: Instant::now(),
             lacks: None,
         };
         if self.holders.insert(pid, holder).is_some() {
@@ -450,6 +460,32 @@ struct Found {
     is_stalled: bool,
 }
 
+/// The logs of a process that holds all of its parent's by the same numbers, as it does once it is
+/// forked. A worker among hundreds has a descriptor for each of them: to look at all takes long.
+fn inherited(pid: u32, parent: u32, logs: &[Log]) -> Option<Found> {
+    let mut accesses = Vec::new();
+    for log in logs {
+        let Access::Held { descriptor, .. } = log.access else {
+            return None;
+        };
+        if log.id.is_none() || !appends(pid, descriptor) {
+            return None;
+        }
+        accesses.push(Access::Held { pid, descriptor });
+    }
+    let (ids, opener, is_stalled) = behind(pid, Some(parent), &accesses);
+    let is_same = ids.iter().eq(logs.iter().map(|log| &log.id));
+    if logs.is_empty() || opener.is_none() || !is_same {
+        return None;
+    }
+    let logs = accesses.into_iter().zip(ids);
+    Some(Found {
+        logs: logs.map(|(access, id)| Log { access, id }).collect(),
+        opener,
+        is_stalled,
+    })
+}
+
 /// The regular files that a process appends to.
 fn candidates(pid: u32, parent: Option<u32>) -> Found {
     let deadline = Instant::now() + SEARCH;
@@ -662,6 +698,48 @@ mod tests {
         tail.follow(own);
         let lines = tail.read_new(own, Time(1));
         assert_eq!(writers(&lines, 50_001), [Some(vec![])]);
+    }
+
+    /// `program` in a shell that appends to `log` by descriptor 3, as do its children.
+    fn shell(log: &Log, program: &str) -> std::process::Child {
+        Command::new("sh")
+            .args(["-c", &format!("exec 3>>\"$1\"; {program}"), "sh"])
+            .arg(&log.path)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    #[test]
+    fn what_a_worker_has_by_its_master_s_numbers_is_found_by_them() {
+        let log = Log::new("inherited", "error.log");
+        let child = "echo $!; read end <&4; kill $!; wait";
+        let mut master = shell(&log, &format!("exec 4<&0; sh -c 'read x; :' <&4 & {child}"));
+        let mut said = String::new();
+        let mut stdout = io::BufReader::new(master.stdout.take().unwrap());
+        io::BufRead::read_line(&mut stdout, &mut said).unwrap();
+        let worker: u32 = said.trim().parse().unwrap();
+        let found = |pid| candidates(pid, Some(master.id()));
+        let of_master = found(master.id()).logs;
+        assert_eq!(of_master.len(), 1);
+        let by_numbers = inherited(worker, master.id(), &of_master).unwrap();
+        let of_worker = found(worker);
+        assert_eq!(by_numbers.opener, of_worker.opener);
+        let ids = |logs: &[super::Log]| logs.iter().map(|log| log.id).collect::<Vec<_>>();
+        assert_eq!(ids(&by_numbers.logs), ids(&of_worker.logs));
+        // One more than it has.
+        let mut more = of_master;
+        more.push(super::Log {
+            access: Access::Held {
+                pid: master.id(),
+                descriptor: 99,
+            },
+            id: Some((1, 1)),
+        });
+        assert!(inherited(worker, master.id(), &more).is_none());
+        drop(master.stdin.take());
+        master.wait().unwrap();
     }
 
     /// nginx reopens its logs in each worker: what one of them is asked about may hold another's

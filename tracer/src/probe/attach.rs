@@ -423,6 +423,7 @@ impl Probes {
         offset: u64,
         cookie: Option<u64>,
     ) -> Result<UProbeLink, ProgramError> {
+        let patience = self.patience;
         let program: &mut UProbe = self.program(hook.program).try_into()?;
         if program.fd().is_err() {
             program.load()?;
@@ -430,7 +431,7 @@ impl Probes {
         let (info, kind, name) = (program.info()?, program.kind(), hook.program);
         let path = path.to_owned();
         // By the keeper, and for a bounded time: reading the file's instruction may never return.
-        keeper::with_admin(move || {
+        keeper::with_admin(patience, move || {
             // SAFETY: it describes the program above, which is a uprobe of this kind.
             let mut program = unsafe { UProbe::from_program_info(info, name.into(), kind) }?;
             let point = UProbeAttachPoint {

@@ -15,7 +15,7 @@ use tracer_ebpf::abi::{self, ProgramKey, counter, quota, shedding, worker_places
 use super::{
     attach::Kernel,
     diagnostics, object,
-    probes::{LoadError, Probes},
+    probes::{AT_START, LoadError, Probes},
     sizes::Sizes,
     targets::Targets,
 };
@@ -89,6 +89,7 @@ impl Probes {
             ring: Some(ring),
             outcome: HashMap::new(),
             targets: Targets::new(has_cookies),
+            patience: AT_START,
             without: without.to_vec(),
             names,
             missing_members,

@@ -1,6 +1,6 @@
 //! The loaded object and its links, and why there may be none.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use aya::{
     Ebpf,
@@ -10,7 +10,7 @@ use aya_log::EbpfLogger;
 use thiserror::Error;
 
 use super::{diagnostics::Stderr, outcome::Outcome, targets::Targets};
-use crate::{event::decode::KernelNames, kernel::BtfError};
+use crate::{event::decode::KernelNames, kernel::BtfError, process::keeper};
 
 /// Why nothing could be attached at all.
 #[derive(Debug, Error)]
@@ -45,6 +45,10 @@ pub(crate) enum LoadError {
     MapUse(#[from] aya::maps::MapError),
 }
 
+/// How long attaching to one function may take before tracing begins: on a host whose CPUs are all
+/// taken the kernel needs seconds, and without it there is nothing to trace.
+pub(super) const AT_START: Duration = Duration::from_secs(10);
+
 /// The loaded object and its links.
 pub(crate) struct Probes {
     pub(super) ebpf: Ebpf,
@@ -54,12 +58,21 @@ pub(crate) struct Probes {
     pub(super) outcome: HashMap<&'static str, Outcome>,
     /// The program files that are nginx, and what is attached in them.
     pub(super) targets: Targets,
+    /// How long attaching to one function may take.
+    pub(super) patience: Duration,
     /// Kinds of places and programs that are not to be used.
     pub(super) without: Vec<String>,
     pub(super) names: KernelNames,
     pub(super) missing_members: Vec<String>,
     /// See [`tracer_ebpf::abi::worker_places`].
     pub(super) seed: u32,
+}
+
+impl Probes {
+    /// From now on there are events to read, which attaching holds up.
+    pub(crate) fn begin_tracing(&mut self) {
+        self.patience = keeper::PATIENCE;
+    }
 }
 
 impl std::fmt::Debug for Probes {

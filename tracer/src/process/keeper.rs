@@ -3,8 +3,8 @@
 //! Entering a network namespace needs `CAP_SYS_ADMIN`, and so does attaching a uprobe on some
 //! kernels; what these bring is read on threads without it. The requests are few: a socket in a
 //! namespace, a setting of one, a job that needs `CAP_SYS_ADMIN` ([`with_admin`]), and a thread for
-//! [`bounded`](super::bounded()). A caller waits for two seconds at most. Without a keeper
-//! (`doctor`, unit tests) the calling thread does it itself.
+//! [`bounded`](super::bounded()). A caller waits for two seconds at most, for a job as long as it
+//! says. Without a keeper (`doctor`, unit tests) the calling thread does it itself.
 
 use std::{
     fs::File,
@@ -26,7 +26,7 @@ use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, ipproto, soc
 use super::netns;
 
 /// How long a caller waits: attaching a probe on a busy host takes a tenth of a second.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 /// Requests in flight.
 const REQUESTS: usize = 64;
 /// Jobs that may be stuck at a time, each on a thread of its own: the file of a uprobe may be one
@@ -196,8 +196,9 @@ impl Drop for Running {
 /// ends with it. What it returns is dropped if the caller has given up: a link is detached then.
 ///
 /// # Errors
-/// `ETIMEDOUT` if it does not return in time, `EIO` if it panics.
+/// `ETIMEDOUT` if it does not return within `patience`, `EIO` if it panics.
 pub(crate) fn with_admin<T: Send + 'static>(
+    patience: Duration,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<T> {
     if keeper().is_none() {
@@ -209,7 +210,7 @@ pub(crate) fn with_admin<T: Send + 'static>(
         let _running = running;
         let _ = done.send(catch_unwind(AssertUnwindSafe(work)));
     })?;
-    match result.recv_timeout(PATIENCE) {
+    match result.recv_timeout(patience) {
         Ok(Ok(outcome)) => Ok(outcome),
         Err(RecvTimeoutError::Timeout) => Err(timed_out()),
         Ok(Err(_)) | Err(RecvTimeoutError::Disconnected) => {
@@ -308,11 +309,11 @@ mod tests {
     fn a_job_that_does_not_return_or_panics_costs_its_caller_alone() {
         start(|| ()).unwrap();
         let (release, released) = channel::<()>();
-        let stuck = with_admin(move || released.recv().is_err());
+        let stuck = with_admin(PATIENCE, move || released.recv().is_err());
         assert_eq!(stuck.unwrap_err().raw_os_error(), Some(libc::ETIMEDOUT));
-        let panicked = with_admin(|| -> () { panic!("hostile bytes") });
+        let panicked = with_admin(PATIENCE, || -> () { panic!("hostile bytes") });
         assert_eq!(panicked.unwrap_err().raw_os_error(), Some(libc::EIO));
-        assert_eq!(with_admin(|| 7).unwrap(), 7);
+        assert_eq!(with_admin(PATIENCE, || 7).unwrap(), 7);
         drop(release);
     }
 }

@@ -18,7 +18,7 @@ pub(crate) use self::{
     ids::Ids,
     maps::Mapping,
     netns::Netns,
-    status::{Status, has_lost_its_leader, name, start_time, status},
+    status::{Status, age, has_lost_its_leader, name, start_time, status},
     unit::{unified_path, unit, unit_of},
 };
 

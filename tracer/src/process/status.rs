@@ -1,6 +1,8 @@
 //! `/proc/PID/status`, `stat` and `comm`: who a process is and since when (`fs/proc/array.c`).
 
-use std::io;
+use std::{io, time::Duration};
+
+use rustix::time::{ClockId, clock_gettime};
 
 use super::read_start;
 use crate::event::Time;
@@ -61,6 +63,19 @@ pub(crate) fn start_time(pid: u32) -> io::Result<Time> {
     start_ticks(&String::from_utf8_lossy(&bytes))
         .map(|ticks| Time(ticks.saturating_mul(1_000_000_000 / ticks_a_second)))
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/PID/stat: no start time"))
+}
+
+/// How long the process has run, good to 10 ms.
+///
+/// # Errors
+/// As [`start_time`].
+pub(crate) fn age(pid: u32) -> io::Result<Duration> {
+    let now = clock_gettime(ClockId::Boottime);
+    let now = Duration::new(
+        now.tv_sec.try_into().unwrap_or(0),
+        now.tv_nsec.try_into().unwrap_or(0),
+    );
+    Ok(now.saturating_sub(Duration::from_nanos(start_time(pid)?.0)))
 }
 
 /// Is the process in a group whose leader has ended? So are children that outlive their program.
@@ -162,8 +177,9 @@ mod tests {
     fn this_process_started_in_the_past() {
         let pid = std::process::id();
         let started = start_time(pid).unwrap();
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let now = clock_gettime(ClockId::Boottime);
         assert!(started.0 > 0 && started.0 / 1_000_000_000 <= now.tv_sec as u64);
+        assert!(age(pid).unwrap() < Duration::from_nanos(u64::MAX - started.0));
         assert_eq!(
             status(pid).unwrap().parent,
             std::os::unix::process::parent_id()

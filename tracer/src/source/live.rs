@@ -188,6 +188,7 @@ impl Live {
             true => probes.may_attach().err(),
             false => following.blindness(),
         };
+        probes.begin_tracing();
         // Before tracer reports that tracing began: what is logged from then on is read.
         questions.settle();
         privileges::main_loop();

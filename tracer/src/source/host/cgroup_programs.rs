@@ -37,7 +37,7 @@ const ON_CONNECT: [(u32, &str); 6] = [
 /// `CAP_SYS_ADMIN`).
 pub(super) fn on_connect(cgroup: &Path) -> io::Result<Vec<String>> {
     let directory = File::open(cgroup)?;
-    keeper::with_admin(move || programs(&directory))?
+    keeper::with_admin(keeper::PATIENCE, move || programs(&directory))?
 }
 
 fn programs(directory: &File) -> io::Result<Vec<String>> {

@@ -601,21 +601,25 @@ impl Correlator {
                 self.closing = now;
                 break;
             }
-            let may_wait = now.is_some_and(|now| now.since(open.since) < PATIENCE);
+            let waited = now.map(|now| now.since(open.since));
+            let may_wait = waited.is_some_and(|waited| waited < PATIENCE);
             // What is still open before it may be why nginx has no peer left.
             let mut earlier = waiting.iter();
             let is_late =
                 open.is_without_peer() && earlier.any(|before| before.worker == open.worker);
             let is_known = || {
-                let mut attempts = open.request.attempts.iter();
-                let at = now.unwrap_or_default();
-                let waited = at.since(open.since);
+                let waited = waited.unwrap_or_default();
                 let gathers = |master| self.passes.gathers(master, &open, waited);
                 open.is_answered(&self.host, self.conf(open.worker))
                     && !self.master(open.worker).is_some_and(gathers)
-                    && !attempts.any(|one| self.around.awaits_exit(one, at))
             };
-            if may_wait && (is_late || !is_known()) {
+            let awaits_exit = || {
+                let mut attempts = open.request.attempts.iter();
+                let at = now.unwrap_or_default();
+                waited.is_some_and(|waited| waited < around::EXIT)
+                    && attempts.any(|one| self.around.awaits_exit(one, at))
+            };
+            if may_wait && (is_late || !is_known()) || awaits_exit() {
                 waiting.push_back(open);
                 continue;
             }

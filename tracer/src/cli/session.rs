@@ -18,6 +18,7 @@ use super::{
 use crate::{
     engine::{Engine, Judged},
     event::{Event, coverage::Change},
+    metrics::{self, Door, Metrics, Run},
     plural::count,
     probe,
     say::say,
@@ -58,7 +59,41 @@ pub(super) struct Following {
     #[arg(long)]
     keep_going: bool,
     #[command(flatten)]
+    pub(super) metrics: Serving,
+    #[command(flatten)]
     pub(super) kernel: Kernel,
+}
+
+/// Whether and where metrics are served.
+#[derive(Debug, clap::Args)]
+pub(super) struct Serving {
+    /// Serve metrics (OpenMetrics, for Prometheus) on this address: `:9464` (on 127.0.0.1),
+    /// `10.0.0.7:9464`, or `unix:/run/tracer.sock` (mode 0600); nobody is asked for a password
+    #[arg(long, value_name = "ADDRESS", value_parser = metrics::parse)]
+    metrics: Option<metrics::Address>,
+    /// So many upstreams have a label of their own in metrics; the rest share `other`
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 200,
+        requires = "metrics",
+        hide_short_help = true,
+        value_parser = clap::value_parser!(u16).range(1..=10_000)
+    )]
+    metrics_upstreams: u16,
+}
+
+impl Serving {
+    /// Listens, while this process still may, and before anything is written.
+    ///
+    /// # Errors
+    /// The address is in use, or cannot be listened on.
+    pub(super) fn open(&self) -> Result<Option<Door>> {
+        let open = |address: &metrics::Address| {
+            Door::open(address).with_context(|| format!("serving metrics on {address}"))
+        };
+        self.metrics.as_ref().map(open).transpose()
+    }
 }
 
 /// Failures of an nginx could not be seen, which was said.
@@ -160,15 +195,23 @@ fn percent(text: &str) -> Result<f64, String> {
 ///
 /// # Errors
 /// Not permitted, this kernel cannot, or stdout cannot be written.
-pub(super) fn run(following: Following, recording: Option<Recording>) -> Result<()> {
+pub(super) fn run(
+    following: Following,
+    recording: Option<Recording>,
+    door: Option<Door>,
+) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("starting the event loop")?;
-    runtime.block_on(trace(following, recording))
+    runtime.block_on(trace(following, recording, door))
 }
 
-async fn trace(following: Following, recording: Option<Recording>) -> Result<()> {
+async fn trace(
+    following: Following,
+    recording: Option<Recording>,
+    door: Option<Door>,
+) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("handling SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("handling SIGTERM")?;
     let mut hangup = signal(SignalKind::hangup()).context("handling SIGHUP")?;
@@ -192,7 +235,7 @@ async fn trace(following: Following, recording: Option<Recording>) -> Result<()>
             memory: following.max_memory,
             beside: recording.as_ref().map_or(0, Recording::memory),
         },
-        healthy: recording.is_some(),
+        healthy: recording.is_some() || door.is_some(),
         log_level: if following.kernel.debug { DEBUG } else { 0 },
     })?;
     if let Some(why) = live.blindness() {
@@ -203,6 +246,9 @@ async fn trace(following: Following, recording: Option<Recording>) -> Result<()>
         say!("tracer: {why}");
     }
     let mut session = Session::new(live, following.output, recording, following.kernel.debug)?;
+    if let Some(door) = door {
+        session.serve(door, following.metrics.metrics_upstreams)?;
+    }
     session.greet();
     let far = Instant::now() + Duration::from_secs(86_400 * 365);
     let end = following
@@ -240,6 +286,7 @@ struct Session {
     /// This host's name, as it is at the start.
     host: String,
     recording: Option<Recording>,
+    metrics: Option<Metrics>,
     /// Failures of some nginx cannot be seen.
     is_blind: bool,
     lost: u64,
@@ -263,10 +310,42 @@ impl Session {
             verdicts: Verdicts::live(output, clock)?,
             host: system::host(),
             recording,
+            metrics: None,
             is_blind: false,
             lost: 0,
             debug,
         })
+    }
+
+    /// Begins to serve metrics, and says where.
+    fn serve(&mut self, door: Door, upstreams: u16) -> Result<()> {
+        let (url, clock, run) = (door.url(), clock::reading(), self.run());
+        let started = Metrics::start(door, upstreams.into(), clock, self.live.now(), run);
+        self.metrics = Some(started.context("starting to serve metrics")?);
+        say!("metrics on {url}");
+        Ok(())
+    }
+
+    /// What the run knows of itself.
+    fn run(&self) -> Run {
+        let following = self.live.following();
+        let masters = following.masters().len();
+        Run {
+            hooks: self.live.hook_states(),
+            masters,
+            workers: following.workers(),
+            unreported: self.engine.unreported(),
+            is_blind: masters == 0 && self.live.blindness().is_some(),
+        }
+    }
+
+    /// Publishes the metrics, once a second.
+    fn publish(&mut self) {
+        // Taken for the moment: a snapshot reads the rest of the session.
+        if let Some(mut metrics) = self.metrics.take() {
+            metrics.publish(self.live.now(), || self.run());
+            self.metrics = Some(metrics);
+        }
     }
 
     fn dump(&mut self) {
@@ -327,12 +406,16 @@ impl Session {
             if let Some(recording) = &mut self.recording {
                 recording.event(&event);
             }
+            if let Some(metrics) = &mut self.metrics {
+                metrics.event(&event);
+            }
             let step = self.engine.feed(event);
             questions.extend(step.questions);
             self.report(step.verdicts)?;
         }
         self.live.ask(questions);
         self.verdicts.flush(self.live.now())?;
+        self.publish();
         Ok(())
     }
 
@@ -378,6 +461,9 @@ impl Session {
         for verdict in verdicts {
             if let Some(recording) = &mut self.recording {
                 recording.verdict(&verdict);
+            }
+            if let Some(metrics) = &mut self.metrics {
+                metrics.verdict(&verdict);
             }
             self.verdicts.take(&verdict, &self.host)?;
         }

@@ -118,6 +118,25 @@ pub(super) fn view(
     Ok(view)
 }
 
+/// The listener of a path as this worker reaches it, if somebody listens on it.
+///
+/// # Errors
+/// As [`view`].
+pub(super) fn accepting(worker: u32, path: &str) -> Result<Option<UnixListener>> {
+    let netns =
+        Netns::of(worker).with_context(|| format!("network namespace of worker {worker}"))?;
+    if let Some(name) = path.strip_prefix('@').or_else(|| path.strip_prefix('\0')) {
+        return listener(&Wanted::Abstract(name.as_bytes()), &netns);
+    }
+    let status = process::status(worker).with_context(|| format!("the user of worker {worker}"))?;
+    match walked(worker, path, &status, &Accounts::of(worker))?.file {
+        Some(file) if file.metadata.file_type().is_socket() => {
+            listener(&Wanted::File(file), &netns)
+        }
+        _ => Ok(None),
+    }
+}
+
 /// Who listens on a path of that name in a file system that the worker does not see (`PrivateTmp=`,
 /// a container), or has lost its file.
 fn unseen(path: &str, netns: &Netns, owners: &mut Owners, now: Time) -> Option<UnseenListener> {

@@ -11,7 +11,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::{fs::Mode, process::umask};
+use rustix::{
+    fs::{Mode, fchmod},
+    net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, listen, socket_with},
+};
 
 /// What `--metrics` names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,12 +111,22 @@ impl Door {
     }
 }
 
-/// No other thread makes files yet, so the mask is this one's alone.
+/// Connections that wait for `accept()`.
+const BACKLOG: i32 = 64;
+
+/// The file has its mode from the beginning: `bind()` takes it from the socket's own inode
+/// (`unix_bind_bsd`), less the mask.
 fn bind(path: &Path) -> io::Result<UnixListener> {
-    let before = umask(Mode::RWXG | Mode::RWXO | Mode::XUSR);
-    let bound = UnixListener::bind(path);
-    umask(before);
-    bound
+    let socket = socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    listen(&socket, BACKLOG)?;
+    Ok(socket.into())
 }
 
 /// A socket file that an earlier run left: nobody listens on it.

@@ -18,6 +18,7 @@ use tests::site::Site;
 use tests::stage::{Fault, HEALTHY, Load, Stage};
 use tests::tracer::{self, Tracer};
 use tests::wait::{PATIENCE, until};
+use tests::{process, programs};
 
 /// Where tracer serves, in the namespace of the test.
 const SERVED: &str = "127.0.0.1:9464";
@@ -144,6 +145,21 @@ fn a_scrape_counts_what_live_printed() -> Result<()> {
 }
 
 #[test]
+fn a_tracer_that_is_blind_says_so_in_its_metrics() -> Result<()> {
+    let site = site()?;
+    let blind = ["--without", "special_response", "--keep-going"];
+    let _tracer = served(&site, &blind)?;
+    counted(
+        &site.netns,
+        &[
+            ("tracer_blind", &[], 1.0),
+            ("tracer_hook_attached", &["hook=\"special_response\""], 0.0),
+        ],
+    )
+    .map(drop)
+}
+
+#[test]
 fn an_upstream_too_many_shares_a_label_and_is_counted() -> Result<()> {
     let site = site()?;
     let _tracer = served(&site, &["--metrics-upstreams", "1"])?;
@@ -194,8 +210,7 @@ fn both_formats_pass_promtool_and_every_metric_is_documented() -> Result<()> {
     );
     let said = prometheus::promtool(&["check", "metrics"], &text.body)?;
     ensure!(said.is_empty(), "{said}");
-    let documented =
-        std::fs::read_to_string(tests::programs::workspace().join("docs/monitoring.md"))?;
+    let documented = std::fs::read_to_string(programs::workspace().join("docs/monitoring.md"))?;
     let types = text
         .body
         .lines()
@@ -320,6 +335,14 @@ fn rules_fire_on_a_refused_upstream_and_on_nothing_else() -> Result<()> {
     let others = alerts(REFUSES)?;
     ensure!(others.is_empty(), "{others:?}");
 
+    let quantile = "histogram_quantile(0.99, sum by (le) \
+        (tracer_first_byte_duration_seconds_bucket{upstream=\"127.0.0.1:8000\"}))";
+    let quantile = prometheus.value(quantile)?;
+    ensure!(
+        quantile.is_some_and(|one| one > 0.0 && one < 60.0),
+        "{quantile:?}"
+    );
+
     let queries = queries()?;
     ensure!(queries.len() >= 15, "{queries:?}");
     let mut shown = 0;
@@ -405,6 +428,24 @@ fn a_stalled_scraper_holds_up_neither_verdicts_nor_scrapes() -> Result<()> {
     site.check(&sent, tracer).map(drop)
 }
 
+/// As docs/monitoring.md has it, for a Prometheus that scrapes ports alone.
+fn through_socat(netns: &Netns, path: &Path) -> Result<()> {
+    let Ok(tree) = programs::backends() else {
+        return Ok(());
+    };
+    let mut command = programs::rooted(&tree, "/usr/bin/socat")?;
+    netns.place(&mut command);
+    let listens = "TCP-LISTEN:9464,bind=127.0.0.1,fork,reuseaddr,range=127.0.0.1/32";
+    let connects = format!("UNIX-CONNECT:{}", path.display());
+    let mut socat = command.args([listens, &connects]).spawn()?;
+    let page = until("a page through socat", PATIENCE, || {
+        Ok(scrape(netns, "*/*").ok().map(|answer| answer.body))
+    });
+    process::end(&mut socat, libc::SIGTERM);
+    ensure!(page?.contains("tracer_failed_requests_total{"));
+    Ok(())
+}
+
 #[test]
 fn a_unix_socket_is_its_owner_s_and_goes_with_the_run() -> Result<()> {
     let site = site()?;
@@ -425,6 +466,7 @@ fn a_unix_socket_is_its_owner_s_and_goes_with_the_run() -> Result<()> {
         let count = sum(&page.body, "tracer_failed_requests_total", &[]);
         Ok((count == Some(load.failing as f64)).then_some(()))
     })?;
+    through_socat(&site.netns, &path)?;
     tracer.stop(libc::SIGTERM)?;
     ensure!(!path.exists(), "the socket's file is left");
     Ok(())

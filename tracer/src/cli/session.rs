@@ -67,8 +67,8 @@ pub(super) struct Following {
 /// Whether and where metrics are served.
 #[derive(Debug, clap::Args)]
 pub(super) struct Serving {
-    /// Serve metrics (OpenMetrics, for Prometheus) on this address: `:9464` (on 127.0.0.1),
-    /// `10.0.0.7:9464`, or `unix:/run/tracer.sock` (mode 0600); nobody is asked for a password
+    /// Serve metrics for Prometheus on this address, without a password: `:9464` (on 127.0.0.1),
+    /// `10.0.0.7:9464`, or `unix:/run/tracer.sock` (mode 0600)
     #[arg(long, value_name = "ADDRESS", value_parser = metrics::parse)]
     metrics: Option<metrics::Address>,
     /// So many upstreams have a label of their own in metrics; the rest share `other`
@@ -335,7 +335,8 @@ impl Session {
             masters,
             workers: following.workers(),
             unreported: self.engine.unreported(),
-            is_blind: masters == 0 && self.live.blindness().is_some(),
+            is_blind: following.is_blind_to_some()
+                || (masters == 0 && self.live.blindness().is_some()),
         }
     }
 

@@ -1,11 +1,7 @@
 //! What is counted of a run: plain numbers that the event loop owns and a snapshot copies. Bounded
 //! whatever comes: upstreams by [`Labels`], combinations of labels by [`SERIES`].
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt::Write as _,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
 
 use super::{
     durations::{CONNECT, Durations, FIRST_BYTE},
@@ -76,8 +72,6 @@ pub(super) struct Counts {
     pub(super) masked: BTreeMap<Failed, u64>,
     pub(super) upstreams: BTreeMap<Arc<str>, Traffic>,
     pub(super) gaps: Gaps,
-    /// Masters whose failures are not visible.
-    blind: BTreeSet<u32>,
 }
 
 impl Counts {
@@ -90,7 +84,6 @@ impl Counts {
             masked: BTreeMap::new(),
             upstreams: BTreeMap::new(),
             gaps: Gaps::default(),
-            blind: BTreeSet::new(),
         }
     }
 
@@ -99,29 +92,8 @@ impl Counts {
         self.labels.folded()
     }
 
-    /// Are failures of some nginx not visible?
-    pub(super) fn is_blind(&self) -> bool {
-        !self.blind.is_empty()
-    }
-
-    /// The failures of this master's workers are not visible.
-    pub(super) fn blind(&mut self, master: u32) {
-        self.blind.insert(master);
-    }
-
-    /// They are again, or it ended.
-    pub(super) fn seen(&mut self, master: u32) {
-        self.blind.remove(&master);
-    }
-
-    /// No nginx runs.
-    pub(super) fn none_blind(&mut self) {
-        self.blind.clear();
-    }
-
     /// A process ended; its number may soon be another's.
     pub(super) fn ended(&mut self, pid: u32) {
-        self.seen(pid);
         let used = self.upstreams.values_mut().map(|one| &mut one.used_by);
         used.filter(|used| used.as_ref().is_some_and(|(_, worker)| *worker == pid))
             .for_each(|used| *used = None);

@@ -50,9 +50,11 @@ impl<const N: usize> Durations<N> {
         self.count
     }
 
-    /// Each upper bound with how many lie in its bucket alone.
+    /// Each upper bound with how many lie in its bucket alone; the last has none.
     pub(super) fn buckets(&self) -> Vec<(f64, u64)> {
-        self.bounds.iter().copied().zip(self.within).collect()
+        let beyond = self.count - self.within.iter().sum::<u64>();
+        let bounds = self.bounds.iter().copied().zip(self.within);
+        bounds.chain([(f64::INFINITY, beyond)]).collect()
     }
 }
 
@@ -68,7 +70,7 @@ mod tests {
         }
         let buckets = durations.buckets();
         assert_eq!(buckets[..2], [(0.0001, 2), (0.0005, 1)]);
-        assert_eq!(buckets.iter().map(|(_, count)| count).sum::<u64>(), 3);
+        assert_eq!(buckets.last(), Some(&(f64::INFINITY, 1)));
         assert_eq!(durations.count(), 4);
         assert!(durations.sum() > 60.0);
     }

@@ -184,7 +184,7 @@ impl Exposition {
                 .encode_family(&labels)?
                 .encode_gauge(&u32::from(is_attached))?;
         }
-        let is_blind = u32::from(self.snapshot.is_blind);
+        let is_blind = u32::from(run.is_blind);
         let help = "1: the failures of some nginx are not visible.";
         gauge(encoder, "tracer_blind", help, &[], &is_blind)?;
         let help = "nginx processes that are followed.";

@@ -14,6 +14,8 @@ mod labels;
 mod page;
 mod server;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use self::{
     address::{Address, Door, parse},
@@ -28,7 +30,7 @@ use self::{
     snapshot::{Shared, Snapshot},
 };
 use crate::{
-    event::{Clock, Coverage, Event, Process, ProcessKind, Time, coverage::Change},
+    event::{Clock, Event, Process, ProcessKind, Time},
     verdict::Verdict,
 };
 
@@ -79,7 +81,6 @@ impl Metrics {
             Event::Connection(connection) => self.counts.connection(connection),
             Event::Failure(failure) => self.counts.failure(failure),
             Event::Lost(lost) => self.counts.lost(lost),
-            Event::Coverage(coverage) => self.coverage(coverage),
             Event::Process(Process {
                 pid,
                 kind: ProcessKind::Exited { .. },
@@ -92,20 +93,6 @@ impl Metrics {
     /// Counts a verdict, whatever the filters show.
     pub(crate) fn verdict(&mut self, verdict: &Verdict) {
         self.counts.verdict(verdict);
-    }
-
-    fn coverage(&mut self, coverage: &Coverage) {
-        match coverage.change {
-            Change::Blind {
-                pid,
-                is_foreign: false,
-                ..
-            } => self.counts.blind(pid),
-            Change::Ends { pid, .. } | Change::Follows { pid, .. } => self.counts.seen(pid),
-            // The last one ended.
-            Change::Nothing => self.counts.none_blind(),
-            _ => {}
-        }
     }
 
     /// Publishes what was counted, once a second.

@@ -22,7 +22,7 @@ pub(crate) struct Run {
     pub(crate) workers: usize,
     /// Failed requests that get no verdict.
     pub(crate) unreported: Unreported,
-    /// No nginx that may come could be seen.
+    /// The failures of some nginx, or of any to come, are not visible.
     pub(crate) is_blind: bool,
 }
 
@@ -37,7 +37,6 @@ pub(super) struct Snapshot {
     pub(super) upstreams: BTreeMap<Arc<str>, Traffic>,
     pub(super) gaps: Gaps,
     pub(super) folded: usize,
-    pub(super) is_blind: bool,
     pub(super) run: Run,
 }
 
@@ -52,7 +51,6 @@ impl Snapshot {
             upstreams: counts.upstreams.clone(),
             gaps: counts.gaps,
             folded: counts.folded(),
-            is_blind: counts.is_blind() || run.is_blind,
             run,
         }
     }

@@ -398,6 +398,23 @@ fn rules_are_valid_and_keep_their_time() -> Result<()> {
     if is_missing("rules_are_valid_and_keep_their_time") {
         return Ok(());
     }
+    let rules = prometheus::shipped("tracer.rules.yml")?;
+    let page = |name: &str| std::fs::read_to_string(programs::workspace().join("docs").join(name));
+    let (causes, documented) = (page("causes.md")?, page("monitoring.md")?);
+    let mut alerts = 0;
+    for line in rules.lines() {
+        let matched = ["cause=~\"", "cause!~\""];
+        let matched = matched.iter().filter_map(|one| line.split_once(one));
+        let ids = matched.filter_map(|(_, rest)| rest.split('"').next());
+        for id in ids.flat_map(|ids| ids.split('|')) {
+            ensure!(causes.contains(&format!("## `{id}`")), "{id} is no cause");
+        }
+        if let Some((_, alert)) = line.split_once("- alert: ") {
+            ensure!(documented.contains(&format!("| `{alert}` |")), "{alert}");
+            alerts += 1;
+        }
+    }
+    ensure!(alerts > 5, "{alerts} alerts");
     let folder = Folder::new()?;
     let rules = prometheus::copied("tracer.rules.yml", folder.path())?;
     prometheus::copied("prometheus.yml", folder.path())?;

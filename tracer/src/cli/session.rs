@@ -13,12 +13,13 @@ use tracer_ebpf::abi::Members;
 
 use super::{
     recording::Recording,
+    serving::Serving,
     verdicts::{Output, Verdicts},
 };
 use crate::{
     engine::{Engine, Judged},
     event::{Event, coverage::Change},
-    metrics::{self, Door, Metrics, Run},
+    metrics::{Door, Metrics, Run},
     plural::count,
     probe,
     say::say,
@@ -62,38 +63,6 @@ pub(super) struct Following {
     pub(super) metrics: Serving,
     #[command(flatten)]
     pub(super) kernel: Kernel,
-}
-
-/// Whether and where metrics are served.
-#[derive(Debug, clap::Args)]
-pub(super) struct Serving {
-    /// Serve metrics for Prometheus on this address, without a password: `:9464` (on 127.0.0.1),
-    /// `10.0.0.7:9464`, or `unix:/run/tracer.sock` (mode 0600)
-    #[arg(long, value_name = "ADDRESS", value_parser = metrics::parse)]
-    metrics: Option<metrics::Address>,
-    /// So many upstreams have a label of their own in metrics; the rest share `other`
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 200,
-        requires = "metrics",
-        hide_short_help = true,
-        value_parser = clap::value_parser!(u16).range(1..=10_000)
-    )]
-    metrics_upstreams: u16,
-}
-
-impl Serving {
-    /// Listens, while this process still may, and before anything is written.
-    ///
-    /// # Errors
-    /// The address is in use, or cannot be listened on.
-    pub(super) fn open(&self) -> Result<Option<Door>> {
-        let open = |address: &metrics::Address| {
-            Door::open(address).with_context(|| format!("serving metrics on {address}"))
-        };
-        self.metrics.as_ref().map(open).transpose()
-    }
 }
 
 /// Failures of an nginx could not be seen, which was said.
@@ -247,7 +216,7 @@ async fn trace(
     }
     let mut session = Session::new(live, following.output, recording, following.kernel.debug)?;
     if let Some(door) = door {
-        session.serve(door, following.metrics.metrics_upstreams)?;
+        session.serve(door, following.metrics.upstreams)?;
     }
     session.greet();
     let far = Instant::now() + Duration::from_secs(86_400 * 365);

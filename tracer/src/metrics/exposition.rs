@@ -4,15 +4,16 @@ use std::{fmt, sync::Arc};
 
 use prometheus_client::{
     collector::Collector,
-    encoding::{
-        DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, MetricEncoder, NoLabelSet,
-        prometheus_text, text,
-    },
+    encoding::{DescriptorEncoder, prometheus_text, text},
     metrics::MetricType,
     registry::{Registry, Unit},
 };
 
-use super::{counts::Failed, durations::Durations, snapshot::Snapshot};
+use super::{
+    counts::Failed,
+    encode::{counter, gauge, histogram, kinds_of},
+    snapshot::Snapshot,
+};
 use crate::{event::Time, source::Depth, verdict::Confidence};
 
 /// How a page is written.
@@ -141,7 +142,6 @@ impl Exposition {
             encoder,
             "tracer_folded_upstreams",
             "Upstreams that share the label `other`, as there are more than have one of their own.",
-            &[],
             &self.snapshot.folded,
         )
     }
@@ -186,7 +186,7 @@ impl Exposition {
         }
         let is_blind = u32::from(run.is_blind);
         let help = "1: the failures of some nginx are not visible.";
-        gauge(encoder, "tracer_blind", help, &[], &is_blind)?;
+        gauge(encoder, "tracer_blind", help, &is_blind)?;
         let help = "nginx processes that are followed.";
         let kinds = [("master", run.masters), ("worker", run.workers)];
         let mut metric =
@@ -267,44 +267,4 @@ fn confidence(failed: &Failed) -> &'static str {
         Confidence::Inferred => "inferred",
         Confidence::Unknown => "unknown",
     }
-}
-
-fn counter(mut metric: MetricEncoder<'_>, value: &impl EncodeCounterValue) -> fmt::Result {
-    metric.encode_counter::<NoLabelSet, _, u64>(value, None)
-}
-
-fn kinds_of(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    label: &str,
-    kinds: &[(&str, u64)],
-) -> fmt::Result {
-    let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-    for (kind, count) in kinds {
-        counter(metric.encode_family(&[(label, *kind)])?, count)?;
-    }
-    Ok(())
-}
-
-fn gauge(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    labels: &[(&str, &str)],
-    value: &impl EncodeGaugeValue,
-) -> fmt::Result {
-    let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-    metric.encode_family(&labels)?.encode_gauge(value)
-}
-
-fn histogram<const N: usize>(
-    metric: &mut MetricEncoder<'_>,
-    upstream: &str,
-    durations: &Durations<N>,
-) -> fmt::Result {
-    let labels = [("upstream", upstream)];
-    let mut metric = metric.encode_family(&labels)?;
-    let buckets = durations.buckets();
-    metric.encode_histogram::<NoLabelSet>(durations.sum(), durations.count(), &buckets, None)
 }

@@ -8,6 +8,7 @@ mod accept_queues;
 mod address;
 mod counts;
 mod durations;
+mod encode;
 mod exposition;
 mod http;
 mod labels;

@@ -25,8 +25,13 @@ const HEADERS: usize = 64;
 /// Bytes read at once.
 const PIECE: usize = 2048;
 
+/// A connection of either kind. Boxed, so that hyper is compiled for one.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
 /// Serves one request, and closes.
-pub(super) async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, pages: &Pages) {
+pub(super) async fn serve(stream: Box<dyn Stream>, pages: &Pages) {
     let answer =
         service_fn(|request| std::future::ready(Ok::<_, Infallible>(answer(&request, pages))));
     let connection = http1::Builder::new()
@@ -109,9 +114,9 @@ impl Body for Text {
 }
 
 /// A stream of tokio's, as hyper takes it.
-struct Io<S>(S);
+struct Io(Box<dyn Stream>);
 
-impl<S: AsyncRead + Unpin> rt::Read for Io<S> {
+impl rt::Read for Io {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -128,7 +133,7 @@ impl<S: AsyncRead + Unpin> rt::Read for Io<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> rt::Write for Io<S> {
+impl rt::Write for Io {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

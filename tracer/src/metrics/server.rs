@@ -1,7 +1,7 @@
 //! The thread `metrics`: it listens, and serves a bounded number of connections, each for a bounded
 //! time. It has no capability and never touches what the event loop owns.
 
-use std::{collections::VecDeque, future::Future, io, pin::Pin, sync::Arc, thread, time::Duration};
+use std::{collections::VecDeque, io, sync::Arc, thread, time::Duration};
 
 use tokio::{
     net::{TcpListener, UnixListener},
@@ -12,7 +12,7 @@ use tokio::{
 
 use super::{
     address::{Door, Listener, SocketFile},
-    http,
+    http::{self, Stream},
     page::Pages,
     snapshot::Shared,
 };
@@ -44,12 +44,10 @@ pub(super) fn start(door: Door, shared: Arc<Shared>) -> io::Result<Option<Socket
     Ok(file)
 }
 
-type Served = Pin<Box<dyn Future<Output = ()> + Send>>;
-
 async fn serve(listening: &Listening, pages: &Arc<Pages>) {
     let mut open: VecDeque<JoinHandle<_>> = VecDeque::new();
     loop {
-        let Ok(served) = listening.accept(pages).await else {
+        let Ok(stream) = listening.accept().await else {
             sleep(PAUSE).await;
             continue;
         };
@@ -59,6 +57,8 @@ async fn serve(listening: &Listening, pages: &Arc<Pages>) {
         {
             oldest.abort();
         }
+        let pages = Arc::clone(pages);
+        let served = async move { http::serve(stream, &pages).await };
         open.push_back(tokio::spawn(timeout(PATIENCE, served)));
     }
 }
@@ -77,17 +77,10 @@ impl Listening {
         })
     }
 
-    async fn accept(&self, pages: &Arc<Pages>) -> io::Result<Served> {
-        let pages = Arc::clone(pages);
+    async fn accept(&self) -> io::Result<Box<dyn Stream>> {
         Ok(match self {
-            Self::Tcp(listener) => {
-                let (stream, _) = listener.accept().await?;
-                Box::pin(async move { http::serve(stream, &pages).await })
-            }
-            Self::Unix(listener) => {
-                let (stream, _) = listener.accept().await?;
-                Box::pin(async move { http::serve(stream, &pages).await })
-            }
+            Self::Tcp(listener) => Box::new(listener.accept().await?.0),
+            Self::Unix(listener) => Box::new(listener.accept().await?.0),
         })
     }
 }

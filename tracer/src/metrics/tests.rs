@@ -94,6 +94,37 @@ fn connection(remote: Upstream) -> Connection {
     }
 }
 
+/// A snapshot with so many upstreams.
+pub(super) fn with_upstreams(count: u32) -> Snapshot {
+    let mut counts = Counts::new(count as usize);
+    for number in 0..count {
+        counts.connection(&connection(Upstream::Inet(address(number))));
+    }
+    Snapshot::of(&counts, 1.5e9, Time(1), Run::default())
+}
+
+/// What a scraper read.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) bytes: usize,
+    /// As many as were announced.
+    pub(super) is_whole: bool,
+}
+
+impl Seen {
+    /// Of an answer.
+    pub(super) fn of(answer: &str) -> Self {
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "));
+        Self {
+            bytes: body.len(),
+            is_whole: length.is_some_and(|length| length.parse() == Ok(body.len())),
+        }
+    }
+}
+
 fn shown(counts: &Counts, queues: Vec<Depth>, format: Format) -> String {
     let run = Run {
         hooks: vec![("send_reset", true), ("overflow", false)],

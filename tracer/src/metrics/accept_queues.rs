@@ -42,6 +42,6 @@ fn wanted(shared: &Weak<Shared>) -> Option<Vec<(Upstream, u32)>> {
     let used = snapshot.upstreams.values();
     let mut wanted: Vec<_> = used.filter_map(|one| one.used_by.clone()).collect();
     // What is of one namespace is asked about together.
-    wanted.sort_by_key(|(_, worker)| *worker);
+    wanted.sort_unstable_by_key(|(_, worker)| *worker);
     Some(wanted)
 }

@@ -29,6 +29,7 @@ pub mod nginx;
 pub mod presented;
 pub mod process;
 pub mod programs;
+pub mod prometheus;
 pub mod readers;
 pub mod schema;
 pub mod selection;

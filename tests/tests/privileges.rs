@@ -29,10 +29,10 @@ fn allowed(name: &str) -> Option<u64> {
     let looks = CAP_DAC_READ_SEARCH | CAP_SYS_PTRACE;
     Some(match name {
         "tracer" => looks | CAP_PERFMON | CAP_BPF,
-        "observer" | "scout" => looks,
+        "observer" | "scout" | "queues" => looks,
         "reader" => looks | CAP_SETGID | CAP_SETUID | CAP_CHECKPOINT_RESTORE,
         "recorder" => CAP_DAC_OVERRIDE,
-        "stdout" => 0,
+        "stdout" | "metrics" => 0,
         "keeper" => {
             looks
                 | CAP_SETGID
@@ -92,8 +92,11 @@ fn settled(pid: u32) -> Result<Vec<Thread>> {
     until("a tracer without jobs at work", PATIENCE, || {
         let threads = threads(pid)?;
         let has = |name: &str| threads.iter().any(|thread| thread.name == name);
-        let busy = has("admin") || !has("observer") || !has("stdout");
-        Ok((!busy).then_some(threads))
+        let has_all = ["observer", "stdout", "metrics", "queues"]
+            .into_iter()
+            .all(has);
+        let settled = has_all && !has("admin");
+        Ok(settled.then_some(threads))
     })
 }
 
@@ -102,7 +105,7 @@ fn one_thread_alone_may_enter_namespaces() -> Result<()> {
     let stage = Stage::new()?;
     let expected = Expected::new("no-listener", "127.0.0.1:9001", "ECONNREFUSED");
     let site = stage.start(vec![Fault::proxy(expected, "")])?;
-    let tracer = Tracer::follow(site.nginx.master)?;
+    let tracer = Tracer::follow_with(site.nginx.master, &["--metrics", "127.0.0.1:0"])?;
     let sent = site.send(Load::default())?;
     // Each kind of thread has worked by then.
     site.verdict_lines(&sent, &tracer)?;

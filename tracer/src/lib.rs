@@ -18,6 +18,7 @@ mod event;
 #[doc(hidden)]
 pub mod internals;
 mod kernel;
+mod metrics;
 mod nginx;
 mod plural;
 mod probe;

@@ -88,6 +88,13 @@ pub(crate) fn binary(workspace: &Workspace) -> Result<PathBuf> {
     )
 }
 
+/// What Prometheus and Grafana take, of `contrib/prometheus`.
+const PROMETHEUS: [&str; 3] = [
+    "prometheus.yml",
+    "tracer.rules.yml",
+    "tracer-dashboard.json",
+];
+
 /// The files to pack.
 struct Stage {
     folder: PathBuf,
@@ -112,6 +119,13 @@ impl Stage {
             "LICENSE-GPL2",
         ] {
             fs::copy(workspace.root().join(name), folder.join(name))
+                .with_context(|| format!("copying {name}"))?;
+        }
+        let rules = workspace.root().join("contrib/prometheus");
+        let into = folder.join("prometheus");
+        fs::create_dir_all(&into).with_context(|| format!("making {}", into.display()))?;
+        for name in PROMETHEUS {
+            fs::copy(rules.join(name), into.join(name))
                 .with_context(|| format!("copying {name}"))?;
         }
         let said = command::output(Command::new(&own).arg("--version"))?;

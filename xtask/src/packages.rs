@@ -102,6 +102,10 @@ pub(crate) const BACKENDS: [&str; 16] = [
     "systemd",
 ];
 
+/// What reads tracer's metrics in the tests, with what it is linked to and nothing else; unpacked
+/// under `target/monitoring`.
+pub(crate) const MONITORING: [&str; 2] = ["prometheus", "libc6"];
+
 /// The suite whose programs run in the guests of `cargo xtask test --vm`, and whose qemu runs them.
 pub(crate) const GUEST_SUITE: &str = "bookworm";
 

@@ -41,6 +41,7 @@ pub(crate) fn tests(workspace: &Workspace, builds: &[&tree::builds::Build]) -> R
         tree::ensure(workspace, &PACKAGES)?;
         tree::suites::ensure(workspace);
         tree::suites::backends(workspace)?;
+        tree::suites::monitoring(workspace)?;
         tree::builds::ensure(workspace, builds);
         readers::ensure(workspace);
         Ok(())

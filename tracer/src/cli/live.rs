@@ -16,12 +16,14 @@ const EXAMPLES: &str = "Examples:
   sudo tracer live
   sudo tracer live --format json --duration 5m > verdicts.jsonl
   sudo tracer live --cause no-listener --upstream 127.0.0.1:3000
-  sudo tracer live --master 812";
+  sudo tracer live --master 812
+  sudo tracer live --metrics :9464        then: curl http://127.0.0.1:9464/metrics";
 
 /// Runs it.
 ///
 /// # Errors
 /// Not permitted, this kernel cannot, or stdout cannot be written.
 pub(super) fn run(args: Args) -> Result<()> {
-    session::run(args.following, None)
+    let door = args.following.metrics.open()?;
+    session::run(args.following, None, door)
 }

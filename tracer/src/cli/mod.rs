@@ -16,6 +16,7 @@ mod playing;
 mod record;
 mod recording;
 mod report;
+mod serving;
 mod session;
 mod size;
 mod upstream;

@@ -43,7 +43,8 @@ const EXAMPLES: &str = "Examples:
   sudo tracer record -o incident.trc
   sudo tracer record -o incident.trc --duration 10m
   sudo tracer record -o proxy.trc --max-size 200M --rotate 5     at most 1 GB, always the newest
-  sudo tracer record -o proxy.trc --ring 64M                     the last 64 MB before the first burst";
+  sudo tracer record -o proxy.trc --ring 64M                     the last 64 MB before the first burst
+  sudo tracer record --ring 64M --metrics unix:/run/tracer.sock  the same, watched by Prometheus";
 
 /// The least that a file or a ring holds: several pages.
 const LEAST: u64 = 256 << 10;
@@ -57,6 +58,7 @@ fn size(text: &str) -> Result<u64, String> {
 /// # Errors
 /// As `live`; also: the file exists, cannot be created, or could not be written to the end.
 pub(super) fn run(args: Args) -> Result<()> {
+    let door = args.following.metrics.open()?;
     let is_named = args.output.is_some();
     let mut recording = Recording::create(
         Plan {
@@ -71,7 +73,7 @@ pub(super) fn run(args: Args) -> Result<()> {
     if !is_named {
         recording.announce();
     }
-    session::run(args.following, Some(recording))
+    session::run(args.following, Some(recording), door)
 }
 
 /// `tracer-20261120-101523.trc`, in local time.

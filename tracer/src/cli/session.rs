@@ -13,11 +13,13 @@ use tracer_ebpf::abi::Members;
 
 use super::{
     recording::Recording,
+    serving::Serving,
     verdicts::{Output, Verdicts},
 };
 use crate::{
     engine::{Engine, Judged},
     event::{Event, coverage::Change},
+    metrics::{Door, Metrics, Run},
     plural::count,
     probe,
     say::say,
@@ -57,6 +59,8 @@ pub(super) struct Following {
     /// --master or --pid is not nginx yet (by default: exit status 2)
     #[arg(long)]
     keep_going: bool,
+    #[command(flatten)]
+    pub(super) metrics: Serving,
     #[command(flatten)]
     pub(super) kernel: Kernel,
 }
@@ -160,15 +164,23 @@ fn percent(text: &str) -> Result<f64, String> {
 ///
 /// # Errors
 /// Not permitted, this kernel cannot, or stdout cannot be written.
-pub(super) fn run(following: Following, recording: Option<Recording>) -> Result<()> {
+pub(super) fn run(
+    following: Following,
+    recording: Option<Recording>,
+    door: Option<Door>,
+) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("starting the event loop")?;
-    runtime.block_on(trace(following, recording))
+    runtime.block_on(trace(following, recording, door))
 }
 
-async fn trace(following: Following, recording: Option<Recording>) -> Result<()> {
+async fn trace(
+    following: Following,
+    recording: Option<Recording>,
+    door: Option<Door>,
+) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("handling SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("handling SIGTERM")?;
     let mut hangup = signal(SignalKind::hangup()).context("handling SIGHUP")?;
@@ -192,7 +204,7 @@ async fn trace(following: Following, recording: Option<Recording>) -> Result<()>
             memory: following.max_memory,
             beside: recording.as_ref().map_or(0, Recording::memory),
         },
-        healthy: recording.is_some(),
+        healthy: recording.is_some() || door.is_some(),
         log_level: if following.kernel.debug { DEBUG } else { 0 },
     })?;
     if let Some(why) = live.blindness() {
@@ -203,6 +215,9 @@ async fn trace(following: Following, recording: Option<Recording>) -> Result<()>
         say!("tracer: {why}");
     }
     let mut session = Session::new(live, following.output, recording, following.kernel.debug)?;
+    if let Some(door) = door {
+        session.serve(door, following.metrics.upstreams)?;
+    }
     session.greet();
     let far = Instant::now() + Duration::from_secs(86_400 * 365);
     let end = following
@@ -240,6 +255,7 @@ struct Session {
     /// This host's name, as it is at the start.
     host: String,
     recording: Option<Recording>,
+    metrics: Option<Metrics>,
     /// Failures of some nginx cannot be seen.
     is_blind: bool,
     lost: u64,
@@ -263,10 +279,43 @@ impl Session {
             verdicts: Verdicts::live(output, clock)?,
             host: system::host(),
             recording,
+            metrics: None,
             is_blind: false,
             lost: 0,
             debug,
         })
+    }
+
+    /// Begins to serve metrics, and says where.
+    fn serve(&mut self, door: Door, upstreams: u16) -> Result<()> {
+        let (url, clock, run) = (door.url(), clock::reading(), self.run());
+        let started = Metrics::start(door, upstreams.into(), clock, self.live.now(), run);
+        self.metrics = Some(started.context("starting to serve metrics")?);
+        say!("metrics on {url}");
+        Ok(())
+    }
+
+    /// What the run knows of itself.
+    fn run(&self) -> Run {
+        let following = self.live.following();
+        let masters = following.masters().len();
+        Run {
+            hooks: self.live.hook_states(),
+            masters,
+            workers: following.workers(),
+            unreported: self.engine.unreported(),
+            is_blind: following.is_blind_to_some()
+                || (masters == 0 && self.live.blindness().is_some()),
+        }
+    }
+
+    /// Publishes the metrics, once a second.
+    fn publish(&mut self) {
+        // Taken for the moment: a snapshot reads the rest of the session.
+        if let Some(mut metrics) = self.metrics.take() {
+            metrics.publish(self.live.now(), || self.run());
+            self.metrics = Some(metrics);
+        }
     }
 
     fn dump(&mut self) {
@@ -327,12 +376,16 @@ impl Session {
             if let Some(recording) = &mut self.recording {
                 recording.event(&event);
             }
+            if let Some(metrics) = &mut self.metrics {
+                metrics.event(&event);
+            }
             let step = self.engine.feed(event);
             questions.extend(step.questions);
             self.report(step.verdicts)?;
         }
         self.live.ask(questions);
         self.verdicts.flush(self.live.now())?;
+        self.publish();
         Ok(())
     }
 
@@ -378,6 +431,9 @@ impl Session {
         for verdict in verdicts {
             if let Some(recording) = &mut self.recording {
                 recording.verdict(&verdict);
+            }
+            if let Some(metrics) = &mut self.metrics {
+                metrics.verdict(&verdict);
             }
             self.verdicts.take(&verdict, &self.host)?;
         }

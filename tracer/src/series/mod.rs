@@ -9,6 +9,7 @@ mod histogram;
 mod queues;
 mod reuse;
 mod timeline;
+mod timings;
 mod upstreams;
 
 pub(crate) use self::{
@@ -17,6 +18,7 @@ pub(crate) use self::{
     queues::{Depth, Queues},
     reuse::{Race, Reuse},
     timeline::Timeline,
+    timings::Timings,
     upstreams::{Outcome, Outcomes, UpstreamSeries, Upstreams},
 };
 
@@ -107,20 +109,18 @@ impl Series {
         if c.open {
             return;
         }
-        let began = Some(c.start).filter(|start| start.0 != 0);
-        if let Some(start) = began {
-            self.seen(unix(start));
+        if c.start.0 != 0 {
+            self.seen(unix(c.start));
         }
         let upstream = self.upstreams.of(&c.remote);
         upstream.outcomes.add(Outcome::of(c));
         upstream.outcomes.reused += u64::from(c.reuses);
-        if let (Some(start), Some(established)) = (began, c.established) {
-            let took = established.since(start);
+        let timings = Timings::of(c);
+        if let Some((start, took)) = timings.connect {
             upstream.connect.at(unix(start)).add(took);
             self.connect.at(unix(start)).add(took);
         }
-        if let (Some(from), Some(first)) = (c.reused_at.or(began), c.first_byte) {
-            let took = first.since(from);
+        if let Some((first, took)) = timings.first_byte {
             upstream.first_byte.at(unix(first)).add(took);
             self.first_byte.at(unix(first)).add(took);
         }

@@ -36,6 +36,15 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// All, in the order of their numbers.
+    pub const ALL: [Self; 5] = [
+        Self::Answered,
+        Self::NotConnected,
+        Self::NoReply,
+        Self::BrokenOff,
+        Self::Unanswered,
+    ];
+
     /// Its name in tables.
     #[must_use]
     pub fn name(self) -> &'static str {

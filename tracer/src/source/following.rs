@@ -837,6 +837,12 @@ impl Following {
             .sum()
     }
 
+    /// Can the failures of some nginx not be seen? Another user's that nobody asked for is none.
+    #[must_use]
+    pub(crate) fn is_blind_to_some(&self) -> bool {
+        self.blind.values().any(|(_, is_foreign)| !is_foreign)
+    }
+
     /// Why no failure can be seen of any of the followed masters; `None` if there can.
     #[must_use]
     pub(crate) fn blindness(&self) -> Option<String> {

@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     event::{Death, Event, Hooks, Life, Lost, Process, ProcessKind, Question, Time, decode},
-    probe::{Counters, ICMP_RECEIVE, LoadError, Probes, Sizes, State, Tally},
+    probe::{Counters, ICMP_RECEIVE, LoadError, Probes, SIGHTS, Sizes, State, Tally},
     process,
 };
 
@@ -401,6 +401,18 @@ impl Live {
             None => State::Attached,
         });
         tally
+    }
+
+    /// Each hook, and whether it is attached in some way; nginx's own once there was one.
+    #[must_use]
+    pub(crate) fn hook_states(&self) -> Vec<(&'static str, bool)> {
+        let probes = SIGHTS.iter();
+        let probes = probes.filter_map(|sight| Some((sight.name, self.probes.state(sight)?)));
+        let mut hooks: Vec<_> = probes
+            .map(|(name, state)| (name, state != State::Missing))
+            .collect();
+        hooks.push((ICMP_RECEIVE.name, self.icmp.deaf().is_none()));
+        hooks
     }
 
     /// The hooks, as they came out.

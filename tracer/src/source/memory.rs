@@ -3,6 +3,13 @@
 
 use std::{fs::File, io, os::unix::fs::FileExt as _};
 
+/// Bytes of this process in memory, its files' and shared ones included.
+pub(crate) fn resident() -> Option<u64> {
+    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * rustix::param::page_size() as u64)
+}
+
 /// Its ceiling, and how much it holds.
 #[derive(Debug)]
 pub(super) struct Memory {

@@ -10,6 +10,7 @@ mod pace;
 mod presence;
 mod privileges;
 mod questions;
+mod queues;
 mod scope;
 mod scout;
 mod seccomp;
@@ -18,9 +19,12 @@ pub(crate) mod system;
 mod unread;
 
 pub(crate) use self::{
+    host::Depth,
     live::{Live, Options, StartError},
+    memory::resident as resident_memory,
     pace::Ceilings,
     privileges::{keep_file_access_alone, keep_nothing},
+    queues::watch_queues,
     scope::Scope,
     scout::Described,
     seccomp::try_seccomp,

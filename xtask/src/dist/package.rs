@@ -9,7 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::Stage;
+use super::{PROMETHEUS, Stage};
 use crate::command;
 
 const SUMS: &str = "SHA256SUMS";
@@ -122,6 +122,10 @@ fn deb(stage: &Stage, folder: &Path, epoch: &str) -> Result<PathBuf> {
         ("CHANGELOG.md", "doc/tracer/CHANGELOG.md"),
     ] {
         place(from, &format!("usr/share/{to}"), 0o644)?;
+    }
+    for name in PROMETHEUS {
+        let from = format!("prometheus/{name}");
+        place(&from, &format!("usr/share/doc/tracer/{from}"), 0o644)?;
     }
     let pages = stage.folder.join("man");
     for page in fs::read_dir(&pages).with_context(|| format!("listing {}", pages.display()))? {

@@ -1,7 +1,7 @@
 //! `target/nginx/SUITE`: the nginx of each of Debian's suites with all its libraries, as a file
 //! system root that it can be run in. A suite that cannot be had is left out, and said; the tests
 //! that need it then skip. `target/backends`: the real backends, in the same way; without them no
-//! test passes.
+//! test passes. `target/monitoring`: Prometheus, in the same way.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -9,8 +9,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-use super::apt::Apt;
-use crate::packages::{BACKENDS, BACKENDS_SUITE, SUITES};
+use super::apt::{Apt, Archive};
+use crate::packages::{BACKENDS, BACKENDS_SUITE, MONITORING, SUITES};
 use crate::workspace::Workspace;
 
 /// What the maintainer scripts of base packages would have made.
@@ -33,7 +33,7 @@ pub(crate) fn ensure(workspace: &Workspace) {
         if tree.join("usr/sbin/nginx").is_file() {
             continue;
         }
-        if let Err(error) = unpack(workspace, suite, &["nginx"], &tree) {
+        if let Err(error) = unpack(workspace, suite, &tree, |apt| apt.resolve(&["nginx"])) {
             eprintln!("setup: Debian {suite}'s nginx is left out: {error:#}");
         }
     }
@@ -41,24 +41,44 @@ pub(crate) fn ensure(workspace: &Workspace) {
 
 /// Unpacks the backends, unless they are there.
 pub(crate) fn backends(workspace: &Workspace) -> Result<()> {
-    let tree = workspace.target().join("backends");
-    // The list itself is the stamp, as for the tree.
-    let wanted = BACKENDS.join(" ");
-    let stamp = ".packages";
-    if fs::read_to_string(tree.join(stamp)).is_ok_and(|stamped| stamped == wanted) {
-        return Ok(());
-    }
-    unpack(workspace, BACKENDS_SUITE, &BACKENDS, &tree)?;
-    fs::write(tree.join(stamp), &wanted).context("stamping the unpacked backends")
+    let choose = |apt: &Apt| apt.resolve(&BACKENDS);
+    stamped(workspace, "backends", &BACKENDS.join(" "), choose)
 }
 
-fn unpack(workspace: &Workspace, suite: &str, packages: &[&str], tree: &Path) -> Result<()> {
+/// Unpacks what reads metrics, unless it is there.
+pub(crate) fn monitoring(workspace: &Workspace) -> Result<()> {
+    // Its web pages' fonts and scripts are left out.
+    let choose = |apt: &Apt| apt.alone(&MONITORING);
+    stamped(workspace, "monitoring", &MONITORING.join(" "), choose)
+}
+
+fn stamped(
+    workspace: &Workspace,
+    name: &str,
+    wanted: &str,
+    choose: impl FnOnce(&Apt) -> Result<Vec<Archive>>,
+) -> Result<()> {
+    let tree = workspace.target().join(name);
+    // The list itself is the stamp, as for the tree.
+    let stamp = tree.join(".packages");
+    if fs::read_to_string(&stamp).is_ok_and(|stamped| stamped == wanted) {
+        return Ok(());
+    }
+    unpack(workspace, BACKENDS_SUITE, &tree, choose)?;
+    fs::write(&stamp, wanted).with_context(|| format!("stamping the unpacked {name}"))
+}
+
+fn unpack(
+    workspace: &Workspace,
+    suite: &str,
+    tree: &Path,
+    choose: impl FnOnce(&Apt) -> Result<Vec<Archive>>,
+) -> Result<()> {
     let apt = Apt::of_debian(workspace, &[suite])?;
     apt.update()?;
-    let archives = apt.resolve(packages)?;
+    let archives = choose(&apt)?;
     eprintln!(
-        "setup: unpacking {} of Debian {suite}, {} packages, under {}",
-        packages.join(", "),
+        "setup: unpacking {} packages of Debian {suite} under {}",
         archives.len(),
         tree.display()
     );

@@ -149,6 +149,29 @@ pub(super) fn view(
     Ok(view)
 }
 
+/// The fullest listener of an upstream on this host; address translation is not followed.
+///
+/// # Errors
+/// As [`view`].
+pub(super) fn fullest(
+    worker: u32,
+    address: SocketAddr,
+    (listings, namespaces): (&mut Listings, &mut Namespaces),
+    asked: Asked,
+) -> Result<Option<TcpSocket>> {
+    let ways = &mut listings.ways;
+    let Some((netns, target)) = ways.straight(worker, address, namespaces, asked)? else {
+        return Ok(None);
+    };
+    let (listing, _) = listings.look(&netns, asked)?;
+    let best = rank_of_the_best(&listing.listening, target);
+    let takes = |socket: &&TcpSocket| {
+        socket.local.port() == target.port() && takes(socket, target) && Some(rank(socket)) == best
+    };
+    let taking = listing.listening.iter().filter(takes);
+    Ok(taking.max_by_key(|socket| socket.receive_queue).copied())
+}
+
 fn look(
     worker: u32,
     address: SocketAddr,

@@ -5,6 +5,7 @@
 //! rule) and comes from a thread that may block. Nothing on the host is changed, and nothing stays
 //! open in another namespace. What is not known is an `Err` in words, never a guess.
 
+mod accept_queues;
 mod accounts;
 mod cgroup_programs;
 mod configured;
@@ -31,6 +32,8 @@ mod unix_path;
 mod viewer;
 mod way;
 
+pub(super) use self::accept_queues::AcceptQueues;
+pub(crate) use self::accept_queues::Depth;
 pub(super) use self::gauge::{Change, Gauge};
 pub(crate) use self::icmp::IcmpListener;
 

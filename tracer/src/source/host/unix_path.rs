@@ -118,6 +118,29 @@ pub(super) fn view(
     Ok(view)
 }
 
+/// The key of all looks that no verdict waits for: a path that stalls one costs a single thread,
+/// and no question about its worker.
+const LOOKS: u32 = process::NO_PROCESS | 1 << 24;
+
+/// The listener of a path as this worker reaches it, if somebody listens on it.
+///
+/// # Errors
+/// As [`view`].
+pub(super) fn accepting(worker: u32, path: &str) -> Result<Option<UnixListener>> {
+    let netns =
+        Netns::of(worker).with_context(|| format!("network namespace of worker {worker}"))?;
+    if let Some(name) = path.strip_prefix('@').or_else(|| path.strip_prefix('\0')) {
+        return listener(&Wanted::Abstract(name.as_bytes()), &netns);
+    }
+    let status = process::status(worker).with_context(|| format!("the user of worker {worker}"))?;
+    match walked_by(LOOKS, worker, path, &status, &Accounts::of(worker))?.file {
+        Some(file) if file.metadata.file_type().is_socket() => {
+            listener(&Wanted::File(file), &netns)
+        }
+        _ => Ok(None),
+    }
+}
+
 /// Who listens on a path of that name in a file system that the worker does not see (`PrivateTmp=`,
 /// a container), or has lost its file.
 fn unseen(path: &str, netns: &Netns, owners: &mut Owners, now: Time) -> Option<UnseenListener> {
@@ -137,11 +160,20 @@ fn unseen(path: &str, netns: &Netns, owners: &mut Owners, now: Time) -> Option<U
 
 /// Walks on a thread that may be given up.
 fn walked(worker: u32, path: &str, status: &Status, accounts: &Accounts) -> Result<Walk> {
+    walked_by(worker, worker, path, status, accounts)
+}
+
+/// The same; a call that stalls makes the next with this key fail.
+fn walked_by(
+    key: u32,
+    worker: u32,
+    path: &str,
+    status: &Status,
+    accounts: &Accounts,
+) -> Result<Walk> {
     let (path, status, ids) = (path.to_owned(), status.clone(), accounts.ids().cloned());
-    bounded(worker, move || {
-        Ok(walk(worker, &path, &status, ids.as_ref()))
-    })
-    .context("look at the path")?
+    bounded(key, move || Ok(walk(worker, &path, &status, ids.as_ref())))
+        .context("look at the path")?
 }
 
 enum Wanted<'a> {

@@ -126,6 +126,35 @@ impl Ways {
         })
     }
 
+    /// Where an address is that is on this host without translation; `None`: elsewhere.
+    ///
+    /// # Errors
+    /// As [`Self::follow`].
+    pub(super) fn straight(
+        &mut self,
+        worker: u32,
+        address: SocketAddr,
+        namespaces: &mut Namespaces,
+        asked: Asked,
+    ) -> Result<Option<(Netns, Target)>> {
+        let netns =
+            Netns::of(worker).with_context(|| format!("network namespace of worker {worker}"))?;
+        let address = reached(address);
+        let way = self.to(&netns, address.ip(), namespaces, asked)?;
+        let netns = match way.container {
+            _ if !way.local => None,
+            None => Some((netns, true)),
+            Some((id, owner)) => {
+                let there = Netns::of(owner.pid).ok();
+                there
+                    .filter(|there| there.id() == id)
+                    .map(|there| (there, false))
+            }
+        };
+        let target = |is_inside| Target { address, is_inside };
+        Ok(netns.map(|(netns, is_inside)| (netns, target(is_inside))))
+    }
+
     fn to(
         &mut self,
         netns: &Netns,

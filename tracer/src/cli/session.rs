@@ -12,10 +12,13 @@ use tokio::{
 use tracer_ebpf::abi::Members;
 
 use super::{
+    door::Door,
     recording::Recording,
+    service::Service,
     verdicts::{Output, Verdicts},
 };
 use crate::{
+    capture::Reply,
     engine::{Engine, Judged},
     event::{Event, coverage::Change},
     plural::count,
@@ -216,7 +219,8 @@ async fn trace(following: Following, recording: Option<Recording>) -> Result<()>
             _ = terminate.recv() => break,
             _ = hangup.recv() => break,
             () = &mut end => break,
-            () = asked(&mut dump) => session.dump(),
+            () = asked(&mut dump) => session.dump(None),
+            reply = knocked(&mut session.door) => session.dump(Some(reply)),
             events = session.live.next() => session.take(events.context("reading kernel events")?)?,
         }
     }
@@ -233,6 +237,20 @@ async fn asked(signal: &mut Option<Signal>) {
     }
 }
 
+/// The next who asks for a file; never, where nobody can.
+async fn knocked(door: &mut Option<Door>) -> Reply {
+    if let Some(open) = door {
+        match open.next().await {
+            Ok(reply) => return reply,
+            Err(error) => {
+                say!("tracer: `tracer dump` cannot ask any more, SIGUSR1 can: {error}");
+                *door = None;
+            }
+        }
+    }
+    std::future::pending().await
+}
+
 struct Session {
     live: Live,
     engine: Engine,
@@ -240,6 +258,12 @@ struct Session {
     /// This host's name, as it is at the start.
     host: String,
     recording: Option<Recording>,
+    /// Where a ring is asked for.
+    door: Option<Door>,
+    service: Service,
+    /// Whom it traces, by which hooks.
+    what: String,
+    verdicts_given: u64,
     /// Failures of some nginx cannot be seen.
     is_blind: bool,
     lost: u64,
@@ -262,16 +286,23 @@ impl Session {
             engine: Engine::default(),
             verdicts: Verdicts::live(output, clock)?,
             host: system::host(),
+            door: match &recording {
+                Some(recording) if recording.is_ring() => Door::open(),
+                _ => None,
+            },
             recording,
+            service: Service::from_environment(),
+            what: String::new(),
+            verdicts_given: 0,
             is_blind: false,
             lost: 0,
             debug,
         })
     }
 
-    fn dump(&mut self) {
+    fn dump(&mut self, reply: Option<Reply>) {
         if let Some(recording) = &mut self.recording {
-            recording.dump(self.live.now());
+            recording.dump(self.live.now(), reply);
         }
     }
 
@@ -280,15 +311,20 @@ impl Session {
         if let Some(recording) = &self.recording {
             recording.greet();
         }
-        let masters = self.live.following().masters();
         let tally = self.live.tally();
         let mut hooks = tally.to_string();
         if tally.fallback + tally.missing > 0 {
             hooks.push_str(" (`tracer doctor` says what that costs)");
         }
+        self.what = self.followed(&hooks);
+        say!("{}", self.what);
+        self.service.ready(&self.what);
+    }
+
+    fn followed(&self, hooks: &str) -> String {
+        let masters = self.live.following().masters();
         if masters.is_empty() {
-            say!("tracing: no nginx is running yet, waiting for one; {hooks}");
-            return;
+            return format!("tracing: no nginx is running yet, waiting for one; {hooks}");
         }
         let workers = self.live.following().workers();
         let mut who: Vec<String> = masters
@@ -304,7 +340,16 @@ impl Session {
             who.push(format!("{more} more"));
         }
         let workers = count(workers, "worker");
-        say!("tracing {workers} of {}: {hooks}", who.join(", "));
+        format!("tracing {workers} of {}: {hooks}", who.join(", "))
+    }
+
+    /// What a service manager shows.
+    fn status(&self) -> String {
+        let failed = count(self.verdicts_given, "failed request");
+        let last = self.recording.as_ref().and_then(Recording::last);
+        let last = last.map_or(String::new(), |line| format!("; {line}"));
+        let blind = if self.is_blind { "; blind to some" } else { "" };
+        format!("{}; {failed}{blind}{last}", self.what)
     }
 
     fn take(&mut self, events: Vec<Event>) -> Result<()> {
@@ -333,6 +378,10 @@ impl Session {
         }
         self.live.ask(questions);
         self.verdicts.flush(self.live.now())?;
+        if self.service.beat() {
+            let status = self.status();
+            self.service.status(status);
+        }
         Ok(())
     }
 
@@ -343,6 +392,9 @@ impl Session {
     }
 
     async fn finish(mut self) -> Result<()> {
+        self.service.stopping();
+        // Nobody is kept waiting for what is written now.
+        self.door = None;
         self.collect()?;
         let deadline = Instant::now() + LAST_WORDS;
         while self.engine.is_waiting() && self.live.is_asking() {
@@ -376,6 +428,7 @@ impl Session {
 
     fn report(&mut self, verdicts: Judged) -> Result<()> {
         for verdict in verdicts {
+            self.verdicts_given += 1;
             if let Some(recording) = &mut self.recording {
                 recording.verdict(&verdict);
             }

@@ -20,6 +20,7 @@ mod unread;
 pub(crate) use self::{
     live::{Live, Options, StartError},
     pace::Ceilings,
+    presence::runtime_folder,
     privileges::{keep_file_access_alone, keep_nothing},
     scope::Scope,
     scout::Described,

@@ -205,6 +205,9 @@ async fn trace(following: Following, recording: Option<Recording>) -> Result<()>
         }
         say!("tracer: {why}");
     }
+    for lacking in live.lacking() {
+        say!("tracer: without {}: {}", lacking.name, lacking.lost);
+    }
     let mut session = Session::new(live, following.output, recording, following.kernel.debug)?;
     session.greet();
     let far = Instant::now() + Duration::from_secs(86_400 * 365);

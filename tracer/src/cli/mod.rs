@@ -45,16 +45,17 @@ struct Cli {
 }
 
 const EXAMPLES: &str = "Examples:
-  sudo tracer live                  explain failures as they happen, until Ctrl-C
-  sudo tracer live --format json    one JSON object per verdict
-  sudo tracer record -o FILE        the same, and write every event to a capture
+  sudo tracer live                       explain failures as they happen, until Ctrl-C
+  sudo tracer live --format json         one JSON object per verdict
+  sudo tracer record -o FILE             the same, and write every event to a capture
   sudo tracer record --ring 64M -o DIR   always on: a capture for each burst of failures
-  tracer explain FILE               the verdicts of a capture, as live printed them
-  tracer report FILE -o DIR         a postmortem of it, one HTML file
-  tracer chart FILE -o DIR          its charts, SVG or PNG
-  tracer export FILE --parquet DIR  its tables, for queries across a fleet
-  sudo tracer doctor                what this kernel, host and nginx allow
-  tracer causes no-listener         what a verdict means, and the fix";
+  sudo tracer dump                       a capture of its last minutes, now
+  tracer explain FILE                    the verdicts of a capture, as live printed them
+  tracer report FILE -o DIR              a postmortem of it, one HTML file
+  tracer chart FILE -o DIR               its charts, SVG or PNG
+  tracer export FILE --parquet DIR       its tables, for queries across a fleet
+  sudo tracer doctor                     what this kernel, host and nginx allow
+  tracer causes no-listener              what a verdict means, and the fix";
 
 #[derive(Debug, Subcommand)]
 enum Command {

@@ -41,12 +41,12 @@ const NEEDED: [(CapabilitySet, &str, &str); 10] = [
     (
         CapabilitySet::BPF,
         "CAP_BPF",
-        "hooks that a later nginx needs cannot be loaded",
+        "hooks may not be loaded for a later nginx, nor maps be used on kernels before 5.19",
     ),
     (
         CapabilitySet::PERFMON,
         "CAP_PERFMON",
-        "hooks that a later nginx needs cannot be loaded",
+        "hooks may not be loaded for a later nginx",
     ),
     (
         CapabilitySet::SYS_PTRACE,

@@ -1,5 +1,5 @@
-//! The always-on recorder: a ring that is written to a file for each burst of failures, and when it
-//! is asked for.
+//! The always-on recorder: a ring that is written to a file for each burst of failures, and by
+//! `tracer dump`.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;

@@ -1,5 +1,5 @@
-//! `contrib/tracer.service`, the always-on recorder of a host: systemd takes it, its capabilities are
-//! what tracer needs and no more, and tracer says to a service manager what it does.
+//! `contrib/tracer.service`, the always-on recorder of a host: systemd takes it, its capabilities
+//! are those that tracer needs, and tracer says to a service manager what it does.
 
 use std::fs;
 use std::os::linux::net::SocketAddrExt;
@@ -71,7 +71,10 @@ fn systemd_takes_the_unit() -> Result<()> {
 
 #[test]
 fn the_unit_starts_what_tracer_takes() -> Result<()> {
-    let words = setting("ExecStart")?;
+    // systemd's notation for one per cent sign.
+    let words = setting("ExecStart")?.into_iter();
+    let words: Vec<String> = words.map(|word| word.replace("%%", "%")).collect();
+    ensure!(!unit()?.replace("%%", "").contains("% --"));
     ensure!(words[..2] == ["/usr/bin/tracer", "record"], "{words:?}");
     // With the help the options are read, and nothing is done.
     let mut command = Command::new(programs::tracer()?);

@@ -270,8 +270,8 @@ impl Recorder {
         self.left_out
     }
 
-    /// Ends the stream: waits until all is written; of a ring, only if that `is_wanted` or a burst is
-    /// open. Returns what was not reported yet.
+    /// Ends the stream: waits until all is written; of a ring, only if that `is_wanted` or a burst
+    /// is open. Returns what was not reported yet.
     pub(crate) fn finish(mut self, at: Time, is_wanted: bool) -> Vec<News> {
         self.flush(at);
         self.send(Job::End { at, is_wanted });

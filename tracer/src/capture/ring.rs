@@ -163,8 +163,8 @@ impl Ring {
         }
     }
 
-    /// Takes the next page. Returns a file that ends before it: it is full, or cannot be written any
-    /// more.
+    /// Takes the next page. Returns a file that ends before it: it is full, or cannot be written
+    /// any more.
     ///
     /// # Errors
     /// The page cannot be packed.
@@ -207,8 +207,8 @@ impl Ring {
         Ok(())
     }
 
-    /// The burst ended. Returns its file, unless that was full before, or still cannot be made, which
-    /// is known.
+    /// The burst ended. Returns its file, unless that was full before, or still cannot be made,
+    /// which is known.
     pub(super) fn quiet(&mut self, at: Time) -> Option<Dumped> {
         if std::mem::take(&mut self.is_owed) {
             self.open = self.write(Why::Burst, at).ok();

@@ -81,7 +81,7 @@ impl Recording {
         }
     }
 
-    /// Is it a ring, which is written when it is asked for?
+    /// Whether it is a ring, which is written on demand.
     pub(super) fn is_ring(&self) -> bool {
         self.ring.is_some()
     }

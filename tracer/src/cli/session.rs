@@ -261,7 +261,7 @@ struct Session {
     /// This host's name, as it is at the start.
     host: String,
     recording: Option<Recording>,
-    /// Where a ring is asked for.
+    /// Where `tracer dump` connects.
     door: Option<Door>,
     service: Service,
     /// Whom it traces, by which hooks.

@@ -3,9 +3,11 @@
 
 use std::fs;
 use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use tests::failing::Failing;
@@ -15,6 +17,7 @@ use tests::programs;
 use tests::selection::Selection;
 use tests::stage::{Load, Stage};
 use tests::tracer::{Ended, Tracer, live, record};
+use tests::unscoped::Unscoped;
 use tests::wait::{PATIENCE, until};
 
 fn unit() -> Result<String> {
@@ -141,6 +144,41 @@ fn as_the_unit_confines_it_everything_is_explained() -> Result<()> {
     ensure!(said.len() == 1 && !said[0].contains("missing"), "{said:?}");
     let sent = site.send(Load::default())?;
     site.check(&sent, tracer).map(drop)
+}
+
+/// Longer than the hooks of a program stay that is not at the host's root.
+const GAP: Duration = Duration::from_secs(2);
+
+/// The unit has mounts of its own, so its root is not the mount that nginx is started from.
+#[test]
+fn an_nginx_that_was_stopped_for_a_while_is_followed_from_its_first_request() -> Result<()> {
+    let mut failing = Failing::new(Form::Daemon)?;
+    let folder = Folder::new()?;
+    // Its hooks are kept for nobody else.
+    let own = folder.join("nginx");
+    fs::copy(programs::command("nginx")?.get_program(), &own)?;
+    if fs::metadata(&own)?.dev() != fs::metadata("/")?.dev() {
+        println!("SKIPPED: stopped_for_a_while: temporary files are not on the root's file system");
+        return Ok(());
+    }
+    failing.config.program = Some(own);
+    let mut nginx = failing.start()?;
+    let command = tests::unscoped::live()?;
+    let all = setting("CapabilityBoundingSet")?;
+    let state = Folder::new()?;
+    let mut tracer = Tracer::start(&mut confined(&command, &all, state.path())?)?;
+    tracer.tracing()?;
+    let tracer = Unscoped::of(tracer, &failing);
+    let mut sent = failing.send(3)?;
+    tracer.reported(&sent)?;
+    nginx.stop(libc::SIGQUIT)?;
+    let stopped = Instant::now();
+    until("some time without nginx", PATIENCE, || {
+        Ok((stopped.elapsed() > GAP).then_some(()))
+    })?;
+    let ((), early) = failing.send_at_once(20, || nginx.start_again())?;
+    sent.extend(early);
+    tracer.check(&sent).map(drop)
 }
 
 /// What tracer says without this capability, and how it ends after a failed request.

@@ -366,61 +366,6 @@ fn a_full_disk_ends_the_recording_and_not_the_verdicts() -> Result<()> {
 }
 
 #[test]
-fn a_ring_is_written_when_asked_at_a_burst_and_at_the_end() -> Result<()> {
-    let (site, folder) = (refused()?, Folder::new()?);
-    let file = folder.join("ring.trc");
-    let tracer = recording(&site, &file, &["--ring", "256K"])?;
-    let size = || fs::metadata(&file).map_or(0, |file| file.len());
-    let grown = |than: u64| {
-        until("more in the file", PATIENCE, || {
-            Ok(Some(size()).filter(|size| *size > than))
-        })
-    };
-    // A thread of its own writes, the header too.
-    let empty = grown(0)?;
-    let mut sent = site.send(failing(5))?;
-    site.verdict_lines(&sent, &tracer)?;
-    ensure!(size() == empty, "written without being asked");
-    process::signal(tracer.pid(), libc::SIGUSR1);
-    let asked = grown(empty)?;
-    ensure!(explained(&[&file])?.verdicts.len() == 5);
-    sent.extend(site.send(failing(20))?);
-    grown(asked)?;
-    site.verdict_lines(&sent, &tracer)?;
-    let live = ended_well(tracer.stop(libc::SIGINT)?)?;
-    let explained = ended_well(explained(&[&file])?)?;
-    ensure!(explained.verdicts == live.verdicts);
-    ensure!(said(&explained).is_empty(), "{}", explained.stderr);
-    Ok(())
-}
-
-#[test]
-fn a_ring_that_ran_over_keeps_the_newest() -> Result<()> {
-    let (site, folder) = (refused()?, Folder::new()?);
-    let file = folder.join("ring.trc");
-    let tracer = recording(&site, &file, &["--ring", "256K"])?;
-    // The first burst is written out; what comes after it runs over.
-    let mut sent = site.send(failing(20))?;
-    for _ in 0..15 {
-        sent.extend(site.send(failing(300))?);
-        site.verdict_lines(&sent, &tracer)?;
-    }
-    let live = ended_well(tracer.stop(libc::SIGINT)?)?;
-    let explained = ended_well(explained(&[&file])?)?;
-    ensure!(explained.verdicts.len() < live.verdicts.len());
-    let last = explained.verdicts.last().context("no verdict")?;
-    let newest = live.verdicts.last().context("no verdict")?;
-    ensure!(core(last) == core(newest), "{last}\n{newest}");
-    let right = lines(&live.verdicts);
-    for verdict in &explained.verdicts {
-        ensure!(verdict["cause"] == "no-listener", "{verdict}");
-        let line = verdict["request"]["line"].as_str().unwrap_or_default();
-        ensure!(right.contains(line), "{verdict}");
-    }
-    Ok(())
-}
-
-#[test]
 fn files_of_a_rotation_are_one_run_in_any_order() -> Result<()> {
     let (site, folder) = (refused()?, Folder::new()?);
     let file = folder.join("run.trc");

@@ -26,6 +26,9 @@ pub(crate) struct Arguments {
     no_smoke: bool,
 }
 
+/// The systemd unit of the always-on recorder.
+const UNIT: &str = "contrib/tracer.service";
+
 /// Bytes that the binary may have.
 const LIMIT: u64 = 12_000_000;
 
@@ -117,8 +120,12 @@ impl Stage {
             "LICENSE-MIT",
             "LICENSE-APACHE",
             "LICENSE-GPL2",
+            UNIT,
         ] {
-            fs::copy(workspace.root().join(name), folder.join(name))
+            let to = folder.join(name);
+            let above = to.parent().context("a file of a release is in a folder")?;
+            fs::create_dir_all(above)
+                .and_then(|()| fs::copy(workspace.root().join(name), &to))
                 .with_context(|| format!("copying {name}"))?;
         }
         let rules = workspace.root().join("contrib/prometheus");

@@ -95,6 +95,9 @@ pub(super) struct File<W> {
 /// Frames in the index, a day's and more: the end is a frame itself, and no larger than others. The
 /// heads of those beyond are walked.
 const INDEXED: usize = 100_000;
+/// Bytes of an end without an index, and of an entry (five numbers of twenty digits, named).
+const FIXED_END: u64 = 512;
+const ENTRY: u64 = 160;
 
 impl File<std::fs::File> {
     /// Takes back what was written of a frame that did not fit.
@@ -120,6 +123,11 @@ impl<W: Write> File<W> {
     /// Bytes so far.
     pub(super) fn written(&self) -> u64 {
         self.written
+    }
+
+    /// Bytes that the end takes at most.
+    pub(super) fn reserve(&self) -> u64 {
+        FIXED_END + ENTRY * self.index.len() as u64
     }
 
     /// No frame was written yet.

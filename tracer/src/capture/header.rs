@@ -20,7 +20,7 @@ use crate::event::Clock;
 
 /// The first bytes of a capture. The first is no text, the last two show a file that was mangled as
 /// text.
-const MAGIC: [u8; 8] = *b"\x93TRACE\r\n";
+pub(super) const MAGIC: [u8; 8] = *b"\x93TRACE\r\n";
 /// Readers of another major version can not read it.
 pub(crate) const MAJOR: u16 = 1;
 /// Additions that readers may pass over.

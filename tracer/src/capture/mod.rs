@@ -8,11 +8,13 @@ mod anonymize;
 mod cells;
 mod connections;
 mod file;
+mod folder;
 mod frame;
 mod header;
 mod page;
 mod reader;
 mod recorder;
+mod ring;
 mod rows;
 mod sink;
 #[cfg(test)]
@@ -23,8 +25,9 @@ pub(crate) use self::{
     anonymize::Anonymizer,
     header::{HooksAtStart, Kernel, Nginx},
     reader::{Damage, OpenError, shown},
-    recorder::{Recorder, Stopped},
-    sink::Plan,
+    recorder::{News, Plan, Recorder, Reply},
+    ring::{RingPlan, Why},
+    sink::Rotation,
 };
 pub use self::{
     header::Header,

@@ -1,9 +1,12 @@
 //! The commands, one file each.
 
+mod bursts;
 mod cause_id;
 mod causes;
 mod chart;
 mod doctor;
+mod dump;
+mod dump_socket;
 mod explain;
 mod export;
 mod fault;
@@ -16,6 +19,7 @@ mod playing;
 mod record;
 mod recording;
 mod report;
+mod service;
 mod serving;
 mod session;
 mod size;
@@ -42,15 +46,17 @@ struct Cli {
 }
 
 const EXAMPLES: &str = "Examples:
-  sudo tracer live                  explain failures as they happen, until Ctrl-C
-  sudo tracer live --format json    one JSON object per verdict
-  sudo tracer record -o FILE        the same, and write every event to a capture
-  tracer explain FILE               the verdicts of a capture, as live printed them
-  tracer report FILE -o DIR         a postmortem of it, one HTML file
-  tracer chart FILE -o DIR          its charts, SVG or PNG
-  tracer export FILE --parquet DIR  its tables, for queries across a fleet
-  sudo tracer doctor                what this kernel, host and nginx allow
-  tracer causes no-listener         what a verdict means, and the fix";
+  sudo tracer live                       explain failures as they happen, until Ctrl-C
+  sudo tracer live --format json         one JSON object per verdict
+  sudo tracer record -o FILE             the same, and write every event to a capture
+  sudo tracer record --ring 64M -o DIR   always on: a capture for each burst of failures
+  sudo tracer dump                       a capture of its last minutes, now
+  tracer explain FILE                    the verdicts of a capture, as live printed them
+  tracer report FILE -o DIR              a postmortem of it, one HTML file
+  tracer chart FILE -o DIR               its charts, SVG or PNG
+  tracer export FILE --parquet DIR       its tables, for queries across a fleet
+  sudo tracer doctor                     what this kernel, host and nginx allow
+  tracer causes no-listener              what a verdict means, and the fix";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -58,6 +64,8 @@ enum Command {
     Live(live::Args),
     /// Trace nginx as live does, and write every event to a capture file
     Record(record::Args),
+    /// Have the running `record --ring` write its latest events, and print the file's name
+    Dump(dump::Args),
     /// Replay captures: the same verdicts as live printed
     Explain(explain::Args),
     /// Draw the charts of captures: failures, latencies, queues, by time and upstream
@@ -90,6 +98,7 @@ fn obey(command: Command) -> Result<()> {
     match command {
         Command::Live(args) => live::run(args),
         Command::Record(args) => record::run(args),
+        Command::Dump(args) => dump::run(&args),
         Command::Explain(args) => explain::run(args),
         Command::Chart(args) => chart::run(&args),
         Command::Report(args) => report::run(&args),
@@ -141,9 +150,13 @@ impl Exit {
             }
             let no_nginx = |error: &StartError| matches!(error, StartError::NoNginx(_));
             if cause.is::<written::Exists>()
+                || cause.is::<record::TooSmall>()
                 || cause.downcast_ref::<StartError>().is_some_and(no_nginx)
             {
                 return Self::Usage;
+            }
+            if cause.is::<dump::NotPermitted>() {
+                return Self::NotHere;
             }
             if cause.is::<StartError>() || cause.is::<LoadError>() || cause.is::<session::Blind>() {
                 return Self::NotHere;

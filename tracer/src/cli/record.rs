@@ -4,20 +4,22 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use jiff::Zoned;
+use thiserror::Error;
 
 use super::{
     recording::Recording,
     session::{self, Following},
+    written,
 };
-use crate::capture::Plan;
+use crate::capture::{Plan, RingPlan, Rotation};
 
 /// Arguments of `tracer record`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// The capture to write, readable by its owner alone; it must not exist. By default
-    /// tracer-DATE-TIME.trc in this folder
-    #[arg(short, long, value_name = "FILE")]
+    /// tracer-DATE-TIME.trc in this folder. With --ring the folder for its files, made if absent
+    #[arg(short, long, value_name = "FILE|DIR")]
     output: Option<PathBuf>,
     /// Limit a file's size: 500K, 100M, 2G. Then recording ends, or continues in another file
     /// (--rotate)
@@ -26,10 +28,14 @@ pub(super) struct Args {
     /// Keep this many files: FILE is the newest, FILE.1 the one before
     #[arg(long, value_name = "N", requires = "max_size", value_parser = clap::value_parser!(u16).range(2..))]
     rotate: Option<u16>,
-    /// Keep only the latest events, in this much memory: written to FILE at the end, on SIGUSR1,
-    /// and at the first burst of 502s
+    /// Keep the latest events in this much memory, and write them to a file in DIR for each burst
+    /// of failed requests, and when asked (`tracer dump`, SIGUSR1)
     #[arg(long, value_name = "SIZE", value_parser = size, conflicts_with = "max_size")]
     ring: Option<u64>,
+    /// Limit all files of the ring in DIR: the oldest are removed; at least twice --ring. By
+    /// default 16 times --ring
+    #[arg(long, value_name = "SIZE", value_parser = size, requires = "ring")]
+    max_disk: Option<u64>,
     /// Replace client addresses and request lines in the capture, consistently; live verdicts show
     /// them
     #[arg(long)]
@@ -43,7 +49,8 @@ const EXAMPLES: &str = "Examples:
   sudo tracer record -o incident.trc
   sudo tracer record -o incident.trc --duration 10m
   sudo tracer record -o proxy.trc --max-size 200M --rotate 5     at most 1 GB, always the newest
-  sudo tracer record -o proxy.trc --ring 64M                     the last 64 MB before the first burst
+  sudo tracer record --ring 64M -o /var/lib/tracer               a file for each burst, with what came
+                                                                 before it; `tracer dump` for one now
   sudo tracer record --ring 64M --metrics unix:/run/tracer.sock  the same, watched by Prometheus";
 
 /// The least that a file or a ring holds: several pages.
@@ -53,6 +60,9 @@ fn size(text: &str) -> Result<u64, String> {
     super::size::at_least(LEAST, text)
 }
 
+/// Files of a full ring that the disk holds by default.
+const RINGS: u64 = 16;
+
 /// Runs it.
 ///
 /// # Errors
@@ -60,21 +70,41 @@ fn size(text: &str) -> Result<u64, String> {
 pub(super) fn run(args: Args) -> Result<()> {
     let door = args.following.metrics.open()?;
     let is_named = args.output.is_some();
-    let mut recording = Recording::create(
-        Plan {
+    let plan = match args.ring {
+        Some(memory) => ring(args.output, memory, args.max_disk)?,
+        None => Plan::Files(Rotation {
             path: args.output.unwrap_or_else(default_name),
             max_size: args.max_size,
             files: args.rotate.map_or(1, usize::from),
-            ring: args.ring,
-        },
-        args.following.kernel.btf.clone(),
-        args.anonymize,
-    )?;
+        }),
+    };
+    let mut recording = Recording::create(plan, args.following.kernel.btf.clone(), args.anonymize)?;
     if !is_named {
         recording.announce();
     }
     session::run(args.following, Some(recording), door)
 }
+
+fn ring(folder: Option<PathBuf>, memory: u64, disk: Option<u64>) -> Result<Plan> {
+    let folder = folder.unwrap_or_else(|| ".".into());
+    let disk = disk.unwrap_or_else(|| memory.saturating_mul(RINGS));
+    if disk < memory.saturating_mul(2) {
+        return Err(TooSmall.into());
+    }
+    written::folder(&folder)?;
+    Ok(Plan::Ring(RingPlan {
+        folder,
+        memory,
+        disk,
+    }))
+}
+
+/// A file may be as large as twice the ring.
+#[derive(Debug, Error)]
+#[error(
+    "--max-disk has to be at least twice --ring: a file holds the ring and as much of the burst"
+)]
+pub(super) struct TooSmall;
 
 /// `tracer-20261120-101523.trc`, in local time.
 fn default_name() -> PathBuf {

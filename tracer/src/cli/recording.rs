@@ -1,17 +1,13 @@
-//! The recording of a session: what goes into the header, when a ring is written out, what is
-//! reported when it fails.
+//! The recording of a session: what goes into the header, when a ring is written, what is reported
+//! of it.
 
-use std::{
-    collections::{BTreeSet, VecDeque},
-    fmt,
-    path::PathBuf,
-};
+use std::{collections::BTreeSet, fmt, path::PathBuf};
 
 use anyhow::Result;
 
-use super::found::found;
+use super::{bursts::Bursts, found::found};
 use crate::{
-    capture::{Anonymizer, Header, HooksAtStart, Nginx, Plan, Recorder, Stopped},
+    capture::{Anonymizer, Header, HooksAtStart, News, Nginx, Plan, Recorder, Reply, Why},
     event::{Clock, Event, Time},
     plural::count,
     probe::{self, Outcome},
@@ -19,10 +15,6 @@ use crate::{
     source::{Live, keep_file_access_alone, system},
     verdict::Verdict,
 };
-
-/// So many requests that got a 502 within so long (nanoseconds) are a burst.
-const BURST: usize = 10;
-const BURST_WITHIN: u64 = 10_000_000_000;
 
 /// A recording, from before the hooks are attached until the end.
 pub(super) struct Recording {
@@ -36,11 +28,14 @@ pub(super) struct Recording {
     failed: bool,
 }
 
-/// A ring waiting for its first burst.
+/// A ring, which waits for bursts.
 #[derive(Default)]
 struct Ring {
-    failures: VecDeque<Time>,
-    met: bool,
+    bursts: Bursts,
+    /// There is a verdict that no file has.
+    is_wanted: bool,
+    /// The last line about it.
+    last: Option<String>,
 }
 
 /// Recording did not go to its end, which was said when it happened.
@@ -58,11 +53,14 @@ impl std::error::Error for EndedEarly {}
 impl Recording {
     /// Creates the file, while this process still may.
     pub(super) fn create(plan: Plan, btf: PathBuf, anonymize: bool) -> Result<Self> {
-        let ring = plan.ring.map(|_| Ring::default());
+        let (path, memory, ring) = match &plan {
+            Plan::Files(files) => (files.path.clone(), 0, None),
+            Plan::Ring(ring) => (ring.folder.clone(), ring.memory, Some(Ring::default())),
+        };
         Ok(Self {
             is_announced: false,
-            path: plan.path.clone(),
-            memory: plan.ring.unwrap_or(0),
+            path,
+            memory,
             recorder: Recorder::create(plan, keep_file_access_alone)?,
             btf,
             ring,
@@ -81,6 +79,16 @@ impl Recording {
         if self.is_announced {
             say!("recording to {}", self.path.display());
         }
+    }
+
+    /// Whether it is a ring, which is written on demand.
+    pub(super) fn is_ring(&self) -> bool {
+        self.ring.is_some()
+    }
+
+    /// The last line about a file of the ring.
+    pub(super) fn last(&self) -> Option<&str> {
+        self.ring.as_ref()?.last.as_deref()
     }
 
     /// Bytes of memory that it was asked to hold.
@@ -131,46 +139,45 @@ impl Recording {
             Some(anonymizer) => self.recorder.add(&anonymizer.event(event)),
             None => self.recorder.add(event),
         }
-        if let Event::Tick(_) = event
-            && let Some(stopped) = self.recorder.stopped()
-        {
-            self.tell(&stopped);
+        if let Event::Tick(now) = event {
+            if let Some(ring) = &mut self.ring
+                && ring.bursts.passed(*now)
+            {
+                ring.is_wanted = false;
+                self.recorder.quiet(*now);
+            }
+            while let Some(news) = self.recorder.news() {
+                self.report(&news);
+            }
         }
     }
 
-    /// A verdict was given: is it a burst?
+    /// A verdict was given: does a burst begin with it?
     pub(super) fn verdict(&mut self, verdict: &Verdict) {
         let Some(ring) = &mut self.ring else { return };
-        if ring.met || verdict.status != Some(502) || verdict.masked {
-            return;
-        }
-        ring.failures.push_back(verdict.time);
-        while ring
-            .failures
-            .front()
-            .is_some_and(|first| verdict.time.since(*first) > BURST_WITHIN)
-        {
-            ring.failures.pop_front();
-        }
-        if ring.failures.len() >= BURST {
-            ring.met = true;
-            ring.failures = VecDeque::new();
-            self.recorder.dump(verdict.time);
+        ring.is_wanted = true;
+        if !verdict.masked && ring.bursts.failed(verdict.time) {
+            self.recorder.burst(verdict.time);
         }
     }
 
     /// Writes out the ring.
-    pub(super) fn dump(&mut self, now: Time) {
-        self.recorder.dump(now);
+    pub(super) fn dump(&mut self, now: Time, reply: Option<Reply>) {
+        if let Some(ring) = &mut self.ring {
+            ring.bursts.reset();
+            ring.is_wanted = false;
+        }
+        self.recorder.dump(Why::Asked, now, reply);
     }
 
     /// The stream ended.
     pub(super) fn finish(mut self, at: Time) -> Result<()> {
         let left_out = self.recorder.left_out();
         let recorder = self.recorder;
-        let stopped = recorder.finish(at);
-        if let Some(stopped) = stopped {
-            self.failed |= tell(&stopped);
+        let is_wanted = self.ring.is_some_and(|ring| ring.is_wanted);
+        for news in recorder.finish(at, is_wanted) {
+            say!("{news}");
+            self.failed |= news.is_failure();
         }
         if left_out > 0 {
             let events = count(left_out, "event");
@@ -183,13 +190,13 @@ impl Recording {
         Ok(())
     }
 
-    fn tell(&mut self, stopped: &Stopped) {
-        self.failed |= tell(stopped);
+    /// What a ring could not write was said, and what comes after it has files again: only one that
+    /// is missing at the end is a failure.
+    fn report(&mut self, news: &News) {
+        say!("{news}");
+        match &mut self.ring {
+            Some(ring) => ring.last = Some(news.to_string()),
+            None => self.failed |= news.is_failure(),
+        }
     }
-}
-
-/// Says why recording ended; is it a failure?
-fn tell(stopped: &Stopped) -> bool {
-    say!("tracer: {stopped}");
-    matches!(stopped, Stopped::Failed { .. })
 }

@@ -12,11 +12,14 @@ use tokio::{
 use tracer_ebpf::abi::Members;
 
 use super::{
+    dump_socket::DumpSocket,
     recording::Recording,
+    service::Service,
     serving::Serving,
     verdicts::{Output, Verdicts},
 };
 use crate::{
+    capture::Reply,
     engine::{Engine, Judged},
     event::{Event, coverage::Change},
     metrics::{Door, Metrics, Run},
@@ -214,6 +217,9 @@ async fn trace(
         }
         say!("tracer: {why}");
     }
+    for lacking in live.lacking() {
+        say!("tracer: without {}: {}", lacking.name, lacking.lost);
+    }
     let mut session = Session::new(live, following.output, recording, following.kernel.debug)?;
     if let Some(door) = door {
         session.serve(door, following.metrics.upstreams)?;
@@ -231,7 +237,8 @@ async fn trace(
             _ = terminate.recv() => break,
             _ = hangup.recv() => break,
             () = &mut end => break,
-            () = asked(&mut dump) => session.dump(),
+            () = asked(&mut dump) => session.dump(None),
+            reply = requested(&mut session.dump_socket) => session.dump(Some(reply)),
             events = session.live.next() => session.take(events.context("reading kernel events")?)?,
         }
     }
@@ -248,6 +255,20 @@ async fn asked(signal: &mut Option<Signal>) {
     }
 }
 
+/// The next who asks for a file; never, where nobody can.
+async fn requested(socket: &mut Option<DumpSocket>) -> Reply {
+    if let Some(open) = socket {
+        match open.next().await {
+            Ok(reply) => return reply,
+            Err(error) => {
+                say!("tracer: `tracer dump` cannot ask any more, SIGUSR1 can: {error}");
+                *socket = None;
+            }
+        }
+    }
+    std::future::pending().await
+}
+
 struct Session {
     live: Live,
     engine: Engine,
@@ -256,6 +277,12 @@ struct Session {
     host: String,
     recording: Option<Recording>,
     metrics: Option<Metrics>,
+    /// Where `tracer dump` connects.
+    dump_socket: Option<DumpSocket>,
+    service: Service,
+    /// Whom it traces, by which hooks.
+    what: String,
+    verdicts_given: u64,
     /// Failures of some nginx cannot be seen.
     is_blind: bool,
     lost: u64,
@@ -278,8 +305,15 @@ impl Session {
             engine: Engine::default(),
             verdicts: Verdicts::live(output, clock)?,
             host: system::host(),
+            dump_socket: match &recording {
+                Some(recording) if recording.is_ring() => DumpSocket::open(),
+                _ => None,
+            },
             recording,
             metrics: None,
+            service: Service::from_environment(),
+            what: String::new(),
+            verdicts_given: 0,
             is_blind: false,
             lost: 0,
             debug,
@@ -318,9 +352,9 @@ impl Session {
         }
     }
 
-    fn dump(&mut self) {
+    fn dump(&mut self, reply: Option<Reply>) {
         if let Some(recording) = &mut self.recording {
-            recording.dump(self.live.now());
+            recording.dump(self.live.now(), reply);
         }
     }
 
@@ -329,15 +363,20 @@ impl Session {
         if let Some(recording) = &self.recording {
             recording.greet();
         }
-        let masters = self.live.following().masters();
         let tally = self.live.tally();
         let mut hooks = tally.to_string();
         if tally.fallback + tally.missing > 0 {
             hooks.push_str(" (`tracer doctor` says what that costs)");
         }
+        self.what = self.followed(&hooks);
+        say!("{}", self.what);
+        self.service.ready(&self.what);
+    }
+
+    fn followed(&self, hooks: &str) -> String {
+        let masters = self.live.following().masters();
         if masters.is_empty() {
-            say!("tracing: no nginx is running yet, waiting for one; {hooks}");
-            return;
+            return format!("tracing: no nginx is running yet, waiting for one; {hooks}");
         }
         let workers = self.live.following().workers();
         let mut who: Vec<String> = masters
@@ -353,7 +392,16 @@ impl Session {
             who.push(format!("{more} more"));
         }
         let workers = count(workers, "worker");
-        say!("tracing {workers} of {}: {hooks}", who.join(", "));
+        format!("tracing {workers} of {}: {hooks}", who.join(", "))
+    }
+
+    /// What a service manager shows.
+    fn status(&self) -> String {
+        let failed = count(self.verdicts_given, "failed request");
+        let last = self.recording.as_ref().and_then(Recording::last);
+        let last = last.map_or(String::new(), |line| format!("; {line}"));
+        let blind = if self.is_blind { "; blind to some" } else { "" };
+        format!("{}; {failed}{blind}{last}", self.what)
     }
 
     fn take(&mut self, events: Vec<Event>) -> Result<()> {
@@ -386,6 +434,10 @@ impl Session {
         self.live.ask(questions);
         self.verdicts.flush(self.live.now())?;
         self.publish();
+        if self.service.beat() {
+            let status = self.status();
+            self.service.status(status);
+        }
         Ok(())
     }
 
@@ -396,6 +448,9 @@ impl Session {
     }
 
     async fn finish(mut self) -> Result<()> {
+        self.service.stopping();
+        // Nobody is kept waiting for what is written now.
+        self.dump_socket = None;
         self.collect()?;
         let deadline = Instant::now() + LAST_WORDS;
         while self.engine.is_waiting() && self.live.is_asking() {
@@ -429,6 +484,7 @@ impl Session {
 
     fn report(&mut self, verdicts: Judged) -> Result<()> {
         for verdict in verdicts {
+            self.verdicts_given += 1;
             if let Some(recording) = &mut self.recording {
                 recording.verdict(&verdict);
             }

@@ -153,15 +153,41 @@ pub(crate) fn exe_id(pid: u32) -> io::Result<(u64, u64)> {
     exe_metadata(pid).map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
-/// Is the file that a process runs reached by the mount of this process's root? No other mount is
-/// kept busy by it then. `false` where the kernel does not say (before 5.8).
+/// Is the file that a process runs reached by the mount of this process's root, or by a copy of it
+/// that is the other's root (a service may have mounts of its own)? No mount that is to be
+/// unmounted is kept busy by it then. `false` where the kernel does not say (before 5.8).
 #[must_use]
 pub(crate) fn is_exe_at_root(pid: u32) -> bool {
     let mount = bounded(pid, move || {
         mount_of(&path_at(None, &named(pid, "exe"), OFlags::empty())?)
     });
     let own = path_at(None, Path::new("/"), OFlags::DIRECTORY).and_then(|root| mount_of(&root));
-    mount.is_ok_and(|mount| own.is_ok_and(|own| own == mount))
+    let (Ok(mount), Ok(own)) = (mount, own) else {
+        return false;
+    };
+    if mount == own {
+        return true;
+    }
+    let mounts = |pid| proc_file(pid, "mountinfo", MOUNTS_LIMIT).unwrap_or_default();
+    let (shown, here) = (mounts(pid), mounts(std::process::id()));
+    let shown = mount_root(&shown, mount);
+    shown.is_some() && shown == mount_root(&here, own)
+}
+
+/// Bytes of `/proc/PID/mountinfo`: some thousand mounts.
+const MOUNTS_LIMIT: u64 = 1 << 20;
+
+/// Which part of which file system is mounted by the mount of this number, if that is at `/`:
+/// `major:minor` and the folder within (`proc_pid_mountinfo(5)`).
+fn mount_root(mountinfo: &[u8], mount: u64) -> Option<(&[u8], &[u8])> {
+    let number = mount.to_string();
+    let mut lines = mountinfo.split(|&byte| byte == b'\n');
+    lines.find_map(|line| {
+        let mut fields = line.split(|&byte| byte == b' ');
+        let is_it = fields.next()? == number.as_bytes();
+        let (device, root, at) = (fields.nth(1)?, fields.next()?, fields.next()?);
+        (is_it && at == b"/").then_some((device, root))
+    })
 }
 
 /// The mount that a path leads through, by its number.
@@ -671,6 +697,31 @@ mod tests {
                 !line.contains("\"/proc/") || STALLING.iter().any(|name| line.contains(name))
             })
             .collect()
+    }
+
+    #[test]
+    fn a_copy_of_the_root_is_known_by_what_is_mounted_there() {
+        let host = b"22 27 0:21 / /proc rw - proc proc rw\n27 1 254:0 / / rw - ext4 /dev/vda rw\n";
+        let copy = b"70 60 254:0 / / ro - ext4 /dev/vda rw\n71 70 0:21 / /proc ro - proc proc rw\n";
+        let own = mount_root(host, 27);
+        assert_eq!(own, Some((&b"254:0"[..], &b"/"[..])));
+        assert_eq!(mount_root(copy, 70), own);
+        // Another file system, a folder of the same one, the same one elsewhere, none at all.
+        for other in [
+            &b"70 60 0:40 / / rw - overlay overlay rw\n"[..],
+            b"70 60 254:0 /var/lib/machines/a / rw - ext4 /dev/vda rw\n",
+            b"70 60 254:0 / /mnt rw - ext4 /dev/vda rw\n",
+            b"70 60 254:0 /",
+            b"700 60 254:0 / / rw - ext4 /dev/vda rw\n",
+            b"",
+        ] {
+            assert_ne!(
+                mount_root(other, 70),
+                own,
+                "{}",
+                String::from_utf8_lossy(other)
+            );
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ use super::{
     memory,
     pace::{Ceilings, Pace},
     presence::Presence,
-    privileges,
+    privileges::{self, Lacking},
     questions::Questions,
     scope::Scope,
     seccomp::Filters,
@@ -122,6 +122,7 @@ pub(crate) struct Live {
     absent: Option<Vec<String>>,
     /// See [`Self::blindness`].
     blindness: Option<String>,
+    lacking: Vec<Lacking>,
 }
 
 impl std::fmt::Debug for Live {
@@ -145,6 +146,7 @@ impl Live {
         if !process::is_in_first_pid_namespace() {
             return Err(StartError::Contained);
         }
+        let lacking = privileges::lacking();
         memory::keep_together();
         let descriptors = Descriptors::raise_limit();
         process::keeper::start(privileges::keeper)?;
@@ -178,7 +180,11 @@ impl Live {
             questions.meet(worker);
             icmp.follow(worker);
         });
+        let blinding = lacking.iter().find(|one| one.is_blinding);
+        let blinding = blinding.map(|one| format!("failures are not visible: {}", one.lost));
         if !options.awaits_nginx
+            // Nothing is seen to be an nginx then.
+            && blinding.is_none()
             && let Some(why) = options.scope.stranger(&following.masters())
         {
             return Err(StartError::NoNginx(why));
@@ -189,6 +195,7 @@ impl Live {
             false => following.blindness(),
         };
         probes.begin_tracing();
+        let blindness = blindness.or(blinding).map(|why| named(why, &lacking));
         // Before tracer reports that tracing began: what is logged from then on is read.
         questions.settle();
         privileges::main_loop();
@@ -214,6 +221,7 @@ impl Live {
             has_failed: false,
             absent: None,
             blindness,
+            lacking,
         };
         live.ready.extend(events);
         if let Some(hooks) = live.hooks(clock::now()) {
@@ -428,6 +436,12 @@ impl Live {
         self.blindness.clone()
     }
 
+    /// Capabilities that were not there when it started.
+    #[must_use]
+    pub(crate) fn lacking(&self) -> &[Lacking] {
+        &self.lacking
+    }
+
     /// Who is followed.
     #[must_use]
     pub(crate) fn following(&self) -> &Following {
@@ -438,6 +452,15 @@ impl Live {
     #[must_use]
     pub(crate) fn now(&self) -> Time {
         clock::now()
+    }
+}
+
+/// The reason with the capabilities that may be the reason for it.
+fn named(why: String, lacking: &[Lacking]) -> String {
+    let names: Vec<&str> = lacking.iter().map(|one| one.name).collect();
+    match names.is_empty() {
+        true => why,
+        false => format!("{why} (without {})", names.join(", ")),
     }
 }
 

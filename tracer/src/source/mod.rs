@@ -23,6 +23,7 @@ pub(crate) use self::{
     live::{Live, Options, StartError},
     memory::resident as resident_memory,
     pace::Ceilings,
+    presence::runtime_folder,
     privileges::{keep_file_access_alone, keep_nothing},
     queues::watch_queues,
     scope::Scope,

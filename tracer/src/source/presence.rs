@@ -57,14 +57,12 @@ impl Presence {
     /// From `now` on this run watches. Gives what no run watched since one ended without its
     /// summary.
     pub(super) fn begin(now: Time) -> (Self, Vec<Notice>) {
-        let folder = match std::env::var(FROM_SYSTEMD) {
-            Ok(folders) => Ok(PathBuf::from(folders.split(':').next().unwrap_or_default())),
-            Err(_) => create(Path::new(FOLDER)).map(|()| PathBuf::from(FOLDER)),
-        };
-        match folder {
-            Ok(folder) => Self::within(&folder, now),
-            Err(_) => (Self { own: None }, Vec::new()),
+        let folder = folder();
+        // systemd's is there.
+        if folder == Path::new(FOLDER) && create(&folder).is_err() {
+            return (Self { own: None }, Vec::new());
         }
+        Self::within(&folder, now)
     }
 
     fn within(folder: &Path, now: Time) -> (Self, Vec<Notice>) {
@@ -79,6 +77,8 @@ impl Presence {
         let mut notices = Vec::new();
         for (path, said) in ended {
             if Some(&path) != taken.as_ref() {
+                // And where it was asked for a file.
+                let _ = fs::remove_file(path.with_extension("dump"));
                 let _ = fs::remove_file(path);
             }
             notices.extend(said.map(|said| Notice {
@@ -215,6 +215,19 @@ fn create(folder: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         other => other,
     }
+}
+
+/// Where a run keeps what is known of it while it runs.
+fn folder() -> PathBuf {
+    match std::env::var(FROM_SYSTEMD) {
+        Ok(folders) => PathBuf::from(folders.split(':').next().unwrap_or_default()),
+        Err(_) => PathBuf::from(FOLDER),
+    }
+}
+
+/// The folder of runs, if it is there and nobody else can make files in it.
+pub(crate) fn runtime_folder() -> Option<PathBuf> {
+    Some(folder()).filter(|folder| is_own(folder))
 }
 
 /// A folder in which nobody else can make files.

@@ -31,6 +31,89 @@ const READER: CapabilitySet = OBSERVER
     .union(CapabilitySet::SETUID)
     .union(CapabilitySet::CHECKPOINT_RESTORE);
 
+/// What each of them is for: its name, and what is lost without it.
+const NEEDED: [(CapabilitySet, &str, &str); 10] = [
+    (
+        CapabilitySet::SYS_ADMIN,
+        "CAP_SYS_ADMIN",
+        "hooks in nginx cannot be attached, and network namespaces of containers not be entered",
+    ),
+    (
+        CapabilitySet::BPF,
+        "CAP_BPF",
+        "hooks may not be loaded for a later nginx, nor maps be used on kernels before 5.19",
+    ),
+    (
+        CapabilitySet::PERFMON,
+        "CAP_PERFMON",
+        "hooks may not be loaded for a later nginx",
+    ),
+    (
+        CapabilitySet::SYS_PTRACE,
+        "CAP_SYS_PTRACE",
+        "no process of another user can be recognised as nginx",
+    ),
+    (
+        CapabilitySet::DAC_READ_SEARCH,
+        "CAP_DAC_READ_SEARCH",
+        "nginx's logs, unix sockets' folders and tracefs may not be readable",
+    ),
+    (
+        CapabilitySet::NET_ADMIN,
+        "CAP_NET_ADMIN",
+        "BPF programs of cgroups that deny connections are not named",
+    ),
+    (
+        CapabilitySet::NET_RAW,
+        "CAP_NET_RAW",
+        "ICMP errors are not visible",
+    ),
+    (
+        CapabilitySet::SETUID,
+        "CAP_SETUID",
+        "files of an nginx that another user started are not read",
+    ),
+    (
+        CapabilitySet::SETGID,
+        "CAP_SETGID",
+        "files of an nginx that another user started are not read",
+    ),
+    (
+        CapabilitySet::CHECKPOINT_RESTORE,
+        "CAP_CHECKPOINT_RESTORE",
+        "libraries that nginx maps are not read",
+    ),
+];
+
+/// A capability that this process lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Lacking {
+    /// Its name.
+    pub name: &'static str,
+    /// What is lost.
+    pub lost: &'static str,
+    /// Without it failures of any nginx are not visible.
+    pub is_blinding: bool,
+}
+
+/// Which of those that tracer uses are not there, before any was dropped.
+#[must_use]
+pub(super) fn lacking() -> Vec<Lacking> {
+    let Ok(sets) = capabilities(None) else {
+        return Vec::new();
+    };
+    let absent = NEEDED
+        .iter()
+        .filter(|(capability, ..)| !sets.effective.contains(*capability));
+    absent
+        .map(|&(capability, name, lost)| Lacking {
+            name,
+            lost,
+            is_blinding: capability == CapabilitySet::SYS_PTRACE,
+        })
+        .collect()
+}
+
 /// May this process load BPF programs? (`CAP_SYS_ADMIN`, or `CAP_BPF` with `CAP_PERFMON`.)
 #[must_use]
 pub(super) fn may_trace() -> bool {
@@ -89,4 +172,17 @@ fn keep(kept: CapabilitySet) -> io::Result<()> {
         inheritable: CapabilitySet::empty(),
     };
     Ok(set_capabilities(None, kept)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_capability_that_a_thread_keeps_says_what_it_is_for() {
+        let said = NEEDED
+            .iter()
+            .fold(CapabilitySet::empty(), |all, (one, ..)| all | *one);
+        assert_eq!(said, KEEPER | MAIN | READER);
+    }
 }

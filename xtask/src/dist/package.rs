@@ -9,7 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{PROMETHEUS, Stage};
+use super::{PROMETHEUS, Stage, UNIT};
 use crate::command;
 
 const SUMS: &str = "SHA256SUMS";
@@ -105,6 +105,8 @@ fn deb(stage: &Stage, folder: &Path, epoch: &str) -> Result<PathBuf> {
             .with_context(|| format!("placing {}", to.display()))
     };
     place("tracer", "usr/bin/tracer", 0o755)?;
+    // No maintainer script enables or starts it: that is the operator's choice.
+    place(UNIT, "usr/lib/systemd/system/tracer.service", 0o644)?;
     for (from, to) in [
         (
             "completions/tracer.bash",
@@ -177,7 +179,8 @@ fn control(version: &str, maintainer: &str) -> String {
          Priority: optional\n\
          Description: explains each 502 of nginx from the kernel's own evidence\n\
         \x20One verdict per failed request, with evidence, confidence and the fix. nginx is neither\n\
-        \x20restarted nor reconfigured. Needs Linux 5.10 or later with BTF, and root.\n",
+        \x20restarted nor reconfigured. Needs Linux 5.10 or later with BTF, and root. The unit\n\
+        \x20tracer.service records always; it is not enabled by itself.\n",
         Stage::architecture()
     )
 }

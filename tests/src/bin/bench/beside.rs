@@ -36,6 +36,8 @@ pub(crate) enum Beside {
     Ceiling,
     /// `tracer record`.
     Record,
+    /// `tracer record --ring`, as its unit runs it.
+    Ring,
     /// bpftrace, a line for each of the events that tracer looks at, system calls left out.
     Bpftrace,
     /// libbpf-tools' tcplife.
@@ -49,7 +51,7 @@ pub(crate) enum Beside {
 }
 
 /// All of them, in the table's order.
-pub(crate) const ALL: [Beside; 14] = [
+pub(crate) const ALL: [Beside; 15] = [
     Beside::Sham,
     Beside::Sham2,
     Beside::Empty,
@@ -59,6 +61,7 @@ pub(crate) const ALL: [Beside; 14] = [
     Beside::Live,
     Beside::Ceiling,
     Beside::Record,
+    Beside::Ring,
     Beside::Bpftrace,
     Beside::Tcplife,
     Beside::Tcpdump,
@@ -114,6 +117,7 @@ impl Beside {
             Self::Live => "tracer live",
             Self::Ceiling => "live --max-cpu 5%",
             Self::Record => "tracer record",
+            Self::Ring => "record --ring",
             Self::Bpftrace => "bpftrace",
             Self::Tcplife => "tcplife",
             Self::Tcpdump => "tcpdump -s 96",
@@ -135,6 +139,7 @@ impl Beside {
                 | Self::Live
                 | Self::Ceiling
                 | Self::Record
+                | Self::Ring
         )
     }
 
@@ -174,6 +179,11 @@ impl Beside {
                 Some(command)
             }
             Self::Record => Some(tracer::record(scene.proxy.master, &folder.join("run.trc"))?),
+            Self::Ring => {
+                let mut command = tracer::record(scene.proxy.master, folder.path())?;
+                command.args(["--ring", "64M"]);
+                Some(command)
+            }
             _ => None,
         };
         if let Some(mut command) = tracer {
@@ -215,9 +225,12 @@ impl Beside {
             Self::Tcplife => "tcplife",
             Self::Tcpdump => "tcpdump",
             Self::Strace => "strace",
-            Self::Elsewhere | Self::Behind | Self::Live | Self::Ceiling | Self::Record => {
-                bail!("tracer is started otherwise")
-            }
+            Self::Elsewhere
+            | Self::Behind
+            | Self::Live
+            | Self::Ceiling
+            | Self::Record
+            | Self::Ring => bail!("tracer is started otherwise"),
         };
         let Ok(mut command) = programs::alternative(program) else {
             return Ok(None);

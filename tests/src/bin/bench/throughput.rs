@@ -52,7 +52,7 @@ pub(crate) fn run(row: Row, length: &Length) -> Result<()> {
     let sham = samples.get(&0).context("no sham")?;
     for (at, stretches) in &samples {
         let beside = beside::ALL[*at];
-        if !matches!(beside, Beside::Live | Beside::Record) {
+        if !matches!(beside, Beside::Live | Beside::Record | Beside::Ring) {
             continue;
         }
         let (rate, cost) = ratios(stretches, sham);

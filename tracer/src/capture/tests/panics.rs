@@ -1,23 +1,15 @@
 //! A run that ends by a panic leaves what it has seen.
 
-use std::{fs, panic, path::PathBuf};
+use std::{fs, panic, path::Path};
 
 use super::{examples, header, read};
 use crate::{
-    capture::{Plan, Recorder},
+    capture::{Plan, Recorder, RingPlan, Rotation},
     event::{Event, Time},
 };
 
-/// The bytes of the file of a run that panicked after these events.
-fn panicked(test: &str, ring: Option<u64>, events: &[Event]) -> Vec<u8> {
-    let name = format!("tracer-{test}-{}.trc", std::process::id());
-    let path: PathBuf = std::env::temp_dir().join(name);
-    let plan = Plan {
-        path: path.clone(),
-        max_size: None,
-        files: 1,
-        ring,
-    };
+/// The bytes of the only file in `folder` that a run left which panicked after these events.
+fn panicked(folder: &Path, plan: Plan, events: &[Event]) -> Vec<u8> {
     let recorder = Recorder::create(plan, || ()).unwrap();
     let run = panic::catch_unwind(panic::AssertUnwindSafe(|| {
         let mut recorder = recorder;
@@ -28,17 +20,34 @@ fn panicked(test: &str, ring: Option<u64>, events: &[Event]) -> Vec<u8> {
         panic!("a test's own");
     }));
     assert!(run.is_err());
-    let bytes = fs::read(&path).unwrap();
-    fs::remove_file(&path).unwrap();
-    bytes
+    let mut left = fs::read_dir(folder).unwrap();
+    let file = left.next().unwrap().unwrap().path();
+    assert!(left.next().is_none());
+    fs::read(file).unwrap()
 }
 
 #[test]
 fn a_panic_costs_no_event_and_the_file_shows_no_end() {
     let events: Vec<Event> = examples::all();
-    for (test, ring) in [("panicked", None), ("panicked-ring", Some(1 << 20))] {
-        let read = read(&panicked(test, ring, &events)).unwrap();
+    for test in ["panicked", "panicked-ring"] {
+        let name = format!("tracer-{test}-{}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        fs::create_dir(&folder).unwrap();
+        let plan = match test {
+            "panicked" => Plan::Files(Rotation {
+                path: folder.join("run.trc"),
+                max_size: None,
+                files: 1,
+            }),
+            _ => Plan::Ring(RingPlan {
+                folder: folder.clone(),
+                memory: 1 << 20,
+                disk: 1 << 30,
+            }),
+        };
+        let read = read(&panicked(&folder, plan, &events)).unwrap();
         assert_eq!(read.events, events, "{test}");
         assert_eq!(read.ended, None::<Time>, "{test}");
+        fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -49,7 +49,8 @@ const EXAMPLES: &str = "Examples:
   tracer chart FILE -o DIR          its charts, SVG or PNG
   tracer export FILE --parquet DIR  its tables, for queries across a fleet
   sudo tracer doctor                what this kernel, host and nginx allow
-  tracer causes no-listener         what a verdict means, and the fix";
+  tracer causes no-listener         what a verdict means, and the fix
+  tracer causes 'LINE'              what can be behind a line of nginx's error log";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -65,7 +66,7 @@ enum Command {
     Report(report::Args),
     /// Convert captures for other programs: Parquet tables, a Perfetto trace
     Export(export::Args),
-    /// Describe each cause: what it means, the nginx log lines it explains, the fix
+    /// Describe each cause, or show which can be behind a line of nginx's error log
     Causes(causes::CausesArgs),
     /// Check this kernel, host and nginx: whether tracer is ready, each hook, what is lost without
     /// it
@@ -135,7 +136,10 @@ impl Exit {
             if cause.is::<doctor::NotReady>() {
                 return Self::NotReady;
             }
-            if cause.is::<recording::EndedEarly>() || cause.is::<fault::Fault>() {
+            if cause.is::<recording::EndedEarly>()
+                || cause.is::<fault::Fault>()
+                || cause.is::<causes::NoCause>()
+            {
                 return Self::Reported;
             }
             let no_nginx = |error: &StartError| matches!(error, StartError::NoNginx(_));

@@ -30,7 +30,7 @@ pub(super) struct Output {
     #[arg(long, value_name = "ADDRESS|NAME", value_parser = upstream::parse)]
     upstream: Vec<Upstream>,
     /// Show only verdicts with this cause, see `tracer causes` (may be repeated)
-    #[arg(long, value_name = "ID", value_parser = CauseId, hide_possible_values = true)]
+    #[arg(long, value_name = "ID", value_parser = CauseId::Alone, hide_possible_values = true)]
     cause: Vec<String>,
     /// Show only requests whose client got this status (may be repeated)
     #[arg(long, value_name = "STATUS")]

@@ -20,7 +20,7 @@ enum Run {
 }
 
 /// The commands of the README as they are written there, without a comment.
-const COMMANDS: [(&str, Run); 17] = [
+const COMMANDS: [(&str, Run); 18] = [
     (
         "sha256sum --check --ignore-missing SHA256SUMS",
         Run::Check("static binary"),
@@ -52,8 +52,15 @@ const COMMANDS: [(&str, Run); 17] = [
     (
         "tracer causes no-listener",
         Run::Test(
-            "tracer/src/cli/causes.rs",
+            "tracer/src/cli/causes/tests.rs",
             "one_cause_says_its_log_lines_and_fix_within_80_columns",
+        ),
+    ),
+    (
+        "tracer causes 'LINE'",
+        Run::Test(
+            "tracer/src/cli/causes/tests.rs",
+            "a_line_has_its_causes_and_the_command_that_decides_each",
         ),
     ),
     (

@@ -26,6 +26,7 @@ mod lines;
 pub mod mount;
 pub mod netns;
 pub mod nginx;
+mod possible;
 pub mod presented;
 pub mod process;
 pub mod programs;

@@ -9,6 +9,7 @@ mod export;
 mod fault;
 mod found;
 mod generate;
+mod keyboard;
 mod live;
 mod moment;
 mod outlet;
@@ -16,8 +17,10 @@ mod playing;
 mod record;
 mod recording;
 mod report;
+mod screen;
 mod session;
 mod size;
+mod top;
 mod upstream;
 mod verdicts;
 mod written;
@@ -43,7 +46,8 @@ struct Cli {
 const EXAMPLES: &str = "Examples:
   sudo tracer live                  explain failures as they happen, until Ctrl-C
   sudo tracer live --format json    one JSON object per verdict
-  sudo tracer record -o FILE        the same, and write every event to a capture
+  sudo tracer top                   the same as a picture that changes
+  sudo tracer record -o FILE        as live, and write every event to a capture
   tracer explain FILE               the verdicts of a capture, as live printed them
   tracer report FILE -o DIR         a postmortem of it, one HTML file
   tracer chart FILE -o DIR          its charts, SVG or PNG
@@ -56,6 +60,8 @@ const EXAMPLES: &str = "Examples:
 enum Command {
     /// Trace nginx and print each verdict as it happens; a summary at the end
     Live(live::Args),
+    /// Watch failures, latencies and accept queues by upstream, live or of captures
+    Top(top::Args),
     /// Trace nginx as live does, and write every event to a capture file
     Record(record::Args),
     /// Replay captures: the same verdicts as live printed
@@ -89,6 +95,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<()> {
 fn obey(command: Command) -> Result<()> {
     match command {
         Command::Live(args) => live::run(args),
+        Command::Top(args) => top::run(args),
         Command::Record(args) => record::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Chart(args) => chart::run(&args),
@@ -144,6 +151,7 @@ impl Exit {
             }
             let no_nginx = |error: &StartError| matches!(error, StartError::NoNginx(_));
             if cause.is::<written::Exists>()
+                || cause.is::<screen::NoTerminal>()
                 || cause.downcast_ref::<StartError>().is_some_and(no_nginx)
             {
                 return Self::Usage;

@@ -31,7 +31,7 @@ pub(super) struct Following {
     pub(super) output: Output,
     /// Stop after this time: 30s, 5m, 1h
     #[arg(long, value_name = "TIME", value_parser = duration)]
-    duration: Option<Duration>,
+    pub(super) duration: Option<Duration>,
     /// Trace only this nginx master and its workers, by pid (may be repeated)
     #[arg(long, value_name = "PID")]
     master: Vec<u32>,
@@ -64,6 +64,14 @@ pub(super) struct Following {
 /// Failures of an nginx could not be seen, which was said.
 #[derive(Debug)]
 pub(super) struct Blind(String);
+
+impl Blind {
+    /// Failures of some nginx were not visible for some time.
+    pub(super) fn some() -> Self {
+        let why = "blind: failures of some nginx were not visible; the summary says of which";
+        Self(why.to_owned())
+    }
+}
 
 impl std::fmt::Display for Blind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -102,7 +110,7 @@ const GREETED: usize = 5;
 /// aya-log's `Debug`.
 const DEBUG: u8 = 4;
 /// After Ctrl-C, questions in flight have this long to be answered by the host.
-const LAST_WORDS: Duration = Duration::from_millis(200);
+pub(super) const LAST_WORDS: Duration = Duration::from_millis(200);
 
 fn layout(text: &str) -> Result<Members, String> {
     let numbers: Vec<u16> = text.split(',').filter_map(|it| it.parse().ok()).collect();
@@ -168,32 +176,31 @@ pub(super) fn run(following: Following, recording: Option<Recording>) -> Result<
     runtime.block_on(trace(following, recording))
 }
 
-async fn trace(following: Following, recording: Option<Recording>) -> Result<()> {
-    let mut interrupt = signal(SignalKind::interrupt()).context("handling SIGINT")?;
-    let mut terminate = signal(SignalKind::terminate()).context("handling SIGTERM")?;
-    let mut hangup = signal(SignalKind::hangup()).context("handling SIGHUP")?;
-    let mut dump = match &recording {
-        Some(_) => Some(signal(SignalKind::user_defined1()).context("handling SIGUSR1")?),
-        None => None,
-    };
+/// Attaches all hooks. `others` is the memory that something else holds; `healthy` has healthy
+/// connections reported, too.
+///
+/// # Errors
+/// Not permitted, this kernel cannot, or failures of the running nginx are not visible.
+pub(super) fn start(following: &Following, others: u64, healthy: bool) -> Result<Live> {
+    let kernel = &following.kernel;
     let live = Live::start(Options {
         scope: Scope {
-            masters: following.master,
-            workers: following.pid,
+            masters: following.master.clone(),
+            workers: following.pid.clone(),
         },
-        btf: following.kernel.btf.clone(),
-        without: following.kernel.without,
-        layout: following.kernel.layout,
+        btf: kernel.btf.clone(),
+        without: kernel.without.clone(),
+        layout: kernel.layout,
         awaits_nginx: following.keep_going,
-        error_logs: following.error_log,
+        error_logs: following.error_log.clone(),
         ring: following.kernel_buffer,
         ceilings: Ceilings {
             cpu: following.max_cpu,
             memory: following.max_memory,
-            beside: recording.as_ref().map_or(0, Recording::memory),
+            beside: others,
         },
-        healthy: recording.is_some(),
-        log_level: if following.kernel.debug { DEBUG } else { 0 },
+        healthy,
+        log_level: if kernel.debug { DEBUG } else { 0 },
     })?;
     if let Some(why) = live.blindness() {
         let why = Blind(format!("blind: {why}; see `tracer doctor`"));
@@ -202,6 +209,42 @@ async fn trace(following: Following, recording: Option<Recording>) -> Result<()>
         }
         say!("tracer: {why}");
     }
+    Ok(live)
+}
+
+/// Who is followed: `2 workers of nginx 1.22.1 (master 812)`; some masters by name, the others
+/// counted.
+pub(super) fn followed(live: &Live) -> String {
+    let masters = live.following().masters();
+    if masters.is_empty() {
+        return "no nginx is running yet, waiting for one".to_owned();
+    }
+    let workers = live.following().workers();
+    let mut who: Vec<String> = masters
+        .iter()
+        .take(GREETED)
+        .map(|master| {
+            let version = master.version.as_deref().unwrap_or("nginx");
+            format!("{} (master {})", version.replacen('/', " ", 1), master.pid)
+        })
+        .collect();
+    let more = masters.len() - who.len();
+    if more > 0 {
+        who.push(format!("{more} more"));
+    }
+    format!("{} of {}", count(workers, "worker"), who.join(", "))
+}
+
+async fn trace(following: Following, recording: Option<Recording>) -> Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("handling SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("handling SIGTERM")?;
+    let mut hangup = signal(SignalKind::hangup()).context("handling SIGHUP")?;
+    let mut dump = match &recording {
+        Some(_) => Some(signal(SignalKind::user_defined1()).context("handling SIGUSR1")?),
+        None => None,
+    };
+    let others = recording.as_ref().map_or(0, Recording::memory);
+    let live = start(&following, others, recording.is_some())?;
     let mut session = Session::new(live, following.output, recording, following.kernel.debug)?;
     session.greet();
     let far = Instant::now() + Duration::from_secs(86_400 * 365);
@@ -280,31 +323,16 @@ impl Session {
         if let Some(recording) = &self.recording {
             recording.greet();
         }
-        let masters = self.live.following().masters();
         let tally = self.live.tally();
         let mut hooks = tally.to_string();
         if tally.fallback + tally.missing > 0 {
             hooks.push_str(" (`tracer doctor` says what that costs)");
         }
-        if masters.is_empty() {
-            say!("tracing: no nginx is running yet, waiting for one; {hooks}");
-            return;
+        let who = followed(&self.live);
+        match self.live.following().masters().is_empty() {
+            true => say!("tracing: {who}; {hooks}"),
+            false => say!("tracing {who}: {hooks}"),
         }
-        let workers = self.live.following().workers();
-        let mut who: Vec<String> = masters
-            .iter()
-            .take(GREETED)
-            .map(|master| {
-                let version = master.version.as_deref().unwrap_or("nginx");
-                format!("{} (master {})", version.replacen('/', " ", 1), master.pid)
-            })
-            .collect();
-        let more = masters.len() - who.len();
-        if more > 0 {
-            who.push(format!("{more} more"));
-        }
-        let workers = count(workers, "worker");
-        say!("tracing {workers} of {}: {hooks}", who.join(", "));
     }
 
     fn take(&mut self, events: Vec<Event>) -> Result<()> {
@@ -368,8 +396,7 @@ impl Session {
             .map_or(Ok(()), |recording| recording.finish(end));
         finished.and(recorded)?;
         if self.is_blind {
-            let why = "blind: failures of some nginx were not visible; the summary says of which";
-            return Err(Blind(why.to_owned()).into());
+            return Err(Blind::some().into());
         }
         Ok(())
     }

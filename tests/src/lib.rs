@@ -39,6 +39,7 @@ pub mod session;
 pub mod site;
 pub mod spacing;
 pub mod stage;
+pub mod terminal;
 mod tls;
 pub mod tracer;
 pub mod tun;

@@ -20,7 +20,7 @@ enum Run {
 }
 
 /// The commands of the README as they are written there, without a comment.
-const COMMANDS: [(&str, Run); 18] = [
+const COMMANDS: [(&str, Run); 19] = [
     (
         "sha256sum --check --ignore-missing SHA256SUMS",
         Run::Check("static binary"),
@@ -46,6 +46,10 @@ const COMMANDS: [(&str, Run); 18] = [
             "tests/tests/start.rs",
             "from_the_line_that_says_tracing_on_nothing_is_missed",
         ),
+    ),
+    (
+        "sudo tracer top",
+        Run::Test("tests/tests/top.rs", "a_living_nginx_is_watched"),
     ),
     ("sudo tracer doctor", DOCTOR),
     ("tracer doctor", DOCTOR),

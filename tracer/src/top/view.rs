@@ -114,7 +114,7 @@ fn head(shown: &Snapshot, look: &Look) -> Vec<Line<'static>> {
             bad,
         ),
         Span::raw(format!(
-            " in {} s; {} failed requests in all, {} masked",
+            " in {} s; {} requests failed, {} masked",
             shown.window_seconds.round(),
             shown.failed_requests,
             shown.masked_requests

@@ -256,9 +256,14 @@ fn object(out: &mut impl Write, object: &impl Serialize) -> io::Result<()> {
 
 impl Kind {
     fn of(line: &Pasted) -> Self {
+        // Lines of this kind differ in it, and are counted by it.
+        let message = match &line.upstream {
+            Some(to) => line.message.replace(&to.to_string(), "UPSTREAM"),
+            None => line.message.clone(),
+        };
         Self {
             lines: 0,
-            message: line.message.clone(),
+            message,
             first: line.time.clone(),
             last: None,
             upstreams: HashMap::new(),

@@ -69,6 +69,8 @@ const ASK: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_secs(10);
 /// Columns of `--once` where there is no terminal.
 const COLUMNS: u16 = 120;
+/// What the counts may hold (bytes).
+const MEMORY: u64 = 16 << 20;
 /// Lines that it may have.
 const LINES: usize = 2000;
 
@@ -252,7 +254,7 @@ struct Watch {
 async fn follow(args: Args) -> Result<()> {
     let mut signals = Signals::handle()?;
     let following = args.following;
-    let live = session::start(&following, 0, true)?;
+    let live = session::start(&following, MEMORY, true)?;
     let title = format!("live: {}", session::followed(&live));
     let look = look(&following.output, title);
     let duration = following.duration.or(args.once.then_some(LOOK));

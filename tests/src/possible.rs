@@ -14,9 +14,15 @@ const WITHOUT_A_LINE: [&str; 3] = ["unexplained", "passed-through", "returned-by
 /// Lines about what came of another request's failure.
 const OF_ANOTHER: [&str; 2] = ["auth request unexpected status", "in slice response"];
 
-/// Answers so far, by message.
+/// Answers so far, by message and upstream.
 #[derive(Default)]
-pub(crate) struct Possible(HashMap<String, Vec<String>>);
+pub(crate) struct Possible(HashMap<(String, String), Vec<String>>);
+
+/// The upstream without the request's path.
+fn upstream(line: &LogLine) -> String {
+    let field = line.whole.split("upstream: \"").nth(1).unwrap_or_default();
+    field.split('/').take(3).collect::<Vec<_>>().join("/")
+}
 
 impl Possible {
     /// What is wrong with a verdict on a request of which nginx logged these lines.
@@ -44,7 +50,8 @@ impl Possible {
     }
 
     fn behind(&mut self, line: &LogLine) -> Result<&Vec<String>> {
-        if !self.0.contains_key(&line.message) {
+        let key = (line.message.clone(), upstream(line));
+        if !self.0.contains_key(&key) {
             let mut asked = Command::new(programs::tracer()?);
             let answer = asked
                 .args(["causes", "--format", "json", &line.whole])
@@ -55,8 +62,8 @@ impl Possible {
             let causes = answer["causes"].as_array().context("causes")?;
             let ids = causes.iter().filter_map(|cause| cause["id"].as_str());
             let ids = ids.map(str::to_owned).collect();
-            self.0.insert(line.message.clone(), ids);
+            self.0.insert(key.clone(), ids);
         }
-        Ok(&self.0[&line.message])
+        Ok(&self.0[&key])
     }
 }

@@ -9,6 +9,7 @@ use crate::client::HOST;
 use crate::differences::names_a_skipped_run;
 use crate::error_log::LogLine;
 use crate::kernel;
+use crate::possible::Possible;
 use crate::site::{Sent, Site};
 use crate::tracer::Ended;
 
@@ -35,6 +36,7 @@ impl Site {
             }
         }
         let mut wrong = Vec::new();
+        let mut possible = Possible::default();
         let mut skipped = 0;
         for (answer, fault) in &sent.answers {
             let line = &sent.lines[&answer.path];
@@ -61,6 +63,9 @@ impl Site {
                     let mut differences = self.faults[fault].expected.differences(verdict);
                     let logged = log.get(line).and_then(|lines| lines.first());
                     differences.extend(self.own(sent, verdict, logged));
+                    if let Some(lines) = log.get(line) {
+                        differences.extend(possible.differences(verdict, lines)?);
+                    }
                     if !differences.is_empty() && may_lack_skipped_runs(verdict) {
                         skipped += 1;
                     } else if !differences.is_empty() {

@@ -9,8 +9,8 @@ pub use crate::{
         decode::{KernelNames, record as decode_record},
     },
     nginx::{
-        binary::parse as parse_binary, log_line::parse as parse_log_line, read_configuration,
-        read_fdinfo,
+        binary::parse as parse_binary, log_line::parse as parse_log_line,
+        pasted::message_of_pasted, read_configuration, read_fdinfo,
     },
     process::read_proc as read_process_files,
     series::Series,

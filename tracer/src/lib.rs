@@ -27,6 +27,7 @@ mod render;
 mod say;
 mod series;
 mod source;
+mod top;
 mod verdict;
 
 pub use self::{

@@ -7,6 +7,7 @@
 use std::{
     fmt,
     io::{self, IsTerminal, Write},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use crate::{chain, clean};
@@ -19,9 +20,38 @@ macro_rules! say {
 }
 pub(crate) use say;
 
+/// Lines that are held while a picture has the terminal.
+static HELD: Mutex<Option<Vec<String>>> = Mutex::new(None);
+/// So many at most; the first tell more than the last.
+const HELD_LINES: usize = 64;
+
+fn held() -> MutexGuard<'static, Option<Vec<String>>> {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// One line to stderr, cleaned. A closed stderr hides it, no more.
 pub(crate) fn line(words: &str) {
-    let _ = writeln!(io::stderr().lock(), "{}", clean::line(words));
+    let words = clean::line(words);
+    match &mut *held() {
+        Some(lines) if lines.len() < HELD_LINES => lines.push(words),
+        Some(_) => {}
+        None => {
+            let _ = writeln!(io::stderr().lock(), "{words}");
+        }
+    }
+}
+
+/// Holds what is said from now on.
+pub(crate) fn hold() {
+    held().get_or_insert_default();
+}
+
+/// Says what was held.
+pub(crate) fn release() {
+    let lines = held().take();
+    for line in lines.into_iter().flatten() {
+        let _ = writeln!(io::stderr().lock(), "{line}");
+    }
 }
 
 /// A command's error in one line to stderr.
@@ -69,6 +99,12 @@ pub(crate) fn is_terminal() -> bool {
 pub(crate) fn width() -> Option<usize> {
     let (columns, _) = terminal_size::terminal_size_of(io::stdout())?;
     Some(columns.0.into()).filter(|&columns| columns > 0)
+}
+
+/// Returns the columns and rows of stdout's terminal.
+pub(crate) fn size() -> Option<(u16, u16)> {
+    let (columns, rows) = terminal_size::terminal_size_of(io::stdout())?;
+    (columns.0 > 0 && rows.0 > 0).then_some((columns.0, rows.0))
 }
 
 /// Is stderr?

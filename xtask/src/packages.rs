@@ -28,13 +28,14 @@ pub(crate) const DEMO: [Package; 3] = [
 ];
 
 /// What is unpacked, first to last.
-pub(crate) const PACKAGES: [Package; 8] = [
+pub(crate) const PACKAGES: [Package; 9] = [
     DEMO[0],
     DEMO[1],
     DEMO[2],
     required("libnginx-mod-stream", "nginx's TCP and UDP proxy"),
     required("openssl", "certificates of TLS upstreams"),
     required("valgrind", "instructions a connection takes"),
+    required("tmux", "the terminal of `tracer top`"),
     Package {
         name: "bpftool",
         purpose: "faults made by BPF programs",
@@ -110,7 +111,7 @@ pub(crate) const MONITORING: [&str; 2] = ["prometheus", "libc6"];
 pub(crate) const GUEST_SUITE: &str = "bookworm";
 
 /// What a guest has, besides its kernel and what is tested.
-pub(crate) const GUEST: [&str; 10] = [
+pub(crate) const GUEST: [&str; 11] = [
     "busybox",
     "dash",
     "kmod",
@@ -121,6 +122,7 @@ pub(crate) const GUEST: [&str; 10] = [
     "iproute2",
     "openssl",
     "bpftool",
+    "tmux",
 ];
 
 /// The suite whose AppArmor parser can deny connect() alone, and the parser with what it is linked

@@ -4,9 +4,10 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::{
-    cause::Cause,
-    errno::{self, EACCES, EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EINVAL, ENETUNREACH},
+    cause::{ByHand, Cause},
+    errno::{self, EACCES, EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EINVAL, ENETUNREACH, EPERM},
     finding::Finding,
+    logged::{self, Logged},
     scene::Scene,
 };
 use crate::event::{Failure, FailureKind, Said, Upstream};
@@ -22,6 +23,14 @@ pub(super) static ADDRESS_INVALID: Cause = Cause {
         "connect() to [2001:db8::1]:3000 failed (99: Cannot assign requested address)",
         "socket() failed (97: Address family not supported by protocol)",
     ],
+    logged: &[
+        logged::at_once(&[EINVAL, ENETUNREACH, EADDRNOTAVAIL, EAFNOSUPPORT, EACCES]).inet(),
+        Logged::of(&[Said::SocketFailed]).errno(&[EAFNOSUPPORT, EACCES, EPERM]),
+    ],
+    by_hand: ByHand {
+        command: "ip route get IP",
+        shows: "it answers broadcast or multicast, or names no source address",
+    },
     client_gets: "502 (500 where socket() fails)",
     fix: "Correct the address in proxy_pass or the upstream block; where IPv6 is off, keep nginx from resolving to it \
           (resolver … ipv6=off).",
@@ -33,6 +42,11 @@ pub(super) static BIND_FAILED: Cause = Cause {
     title: "nginx may not use its configured source address",
     split: "bind() fails before any connect(): nginx logs it and answers 500.",
     log_lines: &["bind(10.0.0.9) failed (99: Cannot assign requested address)"],
+    logged: &[Logged::of(&[Said::BindFailed])],
+    by_hand: ByHand {
+        command: "ip -brief address",
+        shows: "the address that the line names is missing",
+    },
     client_gets: "500",
     fix: "Correct proxy_bind, or give this host the address (ip addr; net.ipv4.ip_nonlocal_bind, transparent).",
     matches: Some(bind_failed),

@@ -5,6 +5,7 @@
 //! decides nothing: a verdict needs one cause that fits better than all others.
 
 pub(crate) use super::cause::Cause;
+pub(crate) use super::logged::{Place, Shown};
 use super::{
     addresses, closed, death, denied, dns, early, firewall, keepalive, limits, looped, no_live,
     queues, refused, response, returned, routes, session, storage, timeouts, tls, unexplained,
@@ -65,4 +66,10 @@ static ALL: &[&Cause] = &[
 #[must_use]
 pub(crate) fn find(id: &str) -> Option<&'static Cause> {
     all().iter().copied().find(|cause| cause.id == id)
+}
+
+/// Those that can be behind such a line of nginx's error log, in the catalogue's order.
+pub(crate) fn behind(shown: &Shown) -> Vec<&'static Cause> {
+    let causes = all().iter().copied();
+    causes.filter(|cause| cause.can_be_behind(shown)).collect()
 }

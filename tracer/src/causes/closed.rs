@@ -2,12 +2,12 @@
 //! `backend-reset`.
 
 use super::{
-    cause::Cause,
+    cause::{ByHand, Cause},
     drops::netfilter_drop,
     dying, early,
     ending::{Ending, alerted, is_reused, is_tls, received, response_began},
     finding::Finding,
-    hook, http2, keepalive, programs, protocol, response,
+    hook, http2, keepalive, logged, programs, protocol, response,
     scene::Scene,
     wording,
 };
@@ -21,6 +21,17 @@ pub(super) static BACKEND_CLOSED_EARLY: Cause = Cause {
     log_lines: &[
         "upstream prematurely closed connection while reading response header from upstream",
     ],
+    logged: &[
+        logged::CLOSED,
+        logged::UNSENT,
+        logged::RESET_ON_CONNECT,
+        logged::CLOSED_IN_HANDSHAKE,
+        logged::GOAWAY,
+    ],
+    by_hand: ByHand {
+        command: "sudo tcpdump -ni any 'host IP and port PORT and tcp[tcpflags] & tcp-fin != 0'",
+        shows: "the backend's FIN follows the request, and its process lives on",
+    },
     client_gets: "502",
     fix: "The backend's own log: an error or a limit in its request handling, or a TLS or protocol mismatch.",
     matches: Some(closed_early),
@@ -36,6 +47,16 @@ pub(super) static BACKEND_RESET: Cause = Cause {
         "connect() failed (104: Connection reset by peer) while connecting to upstream",
         "writev() failed (32: Broken pipe) while sending request to upstream",
     ],
+    logged: &[
+        logged::RESET,
+        logged::RESET_ON_CONNECT,
+        logged::UNSENT,
+        logged::CLOSED_IN_HANDSHAKE,
+    ],
+    by_hand: ByHand {
+        command: "sudo tcpdump -ni any 'host IP and port PORT and tcp[tcpflags] & tcp-rst != 0'",
+        shows: "the backend's RST follows the request, and its process lives on",
+    },
     client_gets: "502",
     fix: "The backend closed with the request unread (a size limit, a crash handler), closed with SO_LINGER 0, or a \
           middlebox reset: its log, then tcpdump on its host.",

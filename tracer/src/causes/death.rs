@@ -1,12 +1,12 @@
 //! The backend's process ended under the connection: `backend-died`, `backend-oom-killed`.
 
 use super::{
-    cause::Cause,
+    cause::{ByHand, Cause},
     dying::{self, how, killed_by},
     ending::{is_handshaking, response_began},
     finding::Finding,
     leaving::Leaving,
-    programs,
+    logged, programs,
     scene::Scene,
     wording,
 };
@@ -21,6 +21,17 @@ pub(super) static BACKEND_DIED: Cause = Cause {
         "upstream prematurely closed connection while reading response header from upstream",
         "recv() failed (104: Connection reset by peer) while reading response header from upstream",
     ],
+    logged: &[
+        logged::CLOSED,
+        logged::RESET,
+        logged::RESET_ON_CONNECT,
+        logged::UNSENT,
+        logged::CLOSED_IN_HANDSHAKE,
+    ],
+    by_hand: ByHand {
+        command: "sudo ss -ltnp 'sport = :PORT'",
+        shows: "ps -o lstart= -p of the pid that it names is later than the line",
+    },
     client_gets: "502",
     fix: "The exit code or signal says where to look: a core dump, a restart by the service manager, a deploy.",
     matches: Some(died),
@@ -33,6 +44,17 @@ pub(super) static BACKEND_OOM_KILLED: Cause = Cause {
     log_lines: &[
         "upstream prematurely closed connection while reading response header from upstream",
     ],
+    logged: &[
+        logged::CLOSED,
+        logged::RESET,
+        logged::RESET_ON_CONNECT,
+        logged::UNSENT,
+        logged::CLOSED_IN_HANDSHAKE,
+    ],
+    by_hand: ByHand {
+        command: "sudo journalctl -k --grep 'oom-kill|Killed process'",
+        shows: "it names the backend at that moment",
+    },
     client_gets: "502",
     fix: "Raise the cgroup's memory limit, or find what grew.",
     matches: Some(oom_killed),

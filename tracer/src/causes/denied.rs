@@ -8,11 +8,12 @@
 use std::net::SocketAddr;
 
 use super::{
-    cause::Cause,
+    cause::{ByHand, Cause},
     drops::{for_every_syn, telling_drops},
     errno::{self, EACCES, ECONNREFUSED, EPERM},
     finding::Finding,
     hook::{SECURITY, route_hook},
+    logged,
     scene::Scene,
     story, wording,
 };
@@ -28,6 +29,11 @@ pub(super) static LSM_DENIED: Cause = Cause {
         "connect() to 10.0.0.5:3000 failed (13: Permission denied)",
         "connect() to unix:/run/app.sock failed (13: Permission denied)",
     ],
+    logged: &[logged::at_once(&[EACCES, EPERM])],
+    by_hand: ByHand {
+        command: "sudo ausearch -m avc -c nginx -ts recent",
+        shows: "it lists a denial of that moment (AppArmor: sudo journalctl -k -g apparmor)",
+    },
     client_gets: "502",
     fix: "SELinux: setsebool -P httpd_can_network_connect 1. AppArmor: a network rule in nginx's profile. The audit \
           log names the denial.",
@@ -43,6 +49,15 @@ pub(super) static CGROUP_DENIED: Cause = Cause {
         "connect() to 10.0.0.5:3000 failed (1: Operation not permitted)",
         "upstream timed out (110: Connection timed out) while connecting to upstream",
     ],
+    logged: &[
+        logged::at_once(&[EPERM, EACCES, ECONNREFUSED]).inet(),
+        logged::SILENT,
+        logged::GAVE_UP,
+    ],
+    by_hand: ByHand {
+        command: "sudo bpftool cgroup tree",
+        shows: "a connect4, connect6 or egress program covers nginx's cgroup",
+    },
     client_gets: "502 (504 where packets are dropped)",
     fix: "systemd: IPAddressAllow= for the upstream, in the unit's and its slices' IPAddressDeny=. In Kubernetes: the \
           CNI's policy.",

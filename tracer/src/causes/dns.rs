@@ -1,13 +1,14 @@
 //! nginx could not resolve the upstream's name: `dns-failed`.
 
 use super::{
-    cause::Cause,
+    cause::{ByHand, Cause},
     exchange::{Exchange, Outcome, advise_on, rcode_name},
     finding::Finding,
+    logged::Logged,
     scene::Scene,
     wording,
 };
-use crate::event::Said;
+use crate::event::{Doing, Said};
 
 pub(super) static DNS_FAILED: Cause = Cause {
     id: "dns-failed",
@@ -20,6 +21,14 @@ pub(super) static DNS_FAILED: Cause = Cause {
         "backend.example could not be resolved (110: Operation timed out)",
         "no resolver defined to resolve backend.example",
     ],
+    logged: &[
+        Logged::of(&[Said::NoResolver, Said::Unresolved]).anywhere(),
+        Logged::of(&[]).doing(&[Doing::Resolving]),
+    ],
+    by_hand: ByHand {
+        command: "dig NAME @RESOLVER",
+        shows: "the server of nginx's resolver directive fails alike",
+    },
     client_gets: "502",
     fix: "Check the resolver directive: is that server up and reachable from the worker, does it know the name? nginx \
           does not read /etc/hosts or search domains for names in variables.",

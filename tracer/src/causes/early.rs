@@ -1,11 +1,11 @@
 //! The backend answered before it had read the request: `early-response`.
 
 use super::{
-    cause::Cause,
+    cause::{ByHand, Cause},
     ending::{ending, in_plain, received},
     errno::{self, ECONNRESET, EPIPE},
     finding::Finding,
-    hook,
+    hook, logged,
     scene::Scene,
     wording,
 };
@@ -20,6 +20,11 @@ pub(super) static EARLY_RESPONSE: Cause = Cause {
         "writev() failed (32: Broken pipe) while sending request to upstream",
         "writev() failed (104: Connection reset by peer) while sending request to upstream",
     ],
+    logged: &[logged::UNSENT, logged::RESET],
+    by_hand: ByHand {
+        command: "sudo tcpdump -nAi any 'host IP and port PORT'",
+        shows: "the response comes before the end of the request's body",
+    },
     client_gets: "502",
     fix: "The backend refuses the body (a size limit, missing authorization) and closes without reading it: raise its \
           limit, have it read or drain the body, or refuse in nginx first (client_max_body_size).",

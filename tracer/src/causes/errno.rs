@@ -28,6 +28,8 @@ pub(super) const EPIPE: u32 = 32;
 pub(super) const ELOOP: u32 = 40;
 /// `EPROTOTYPE`.
 pub(super) const EPROTOTYPE: u32 = 91;
+/// `ENOPROTOOPT`.
+pub(super) const ENOPROTOOPT: u32 = 92;
 /// `EAFNOSUPPORT`.
 pub(super) const EAFNOSUPPORT: u32 = 97;
 /// `EADDRINUSE`.
@@ -77,7 +79,7 @@ pub(crate) fn name(errno: u32) -> String {
         88 => "ENOTSOCK",
         90 => "EMSGSIZE",
         EPROTOTYPE => "EPROTOTYPE",
-        92 => "ENOPROTOOPT",
+        ENOPROTOOPT => "ENOPROTOOPT",
         93 => "EPROTONOSUPPORT",
         94 => "ESOCKTNOSUPPORT",
         95 => "EOPNOTSUPP",

@@ -1,12 +1,12 @@
 //! A packet filter: `firewall-reject` answers the SYN, `firewall-drop` swallows it.
 
 use super::{
-    cause::Cause,
+    cause::{ByHand, Cause},
     drops::{filtered_syn, for_every_syn, netfilter_drop, no_socket_for_syn},
     ending::response_began,
-    errno::{self, ETIMEDOUT},
+    errno::{self, EACCES, ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, ENOPROTOOPT, ETIMEDOUT},
     finding::Finding,
-    hook, icmp,
+    hook, icmp, logged,
     scene::Scene,
     story, wording,
 };
@@ -22,6 +22,14 @@ pub(super) static FIREWALL_REJECT: Cause = Cause {
         "connect() failed (111: Connection refused) while connecting to upstream",
         "connect() failed (113: No route to host) while connecting to upstream",
     ],
+    logged: &[
+        logged::connect(&[ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, EACCES, ENOPROTOOPT]).inet(),
+        logged::SILENT,
+    ],
+    by_hand: ByHand {
+        command: "sudo nft list ruleset | grep -nw reject",
+        shows: "a rule matches port PORT (older rules: sudo iptables-save)",
+    },
     client_gets: "502",
     fix: "Find the rule (nft list ruleset, iptables-save) on the host that the verdict names and let the worker's \
           connections to the backend's port pass.",
@@ -38,6 +46,16 @@ pub(super) static FIREWALL_DROP: Cause = Cause {
         "connect() failed (110: Connection timed out) while connecting to upstream",
         "upstream timed out (110: Connection timed out) while reading response header from upstream",
     ],
+    logged: &[
+        logged::SILENT,
+        logged::GAVE_UP,
+        logged::LATE,
+        logged::LATE_IN_HANDSHAKE,
+    ],
+    by_hand: ByHand {
+        command: "sudo nft list ruleset | grep -nw drop",
+        shows: "a rule or a chain's policy matches port PORT and its counter grows",
+    },
     client_gets: "504, or 502 where the kernel gives up before nginx's timer",
     fix: "Find the DROP rule or policy (nft list ruleset, iptables-save -c: whose counters grow?) and let the \
           worker's connections to the backend pass; for a dropped SYN-ACK look at the input chain.",

@@ -1,11 +1,11 @@
 //! nginx wrote to an idle connection that the backend was closing: `keepalive-race`.
 
 use super::{
-    cause::Cause,
+    cause::{ByHand, Cause},
     dying,
     ending::{Ending, alerted, is_reused, response_began},
     finding::Finding,
-    hook, http2, programs,
+    hook, http2, logged, programs,
     scene::Scene,
     wording,
 };
@@ -24,6 +24,18 @@ pub(super) static KEEPALIVE_RACE: Cause = Cause {
         "connect() failed (104: Connection reset by peer) while connecting to upstream",
         "writev() failed (32: Broken pipe) while sending request to upstream",
     ],
+    logged: &[
+        logged::CLOSED,
+        logged::RESET,
+        logged::RESET_ON_CONNECT,
+        logged::UNSENT,
+        logged::CLOSED_IN_HANDSHAKE,
+        logged::GOAWAY,
+    ],
+    by_hand: ByHand {
+        command: "sudo nginx -T 2>/dev/null | grep -nE 'keepalive( |_timeout)'",
+        shows: "nginx keeps idle connections longer than the backend does",
+    },
     client_gets: "502 for methods that nginx does not retry (POST), else a retry hides it",
     fix: "Let the backend keep idle connections longer than nginx does: keepalive_timeout in the upstream block below \
           the backend's own.",

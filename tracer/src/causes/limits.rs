@@ -1,9 +1,10 @@
 //! Something ran out: `ports-exhausted`, `fd-limit`, `worker-connections`.
 
 use super::{
-    cause::Cause,
+    cause::{ByHand, Cause},
     errno::{EADDRNOTAVAIL, EMFILE, ENFILE},
     finding::Finding,
+    logged::{self, Logged},
     scene::Scene,
 };
 use crate::event::{FailureKind, Said};
@@ -14,6 +15,11 @@ pub(super) static PORTS_EXHAUSTED: Cause = Cause {
     split: "connect() fails with EADDRNOTAVAIL after the kernel had chosen a route and a source address and moved the \
             socket to SYN_SENT; without that the address is at fault.",
     log_lines: &["connect() to 10.0.0.5:3000 failed (99: Cannot assign requested address)"],
+    logged: &[logged::at_once(&[EADDRNOTAVAIL]).inet()],
+    by_hand: ByHand {
+        command: "ss -Htan dst ADDRESS | wc -l",
+        shows: "it is near the size of net.ipv4.ip_local_port_range",
+    },
     client_gets: "502",
     fix: "Keep connections alive (keepalive in the upstream block, HTTP/1.1) so that fewer end in TIME_WAIT; widen \
           net.ipv4.ip_local_port_range; more upstream addresses.",
@@ -25,6 +31,11 @@ pub(super) static FD_LIMIT: Cause = Cause {
     title: "the worker, or the host, has no file descriptor left",
     split: "socket() itself fails: EMFILE is the worker's limit, ENFILE the host's. nginx answers 500.",
     log_lines: &["socket() failed (24: Too many open files) while connecting to upstream"],
+    logged: &[Logged::of(&[Said::SocketFailed]).errno(&[EMFILE, ENFILE])],
+    by_hand: ByHand {
+        command: "sudo ls /proc/PID/fd | wc -l; grep 'open files' /proc/PID/limits",
+        shows: "the two numbers are near each other",
+    },
     client_gets: "500",
     fix: "Raise worker_rlimit_nofile (and the unit's LimitNOFILE=); a proxied request needs two descriptors.",
     matches: Some(fd_limit),
@@ -36,6 +47,11 @@ pub(super) static WORKER_CONNECTIONS: Cause = Cause {
     split: "nginx itself says so when it asks for a slot for the upstream's socket; the kernel refused nothing. nginx \
             answers 500.",
     log_lines: &["1024 worker_connections are not enough while connecting to upstream"],
+    logged: &[Logged::of(&[Said::NoWorkerConnections])],
+    by_hand: ByHand {
+        command: "sudo nginx -T 2>/dev/null | grep -n worker_connections",
+        shows: "it shows the number that the line names",
+    },
     client_gets: "500",
     fix: "Raise worker_connections in events { } (and worker_rlimit_nofile above it); a proxied request needs two.",
     matches: Some(worker_connections),

@@ -1,6 +1,13 @@
 //! nginx is its own upstream: `proxy-loop`.
 
-use super::{cause::Cause, finding::Finding, scene::Scene};
+use super::{
+    cause::{ByHand, Cause},
+    errno::{EADDRNOTAVAIL, EMFILE, ENFILE},
+    finding::Finding,
+    logged::{self, Logged},
+    scene::Scene,
+};
+use crate::event::Said;
 
 pub(super) static PROXY_LOOP: Cause = Cause {
     id: "proxy-loop",
@@ -11,6 +18,21 @@ pub(super) static PROXY_LOOP: Cause = Cause {
         "1024 worker_connections are not enough",
         "recv() failed (104: Connection reset by peer) while reading response header from upstream",
     ],
+    logged: &[
+        Logged::of(&[Said::NoWorkerConnections]),
+        logged::CLOSED,
+        logged::RESET,
+        logged::RESET_ON_CONNECT,
+        logged::UNSENT,
+        logged::LATE,
+        logged::SILENT,
+        Logged::of(&[Said::SocketFailed]).errno(&[EMFILE, ENFILE]),
+        logged::at_once(&[EADDRNOTAVAIL]).inet(),
+    ],
+    by_hand: ByHand {
+        command: "sudo ss -ltnp 'sport = :PORT'",
+        shows: "nginx itself listens there",
+    },
     client_gets: "502, or 500",
     fix: "Have proxy_pass name the backend, not an address that this nginx listens on; a host name may have come to point \
           here.",

@@ -31,6 +31,7 @@ mod judge;
 mod keepalive;
 mod leaving;
 mod limits;
+pub(crate) mod logged;
 mod looped;
 mod names;
 mod no_live;

@@ -3,8 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::{
-    cause::Cause,
+    cause::{ByHand, Cause},
     finding::Finding,
+    logged::Logged,
     scene::{Earlier, Scene},
     wording,
 };
@@ -20,6 +21,11 @@ pub(super) static NO_LIVE_UPSTREAMS: Cause = Cause {
     split: "nginx asks its balancer for a peer and gets none; there is no connect() at all. The worker's earlier \
             failures that closed each peer are named.",
     log_lines: &["no live upstreams while connecting to upstream"],
+    logged: &[Logged::of(&[Said::NoLiveUpstreams])],
+    by_hand: ByHand {
+        command: "tracer causes --log ERROR_LOG",
+        shows: "the failures before this line closed each peer; else look for down and max_conns",
+    },
     client_gets: "502",
     fix: "Fix the causes of the earlier failures; a peer is tried again after fail_timeout (10 s). Look also for \
           down and max_conns in the upstream block.",

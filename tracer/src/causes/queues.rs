@@ -1,13 +1,13 @@
 //! The backend does not accept fast enough: `accept-queue-full`.
 
 use super::{
-    cause::Cause,
+    cause::{ByHand, Cause},
     crowd,
     drops::{netfilter_drop, telling_drops},
     ending::{ending, heard, is_reused},
     errno::EAGAIN,
     finding::Finding,
-    programs,
+    logged, programs,
     scene::Scene,
     wording,
 };
@@ -24,6 +24,21 @@ pub(super) static ACCEPT_QUEUE_FULL: Cause = Cause {
         "upstream timed out (110: Connection timed out) while reading response header from upstream",
         "connect() to unix:/run/app.sock failed (11: Resource temporarily unavailable)",
     ],
+    logged: &[
+        logged::SILENT,
+        logged::GAVE_UP,
+        logged::LATE,
+        logged::LATE_IN_HANDSHAKE,
+        logged::RESET,
+        logged::RESET_ON_CONNECT,
+        logged::UNSENT,
+        logged::CLOSED_IN_HANDSHAKE,
+        logged::connect(&[EAGAIN]),
+    ],
+    by_hand: ByHand {
+        command: "ss -ltn 'sport = :PORT'",
+        shows: "Recv-Q is above Send-Q, or nstat -az TcpExtListenOverflows grows",
+    },
     client_gets: "504 over TCP, 502 over a unix socket",
     fix: "Let the backend accept faster (more workers, no blocking work in the accept loop); a longer queue (its \
           listen backlog and net.core.somaxconn) buys time only.",

@@ -3,10 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{
-    cause::Cause,
+    cause::{ByHand, Cause},
     drops::{netfilter_drop, no_socket_for_syn},
     finding::Finding,
-    hook,
+    hook, logged,
     scene::Scene,
     wording,
 };
@@ -21,6 +21,11 @@ pub(super) static NO_LISTENER: Cause = Cause {
     split: "A RST answers the SYN and this host's own TCP sent it for want of a socket. A firewall's RST is not sent \
             by a socket lookup that failed; a remote host's RST is only received here.",
     log_lines: &["connect() failed (111: Connection refused) while connecting to upstream"],
+    logged: &[logged::REFUSED],
+    by_hand: ByHand {
+        command: "ss -ltnp 'sport = :PORT'",
+        shows: "it lists no socket that takes ADDRESS",
+    },
     client_gets: "502",
     fix: "Start the backend, or point nginx at where it listens: the same program on another port, the same port on \
           another address ([::1] only), or bound without listen().",
@@ -33,6 +38,11 @@ pub(super) static REFUSED_BY_PEER: Cause = Cause {
     split: "The RST was received, no TCP and no netfilter rule of this host made it. Whether the peer's port is \
             closed or its firewall rejects is not visible from this host.",
     log_lines: &["connect() failed (111: Connection refused) while connecting to upstream"],
+    logged: &[logged::REFUSED.beyond_loopback()],
+    by_hand: ByHand {
+        command: "ip route get IP",
+        shows: "its answer does not begin with local, and no rule of this host rejects",
+    },
     client_gets: "502",
     fix: "On the peer: does the backend listen on that address and port (not on its loopback alone), and does its \
           firewall let this host in?",

@@ -1,18 +1,20 @@
 //! The backend answered: `response-rejected`, `response-truncated`, `passed-through`.
 
 use super::{
-    cause::Cause,
+    cause::{ByHand, Cause},
     dying,
     ending::{ending, heard, is_reused, is_tls, received, response_began},
     errno,
     finding::Finding,
-    http2, protocol,
+    http2,
+    logged::{self, Logged},
+    protocol,
     scene::Scene,
     wording,
 };
 use crate::{
     correlate::Course,
-    event::{Body, Connection, LogCall, Said, Sent},
+    event::{Body, Connection, Doing, LogCall, Said, Sent},
 };
 
 pub(super) static RESPONSE_REJECTED: Cause = Cause {
@@ -25,6 +27,14 @@ pub(super) static RESPONSE_REJECTED: Cause = Cause {
         "upstream sent \"Content-Length\" and \"Transfer-Encoding\" headers at the same time",
         "upstream sent unsupported FastCGI protocol version",
     ],
+    logged: &[
+        Logged::of(logged::REFUSED_RESPONSE),
+        Logged::of(&[Said::Sent(Sent::NoHttp1Header)]).doing(&[Doing::ReadingHeader]),
+    ],
+    by_hand: ByHand {
+        command: "curl -sv -o /dev/null http://ADDRESS/",
+        shows: "its answer shows what the line names",
+    },
     client_gets: "502",
     fix: "Too big header: proxy_buffer_size (and proxy_buffers). Invalid header or protocol: does the port speak what \
           the *_pass directive says?",
@@ -40,6 +50,11 @@ pub(super) static RESPONSE_TRUNCATED: Cause = Cause {
         "recv() failed (104: Connection reset by peer) while reading upstream",
         "upstream timed out (110: Connection timed out) while reading upstream",
     ],
+    logged: &[logged::BROKE_OFF, Logged::of(logged::BROKEN_HTTP2)],
+    by_hand: ByHand {
+        command: "curl -so /dev/null http://ADDRESS/; echo $?",
+        shows: "it ends with 18 (partial file) or 56 (reset)",
+    },
     client_gets: "the original status, truncated",
     fix: "The backend's own log: an error or a time limit while it writes the body.",
     matches: Some(truncated),
@@ -51,6 +66,11 @@ pub(super) static PASSED_THROUGH: Cause = Cause {
     split: "A clean connection whose response carries that status; nginx passed it on, replaced its page \
             (proxy_intercept_errors), or tried the next upstream for it (proxy_next_upstream http_502).",
     log_lines: &[],
+    logged: &[],
+    by_hand: ByHand {
+        command: "curl -so /dev/null -w '%{http_code}\\n' http://ADDRESS/",
+        shows: "the backend itself answers 502 or 504 (nginx logs no error)",
+    },
     client_gets: "502 or 504, as the backend sent it",
     fix: "Look for the cause at the backend: it is itself a proxy (a gateway, a sidecar, a load balancer).",
     matches: Some(passed_through),

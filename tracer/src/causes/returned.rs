@@ -1,6 +1,11 @@
 //! nginx answers by its configuration alone: `returned-by-config`.
 
-use super::{cause::Cause, finding::Finding, scene::Scene};
+use super::{
+    cause::{ByHand, Cause},
+    finding::Finding,
+    logged::Logged,
+    scene::Scene,
+};
 use crate::event::{LogCall, Said, fact::ConfigLine};
 
 pub(super) static RETURNED_BY_CONFIG: Cause = Cause {
@@ -10,6 +15,11 @@ pub(super) static RETURNED_BY_CONFIG: Cause = Cause {
             upstream, without any attempt: `try_files … =502`, `limit_req_status 502`. The line is named where the \
             configuration can be read.",
     log_lines: &[],
+    logged: &[Logged::of(&[Said::Limiting]).anywhere()],
+    by_hand: ByHand {
+        command: "sudo nginx -T 2>/dev/null | grep -nE 'limit_(req|conn)|return 5'",
+        shows: "limit_req_status or limit_conn_status names the status",
+    },
     client_gets: "the status that the configuration names, or what error_page makes of it",
     fix: "If this is not meant (a maintenance page, a default server): change the line that is named.",
     matches: Some(returned),

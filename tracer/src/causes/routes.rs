@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 
 use super::{
     addresses,
-    cause::Cause,
+    cause::{ByHand, Cause},
     errno::{EACCES, EHOSTUNREACH, EINVAL, ENETUNREACH},
     finding::Finding,
     hook::route_hook,
+    logged,
     scene::Scene,
 };
 use crate::event::{Failure, RouteLookup};
@@ -19,6 +20,11 @@ pub(super) static NO_ROUTE: Cause = Cause {
     split: "connect() fails at once with ENETUNREACH after a route lookup that matched nothing. For a broadcast or \
             multicast address a route is found.",
     log_lines: &["connect() to 10.0.0.5:3000 failed (101: Network is unreachable)"],
+    logged: &[logged::at_once(&[ENETUNREACH]).inet()],
+    by_hand: ByHand {
+        command: "ip route get IP",
+        shows: "it answers Network is unreachable",
+    },
     client_gets: "502",
     fix: "Add the route or the default route in the worker's network namespace (ip route get ADDRESS).",
     matches: Some(no_route),
@@ -29,6 +35,11 @@ pub(super) static ROUTE_UNREACHABLE: Cause = Cause {
     title: "an `unreachable` route or rule covers the upstream",
     split: "connect() fails at once with EHOSTUNREACH and the route lookup itself gave that error.",
     log_lines: &["connect() to 10.0.0.5:3000 failed (113: No route to host)"],
+    logged: &[logged::at_once(&[EHOSTUNREACH]).inet()],
+    by_hand: ByHand {
+        command: "ip route get IP",
+        shows: "it answers No route to host",
+    },
     client_gets: "502",
     fix: "Remove the unreachable route (ip route show type unreachable), or route the address elsewhere; VPNs and \
           routing daemons leave such routes when a tunnel is down.",
@@ -41,6 +52,11 @@ pub(super) static ROUTE_PROHIBIT: Cause = Cause {
     split: "connect() fails with EACCES and routing was reached: a security module or a cgroup program would have \
             refused before any route lookup.",
     log_lines: &["connect() to 10.0.0.5:3000 failed (13: Permission denied)"],
+    logged: &[logged::at_once(&[EACCES]).inet()],
+    by_hand: ByHand {
+        command: "ip route get IP",
+        shows: "it answers Permission denied",
+    },
     client_gets: "502",
     fix: "Remove the prohibit route or rule (ip route show type prohibit; ip rule).",
     matches: Some(prohibit),
@@ -51,6 +67,11 @@ pub(super) static ROUTE_BLACKHOLE: Cause = Cause {
     title: "a `blackhole` route or rule covers the upstream",
     split: "connect() fails with EINVAL and the route lookup itself gave that error.",
     log_lines: &["connect() to 10.0.0.5:3000 failed (22: Invalid argument)"],
+    logged: &[logged::at_once(&[EINVAL]).inet()],
+    by_hand: ByHand {
+        command: "ip route get IP",
+        shows: "it answers Invalid argument",
+    },
     client_gets: "502",
     fix: "Remove the blackhole route or rule (ip route show type blackhole; ip rule).",
     matches: Some(blackhole),

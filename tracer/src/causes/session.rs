@@ -1,7 +1,16 @@
 //! A session without a length: an upgraded connection (websocket), or one of `stream {}`:
 //! `session-broken`.
 
-use super::{cause::Cause, dying, ending::ending, errno, finding::Finding, scene::Scene, wording};
+use super::{
+    cause::{ByHand, Cause},
+    dying,
+    ending::ending,
+    errno,
+    finding::Finding,
+    logged,
+    scene::Scene,
+    wording,
+};
 use crate::event::{Connection, Said};
 
 pub(super) static SESSION_BROKEN: Cause = Cause {
@@ -14,6 +23,11 @@ pub(super) static SESSION_BROKEN: Cause = Cause {
         "upstream timed out (110: Connection timed out) while proxying upgraded connection",
         "recv() failed (104: Connection reset by peer) while proxying and reading from upstream",
     ],
+    logged: &[logged::SESSION],
+    by_hand: ByHand {
+        command: "sudo tcpdump -ni any 'host IP and port PORT and tcp[tcpflags] & tcp-rst != 0'",
+        shows: "the backend's RST ends the session; after a silence of proxy_read_timeout it is nginx's timer",
+    },
     client_gets: "101, then a closed connection; in stream, a closed connection",
     fix: "Reset: the backend's own log. Timer: send pings more often than proxy_read_timeout, or raise it.",
     matches: Some(broken),

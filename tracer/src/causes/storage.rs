@@ -1,6 +1,13 @@
 //! nginx cannot write, or read back, a file of its own: `proxy-storage`.
 
-use super::{cause::Cause, errno, finding::Finding, scene::Scene, wording};
+use super::{
+    cause::{ByHand, Cause},
+    errno,
+    finding::Finding,
+    logged::Logged,
+    scene::Scene,
+    wording,
+};
 use crate::event::{LogCall, Said, fact::FolderView};
 
 pub(super) static PROXY_STORAGE: Cause = Cause {
@@ -14,6 +21,18 @@ pub(super) static PROXY_STORAGE: Cause = Cause {
         "open() \"/var/lib/nginx/body/0000000001\" failed (13: Permission denied)",
         "could not allocate node in cache keys zone \"app\"",
     ],
+    logged: &[Logged::of(&[
+        Said::OpenFailed,
+        Said::FileReadFailed,
+        Said::FileWriteFailed,
+        Said::MkdirFailed,
+        Said::KeysZoneFull,
+    ])
+    .anywhere()],
+    by_hand: ByHand {
+        command: "df -h FILE",
+        shows: "the file system is full; if not, namei -l FILE shows who may write",
+    },
     client_gets: "500, or the original status, cut short",
     fix: "Free space on the file system of proxy_temp_path, client_body_temp_path or proxy_cache_path, or let the \
           worker's user write there.",

@@ -1,6 +1,13 @@
 //! Nobody answers: `syn-timeout`.
 
-use super::{cause::Cause, drops::telling_drops, finding::Finding, hook, scene::Scene, wording};
+use super::{
+    cause::{ByHand, Cause},
+    drops::telling_drops,
+    finding::Finding,
+    hook, logged,
+    scene::Scene,
+    wording,
+};
 
 pub(super) static SYN_TIMEOUT: Cause = Cause {
     id: "syn-timeout",
@@ -11,6 +18,14 @@ pub(super) static SYN_TIMEOUT: Cause = Cause {
         "upstream timed out (110: Connection timed out) while connecting to upstream",
         "connect() failed (110: Connection timed out) while connecting to upstream",
     ],
+    logged: &[
+        logged::SILENT.beyond_loopback(),
+        logged::GAVE_UP.beyond_loopback(),
+    ],
+    by_hand: ByHand {
+        command: "sudo tcpdump -ni any 'host IP and port PORT and tcp[tcpflags] & tcp-syn != 0'",
+        shows: "SYNs are sent again and nothing answers them",
+    },
     client_gets: "504, or 502 where the kernel gives up before nginx's timer",
     fix: "Is the peer up, does its firewall (or a cloud's security group) drop, does the way back exist? tcpdump on \
           the peer shows which half is lost.",

@@ -1,9 +1,10 @@
 //! The TLS handshake with the backend did not complete: `tls-handshake-failed`.
 
 use super::{
-    cause::Cause,
+    cause::{ByHand, Cause},
     ending::{TLS_ALERT, TLS_DATA, TLS_HANDSHAKE, alerted, ending, heard, response_began},
     finding::Finding,
+    logged::{self, Logged},
     response,
     scene::Scene,
     waiting, wording,
@@ -25,6 +26,26 @@ pub(super) static TLS_HANDSHAKE_FAILED: Cause = Cause {
         "upstream SSL certificate does not match \"backend.example\" while SSL handshaking to upstream",
         "upstream timed out (110: Connection timed out) while SSL handshaking to upstream",
     ],
+    logged: &[
+        Logged::of(&[
+            Said::HandshakeFailed,
+            Said::PeerClosedInHandshake,
+            Said::CertificateInvalid,
+            Said::CertificateMismatch,
+            Said::HandshakeRejected,
+            Said::SslReadFailed,
+            Said::SslWriteFailed,
+        ])
+        .doing(logged::BEFORE_BODY),
+        logged::LATE_IN_HANDSHAKE,
+        logged::RESET,
+        logged::UNSENT,
+        logged::CLOSED,
+    ],
+    by_hand: ByHand {
+        command: "openssl s_client -connect ADDRESS -servername NAME </dev/null",
+        shows: "its handshake fails as the line says",
+    },
     client_gets: "502, or 504 for silence",
     fix: "Check proxy_ssl_server_name, proxy_ssl_name, proxy_ssl_trusted_certificate, proxy_ssl_protocols; does the \
           port speak TLS? openssl s_client -connect ADDRESS -servername NAME.",

@@ -1,7 +1,7 @@
 //! The evidence does not decide: what was seen, and what would have been needed.
 
 use super::{
-    cause::Cause,
+    cause::{ByHand, Cause},
     drops::{no_socket_for_syn, telling_drops},
     errno,
     finding::Finding,
@@ -19,6 +19,11 @@ pub(super) static UNEXPLAINED: Cause = Cause {
     split: "No cause of the catalogue fits what was seen, or more than one does; the verdict says what was seen and \
             what would have been needed.",
     log_lines: &[],
+    logged: &[],
+    by_hand: ByHand {
+        command: "sudo tracer doctor",
+        shows: "hooks are missing",
+    },
     client_gets: "any",
     fix: "tracer doctor lists the hooks that are not attached here and what each would show; a capture (tracer record) lets \
           others look at the same evidence.",

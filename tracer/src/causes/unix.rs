@@ -2,10 +2,10 @@
 //! `unix-socket-permission`.
 
 use super::{
-    cause::Cause,
+    cause::{ByHand, Cause},
     errno::{EACCES, ECONNREFUSED, ELOOP, ENOENT, ENOTDIR, EPROTOTYPE},
     finding::Finding,
-    programs,
+    logged, programs,
     scene::Scene,
     wording,
 };
@@ -16,6 +16,11 @@ pub(super) static UNIX_SOCKET_MISSING: Cause = Cause {
     title: "the socket file does not exist where the worker looks",
     split: "connect() gives ENOENT, ENOTDIR or ELOOP, and nothing is at the path, seen from the worker's root.",
     log_lines: &["connect() to unix:/run/app.sock failed (2: No such file or directory)"],
+    logged: &[logged::connect(&[ENOENT, ENOTDIR, ELOOP]).unix()],
+    by_hand: ByHand {
+        command: "sudo ls -l PATH",
+        shows: "it answers No such file or directory",
+    },
     client_gets: "502",
     fix: "Start the backend that makes it, or correct the path; in a container or with PrivateTmp the worker sees \
           another file tree.",
@@ -28,6 +33,11 @@ pub(super) static UNIX_SOCKET_STALE: Cause = Cause {
     split: "connect() gives ECONNREFUSED: a socket file left by a process that is gone, a socket without listen(), or \
             no socket at all; EPROTOTYPE: a socket of another type.",
     log_lines: &["connect() to unix:/run/app.sock failed (111: Connection refused)"],
+    logged: &[logged::connect(&[ECONNREFUSED, EPROTOTYPE]).unix()],
+    by_hand: ByHand {
+        command: "ss -lxp src PATH",
+        shows: "it lists no socket",
+    },
     client_gets: "502",
     fix: "Start the backend; a crashed one leaves its file behind and must remove it before it binds again.",
     matches: Some(stale),
@@ -39,6 +49,11 @@ pub(super) static UNIX_SOCKET_PERMISSION: Cause = Cause {
     split: "connect() gives EACCES and a component of the path stops the worker: a directory without x, or the socket \
             without w. If none does, a security module refused.",
     log_lines: &["connect() to unix:/run/app.sock failed (13: Permission denied)"],
+    logged: &[logged::connect(&[EACCES]).unix()],
+    by_hand: ByHand {
+        command: "namei -l PATH",
+        shows: "a directory lacks x, or the socket lacks w, for the worker's user",
+    },
     client_gets: "502",
     fix: "Let the worker's user write to the socket and pass its directories: a common group and mode 0660.",
     matches: Some(permission),

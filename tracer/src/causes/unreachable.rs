@@ -2,11 +2,11 @@
 //! answers on the link).
 
 use super::{
-    cause::Cause,
+    cause::{ByHand, Cause},
     drops::{netfilter_drop, telling_drops},
-    errno::{self, EHOSTUNREACH, ETIMEDOUT},
+    errno::{self, EACCES, ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, ENOPROTOOPT, ETIMEDOUT},
     finding::Finding,
-    hook, icmp,
+    hook, icmp, logged,
     scene::Scene,
     wording,
 };
@@ -22,6 +22,15 @@ pub(super) static ICMP_UNREACHABLE: Cause = Cause {
         "connect() failed (111: Connection refused) while connecting to upstream",
         "connect() failed (101: Network is unreachable) while connecting to upstream",
     ],
+    logged: &[
+        logged::connect(&[ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, EACCES, ENOPROTOOPT])
+            .beyond_loopback(),
+        logged::SILENT.beyond_loopback(),
+    ],
+    by_hand: ByHand {
+        command: "sudo tcpdump -nvi any 'icmp or icmp6'",
+        shows: "an unreachable error that names IP arrives",
+    },
     client_gets: "502",
     fix: "Ask the sender's administrator: its route to the upstream is gone, or a filter there prohibits the \
           connection.",
@@ -37,6 +46,14 @@ pub(super) static NEIGHBOR_FAILED: Cause = Cause {
         "connect() failed (113: No route to host) while connecting to upstream",
         "upstream timed out (110: Connection timed out) while connecting to upstream",
     ],
+    logged: &[
+        logged::connect(&[EHOSTUNREACH]).beyond_loopback(),
+        logged::SILENT.beyond_loopback(),
+    ],
+    by_hand: ByHand {
+        command: "ip neigh show IP",
+        shows: "it says FAILED or INCOMPLETE (of a routed address: ask for its gateway)",
+    },
     client_gets: "502, about 3 s later (504 if nginx's timer is shorter)",
     fix: "The upstream's host (or the gateway to it) is down, moved, or in another VLAN: ip neigh, then the switch \
           or the machine itself.",

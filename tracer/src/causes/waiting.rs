@@ -1,12 +1,12 @@
 //! nginx's timer ended the wait for a response: `backend-slow`, `backend-not-accepting`.
 
 use super::{
-    cause::Cause,
+    cause::{ByHand, Cause},
     crowd,
     drops::telling_drops,
     ending::{ending, heard, is_reused, response_began},
     finding::Finding,
-    programs, protocol,
+    logged, programs, protocol,
     scene::Scene,
     wording,
 };
@@ -24,6 +24,11 @@ pub(super) static BACKEND_SLOW: Cause = Cause {
         "upstream timed out (110: Connection timed out) while reading response header from upstream",
         "upstream timed out (110: Connection timed out) while sending request to upstream",
     ],
+    logged: &[logged::LATE],
+    by_hand: ByHand {
+        command: "curl -so /dev/null -w '%{time_starttransfer} s\\n' http://ADDRESS/",
+        shows: "it takes as long as proxy_read_timeout (60 s unless set)",
+    },
     client_gets: "504",
     fix: "What does the backend do in that time? Its log and a stack of it; proxy_read_timeout only if such answers \
           may take so long.",
@@ -38,6 +43,11 @@ pub(super) static BACKEND_NOT_ACCEPTING: Cause = Cause {
     log_lines: &[
         "upstream timed out (110: Connection timed out) while reading response header from upstream",
     ],
+    logged: &[logged::LATE, logged::LATE_IN_HANDSHAKE],
+    by_hand: ByHand {
+        command: "ss -ltn 'sport = :PORT'",
+        shows: "Recv-Q is above 0 and stays",
+    },
     client_gets: "504",
     fix: "The backend's accept loop is stuck: all its workers busy, a deadlock, a stopped process.",
     matches: Some(not_accepting),

@@ -9,7 +9,12 @@ use crate::causes::catalogue;
 
 /// Reads the id of a cause.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct CauseId;
+pub(super) enum CauseId {
+    /// Nothing else.
+    Alone,
+    /// Or a line of a log: an id has no blank.
+    OrLine,
+}
 
 impl TypedValueParser for CauseId {
     type Value = String;
@@ -20,6 +25,13 @@ impl TypedValueParser for CauseId {
         arg: Option<&Arg>,
         value: &std::ffi::OsStr,
     ) -> Result<String, clap::Error> {
+        let is_line = |c: char| c.is_whitespace();
+        if matches!(self, Self::OrLine)
+            && let value = value.to_string_lossy()
+            && value.contains(is_line)
+        {
+            return Ok(value.into_owned());
+        }
         TypedValueParser::parse_ref(&known, command, arg, value)
     }
 
@@ -106,7 +118,7 @@ mod tests {
 
     #[test]
     fn shells_complete_every_id() {
-        let values = CauseId.possible_values().expect("a fixed list");
+        let values = CauseId::Alone.possible_values().expect("a fixed list");
         assert_eq!(values.count(), catalogue::all().len());
     }
 }

@@ -20,6 +20,7 @@ const PLACES: usize = 16;
 /// Has every panic of this process reported so; a place at most once.
 pub fn report_faults() {
     panic::set_hook(Box::new(|panic| {
+        super::screen::before_a_fault();
         if is_new(panic) {
             // Without stderr there is nobody to report it to.
             say::line(&line(panic));

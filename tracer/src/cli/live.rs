@@ -2,7 +2,10 @@
 
 use anyhow::Result;
 
-use super::session::{self, Following};
+use super::{
+    serving::Serving,
+    session::{self, Following},
+};
 
 /// Arguments of `tracer live`.
 #[derive(Debug, clap::Args)]
@@ -10,6 +13,8 @@ use super::session::{self, Following};
 pub(super) struct Args {
     #[command(flatten)]
     following: Following,
+    #[command(flatten)]
+    metrics: Serving,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -24,6 +29,6 @@ const EXAMPLES: &str = "Examples:
 /// # Errors
 /// Not permitted, this kernel cannot, or stdout cannot be written.
 pub(super) fn run(args: Args) -> Result<()> {
-    let door = args.following.metrics.open()?;
-    session::run(args.following, None, door)
+    let served = args.metrics.open()?;
+    session::run(args.following, None, served)
 }

@@ -12,6 +12,7 @@ mod export;
 mod fault;
 mod found;
 mod generate;
+mod keyboard;
 mod live;
 mod moment;
 mod outlet;
@@ -19,10 +20,12 @@ mod playing;
 mod record;
 mod recording;
 mod report;
+mod screen;
 mod service;
 mod serving;
 mod session;
 mod size;
+mod top;
 mod upstream;
 mod verdicts;
 mod written;
@@ -48,7 +51,8 @@ struct Cli {
 const EXAMPLES: &str = "Examples:
   sudo tracer live                       explain failures as they happen, until Ctrl-C
   sudo tracer live --format json         one JSON object per verdict
-  sudo tracer record -o FILE             the same, and write every event to a capture
+  sudo tracer top                        the same as a picture that changes
+  sudo tracer record -o FILE             as live, and write every event to a capture
   sudo tracer record --ring 64M -o DIR   always on: a capture for each burst of failures
   sudo tracer dump                       a capture of its last minutes, now
   tracer explain FILE                    the verdicts of a capture, as live printed them
@@ -56,12 +60,15 @@ const EXAMPLES: &str = "Examples:
   tracer chart FILE -o DIR               its charts, SVG or PNG
   tracer export FILE --parquet DIR       its tables, for queries across a fleet
   sudo tracer doctor                     what this kernel, host and nginx allow
-  tracer causes no-listener              what a verdict means, and the fix";
+  tracer causes no-listener              what a verdict means, and the fix
+  tracer causes 'LINE'                   what can be behind a line of nginx's error log";
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Trace nginx and print each verdict as it happens; a summary at the end
     Live(live::Args),
+    /// Watch failures, latencies and accept queues by upstream, live or of captures
+    Top(top::Args),
     /// Trace nginx as live does, and write every event to a capture file
     Record(record::Args),
     /// Have the running `record --ring` write its latest events, and print the file's name
@@ -74,7 +81,7 @@ enum Command {
     Report(report::Args),
     /// Convert captures for other programs: Parquet tables, a Perfetto trace
     Export(export::Args),
-    /// Describe each cause: what it means, the nginx log lines it explains, the fix
+    /// Describe each cause, or show which can be behind a line of nginx's error log
     Causes(causes::CausesArgs),
     /// Check this kernel, host and nginx: whether tracer is ready, each hook, what is lost without
     /// it
@@ -97,6 +104,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<()> {
 fn obey(command: Command) -> Result<()> {
     match command {
         Command::Live(args) => live::run(args),
+        Command::Top(args) => top::run(args),
         Command::Record(args) => record::run(args),
         Command::Dump(args) => dump::run(&args),
         Command::Explain(args) => explain::run(args),
@@ -145,12 +153,16 @@ impl Exit {
             if cause.is::<doctor::NotReady>() {
                 return Self::NotReady;
             }
-            if cause.is::<recording::EndedEarly>() || cause.is::<fault::Fault>() {
+            if cause.is::<recording::EndedEarly>()
+                || cause.is::<fault::Fault>()
+                || cause.is::<causes::NoCause>()
+            {
                 return Self::Reported;
             }
             let no_nginx = |error: &StartError| matches!(error, StartError::NoNginx(_));
             if cause.is::<written::Exists>()
                 || cause.is::<record::TooSmall>()
+                || cause.is::<screen::NoTerminal>()
                 || cause.downcast_ref::<StartError>().is_some_and(no_nginx)
             {
                 return Self::Usage;

@@ -67,6 +67,11 @@ impl Outlet {
         })
     }
 
+    /// Is all of it written?
+    pub(super) fn is_idle(&self) -> bool {
+        self.shared.state().waiting == 0
+    }
+
     /// Is the buffer full?
     pub(super) fn is_full(&self) -> bool {
         self.shared.state().waiting >= WAITING

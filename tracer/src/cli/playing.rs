@@ -47,6 +47,11 @@ impl Privacy {
 }
 
 impl Captures {
+    /// Those of another command's arguments.
+    pub(super) fn of(files: Vec<PathBuf>) -> Self {
+        Self { files }
+    }
+
     /// Opens them.
     ///
     /// # Errors

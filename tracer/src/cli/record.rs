@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use super::{
     recording::Recording,
+    serving::Serving,
     session::{self, Following},
     written,
 };
@@ -42,6 +43,8 @@ pub(super) struct Args {
     anonymize: bool,
     #[command(flatten)]
     following: Following,
+    #[command(flatten)]
+    metrics: Serving,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -68,7 +71,7 @@ const RINGS: u64 = 16;
 /// # Errors
 /// As `live`; also: the file exists, cannot be created, or could not be written to the end.
 pub(super) fn run(args: Args) -> Result<()> {
-    let door = args.following.metrics.open()?;
+    let served = args.metrics.open()?;
     let is_named = args.output.is_some();
     let plan = match args.ring {
         Some(memory) => ring(args.output, memory, args.max_disk)?,
@@ -82,7 +85,7 @@ pub(super) fn run(args: Args) -> Result<()> {
     if !is_named {
         recording.announce();
     }
-    session::run(args.following, Some(recording), door)
+    session::run(args.following, Some(recording), served)
 }
 
 fn ring(folder: Option<PathBuf>, memory: u64, disk: Option<u64>) -> Result<Plan> {

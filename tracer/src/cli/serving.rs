@@ -20,6 +20,14 @@ pub(super) struct Serving {
         hide_short_help = true,
         value_parser = clap::value_parser!(u16).range(1..=1000)
     )]
+    upstreams: u16,
+}
+
+/// Where metrics are served.
+#[derive(Debug)]
+pub(super) struct Served {
+    pub(super) door: Door,
+    /// Upstreams that have a label of their own.
     pub(super) upstreams: u16,
 }
 
@@ -28,9 +36,13 @@ impl Serving {
     ///
     /// # Errors
     /// The address is in use, or cannot be listened on.
-    pub(super) fn open(&self) -> Result<Option<Door>> {
-        let open = |address: &Address| {
-            Door::open(address).with_context(|| format!("serving metrics on {address}"))
+    pub(super) fn open(&self) -> Result<Option<Served>> {
+        let open = |address: &Address| -> Result<Served> {
+            let door = Door::open(address);
+            Ok(Served {
+                door: door.with_context(|| format!("serving metrics on {address}"))?,
+                upstreams: self.upstreams,
+            })
         };
         self.metrics.as_ref().map(open).transpose()
     }

@@ -15,14 +15,14 @@ use super::{
     dump_socket::DumpSocket,
     recording::Recording,
     service::Service,
-    serving::Serving,
+    serving::Served,
     verdicts::{Output, Verdicts},
 };
 use crate::{
     capture::Reply,
     engine::{Engine, Judged},
     event::{Event, coverage::Change},
-    metrics::{Door, Metrics, Run},
+    metrics::{Metrics, Run},
     plural::count,
     probe,
     say::say,
@@ -36,7 +36,7 @@ pub(super) struct Following {
     pub(super) output: Output,
     /// Stop after this time: 30s, 5m, 1h
     #[arg(long, value_name = "TIME", value_parser = duration)]
-    duration: Option<Duration>,
+    pub(super) duration: Option<Duration>,
     /// Trace only this nginx master and its workers, by pid (may be repeated)
     #[arg(long, value_name = "PID")]
     master: Vec<u32>,
@@ -63,14 +63,20 @@ pub(super) struct Following {
     #[arg(long)]
     keep_going: bool,
     #[command(flatten)]
-    pub(super) metrics: Serving,
-    #[command(flatten)]
     pub(super) kernel: Kernel,
 }
 
 /// Failures of an nginx could not be seen, which was said.
 #[derive(Debug)]
 pub(super) struct Blind(String);
+
+impl Blind {
+    /// Failures of some nginx were not visible for some time.
+    pub(super) fn some() -> Self {
+        let why = "blind: failures of some nginx were not visible; the summary says of which";
+        Self(why.to_owned())
+    }
+}
 
 impl std::fmt::Display for Blind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -109,7 +115,7 @@ const GREETED: usize = 5;
 /// aya-log's `Debug`.
 const DEBUG: u8 = 4;
 /// After Ctrl-C, questions in flight have this long to be answered by the host.
-const LAST_WORDS: Duration = Duration::from_millis(200);
+pub(super) const LAST_WORDS: Duration = Duration::from_millis(200);
 
 fn layout(text: &str) -> Result<Members, String> {
     let numbers: Vec<u16> = text.split(',').filter_map(|it| it.parse().ok()).collect();
@@ -170,45 +176,40 @@ fn percent(text: &str) -> Result<f64, String> {
 pub(super) fn run(
     following: Following,
     recording: Option<Recording>,
-    door: Option<Door>,
+    served: Option<Served>,
 ) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("starting the event loop")?;
-    runtime.block_on(trace(following, recording, door))
+    runtime.block_on(trace(following, recording, served))
 }
 
-async fn trace(
-    following: Following,
-    recording: Option<Recording>,
-    door: Option<Door>,
-) -> Result<()> {
-    let mut interrupt = signal(SignalKind::interrupt()).context("handling SIGINT")?;
-    let mut terminate = signal(SignalKind::terminate()).context("handling SIGTERM")?;
-    let mut hangup = signal(SignalKind::hangup()).context("handling SIGHUP")?;
-    let mut dump = match &recording {
-        Some(_) => Some(signal(SignalKind::user_defined1()).context("handling SIGUSR1")?),
-        None => None,
-    };
+/// Attaches all hooks. `others` is the memory that something else holds; `healthy` has healthy
+/// connections reported, too.
+///
+/// # Errors
+/// Not permitted, this kernel cannot, or failures of the running nginx are not visible.
+pub(super) fn start(following: &Following, others: u64, healthy: bool) -> Result<Live> {
+    let kernel = &following.kernel;
     let live = Live::start(Options {
         scope: Scope {
-            masters: following.master,
-            workers: following.pid,
+            masters: following.master.clone(),
+            workers: following.pid.clone(),
         },
-        btf: following.kernel.btf.clone(),
-        without: following.kernel.without,
-        layout: following.kernel.layout,
+        btf: kernel.btf.clone(),
+        without: kernel.without.clone(),
+        layout: kernel.layout,
         awaits_nginx: following.keep_going,
-        error_logs: following.error_log,
+        error_logs: following.error_log.clone(),
         ring: following.kernel_buffer,
         ceilings: Ceilings {
             cpu: following.max_cpu,
             memory: following.max_memory,
-            beside: recording.as_ref().map_or(0, Recording::memory),
+            beside: others,
         },
-        healthy: recording.is_some() || door.is_some(),
-        log_level: if following.kernel.debug { DEBUG } else { 0 },
+        healthy,
+        log_level: if kernel.debug { DEBUG } else { 0 },
     })?;
     if let Some(why) = live.blindness() {
         let why = Blind(format!("blind: {why}; see `tracer doctor`"));
@@ -220,9 +221,50 @@ async fn trace(
     for lacking in live.lacking() {
         say!("tracer: without {}: {}", lacking.name, lacking.lost);
     }
+    Ok(live)
+}
+
+/// Who is followed: `2 workers of nginx 1.22.1 (master 812)`; some masters by name, the others
+/// counted.
+pub(super) fn followed(live: &Live) -> String {
+    let masters = live.following().masters();
+    if masters.is_empty() {
+        return "no nginx is running yet, waiting for one".to_owned();
+    }
+    let workers = live.following().workers();
+    let mut who: Vec<String> = masters
+        .iter()
+        .take(GREETED)
+        .map(|master| {
+            let version = master.version.as_deref().unwrap_or("nginx");
+            format!("{} (master {})", version.replacen('/', " ", 1), master.pid)
+        })
+        .collect();
+    let more = masters.len() - who.len();
+    if more > 0 {
+        who.push(format!("{more} more"));
+    }
+    format!("{} of {}", count(workers, "worker"), who.join(", "))
+}
+
+async fn trace(
+    following: Following,
+    recording: Option<Recording>,
+    served: Option<Served>,
+) -> Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("handling SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("handling SIGTERM")?;
+    let mut hangup = signal(SignalKind::hangup()).context("handling SIGHUP")?;
+    let mut dump = match &recording {
+        Some(_) => Some(signal(SignalKind::user_defined1()).context("handling SIGUSR1")?),
+        None => None,
+    };
+    let others = recording.as_ref().map_or(0, Recording::memory);
+    let healthy = recording.is_some() || served.is_some();
+    let live = start(&following, others, healthy)?;
     let mut session = Session::new(live, following.output, recording, following.kernel.debug)?;
-    if let Some(door) = door {
-        session.serve(door, following.metrics.upstreams)?;
+    if let Some(served) = served {
+        session.serve(served)?;
     }
     session.greet();
     let far = Instant::now() + Duration::from_secs(86_400 * 365);
@@ -321,9 +363,10 @@ impl Session {
     }
 
     /// Begins to serve metrics, and says where.
-    fn serve(&mut self, door: Door, upstreams: u16) -> Result<()> {
-        let (url, clock, run) = (door.url(), clock::reading(), self.run());
-        let started = Metrics::start(door, upstreams.into(), clock, self.live.now(), run);
+    fn serve(&mut self, served: Served) -> Result<()> {
+        let (url, clock, run) = (served.door.url(), clock::reading(), self.run());
+        let (now, upstreams) = (self.live.now(), served.upstreams.into());
+        let started = Metrics::start(served.door, upstreams, clock, now, run);
         self.metrics = Some(started.context("starting to serve metrics")?);
         say!("metrics on {url}");
         Ok(())
@@ -368,31 +411,13 @@ impl Session {
         if tally.fallback + tally.missing > 0 {
             hooks.push_str(" (`tracer doctor` says what that costs)");
         }
-        self.what = self.followed(&hooks);
+        let who = followed(&self.live);
+        self.what = match self.live.following().masters().is_empty() {
+            true => format!("tracing: {who}; {hooks}"),
+            false => format!("tracing {who}: {hooks}"),
+        };
         say!("{}", self.what);
         self.service.ready(&self.what);
-    }
-
-    fn followed(&self, hooks: &str) -> String {
-        let masters = self.live.following().masters();
-        if masters.is_empty() {
-            return format!("tracing: no nginx is running yet, waiting for one; {hooks}");
-        }
-        let workers = self.live.following().workers();
-        let mut who: Vec<String> = masters
-            .iter()
-            .take(GREETED)
-            .map(|master| {
-                let version = master.version.as_deref().unwrap_or("nginx");
-                format!("{} (master {})", version.replacen('/', " ", 1), master.pid)
-            })
-            .collect();
-        let more = masters.len() - who.len();
-        if more > 0 {
-            who.push(format!("{more} more"));
-        }
-        let workers = count(workers, "worker");
-        format!("tracing {workers} of {}: {hooks}", who.join(", "))
     }
 
     /// What a service manager shows.
@@ -476,8 +501,7 @@ impl Session {
             .map_or(Ok(()), |recording| recording.finish(end));
         finished.and(recorded)?;
         if self.is_blind {
-            let why = "blind: failures of some nginx were not visible; the summary says of which";
-            return Err(Blind(why.to_owned()).into());
+            return Err(Blind::some().into());
         }
         Ok(())
     }

@@ -30,7 +30,7 @@ pub(super) struct Output {
     #[arg(long, value_name = "ADDRESS|NAME", value_parser = upstream::parse)]
     upstream: Vec<Upstream>,
     /// Show only verdicts with this cause, see `tracer causes` (may be repeated)
-    #[arg(long, value_name = "ID", value_parser = CauseId, hide_possible_values = true)]
+    #[arg(long, value_name = "ID", value_parser = CauseId::Alone, hide_possible_values = true)]
     cause: Vec<String>,
     /// Show only requests whose client got this status (may be repeated)
     #[arg(long, value_name = "STATUS")]
@@ -59,8 +59,25 @@ enum When {
 }
 
 impl Output {
+    /// Whether it is for machines.
+    pub(super) fn is_json(&self) -> bool {
+        self.format == Format::Json
+    }
+
+    /// Whether there are colours on stdout.
+    pub(super) fn has_colors(&self) -> bool {
+        match self.color {
+            When::Always => true,
+            When::Never => false,
+            When::Auto => {
+                say::is_terminal()
+                    && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+            }
+        }
+    }
+
     /// Do the filters let it through?
-    fn shows(&self, verdict: &Verdict) -> bool {
+    pub(super) fn shows(&self, verdict: &Verdict) -> bool {
         let Self {
             upstream,
             cause,
@@ -151,14 +168,7 @@ impl Verdicts {
     }
 
     fn written(output: Output, clock: Clock, out: Out) -> Self {
-        let color = match output.color {
-            When::Always => true,
-            When::Never => false,
-            When::Auto => {
-                say::is_terminal()
-                    && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-            }
-        };
+        let color = output.has_colors();
         let style = text::Style {
             color,
             width: say::width().unwrap_or(100).clamp(40, 160),

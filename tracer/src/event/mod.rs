@@ -6,6 +6,7 @@
 
 pub(crate) mod coverage;
 pub(crate) mod decode;
+mod doing;
 pub(crate) mod fact;
 mod heap;
 pub(crate) mod kernel;
@@ -18,6 +19,7 @@ mod upstream;
 
 pub(crate) use self::{
     coverage::Coverage,
+    doing::Doing,
     fact::{Fact, Question},
     heap::Heap,
     kernel::{

@@ -75,7 +75,7 @@ impl LogCall {
 }
 
 /// What nginx says with a format string. Variants exist only for what something asks about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) enum Said {
     /// `upstream timed out` (src/http/ngx_http_upstream.c, src/stream/ngx_stream_proxy_module.c).
     TimedOut,
@@ -125,6 +125,8 @@ pub(crate) enum Said {
     HandshakeFailed,
     /// `SSL_read() failed`, as that text begins (src/event/ngx_event_openssl.c).
     SslReadFailed,
+    /// `SSL_write() failed`, as that text begins (src/event/ngx_event_openssl.c).
+    SslWriteFailed,
     /// `peer closed connection in SSL handshake` (src/event/ngx_event_openssl.c).
     PeerClosedInHandshake,
     /// `handshake rejected` (src/event/ngx_event_openssl.c).
@@ -170,7 +172,7 @@ pub(crate) enum Said {
 }
 
 /// What the upstream sent that nginx did not expect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Sent {
     /// `goaway with error %ui` (src/http/modules/ngx_http_grpc_module.c).
     Goaway,
@@ -207,7 +209,7 @@ pub(crate) enum Sent {
 }
 
 /// How formats begin; the first row that fits.
-const BEGINNINGS: [(&str, Said); 37] = [
+const BEGINNINGS: [(&str, Said); 38] = [
     ("upstream timed out", Said::TimedOut),
     (
         "upstream prematurely closed FastCGI",
@@ -239,6 +241,7 @@ const BEGINNINGS: [(&str, Said); 37] = [
     ("%*s", Said::OpenSsl),
     ("SSL_do_handshake() failed", Said::HandshakeFailed),
     ("SSL_read() failed", Said::SslReadFailed),
+    ("SSL_write() failed", Said::SslWriteFailed),
     (
         "peer closed connection in SSL handshake",
         Said::PeerClosedInHandshake,
@@ -289,6 +292,15 @@ impl Said {
         }
     }
 
+    /// Returns where in a text that nginx did not begin the first known message does: the line was
+    /// cut, or something precedes it.
+    pub(crate) fn find(text: &str) -> Option<usize> {
+        let known = BEGINNINGS.iter().map(|row| row.0);
+        let known = known.filter(|row| !row.starts_with('%'));
+        let known = known.chain(["upstream sent "]);
+        known.filter_map(|words| text.find(words)).min()
+    }
+
     /// Did the upstream end its connection or stream too early?
     pub(crate) fn is_premature_end(self) -> bool {
         matches!(
@@ -333,6 +345,7 @@ impl Said {
                     | Self::RecvFailed
                     | Self::HandshakeFailed
                     | Self::SslReadFailed
+                    | Self::SslWriteFailed
                     | Self::NoResolver
                     | Self::Unresolved
                     | Self::MentionsUpstream

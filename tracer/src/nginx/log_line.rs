@@ -17,7 +17,7 @@ use crate::event::{LogLine, Time};
 /// Longer lines are none of nginx's.
 pub(super) const LINE_LIMIT: usize = 64 * 1024;
 
-const LEVELS: [&str; 9] = [
+pub(super) const LEVELS: [&str; 9] = [
     "emerg", "alert", "crit", "error", "warn", "notice", "info", "debug", "stderr",
 ];
 
@@ -37,11 +37,17 @@ pub fn parse(line: &[u8], at: Time) -> Option<LogLine> {
         connection: connection.parse().ok()?,
         ..LogLine::default()
     };
+    take(rest, &mut parsed);
+    Some(parsed)
+}
+
+/// Reads what follows the connection number: the message and its fields.
+pub(super) fn take(rest: &str, parsed: &mut LogLine) {
     let Some((message, client, fields)) = client(rest) else {
-        parsed.message = rest.to_owned();
-        return Some(parsed);
+        rest.clone_into(&mut parsed.message);
+        return;
     };
-    parsed.message = message.to_owned();
+    message.clone_into(&mut parsed.message);
     parsed.client = Some(client.to_owned());
     let mut fields = Fields(fields);
     let of_server = fields.0;
@@ -55,7 +61,6 @@ pub fn parse(line: &[u8], at: Time) -> Option<LogLine> {
     fields.take("subrequest");
     parsed.upstream = fields.take("upstream");
     parsed.host = fields.take("host");
-    Some(parsed)
 }
 
 /// Whether it is a line of an error log at all, with or without a connection.

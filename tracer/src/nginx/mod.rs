@@ -17,6 +17,7 @@ pub(crate) mod log_line;
 mod logs;
 mod names;
 mod outspoken;
+pub(crate) mod pasted;
 mod status;
 mod votes;
 mod worker;

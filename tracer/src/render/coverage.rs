@@ -38,7 +38,7 @@ pub(crate) fn coverage(
     )
 }
 
-pub(super) fn sentence(change: &Change, at: Time) -> Option<String> {
+pub(crate) fn sentence(change: &Change, at: Time) -> Option<String> {
     Some(match change {
         Change::Something { .. } => return None,
         Change::Nothing => "the last traced nginx exited: waiting for the next".to_owned(),

@@ -15,8 +15,9 @@ use crate::{
     verdict::{Confidence, Verdict},
 };
 
+/// A verdict, as `--format json` has it.
 #[derive(Serialize)]
-struct Object<'a> {
+pub(crate) struct Object<'a> {
     kind: &'a str,
     time: String,
     host: Option<String>,
@@ -177,7 +178,8 @@ pub(super) fn confidence(confidence: Confidence) -> &'static str {
     }
 }
 
-fn object<'a>(verdict: &'a Verdict, host: &str, clock: &Clock) -> Object<'a> {
+/// Returns a verdict on a request of this host as it is serialized.
+pub(crate) fn object<'a>(verdict: &'a Verdict, host: &str, clock: &Clock) -> Object<'a> {
     let maybe = |string: &Option<String>| string.as_deref().map(clean::cut);
     Object {
         kind: "verdict",
@@ -229,12 +231,12 @@ fn object<'a>(verdict: &'a Verdict, host: &str, clock: &Clock) -> Object<'a> {
 }
 
 /// `2026-11-20T10:15:23.000123456Z`.
-fn rfc3339(clock: &Clock, time: Time) -> String {
+pub(crate) fn rfc3339(clock: &Clock, time: Time) -> String {
     format!("{:.9}", timestamp(clock, time))
 }
 
 /// Wall-clock time of a boot time. 64 bits of nanoseconds reach to the year 2554, well within
 /// range.
-pub(super) fn timestamp(clock: &Clock, time: Time) -> Timestamp {
+pub(crate) fn timestamp(clock: &Clock, time: Time) -> Timestamp {
     Timestamp::from_nanosecond(i128::from(clock.unix_nanos(time))).unwrap_or(Timestamp::UNIX_EPOCH)
 }

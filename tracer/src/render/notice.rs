@@ -35,7 +35,7 @@ pub(crate) fn notice(
 }
 
 /// What it says; `when` shows a time.
-pub(super) fn sentence(notice: &Notice, when: impl Fn(Time) -> String) -> String {
+pub(crate) fn sentence(notice: &Notice, when: impl Fn(Time) -> String) -> String {
     let pid = notice.pid;
     match notice.strain {
         Strain::ListenQueue { address, .. } if notice.is_over => {

@@ -118,7 +118,7 @@ pub(crate) fn fold(
 }
 
 /// `502`, `200 masked`, `---` where nobody knows.
-pub(super) fn status(status: Option<u16>, masked: bool) -> String {
+pub(crate) fn status(status: Option<u16>, masked: bool) -> String {
     let status = status.map_or_else(|| "---".to_owned(), |status| status.to_string());
     if masked {
         format!("{status} masked")
@@ -151,7 +151,7 @@ fn head(out: &mut impl Write, v: &Verdict, clock: &Clock, style: &Style) -> io::
 }
 
 /// What was asked, as far as it is known; not cleaned yet.
-pub(super) fn asked(v: &Verdict) -> String {
+pub(crate) fn asked(v: &Verdict) -> String {
     let request = v.request.as_ref();
     let client = request.and_then(|request| request.client.as_deref());
     match (request.and_then(|request| request.line.as_deref()), client) {

@@ -15,7 +15,7 @@ mod upstreams;
 pub(crate) use self::{
     causes::CauseCounts,
     histogram::Histogram,
-    queues::{Depth, Queues},
+    queues::{Depth, Queues, depth_of},
     reuse::{Race, Reuse},
     timeline::Timeline,
     timings::Timings,

@@ -49,23 +49,15 @@ pub struct Queues {
 
 impl Queues {
     pub(super) fn fact(&mut self, fact: &Fact, clock: &Clock) {
-        let (name, listener) = match (&fact.question, &fact.finding) {
-            (Question::Listener { address, .. }, Ok(Finding::Listener(view))) => {
-                let fullest = view.exact.iter().max_by_key(|one| depth(one).fullness());
-                (address.to_string(), fullest)
-            }
-            (Question::UnixPath { path, .. }, Ok(Finding::UnixPath(view))) => {
-                (format!("unix:{path}"), view.listener.as_ref())
-            }
-            _ => return,
+        let Some((name, depth)) = depth_of(fact) else {
+            return;
         };
-        let Some(listener) = listener else { return };
         if self.each.len() == LISTENERS && !self.each.contains_key(&name) {
             self.left_out += 1;
             return;
         }
         let depths = self.each.entry(name).or_default();
-        depths.at(clock.unix_nanos(fact.at)).merge(depth(listener));
+        depths.at(clock.unix_nanos(fact.at)).merge(depth);
     }
 
     /// The first `count`, fullest first, and how many more there are.
@@ -83,6 +75,23 @@ impl Queues {
         let more = ranked.len().saturating_sub(count);
         ranked.truncate(count);
         (ranked, more)
+    }
+}
+
+/// The queue that an answer of the host's is about, by its listener's name.
+#[must_use]
+pub(crate) fn depth_of(fact: &Fact) -> Option<(String, Depth)> {
+    match (&fact.question, &fact.finding) {
+        (Question::Listener { address, .. }, Ok(Finding::Listener(view))) => {
+            let depths = view.exact.iter().map(depth);
+            let fullest = depths.max_by_key(Depth::fullness)?;
+            Some((address.to_string(), fullest))
+        }
+        (Question::UnixPath { path, .. }, Ok(Finding::UnixPath(view))) => {
+            let listener = view.listener.as_ref()?;
+            Some((format!("unix:{path}"), depth(listener)))
+        }
+        _ => None,
     }
 }
 

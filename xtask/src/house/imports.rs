@@ -16,7 +16,7 @@ struct Law {
 
 const LAWS: [Law; 5] = [
     Law {
-        folders: &["correlate", "causes", "series", "event"],
+        folders: &["correlate", "causes", "series", "event", "top"],
         never: &[
             "crate::source",
             "crate::probe",
@@ -27,7 +27,7 @@ const LAWS: [Law; 5] = [
         why: "the middle takes events and gives verdicts: put it into an event",
     },
     Law {
-        folders: &["correlate", "causes", "series", "event"],
+        folders: &["correlate", "causes", "series", "event", "top"],
         never: &[
             "libc",
             "rustix",

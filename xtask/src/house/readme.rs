@@ -20,7 +20,7 @@ enum Run {
 }
 
 /// The commands of the README as they are written there, without a comment.
-const COMMANDS: [(&str, Run); 17] = [
+const COMMANDS: [(&str, Run); 19] = [
     (
         "sha256sum --check --ignore-missing SHA256SUMS",
         Run::Check("static binary"),
@@ -47,13 +47,24 @@ const COMMANDS: [(&str, Run); 17] = [
             "from_the_line_that_says_tracing_on_nothing_is_missed",
         ),
     ),
+    (
+        "sudo tracer top",
+        Run::Test("tests/tests/top.rs", "a_living_nginx_is_watched"),
+    ),
     ("sudo tracer doctor", DOCTOR),
     ("tracer doctor", DOCTOR),
     (
         "tracer causes no-listener",
         Run::Test(
-            "tracer/src/cli/causes.rs",
+            "tracer/src/cli/causes/tests.rs",
             "one_cause_says_its_log_lines_and_fix_within_80_columns",
+        ),
+    ),
+    (
+        "tracer causes 'LINE'",
+        Run::Test(
+            "tracer/src/cli/causes/tests.rs",
+            "a_line_has_its_causes_and_the_command_that_decides_each",
         ),
     ),
     (

@@ -3,7 +3,8 @@
 
 use std::{collections::BTreeSet, fmt::Write as _, fs, path::PathBuf};
 
-use super::super::catalogue::all;
+use super::super::catalogue::{Place, Shown, all, behind};
+use crate::nginx::pasted::Pasted;
 
 fn document(name: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "..", "docs", name]
@@ -35,6 +36,10 @@ fn markdown() -> String {
         for logged in cause.log_lines {
             line(format!("  - `{logged}`"));
         }
+        line(format!(
+            "- **By hand:** `{}`: if {}",
+            cause.by_hand.command, cause.by_hand.shows
+        ));
         line(format!("- **Fix:** {}", cause.fix));
     }
     page
@@ -86,4 +91,36 @@ fn the_schema_knows_the_same_causes() {
     let known = schema["$defs"]["cause"]["enum"].as_array().expect("a list");
     let known: BTreeSet<&str> = known.iter().filter_map(serde_json::Value::as_str).collect();
     assert_eq!(known, all().iter().map(|cause| cause.id).collect());
+}
+
+/// A line that a cause documents is one that it can be behind.
+#[test]
+fn each_cause_is_among_those_of_its_own_lines() {
+    for cause in all() {
+        for line in cause.log_lines {
+            let shown = shown(&Pasted::read(line.as_bytes()));
+            let causes: Vec<&str> = behind(&shown).iter().map(|cause| cause.id).collect();
+            assert!(
+                causes.contains(&cause.id),
+                "{}: {line}: {causes:?}",
+                cause.id
+            );
+        }
+        let without_a_line = ["passed-through", "unexplained"];
+        assert_eq!(
+            cause.logged.is_empty(),
+            without_a_line.contains(&cause.id),
+            "{}",
+            cause.id
+        );
+    }
+}
+
+fn shown(line: &Pasted) -> Shown {
+    Shown {
+        said: line.said,
+        errno: line.errno,
+        doing: line.doing,
+        place: line.upstream.as_ref().map(Place::of),
+    }
 }

@@ -21,11 +21,14 @@ mod waiting;
 
 use std::net::SocketAddr;
 
-use super::judge;
+use super::{
+    catalogue::{Place, Shown, behind},
+    judge,
+};
 use crate::{
     correlate::{Attempt, Case, Course, Facts},
     event::{
-        Connection, Drop, Failure, LogCall, RequestId, RouteLookup, RstSent, Skipped, Time,
+        Connection, Drop, Failure, LogCall, RequestId, RouteLookup, RstSent, Said, Skipped, Time,
         Upstream,
         fact::{Listener, ListenerView, Owner},
     },
@@ -270,7 +273,52 @@ fn log_call(format: &str, errno: u32) -> LogCall {
 }
 
 fn verdict(case: &Case) -> Verdict {
-    judge(case).expect("a verdict")
+    let verdict = judge(case).expect("a verdict");
+    fits_its_lines(case, &verdict);
+    verdict
+}
+
+/// Whatever is said on a request can be behind the lines that nginx logged of it, as `tracer causes
+/// LINE` has it.
+fn fits_its_lines(case: &Case, verdict: &Verdict) {
+    let places = case
+        .attempts
+        .iter()
+        .filter_map(|attempt| attempt.upstream.as_ref());
+    let places: Vec<Place> = places.map(Place::of).collect();
+    let possible = |call: &LogCall| {
+        let said = match call.said() {
+            Said::OpenSsl => call.text_said(),
+            said => said,
+        };
+        let behind_at = |place: Option<Place>| {
+            behind(&Shown {
+                said: Some(said),
+                errno: Some(call.errno).filter(|&errno| errno != 0),
+                doing: None,
+                place,
+            })
+        };
+        let places = places.iter().map(|place| Some(*place));
+        let all = places.chain(case.attempts.is_empty().then_some(None));
+        all.flat_map(behind_at)
+            .map(|cause| cause.id)
+            .collect::<Vec<_>>()
+    };
+    // What came of another request's failure says nothing of it.
+    let is_own = |call: &&LogCall| call.said() != Said::AuthStatus && !call.said().is_of_slice();
+    let logged = case.log_calls.iter().filter(is_own).map(possible);
+    let logged: Vec<Vec<&str>> = logged.collect();
+    let has_line = logged.iter().any(|causes| !causes.is_empty());
+    let is_without = ["unexplained", "passed-through", "returned-by-config"];
+    assert!(
+        !has_line
+            || is_without.contains(&verdict.cause)
+            || logged.iter().any(|causes| causes.contains(&verdict.cause)),
+        "{} is not among {logged:?} of {:?}",
+        verdict.cause,
+        case.log_calls
+    );
 }
 
 /// Cause and confidence.

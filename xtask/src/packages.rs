@@ -107,7 +107,7 @@ pub(crate) const BACKENDS: [&str; 16] = [
 pub(crate) const GUEST_SUITE: &str = "bookworm";
 
 /// What a guest has, besides its kernel and what is tested.
-pub(crate) const GUEST: [&str; 11] = [
+pub(crate) const GUEST: [&str; 12] = [
     "busybox",
     "dash",
     "kmod",
@@ -118,6 +118,8 @@ pub(crate) const GUEST: [&str; 11] = [
     "iproute2",
     "openssl",
     "bpftool",
+    // With C.UTF-8, which tmux needs.
+    "libc-bin",
     "tmux",
 ];
 

@@ -111,7 +111,7 @@ pub(crate) const MONITORING: [&str; 2] = ["prometheus", "libc6"];
 pub(crate) const GUEST_SUITE: &str = "bookworm";
 
 /// What a guest has, besides its kernel and what is tested.
-pub(crate) const GUEST: [&str; 11] = [
+pub(crate) const GUEST: [&str; 12] = [
     "busybox",
     "dash",
     "kmod",
@@ -122,6 +122,8 @@ pub(crate) const GUEST: [&str; 11] = [
     "iproute2",
     "openssl",
     "bpftool",
+    // With C.UTF-8, which tmux needs.
+    "libc-bin",
     "tmux",
 ];
 

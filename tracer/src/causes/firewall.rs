@@ -49,8 +49,8 @@ pub(super) static FIREWALL_DROP: Cause = Cause {
     logged: &[
         logged::SILENT,
         logged::GAVE_UP,
-        logged::LATE,
-        logged::LATE_IN_HANDSHAKE,
+        logged::LATE.inet(),
+        logged::LATE_IN_HANDSHAKE.inet(),
     ],
     by_hand: ByHand {
         command: "sudo nft list ruleset | grep -nw drop",

@@ -195,3 +195,18 @@ fn a_wrapped_line_is_joined_and_several_are_counted() {
         "{text}"
     );
 }
+
+#[test]
+fn a_whole_log_is_counted_by_possible_causes() {
+    for (format, name) in [
+        (Format::Text, "causes-log.txt"),
+        (Format::Json, "causes-log.jsonl"),
+    ] {
+        let log: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests", "golden", "error.log"]
+            .iter()
+            .collect();
+        let mut out = Vec::new();
+        run(&asked(None, Some(log), format), 80, &mut out).expect("written");
+        golden(name, &String::from_utf8(out).expect("text"));
+    }
+}

@@ -66,7 +66,7 @@ fn a_log_is_counted_by_what_its_lines_show() {
         "{text}"
     );
     assert!(
-        text.contains("can be firewall-drop, accept-queue-full, backend-slow"),
+        text.contains("can be accept-queue-full, backend-slow"),
         "{text}"
     );
     assert_eq!(json.len(), 3);

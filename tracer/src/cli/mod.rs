@@ -3,6 +3,7 @@
 mod cause_id;
 mod causes;
 mod chart;
+mod check;
 mod doctor;
 mod explain;
 mod export;
@@ -49,6 +50,7 @@ const EXAMPLES: &str = "Examples:
   tracer chart FILE -o DIR          its charts, SVG or PNG
   tracer export FILE --parquet DIR  its tables, for queries across a fleet
   sudo tracer doctor                what this kernel, host and nginx allow
+  sudo tracer check                 what will fail: every upstream, tried as nginx would
   tracer causes no-listener         what a verdict means, and the fix";
 
 #[derive(Debug, Subcommand)]
@@ -70,6 +72,8 @@ enum Command {
     /// Check this kernel, host and nginx: whether tracer is ready, each hook, what is lost without
     /// it
     Doctor(doctor::Args),
+    /// Try every upstream of the running configuration as nginx would, and say what will fail
+    Check(check::Args),
     /// Write shell completions and manual pages, for packages
     #[command(hide = true)]
     Generate(generate::Args),
@@ -98,6 +102,7 @@ fn obey(command: Command) -> Result<()> {
             causes::run(&args, width, &mut say::rendered().lock())
         }
         Command::Doctor(args) => doctor::run(&args),
+        Command::Check(args) => check::run(&args),
         Command::Generate(args) => generate::run(&args, Cli::command()),
     }
 }
@@ -118,6 +123,8 @@ pub enum Exit {
     Reported,
     /// The same, which `doctor` said: 3.
     NotReady,
+    /// `check` has findings, which it printed: 4.
+    Findings,
     /// The reader of stdout is gone, which is a normal end: 0.
     ClosedPipe,
 }
@@ -131,6 +138,12 @@ impl Exit {
                 && error.kind() == io::ErrorKind::BrokenPipe
             {
                 return Self::ClosedPipe;
+            }
+            if cause.is::<check::Found>() {
+                return Self::Findings;
+            }
+            if cause.is::<check::NotPermitted>() {
+                return Self::NotHere;
             }
             if cause.is::<doctor::NotReady>() {
                 return Self::NotReady;
@@ -158,6 +171,7 @@ impl Exit {
             Self::Failure | Self::Reported => ExitCode::from(1),
             Self::Usage => ExitCode::from(2),
             Self::NotHere | Self::NotReady => ExitCode::from(3),
+            Self::Findings => ExitCode::from(4),
             Self::ClosedPipe => ExitCode::SUCCESS,
         }
     }

@@ -237,6 +237,14 @@ pub(crate) fn read_path(pid: u32, path: &Path, limit: u64) -> io::Result<Vec<u8>
     })
 }
 
+/// A process's root, held as a path.
+///
+/// # Errors
+/// The process is gone, or may not be looked at.
+pub(super) fn root_folder(pid: u32) -> io::Result<File> {
+    path_at(None, &named(pid, "root"), OFlags::DIRECTORY)
+}
+
 /// A process's root, held as a path, and the rights of its user. For use within [`bounded`] alone.
 #[derive(Debug)]
 pub(crate) struct Root {
@@ -251,7 +259,7 @@ impl Root {
     /// The process is gone, or may not be looked at (needs `CAP_SYS_PTRACE`).
     pub(crate) fn of(pid: u32, owner: &Status) -> io::Result<Self> {
         Ok(Self {
-            folder: path_at(None, &named(pid, "root"), OFlags::DIRECTORY)?,
+            folder: root_folder(pid)?,
             rights: Rights::of(owner),
         })
     }
@@ -300,7 +308,7 @@ impl Place {
     /// # Errors
     /// The process is gone, or may not be looked at.
     pub(crate) fn root_of(pid: u32) -> io::Result<Self> {
-        path_at(None, &named(pid, "root"), OFlags::DIRECTORY).map(Self)
+        root_folder(pid).map(Self)
     }
 
     /// A process's directory.
@@ -365,14 +373,14 @@ impl Place {
 
 /// Whose rights count where files are opened (`fsuid`, `fsgid` and supplementary groups).
 #[derive(Debug, Clone)]
-struct Rights {
+pub(super) struct Rights {
     uid: u32,
     gid: u32,
     groups: Vec<u32>,
 }
 
 impl Rights {
-    fn of(status: &Status) -> Self {
+    pub(super) fn of(status: &Status) -> Self {
         Self {
             uid: status.file_uid,
             gid: status.file_gid,
@@ -382,7 +390,7 @@ impl Rights {
 
     /// Runs `work` with these rights on the calling thread alone, which has its own again
     /// afterwards. The host's root keeps what tracer has.
-    fn borrowed<T>(&self, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    pub(super) fn borrowed<T>(&self, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         let own = (
             rustix::process::geteuid().as_raw(),
             rustix::process::getegid().as_raw(),

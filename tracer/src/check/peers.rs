@@ -1,0 +1,358 @@
+//! All peers of a configuration, tried at the same time, and what is wrong with each.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    net::SocketAddr,
+};
+
+use super::{
+    Options,
+    connect::{self, Address, Attempt, Outcome},
+    finding::{Finding, Report, Severity},
+    load, pool,
+    resolve::Names,
+    subject::Subject,
+    targets::{Group, groups},
+    tcp::{self, Fault, Shown},
+    unix,
+    words::duration,
+};
+use crate::{
+    event::{Event, Question, Time, fact},
+    nginx::config::{self, At, Protocol},
+    source::{clock, host::Observer},
+};
+
+/// A peer of a group.
+struct Peer {
+    attempt: Attempt,
+    at: At,
+    /// As it is shown: with its name, if it has one.
+    shown: String,
+    backup: bool,
+}
+
+/// Tries all.
+///
+/// # Errors
+/// The worker's place cannot be entered.
+pub(super) fn check(subject: &Subject, options: &Options, report: &mut Report) -> io::Result<()> {
+    let groups = groups(&subject.tree);
+    let names = Names::of(subject, &groups, options.timeout)?;
+    let mut say = |at: &At, peer: Option<&str>, fault: Fault| {
+        report.findings.push(Finding {
+            severity: fault.severity,
+            master: subject.master,
+            at: at.clone(),
+            peer: peer.map(str::to_owned),
+            cause: fault.cause,
+            text: fault.text,
+            fix: fault.fix,
+        });
+    };
+    for (at, fault) in names.silent() {
+        say(&at, None, fault);
+    }
+    let mut all: Vec<(&Group<'_>, Vec<Peer>)> = Vec::new();
+    let mut untried = Vec::new();
+    for group in &groups {
+        let mut peers = Vec::new();
+        for member in &group.members {
+            let place = names.place(subject, member);
+            if let Some(fault) = place.fault {
+                say(&member.at, None, fault);
+            }
+            untried.extend(place.untried);
+            if group.is_udp {
+                continue;
+            }
+            for address in place.addresses {
+                peers.push(Peer {
+                    shown: shown(&address, &member.host),
+                    attempt: wanted(group, address, options),
+                    at: member.at.clone(),
+                    backup: member.backup,
+                });
+            }
+        }
+        all.push((group, peers));
+    }
+    let attempts: BTreeSet<&Attempt> = all
+        .iter()
+        .flat_map(|(_, peers)| peers)
+        .map(|peer| &peer.attempt)
+        .collect();
+    let attempts: Vec<&Attempt> = attempts.into_iter().collect();
+    let addresses: BTreeSet<&Address> = attempts.iter().map(|one| &one.address).collect();
+    report.peers += addresses.len();
+    let guest = subject.guest.as_ref();
+    let outcomes = pool::each(&attempts, guest, |attempt| {
+        connect::attempt(attempt, guest, options.timeout)
+    })?;
+    let mut host = Host::new(subject.viewer);
+    let mut results: BTreeMap<&Attempt, (Outcome, Vec<Fault>)> = BTreeMap::new();
+    let mut doubtful = Vec::new();
+    for (attempt, outcome) in attempts.into_iter().zip(outcomes) {
+        let faults = host.faults(attempt, &outcome, options);
+        if let (Outcome::Failed(_) | Outcome::Silent, [fault, ..]) = (&outcome, &faults[..])
+            && matches!(
+                fault.cause,
+                "firewall-reject" | "firewall-drop" | "no-listener"
+            )
+        {
+            doubtful.push(attempt);
+        }
+        results.insert(attempt, (outcome, faults));
+    }
+    // A backend that was just restarting: what fails twice fails.
+    let again = pool::each(&doubtful, guest, |attempt| {
+        connect::attempt(attempt, guest, options.timeout)
+    })?;
+    for (attempt, outcome) in doubtful.into_iter().zip(again) {
+        if outcome == Outcome::Well {
+            results.insert(attempt, (outcome, Vec::new()));
+        }
+    }
+    for (group, peers) in &all {
+        let works = |peer: &&Peer| {
+            let result = results.get(&peer.attempt);
+            result.is_some_and(|(_, faults)| {
+                faults.iter().all(|fault| fault.severity != Severity::Error)
+            })
+        };
+        let is_served = peers.iter().any(|peer| works(&peer));
+        for peer in peers {
+            let Some((outcome, faults)) = results.get(&peer.attempt) else {
+                continue;
+            };
+            if let Outcome::Untried(why) = outcome {
+                untried.push(format!("{}: {why}", peer.shown));
+            }
+            for fault in faults {
+                let mut fault = fault.clone();
+                if fault.severity == Severity::Error && (is_served || peer.backup) {
+                    fault.severity = Severity::Warning;
+                    if peers.len() > 1 && is_served {
+                        fault.text += &instead(group, peer);
+                    }
+                }
+                say(&peer.at, Some(&peer.shown), fault);
+            }
+        }
+    }
+    report.findings.extend(load::of_groups(subject, &groups));
+    report.untried.extend(untried);
+    Ok(())
+}
+
+/// What else there is.
+fn instead(group: &Group<'_>, peer: &Peer) -> String {
+    let is_one_name = group.members.len() == 1 && !group.name().is_empty();
+    match is_one_name {
+        true => format!(
+            "; {} has other addresses, which work: nginx tries this one in turn",
+            peer.shown.split(':').next().unwrap_or_default()
+        ),
+        false => "; other servers of the group work".to_owned(),
+    }
+}
+
+fn shown(address: &Address, host: &config::Host) -> String {
+    match host {
+        config::Host::Name(name) => format!("{name} ({address})"),
+        _ => address.to_string(),
+    }
+}
+
+fn wanted(group: &Group<'_>, address: Address, options: &Options) -> Attempt {
+    let is_http = group.pass.protocol == Protocol::Http && group.tls.is_none();
+    let asks = is_http && (options.http || options.idle);
+    Attempt {
+        address,
+        bind: group.bind.as_ref().map(|(ip, _)| *ip),
+        tls: group.tls.clone(),
+        head: asks.then(|| group.host.clone()),
+        idle: group.keepalive.filter(|_| asks && options.idle),
+    }
+}
+
+/// What the host shows, asked from a worker's view.
+struct Host {
+    observer: Observer,
+    viewer: u32,
+    asked: Time,
+}
+
+impl Host {
+    fn new(viewer: u32) -> Self {
+        Self {
+            observer: Observer::new(Vec::new()),
+            viewer,
+            asked: clock::now(),
+        }
+    }
+
+    fn ask(&mut self, question: &Question) -> Option<fact::Finding> {
+        let events = self.observer.answer(question, self.asked, clock::now());
+        events.into_iter().find_map(|event| match event {
+            Event::Fact(fact) => fact.finding.ok(),
+            _ => None,
+        })
+    }
+
+    fn listener(&mut self, address: SocketAddr) -> Option<fact::ListenerView> {
+        let question = Question::Listener {
+            worker: self.viewer,
+            address,
+        };
+        match self.ask(&question) {
+            Some(fact::Finding::Listener(view)) => Some(view),
+            _ => None,
+        }
+    }
+
+    fn ports(&mut self, remote: SocketAddr) -> Option<fact::PortsView> {
+        let question = Question::Ports {
+            worker: self.viewer,
+            remote,
+        };
+        match self.ask(&question) {
+            Some(fact::Finding::Ports(view)) => Some(view),
+            _ => None,
+        }
+    }
+
+    fn path(&mut self, path: &str) -> Option<fact::UnixPathView> {
+        let question = Question::UnixPath {
+            worker: self.viewer,
+            path: path.to_owned(),
+        };
+        match self.ask(&question) {
+            Some(fact::Finding::UnixPath(view)) => Some(*view),
+            _ => None,
+        }
+    }
+
+    /// What is wrong with one peer.
+    fn faults(&mut self, attempt: &Attempt, outcome: &Outcome, options: &Options) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        match &attempt.address {
+            Address::Tcp(peer) => {
+                let shown = Shown {
+                    listener: self.listener(*peer),
+                    ports: self.ports(*peer),
+                    worker: self.viewer,
+                };
+                match outcome {
+                    Outcome::Failed(errno) => faults.push(tcp::failed(*peer, *errno, &shown)),
+                    Outcome::Silent => faults.push(tcp::silent(*peer, options.timeout, &shown)),
+                    Outcome::Unbound(errno) => faults.push(unbound(attempt, *errno, self.viewer)),
+                    _ => faults.extend(load::of_tcp(*peer, &shown)),
+                }
+            }
+            Address::Unix(path) => {
+                let view = self.path(path);
+                match outcome {
+                    Outcome::Failed(errno) => {
+                        faults.push(unix::failed(path, *errno, view.as_ref()));
+                    }
+                    _ => faults.extend(view.and_then(|view| load::of_unix(path, &view))),
+                }
+            }
+        }
+        faults.extend(spoken(attempt, outcome, options));
+        faults
+    }
+}
+
+fn unbound(attempt: &Attempt, errno: i32, worker: u32) -> Fault {
+    let ip = attempt.bind.map_or(String::new(), |ip| ip.to_string());
+    let why = io::Error::from_raw_os_error(errno);
+    Fault::error(
+        "bind-failed",
+        format!("no connection can leave from {ip} (proxy_bind): {why}; requests fail with 500"),
+        format!(
+            "Give an interface that address, or correct proxy_bind; see: nsenter -t {worker} -n ip addr"
+        ),
+    )
+}
+
+/// What is wrong with what the peer says.
+fn spoken(attempt: &Attempt, outcome: &Outcome, options: &Options) -> Option<Fault> {
+    let peer = attempt.address.to_string();
+    let patience = duration(options.timeout);
+    match outcome {
+        Outcome::Tls(reply) => {
+            let name = attempt.tls.as_ref().and_then(|tls| tls.name.as_deref());
+            tcp::handshake(&peer, reply, name)
+        }
+        Outcome::Broken(errno) if attempt.tls.is_some() => {
+            let how = match errno {
+                Some(_) => "resets the connection in the TLS handshake".to_owned(),
+                None => format!("does not answer a TLS hello within {patience}"),
+            };
+            Some(Fault::error(
+                "tls-handshake-failed",
+                format!("{peer} {how}"),
+                format!(
+                    "Check whether this port speaks TLS; see: openssl s_client -connect {peer}"
+                ),
+            ))
+        }
+        Outcome::Broken(Some(_)) => Some(Fault::error(
+            "backend-reset",
+            format!("{peer} resets the connection before its answer to HEAD /"),
+            "Check the backend's log".to_owned(),
+        )),
+        Outcome::Broken(None) => Some(Fault::warning(
+            "backend-slow",
+            format!("{peer} does not answer HEAD / within {patience}"),
+            format!("Find out what the backend waits for; see: curl -I http://{peer}/"),
+        )),
+        Outcome::Closed => Some(Fault::error(
+            "backend-closed-early",
+            format!("{peer} closes the connection before its answer to HEAD /"),
+            "Check the backend's log".to_owned(),
+        )),
+        Outcome::Status(400) => None,
+        Outcome::Status(status) => Some(Fault::warning(
+            "passed-through",
+            format!("{peer} answers HEAD / with {status} itself"),
+            "Check the backend's log, and what it depends on".to_owned(),
+        )),
+        Outcome::NotHttp(begins) => {
+            let is_tls = begins.first() == Some(&21) || begins.first() == Some(&22);
+            Some(match is_tls {
+                true => Fault::error(
+                    "response-rejected",
+                    format!("{peer} speaks TLS, and nginx is configured to speak plain HTTP"),
+                    "Use https:// for this port".to_owned(),
+                ),
+                false => Fault::error(
+                    "response-rejected",
+                    format!("{peer} does not speak HTTP: it answers {:?}", String::from_utf8_lossy(begins)),
+                    "Correct the port, or use the directive of its protocol (fastcgi_pass, uwsgi_pass, grpc_pass)".to_owned(),
+                ),
+            })
+        }
+        Outcome::Idle(after) => {
+            let kept = duration(attempt.idle.unwrap_or_default());
+            let after = duration(*after);
+            Some(Fault::warning(
+                "keepalive-race",
+                format!(
+                    "{peer} closes idle connections after {after}, nginx keeps them for {kept}: a request may meet the close"
+                ),
+                format!(
+                    "Set keepalive_timeout in the upstream block below {after}, or the backend's above {kept}"
+                ),
+            ))
+        }
+        Outcome::Well
+        | Outcome::Unbound(_)
+        | Outcome::Failed(_)
+        | Outcome::Silent
+        | Outcome::Untried(_) => None,
+    }
+}

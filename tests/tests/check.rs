@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 use std::os::unix::fs::{PermissionsExt, chown};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, ensure};
@@ -140,11 +140,17 @@ fn every_tcp_fault_is_found() -> Result<()> {
             "lets 4 connections wait",
         ),
         error(
+            "proxy_pass http://127.0.0.1:9011;",
+            "backend-not-accepting",
+            "accepts no connection on 127.0.0.1:9011",
+        ),
+        error(
             "proxy_pass http://127.0.0.1:8000; proxy_bind 192.0.2.1;",
             "bind-failed",
             "192.0.2.1",
         ),
     ];
+    let _stuck = listen(&netns, "127.0.0.1:9011")?;
     let _on_v6 = listen(&netns, "[::1]:9002")?;
     let _bound = listeners::bound(&netns, "127.0.0.1:9003")?;
     let _behind: Vec<_> = [9004, 9005, 9006]
@@ -175,7 +181,7 @@ fn every_tcp_fault_is_found() -> Result<()> {
         ..Config::default()
     };
     let nginx = start(&netns, &config)?;
-    let checked = Checked::of(nginx.master, &["--timeout", "5"])?;
+    let checked = Checked::of(nginx.master, &["--timeout", "3"])?;
     ensure!(checked.status == 4, "{checked:?}");
     compare(&rows, &checked, &nginx)
 }
@@ -217,7 +223,8 @@ fn every_unix_fault_is_found() -> Result<()> {
     unix_files::allow(Path::new(&path("closed")), 0o700)?;
     let _full = unix_files::full(Path::new(&path("full.sock")))?;
     let healthy = path("healthy.sock");
-    let _healthy = unix_files::listener(Path::new(&healthy))?;
+    let _healthy = Service::start(&netns, &[&format!("unix:{healthy}"), "answer", "x"])?;
+    unix_files::allow(Path::new(&healthy), 0o666)?;
     let config = Config {
         server: format!(
             "location / {{ proxy_pass http://unix:{healthy}; }}\n{}",
@@ -482,7 +489,8 @@ fn fifty_healthy_upstreams_are_clean_within_two_seconds() -> Result<()> {
     let mut server = String::new();
     let mut listening = Vec::new();
     for port in 9000..9000 + COUNT {
-        listening.push(listen(&netns, &format!("127.0.0.1:{port}"))?);
+        let address = format!("127.0.0.1:{port}");
+        listening.push(Backend::new(&netns, &address, Protocol::Http)?);
         let _ = writeln!(
             http,
             "upstream u{port} {{ zone u{port} 64k; server 127.0.0.1:{port}; keepalive 8; }}"
@@ -524,7 +532,7 @@ fn names_that_nginx_resolved_at_its_start_are_compared() -> Result<()> {
     let _dns = Service::start(&netns, &["127.0.0.1:53", "dns", "nxdomain"])?;
     let _listening: Vec<_> = ["127.0.0.1:9010", "127.0.0.2:9011", "127.0.0.3:9011"]
         .iter()
-        .map(|address| listen(&netns, address))
+        .map(|address| Backend::new(&netns, address, Protocol::Http))
         .collect::<Result<_>>()?;
     let rows = [
         row(
@@ -690,12 +698,15 @@ fn is_clean(data: &Path) -> Result<()> {
     let text = copy(data, folder.path())?;
     let mut listening = Vec::new();
     for address in needs(&text, "tcp") {
-        listening.push(listen(&netns, address)?);
+        listening.push(Backend::new(&netns, address, Protocol::Http)?);
     }
     let mut sockets = Vec::new();
     for path in needs(&text, "unix") {
-        let path = PathBuf::from(path.replace("FOLDER", &folder.path().display().to_string()));
-        sockets.push(unix_files::listener(&path)?);
+        let path = path.replace("FOLDER", &folder.path().display().to_string());
+        sockets.push(Service::start(
+            &netns,
+            &[&format!("unix:{path}"), "answer", "x"],
+        )?);
     }
     let mut services = Vec::new();
     for address in needs(&text, "dns") {

@@ -8,22 +8,26 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{
     finding::Finding,
+    programs,
     subject::Subject,
     targets::Group,
     tcp::{Fault, Shown, is_full, queue_full},
-    words::{ASKED, holder, owner_and_mode, who},
+    words::{ASKED, duration, holder, owner_and_mode, who},
 };
 use crate::{
     event::{
         Event, Question,
-        fact::{self, DescriptorsView, FolderView, Listener, UnixPathView},
+        fact::{self, DescriptorsView, FolderView, Listener, ListenerView, UnixPathView},
     },
     nginx::config::{At, Directive, Host, Protocol, Scope, milliseconds, number, passes, walk},
+    process::Netns,
     source::host::Observer,
 };
 
 /// A backlog below this is a mistake or a test's.
 const SMALL: u32 = 16;
+/// Linux's own range has 28,232.
+const FEW_PORTS: u64 = 8192;
 /// Shares, in hundredths, from which on something is nearly used up.
 const NEARLY: u64 = 90;
 
@@ -95,6 +99,28 @@ fn descriptors(listener: &Listener) -> Option<Fault> {
     })
 }
 
+/// Does the backend close idle connections before nginx does?
+pub(super) fn kept(peer: &str, kept: Duration, view: &ListenerView) -> Option<Fault> {
+    let owner = view.exact.first()?.owner.as_ref()?;
+    let own = programs::kept(owner)?;
+    (own.time < kept).then(|| {
+        let (theirs, ours) = (duration(own.time), duration(kept));
+        let fault = match own.is_set {
+            true => Fault::warning,
+            false => Fault::note,
+        };
+        let by = match own.is_set {
+            true => own.option,
+            false => "by default",
+        };
+        fault(
+            "keepalive-race",
+            format!("{} closes idle connections of {peer} after {theirs} ({by}), nginx keeps them for {ours}: a request may meet the close", who(owner)),
+            format!("Set {} of {} above {}, or keepalive_timeout in the upstream block below {theirs}; measure it: tracer check --idle", own.option, owner.name, kept.as_secs()),
+        )
+    })
+}
+
 fn ask(question: &Question) -> Option<fact::Finding> {
     let events = Observer::new(Vec::new()).answer(question, ASKED, ASKED);
     events.into_iter().find_map(|event| match event {
@@ -138,11 +164,6 @@ pub(super) fn of_groups(subject: &Subject, groups: &[Group<'_>]) -> Vec<Finding>
         let [only] = &upstream.servers[..] else {
             continue;
         };
-        let directive = upstream
-            .directive
-            .inside()
-            .iter()
-            .find(|one| one.at == *only.at);
         // A name may be several servers.
         let is_one = !matches!(only.target.host, Host::Name(_)) && only.has("max_fails");
         let is_off = only.parameters.iter().any(|one| one == "max_fails=0");
@@ -246,6 +267,28 @@ fn connections(subject: &Subject) -> Vec<Finding> {
     found
 }
 
+/// Fewer ephemeral ports than one worker may have connections.
+fn ports(subject: &Subject, at: &At, connections: u64) -> Option<Finding> {
+    let worker = *subject.workers.first()?;
+    let range = Netns::of(worker)
+        .ok()?
+        .setting("ipv4/ip_local_port_range")?;
+    let mut ports = range.split_ascii_whitespace().map(str::parse::<u64>);
+    let (low, high) = (ports.next()?.ok()?, ports.next()?.ok()?);
+    let all = high.saturating_sub(low) + 1;
+    (all < connections && all < FEW_PORTS).then(|| {
+        finding(
+            subject,
+            at,
+            Fault::warning(
+                "ports-exhausted",
+                format!("{all} ephemeral ports are there for each upstream address, and a worker may have {connections} connections"),
+                format!("Widen the range; see: nsenter -t {worker} -n sysctl net.ipv4.ip_local_port_range"),
+            ),
+        )
+    })
+}
+
 /// Timeouts of 0 end each request, and nginx cannot wait for a connection longer than the kernel.
 fn timeouts(subject: &Subject) -> Vec<Finding> {
     let mut found: Vec<Finding> = Vec::new();
@@ -296,12 +339,20 @@ fn folders(subject: &Subject) -> Vec<Finding> {
     let mut found = Vec::new();
     let mut seen = std::collections::BTreeSet::new();
     let mut look = |scope: &Scope<'_>, name: &str| {
-        let Some(directive) = scope.find(name).filter(|one| seen.insert(one.at.clone())) else {
-            return;
+        let (at, path) = match scope.find(name) {
+            Some(directive) => (directive.at.clone(), directive.value().to_owned()),
+            // As it was compiled: `--http-proxy-temp-path`.
+            None => match subject.temporary.get(name) {
+                Some(path) => (subject.whole(), path.to_string_lossy().into_owned()),
+                None => return,
+            },
         };
+        if !seen.insert(path.clone()) {
+            return;
+        }
         let path = match &subject.prefix {
-            Some(prefix) => prefix.join(directive.value()),
-            None => PathBuf::from(directive.value()),
+            Some(prefix) => prefix.join(path),
+            None => PathBuf::from(path),
         };
         if !path.is_absolute() || subject.workers.is_empty() {
             return;
@@ -312,7 +363,7 @@ fn folders(subject: &Subject) -> Vec<Finding> {
         };
         if let Some(fact::Finding::Folder(view)) = ask(&question) {
             let fault = folder(name, &path.to_string_lossy(), &view);
-            found.extend(fault.map(|fault| finding(subject, &directive.at, fault)));
+            found.extend(fault.map(|fault| finding(subject, &at, fault)));
         }
     };
     for pass in passes(&subject.tree) {

@@ -5,14 +5,17 @@
 //! closed again, a TLS hello where nginx speaks TLS, and a HEAD request only where the operator
 //! asks for one.
 
+mod accepting;
 mod connect;
 mod dns;
 mod finding;
+mod host;
 mod load;
 mod loops;
 mod names;
 mod peers;
 mod pool;
+mod programs;
 mod resolve;
 mod subject;
 mod targets;

@@ -3,13 +3,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    net::SocketAddr,
 };
 
 use super::{
-    Options,
+    Options, accepting,
     connect::{self, Address, Attempt, Outcome},
     finding::{Finding, Report, Severity},
+    host::Host,
     load, pool,
     resolve::Names,
     subject::Subject,
@@ -18,11 +18,7 @@ use super::{
     unix,
     words::duration,
 };
-use crate::{
-    event::{Event, Question, Time, fact},
-    nginx::config::{self, At, Protocol},
-    source::{clock, host::Observer},
-};
+use crate::nginx::config::{self, At, Protocol};
 
 /// A peer of a group.
 struct Peer {
@@ -93,8 +89,9 @@ pub(super) fn check(subject: &Subject, options: &Options, report: &mut Report) -
     let mut host = Host::new(subject.viewer);
     let mut results: BTreeMap<&Attempt, (Outcome, Vec<Fault>)> = BTreeMap::new();
     let mut doubtful = Vec::new();
+    let mut reached = Vec::new();
     for (attempt, outcome) in attempts.into_iter().zip(outcomes) {
-        let faults = host.faults(attempt, &outcome, options);
+        let faults = faults(&mut host, attempt, &outcome, options);
         if let (Outcome::Failed(_) | Outcome::Silent, [fault, ..]) = (&outcome, &faults[..])
             && matches!(
                 fault.cause,
@@ -103,7 +100,17 @@ pub(super) fn check(subject: &Subject, options: &Options, report: &mut Report) -
         {
             doubtful.push(attempt);
         }
+        if outcome == Outcome::Well && faults.is_empty() {
+            reached.push(&attempt.address);
+        }
         results.insert(attempt, (outcome, faults));
+    }
+    let idle = accepting::not_accepting(&mut host, reached, options.timeout);
+    for (attempt, (_, faults)) in &mut results {
+        let waiting = idle
+            .iter()
+            .find(|(address, _)| **address == attempt.address);
+        faults.extend(waiting.map(|(_, fault)| fault.clone()));
     }
     // A backend that was just restarting: what fails twice fails.
     let again = pool::each(&doubtful, guest, |attempt| {
@@ -138,6 +145,17 @@ pub(super) fn check(subject: &Subject, options: &Options, report: &mut Report) -
                     }
                 }
                 say(&peer.at, Some(&peer.shown), fault);
+            }
+            if let (Some(kept), Address::Tcp(address)) = (group.keepalive, &peer.attempt.address)
+                && peer.attempt.idle.is_none()
+                && faults.is_empty()
+            {
+                let fault = host
+                    .listener(*address)
+                    .and_then(|view| load::kept(&peer.shown, kept, &view));
+                if let Some(fault) = fault {
+                    say(&peer.at, Some(&peer.shown), fault);
+                }
             }
         }
     }
@@ -177,93 +195,35 @@ fn wanted(group: &Group<'_>, address: Address, options: &Options) -> Attempt {
     }
 }
 
-/// What the host shows, asked from a worker's view.
-struct Host {
-    observer: Observer,
-    viewer: u32,
-    asked: Time,
-}
-
-impl Host {
-    fn new(viewer: u32) -> Self {
-        Self {
-            observer: Observer::new(Vec::new()),
-            viewer,
-            asked: clock::now(),
-        }
-    }
-
-    fn ask(&mut self, question: &Question) -> Option<fact::Finding> {
-        let events = self.observer.answer(question, self.asked, clock::now());
-        events.into_iter().find_map(|event| match event {
-            Event::Fact(fact) => fact.finding.ok(),
-            _ => None,
-        })
-    }
-
-    fn listener(&mut self, address: SocketAddr) -> Option<fact::ListenerView> {
-        let question = Question::Listener {
-            worker: self.viewer,
-            address,
-        };
-        match self.ask(&question) {
-            Some(fact::Finding::Listener(view)) => Some(view),
-            _ => None,
-        }
-    }
-
-    fn ports(&mut self, remote: SocketAddr) -> Option<fact::PortsView> {
-        let question = Question::Ports {
-            worker: self.viewer,
-            remote,
-        };
-        match self.ask(&question) {
-            Some(fact::Finding::Ports(view)) => Some(view),
-            _ => None,
-        }
-    }
-
-    fn path(&mut self, path: &str) -> Option<fact::UnixPathView> {
-        let question = Question::UnixPath {
-            worker: self.viewer,
-            path: path.to_owned(),
-        };
-        match self.ask(&question) {
-            Some(fact::Finding::UnixPath(view)) => Some(*view),
-            _ => None,
-        }
-    }
-
-    /// What is wrong with one peer.
-    fn faults(&mut self, attempt: &Attempt, outcome: &Outcome, options: &Options) -> Vec<Fault> {
-        let mut faults = Vec::new();
-        match &attempt.address {
-            Address::Tcp(peer) => {
-                let shown = Shown {
-                    listener: self.listener(*peer),
-                    ports: self.ports(*peer),
-                    worker: self.viewer,
-                };
-                match outcome {
-                    Outcome::Failed(errno) => faults.push(tcp::failed(*peer, *errno, &shown)),
-                    Outcome::Silent => faults.push(tcp::silent(*peer, options.timeout, &shown)),
-                    Outcome::Unbound(errno) => faults.push(unbound(attempt, *errno, self.viewer)),
-                    _ => faults.extend(load::of_tcp(*peer, &shown)),
-                }
-            }
-            Address::Unix(path) => {
-                let view = self.path(path);
-                match outcome {
-                    Outcome::Failed(errno) => {
-                        faults.push(unix::failed(path, *errno, view.as_ref()));
-                    }
-                    _ => faults.extend(view.and_then(|view| load::of_unix(path, &view))),
-                }
+/// What is wrong with one peer.
+fn faults(host: &mut Host, attempt: &Attempt, outcome: &Outcome, options: &Options) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    match &attempt.address {
+        Address::Tcp(peer) => {
+            let shown = Shown {
+                listener: host.listener(*peer),
+                ports: host.ports(*peer),
+                worker: host.viewer,
+            };
+            match outcome {
+                Outcome::Failed(errno) => faults.push(tcp::failed(*peer, *errno, &shown)),
+                Outcome::Silent => faults.push(tcp::silent(*peer, options.timeout, &shown)),
+                Outcome::Unbound(errno) => faults.push(unbound(attempt, *errno, host.viewer)),
+                _ => faults.extend(load::of_tcp(*peer, &shown)),
             }
         }
-        faults.extend(spoken(attempt, outcome, options));
-        faults
+        Address::Unix(path) => {
+            let view = host.path(path);
+            match outcome {
+                Outcome::Failed(errno) => {
+                    faults.push(unix::failed(path, *errno, view.as_ref()));
+                }
+                _ => faults.extend(view.and_then(|view| load::of_unix(path, &view))),
+            }
+        }
     }
+    faults.extend(spoken(attempt, outcome, options));
+    faults
 }
 
 fn unbound(attempt: &Attempt, errno: i32, worker: u32) -> Fault {

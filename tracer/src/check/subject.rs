@@ -1,6 +1,7 @@
 //! One nginx that is checked: whose view counts, and its configuration.
 
 use std::{
+    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
@@ -34,6 +35,8 @@ pub(super) struct Subject {
     pub(super) conf: PathBuf,
     /// What paths are relative to.
     pub(super) prefix: Option<PathBuf>,
+    /// Folders for temporary files as they were compiled in, by directive.
+    pub(super) temporary: BTreeMap<&'static str, PathBuf>,
     /// When the oldest worker began.
     pub(super) since: Option<SystemTime>,
 }
@@ -60,6 +63,7 @@ impl Subject {
             tree: Tree::read(reader, &conf, master.directives())?,
             conf,
             prefix: master.prefix.clone(),
+            temporary: master.binary.temporary.clone(),
             since: since(&workers).filter(|_| is_own),
             workers,
         })
@@ -79,6 +83,7 @@ impl Subject {
             tree: Tree::read(own, conf, Vec::new())?,
             conf: conf.to_owned(),
             prefix: None,
+            temporary: BTreeMap::new(),
             since: None,
         })
     }

@@ -1,4 +1,5 @@
-//! The words of a configuration file, as `ngx_conf_read_token` (src/core/ngx_conf_file.c) cuts them.
+//! The words of a configuration file, as nginx cuts them (`ngx_conf_read_token`,
+//! src/core/ngx_conf_file.c).
 
 use super::lua;
 

@@ -127,6 +127,8 @@ fn every_tcp_fault_is_found() -> Result<()> {
         to("127.0.0.1:9004", "firewall-reject"),
         to("127.0.0.1:9005", "firewall-reject"),
         to("127.0.0.1:9006", "firewall-drop"),
+        // Only the worker's own user is rejected.
+        to("127.0.0.1:9013", "firewall-reject"),
         to(&far(0), "refused-by-peer"),
         to(&far(1), "syn-timeout"),
         to(&far(2), "icmp-unreachable"),
@@ -153,13 +155,15 @@ fn every_tcp_fault_is_found() -> Result<()> {
     let _stuck = listen(&netns, "127.0.0.1:9011")?;
     let _on_v6 = listen(&netns, "[::1]:9002")?;
     let _bound = listeners::bound(&netns, "127.0.0.1:9003")?;
-    let _behind: Vec<_> = [9004, 9005, 9006]
+    let _behind: Vec<_> = [9004, 9005, 9006, 9013]
         .iter()
         .map(|port| listen(&netns, &format!("127.0.0.1:{port}")))
         .collect::<Result<_>>()?;
     firewall::rule(&netns, "input", "tcp dport 9004 reject with tcp reset")?;
     firewall::rule(&netns, "input", "tcp dport 9005 reject")?;
     firewall::rule(&netns, "input", "tcp dport 9006 drop")?;
+    let by_user = "meta skuid 65534 tcp dport 9013 reject with tcp reset";
+    firewall::rule(&netns, "output", by_user)?;
     let _full = listeners::full(&netns, "127.0.0.1:9007")?;
     let _small = listeners::small(&netns, "127.0.0.1:9008", 3)?;
     for (index, (kind, cause)) in [
@@ -527,13 +531,18 @@ fn names_that_nginx_resolved_at_its_start_are_compared() -> Result<()> {
     let kept = "127.0.0.1 localhost\n::1 localhost\n127.0.0.1 kept.test\n";
     write(
         "hosts",
-        &format!("{kept}127.0.0.2 moved.test\n127.0.0.1 gone.test\n"),
+        &format!("{kept}127.0.0.2 moved.test\n127.0.0.4 left.test\n127.0.0.1 gone.test\n"),
     )?;
     let _dns = Service::start(&netns, &["127.0.0.1:53", "dns", "nxdomain"])?;
-    let _listening: Vec<_> = ["127.0.0.1:9010", "127.0.0.2:9011", "127.0.0.3:9011"]
-        .iter()
-        .map(|address| Backend::new(&netns, address, Protocol::Http))
-        .collect::<Result<_>>()?;
+    let _listening: Vec<_> = [
+        "127.0.0.1:9010",
+        "127.0.0.2:9011",
+        "127.0.0.3:9011",
+        "127.0.0.3:9012",
+    ]
+    .iter()
+    .map(|address| Backend::new(&netns, address, Protocol::Http))
+    .collect::<Result<_>>()?;
     let rows = [
         row(
             "proxy_pass http://localhost:9010;",
@@ -541,9 +550,14 @@ fn names_that_nginx_resolved_at_its_start_are_compared() -> Result<()> {
             "no-listener",
             "localhost ([::1]:9010)",
         ),
+        error(
+            "proxy_pass http://left.test:9012;",
+            "name-changed",
+            "the workers keep 127.0.0.4:9012 from when they began; nothing listens on 127.0.0.4:9012",
+        ),
         row(
             "proxy_pass http://moved.test:9011;",
-            "warning",
+            "note",
             "name-changed",
             "moved.test resolves to 127.0.0.3:9011 now; the workers keep 127.0.0.2:9011",
         ),
@@ -564,7 +578,7 @@ fn names_that_nginx_resolved_at_its_start_are_compared() -> Result<()> {
     let nginx = Nginx::start(&netns, &config, |command| {
         mounted::on_etc(command, folder.path(), &files)
     })?;
-    write("hosts", &format!("{kept}127.0.0.3 moved.test\n"))?;
+    write("hosts", &format!("{kept}127.0.0.3 moved.test left.test\n"))?;
     let checked = Checked::of(nginx.master, &[])?;
     compare(&rows, &checked, &nginx)
 }
@@ -721,7 +735,7 @@ fn is_clean(data: &Path) -> Result<()> {
     )?;
     let certificate = Certificate::new("shop.test")?;
     let secure: String = needs(&text, "tls")
-        .map(|address| format!("server {{ listen {address} ssl; }}\n"))
+        .map(|address| format!("server {{ listen {address} ssl http2; }}\n"))
         .collect();
     let _server = match secure.is_empty() {
         true => None,

@@ -370,6 +370,7 @@ mod tests {
                 name: None,
                 has_12: true,
                 has_13: true,
+                is_h2: false,
             }),
             ..plain(address)
         };

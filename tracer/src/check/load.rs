@@ -253,16 +253,17 @@ fn connections(subject: &Subject) -> Vec<Finding> {
             ));
         }
     }
-    let sum: u64 = kept
-        .iter()
-        .map(|(_, count)| count)
-        .fold(0, |sum, count| sum.saturating_add(*count));
-    if let Some((first, _)) = kept.first().filter(|_| sum >= count) {
-        found.push(finding(subject, &first.at, Fault::warning(
-            "worker-connections",
-            format!("keepalive lets a worker keep {sum} idle connections to upstreams, and worker_connections is {count}"),
-            "Raise worker_connections, or lower keepalive: it counts for each worker".to_owned(),
-        )));
+    let most = kept.into_iter().max_by_key(|(_, kept)| *kept);
+    if let Some((directive, kept)) = most.filter(|(_, kept)| *kept >= count) {
+        found.push(finding(
+            subject,
+            &directive.at,
+            Fault::warning(
+                "worker-connections",
+                format!("keepalive lets a worker keep {kept} idle connections to this upstream, and worker_connections is {count}"),
+                "Raise worker_connections, or lower keepalive: it counts for each worker".to_owned(),
+            ),
+        ));
     }
     found
 }
@@ -367,7 +368,12 @@ fn folders(subject: &Subject) -> Vec<Finding> {
         }
     };
     for pass in passes(&subject.tree) {
+        let limit = pass.find("max_temp_file_size").map(Directive::value);
         for (name, protocol) in FOLDERS {
+            // A response is not written there then.
+            if protocol.is_some() && limit == Some("0") {
+                continue;
+            }
             if protocol.is_none_or(|one| one == pass.protocol) && pass.protocol != Protocol::Stream
             {
                 look(&pass.scope, name);

@@ -65,11 +65,18 @@ pub(crate) fn run(masters: &[Master], options: &Options) -> io::Result<Report> {
     for master in masters {
         match Subject::of(master, options.config.as_deref()) {
             Ok(subject) => one(&subject, options, &mut report)?,
-            Err(error) => report
-                .untried
-                .push(format!("master {}: {error}", master.pid)),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
+            Err(error) => {
+                report
+                    .untried
+                    .push(format!("master {}: {error}", master.pid));
+                continue;
+            }
         }
         report.masters += 1;
+    }
+    if report.masters == 0 && !masters.is_empty() {
+        return Err(io::Error::other(report.untried.join("; ")));
     }
     report.sort();
     Ok(report)

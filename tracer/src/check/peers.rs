@@ -52,6 +52,7 @@ pub(super) fn check(subject: &Subject, options: &Options, report: &mut Report) -
     }
     let mut all: Vec<(&Group<'_>, Vec<Peer>)> = Vec::new();
     let mut untried = Vec::new();
+    let mut moved: Vec<(&At, Fault, Vec<Attempt>)> = Vec::new();
     for group in &groups {
         let mut peers = Vec::new();
         for member in &group.members {
@@ -60,6 +61,11 @@ pub(super) fn check(subject: &Subject, options: &Options, report: &mut Report) -
                 say(&member.at, None, fault);
             }
             untried.extend(place.untried);
+            if let Some(kept) = place.kept {
+                let addresses = kept.addresses.iter().map(|one| Address::Tcp(*one));
+                let attempts = addresses.map(|address| plain(group, address)).collect();
+                moved.push((&member.at, kept.fault, attempts));
+            }
             if group.is_udp {
                 continue;
             }
@@ -78,6 +84,7 @@ pub(super) fn check(subject: &Subject, options: &Options, report: &mut Report) -
         .iter()
         .flat_map(|(_, peers)| peers)
         .map(|peer| &peer.attempt)
+        .chain(moved.iter().flat_map(|(_, _, attempts)| attempts))
         .collect();
     let attempts: Vec<&Attempt> = attempts.into_iter().collect();
     let addresses: BTreeSet<&Address> = attempts.iter().map(|one| &one.address).collect();
@@ -159,6 +166,16 @@ pub(super) fn check(subject: &Subject, options: &Options, report: &mut Report) -
             }
         }
     }
+    for (at, mut fault, attempts) in moved.iter().cloned() {
+        let mut faults = attempts
+            .iter()
+            .filter_map(|one| results.get(one)?.1.first());
+        if let Some(failed) = faults.find(|one| one.severity == Severity::Error) {
+            fault.severity = Severity::Error;
+            fault.text += &format!("; {}", failed.text);
+        }
+        say(at, None, fault);
+    }
     report.findings.extend(load::of_groups(subject, &groups));
     report.untried.extend(untried);
     Ok(())
@@ -183,15 +200,25 @@ fn shown(address: &Address, host: &config::Host) -> String {
     }
 }
 
+/// A connection alone.
+fn plain(group: &Group<'_>, address: Address) -> Attempt {
+    Attempt {
+        address,
+        bind: group.bind.as_ref().map(|(ip, _)| *ip),
+        tls: None,
+        head: None,
+        idle: None,
+    }
+}
+
 fn wanted(group: &Group<'_>, address: Address, options: &Options) -> Attempt {
     let is_http = group.pass.protocol == Protocol::Http && group.tls.is_none();
     let asks = is_http && (options.http || options.idle);
     Attempt {
-        address,
-        bind: group.bind.as_ref().map(|(ip, _)| *ip),
         tls: group.tls.clone(),
         head: asks.then(|| group.host.clone()),
         idle: group.keepalive.filter(|_| asks && options.idle),
+        ..plain(group, address)
     }
 }
 

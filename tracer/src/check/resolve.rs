@@ -37,6 +37,13 @@ pub(super) struct Names {
     literal: BTreeSet<SocketAddr>,
 }
 
+/// Addresses that the workers keep of a name that has others now.
+#[derive(Debug, Clone)]
+pub(super) struct Kept {
+    pub(super) fault: Fault,
+    pub(super) addresses: Vec<SocketAddr>,
+}
+
 /// Where a member of a group is.
 #[derive(Debug, Default)]
 pub(super) struct Place {
@@ -44,6 +51,8 @@ pub(super) struct Place {
     pub(super) fault: Option<Fault>,
     /// It could not be found out.
     pub(super) untried: Option<String>,
+    /// It was elsewhere when the workers began: there they still connect to.
+    pub(super) kept: Option<Kept>,
 }
 
 impl Names {
@@ -123,6 +132,12 @@ impl Names {
                     ..Place::default()
                 };
             }
+            Host::Unix(path) if !path.starts_with(['/', '@']) => {
+                return Place {
+                    untried: Some(format!("unix:{path}: a relative path")),
+                    ..Place::default()
+                };
+            }
             Host::Unix(path) => {
                 return Place {
                     addresses: vec![Address::Unix(path.clone())],
@@ -146,10 +161,10 @@ impl Names {
         let lookup = self.found.get(&(name.clone(), member.resolver.clone()));
         match lookup {
             Some(Lookup::Found(ips)) => {
-                let (ips, fault) = self.kept(subject, member, name, ips);
+                let (ips, kept) = self.kept(subject, member, name, ips);
                 Place {
                     addresses: ips.into_iter().map(tcp).collect(),
-                    fault,
+                    kept,
                     ..Place::default()
                 }
             }
@@ -171,7 +186,7 @@ impl Names {
         member: &Member,
         name: &str,
         ips: &[IpAddr],
-    ) -> (Vec<IpAddr>, Option<Fault>) {
+    ) -> (Vec<IpAddr>, Option<Kept>) {
         let all = || ips.to_vec();
         let is_static = member.resolver == Resolver::Library;
         let Some(remembered) = self.remembered.as_ref().filter(|_| is_static) else {
@@ -189,23 +204,28 @@ impl Names {
         if !used.is_empty() {
             return (used, None);
         }
-        let others: Vec<String> = remembered
+        let others: Vec<SocketAddr> = remembered
             .others
             .iter()
+            .copied()
             .filter(|other| other.port() == member.port && !self.literal.contains(other))
-            .map(ToString::to_string)
             .collect();
         if others.is_empty() || others.len() > 4 {
             return (all(), None);
         }
+        let old: Vec<String> = others.iter().map(ToString::to_string).collect();
         let now: Vec<String> = ips.iter().map(|ip| address(ip).to_string()).collect();
         let text = format!(
             "{name} resolves to {} now; the workers keep {} from when they began",
             now.join(", "),
-            others.join(", ")
+            old.join(", ")
         );
         let fix = "Reload nginx, or have it resolve the name again by resolver and a variable (or server … resolve); now: nginx -s reload".to_owned();
-        (all(), Some(Fault::warning(NAME_CHANGED, text, fix)))
+        let kept = Kept {
+            fault: Fault::note(NAME_CHANGED, text, fix),
+            addresses: others,
+        };
+        (all(), Some(kept))
     }
 
     /// Resolvers' servers that do not answer, each at its directive.

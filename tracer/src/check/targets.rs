@@ -266,6 +266,7 @@ fn tls(pass: &Pass<'_>, target: &Target) -> Option<Tls> {
         name: is_sent.then(|| name.split(':').next().unwrap_or_default().to_owned()),
         has_12: has("TLSv1.2"),
         has_13: has("TLSv1.3"),
+        is_h2: pass.protocol == Protocol::Grpc,
     })
 }
 

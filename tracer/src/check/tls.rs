@@ -15,6 +15,8 @@ pub(crate) struct Tls {
     pub(crate) has_12: bool,
     /// Is TLS 1.3?
     pub(crate) has_13: bool,
+    /// HTTP/2 is offered (ALPN), as nginx does for gRPC.
+    pub(crate) is_h2: bool,
 }
 
 /// What came back.
@@ -48,6 +50,10 @@ const RENEGOTIATION: u16 = 0x00ff;
 /// # Errors
 /// Those of the stream: a reset, `WouldBlock` at its timeout.
 pub(crate) fn probe(stream: &mut (impl Read + Write), tls: &Tls) -> io::Result<Reply> {
+    // Older versions are not spoken here.
+    if !tls.has_12 && !tls.has_13 {
+        return Ok(Reply::Hello);
+    }
     stream.write_all(&hello(tls, process::random()))?;
     loop {
         let mut header = [0; RECORD];
@@ -112,6 +118,9 @@ fn hello(tls: &Tls, random: [u8; 96]) -> Vec<u8> {
     if let Some(name) = &tls.name {
         let entry = [vec![0], vector(name.as_bytes())].concat();
         add(0, vector(&entry));
+    }
+    if tls.is_h2 {
+        add(16, vector(b"\x02h2"));
     }
     // Point formats, groups (x25519, P-256, P-384), signature algorithms, extended master secret.
     add(11, vec![1, 0]);
@@ -206,6 +215,7 @@ mod tests {
             name: Some("a.test".to_owned()),
             has_12: true,
             has_13: true,
+            is_h2: true,
         };
         let reply = probe(&mut stream, &tls).unwrap();
         // The record's length and the message's fit what was sent.

@@ -219,7 +219,7 @@ pub(crate) struct Upstream<'a> {
     pub(crate) directive: &'a Directive,
     pub(crate) is_stream: bool,
     pub(crate) servers: Vec<Server<'a>>,
-    /// A script chooses the server, or a directive of a module that is not known may.
+    /// A script chooses the server, or a module that is not known may.
     pub(crate) is_scripted: bool,
 }
 
@@ -242,6 +242,38 @@ impl Upstream<'_> {
     }
 }
 
+/// Directives of an upstream block that leave its servers what they are: of nginx, Angie and
+/// Tengine.
+const UPSTREAM: [&str; 27] = [
+    "check",
+    "check_http_expect_alive",
+    "check_http_send",
+    "check_keepalive_requests",
+    "check_shm_size",
+    "fair",
+    "feedback",
+    "hash",
+    "include",
+    "ip_hash",
+    "keepalive",
+    "keepalive_requests",
+    "keepalive_time",
+    "keepalive_timeout",
+    "least_conn",
+    "least_time",
+    "ntlm",
+    "queue",
+    "random",
+    "resolver",
+    "resolver_timeout",
+    "server",
+    "session_sticky",
+    "state",
+    "sticky",
+    "sticky_cookie_insert",
+    "zone",
+];
+
 /// Every upstream block of a configuration.
 pub(crate) fn upstreams(tree: &Tree) -> Vec<Upstream<'_>> {
     let mut found = Vec::new();
@@ -258,9 +290,7 @@ pub(crate) fn upstreams(tree: &Tree) -> Vec<Upstream<'_>> {
                 at: &one.at,
             })
         });
-        let is_other = |one: &Directive| {
-            is_script(one.name()) || ["dyups_interface", "jdomain", "consul"].contains(&one.name())
-        };
+        let is_other = |one: &Directive| !UPSTREAM.contains(&one.name());
         found.push(Upstream {
             name: directive.value().to_lowercase(),
             directive,

@@ -475,7 +475,15 @@ fn what_fails_under_load_is_found() -> Result<()> {
 fn ports_that_are_used_up_are_found() -> Result<()> {
     let netns = Netns::new()?;
     let _held = listeners::exhaust_ports(&netns, "127.0.0.1:9001", 20)?;
-    let rows = [to("127.0.0.1:9001", "ports-exhausted")];
+    let rows = [
+        to("127.0.0.1:9001", "ports-exhausted"),
+        row(
+            "return 200;",
+            "warning",
+            "ports-exhausted",
+            "20 ephemeral ports",
+        ),
+    ];
     let config = Config {
         server: locations(&rows),
         ..Config::default()

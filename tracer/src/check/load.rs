@@ -253,6 +253,7 @@ fn connections(subject: &Subject) -> Vec<Finding> {
             ));
         }
     }
+    found.extend(ports(subject, at, count));
     let most = kept.into_iter().max_by_key(|(_, kept)| *kept);
     if let Some((directive, kept)) = most.filter(|(_, kept)| *kept >= count) {
         found.push(finding(

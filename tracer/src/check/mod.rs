@@ -52,19 +52,24 @@ pub(crate) struct Options {
     pub(crate) config: Option<PathBuf>,
 }
 
-/// Checks these, one after another; with none of them the file of the options alone.
+/// Checks these, one after another; with none of them the file of the options alone. `progress`
+/// hears how many peers of how many were tried.
 ///
 /// # Errors
 /// A worker's place cannot be entered, or the file of the options cannot be read.
-pub(crate) fn run(masters: &[Master], options: &Options) -> io::Result<Report> {
+pub(crate) fn run(
+    masters: &[Master],
+    options: &Options,
+    progress: &dyn Fn(usize, usize),
+) -> io::Result<Report> {
     let mut report = Report::default();
     if let ([], Some(conf)) = (masters, &options.config) {
         let subject = Subject::of_file(conf)?;
-        one(&subject, options, &mut report)?;
+        one(&subject, options, &mut report, progress)?;
     }
     for master in masters {
         match Subject::of(master, options.config.as_deref()) {
-            Ok(subject) => one(&subject, options, &mut report)?,
+            Ok(subject) => one(&subject, options, &mut report, progress)?,
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
             Err(error) => {
                 report
@@ -82,9 +87,14 @@ pub(crate) fn run(masters: &[Master], options: &Options) -> io::Result<Report> {
     Ok(report)
 }
 
-fn one(subject: &Subject, options: &Options, report: &mut Report) -> io::Result<()> {
+fn one(
+    subject: &Subject,
+    options: &Options,
+    report: &mut Report,
+    progress: &dyn Fn(usize, usize),
+) -> io::Result<()> {
     report.findings.extend(subject.files());
-    peers::check(subject, options, report)?;
+    peers::check(subject, options, report, progress)?;
     report.findings.extend(loops::check(subject));
     report.findings.extend(load::check(subject));
     Ok(())

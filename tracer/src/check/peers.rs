@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
+    time::Duration,
 };
 
 use super::{
@@ -18,7 +19,10 @@ use super::{
     unix,
     words::duration,
 };
-use crate::nginx::config::{self, At, Protocol};
+use crate::{
+    nginx::config::{self, At, Protocol},
+    process::Guest,
+};
 
 /// A peer of a group.
 struct Peer {
@@ -33,7 +37,12 @@ struct Peer {
 ///
 /// # Errors
 /// The worker's place cannot be entered.
-pub(super) fn check(subject: &Subject, options: &Options, report: &mut Report) -> io::Result<()> {
+pub(super) fn check(
+    subject: &Subject,
+    options: &Options,
+    report: &mut Report,
+    progress: &dyn Fn(usize, usize),
+) -> io::Result<()> {
     let groups = groups(&subject.tree);
     let names = Names::of(subject, &groups, options.timeout)?;
     let mut say = |at: &At, peer: Option<&str>, fault: Fault| {
@@ -90,9 +99,8 @@ pub(super) fn check(subject: &Subject, options: &Options, report: &mut Report) -
     let addresses: BTreeSet<&Address> = attempts.iter().map(|one| &one.address).collect();
     report.peers += addresses.len();
     let guest = subject.guest.as_ref();
-    let outcomes = pool::each(&attempts, guest, |attempt| {
-        connect::attempt(attempt, guest, options.timeout)
-    })?;
+    let waits = longest(&attempts, options);
+    let outcomes = tried(&attempts, guest, options, waits, progress)?;
     let mut host = Host::new(subject.viewer);
     let mut results: BTreeMap<&Attempt, (Outcome, Vec<Fault>)> = BTreeMap::new();
     let mut doubtful = Vec::new();
@@ -120,9 +128,7 @@ pub(super) fn check(subject: &Subject, options: &Options, report: &mut Report) -
         faults.extend(waiting.map(|(_, fault)| fault.clone()));
     }
     // A backend that was just restarting: what fails twice fails.
-    let again = pool::each(&doubtful, guest, |attempt| {
-        connect::attempt(attempt, guest, options.timeout)
-    })?;
+    let again = tried(&doubtful, guest, options, waits, progress)?;
     for (attempt, outcome) in doubtful.into_iter().zip(again) {
         if outcome == Outcome::Well {
             results.insert(attempt, (outcome, Vec::new()));
@@ -179,6 +185,30 @@ pub(super) fn check(subject: &Subject, options: &Options, report: &mut Report) -
     report.findings.extend(load::of_groups(subject, &groups));
     report.untried.extend(untried);
     Ok(())
+}
+
+/// Longer than any of these takes.
+fn longest(attempts: &[&Attempt], options: &Options) -> Duration {
+    let idle = attempts.iter().filter_map(|one| one.idle).max();
+    options.timeout * 16 + idle.unwrap_or_default()
+}
+
+/// Tries them, at the same time.
+fn tried(
+    attempts: &[&Attempt],
+    guest: Option<&Guest>,
+    options: &Options,
+    waits: Duration,
+    progress: &dyn Fn(usize, usize),
+) -> io::Result<Vec<Outcome>> {
+    let attempts: Vec<Attempt> = attempts.iter().copied().cloned().collect();
+    let (place, patience) = (guest.cloned(), options.timeout);
+    let outcomes = pool::each(attempts, guest, waits, progress, move |attempt| {
+        connect::attempt(attempt, place.as_ref(), patience)
+    })?;
+    let stalled = || Outcome::Untried("it stalls who connects".to_owned());
+    let outcomes = outcomes.into_iter();
+    Ok(outcomes.map(|one| one.unwrap_or_else(stalled)).collect())
 }
 
 /// What else there is.

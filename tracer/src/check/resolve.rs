@@ -72,13 +72,23 @@ impl Names {
             true => Library::of(subject.viewer),
             false => Library::default(),
         };
-        let looked = pool::each(&wanted, subject.guest.as_ref(), |(name, by)| match by {
-            Resolver::Library => (library.find(name, patience), Vec::new()),
-            Resolver::Own(own) if !own.servers.is_empty() => {
-                names::resolve(&own.servers, name, (own.v4, own.v6), patience)
-            }
-            Resolver::Own(_) | Resolver::None => (Lookup::Unknown, Vec::new()),
-        })?;
+        // A name is looked up at several servers, with several endings.
+        let waits = patience * 64;
+        let looked = pool::each(
+            wanted.clone(),
+            subject.guest.as_ref(),
+            waits,
+            &|_, _| {},
+            move |(name, by)| match by {
+                Resolver::Library => (library.find(name, patience), Vec::new()),
+                Resolver::Own(own) if !own.servers.is_empty() => {
+                    names::resolve(&own.servers, name, (own.v4, own.v6), patience)
+                }
+                Resolver::Own(_) | Resolver::None => (Lookup::Unknown, Vec::new()),
+            },
+        )?;
+        let unknown = || (Lookup::Unknown, Vec::new());
+        let looked = looked.into_iter().map(|one| one.unwrap_or_else(unknown));
         let mut names = Self::default();
         for (key, (lookup, silent)) in wanted.into_iter().zip(looked) {
             if !silent.is_empty() && !matches!(lookup, Lookup::Silent(_)) {

@@ -35,6 +35,8 @@ pub(crate) enum Reply {
 const HANDSHAKE: u8 = 22;
 const ALERT: u8 = 21;
 const FATAL: u8 = 2;
+/// Warnings read before what counts.
+const RECORDS: usize = 4;
 /// Bytes of a record's header.
 const RECORD: usize = 5;
 /// ECDHE and RSA with AES-GCM, ChaCha20 and AES-CBC, and DHE: what servers of TLS 1.2 have.
@@ -55,7 +57,7 @@ pub(crate) fn probe(stream: &mut (impl Read + Write), tls: &Tls) -> io::Result<R
         return Ok(Reply::Hello);
     }
     stream.write_all(&hello(tls, process::random()))?;
-    loop {
+    for _ in 0..RECORDS {
         let mut header = [0; RECORD];
         let got = fill(stream, &mut header)?;
         if got == 0 {
@@ -79,6 +81,7 @@ pub(crate) fn probe(stream: &mut (impl Read + Write), tls: &Tls) -> io::Result<R
             return Ok(Reply::Alert(alert[1]));
         }
     }
+    Ok(Reply::Closed)
 }
 
 /// As much as comes before the end.

@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use crate::{
@@ -117,7 +118,14 @@ pub(super) fn run(args: &Args) -> Result<()> {
         idle: args.idle,
         config,
     };
-    let mut report = check::run(&masters, &options).map_err(refused)?;
+    let bar = bar();
+    let progress = |done: usize, all: usize| {
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+    };
+    let report = check::run(&masters, &options, &progress).map_err(refused);
+    bar.finish_and_clear();
+    let mut report = report?;
     if !args.only.is_empty() {
         let wanted: BTreeSet<&str> = args.only.iter().map(String::as_str).collect();
         report.findings.retain(|one| wanted.contains(one.cause));
@@ -135,6 +143,18 @@ pub(super) fn run(args: &Args) -> Result<()> {
         true => Ok(()),
         false => Err(Found.into()),
     }
+}
+
+/// How many peers were tried, for people who wait: on a terminal's stderr.
+fn bar() -> ProgressBar {
+    if !say::is_terminal_aside() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(0);
+    if let Ok(style) = ProgressStyle::with_template("{pos} of {len} peers tried") {
+        bar.set_style(style);
+    }
+    bar
 }
 
 fn refused(error: std::io::Error) -> anyhow::Error {

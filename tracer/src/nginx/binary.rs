@@ -462,7 +462,7 @@ mod tests {
             let binary = of_constants(&[&vec![b'x'; before], &version[..], arguments].concat());
             assert_eq!(binary.version.as_deref(), Some("nginx/1.22.1"), "{before}");
             assert_eq!(binary.prefix, Some("/usr/share/nginx".into()));
-            assert_eq!(binary.temporary["proxy_temp_path"], Path::new("/var/p"));
+            assert_eq!(binary.temporary["proxy_temp_path"], PathBuf::from("/var/p"));
             assert_eq!(binary.conf, Some("/etc/n.conf".into()));
             assert!(binary.is_nginx());
         }

@@ -52,7 +52,7 @@ impl Checked {
         let members = ["peer", "text", "fix", "file"];
         self.findings.iter().filter(move |finding| {
             let says = |name: &&str| finding[name].as_str().is_some_and(|one| one.contains(text));
-            finding["cause"] == cause && members.iter().any(|name| says(name))
+            finding["cause"] == cause && members.iter().any(says)
         })
     }
 }

@@ -6,6 +6,9 @@ use tracer::internals::{Time, parse_log_line};
 
 fuzz_target!(|line: &[u8]| {
     if let Some(parsed) = parse_log_line(line, Time(0)) {
-        assert!(parsed.message.len() <= 3 * line.len(), "more than there was");
+        assert!(
+            parsed.message.len() <= 3 * line.len(),
+            "more than there was"
+        );
     }
 });

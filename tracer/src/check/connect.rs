@@ -1,4 +1,4 @@
-//! One try of a peer, on a thread in the worker's place: a connection, and on demand a TLS handshake
+//! One try of a peer, on a thread in the worker's place: a connection, on demand a TLS handshake
 //! or one HEAD request.
 
 use std::{

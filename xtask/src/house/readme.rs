@@ -20,7 +20,7 @@ enum Run {
 }
 
 /// The commands of the README as they are written there, without a comment.
-const COMMANDS: [(&str, Run); 17] = [
+const COMMANDS: [(&str, Run); 18] = [
     (
         "sha256sum --check --ignore-missing SHA256SUMS",
         Run::Check("static binary"),
@@ -49,6 +49,10 @@ const COMMANDS: [(&str, Run); 17] = [
     ),
     ("sudo tracer doctor", DOCTOR),
     ("tracer doctor", DOCTOR),
+    (
+        "tracer check",
+        Run::Test("tests/tests/check.rs", "every_tcp_fault_is_found"),
+    ),
     (
         "tracer causes no-listener",
         Run::Test(

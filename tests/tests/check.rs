@@ -16,6 +16,7 @@ use tests::netns::Netns;
 use tests::nginx::{Config, Nginx};
 use tests::service::Service;
 use tests::tun::{self, Host, Tun};
+use tests::upstream::{Listen, Upstream};
 use tests::{mounted, programs, veth};
 
 /// What a location has, and what has to be found of it: severity, cause, a text of the finding.
@@ -787,5 +788,99 @@ fn nothing_is_found_in_healthy_real_world_configurations() -> Result<()> {
         count += 1;
     }
     ensure!(count >= 8, "{count} configurations");
+    Ok(())
+}
+
+#[test]
+fn backends_with_a_known_keep_alive_are_compared_with_nginx() -> Result<()> {
+    let netns = Netns::new()?;
+    let wsgi = "def application(environ, start):\n    start('200 OK', [])\n    return []\n";
+    let asgi = "async def app(scope, receive, send):\n    pass\n";
+    let start_one = |port: u16, words: &str, text: &str| {
+        let words: Vec<&str> = words.split(' ').collect();
+        let listens = Listen::Tcp(format!("127.0.0.1:{port}"));
+        Upstream::start(&netns, &words, &[("app.py", text)], &listens)
+    };
+    let _gunicorn = start_one(
+        9001,
+        "gunicorn -b 127.0.0.1:9001 -k gthread --keep-alive 2 app:application",
+        wsgi,
+    )?;
+    let _uvicorn = start_one(
+        9002,
+        "uvicorn --host 127.0.0.1 --port 9002 --lifespan off app:app",
+        asgi,
+    )?;
+    let _longer = start_one(
+        9003,
+        "uvicorn --host 127.0.0.1 --port 9003 --lifespan off --timeout-keep-alive 75 app:app",
+        asgi,
+    )?;
+    let http: String = (9001..=9003)
+        .map(|port| format!("upstream u{port} {{ server 127.0.0.1:{port}; keepalive 8; }}\n"))
+        .collect();
+    let race = "keepalive-race";
+    let rows = [
+        row(
+            "proxy_pass http://u9001;",
+            "warning",
+            race,
+            "after 2 s (--keep-alive)",
+        ),
+        row(
+            "proxy_pass http://u9002;",
+            "note",
+            race,
+            "after 5 s (by default)",
+        ),
+    ];
+    let config = Config {
+        http,
+        server: format!(
+            "location / {{ proxy_pass http://u9003; }}\n{}",
+            locations(&rows)
+        ),
+        ..Config::default()
+    };
+    let nginx = start(&netns, &config)?;
+    let checked = Checked::of(nginx.master, &[])?;
+    compare(&rows, &checked, &nginx)
+}
+
+#[test]
+fn an_nginx_in_a_root_of_its_own_is_checked_there() -> Result<()> {
+    for suite in ["bullseye", "sid"] {
+        let Some(tree) = programs::suite(suite) else {
+            println!("SKIPPED: an_nginx_in_a_root_of_its_own: no {suite} under target/nginx");
+            continue;
+        };
+        let netns = Netns::new()?;
+        let folder = Folder::new()?;
+        let owned = folder.join("owned.sock");
+        let _owned = unix_files::listener(&owned)?;
+        unix_files::allow(&owned, 0o600)?;
+        let healthy = folder.join("healthy.sock").display().to_string();
+        let _healthy = Service::start(&netns, &[&format!("unix:{healthy}"), "answer", "x"])?;
+        unix_files::allow(Path::new(&healthy), 0o666)?;
+        let rows = [
+            to("127.0.0.1:9001", "no-listener"),
+            error(
+                format!("proxy_pass http://unix:{}:/;", owned.display()),
+                "unix-socket-permission",
+                "nobody may not write",
+            ),
+        ];
+        let config = Config {
+            tree: Some(tree),
+            server: format!(
+                "location / {{ proxy_pass http://unix:{healthy}; }}\n{}",
+                locations(&rows)
+            ),
+            ..Config::default()
+        };
+        let nginx = start(&netns, &config)?;
+        let checked = Checked::of(nginx.master, &[])?;
+        compare(&rows, &checked, &nginx)?;
+    }
     Ok(())
 }

@@ -47,3 +47,24 @@ pub fn read_configuration(text: &[u8]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::read_configuration;
+
+    proptest! {
+        /// Whatever nginx's words are put together to.
+        #[test]
+        fn any_words_are_read(words in prop::collection::vec(prop::sample::select(&[
+            "http", "stream", "server", "location /", "upstream a", "{", "{", "}", ";", ";", "\n",
+            " ", "\"", "'", "\\", "#", "$a", "${", "set $a", "set $b $a$a", "map $a $b",
+            "default", "proxy_pass http://", "proxy_pass $b", "a", "127.0.0.1:80", "[::1]",
+            "unix:/a", ":", "include x", "access_by_lua_block", "--", "[[", "]]", "resolver",
+        ][..]), 0..200)) {
+            read_configuration(words.concat().as_bytes());
+            read_configuration(words.join(" ").as_bytes());
+        }
+    }
+}

@@ -317,7 +317,7 @@ fn spoken(attempt: &Attempt, outcome: &Outcome, options: &Options) -> Option<Fau
                 ),
             ))
         }
-        Outcome::Broken(Some(_)) => Some(Fault::error(
+        Outcome::Broken(Some(_)) => Some(Fault::warning(
             "backend-reset",
             format!("{peer} resets the connection before its answer to HEAD /"),
             "Check the backend's log".to_owned(),
@@ -327,7 +327,7 @@ fn spoken(attempt: &Attempt, outcome: &Outcome, options: &Options) -> Option<Fau
             format!("{peer} does not answer HEAD / within {patience}"),
             format!("Find out what the backend waits for; see: curl -I http://{peer}/"),
         )),
-        Outcome::Closed => Some(Fault::error(
+        Outcome::Closed => Some(Fault::warning(
             "backend-closed-early",
             format!("{peer} closes the connection before its answer to HEAD /"),
             "Check the backend's log".to_owned(),

@@ -39,10 +39,19 @@ const FATAL: u8 = 2;
 const RECORDS: usize = 4;
 /// Bytes of a record's header.
 const RECORD: usize = 5;
-/// ECDHE and RSA with AES-GCM, ChaCha20 and AES-CBC, and DHE: what servers of TLS 1.2 have.
-const CIPHERS_12: [u16; 18] = [
-    0xc02b, 0xc02f, 0xc02c, 0xc030, 0xcca9, 0xcca8, 0xc009, 0xc013, 0xc00a, 0xc014, 0x009e, 0x009f,
-    0x0033, 0x0039, 0x009c, 0x009d, 0x002f, 0x0035,
+/// ECDHE, DHE and RSA with AES-GCM, ChaCha20, AES-CCM and AES-CBC: what servers of TLS 1.2 have.
+const CIPHERS_12: [u16; 30] = [
+    0xc02b, 0xc02f, 0xc02c, 0xc030, 0xcca9, 0xcca8, 0xccaa, 0xc0ac, 0xc0ad, 0xc023, 0xc027, 0xc024,
+    0xc028, 0xc009, 0xc013, 0xc00a, 0xc014, 0x009e, 0x009f, 0x0067, 0x006b, 0x0033, 0x0039, 0x009c,
+    0x009d, 0x003c, 0x003d, 0x002f, 0x0035, 0xc09c,
+];
+/// x25519, P-256, P-384, P-521, x448, X25519MLKEM768, and finite fields: of one without a share the
+/// server asks for one, which is an answer.
+const GROUPS: [u16; 8] = [29, 23, 24, 25, 30, 0x11ec, 0x0100, 0x0101];
+/// ECDSA, EdDSA, RSA-PSS and RSA, with SHA-2 and, last, SHA-1.
+const ALGORITHMS: [u16; 16] = [
+    0x0403, 0x0503, 0x0603, 0x0807, 0x0808, 0x0804, 0x0805, 0x0806, 0x0809, 0x080a, 0x080b, 0x0401,
+    0x0501, 0x0601, 0x0203, 0x0201,
 ];
 /// `TLS_EMPTY_RENEGOTIATION_INFO_SCSV`
 const RENEGOTIATION: u16 = 0x00ff;
@@ -125,13 +134,10 @@ fn hello(tls: &Tls, random: [u8; 96]) -> Vec<u8> {
     if tls.is_h2 {
         add(16, vector(b"\x02h2"));
     }
-    // Point formats, groups (x25519, P-256, P-384), signature algorithms, extended master secret.
+    // Point formats, groups, signature algorithms, extended master secret.
     add(11, vec![1, 0]);
-    add(10, vector(&numbers(&[29, 23, 24])));
-    let algorithms = [
-        0x0403, 0x0503, 0x0603, 0x0807, 0x0804, 0x0805, 0x0806, 0x0401, 0x0501, 0x0601, 0x0201,
-    ];
-    add(13, vector(&numbers(&algorithms)));
+    add(10, vector(&numbers(&GROUPS)));
+    add(13, vector(&numbers(&ALGORITHMS)));
     add(23, Vec::new());
     if tls.has_13 {
         // Versions, key exchange modes, a key share: any 32 bytes are one of x25519.

@@ -165,10 +165,7 @@ impl<'a> Pass<'a> {
             return value;
         }
         let slash = rest.find('/').unwrap_or(rest.len());
-        // A variable right behind the port or a name is the path: `http://app:80$request_uri`.
-        let uri = ["$request_uri", "$uri", "$document_uri", "$is_args"];
-        let path = uri.iter().filter_map(|name| rest.find(name)).min();
-        &value[..scheme + slash.min(path.unwrap_or(rest.len()))]
+        &value[..scheme + slash.min(path(rest).unwrap_or(rest.len()))]
     }
 
     /// The directive of its protocol that counts for it: `proxy_` and this name.
@@ -176,6 +173,18 @@ impl<'a> Pass<'a> {
         self.scope
             .find(&format!("{}_{name}", self.protocol.prefix()))
     }
+}
+
+/// Where a path begins by a variable, right behind a name or a port: `app:80$request_uri`.
+fn path(text: &str) -> Option<usize> {
+    let mut left = text;
+    while let Some((before, name, after)) = variables::split(left) {
+        if matches!(name, "request_uri" | "uri" | "document_uri" | "is_args") {
+            return Some(text.len() - left.len() + before.len());
+        }
+        left = after;
+    }
+    None
 }
 
 /// Every pass of a configuration, in order.
@@ -332,6 +341,7 @@ mod tests {
             ("http://a:80/b", "http://a:80", false),
             ("http://a:80$request_uri", "http://a:80", true),
             ("http://a/x/$1", "http://a", true),
+            ("http://a:80${uri}", "http://a:80", true),
             (
                 "https://unix:/run/a.sock:/x",
                 "https://unix:/run/a.sock:/x",

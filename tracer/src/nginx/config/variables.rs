@@ -72,6 +72,12 @@ pub(crate) fn split(text: &str) -> Option<(&str, &str, &str)> {
 
 fn value(name: &str, scope: &Scope<'_>, tree: &Tree, depth: usize) -> Values {
     let dollar = format!("${name}");
+    // What sets it otherwise decides later.
+    let is_other = |one: &Directive| one.name() != "set" && one.name().contains("set");
+    let mut around = scope.blocks().flat_map(Directive::inside);
+    if around.any(|one| is_other(one) && one.value() == dollar) {
+        return Values::default();
+    }
     if let Some(values) = set(&dollar, scope, tree, depth) {
         return values;
     }
@@ -207,6 +213,10 @@ mod tests {
         );
         let text = "http { server { set $a b; location / { access_by_lua_block { } proxy_pass http://$a; } } }";
         assert_eq!(of(text), (vec!["http://b".to_owned()], false));
+        let text = "http { server { set $a b; location / { auth_request_set $a $upstream_http_x; proxy_pass http://$a; } } }";
+        assert_eq!(of(text), (vec![], false));
+        let text = "http { server { location / { proxy_pass http://a$uri_suffix; } } }";
+        assert_eq!(of(text), (vec![], false));
         let text = "http { server { set $a $a; location / { proxy_pass http://$a; } } }";
         assert_eq!(of(text), (vec![], false));
     }

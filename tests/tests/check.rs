@@ -151,6 +151,11 @@ fn every_tcp_fault_is_found() -> Result<()> {
             "accepts no connection on 127.0.0.1:9011",
         ),
         error(
+            "proxy_pass http://127.0.0.1:9008;",
+            "backend-not-accepting",
+            "accepts no connection on 127.0.0.1:9008",
+        ),
+        error(
             "proxy_pass http://127.0.0.1:8000; proxy_bind 192.0.2.1;",
             "bind-failed",
             "192.0.2.1",
@@ -496,6 +501,27 @@ fn ports_that_are_used_up_are_found() -> Result<()> {
     };
     let nginx = start(&netns, &config)?;
     let checked = Checked::of(nginx.master, &[])?;
+    compare(&rows, &checked, &nginx)
+}
+
+#[test]
+fn a_small_somaxconn_is_a_note() -> Result<()> {
+    let netns = Netns::new()?;
+    netns.sysctl("core/somaxconn", "64")?;
+    let _backend = Backend::new(&netns, "127.0.0.1:8000", Protocol::Http)?;
+    let rows = [row(
+        "proxy_pass http://127.0.0.1:8000;",
+        "note",
+        "accept-queue-full",
+        "net.core.somaxconn is 64",
+    )];
+    let config = Config {
+        server: locations(&rows),
+        ..Config::default()
+    };
+    let nginx = start(&netns, &config)?;
+    let checked = Checked::of(nginx.master, &[])?;
+    ensure!(checked.status == 0, "notes do not count: {checked:?}");
     compare(&rows, &checked, &nginx)
 }
 

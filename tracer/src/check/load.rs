@@ -26,6 +26,8 @@ use crate::{
 
 /// A backlog below this is a mistake or a test's.
 const SMALL: u32 = 16;
+/// The backlog of nginx, php-fpm and node; somaxconn is 4096 since 5.4.
+const USUAL: u32 = 511;
 /// Linux's own range has 28,232.
 const FEW_PORTS: u64 = 8192;
 /// Shares, in hundredths, from which on something is nearly used up.
@@ -65,16 +67,25 @@ fn queue(peer: &str, listener: &Listener, somaxconn: Option<u32>) -> Option<Faul
     if is_full(listener) {
         return Some(queue_full(peer, listener, somaxconn));
     }
-    (listener.limit < SMALL).then(|| {
-        let limit = match somaxconn {
-            Some(most) if most == listener.limit => "net.core.somaxconn".to_owned(),
-            _ => format!("the backlog of {}", holder(listener)),
+    let fix = "Raise the backlog (and net.core.somaxconn above it), then restart the backend; see: ss -lt  (Send-Q limits)";
+    let most = somaxconn.filter(|most| *most == listener.limit);
+    if listener.limit < SMALL {
+        let by = match most {
+            Some(_) => "net.core.somaxconn".to_owned(),
+            None => format!("the backlog of {}", holder(listener)),
         };
-        Fault::warning(
-            "accept-queue-full",
-            format!("{peer} lets {} connections wait for accept(): {limit}", listener.limit + 1),
-            "Raise the backlog (and net.core.somaxconn above it), then restart the backend; see: ss -lt  (Send-Q limits)".to_owned(),
-        )
+        let text = format!(
+            "{peer} lets {} connections wait for accept(): {by}",
+            listener.limit + 1
+        );
+        return Some(Fault::warning("accept-queue-full", text, fix.to_owned()));
+    }
+    most.filter(|most| *most < USUAL).map(|most| {
+        let text = format!(
+            "net.core.somaxconn is {most}: it limits the accept queue of {}",
+            holder(listener)
+        );
+        Fault::note("accept-queue-full", text, fix.to_owned())
     })
 }
 

@@ -115,7 +115,8 @@ pub(super) fn check(
         {
             doubtful.push(attempt);
         }
-        if outcome == Outcome::Well && faults.is_empty() {
+        let fails = faults.iter().any(|one| one.severity == Severity::Error);
+        if outcome == Outcome::Well && !fails {
             reached.push(&attempt.address);
         }
         results.insert(attempt, (outcome, faults));
@@ -161,7 +162,7 @@ pub(super) fn check(
             }
             if let (Some(kept), Address::Tcp(address)) = (group.keepalive, &peer.attempt.address)
                 && peer.attempt.idle.is_none()
-                && faults.is_empty()
+                && faults.iter().all(|one| one.severity != Severity::Error)
             {
                 let fault = host
                     .listener(*address)

@@ -3,7 +3,10 @@
 use std::net::SocketAddr;
 
 use crate::{
-    event::{Event, Question, Time, fact},
+    event::{
+        Event, Question, Time,
+        fact::{self, DescriptorsView},
+    },
     source::{clock, host::Observer},
 };
 
@@ -70,5 +73,22 @@ impl Host {
             Some(fact::Finding::UnixPath(view)) => Some(*view),
             _ => None,
         }
+    }
+}
+
+/// Asks once, from the view that the question names.
+pub(super) fn ask(question: &Question) -> Option<fact::Finding> {
+    let events = Observer::new(Vec::new()).answer(question, Time(1), Time(1));
+    events.into_iter().find_map(|event| match event {
+        Event::Fact(fact) => fact.finding.ok(),
+        _ => None,
+    })
+}
+
+/// How many descriptors a process has, and may have.
+pub(super) fn descriptors(pid: u32) -> Option<DescriptorsView> {
+    match ask(&Question::Descriptors { worker: pid }) {
+        Some(fact::Finding::Descriptors(view)) => Some(view),
+        _ => None,
     }
 }

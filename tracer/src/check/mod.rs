@@ -6,9 +6,11 @@
 //! asks for one.
 
 mod accepting;
+mod confined;
 mod connect;
 mod dns;
 mod finding;
+mod folders;
 mod host;
 mod load;
 mod loops;
@@ -17,6 +19,8 @@ mod peers;
 mod pool;
 mod programs;
 mod resolve;
+mod settings;
+mod spoken;
 mod subject;
 mod targets;
 mod tcp;
@@ -96,7 +100,9 @@ fn one(
     report.findings.extend(subject.files());
     peers::check(subject, options, report, progress)?;
     report.findings.extend(loops::check(subject));
-    report.findings.extend(load::check(subject));
+    report.findings.extend(settings::check(subject));
+    report.findings.extend(folders::check(subject));
+    report.findings.extend(confined::check(subject));
     Ok(())
 }
 

@@ -7,7 +7,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::finding::{CONFIG_CHANGED, CONFIG_UNREADABLE, Finding, Severity};
+use super::{
+    finding::{CONFIG_CHANGED, CONFIG_UNREADABLE, Finding},
+    tcp::Fault,
+};
 use crate::{
     nginx::{
         Master,
@@ -88,6 +91,19 @@ impl Subject {
         })
     }
 
+    /// A fault at a place of the configuration.
+    pub(super) fn finding(&self, at: &At, fault: Fault) -> Finding {
+        Finding {
+            severity: fault.severity,
+            master: self.master,
+            at: at.clone(),
+            peer: None,
+            cause: fault.cause,
+            text: fault.text,
+            fix: fault.fix,
+        }
+    }
+
     /// A finding about the files as a whole.
     pub(super) fn whole(&self) -> At {
         At {
@@ -110,15 +126,6 @@ impl Subject {
 
     /// What is wrong with the files themselves.
     pub(super) fn files(&self) -> Vec<Finding> {
-        let finding = |severity, at, cause, text, fix| Finding {
-            severity,
-            master: self.master,
-            at,
-            peer: None,
-            cause,
-            text,
-            fix,
-        };
         let mut found = Vec::new();
         let files = self.tree.files.iter();
         let newer: Vec<_> = files
@@ -130,36 +137,29 @@ impl Subject {
                 1 => String::new(),
                 count => format!(" (and {} more)", count - 1),
             };
-            found.push(finding(
-                Severity::Warning,
-                At {
-                    file: first.as_ref().into(),
-                    line: 0,
-                },
-                CONFIG_CHANGED,
-                format!("{first}{more} was written after the workers began: they run an older configuration, and what follows is about the files"),
-                "Load it: nginx -t && nginx -s reload".to_owned(),
-            ));
+            let at = At {
+                file: first.as_ref().into(),
+                line: 0,
+            };
+            let text = format!(
+                "{first}{more} was written after the workers began: they run an older configuration, and what follows is about the files"
+            );
+            let fix = "Load it: nginx -t && nginx -s reload".to_owned();
+            found.push(self.finding(&at, Fault::warning(CONFIG_CHANGED, text, fix)));
         }
         for unread in &self.tree.unread {
             let (file, line) = &unread.from;
-            found.push(finding(
-                Severity::Error,
-                At {
-                    file: file.to_string_lossy().into(),
-                    line: *line,
-                },
-                CONFIG_UNREADABLE,
-                format!(
-                    "{} cannot be read: {}; nginx does not start or reload",
-                    unread.path.display(),
-                    unread.why
-                ),
-                format!(
-                    "Restore the file, or remove its include; see: ls -l {}",
-                    unread.path.display()
-                ),
-            ));
+            let at = At {
+                file: file.to_string_lossy().into(),
+                line: *line,
+            };
+            let path = unread.path.display();
+            let text = format!(
+                "{path} cannot be read: {}; nginx does not start or reload",
+                unread.why
+            );
+            let fix = format!("Restore the file, or remove its include; see: ls -l {path}");
+            found.push(self.finding(&at, Fault::error(CONFIG_UNREADABLE, text, fix)));
         }
         found
     }

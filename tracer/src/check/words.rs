@@ -1,9 +1,6 @@
 //! Words of findings.
 
-use crate::event::{
-    Time,
-    fact::{Inode, Listener, Owner},
-};
+use crate::event::fact::{Inode, Listener, Owner};
 
 /// `node (pid 4242)`.
 pub(super) fn who(owner: &Owner) -> String {
@@ -40,6 +37,3 @@ pub(super) fn duration(duration: std::time::Duration) -> String {
         _ => format!("{:.1} s", duration.as_secs_f64()),
     }
 }
-
-/// Time does not matter to the observer's answers here.
-pub(super) const ASKED: Time = Time(1);

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use tests::backend::{Backend, Protocol, listen};
@@ -17,7 +18,8 @@ use tests::nginx::{Config, Nginx};
 use tests::service::Service;
 use tests::tun::{self, Host, Tun};
 use tests::upstream::{Listen, Upstream};
-use tests::{kernel, mounted, programs, veth};
+use tests::wait::{PATIENCE, until};
+use tests::{kernel, mounted, process, programs, veth};
 
 /// What a location has, and what has to be found of it: severity, cause, a text of the finding.
 struct Row {
@@ -85,6 +87,7 @@ fn compare(rows: &[Row], checked: &Checked, nginx: &Nginx) -> Result<()> {
             );
         };
         met[found] = true;
+        ensure!(is_described(row.cause)?, "nothing describes {}", row.cause);
         let finding = &checked.findings[found];
         ensure!(
             finding["fix"].as_str().is_some_and(|fix| fix.len() > 10),
@@ -99,6 +102,14 @@ fn compare(rows: &[Row], checked: &Checked, nginx: &Nginx) -> Result<()> {
         ensure!(*met, "nobody made this fault: {finding}");
     }
     Ok(())
+}
+
+/// Whether the catalogue or docs/check.md describes it.
+fn is_described(cause: &str) -> Result<bool> {
+    let docs = programs::workspace().join("docs");
+    let catalogue = std::fs::read_to_string(docs.join("causes.md"))?;
+    let own = std::fs::read_to_string(docs.join("check.md"))?;
+    Ok(catalogue.contains(&format!("## `{cause}`")) || own.contains(&format!("| `{cause}` |")))
 }
 
 fn start(netns: &Netns, config: &Config) -> Result<Nginx> {
@@ -641,10 +652,15 @@ fn a_file_that_is_newer_than_the_workers_is_the_first_finding() -> Result<()> {
     let clean = Checked::of(nginx.master, &[])?;
     ensure!(clean.status == 0 && clean.findings.is_empty(), "{clean:#?}");
     let site = nginx.folder().join("a.site");
-    std::fs::write(
-        &site,
-        "\nlocation /a/ { proxy_pass http://127.0.0.1:9001; }\n",
-    )?;
+    // A start is known to 10 ms, a file's time to a tick: closer than 20 ms nothing is claimed.
+    let started = nginx.worker_pids().into_iter().map(process::started);
+    let started = started.collect::<Result<Vec<_>>>()?.into_iter().max();
+    until("a write that is clearly later", PATIENCE, || {
+        let text = "\nlocation /a/ { proxy_pass http://127.0.0.1:9001; }\n";
+        std::fs::write(&site, text)?;
+        let later = started.map(|one| one + Duration::from_millis(50));
+        Ok((Some(std::fs::metadata(&site)?.modified()?) > later).then_some(()))
+    })?;
     let checked = Checked::of(nginx.master, &[])?;
     let causes: Vec<&str> = checked
         .findings

@@ -23,6 +23,9 @@ use crate::{
 /// A process's start is known in ticks of 10 ms, a file's change in the kernel's own.
 const TICKS: Duration = Duration::from_millis(20);
 
+/// Readings of the clocks.
+const READINGS: usize = 8;
+
 /// See [the module](self).
 #[derive(Debug)]
 pub(super) struct Subject {
@@ -171,6 +174,12 @@ fn since(workers: &[u32]) -> Option<SystemTime> {
     // Of one that is not known, none is.
     let starts: Option<Vec<_>> = starts.collect();
     let oldest = starts?.into_iter().min()?;
-    let wall = clock::reading().unix_nanos(oldest);
+    // Between the clocks this thread may have to wait: the reading that took least counts.
+    let readings = (0..READINGS).map(|_| {
+        let reading = clock::reading();
+        (clock::now().0.saturating_sub(reading.boot), reading)
+    });
+    let (_, reading) = readings.min_by_key(|(took, _)| *took)?;
+    let wall = reading.unix_nanos(oldest);
     Some(SystemTime::UNIX_EPOCH + Duration::from_nanos(wall))
 }

@@ -8,6 +8,7 @@
 pub mod apart;
 pub mod backend;
 pub mod certificate;
+pub mod checked;
 pub mod client;
 pub mod container;
 pub mod counters;
@@ -24,6 +25,7 @@ mod judgement;
 pub mod kernel;
 mod lines;
 pub mod mount;
+pub mod mounted;
 pub mod netns;
 pub mod nginx;
 mod possible;

@@ -157,6 +157,7 @@ fn shells_complete_causes_and_formats() -> Result<()> {
 fn each_command_has_examples() -> Result<()> {
     for command in [
         "live", "top", "record", "explain", "chart", "report", "export", "causes", "doctor",
+        "check",
     ] {
         let help = String::from_utf8(tracer(&[command, "--help"])?.stdout)?;
         let example = format!("tracer {command}");

@@ -3,6 +3,7 @@
 pub use crate::{
     capture::{Header as CaptureHeader, Item, Reader, Writer},
     causes::judge,
+    check::{read_answer as read_dns_answer, read_files as read_name_files},
     correlate::Correlator,
     event::{
         Clock, Connection, Event, RequestId, Time,

@@ -10,6 +10,7 @@
 mod capture;
 mod causes;
 mod chain;
+mod check;
 mod clean;
 mod cli;
 mod correlate;

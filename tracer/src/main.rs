@@ -11,7 +11,7 @@ fn main() -> ExitCode {
         Err(error) => match Exit::of(&error) {
             // The reader has gone: nothing is left to say, to nobody.
             Exit::ClosedPipe => ExitCode::SUCCESS,
-            exit @ (Exit::Reported | Exit::NotReady) => exit.code(),
+            exit @ (Exit::Reported | Exit::NotReady | Exit::Findings) => exit.code(),
             exit => {
                 tracer::say_error(&error);
                 exit.code()

@@ -9,7 +9,10 @@ fuzz_target!(|file: &[u8]| {
     let length = file.len() as u64;
     assert!(binary.version.is_none_or(|version| version.len() <= 64));
     for path in binary.prefix.iter().chain(&binary.conf) {
-        assert!(path.as_os_str().len() <= 3 * file.len(), "more than there was");
+        assert!(
+            path.as_os_str().len() <= 3 * file.len(),
+            "more than there was"
+        );
     }
     assert!(binary.requests < length.max(0x200) && binary.status < 4096);
 });

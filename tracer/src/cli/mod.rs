@@ -4,6 +4,7 @@ mod bursts;
 mod cause_id;
 mod causes;
 mod chart;
+mod check;
 mod doctor;
 mod dump;
 mod dump_socket;
@@ -59,6 +60,7 @@ const EXAMPLES: &str = "Examples:
   tracer report FILE -o DIR              a postmortem of it, one HTML file
   tracer chart FILE -o DIR               its charts, SVG or PNG
   tracer export FILE --parquet DIR       its tables, for queries across a fleet
+  sudo tracer check                      what will fail: every upstream, tried as nginx would
   sudo tracer doctor                     what this kernel, host and nginx allow
   tracer causes no-listener              what a verdict means, and the fix
   tracer causes 'LINE'                   what can be behind a line of nginx's error log";
@@ -86,6 +88,8 @@ enum Command {
     /// Check this kernel, host and nginx: whether tracer is ready, each hook, what is lost without
     /// it
     Doctor(doctor::Args),
+    /// Try every upstream of the running configuration as nginx would, and say what will fail
+    Check(check::Args),
     /// Write shell completions and manual pages, for packages
     #[command(hide = true)]
     Generate(generate::Args),
@@ -116,6 +120,7 @@ fn obey(command: Command) -> Result<()> {
             causes::run(&args, width, &mut say::rendered().lock())
         }
         Command::Doctor(args) => doctor::run(&args),
+        Command::Check(args) => check::run(&args),
         Command::Generate(args) => generate::run(&args, Cli::command()),
     }
 }
@@ -136,6 +141,8 @@ pub enum Exit {
     Reported,
     /// The same, which `doctor` said: 3.
     NotReady,
+    /// `check` has findings, which it printed: 4.
+    Findings,
     /// The reader of stdout is gone, which is a normal end: 0.
     ClosedPipe,
 }
@@ -149,6 +156,12 @@ impl Exit {
                 && error.kind() == io::ErrorKind::BrokenPipe
             {
                 return Self::ClosedPipe;
+            }
+            if cause.is::<check::Found>() {
+                return Self::Findings;
+            }
+            if cause.is::<check::NotPermitted>() {
+                return Self::NotHere;
             }
             if cause.is::<doctor::NotReady>() {
                 return Self::NotReady;
@@ -184,6 +197,7 @@ impl Exit {
             Self::Failure | Self::Reported => ExitCode::from(1),
             Self::Usage => ExitCode::from(2),
             Self::NotHere | Self::NotReady => ExitCode::from(3),
+            Self::Findings => ExitCode::from(4),
             Self::ClosedPipe => ExitCode::SUCCESS,
         }
     }

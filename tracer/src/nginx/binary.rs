@@ -27,6 +27,14 @@ const VERSION_LIMIT: usize = 64;
 /// Longer than any build's.
 const ARGUMENTS_LIMIT: usize = 64 << 10;
 const ARGUMENTS: &[u8] = b"configure arguments:";
+/// Directives of folders for temporary files, and the options that set their defaults.
+const TEMPORARY: [(&str, &[u8]); 5] = [
+    ("client_body_temp_path", b" --http-client-body-temp-path="),
+    ("proxy_temp_path", b" --http-proxy-temp-path="),
+    ("fastcgi_temp_path", b" --http-fastcgi-temp-path="),
+    ("uwsgi_temp_path", b" --http-uwsgi-temp-path="),
+    ("scgi_temp_path", b" --http-scgi-temp-path="),
+];
 /// nginx and its forks, as their binaries name themselves.
 const MAKES: [&[u8]; 5] = [b"nginx", b"angie", b"freenginx", b"tengine", b"openresty"];
 /// The longest of these.
@@ -66,6 +74,8 @@ pub struct Binary {
     pub prefix: Option<PathBuf>,
     /// `--conf-path` it was configured with.
     pub conf: Option<PathBuf>,
+    /// Folders for temporary files that it was configured with, by the directive that sets each.
+    pub temporary: BTreeMap<&'static str, PathBuf>,
     /// Where those of [`HOOKED`] begin that it has.
     pub functions: BTreeMap<String, Entries>,
     /// See [`tracer_ebpf::abi::Layout::requests`]; 0 not known.
@@ -331,6 +341,10 @@ fn constants(elf: &Elf<'_>) -> io::Result<Binary> {
             has_arguments = true;
             binary.prefix = argument(arguments, b" --prefix=");
             binary.conf = argument(arguments, b" --conf-path=");
+            let folders = TEMPORARY.into_iter();
+            binary.temporary = folders
+                .filter_map(|(name, option)| Some((name, argument(arguments, option)?)))
+                .collect();
             configured = arguments.to_vec();
         }
         match has_arguments && binary.version.is_some() {
@@ -442,12 +456,13 @@ mod tests {
 
     #[test]
     fn what_it_was_configured_with_is_read_wherever_it_is() {
-        let arguments = b"configure arguments: --with-cc-opt='-g --prefix-map=x' --prefix=/usr/share/nginx --conf-path=/etc/n.conf\0";
+        let arguments = b"configure arguments: --with-cc-opt='-g --prefix-map=x' --prefix=/usr/share/nginx --conf-path=/etc/n.conf --http-proxy-temp-path=/var/p\0";
         for before in (0..400 << 10).step_by(1021) {
             let version = b"nginx version: nginx/1.22.1\n\0";
             let binary = of_constants(&[&vec![b'x'; before], &version[..], arguments].concat());
             assert_eq!(binary.version.as_deref(), Some("nginx/1.22.1"), "{before}");
             assert_eq!(binary.prefix, Some("/usr/share/nginx".into()));
+            assert_eq!(binary.temporary["proxy_temp_path"], PathBuf::from("/var/p"));
             assert_eq!(binary.conf, Some("/etc/n.conf".into()));
             assert!(binary.is_nginx());
         }

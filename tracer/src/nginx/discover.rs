@@ -119,6 +119,24 @@ impl Master {
             .then(|| conf.to_string_lossy().into_owned())
     }
 
+    /// The directives of its command line (`-g`).
+    #[must_use]
+    pub(crate) fn directives(&self) -> Vec<u8> {
+        options(&command(self.shown()).unwrap_or_default()).directives
+    }
+
+    /// Its workers that take requests, and do not only finish those that they have.
+    #[must_use]
+    pub(crate) fn serving(&self) -> Vec<u32> {
+        let is_ending = |pid: &u32| {
+            let title = command(*pid).unwrap_or_default();
+            let end = title.iter().rposition(|byte| *byte != 0 && *byte != b' ');
+            title[..end.map_or(0, |end| end + 1)].ends_with(b"is shutting down")
+        };
+        let workers = self.workers.iter().copied();
+        workers.filter(|pid| !is_ending(pid)).collect()
+    }
+
     /// Does its log tell of each upstream that failed at once, and the kernel of each connection's
     /// end? As far as the configuration shows that its workers have, those that began at `since`
     /// and later; `None`: all, of which it is not known what was read after the master began.

@@ -6,7 +6,7 @@
 
 pub(crate) mod binary;
 mod breakpoints;
-mod config;
+pub(crate) mod config;
 mod cycle;
 mod discover;
 mod elf;
@@ -18,6 +18,7 @@ mod logs;
 mod names;
 mod outspoken;
 pub(crate) mod pasted;
+mod remembered;
 mod status;
 mod votes;
 mod worker;
@@ -30,7 +31,8 @@ pub(crate) use self::{
     discover::{Kind, Master, inspect, master, named_nginx, runs_the_same, scan},
     errno::errno_offset,
     logs::{LogTail, appended},
-    names::names,
+    names::{addresses, hosts, names},
+    remembered::{Remembered, remembered},
     worker::identity,
 };
 pub use self::{config::read_configuration, logs::read_fdinfo};

@@ -115,8 +115,11 @@ fn name(address: &[u8], wanted: u16) -> Option<String> {
     is_name.then(|| host.to_owned())
 }
 
-/// As the process sees it: a container has its own.
-fn hosts(pid: u32) -> io::Result<String> {
+/// The hosts file as the process sees it: a container has its own.
+///
+/// # Errors
+/// It cannot be read, or not in time.
+pub(crate) fn hosts(pid: u32) -> io::Result<String> {
     let status = process::status(pid).map_err(io::Error::other)?;
     process::bounded_by(config::PATIENCE, pid, move || {
         let file = Root::of(pid, &status)?.open(Path::new("/etc/hosts"), Kind::File)?;
@@ -126,7 +129,9 @@ fn hosts(pid: u32) -> io::Result<String> {
     })
 }
 
-fn addresses(hosts: &str, name: &str) -> Vec<IpAddr> {
+/// The addresses that a hosts file gives a name, at most 8.
+#[must_use]
+pub(crate) fn addresses(hosts: &str, name: &str) -> Vec<IpAddr> {
     let has_name = |line: &&str| {
         let words = line.split_ascii_whitespace().skip(1);
         words

@@ -6,6 +6,7 @@
 
 mod bounded;
 pub(crate) mod foreign;
+mod guest;
 mod ids;
 pub(crate) mod keeper;
 mod maps;
@@ -15,6 +16,7 @@ mod unit;
 
 pub(crate) use self::{
     bounded::{NO_PROCESS, bounded, bounded_by, prepare_with, stalling},
+    guest::Guest,
     ids::Ids,
     maps::Mapping,
     netns::Netns,

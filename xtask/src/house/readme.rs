@@ -20,7 +20,7 @@ enum Run {
 }
 
 /// The commands of the README as they are written there, without a comment.
-const COMMANDS: [(&str, Run); 19] = [
+const COMMANDS: [(&str, Run); 20] = [
     (
         "sha256sum --check --ignore-missing SHA256SUMS",
         Run::Check("static binary"),
@@ -53,6 +53,10 @@ const COMMANDS: [(&str, Run); 19] = [
     ),
     ("sudo tracer doctor", DOCTOR),
     ("tracer doctor", DOCTOR),
+    (
+        "tracer check",
+        Run::Test("tests/tests/check.rs", "every_tcp_fault_is_found"),
+    ),
     (
         "tracer causes no-listener",
         Run::Test(

@@ -1,7 +1,7 @@
 //! How long a user waits: from exec to `tracing`, from a request that fails at once to its verdict.
 //! Prints the medians. The goals are the benchmark's (`cargo xtask bench waiting`): here the times
-//! are bounded loosely, as other programs take the CPUs, and the kernel's verifier, which is most of
-//! a start, by its instructions.
+//! are bounded loosely, as other programs take the CPUs, and the kernel's verifier, which is most
+//! of a start, by its instructions.
 
 use std::time::Duration;
 

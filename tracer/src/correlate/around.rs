@@ -40,8 +40,8 @@ const NEAR: u64 = 500_000_000;
 /// it for that. A case waits as long to see it: an interpreter that exits on a busy host takes a
 /// quarter of a second.
 pub(crate) const EXITS_WITHIN: u64 = 500_000_000;
-/// An exit this long (nanoseconds) after a process closed a connection belongs to that. A case waits
-/// as long to see that of a process that was asked to stop.
+/// An exit this long (nanoseconds) after a process closed a connection belongs to that. A case
+/// waits as long to see that of a process that was asked to stop.
 pub(super) const EXIT: u64 = 2_000_000_000;
 
 /// The memory.

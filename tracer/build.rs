@@ -55,7 +55,9 @@ fn main() -> Result<()> {
     )
     .context("building the BPF object; `cargo xtask setup` installs what it needs")?;
     let object = fs::read(shared.join("tracer-ebpf")).context("reading the BPF object")?;
-    fs::write(out.join("tracer-ebpf"), strip(&object)?).context("writing the BPF object")
+    // A tenth of it, and read once a run.
+    let packed = zstd::encode_all(&*strip(&object)?, 19).context("compressing the BPF object")?;
+    fs::write(out.join("tracer-ebpf.zst"), packed).context("writing the BPF object")
 }
 
 /// The version, of a release build with its commit: `0.1.0 (ade302f 2026-11-30)`. A build outside

@@ -39,6 +39,7 @@ impl Probes {
         sizes: &Sizes,
         follows_all: bool,
     ) -> Result<Self, LoadError> {
+        let object = object::of_kernel(without).map_err(LoadError::Object)?;
         // Three readers of the same megabytes, each for itself: the loader's own comes with it.
         let (own, btf, mut loader) = thread::scope(|scope| {
             let own = scope.spawn(|| Btf::read(btf_path));
@@ -78,7 +79,7 @@ impl Probes {
             .map_max_entries("EVENTS", sizes.ring)
             .map_max_entries("CONNECTIONS", sizes.connections)
             .map_max_entries("REQUESTS", sizes.requests)
-            .load(&object::of_kernel(without))?;
+            .load(&object)?;
         let ring = RingBuf::try_from(ebpf.take_map("EVENTS").ok_or(LoadError::Map("EVENTS"))?)?;
         let log = (log_level > 0)
             .then(|| diagnostics::read(&mut ebpf))

@@ -4,13 +4,14 @@
 //! 6.6): they are detached several times sooner than perf events, and need no `CAP_SYS_ADMIN`. How
 //! a program is attached is in its section's name, which a kernel without such links is not shown.
 
-use std::borrow::Cow;
+use std::io;
 
 use aya::sys::{UProbeMultiFeature, is_uprobe_multi_supported};
 
-/// What build.rs made of `tracer-ebpf`.
-pub(super) static BUILT: &[u8] =
-    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer-ebpf"));
+/// What build.rs made of `tracer-ebpf`, compressed.
+static BUILT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tracer-ebpf.zst"));
+/// More bytes than it has.
+const LIMIT: usize = 4 << 20;
 
 /// These links, as `--without` names them.
 pub(super) const MULTI: &str = "uprobe-multi";
@@ -19,21 +20,28 @@ pub(super) const MULTI: &str = "uprobe-multi";
 const NAMES: [&[u8]; 2] = [b"uprobe.multi\0", b"uretprobe.multi\0"];
 
 /// The object for this kernel, `without` some kinds of hooks.
-pub(super) fn of_kernel(without: &[String]) -> Cow<'static, [u8]> {
+///
+/// # Errors
+/// No memory.
+pub(super) fn of_kernel(without: &[String]) -> io::Result<Vec<u8>> {
+    let mut object = built()?;
     let is_left_out = without.iter().any(|word| word == MULTI);
     // A kernel that cannot be asked has them or not: perf events do as well.
     let has_links = || is_uprobe_multi_supported(UProbeMultiFeature::LinkCreation);
-    if !is_left_out && has_links().unwrap_or(false) {
-        Cow::Borrowed(BUILT)
-    } else {
-        Cow::Owned(by_perf_events())
+    if is_left_out || !has_links().unwrap_or(false) {
+        attach_by_perf_events(&mut object);
     }
+    Ok(object)
 }
 
-/// The object with its breakpoints attached by perf events: each name ends at its dot, in the
-/// sections' table as in BTF's.
-fn by_perf_events() -> Vec<u8> {
-    let mut object = BUILT.to_vec();
+/// The object, as it was built.
+pub(super) fn built() -> io::Result<Vec<u8>> {
+    zstd::bulk::decompress(BUILT, LIMIT)
+}
+
+/// Has the object's breakpoints attached by perf events: each name ends at its dot, in the sections'
+/// table as in BTF's.
+fn attach_by_perf_events(object: &mut [u8]) {
     for name in NAMES {
         let dot = name.iter().position(|byte| *byte == b'.').unwrap_or(0);
         let mut from = 0;
@@ -42,7 +50,6 @@ fn by_perf_events() -> Vec<u8> {
             from += at + name.len();
         }
     }
-    object
 }
 
 fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
@@ -62,7 +69,8 @@ mod tests {
 
     #[test]
     fn breakpoints_programs_stay_on_their_task_s_stack() {
-        let file = object::File::parse(BUILT).unwrap();
+        let built = built().unwrap();
+        let file = object::File::parse(&*built).unwrap();
         let mut programs = 0;
         for name in ["uprobe.multi", "uretprobe.multi"] {
             let section = file.section_by_name(name).unwrap();
@@ -84,9 +92,11 @@ mod tests {
 
     #[test]
     fn by_perf_events_the_object_is_the_same_but_for_the_sections_names() {
-        let (built, other) = (BUILT, by_perf_events());
+        let built = built().unwrap();
+        let mut other = built.clone();
+        attach_by_perf_events(&mut other);
         let (built, other) = (
-            object::File::parse(built).unwrap(),
+            object::File::parse(&*built).unwrap(),
             object::File::parse(&*other).unwrap(),
         );
         for (one, other) in built.sections().zip(other.sections()) {

@@ -1,6 +1,6 @@
 //! The loaded object and its links, and why there may be none.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, io, time::Duration};
 
 use aya::{
     Ebpf,
@@ -20,6 +20,9 @@ pub(crate) enum LoadError {
         "this kernel gives no BTF ({0}); tracer needs CONFIG_DEBUG_INFO_BTF=y, kernel 5.10 or later"
     )]
     NoBtf(#[source] BtfError),
+    /// The object could not be unpacked.
+    #[error("unpacking the BPF object")]
+    Object(#[source] io::Error),
     /// The aya side of the same.
     #[error("reading the kernel's BTF")]
     Btf(#[from] aya::BtfError),

@@ -16,11 +16,13 @@ mod cli;
 mod correlate;
 mod engine;
 mod event;
+mod http;
 #[doc(hidden)]
 pub mod internals;
 mod kernel;
 mod metrics;
 mod nginx;
+mod otlp;
 mod plural;
 mod probe;
 mod process;

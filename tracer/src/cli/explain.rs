@@ -76,7 +76,7 @@ pub(super) fn run(args: Args) -> Result<()> {
                 event @ (Event::Notice(_) | Event::Lost(_) | Event::Coverage(_) | Event::Tick(_)),
             ) => {
                 let at = own.translate(event.at(), clock);
-                return verdicts.notice(event, &run.header().host, at);
+                return verdicts.notice(event, &run.header().host, at).map(drop);
             }
             Played::Event(_) | Played::Cut => return Ok(()),
         };

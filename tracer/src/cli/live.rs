@@ -14,7 +14,7 @@ pub(super) struct Args {
     #[command(flatten)]
     following: Following,
     #[command(flatten)]
-    metrics: Serving,
+    serving: Serving,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -29,6 +29,6 @@ const EXAMPLES: &str = "Examples:
 /// # Errors
 /// Not permitted, this kernel cannot, or stdout cannot be written.
 pub(super) fn run(args: Args) -> Result<()> {
-    let served = args.metrics.open()?;
+    let served = args.serving.open()?;
     session::run(args.following, None, served)
 }

@@ -44,7 +44,7 @@ pub(super) struct Args {
     #[command(flatten)]
     following: Following,
     #[command(flatten)]
-    metrics: Serving,
+    serving: Serving,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -71,7 +71,7 @@ const RINGS: u64 = 16;
 /// # Errors
 /// As `live`; also: the file exists, cannot be created, or could not be written to the end.
 pub(super) fn run(args: Args) -> Result<()> {
-    let served = args.metrics.open()?;
+    let served = args.serving.open()?;
     let is_named = args.output.is_some();
     let plan = match args.ring {
         Some(memory) => ring(args.output, memory, args.max_disk)?,

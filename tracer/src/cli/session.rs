@@ -22,7 +22,8 @@ use crate::{
     capture::Reply,
     engine::{Engine, Judged},
     event::{Event, coverage::Change},
-    metrics::{Metrics, Run},
+    metrics::{Door, Metrics, Run},
+    otlp::{Endpoint, Otlp},
     plural::count,
     probe,
     say::say,
@@ -176,7 +177,7 @@ fn percent(text: &str) -> Result<f64, String> {
 pub(super) fn run(
     following: Following,
     recording: Option<Recording>,
-    served: Option<Served>,
+    served: Served,
 ) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -247,11 +248,7 @@ pub(super) fn followed(live: &Live) -> String {
     format!("{} of {}", count(workers, "worker"), who.join(", "))
 }
 
-async fn trace(
-    following: Following,
-    recording: Option<Recording>,
-    served: Option<Served>,
-) -> Result<()> {
+async fn trace(following: Following, recording: Option<Recording>, served: Served) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("handling SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("handling SIGTERM")?;
     let mut hangup = signal(SignalKind::hangup()).context("handling SIGHUP")?;
@@ -260,11 +257,14 @@ async fn trace(
         None => None,
     };
     let others = recording.as_ref().map_or(0, Recording::memory);
-    let healthy = recording.is_some() || served.is_some();
+    let healthy = recording.is_some() || served.metrics.is_some();
     let live = start(&following, others, healthy)?;
     let mut session = Session::new(live, following.output, recording, following.kernel.debug)?;
-    if let Some(served) = served {
-        session.serve(served)?;
+    if let Some((door, upstreams)) = served.metrics {
+        session.serve(door, upstreams)?;
+    }
+    if let Some(endpoint) = served.otlp {
+        session.send(endpoint)?;
     }
     session.greet();
     let far = Instant::now() + Duration::from_secs(86_400 * 365);
@@ -325,6 +325,7 @@ struct Session {
     /// Whom it traces, by which hooks.
     what: String,
     verdicts_given: u64,
+    otlp: Option<Otlp>,
     /// Failures of some nginx cannot be seen.
     is_blind: bool,
     lost: u64,
@@ -356,6 +357,7 @@ impl Session {
             service: Service::from_environment(),
             what: String::new(),
             verdicts_given: 0,
+            otlp: None,
             is_blind: false,
             lost: 0,
             debug,
@@ -363,12 +365,18 @@ impl Session {
     }
 
     /// Begins to serve metrics, and says where.
-    fn serve(&mut self, served: Served) -> Result<()> {
-        let (url, clock, run) = (served.door.url(), clock::reading(), self.run());
-        let (now, upstreams) = (self.live.now(), served.upstreams.into());
-        let started = Metrics::start(served.door, upstreams, clock, now, run);
+    fn serve(&mut self, door: Door, upstreams: u16) -> Result<()> {
+        let (url, clock, run) = (door.url(), clock::reading(), self.run());
+        let started = Metrics::start(door, upstreams.into(), clock, self.live.now(), run);
         self.metrics = Some(started.context("starting to serve metrics")?);
         say!("metrics on {url}");
+        Ok(())
+    }
+
+    /// Begins to send verdicts to a collector.
+    fn send(&mut self, endpoint: Endpoint) -> Result<()> {
+        let started = Otlp::start(endpoint, &self.host, clock::reading());
+        self.otlp = Some(started.context("starting to send verdicts")?);
         Ok(())
     }
 
@@ -445,7 +453,10 @@ impl Session {
                     }
                 );
             }
-            self.verdicts.notice(&event, &self.host, event.at())?;
+            let said = self.verdicts.notice(&event, &self.host, event.at())?;
+            if let (Some(otlp), Some(said)) = (&self.otlp, said) {
+                otlp.notice(said);
+            }
             if let Some(recording) = &mut self.recording {
                 recording.event(&event);
             }
@@ -494,6 +505,9 @@ impl Session {
             say!("kernel records: {written} written, {received} received, {lost} lost");
         }
         self.verdicts.unreported(self.engine.unreported());
+        if let Some(otlp) = self.otlp.take() {
+            self.verdicts.unsent(otlp.finish());
+        }
         let finished = self.verdicts.finish();
         // Whatever became of stdout.
         let recorded = self
@@ -514,6 +528,9 @@ impl Session {
             }
             if let Some(metrics) = &mut self.metrics {
                 metrics.verdict(&verdict);
+            }
+            if let Some(otlp) = &self.otlp {
+                otlp.verdict(&verdict);
             }
             self.verdicts.take(&verdict, &self.host)?;
         }

@@ -14,7 +14,12 @@ use super::{
 use crate::{
     correlate::Unreported,
     event::{Clock, Event, Notice, Time, coverage::Change},
-    render::{Folder, Summary, coverage, json, notice, text},
+    otlp::Unsent,
+    render::{
+        Folder, Summary, coverage,
+        json::{self, Said},
+        notice, text,
+    },
     say,
     verdict::Verdict,
 };
@@ -242,23 +247,21 @@ impl Verdicts {
     }
 
     /// Says on stderr what is no failed request and yet explains an incident, and among the
-    /// verdicts where those are JSON; `at` is the event's time on this clock.
-    pub(super) fn notice(&mut self, event: &Event, host: &str, at: Time) -> Result<()> {
+    /// verdicts where those are JSON; `at` is the event's time on this clock. Returns what was
+    /// said.
+    pub(super) fn notice(&mut self, event: &Event, host: &str, at: Time) -> Result<Option<Said>> {
         if let Event::Tick(_) = event {
             self.summary.until(at);
-            return Ok(());
+            return Ok(None);
         }
         let style = self.style_of_stderr();
-        let is_json = self.output.format == Format::Json && !self.out.is_full();
-        let mut written = Ok(());
+        let mut said = None;
         // A closed stderr hides it, no more.
         match event {
             Event::Notice(one) => {
                 let one = Notice { at, ..one.clone() };
                 let _ = notice::notice(&mut say::rendered_aside(), &one, &self.clock, &style);
-                if is_json {
-                    written = json::notice(&mut self.out, &one, host, &self.clock);
-                }
+                said = Some(Said::notice(&one, &self.clock));
                 self.summary.notice(one);
             }
             Event::Coverage(one) => {
@@ -267,9 +270,7 @@ impl Verdicts {
                 if self.has_begun || matches!(one.change, Change::Alone { .. }) {
                     let _ =
                         coverage::coverage(&mut say::rendered_aside(), &one, &self.clock, &style);
-                    if is_json {
-                        written = json::coverage(&mut self.out, &one, host, &self.clock);
-                    }
+                    said = Said::coverage(&one);
                 }
                 self.has_begun = true;
                 self.summary.coverage(&one);
@@ -279,20 +280,24 @@ impl Verdicts {
                 let runs = lost.skipped.iter().map(|one| one.runs);
                 self.summary.skipped(runs.fold(0, u64::saturating_add));
                 if lost.events == 0 {
-                    return Ok(());
+                    return Ok(None);
                 }
-                let said = self.lost_at.replace(at);
-                if said.is_none_or(|said| at.since(said) >= LOST_AGAIN) {
+                let before = self.lost_at.replace(at);
+                if before.is_none_or(|before| at.since(before) >= LOST_AGAIN) {
                     let (clock, events) = (&self.clock, lost.events);
                     let _ = notice::lost(&mut say::rendered_aside(), at, events, clock, &style);
-                    if is_json {
-                        written = json::lost(&mut self.out, (at, events), host, clock);
-                    }
+                    said = Some(Said::lost(at, events));
                 }
             }
             _ => {}
         }
-        written.context("writing to stdout")
+        if self.output.format == Format::Json
+            && !self.out.is_full()
+            && let Some(said) = &said
+        {
+            json::said(&mut self.out, said, host, &self.clock).context("writing to stdout")?;
+        }
+        Ok(said)
     }
 
     fn style_of_stderr(&self) -> text::Style {
@@ -305,6 +310,11 @@ impl Verdicts {
     /// Records were lost.
     pub(super) fn lost(&mut self, events: u64) {
         self.summary.lost(events);
+    }
+
+    /// What did not reach the OTLP collector.
+    pub(super) fn unsent(&mut self, unsent: Unsent) {
+        self.summary.unsent(unsent.dropped, unsent.refused);
     }
 
     /// Failed requests that get no verdict.

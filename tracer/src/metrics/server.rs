@@ -12,11 +12,11 @@ use tokio::{
 
 use super::{
     address::{Door, Listener, SocketFile},
-    http::{self, Stream},
+    http,
     page::Pages,
     snapshot::Shared,
 };
-use crate::source::keep_nothing;
+use crate::{http::Stream, source::keep_nothing};
 
 /// Connections at a time. One more ends the oldest: a scraper takes milliseconds, so the oldest is
 /// one that stalled.

@@ -15,10 +15,14 @@ use crate::{
     verdict::{Confidence, Verdict},
 };
 
+/// The number of `docs/verdict.schema.json`. What only adds members does not change it.
+const SCHEMA: u32 = 1;
+
 /// A verdict, as `--format json` has it.
 #[derive(Serialize)]
 pub(crate) struct Object<'a> {
     kind: &'a str,
+    schema: u32,
     time: String,
     host: Option<String>,
     status: Option<u16>,
@@ -69,6 +73,7 @@ struct Evidence<'a> {
 #[derive(Serialize)]
 struct NoticeObject<'a> {
     kind: &'a str,
+    schema: u32,
     time: String,
     host: Option<String>,
     event: &'a str,
@@ -90,71 +95,70 @@ pub(crate) fn verdict(
     line(out, &object(verdict, host, clock))
 }
 
-/// Writes a notice of this host as one line.
-///
-/// # Errors
-/// Those of the writer.
-pub(crate) fn notice(
-    out: &mut impl Write,
-    notice: &Notice,
-    host: &str,
-    clock: &Clock,
-) -> io::Result<()> {
-    let object = NoticeObject {
-        kind: "notice",
-        time: rfc3339(clock, notice.at),
-        host: named(host),
-        event: notice.strain.id(),
-        over: notice.is_over,
-        pid: (notice.pid != 0).then_some(notice.pid),
-        text: clean::cut(&sentence(notice, |time| rfc3339(clock, time))),
-    };
-    line(out, &object)
+/// What is no verdict and yet is said: a notice, a change of what can be seen, records lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Said {
+    /// When.
+    pub(crate) at: Time,
+    /// The word for programs.
+    pub(crate) event: &'static str,
+    /// The state has ended.
+    pub(crate) is_over: bool,
+    /// The process that it is about.
+    pub(crate) pid: Option<u32>,
+    /// The sentence.
+    pub(crate) text: String,
 }
 
-/// The same of a change of what can be seen. What another line reports writes nothing.
-///
-/// # Errors
-/// Those of the writer.
-pub(crate) fn coverage(
-    out: &mut impl Write,
-    coverage: &Coverage,
-    host: &str,
-    clock: &Clock,
-) -> io::Result<()> {
-    let Some(text) = coverage::sentence(&coverage.change, coverage.at) else {
-        return Ok(());
-    };
-    let object = NoticeObject {
-        kind: "notice",
-        time: rfc3339(clock, coverage.at),
-        host: named(host),
-        event: coverage.change.id(),
-        over: false,
-        pid: coverage.change.pid(),
-        text: clean::cut(&text),
-    };
-    line(out, &object)
+impl Said {
+    /// Of a notice.
+    pub(crate) fn notice(notice: &Notice, clock: &Clock) -> Self {
+        Self {
+            at: notice.at,
+            event: notice.strain.id(),
+            is_over: notice.is_over,
+            pid: (notice.pid != 0).then_some(notice.pid),
+            text: sentence(notice, |time| rfc3339(clock, time)),
+        }
+    }
+
+    /// Of a change of what can be seen; none of what another line reports.
+    pub(crate) fn coverage(coverage: &Coverage) -> Option<Self> {
+        Some(Self {
+            at: coverage.at,
+            event: coverage.change.id(),
+            is_over: false,
+            pid: coverage.change.pid(),
+            text: coverage::sentence(&coverage.change, coverage.at)?,
+        })
+    }
+
+    /// Of kernel records that were lost.
+    pub(crate) fn lost(at: Time, events: u64) -> Self {
+        Self {
+            at,
+            event: "lost",
+            is_over: false,
+            pid: None,
+            text: lost_sentence(events),
+        }
+    }
 }
 
-/// The same of kernel records that were lost.
+/// Writes what is said of this host as one line.
 ///
 /// # Errors
 /// Those of the writer.
-pub(crate) fn lost(
-    out: &mut impl Write,
-    (at, events): (Time, u64),
-    host: &str,
-    clock: &Clock,
-) -> io::Result<()> {
+pub(crate) fn said(out: &mut impl Write, said: &Said, host: &str, clock: &Clock) -> io::Result<()> {
     let object = NoticeObject {
         kind: "notice",
-        time: rfc3339(clock, at),
+        schema: SCHEMA,
+        time: rfc3339(clock, said.at),
         host: named(host),
-        event: "lost",
-        over: false,
-        pid: None,
-        text: lost_sentence(events),
+        event: said.event,
+        over: said.is_over,
+        pid: said.pid,
+        text: clean::cut(&said.text),
     };
     line(out, &object)
 }
@@ -170,7 +174,7 @@ fn named(host: &str) -> Option<String> {
 }
 
 /// The name of a confidence.
-pub(super) fn confidence(confidence: Confidence) -> &'static str {
+pub(crate) fn confidence(confidence: Confidence) -> &'static str {
     match confidence {
         Confidence::Proven => "proven",
         Confidence::Inferred => "inferred",
@@ -183,6 +187,7 @@ pub(crate) fn object<'a>(verdict: &'a Verdict, host: &str, clock: &Clock) -> Obj
     let maybe = |string: &Option<String>| string.as_deref().map(clean::cut);
     Object {
         kind: "verdict",
+        schema: SCHEMA,
         time: rfc3339(clock, verdict.time),
         host: named(host),
         status: verdict.status,

@@ -45,6 +45,8 @@ pub(crate) struct Summary {
     masked: u64,
     not_chosen: u64,
     unread: u64,
+    unsent: u64,
+    refused: u64,
     lost: u64,
     skipped: u64,
     given_up: u64,
@@ -101,6 +103,12 @@ impl Summary {
     /// A verdict that was counted and not written: nobody read stdout.
     pub(crate) fn unread(&mut self) {
         self.unread += 1;
+    }
+
+    /// Verdicts and notices that did not reach the OTLP collector, and those that it refused.
+    pub(crate) fn unsent(&mut self, unsent: u64, refused: u64) {
+        self.unsent = unsent;
+        self.refused = refused;
     }
 
     /// Requests whose clients closed the connection before an answer.
@@ -188,6 +196,17 @@ impl Summary {
                 "{} counted, not written: stdout was not read",
                 count(self.unread, "verdict")
             )?;
+        }
+        for (count_of, why) in [
+            (
+                self.unsent,
+                "not sent: the OTLP collector did not answer in time",
+            ),
+            (self.refused, "refused by the OTLP collector"),
+        ] {
+            if count_of > 0 {
+                writeln!(out, "{} {why}", count(count_of, "OTLP log record"))?;
+            }
         }
         if self.given_up > 0 {
             writeln!(

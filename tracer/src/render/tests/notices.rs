@@ -4,7 +4,7 @@
 use super::*;
 use crate::{
     event::{Coverage, Notice, Strain, coverage::Change},
-    render::json,
+    render::json::{self, Said},
 };
 
 #[test]
@@ -22,16 +22,19 @@ fn each_is_a_line_with_its_kind() {
         is_foreign: false,
     };
     let change = |change| Coverage { at: AT, change };
+    let near = Strain::Descriptors { open: 9, limit: 10 };
+    let skipped = Strain::LogSkipped { bytes: 7 };
+    // Another line says it.
+    let some = Change::Something { since: AT };
+    assert_eq!(Said::coverage(&change(some)), None);
+    let blind = Said::coverage(&change(blind)).expect("a sentence");
     let lines = printed(|out| {
-        let near = Strain::Descriptors { open: 9, limit: 10 };
-        json::notice(out, &notice(near, 812, false), "web1", &CLOCK)?;
-        let skipped = Strain::LogSkipped { bytes: 7 };
-        json::notice(out, &notice(skipped, 0, true), "", &CLOCK)?;
-        json::coverage(out, &change(blind), "web1", &CLOCK)?;
-        // Another line says it.
-        let some = Change::Something { since: AT };
-        json::coverage(out, &change(some), "web1", &CLOCK)?;
-        json::lost(out, (AT, 5), "web1", &CLOCK)
+        let near = Said::notice(&notice(near, 812, false), &CLOCK);
+        json::said(out, &near, "web1", &CLOCK)?;
+        let skipped = Said::notice(&notice(skipped, 0, true), &CLOCK);
+        json::said(out, &skipped, "", &CLOCK)?;
+        json::said(out, &blind, "web1", &CLOCK)?;
+        json::said(out, &Said::lost(AT, 5), "web1", &CLOCK)
     });
     golden("notices.jsonl", &lines);
 }

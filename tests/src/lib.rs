@@ -10,6 +10,7 @@ pub mod backend;
 pub mod certificate;
 pub mod checked;
 pub mod client;
+pub mod collector;
 pub mod container;
 pub mod counters;
 pub mod crafted;

@@ -8,6 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use tests::expected::Expected;
+use tests::site::Site;
 use tests::stage::{Fault, Load, Stage};
 use tests::tracer::{self, Tracer};
 use tests::wait::{PATIENCE, until};
@@ -32,7 +33,7 @@ fn allowed(name: &str) -> Option<u64> {
         "observer" | "scout" | "queues" => looks,
         "reader" => looks | CAP_SETGID | CAP_SETUID | CAP_CHECKPOINT_RESTORE,
         "recorder" => CAP_DAC_OVERRIDE,
-        "stdout" | "metrics" => 0,
+        "stdout" | "metrics" | "otlp" => 0,
         "keeper" => {
             looks
                 | CAP_SETGID
@@ -86,32 +87,21 @@ fn threads(pid: u32) -> Result<Vec<Thread>> {
     Ok(threads)
 }
 
-/// The threads as they are when none of the keeper's jobs is at work: those have its privileges,
-/// and end.
-fn settled(pid: u32) -> Result<Vec<Thread>> {
+/// The threads, these among them, when none of the keeper's jobs is at work: those have its
+/// privileges, and end.
+fn settled(pid: u32, names: &[&str]) -> Result<Vec<Thread>> {
     until("a tracer without jobs at work", PATIENCE, || {
         let threads = threads(pid)?;
         let has = |name: &str| threads.iter().any(|thread| thread.name == name);
-        let has_all = ["observer", "stdout", "metrics", "queues"]
-            .into_iter()
-            .all(has);
-        let settled = has_all && !has("admin");
+        let settled = names.iter().all(|name| has(name)) && !has("admin");
         Ok(settled.then_some(threads))
     })
 }
 
-#[test]
-fn one_thread_alone_may_enter_namespaces() -> Result<()> {
-    let stage = Stage::new()?;
-    let expected = Expected::new("no-listener", "127.0.0.1:9001", "ECONNREFUSED");
-    let site = stage.start(vec![Fault::proxy(expected, "")])?;
-    let tracer = Tracer::follow_with(site.nginx.master, &["--metrics", "127.0.0.1:0"])?;
-    let sent = site.send(Load::default())?;
-    // Each kind of thread has worked by then.
-    site.verdict_lines(&sent, &tracer)?;
-    let threads = settled(tracer.pid())?;
+/// One of them is the keeper, and none may do more than it has to.
+fn are_limited(threads: &[Thread]) -> Result<()> {
     let mut keepers = 0;
-    for thread in &threads {
+    for thread in threads {
         let allowed = allowed(&thread.name)
             .with_context(|| format!("{} is a thread of no known kind", thread.name))?;
         for set in ["CapEff", "CapPrm"] {
@@ -141,7 +131,38 @@ fn one_thread_alone_may_enter_namespaces() -> Result<()> {
         keepers += usize::from(thread.capabilities("CapEff")? & CAP_SYS_ADMIN != 0);
     }
     ensure!(keepers == 1, "{keepers} threads have CAP_SYS_ADMIN");
+    Ok(())
+}
+
+fn site() -> Result<Site> {
+    let stage = Stage::new()?;
+    let expected = Expected::new("no-listener", "127.0.0.1:9001", "ECONNREFUSED");
+    stage.start(vec![Fault::proxy(expected, "")])
+}
+
+#[test]
+fn one_thread_alone_may_enter_namespaces() -> Result<()> {
+    let site = site()?;
+    let tracer = Tracer::follow_with(site.nginx.master, &["--metrics", "127.0.0.1:0"])?;
+    let sent = site.send(Load::default())?;
+    // Each kind of thread has worked by then.
+    site.verdict_lines(&sent, &tracer)?;
+    let names = ["observer", "stdout", "metrics", "queues"];
+    are_limited(&settled(tracer.pid(), &names)?)?;
     // And with no more than that all is found.
+    site.check(&sent, tracer).map(drop)
+}
+
+#[test]
+fn what_sends_verdicts_may_do_nothing_else() -> Result<()> {
+    let site = site()?;
+    let mut command = tracer::live(site.nginx.master)?;
+    let mut tracer = Tracer::start(command.args(["--otlp", "http://127.0.0.1:1"]))?;
+    tracer.tracing()?;
+    let sent = site.send(Load::default())?;
+    // Nobody listens there: it has tried, and will again.
+    tracer.says("trying again")?;
+    are_limited(&settled(tracer.pid(), &["otlp"])?)?;
     site.check(&sent, tracer).map(drop)
 }
 

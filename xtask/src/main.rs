@@ -17,7 +17,7 @@ mod instructions;
 mod packages;
 mod privilege;
 mod progress;
-mod readers;
+mod pythons;
 mod setup;
 mod test;
 mod toolchain;

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 
 use crate::packages::{DEMO, PACKAGES};
 use crate::workspace::Workspace;
-use crate::{readers, toolchain, tree};
+use crate::{pythons, toolchain, tree};
 
 /// Set up all that building, the demo and the tests need, under target/ (and rustup's own nightly)
 #[derive(clap::Args)]
@@ -43,7 +43,7 @@ pub(crate) fn tests(workspace: &Workspace, builds: &[&tree::builds::Build]) -> R
         tree::suites::backends(workspace)?;
         tree::suites::monitoring(workspace)?;
         tree::builds::ensure(workspace, builds);
-        readers::ensure(workspace);
+        pythons::ensure(workspace);
         Ok(())
     })
 }

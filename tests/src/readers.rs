@@ -48,5 +48,7 @@ pub fn documented(heading: &str, folder: &Path) -> Result<String> {
     Ok(query
         .trim()
         .trim_end_matches(';')
-        .replace("'fleet/", &format!("'{}/", folder.display())))
+        .replace("'fleet/", &format!("'{}/", folder.display()))
+        // Spark's.
+        .replace("`fleet/", &format!("`{}/", folder.display())))
 }

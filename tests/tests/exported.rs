@@ -174,6 +174,13 @@ fn the_documented_queries_find_the_worst_upstream_of_a_fleet() -> Result<()> {
             ["127.0.0.1:9001", "1", "20", "20"],
             "{engine}: {rows:?}"
         );
+        let causes = format!("Causes in {heading}");
+        let rows = ask(engine, &documented(&causes, &folder.join("out"))?)?;
+        let first: Vec<String> = rows[0].iter().map(text).collect();
+        assert_eq!(rows.len(), 1, "{engine}: {rows:?}");
+        // Cause, confidence, failed, hosts, hours.
+        let expected = ["no-listener", "proven", "20", "1"];
+        assert_eq!(first[..4], expected, "{engine}: {rows:?}");
     }
     Ok(())
 }

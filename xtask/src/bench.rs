@@ -17,6 +17,7 @@ use crate::{build, command, instructions, privilege, setup, test, tree};
   cargo xtask bench                     all of them, about an hour
   cargo xtask bench --quick             shorter and coarser, about ten minutes
   cargo xtask bench fresh keepalive     only these
+  cargo xtask bench fleet               Parquet of 1,000 hosts and 24 hours: DuckDB, chDB and Spark
   cargo xtask bench capture             bytes a connection on disk, speed and memory of explain and report")]
 pub(crate) struct Arguments {
     /// Only these
@@ -65,6 +66,8 @@ enum What {
     /// Bytes a healthy connection takes in a capture; speed and memory of `tracer explain` and
     /// `tracer report`
     Capture,
+    /// Parquet tables of 1,000 hosts and 24 hours, read by DuckDB, chDB and Spark; only by name
+    Fleet,
     /// Instructions the collector takes for a healthy connection, with those committed (BLESS=1
     /// writes them)
     Instructions,
@@ -74,7 +77,8 @@ impl What {
     /// What the tests crate's `bench` program knows it by; `None`: it is measured otherwise.
     fn name(self) -> Option<String> {
         let value = self.to_possible_value()?;
-        (!matches!(self, Self::Capture | Self::Instructions)).then(|| value.get_name().to_owned())
+        (!matches!(self, Self::Capture | Self::Fleet | Self::Instructions))
+            .then(|| value.get_name().to_owned())
     }
 }
 
@@ -84,6 +88,8 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
         [] => What::value_variants(),
         chosen => chosen,
     };
+    // It fetches half a gigabyte: only who asks for it.
+    let is_fleet = arguments.what.contains(&What::Fleet);
     let names: Vec<String> = chosen.iter().filter_map(|what| what.name()).collect();
     let mut met = true;
     if chosen.contains(&What::Instructions) {
@@ -94,6 +100,9 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     }
     if chosen.contains(&What::Capture) {
         met &= capture(workspace, &build::release(workspace)?)?;
+    }
+    if is_fleet {
+        met &= fleet(workspace, arguments.quick)?;
     }
     Ok(if met {
         ExitCode::SUCCESS
@@ -145,6 +154,24 @@ fn capture(workspace: &Workspace, tracer: &Path) -> Result<bool> {
         .args(test::environment(workspace, tracer)?)
         .arg(assignment("MULTIPLY", &multiply))
         .arg(bench);
+    command::succeeds(&mut command)
+}
+
+fn fleet(workspace: &Workspace, is_quick: bool) -> Result<bool> {
+    setup::fleet(workspace)?;
+    let tracer = build::release(workspace)?;
+    let bench = build::binary(
+        workspace,
+        "the benchmark of a fleet",
+        &["--package", "tests", "--bin", "bench_fleet"],
+    )?;
+    let mut command = privilege::as_root("env", "attach to the kernel and load nginx")?;
+    command
+        .args(test::environment(workspace, &tracer)?)
+        .arg(bench);
+    if is_quick {
+        command.arg("--quick");
+    }
     command::succeeds(&mut command)
 }
 

@@ -1,9 +1,8 @@
-//! `target/readers` and `target/collector`: Pythons of their own with programs from PyPI that read
-//! in the tests what tracer writes. A host without Python's venv, or without PyPI, goes without; the
+//! `target/readers`, `target/collector` and `target/spark`: Pythons of their own with programs from
+//! PyPI that read what tracer writes, in tests and a benchmark. A host without Python's venv, or without PyPI, goes without; the
 //! tests that need one then skip.
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
@@ -41,46 +40,53 @@ const PYTHONS: [Python; 2] = [
     },
 ];
 
-/// Installs them, unless they are there.
+/// Spark, for a benchmark alone. PyPI has it as a source, and it needs a Java of the machine's.
+const SPARK: Python = Python {
+    name: "spark",
+    what: "Spark",
+    packages: &["pyspark==4.3.0", "py4j==0.10.9.9"],
+    megabytes: 440,
+};
+
+/// Installs what tests use, unless it is there.
 pub(crate) fn ensure(workspace: &Workspace) {
     for python in &PYTHONS {
-        let folder = workspace.target().join(python.name);
-        let stamp = folder.join("packages");
-        let wanted = python.packages.join(" ");
-        if fs::read_to_string(&stamp).is_ok_and(|stamped| stamped == wanted) {
-            continue;
-        }
-        eprintln!(
-            "setup: {wanted} into target/{} (about {} MB to fetch)",
-            python.name, python.megabytes
-        );
-        let made = install(&folder, python.packages).and_then(|()| {
-            fs::write(&stamp, wanted).with_context(|| format!("writing {}", stamp.display()))
-        });
-        if let Err(error) = made {
+        if let Err(error) = installed(workspace, python, &["--only-binary", ":all:"]) {
             eprintln!("setup: {} left out: {error:#}", python.what);
         }
     }
 }
 
-fn install(folder: &Path, packages: &[&str]) -> Result<()> {
+/// Installs Spark.
+///
+/// # Errors
+/// It cannot be installed, or there is no Java.
+pub(crate) fn spark(workspace: &Workspace) -> Result<()> {
+    let java = command::output(Command::new("java").arg("-version"));
+    java.context("Spark needs Java 17 or newer: apt install openjdk-17-jre-headless")?;
+    installed(workspace, &SPARK, &[])
+}
+
+fn installed(workspace: &Workspace, python: &Python, options: &[&str]) -> Result<()> {
+    let folder = workspace.target().join(python.name);
+    let stamp = folder.join("packages");
+    let wanted = python.packages.join(" ");
+    if fs::read_to_string(&stamp).is_ok_and(|stamped| stamped == wanted) {
+        return Ok(());
+    }
+    eprintln!(
+        "setup: {wanted} into target/{} (about {} MB to fetch)",
+        python.name, python.megabytes
+    );
     command::output(
         Command::new("python3")
             .args(["-m", "venv", "--clear"])
-            .arg(folder),
+            .arg(&folder),
     )?;
     let mut pip = Command::new(folder.join("bin/python3"));
     // What else they name as dependencies serves other uses than ours.
-    pip.args([
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--only-binary",
-        ":all:",
-    ]);
-    pip.args(packages);
+    pip.args(["-m", "pip", "install", "--quiet", "--no-deps"]);
+    pip.args(options).args(python.packages);
     command::output(&mut pip)?;
-    Ok(())
+    fs::write(&stamp, wanted).with_context(|| format!("writing {}", stamp.display()))
 }

@@ -35,6 +35,13 @@ pub(crate) fn bench(workspace: &Workspace) -> Result<()> {
     })
 }
 
+/// What reads the tables of a fleet.
+pub(crate) fn fleet(workspace: &Workspace) -> Result<()> {
+    let _lock = lock(workspace)?;
+    pythons::ensure(workspace);
+    pythons::spark(workspace)
+}
+
 /// What the tests need, with these builds of nginx.
 pub(crate) fn tests(workspace: &Workspace, builds: &[&tree::builds::Build]) -> Result<()> {
     with_compiler(workspace, || {

@@ -27,16 +27,18 @@ const PYTHONS: [Python; 2] = [
         packages: &["duckdb==2.0.0", "chdb-core-lite==26.5.0", "pyarrow==26.0.1"],
         megabytes: 125,
     },
-    // Rotel is an OpenTelemetry collector; the others decode what it sends on.
+    // Rotel is an OpenTelemetry collector, the next two decode what it sends on; the last is the
+    // language of Vector.
     Python {
         name: "collector",
-        what: "the OpenTelemetry collector",
+        what: "the OpenTelemetry collector and the language of Vector",
         packages: &[
             "rotel==0.0.1a15",
             "opentelemetry-proto==1.45.2",
             "protobuf==7.36.2",
+            "vrl-python==0.1.0",
         ],
-        megabytes: 11,
+        megabytes: 20,
     },
 ];
 

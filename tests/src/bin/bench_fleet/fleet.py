@@ -67,6 +67,7 @@ def ask(engine, query):
     if engine == "duckdb":
         import duckdb
 
+        duckdb.sql("SET enable_progress_bar = false")
         begin = time.monotonic()
         rows = duckdb.sql(query)
         rows = rows.fetchall() if rows else []
@@ -90,4 +91,5 @@ def ask(engine, query):
 
 
 if __name__ == "__main__":
+    print()
     print(json.dumps({"multiply": multiply, "ask": ask}[sys.argv[1]](*sys.argv[2:])))

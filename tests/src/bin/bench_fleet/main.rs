@@ -210,5 +210,7 @@ fn script(arguments: &[&str]) -> Result<Value> {
         python().context("no target/readers: cargo xtask setup")?
     };
     let output = programs::output(Command::new(python).args(["-c", SCRIPT]).args(arguments))?;
-    serde_json::from_str(output.trim()).with_context(|| output.clone())
+    // Above it may be a progress bar's.
+    let answer = output.lines().next_back().unwrap_or_default();
+    serde_json::from_str(answer).with_context(|| output.clone())
 }

@@ -91,11 +91,18 @@ pub(crate) fn binary(workspace: &Workspace) -> Result<PathBuf> {
     )
 }
 
-/// What Prometheus and Grafana take, of `contrib/prometheus`.
-const PROMETHEUS: [&str; 3] = [
-    "prometheus.yml",
-    "tracer.rules.yml",
-    "tracer-dashboard.json",
+/// What Prometheus, Grafana and log shippers take: folders of `contrib`, and their files.
+const EXAMPLES: [(&str, &[&str]); 3] = [
+    (
+        "prometheus",
+        &[
+            "prometheus.yml",
+            "tracer.rules.yml",
+            "tracer-dashboard.json",
+        ],
+    ),
+    ("vector", &["tracer.yaml", "tracer.vrl"]),
+    ("fluent-bit", &["tracer.yaml"]),
 ];
 
 /// The files to pack.
@@ -128,12 +135,14 @@ impl Stage {
                 .and_then(|()| fs::copy(workspace.root().join(name), &to))
                 .with_context(|| format!("copying {name}"))?;
         }
-        let rules = workspace.root().join("contrib/prometheus");
-        let into = folder.join("prometheus");
-        fs::create_dir_all(&into).with_context(|| format!("making {}", into.display()))?;
-        for name in PROMETHEUS {
-            fs::copy(rules.join(name), into.join(name))
-                .with_context(|| format!("copying {name}"))?;
+        for (place, names) in EXAMPLES {
+            let from = workspace.root().join("contrib").join(place);
+            let into = folder.join(place);
+            fs::create_dir_all(&into).with_context(|| format!("making {}", into.display()))?;
+            for name in names {
+                fs::copy(from.join(name), into.join(name))
+                    .with_context(|| format!("copying {name}"))?;
+            }
         }
         let said = command::output(Command::new(&own).arg("--version"))?;
         let version = said.split_whitespace().nth(1);

@@ -22,7 +22,8 @@ const EXAMPLES: &str = "Examples:
   sudo tracer live --format json --duration 5m > verdicts.jsonl
   sudo tracer live --cause no-listener --upstream 127.0.0.1:3000
   sudo tracer live --master 812
-  sudo tracer live --metrics :9464        then: curl http://127.0.0.1:9464/metrics";
+  sudo tracer live --metrics :9464        then: curl http://127.0.0.1:9464/metrics
+  sudo tracer live --otlp http://127.0.0.1:4318";
 
 /// Runs it.
 ///

@@ -23,7 +23,7 @@ use crate::{
     engine::{Engine, Judged},
     event::{Event, coverage::Change},
     metrics::{Door, Metrics, Run},
-    otlp::{Endpoint, Otlp},
+    otlp::{self, Endpoint, Otlp},
     plural::count,
     probe,
     say::say,
@@ -256,7 +256,8 @@ async fn trace(following: Following, recording: Option<Recording>, served: Serve
         Some(_) => Some(signal(SignalKind::user_defined1()).context("handling SIGUSR1")?),
         None => None,
     };
-    let others = recording.as_ref().map_or(0, Recording::memory);
+    let others = recording.as_ref().map_or(0, Recording::memory)
+        + served.otlp.as_ref().map_or(0, |_| otlp::MEMORY);
     let healthy = recording.is_some() || served.metrics.is_some();
     let live = start(&following, others, healthy)?;
     let mut session = Session::new(live, following.output, recording, following.kernel.debug)?;

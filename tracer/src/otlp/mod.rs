@@ -29,6 +29,9 @@ use std::{
 use self::queue::{Item, Queue};
 use crate::{event::Clock, render::json::Said, verdict::Verdict};
 
+/// Bytes that a full queue and a batch of it may take.
+pub(crate) const MEMORY: u64 = 16 << 20;
+
 /// At the end of a run: for all that waits.
 const LAST: Duration = Duration::from_secs(2);
 

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{PROMETHEUS, Stage, UNIT};
+use super::{EXAMPLES, Stage, UNIT};
 use crate::command;
 
 const SUMS: &str = "SHA256SUMS";
@@ -125,9 +125,11 @@ fn deb(stage: &Stage, folder: &Path, epoch: &str) -> Result<PathBuf> {
     ] {
         place(from, &format!("usr/share/{to}"), 0o644)?;
     }
-    for name in PROMETHEUS {
-        let from = format!("prometheus/{name}");
-        place(&from, &format!("usr/share/doc/tracer/{from}"), 0o644)?;
+    for (folder, names) in EXAMPLES {
+        for name in names {
+            let from = format!("{folder}/{name}");
+            place(&from, &format!("usr/share/doc/tracer/{from}"), 0o644)?;
+        }
     }
     let pages = stage.folder.join("man");
     for page in fs::read_dir(&pages).with_context(|| format!("listing {}", pages.display()))? {

@@ -1,6 +1,6 @@
 //! `target/readers`, `target/collector` and `target/spark`: Pythons of their own with programs from
-//! PyPI that read what tracer writes, in tests and a benchmark. A host without Python's venv, or without PyPI, goes without; the
-//! tests that need one then skip.
+//! PyPI that read what tracer writes, in tests and a benchmark. A host without Python's venv, or
+//! without PyPI, goes without; the tests that need one then skip.
 
 use std::fs;
 use std::process::Command;

@@ -1,5 +1,5 @@
-//! Attributes, as OTLP's JSON has them. Where OpenTelemetry's semantic conventions have a name it is
-//! that; others begin with `tracer.`.
+//! Attributes, as OTLP's JSON has them. Where OpenTelemetry's semantic conventions have a name it
+//! is that; others begin with `tracer.`.
 
 use serde::Serialize;
 

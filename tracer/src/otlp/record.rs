@@ -1,4 +1,5 @@
-//! A verdict as a log record and a span with its attempts' spans below it; a notice as a log record.
+//! A verdict as a log record and a span with its attempts' spans below it; a notice as a log
+//! record.
 
 use serde::Serialize;
 

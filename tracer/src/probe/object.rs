@@ -39,8 +39,8 @@ pub(super) fn built() -> io::Result<Vec<u8>> {
     zstd::bulk::decompress(BUILT, LIMIT)
 }
 
-/// Has the object's breakpoints attached by perf events: each name ends at its dot, in the sections'
-/// table as in BTF's.
+/// Has the object's breakpoints attached by perf events: each name ends at its dot, in the
+/// sections' table as in BTF's.
 fn attach_by_perf_events(object: &mut [u8]) {
     for name in NAMES {
         let dot = name.iter().position(|byte| *byte == b'.').unwrap_or(0);

@@ -101,7 +101,7 @@ pub(crate) static VERDICTS: Table = Table {
         column(
             "status",
             Kind::Integer,
-            "what the client got; null where nobody knows",
+            "what the client received; null: not known",
         ),
         column(
             "masked",
@@ -126,7 +126,7 @@ pub(crate) static VERDICTS: Table = Table {
         column(
             "unit",
             Kind::Text,
-            "the container or unit nginx runs in, where known",
+            "the container or systemd unit that nginx runs in, where known",
         ),
         column(
             "connection",
@@ -151,18 +151,18 @@ pub(crate) static VERDICTS: Table = Table {
         column(
             "evidence",
             Kind::Text,
-            "how it is known, a line each, in order of time",
+            "the events and states that it rests on, one per line, in order of time",
         ),
-        column("advice", Kind::Text, "what to do, a line each"),
+        column("advice", Kind::Text, "what to do, one step per line"),
         column(
             "lost_events",
             Kind::Integer,
-            "kernel records lost so far in the run that could touch this verdict",
+            "kernel records lost so far in this run",
         ),
         column(
             "upstream_name",
             Kind::Text,
-            "the `upstream` block that it was passed to, where there is one",
+            "the `upstream` block of that upstream, or the one that had no server left",
         ),
         column(
             "server_name",

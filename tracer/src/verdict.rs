@@ -96,7 +96,7 @@ pub struct Verdict {
     pub evidence: Vec<Evidence>,
     /// What to do, most useful first.
     pub advice: Vec<String>,
-    /// Kernel records lost so far in this run that could touch this verdict.
+    /// Kernel records lost so far in this run.
     pub lost_events: u64,
 }
 

@@ -26,30 +26,32 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// Check this configuration file, as its running nginx would use it; without one, from here
+    /// Check this configuration file as the nginx that runs it would; if none runs it, from
+    /// tracer's own namespaces, as root
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Check only the nginx with this master; can be repeated
+    /// Check only the nginx with this master (may be repeated)
     #[arg(long, value_name = "PID")]
     master: Vec<u32>,
     /// How the findings are written
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
-    /// Print nothing: the exit status says it
+    /// Print nothing; the exit status is the answer
     #[arg(long, short)]
     quiet: bool,
-    /// Look only for this: a cause, config-changed, config-unreadable or name-changed; can be
-    /// repeated
+    /// Print and count only findings of this cause, see `tracer causes`; also config-changed,
+    /// config-unreadable and name-changed (may be repeated)
     #[arg(long, value_name = "ID", value_parser = only)]
     only: Vec<String>,
-    /// Wait this long for a peer's answer, in seconds
+    /// Wait this long for a peer's answer: 0.05 to 60 seconds
     #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds)]
     timeout: Duration,
-    /// Send each HTTP peer a HEAD request; otherwise tracer only connects (and says hello in TLS)
+    /// Send HEAD / to each HTTP peer without TLS; otherwise tracer only connects, and sends a
+    /// ClientHello where nginx speaks TLS
     #[arg(long)]
     http: bool,
-    /// Measure how long backends keep idle connections, where nginx does (sends a HEAD request, and
-    /// waits up to keepalive_timeout)
+    /// Measure how long backends keep idle connections if the upstream block has keepalive: sends
+    /// HEAD /, and waits up to keepalive_timeout
     #[arg(long)]
     idle: bool,
 }
@@ -58,19 +60,21 @@ pub(super) struct Args {
 enum Format {
     /// For people
     Text,
-    /// One object a line: each finding, then the counts
+    /// One object per line: each finding, then the counts
     Json,
-    /// Annotations of a workflow on GitHub
+    /// Annotations of a GitHub workflow
     Github,
 }
 
 const EXAMPLES: &str = "Examples:
-  sudo tracer check                              every nginx that runs
-  sudo tracer check --config /etc/nginx/nginx.conf --quiet && nginx -s reload
-  sudo tracer check --http --format json         ask each HTTP backend, for machines
-  sudo tracer check --only no-listener           one kind of finding alone
+  sudo tracer check                                      every nginx that runs
+  sudo tracer check --config /etc/nginx/nginx.conf       one configuration
+  sudo tracer check --http --format json                 also HEAD requests; JSON
+  sudo tracer check --only no-listener                   the findings of one cause
+  sudo tracer check --quiet || echo 'upstreams fail'     the exit status alone
 
-Exit status: 0 nothing is wrong (notes do not count), 3 not permitted, 4 findings.";
+Exit status: 0 no error and no warning, 1 failed, 2 usage, 3 not permitted, 4 errors or warnings.
+After an edit, config-changed is a warning until nginx reloads.";
 
 /// Findings of no cause.
 const OWN: [&str; 3] = [CONFIG_CHANGED, CONFIG_UNREADABLE, NAME_CHANGED];

@@ -24,8 +24,8 @@ pub(super) struct Args {
 }
 
 const EXAMPLES: &str = "Examples:
-  sudo tracer dump                                    the name of the file, on stdout
-  sudo tracer report $(sudo tracer dump) -o incident  a postmortem that starts minutes ago";
+  sudo tracer dump                                    prints the file's path
+  sudo tracer report $(sudo tracer dump) -o incident  a postmortem of the last minutes";
 
 /// A disk may be slow: a ring of some hundred megabytes is written within it.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -52,18 +52,18 @@ struct Cli {
 const EXAMPLES: &str = "Examples:
   sudo tracer live                       explain failures as they happen, until Ctrl-C
   sudo tracer live --format json         one JSON object per verdict
-  sudo tracer top                        the same as a picture that changes
+  sudo tracer top                        a live view: failures by upstream
   sudo tracer record -o FILE             as live, and write every event to a capture
   sudo tracer record --ring 64M -o DIR   always on: a capture for each burst of failures
-  sudo tracer dump                       a capture of its last minutes, now
+  sudo tracer dump                       from that recorder: a capture of the last minutes
   tracer explain FILE                    the verdicts of a capture, as live printed them
   tracer report FILE -o DIR              a postmortem of it, one HTML file
   tracer chart FILE -o DIR               its charts, SVG or PNG
   tracer export FILE --parquet DIR       its tables, for queries across a fleet
-  sudo tracer check                      what will fail: every upstream, tried as nginx would
+  sudo tracer check                      what fails: every upstream, tried as nginx would
   sudo tracer doctor                     what this kernel, host and nginx allow
   tracer causes no-listener              what a verdict means, and the fix
-  tracer causes 'LINE'                   what can be behind a line of nginx's error log";
+  tracer causes 'LINE'                   the causes that can explain a line of nginx's error log";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -73,7 +73,7 @@ enum Command {
     Top(top::Args),
     /// Trace nginx as live does, and write every event to a capture file
     Record(record::Args),
-    /// Have the running `record --ring` write its latest events, and print the file's name
+    /// Make the running `record --ring` write a capture of the last minutes, and print its path
     Dump(dump::Args),
     /// Replay captures: the same verdicts as live printed
     Explain(explain::Args),
@@ -83,12 +83,12 @@ enum Command {
     Report(report::Args),
     /// Convert captures for other programs: Parquet tables, a Perfetto trace
     Export(export::Args),
-    /// Describe each cause, or show which can be behind a line of nginx's error log
+    /// Describe each cause, or list those that can explain a line of nginx's error log
     Causes(causes::CausesArgs),
     /// Check this kernel, host and nginx: whether tracer is ready, each hook, what is lost without
     /// it
     Doctor(doctor::Args),
-    /// Try every upstream of the running configuration as nginx would, and say what will fail
+    /// Connect to every upstream as nginx would; report what fails now and what will under load
     Check(check::Args),
     /// Write shell completions and manual pages, for packages
     #[command(hide = true)]

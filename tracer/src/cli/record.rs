@@ -19,26 +19,27 @@ use crate::capture::{Plan, RingPlan, Rotation};
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// The capture to write, readable by its owner alone; it must not exist. By default
-    /// tracer-DATE-TIME.trc in this folder. With --ring the folder for its files, made if absent
+    /// tracer-DATE-TIME.trc in the current folder. With --ring, the folder for captures: made if
+    /// absent, by default the current folder
     #[arg(short, long, value_name = "FILE|DIR")]
     output: Option<PathBuf>,
-    /// Limit a file's size: 500K, 100M, 2G. Then recording ends, or continues in another file
-    /// (--rotate)
+    /// Limit a file's size: 500K, 100M, 2G. At the limit recording ends and verdicts continue; with
+    /// --rotate recording continues in another file
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_size: Option<u64>,
-    /// Keep this many files: FILE is the newest, FILE.1 the one before
+    /// Keep this many files, at least 2: FILE is the newest, FILE.1 the one before
     #[arg(long, value_name = "N", requires = "max_size", value_parser = clap::value_parser!(u16).range(2..))]
     rotate: Option<u16>,
-    /// Keep the latest events in this much memory, and write them to a file in DIR for each burst
-    /// of failed requests, and when asked (`tracer dump`, SIGUSR1)
+    /// Keep the newest events in this much memory. Write them to a file in DIR for each burst of
+    /// failed requests, on `tracer dump` and on SIGUSR1
     #[arg(long, value_name = "SIZE", value_parser = size, conflicts_with = "max_size")]
     ring: Option<u64>,
-    /// Limit all files of the ring in DIR: the oldest are removed; at least twice --ring. By
+    /// Limit all files of the ring in DIR: the oldest are removed. At least twice --ring; by
     /// default 16 times --ring
     #[arg(long, value_name = "SIZE", value_parser = size, requires = "ring")]
     max_disk: Option<u64>,
-    /// Replace client addresses and request lines in the capture, consistently; live verdicts show
-    /// them
+    /// Replace client addresses and request lines in the capture, consistently; printed verdicts
+    /// show them
     #[arg(long)]
     anonymize: bool,
     #[command(flatten)]
@@ -52,9 +53,8 @@ const EXAMPLES: &str = "Examples:
   sudo tracer record -o incident.trc
   sudo tracer record -o incident.trc --duration 10m
   sudo tracer record -o proxy.trc --max-size 200M --rotate 5     at most 1 GB, always the newest
-  sudo tracer record --ring 64M -o /var/lib/tracer               a file for each burst, with what came
-                                                                 before it; `tracer dump` for one now
-  sudo tracer record --ring 64M --metrics unix:/run/tracer.sock  the same, watched by Prometheus";
+  sudo tracer record --ring 64M -o /var/lib/tracer               always on: a file for each burst
+  sudo tracer record --ring 64M --metrics :9464                  the same, with Prometheus metrics";
 
 /// The least that a file or a ring holds: several pages.
 const LEAST: u64 = 256 << 10;

@@ -14,7 +14,7 @@ pub(super) struct Serving {
     /// `10.0.0.7:9464`, or `unix:/run/tracer.sock` (mode 0600)
     #[arg(long, value_name = "ADDRESS", value_parser = metrics::parse)]
     metrics: Option<Address>,
-    /// So many upstreams have a label of their own in metrics; the rest share `other`
+    /// Number of upstreams with a label of their own in metrics, 1 to 1000; the rest share `other`
     #[arg(
         long = "metrics-upstreams",
         value_name = "N",

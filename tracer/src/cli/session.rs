@@ -48,15 +48,16 @@ pub(super) struct Following {
     /// repeated)
     #[arg(long, value_name = "FILE")]
     error_log: Vec<PathBuf>,
-    /// Limit tracer to this share of one CPU; at the limit, load is shed: first healthy
-    /// connections, then request details, then some failures; the summary has the counts
+    /// Limit tracer's CPU time to this percentage of one CPU. At the limit it sheds load: first
+    /// healthy connections, then request details, then some failures; the summary has the counts
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     max_cpu: Option<f64>,
-    /// Limit tracer's memory: 64M, 1G; by default set by this host's size, see `tracer doctor`.
-    /// Near the limit, load is shed the same way
+    /// Limit tracer's memory: 64M, 1G; the default depends on this host's size, see `tracer
+    /// doctor`. Near the limit it sheds load in the same order
     #[arg(long, value_name = "SIZE", value_parser = memory)]
     max_memory: Option<u64>,
-    /// BPF ring buffer size: 512K, 16M; by default set by this host's size, see `tracer doctor`
+    /// BPF ring buffer size: 512K, 16M; the default depends on this host's size, see `tracer
+    /// doctor`
     #[arg(long, value_name = "SIZE", value_parser = buffer, hide_short_help = true)]
     kernel_buffer: Option<u64>,
     /// Run even if failures of the running nginx are not visible (by default: exit status 3), or a

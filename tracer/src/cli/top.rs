@@ -41,7 +41,7 @@ pub(super) struct Args {
     /// stdin
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Print once and end; needs no terminal. Without a capture, after --duration (10 s by default)
+    /// Print once and end; needs no terminal. Live, it prints after --duration (10 s by default)
     #[arg(long)]
     once: bool,
     /// Panic at the first key: tests see that the terminal is given back
@@ -55,11 +55,12 @@ const EXAMPLES: &str = "Examples:
   sudo tracer top
   tracer top incident.trc
   sudo tracer top --once --format json --duration 30s
+
 Keys:
   up, down, page up, page down, home, end (or k j b space g G)   select, scroll
   Enter                             the verdict's evidence and advice; Esc goes back
-  Tab                               the other list
-  q                                 quit";
+  Tab                               the other list: upstreams, verdicts
+  q, Ctrl-C                         quit";
 
 /// How often a live picture changes.
 const FRAME: Duration = Duration::from_millis(250);

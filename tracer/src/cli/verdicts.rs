@@ -52,7 +52,7 @@ pub(super) struct Output {
 enum Format {
     /// For people
     Text,
-    /// One object a line
+    /// One object per line
     Json,
 }
 

@@ -27,8 +27,8 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct CausesArgs {
-    /// Show this cause in full; or show the causes that can be behind this line of nginx's error
-    /// log, in single quotes. Without it, list all causes
+    /// Describe this cause, or list the causes that can explain this line of nginx's error log (in
+    /// single quotes). Without it, list all causes
     #[arg(value_name = "ID|LINE", value_parser = CauseId::OrLine, hide_possible_values = true)]
     what: Option<String>,
     /// Count the lines of this error log by their possible causes; `-` is stdin
@@ -43,14 +43,14 @@ pub(super) struct CausesArgs {
 enum Format {
     /// For people
     Text,
-    /// One object a line
+    /// One object per line
     Json,
 }
 
 const EXAMPLES: &str = "Examples:
   tracer causes                                all causes, one line each
   tracer causes no-listener                    one in full
-  tracer causes 'connect() failed (111: ...'   the causes that can be behind a line
+  tracer causes 'connect() failed (111: ...'   the causes that can explain a line
   tracer causes --log /var/log/nginx/error.log
   journalctl -u nginx | tracer causes --log -
   tracer causes --format json                  for machines";

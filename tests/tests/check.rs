@@ -682,6 +682,14 @@ fn a_file_that_is_newer_than_the_workers_is_the_first_finding() -> Result<()> {
         "{reloaded:#?}"
     );
     ensure!(reloaded.findings.len() == 1, "{reloaded:#?}");
+    // What is no error is printed, and need not count.
+    std::fs::write(&site, "location /b/ { proxy_pass http://127.0.0.1:8000; }")?;
+    let edited = Checked::of(nginx.master, &[])?;
+    let gate = Checked::of(nginx.master, &["--fail-on", "error"])?;
+    ensure!(
+        (edited.status, gate.status) == (4, 0) && gate.with("config-changed", "").count() == 1,
+        "{edited:#?} {gate:#?}"
+    );
     // One cause alone is looked for, and the exit status is about that.
     let only = Checked::of(nginx.master, &["--only", "dns-failed"])?;
     ensure!(only.status == 0 && only.findings.is_empty(), "{only:#?}");

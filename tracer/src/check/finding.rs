@@ -89,10 +89,10 @@ impl Report {
         self.findings.iter().filter(is_it).count()
     }
 
-    /// Does any fail requests?
-    pub(crate) fn is_clean(&self) -> bool {
+    /// Is any at least as bad as this?
+    pub(crate) fn has(&self, severity: Severity) -> bool {
         self.findings
             .iter()
-            .all(|finding| finding.severity == Severity::Note)
+            .any(|finding| finding.severity >= severity)
     }
 }

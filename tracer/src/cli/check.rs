@@ -36,6 +36,9 @@ pub(super) struct Args {
     /// How the findings are written
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
+    /// Exit with 4 if a finding is at least as severe as this
+    #[arg(long, value_enum, value_name = "SEVERITY", default_value = "warning")]
+    fail_on: FailOn,
     /// Print nothing; the exit status is the answer
     #[arg(long, short)]
     quiet: bool,
@@ -66,14 +69,35 @@ enum Format {
     Github,
 }
 
+/// What counts for the exit status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum FailOn {
+    /// Requests fail now
+    Error,
+    /// Some requests fail, or all do under load
+    Warning,
+    /// Anything
+    Note,
+}
+
+impl FailOn {
+    const fn severity(self) -> Severity {
+        match self {
+            Self::Error => Severity::Error,
+            Self::Warning => Severity::Warning,
+            Self::Note => Severity::Note,
+        }
+    }
+}
+
 const EXAMPLES: &str = "Examples:
   sudo tracer check                                      every nginx that runs
   sudo tracer check --config /etc/nginx/nginx.conf       one configuration
   sudo tracer check --http --format json                 also HEAD requests; JSON
   sudo tracer check --only no-listener                   the findings of one cause
-  sudo tracer check --quiet || echo 'upstreams fail'     the exit status alone
+  sudo tracer check --fail-on error && sudo nginx -s reload   after an edit
 
-Exit status: 0 no error and no warning, 1 failed, 2 usage, 3 not permitted, 4 errors or warnings.
+Exit status: 0 no such finding, 1 failed, 2 usage, 3 not permitted, 4 findings (see --fail-on).
 After an edit, config-changed is a warning until nginx reloads.";
 
 /// Findings of no cause.
@@ -143,9 +167,9 @@ pub(super) fn run(args: &Args) -> Result<()> {
         }
         .context("writing the findings")?;
     }
-    match report.is_clean() {
-        true => Ok(()),
-        false => Err(Found.into()),
+    match report.has(args.fail_on.severity()) {
+        true => Err(Found.into()),
+        false => Ok(()),
     }
 }
 

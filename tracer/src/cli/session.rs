@@ -75,7 +75,7 @@ pub(super) struct Blind(String);
 impl Blind {
     /// Failures of some nginx were not visible for some time.
     pub(super) fn some() -> Self {
-        let why = "blind: failures of some nginx were not visible; the summary says of which";
+        let why = "blind: failures of some nginx were not visible; see `tracer doctor`";
         Self(why.to_owned())
     }
 }

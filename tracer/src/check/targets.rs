@@ -260,8 +260,13 @@ fn tls(pass: &Pass<'_>, target: &Target) -> Option<Tls> {
     };
     let is_sent = is_on("ssl_server_name") && !name.is_empty() && !name.contains('$');
     let protocols = pass.find("ssl_protocols").map(Directive::arguments);
-    let has =
-        |version: &str| protocols.is_none_or(|words| words.iter().any(|word| word == version));
+    // A name that only a request has cannot be sent, and a server may refuse a hello without it;
+    // one that waits for the PROXY protocol refuses any.
+    let is_name_known = !is_on("ssl_server_name") || !name.contains('$');
+    let is_spoken = is_name_known && !(pass.protocol == Protocol::Stream && is_on("protocol"));
+    let has = |version: &str| {
+        is_spoken && protocols.is_none_or(|words| words.iter().any(|word| word == version))
+    };
     Some(Tls {
         name: is_sent.then(|| name.split(':').next().unwrap_or_default().to_owned()),
         has_12: has("TLSv1.2"),
@@ -370,5 +375,16 @@ mod tests {
         assert_eq!(name(on, "proxy_pass https://a;"), own);
         let other = name(on, "proxy_ssl_name b; proxy_pass https://a;");
         assert_eq!(other.unwrap().0.as_deref(), Some("b"));
+        let tls = |text: &str| {
+            let tree = Tree::of_text(text);
+            let tls = groups(&tree)[0].tls.clone().unwrap();
+            (tls.has_12, tls.has_13)
+        };
+        let http = "http { server { location / { proxy_ssl_server_name on;
+            proxy_ssl_name $host; proxy_pass https://a; } } }";
+        assert_eq!(tls(http), (false, false), "not known what is sent");
+        let stream = "proxy_ssl on; proxy_pass 10.0.0.1:443;";
+        let of = |more: &str| tls(&format!("stream {{ server {{ {more} {stream} }} }}"));
+        assert_eq!((of(""), of("proxy_protocol on;")), ((true, true), (false, false)));
     }
 }

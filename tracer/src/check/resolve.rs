@@ -178,7 +178,7 @@ impl Names {
                     ..Place::default()
                 }
             }
-            Some(Lookup::Missing(why) | Lookup::Silent(why)) => Place {
+            Some(Lookup::Missing(why) | Lookup::Refused(why) | Lookup::Silent(why)) => Place {
                 fault: Some(unresolved(subject.viewer, name, &member.resolver, why)),
                 ..Place::default()
             },

@@ -98,6 +98,7 @@ fn one(
     progress: &dyn Fn(usize, usize),
 ) -> io::Result<()> {
     report.findings.extend(subject.files());
+    report.untried.extend(subject.unread());
     peers::check(subject, options, report, progress)?;
     report.findings.extend(loops::check(subject));
     report.findings.extend(settings::check(subject));

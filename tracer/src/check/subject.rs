@@ -150,7 +150,7 @@ impl Subject {
             let fix = "Load it: nginx -t && nginx -s reload".to_owned();
             found.push(self.finding(&at, Fault::warning(CONFIG_CHANGED, text, fix)));
         }
-        for unread in &self.tree.unread {
+        for unread in self.tree.unread.iter().filter(|one| one.is_missing) {
             let (file, line) = &unread.from;
             let at = At {
                 file: file.to_string_lossy().into(),
@@ -165,6 +165,12 @@ impl Subject {
             found.push(self.finding(&at, Fault::error(CONFIG_UNREADABLE, text, fix)));
         }
         found
+    }
+
+    /// Files that nginx may read and tracer cannot.
+    pub(super) fn unread(&self) -> impl Iterator<Item = String> {
+        let unread = self.tree.unread.iter().filter(|one| !one.is_missing);
+        unread.map(|one| format!("{}: {}", one.path.display(), one.why))
     }
 }
 

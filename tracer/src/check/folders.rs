@@ -5,7 +5,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{finding::Finding, host, subject::Subject, tcp::Fault, words::owner_and_mode};
+use super::{
+    finding::Finding,
+    host,
+    subject::Subject,
+    tcp::Fault,
+    words::{owner_and_mode, quoted},
+};
 use crate::{
     event::{
         Question,
@@ -99,8 +105,9 @@ fn folder(name: &str, path: &str, view: &FolderView) -> Option<Fault> {
                 owner_and_mode(blocked)
             ),
             format!(
-                "Give it to the worker's user: chown {user} {}",
-                blocked.path
+                "Give it to the worker's user: chown {} {}",
+                quoted(&user),
+                quoted(&blocked.path)
             ),
         ));
     }
@@ -109,7 +116,10 @@ fn folder(name: &str, path: &str, view: &FolderView) -> Option<Fault> {
         Fault::error(
             cause,
             format!("{path} ({name}) is on a file system {what}"),
-            format!("Make room, or move it to another file system; see: df -h {path}"),
+            format!(
+                "Make room, or move it to another file system; see: df -h {}",
+                quoted(path)
+            ),
         )
     };
     if room.read_only {

@@ -10,6 +10,7 @@ use std::{
 use super::{
     finding::{CONFIG_CHANGED, CONFIG_UNREADABLE, Finding},
     tcp::Fault,
+    words::quoted,
 };
 use crate::{
     nginx::{
@@ -161,7 +162,8 @@ impl Subject {
                 "{path} cannot be read: {}; nginx does not start or reload",
                 unread.why
             );
-            let fix = format!("Restore the file, or remove its include; see: ls -l {path}");
+            let word = quoted(&unread.path.to_string_lossy());
+            let fix = format!("Restore the file, or remove its include; see: ls -l {word}");
             found.push(self.finding(&at, Fault::error(CONFIG_UNREADABLE, text, fix)));
         }
         found

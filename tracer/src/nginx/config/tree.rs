@@ -16,6 +16,8 @@ use crate::process::{self, foreign::Root};
 
 /// Directives of a configuration.
 const MOST: usize = 1 << 18;
+/// Their words.
+const WORDS: usize = 1 << 20;
 /// Blocks in each other.
 const DEPTH: usize = 64;
 /// Bytes of a word.
@@ -143,6 +145,7 @@ struct Growing {
     open: Vec<(Directive, Vec<Directive>)>,
     done: Vec<Directive>,
     count: usize,
+    words: usize,
     file: Option<Arc<str>>,
 }
 
@@ -153,7 +156,8 @@ impl Growing {
             return Some(());
         }
         self.count += 1;
-        (self.count <= MOST).then_some(())?;
+        self.words += words.len();
+        (self.count <= MOST && self.words <= WORDS).then_some(())?;
         let cut = |word: &&[u8]| {
             let word = unescaped(&word[..word.len().min(WORD)]);
             String::from_utf8_lossy(&word).into_owned()

@@ -168,11 +168,11 @@ impl Ring {
     ///
     /// # Errors
     /// The page cannot be packed.
-    pub(super) fn take(&mut self, one: Numbered) -> io::Result<Option<Dumped>> {
-        let kept = Kept {
-            framed: Framed::events(&one.page, one.sequence)?,
-            one,
-        };
+    pub(super) fn take(&mut self, mut one: Numbered) -> io::Result<Option<Dumped>> {
+        let framed = Framed::events(&one.page, one.sequence)?;
+        // Packed in the frame: kept as well, it would be several times the memory of the ring.
+        one.page.payload = Vec::new();
+        let kept = Kept { framed, one };
         let Some(mut open) = self.open.take() else {
             self.keep(kept);
             return Ok(None);

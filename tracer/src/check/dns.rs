@@ -39,6 +39,10 @@ const LONGEST: usize = 4096;
 const RECORDS: u16 = 256;
 const HEADER: usize = 12;
 const TRUNCATED: u8 = 2;
+/// Response codes of a server that cannot say: others are asked then.
+pub(super) const SERVFAIL: u8 = 2;
+pub(super) const NOTIMP: u8 = 4;
+pub(super) const REFUSED: u8 = 5;
 
 /// Asks one server, again after a third of the time.
 ///
@@ -176,10 +180,10 @@ fn after_name(packet: &[u8], mut at: usize) -> Option<usize> {
 pub(super) fn code(code: u8) -> String {
     match code {
         1 => "FORMERR".to_owned(),
-        2 => "SERVFAIL".to_owned(),
+        SERVFAIL => "SERVFAIL".to_owned(),
         3 => "NXDOMAIN".to_owned(),
-        4 => "NOTIMP".to_owned(),
-        5 => "REFUSED".to_owned(),
+        NOTIMP => "NOTIMP".to_owned(),
+        REFUSED => "REFUSED".to_owned(),
         code => format!("response code {code}"),
     }
 }

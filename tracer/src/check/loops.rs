@@ -94,6 +94,9 @@ fn changes_path(pass: &Pass<'_>) -> bool {
 /// A server's `listen`.
 struct Listen {
     ip: Option<IpAddr>,
+    /// Of a wildcard: which families arrive there.
+    takes_v4: bool,
+    takes_v6: bool,
     port: u16,
     is_default: bool,
     is_secure: bool,
@@ -115,8 +118,12 @@ fn listen(directive: &Directive) -> Option<Listen> {
         }
     };
     let has = |word: &str| directive.arguments().iter().any(|one| one == word);
+    let is_v6 = ip.is_some_and(|ip: IpAddr| ip.is_ipv6());
     Some(Listen {
         ip: ip.filter(|ip| !ip.is_unspecified()),
+        // IPv4 comes to `[::]` only where that is asked for.
+        takes_v4: !is_v6 || has("ipv6only=off"),
+        takes_v6: is_v6,
         port,
         is_default: has("default_server") || has("default"),
         is_secure: has("ssl"),
@@ -137,6 +144,8 @@ fn servers(tree: &Tree) -> Vec<(&Directive, Vec<Listen>)> {
             if !has_any {
                 listens.push(Listen {
                     ip: None,
+                    takes_v4: true,
+                    takes_v6: false,
                     port: 80,
                     is_default: false,
                     is_secure: false,
@@ -166,10 +175,18 @@ fn arrives(
     };
     let exact = of_port(true);
     // A wildcard is this host's for sure only where the address is a loopback's.
-    let there = match exact.is_empty() {
+    let mut there = match exact.is_empty() {
         true if ip.is_loopback() => of_port(false),
         _ => exact,
     };
+    there.retain(|(_, one)| {
+        one.ip.is_some()
+            || if ip.is_ipv4() {
+                one.takes_v4
+            } else {
+                one.takes_v6
+            }
+    });
     if there
         .iter()
         .any(|(_, one)| one.is_other || one.is_secure != target.secure)
@@ -246,6 +263,8 @@ mod tests {
             "upstream u { server 127.0.0.1:8080; } server { listen 127.0.0.1:8080; location / { proxy_pass http://u; } }",
             "server { listen 81; server_name a; location / { proxy_pass http://127.0.0.1:81; proxy_set_header Host $host; } } server { listen 81; server_name b; }",
             "server { listen 81 default_server; location / { proxy_pass http://127.0.0.1:81; } } server { listen 81; server_name b; }",
+            "server { listen [::]:80 ipv6only=off; location / { proxy_pass http://127.0.0.1:80; } }",
+            "server { listen [::]:80; location / { proxy_pass http://[::1]:80; } }",
         ] {
             assert_eq!(ports(text).len(), 1, "{text}");
         }
@@ -261,6 +280,8 @@ mod tests {
             "server { listen 10.0.0.1:80; location / { proxy_pass http://127.0.0.1:80; } }",
             "server { listen 80; location / { proxy_pass http://10.0.0.9:80; } }",
             "server { listen 443 ssl; location / { proxy_pass http://127.0.0.1:443; } }",
+            "server { listen [::]:80; location / { proxy_pass http://127.0.0.1:80; } }",
+            "server { listen 80; location / { proxy_pass http://[::1]:80; } }",
             "server { listen 80; location / { rewrite ^/a(.*) $1 break; proxy_pass http://127.0.0.1:80; } }",
             "server { listen 80; if ($http_x) { return 404; } location / { proxy_pass http://127.0.0.1:80; } }",
         ] {

@@ -71,21 +71,23 @@ pub(crate) fn run(
         let subject = Subject::of_file(conf)?;
         one(&subject, options, &mut report, progress)?;
     }
+    let mut denied = None;
     for master in masters {
-        match Subject::of(master, options.config.as_deref()) {
-            Ok(subject) => one(&subject, options, &mut report, progress)?,
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
+        let subject = Subject::of(master, options.config.as_deref());
+        match subject.and_then(|subject| one(&subject, options, &mut report, progress)) {
+            Ok(()) => report.masters += 1,
+            // Its root may be one that lets nobody else in: that costs no other master.
             Err(error) => {
-                report
-                    .untried
-                    .push(format!("master {}: {error}", master.pid));
-                continue;
+                let pid = master.pid;
+                report.untried.push(format!("master {pid}: {error}"));
+                let is_denied = error.kind() == io::ErrorKind::PermissionDenied;
+                denied = denied.or(is_denied.then_some(error));
             }
         }
-        report.masters += 1;
     }
     if report.masters == 0 && !masters.is_empty() {
-        return Err(io::Error::other(report.untried.join("; ")));
+        let untried = || io::Error::other(report.untried.join("; "));
+        return Err(denied.unwrap_or_else(untried));
     }
     report.sort();
     Ok(report)
@@ -98,6 +100,7 @@ fn one(
     progress: &dyn Fn(usize, usize),
 ) -> io::Result<()> {
     report.findings.extend(subject.files());
+    report.untried.extend(subject.unread());
     peers::check(subject, options, report, progress)?;
     report.findings.extend(loops::check(subject));
     report.findings.extend(settings::check(subject));

@@ -15,6 +15,7 @@ use super::dns::{self, Answer, Family};
 use crate::{
     nginx,
     process::{self, foreign},
+    source::system,
 };
 
 /// What became of a name.
@@ -23,6 +24,8 @@ pub(super) enum Lookup {
     Found(Vec<IpAddr>),
     /// It does not resolve: why, in words.
     Missing(String),
+    /// A server answered that it cannot say: which, and how.
+    Refused(String),
     /// No server answered: which, and how it failed.
     Silent(String),
     /// It cannot be said.
@@ -50,26 +53,38 @@ pub(super) struct Library {
     sources: Vec<String>,
     has_v4: bool,
     has_v6: bool,
+    /// This host's name.
+    host: String,
 }
 
 impl Library {
     /// That of a process, by the files in its root.
     pub(super) fn of(pid: u32) -> Self {
-        let read = |path: &str| {
-            let bytes = foreign::read_path(pid, Path::new(path), LIMIT).unwrap_or_default();
-            String::from_utf8_lossy(&bytes).into_owned()
+        let mut is_known = true;
+        let mut read = |path: &str| {
+            let bytes = foreign::read_path(pid, Path::new(path), LIMIT);
+            is_known &= bytes.as_ref().err().is_none_or(is_absence);
+            String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
         };
+        let (resolv, nsswitch) = (read("/etc/resolv.conf"), read("/etc/nsswitch.conf"));
+        let hosts = nginx::hosts(pid);
+        is_known &= hosts.as_ref().err().is_none_or(is_absence);
         let proc = |name: &str| {
             let bytes = process::read_start(format!("/proc/{pid}/net/{name}"), 1 << 20);
             String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
         };
         let mut library = Self {
-            hosts: nginx::hosts(pid).unwrap_or_default(),
+            hosts: hosts.unwrap_or_default(),
             has_v4: has_v4(&proc("fib_trie")),
             has_v6: has_v6(&proc("if_inet6")),
+            // Here and now: the threads that look names up are in another's root.
+            host: system::host(),
             ..Self::default()
         };
-        library.configure(&read("/etc/resolv.conf"), &read("/etc/nsswitch.conf"));
+        library.configure(&resolv, &nsswitch);
+        // nginx's master may read what its worker may not.
+        let unread = (!is_known).then(|| "unread".to_owned());
+        library.sources.extend(unread);
         library
     }
 
@@ -141,9 +156,7 @@ impl Library {
         let is_special = name == "localhost"
             || name.ends_with(".localhost")
             || name.starts_with('_')
-            || !name.contains('.')
-                && std::fs::read_to_string("/proc/sys/kernel/hostname")
-                    .is_ok_and(|own| own.trim() == name);
+            || !name.contains('.') && self.host == name;
         is_special
             || self.sources.iter().any(|source| match source.as_str() {
                 "myhostname" => false,
@@ -171,6 +184,8 @@ impl Library {
         let mut failures = Vec::new();
         for server in &self.servers {
             match both(*server, name, (true, true), patience) {
+                // As the C library does: the next one may say it.
+                Ok(Lookup::Refused(why)) => failures.push(why),
                 Ok(lookup) => return lookup,
                 Err(error) => failures.push(failure(*server, &error)),
             }
@@ -228,17 +243,29 @@ fn both(
         }
         match dns::ask(server, name, family, patience) {
             Ok(Answer::Addresses(addresses)) => found.extend(addresses),
-            Ok(Answer::Code(code)) => why = Some(dns::code(code)),
+            Ok(Answer::Code(code)) => why = Some(code),
             // Some servers do not answer for IPv6.
             Err(_) if !found.is_empty() => {}
             Err(error) => return Err(error),
         }
     }
     if found.is_empty() {
-        let why = why.unwrap_or_else(|| "no address".to_owned());
-        return Ok(Lookup::Missing(format!("{server} answers {why}")));
+        let text = why.map_or_else(|| "no address".to_owned(), dns::code);
+        let text = format!("{server} answers {text}");
+        return Ok(match why {
+            Some(dns::SERVFAIL | dns::NOTIMP | dns::REFUSED) => Lookup::Refused(text),
+            _ => Lookup::Missing(text),
+        });
     }
     Ok(Lookup::Found(found))
+}
+
+/// No file is there, which says something, too.
+fn is_absence(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
 }
 
 fn failure(server: SocketAddr, error: &io::Error) -> String {

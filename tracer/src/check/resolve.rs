@@ -15,6 +15,7 @@ use super::{
     subject::Subject,
     targets::{Group, Member, Resolver},
     tcp::Fault,
+    words::quoted,
 };
 use crate::nginx::{
     self, Remembered,
@@ -178,7 +179,7 @@ impl Names {
                     ..Place::default()
                 }
             }
-            Some(Lookup::Missing(why) | Lookup::Silent(why)) => Place {
+            Some(Lookup::Missing(why) | Lookup::Refused(why) | Lookup::Silent(why)) => Place {
                 fault: Some(unresolved(subject.viewer, name, &member.resolver, why)),
                 ..Place::default()
             },
@@ -268,17 +269,19 @@ fn key(member: &Member) -> Option<Key> {
 }
 
 fn unresolved(worker: u32, name: &str, resolver: &Resolver, why: &str) -> Fault {
+    let word = quoted(name);
     let (effect, fix) = match resolver {
+        // No program of the worker's root is named: it would run with all of root's rights.
         Resolver::Library => (
             "nginx does not start or reload",
             format!(
-                "Add the name to DNS or /etc/hosts; see: nsenter -t {worker} -a getent ahosts {name}"
+                "Add the name to DNS or /etc/hosts (of the worker: /proc/{worker}/root/etc); see: nsenter -t {worker} -n dig {word}"
             ),
         ),
         _ => (
             "requests fail with 502",
             format!(
-                "Add the name to DNS, or correct resolver; see: nsenter -t {worker} -n dig {name}"
+                "Add the name to DNS, or correct resolver; see: nsenter -t {worker} -n dig {word}"
             ),
         ),
     };

@@ -6,7 +6,7 @@ use super::{
     Options,
     connect::{Attempt, Outcome},
     tcp::{self, Fault},
-    words::duration,
+    words::{duration, quoted},
 };
 
 /// No connection can leave from the address of `proxy_bind`.
@@ -25,6 +25,7 @@ pub(super) fn unbound(attempt: &Attempt, errno: i32, worker: u32) -> Fault {
 /// What is wrong with what the peer says.
 pub(super) fn judge(attempt: &Attempt, outcome: &Outcome, options: &Options) -> Option<Fault> {
     let peer = attempt.address.to_string();
+    let word = quoted(&peer);
     let patience = duration(options.timeout);
     match outcome {
         Outcome::Tls(reply) => {
@@ -40,7 +41,7 @@ pub(super) fn judge(attempt: &Attempt, outcome: &Outcome, options: &Options) -> 
                 "tls-handshake-failed",
                 format!("{peer} {how}"),
                 format!(
-                    "Check whether this port speaks TLS; see: openssl s_client -connect {peer}"
+                    "Check whether this port speaks TLS; see: openssl s_client -connect {word}"
                 ),
             ))
         }
@@ -52,7 +53,7 @@ pub(super) fn judge(attempt: &Attempt, outcome: &Outcome, options: &Options) -> 
         Outcome::Broken(None) => Some(Fault::warning(
             "backend-slow",
             format!("{peer} does not answer HEAD / within {patience}"),
-            format!("Find out what the backend waits for; see: curl -I http://{peer}/"),
+            format!("Find out what the backend waits for; see: curl -I http://{word}/"),
         )),
         Outcome::Closed => Some(Fault::warning(
             "backend-closed-early",

@@ -10,6 +10,7 @@ use std::{
 use super::{
     finding::{CONFIG_CHANGED, CONFIG_UNREADABLE, Finding},
     tcp::Fault,
+    words::quoted,
 };
 use crate::{
     nginx::{
@@ -150,7 +151,7 @@ impl Subject {
             let fix = "Load it: nginx -t && nginx -s reload".to_owned();
             found.push(self.finding(&at, Fault::warning(CONFIG_CHANGED, text, fix)));
         }
-        for unread in &self.tree.unread {
+        for unread in self.tree.unread.iter().filter(|one| one.is_missing) {
             let (file, line) = &unread.from;
             let at = At {
                 file: file.to_string_lossy().into(),
@@ -161,10 +162,17 @@ impl Subject {
                 "{path} cannot be read: {}; nginx does not start or reload",
                 unread.why
             );
-            let fix = format!("Restore the file, or remove its include; see: ls -l {path}");
+            let word = quoted(&unread.path.to_string_lossy());
+            let fix = format!("Restore the file, or remove its include; see: ls -l {word}");
             found.push(self.finding(&at, Fault::error(CONFIG_UNREADABLE, text, fix)));
         }
         found
+    }
+
+    /// Files that nginx may read and tracer cannot.
+    pub(super) fn unread(&self) -> impl Iterator<Item = String> {
+        let unread = self.tree.unread.iter().filter(|one| !one.is_missing);
+        unread.map(|one| format!("{}: {}", one.path.display(), one.why))
     }
 }
 

@@ -4,7 +4,7 @@
 //! passes to.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
@@ -82,8 +82,11 @@ impl Group<'_> {
 /// All groups.
 pub(super) fn groups(tree: &Tree) -> Vec<Group<'_>> {
     let upstreams = upstreams(tree);
+    let passes = passes(tree);
+    let fixed = passes.iter().filter_map(|pass| fixed(pass, &upstreams));
+    let fixed: BTreeSet<Fixed> = fixed.collect();
     let mut found: BTreeMap<_, Group<'_>> = BTreeMap::new();
-    for pass in passes(tree) {
+    for pass in passes {
         if pass.is_dynamic() && pass.scope.is_scripted() {
             continue;
         }
@@ -91,7 +94,7 @@ pub(super) fn groups(tree: &Tree) -> Vec<Group<'_>> {
             let Some(target) = Target::parse(pass.protocol, &value) else {
                 continue;
             };
-            let group = group(&pass, target, &upstreams);
+            let group = group(&pass, target, &upstreams, &fixed);
             let Some(group) = group.filter(|_| found.len() < GROUPS) else {
                 continue;
             };
@@ -115,7 +118,32 @@ pub(super) fn groups(tree: &Tree) -> Vec<Group<'_>> {
     groups
 }
 
-fn group<'a>(pass: &Pass<'a>, target: Target, upstreams: &[Upstream<'a>]) -> Option<Group<'a>> {
+/// A name with its port, of `stream` or not.
+type Fixed = (bool, String, u16);
+
+/// What a pass without variables names: nginx resolves it when it reads the configuration, and
+/// takes that for the same name in variables, too (`ngx_http_upstream_init_request`).
+fn fixed(pass: &Pass<'_>, upstreams: &[Upstream<'_>]) -> Option<Fixed> {
+    (!pass.is_dynamic()).then_some(())?;
+    let target = Target::parse(pass.protocol, pass.directive.value())?;
+    let is_block = upstreams.iter().any(|one| one.is(pass, &target));
+    (!is_block).then(|| named(pass, &target))?
+}
+
+fn named(pass: &Pass<'_>, target: &Target) -> Option<Fixed> {
+    let Host::Name(name) = &target.host else {
+        return None;
+    };
+    let port = target.port_or_default(pass.protocol)?;
+    Some((pass.protocol == Protocol::Stream, name.clone(), port))
+}
+
+fn group<'a>(
+    pass: &Pass<'a>,
+    target: Target,
+    upstreams: &[Upstream<'a>],
+    fixed: &BTreeSet<Fixed>,
+) -> Option<Group<'a>> {
     let upstream = upstreams.iter().find(|one| one.is(pass, &target));
     let members: Vec<Member> = match upstream {
         Some(upstream) if upstream.is_scripted => return None,
@@ -125,8 +153,9 @@ fn group<'a>(pass: &Pass<'a>, target: Target, upstreams: &[Upstream<'a>]) -> Opt
             .filter_map(|server| member(server, upstream, pass))
             .collect(),
         None => {
+            let is_fixed = || named(pass, &target).is_some_and(|one| fixed.contains(&one));
             let resolver = match (&target.host, pass.is_dynamic()) {
-                (Host::Name(_), true) => own_resolver(&pass.scope),
+                (Host::Name(_), true) if !is_fixed() => own_resolver(&pass.scope),
                 _ => Resolver::Library,
             };
             let port = match target.host {
@@ -260,8 +289,13 @@ fn tls(pass: &Pass<'_>, target: &Target) -> Option<Tls> {
     };
     let is_sent = is_on("ssl_server_name") && !name.is_empty() && !name.contains('$');
     let protocols = pass.find("ssl_protocols").map(Directive::arguments);
-    let has =
-        |version: &str| protocols.is_none_or(|words| words.iter().any(|word| word == version));
+    // A name that only a request has cannot be sent, and a server may refuse a hello without it;
+    // one that waits for the PROXY protocol refuses any.
+    let is_name_known = !is_on("ssl_server_name") || !name.contains('$');
+    let is_spoken = is_name_known && !(pass.protocol == Protocol::Stream && is_on("protocol"));
+    let has = |version: &str| {
+        is_spoken && protocols.is_none_or(|words| words.iter().any(|word| word == version))
+    };
     Some(Tls {
         name: is_sent.then(|| name.split(':').next().unwrap_or_default().to_owned()),
         has_12: has("TLSv1.2"),
@@ -356,6 +390,23 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_is_also_fixed_needs_no_resolver() {
+        let resolvers = |other: &str| {
+            let text = format!(
+                "http {{ server {{ location /a {{ proxy_pass http://app:8000$request_uri; }} {other} }} }}"
+            );
+            let tree = Tree::of_text(&text);
+            let groups = groups(&tree);
+            groups[0].members[0].resolver.clone()
+        };
+        assert_eq!(resolvers(""), Resolver::None);
+        let fixed = "location /b { proxy_pass http://app:8000; }";
+        assert_eq!(resolvers(fixed), Resolver::Library);
+        let port = "location /b { proxy_pass http://app:8001; }";
+        assert_eq!(resolvers(port), Resolver::None);
+    }
+
+    #[test]
     fn tls_has_the_name_that_is_configured() {
         let name = |server: &str, location: &str| {
             let text = format!("http {{ server {{ {server} location / {{ {location} }} }} }}");
@@ -370,5 +421,19 @@ mod tests {
         assert_eq!(name(on, "proxy_pass https://a;"), own);
         let other = name(on, "proxy_ssl_name b; proxy_pass https://a;");
         assert_eq!(other.unwrap().0.as_deref(), Some("b"));
+        let tls = |text: &str| {
+            let tree = Tree::of_text(text);
+            let tls = groups(&tree)[0].tls.clone().unwrap();
+            (tls.has_12, tls.has_13)
+        };
+        let http = "http { server { location / { proxy_ssl_server_name on;
+            proxy_ssl_name $host; proxy_pass https://a; } } }";
+        assert_eq!(tls(http), (false, false), "not known what is sent");
+        let stream = "proxy_ssl on; proxy_pass 10.0.0.1:443;";
+        let of = |more: &str| tls(&format!("stream {{ server {{ {more} {stream} }} }}"));
+        assert_eq!(
+            (of(""), of("proxy_protocol on;")),
+            ((true, true), (false, false))
+        );
     }
 }

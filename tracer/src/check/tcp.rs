@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use super::{
     finding::Severity,
     tls,
-    words::{duration, holder, who},
+    words::{duration, holder, quoted, who},
 };
 use crate::event::fact::{Listener, ListenerView, PortsView};
 
@@ -309,9 +309,10 @@ pub(super) fn handshake(peer: &str, reply: &tls::Reply, name: Option<&str>) -> O
         None => "without a name (SNI)".to_owned(),
     };
     let check = format!(
-        "openssl s_client -connect {peer}{}",
+        "openssl s_client -connect {}{}",
+        quoted(peer),
         match name {
-            Some(name) => format!(" -servername {name}"),
+            Some(name) => format!(" -servername {}", quoted(name)),
             None => " -noservername".to_owned(),
         }
     );

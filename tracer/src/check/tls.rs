@@ -61,7 +61,7 @@ const RENEGOTIATION: u16 = 0x00ff;
 /// # Errors
 /// Those of the stream: a reset, `WouldBlock` at its timeout.
 pub(crate) fn probe(stream: &mut (impl Read + Write), tls: &Tls) -> io::Result<Reply> {
-    // Older versions are not spoken here.
+    // Older versions are not spoken here, nor is what only a request has.
     if !tls.has_12 && !tls.has_13 {
         return Ok(Reply::Hello);
     }

@@ -2,13 +2,13 @@
 
 use super::{
     tcp::{Fault, queue_full},
-    words::{owner_and_mode, who},
+    words::{owner_and_mode, quoted, who},
 };
 use crate::event::fact::{PathKind, UnixPathView};
 
 /// `connect()` to the path failed with this error. `view`: what is there, as the worker sees it.
 pub(super) fn failed(path: &str, errno: i32, view: Option<&UnixPathView>) -> Fault {
-    let peer = format!("unix:{path}");
+    let (peer, word) = (format!("unix:{path}"), quoted(path));
     match errno {
         libc::ENOENT | libc::ENOTDIR | libc::ELOOP => missing(path, view),
         libc::ECONNREFUSED | libc::EPROTOTYPE => stale(path, view),
@@ -24,7 +24,7 @@ pub(super) fn failed(path: &str, errno: i32, view: Option<&UnixPathView>) -> Fau
         _ => Fault::error(
             "unexplained",
             format!("connect() to {peer} fails: {}", std::io::Error::from_raw_os_error(errno)),
-            format!("See: namei -l {path}"),
+            format!("See: namei -l {word}"),
         ),
     }
 }
@@ -34,7 +34,8 @@ fn missing(path: &str, view: Option<&UnixPathView>) -> Fault {
         Some(missing) if missing != path => format!("{path} is missing: there is no {missing}"),
         _ => format!("{path} is missing"),
     };
-    let mut fix = format!("Start the backend, or correct the path; see: ls -l {path}");
+    let word = quoted(path);
+    let mut fix = format!("Start the backend, or correct the path; see: ls -l {word}");
     if view.is_some_and(|view| view.kind == PathKind::Circle) {
         text = format!("{path} leads nowhere: its symbolic links are a circle");
     }
@@ -49,7 +50,7 @@ fn missing(path: &str, view: Option<&UnixPathView>) -> Fault {
                 "{path} was removed; {} still listens on it",
                 who(&unseen.owner)
             );
-            fix = format!("Restart {}; see: ls -l {path}", unseen.owner.name);
+            fix = format!("Restart {}; see: ls -l {word}", unseen.owner.name);
         }
     }
     Fault::error("unix-socket-missing", text, fix)
@@ -61,9 +62,10 @@ fn stale(path: &str, view: Option<&UnixPathView>) -> Fault {
         true => format!("{path} is not a socket"),
         false => format!("nothing listens on {path}: its program has ended and left the file"),
     };
+    let word = quoted(path);
     let fix = match is_other {
-        true => format!("Correct the path; see: ls -l {path}"),
-        false => format!("Start the backend; see: ss -lxp src {path}"),
+        true => format!("Correct the path; see: ls -l {word}"),
+        false => format!("Start the backend; see: ss -lxp src {word}"),
     };
     Fault::error("unix-socket-stale", text, fix)
 }
@@ -72,7 +74,7 @@ fn permission(path: &str, view: Option<&UnixPathView>) -> Fault {
     let cause = "unix-socket-permission";
     let Some(view) = view else {
         let text = format!("the worker may not open {path}");
-        return Fault::error(cause, text, format!("See: namei -l {path}"));
+        return Fault::error(cause, text, format!("See: namei -l {}", quoted(path)));
     };
     let user = view
         .worker_user
@@ -88,7 +90,10 @@ fn permission(path: &str, view: Option<&UnixPathView>) -> Fault {
             format!(
                 "{user} may not connect to {path}, though its mode permits it: an ACL or a security module"
             ),
-            format!("See its log; see: ausearch -m avc -ts recent; namei -l {path}"),
+            format!(
+                "See its log; see: ausearch -m avc -ts recent; namei -l {}",
+                quoted(path)
+            ),
         );
     };
     let is_file = view
@@ -99,6 +104,7 @@ fn permission(path: &str, view: Option<&UnixPathView>) -> Fault {
         true => ("write", "g+rw"),
         false => ("search", "g+x"),
     };
+    let file = quoted(&blocked.path);
     Fault::error(
         cause,
         format!(
@@ -107,8 +113,8 @@ fn permission(path: &str, view: Option<&UnixPathView>) -> Fault {
             owner_and_mode(blocked)
         ),
         format!(
-            "Let the group {group} in where the backend sets it; for now: chgrp {group} {} && chmod {mode} {}",
-            blocked.path, blocked.path
+            "Let the group {group} in where the backend sets it; for now: chgrp {} {file} && chmod {mode} {file}",
+            quoted(&group)
         ),
     )
 }

@@ -28,6 +28,15 @@ pub(super) fn owner_and_mode(inode: &Inode) -> String {
     )
 }
 
+/// As a shell takes it, in quotes where it needs them: a path, a name or an address of a command.
+pub(super) fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_./@:+[]%-".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    }
+}
+
 /// `2.5 s`, `200 ms`.
 pub(super) fn duration(duration: std::time::Duration) -> String {
     let milliseconds = duration.as_millis();

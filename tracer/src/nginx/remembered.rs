@@ -16,6 +16,8 @@ const OVERLAP: u64 = 64;
 const MAPS: u64 = 1 << 20;
 /// Addresses that are not asked for.
 const OTHERS: usize = 64;
+/// Comparisons: a worker chooses what is in its memory, a configuration how many names it has.
+const LOOKS: usize = 1 << 28;
 
 /// What a worker's memory names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,12 +43,16 @@ pub(crate) fn remembered(worker: u32, wanted: &[SocketAddr]) -> Option<Remembere
     (size <= MOST).then_some(())?;
     let search = Search::new(wanted);
     let mut found = Remembered::default();
+    let mut looks = 0;
     for (start, end) in mappings {
         let mut at = start;
         while at < end {
             let length = (end - at).min(PIECE + OVERLAP);
             let bytes = foreign::memory(worker, at, length as usize).ok()?;
             (bytes.len() as u64 == length).then_some(())?;
+            let colons = bytes.iter().filter(|byte| **byte == b':').count();
+            looks += colons * wanted.len();
+            (looks <= LOOKS).then_some(())?;
             search.look(&bytes, &mut found);
             at += PIECE;
         }

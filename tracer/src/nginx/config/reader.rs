@@ -89,7 +89,7 @@ pub(crate) struct Seen {
     pub(crate) written: SystemTime,
 }
 
-/// A file that cannot be read, which nginx would not start with.
+/// A file that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Unread {
     /// In the process's root.
@@ -97,6 +97,9 @@ pub(crate) struct Unread {
     /// The file and line that include it; itself and 0 where none does.
     pub(crate) from: (PathBuf, u32),
     pub(crate) why: String,
+    /// It is not there: nginx would not start. What else tracer cannot read nginx may, as a device
+    /// or with other rights.
+    pub(crate) is_missing: bool,
 }
 
 impl Reader {
@@ -138,6 +141,8 @@ impl Reader {
         depth: usize,
         look: Look<'_>,
     ) -> Option<()> {
+        self.opened += 1;
+        (self.opened <= FILES).then_some(())?;
         let mut text = Vec::new();
         let read = self.open(path).and_then(|file| {
             let written = file.metadata()?.modified()?;
@@ -154,6 +159,10 @@ impl Reader {
                     path: path.to_owned(),
                     from: (from.0.to_owned(), from.1),
                     why: error.to_string(),
+                    is_missing: matches!(
+                        error.kind(),
+                        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                    ),
                 });
                 return Some(());
             }
@@ -236,11 +245,7 @@ impl Reader {
     }
 
     /// Opens what is as old as it should be.
-    fn open(&mut self, path: &Path) -> io::Result<File> {
-        self.opened += 1;
-        if self.opened > FILES {
-            return Err(io::Error::other("too many files"));
-        }
+    fn open(&self, path: &Path) -> io::Result<File> {
         let file = self.root.open(path, Kind::File)?;
         let is_old = self.is_old(&file.metadata()?);
         is_old.ok_or_else(|| io::Error::other("it changed since"))?;

@@ -2,6 +2,7 @@
 //! deeper blocks, than any real one is an error.
 
 use std::{
+    cell::Cell,
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -15,10 +16,14 @@ use crate::process::{self, foreign::Root};
 
 /// Directives of a configuration.
 const MOST: usize = 1 << 18;
+/// Their words.
+const WORDS: usize = 1 << 20;
 /// Blocks in each other.
 const DEPTH: usize = 64;
 /// Bytes of a word.
 const WORD: usize = 4096;
+/// Directives that are looked at for values of variables, all passes together: a second of work.
+const LOOKS: usize = 1 << 27;
 
 /// Where a directive begins.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -68,9 +73,16 @@ pub(crate) struct Tree {
     pub(crate) files: Vec<Seen>,
     /// Files that nginx would not find.
     pub(crate) unread: Vec<Unread>,
+    looks: Cell<usize>,
 }
 
 impl Tree {
+    /// May so many more directives be looked at?
+    pub(super) fn affords(&self, looks: usize) -> bool {
+        self.looks.set(self.looks.get().saturating_add(looks));
+        self.looks.get() <= LOOKS
+    }
+
     /// Reads the configuration of a process in its root, with the rights of its user. `given`: the
     /// directives of its command line.
     ///
@@ -107,6 +119,7 @@ impl Tree {
                 directives: growing.whole(),
                 files,
                 unread,
+                looks: Cell::default(),
             })
         })
     }
@@ -132,6 +145,7 @@ struct Growing {
     open: Vec<(Directive, Vec<Directive>)>,
     done: Vec<Directive>,
     count: usize,
+    words: usize,
     file: Option<Arc<str>>,
 }
 
@@ -142,7 +156,8 @@ impl Growing {
             return Some(());
         }
         self.count += 1;
-        (self.count <= MOST).then_some(())?;
+        self.words += words.len();
+        (self.count <= MOST && self.words <= WORDS).then_some(())?;
         let cut = |word: &&[u8]| {
             let word = unescaped(&word[..word.len().min(WORD)]);
             String::from_utf8_lossy(&word).into_owned()

@@ -72,6 +72,18 @@ pub(crate) fn split(text: &str) -> Option<(&str, &str, &str)> {
 
 fn value(name: &str, scope: &Scope<'_>, tree: &Tree, depth: usize) -> Values {
     let dollar = format!("${name}");
+    let looks = || -> usize {
+        let around = scope.blocks().flat_map(Directive::inside);
+        let within = |one: &Directive| match one.name() {
+            "if" => one.inside().len(),
+            _ => 0,
+        };
+        around.map(|one| 1 + within(one)).sum()
+    };
+    // Each value may be made of another variable, with as many.
+    if !tree.affords(0) || !tree.affords(looks()) {
+        return Values::default();
+    }
     // What sets it otherwise decides later.
     let is_other = |one: &Directive| one.name() != "set" && one.name().contains("set");
     let mut around = scope.blocks().flat_map(Directive::inside);

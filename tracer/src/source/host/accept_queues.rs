@@ -6,7 +6,10 @@ use super::{
     place::{Asked, Namespaces},
     unix_path,
 };
-use crate::event::{Time, Upstream};
+use crate::{
+    clean,
+    event::{Time, Upstream},
+};
 
 /// A queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +43,8 @@ impl AcceptQueues {
     }
 
     fn depth(&mut self, upstream: &Upstream, worker: u32, asked: Asked) -> Option<Depth> {
-        let name = upstream.to_string();
+        // As its other series have it.
+        let name = clean::text(&upstream.to_string());
         let (listener, queue, limit) = match upstream {
             Upstream::Inet(address) => {
                 let memory = (&mut self.listings, &mut self.namespaces);

@@ -25,7 +25,7 @@ fn main() -> Result<()> {
         match item {
             Item::Event(event @ (Event::Connection(_) | Event::Tick(_))) => pattern.push(event),
             Item::Event(event) => writer.add(&event)?,
-            Item::Gap(_) | Item::Standing(_) => bail!("{from} is not whole"),
+            Item::Gap(_) | Item::Standing { .. } => bail!("{from} is not whole"),
         }
     }
     let first = pattern.iter().map(Event::at).min().unwrap_or_default();

@@ -4,7 +4,7 @@ use std::io::{self, Seek as _, SeekFrom, Write};
 
 use serde::{Deserialize, Serialize};
 
-use super::{frame, header::Header, page::Page};
+use super::{frame, header::Header, page::Page, writer::Numbered};
 use crate::event::Time;
 
 /// The last bytes of a file that ended well; before them the place of its end frame, 8 bytes
@@ -63,18 +63,21 @@ impl Framed {
         })
     }
 
-    /// What holds before the event number `sequence`.
-    pub(super) fn standing(page: &Page, sequence: u64) -> io::Result<Self> {
-        Ok(Self {
-            bytes: frame::frame(
-                frame::STANDING,
-                page.events,
-                sequence,
-                page.times,
-                &page.payload,
-            )?,
-            entry: None,
-        })
+    /// What holds before a page, if anything is known: its latest time is that of all events
+    /// before.
+    pub(super) fn standing(one: &Numbered) -> io::Result<Option<Self>> {
+        let Some(page) = &one.standing else {
+            return Ok(None);
+        };
+        let (from, to) = page.times;
+        let bytes = frame::frame(
+            frame::STANDING,
+            page.events,
+            one.sequence,
+            (from, to.max(one.since)),
+            &page.payload,
+        )?;
+        Ok(Some(Self { bytes, entry: None }))
     }
 }
 

@@ -30,9 +30,13 @@ pub enum Item {
     Event(Event),
     /// Events are missing here.
     Gap(Gap),
-    /// Events of what held when the events after it began (workers, hooks, losses so far). Who has
-    /// read all before knows it already.
-    Standing(Vec<Event>),
+    /// What held when the events after it began. Who has read all before knows it already.
+    Standing {
+        /// Workers, hooks, losses so far.
+        events: Vec<Event>,
+        /// The latest time before; `None` in captures that do not have it.
+        since: Option<Time>,
+    },
 }
 
 /// Events that the run had and the file does not give.
@@ -365,9 +369,11 @@ impl<R: Read + Seek> Reader<R> {
             }
             frame::STANDING => {
                 let mut events = Vec::new();
+                let mut latest = Time(0);
                 if let Some(mut page) = page::Reader::open(payload, head.events) {
                     let mut room = STANDING_LIMIT;
                     while let Next::Event(event) = page.next() {
+                        latest = latest.max(event.at());
                         // Nothing else holds for longer than a moment.
                         if !matches!(event, Event::Worker(_) | Event::Hooks(_) | Event::Lost(_)) {
                             continue;
@@ -389,7 +395,8 @@ impl<R: Read + Seek> Reader<R> {
                         .saturating_sub(expected.unwrap_or(head.sequence));
                     self.gap(missing).map_or(Step::Again, Step::Item)
                 } else {
-                    Step::Item(Item::Standing(events))
+                    let since = (head.to > latest).then_some(head.to);
+                    Step::Item(Item::Standing { events, since })
                 }
             }
             frame::END => {

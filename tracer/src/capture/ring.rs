@@ -312,11 +312,9 @@ impl Ring {
 
     /// Writes a page, if the file and the folder have room.
     fn put(&self, open: &mut Open, kept: &Kept) -> io::Result<Put> {
-        let standing = match &kept.one.standing {
-            Some(standing) if open.file.is_new() => {
-                Some(Framed::standing(standing, kept.one.sequence)?)
-            }
-            _ => None,
+        let standing = match open.file.is_new() {
+            true => Framed::standing(&kept.one)?,
+            false => None,
         };
         let size = |framed: &Framed| framed.bytes.len() as u64;
         let new = standing.as_ref().map_or(0, size) + size(&kept.framed) + open.file.reserve();

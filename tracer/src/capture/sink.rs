@@ -132,10 +132,9 @@ impl Sink {
             self.rotate()?;
         }
         if self.file.is_new()
-            && let Some(standing) = &one.standing
+            && let Some(standing) = Framed::standing(one)?
         {
-            self.file
-                .write(&Framed::standing(standing, one.sequence)?)?;
+            self.file.write(&standing)?;
         }
         self.file.write(&framed)?;
         self.sequence = Some(one.sequence + u64::from(one.page.events));

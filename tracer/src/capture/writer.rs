@@ -18,6 +18,8 @@ pub(super) struct Numbered {
     pub(super) sequence: u64,
     /// What held before it; `None`: nothing was known.
     pub(super) standing: Option<Arc<Page>>,
+    /// The latest time before it.
+    pub(super) since: Time,
 }
 
 /// Gathers the stream into pages.
@@ -30,6 +32,8 @@ pub(super) struct Pages {
     sequence: u64,
     /// What held before the page.
     before: Option<Arc<Page>>,
+    /// The latest time before the page.
+    latest: Time,
     now: Standing,
     changed: bool,
 }
@@ -146,6 +150,8 @@ impl Pages {
         let sequence = self.sequence;
         self.sequence += u64::from(page.events);
         let standing = self.before.clone();
+        let since = self.latest;
+        self.latest = since.max(page.times.1);
         if std::mem::take(&mut self.changed) {
             self.before = self.now.page();
         }
@@ -153,6 +159,7 @@ impl Pages {
             page,
             sequence,
             standing,
+            since,
         })
     }
 }

@@ -231,12 +231,15 @@ impl Run {
                         &mut report,
                     )?;
                 }
-                Some(Item::Standing(events)) => {
+                Some(Item::Standing { events, since }) => {
                     self.cut(&mut report)?;
                     for event in events {
                         self.take(event, &mut report)?;
                     }
-                    self.is_in_the_middle = true;
+                    match since {
+                        Some(since) => self.engine.begin(since),
+                        None => self.is_in_the_middle = true,
+                    }
                 }
                 None => self.next_file(),
             }

@@ -62,7 +62,7 @@ fn read(bytes: &[u8]) -> Option<Read> {
         match item {
             Item::Event(event) => read.events.push(event),
             Item::Gap(gap) => read.gaps.push(gap),
-            Item::Standing(_) => {}
+            Item::Standing { .. } => {}
         }
     }
     read.damage = reader.damage().clone();

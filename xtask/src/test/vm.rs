@@ -57,9 +57,8 @@ const PROGRAMS: [&str; 17] = [
 const SHORT: [&str; 4] = ["probes", "queues", "signatures", "start"];
 
 /// Of [`SHORT`], what a whole run has on the kernels between the oldest and the newest: each BPF
-/// program runs, by tracepoints, functions and breakpoints. Their other fallbacks are those of one
-/// of the two.
-const BETWEEN: &str = "each_";
+/// program runs. Their fallbacks are those of one of the two.
+const BETWEEN: &str = "each_program_runs";
 
 /// `cargo xtask test --vm`: the guests and nothing else, with all the programs or those of each
 /// test.

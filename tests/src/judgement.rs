@@ -6,12 +6,15 @@ use anyhow::{Result, bail, ensure};
 use serde_json::Value;
 
 use crate::client::HOST;
-use crate::differences::names_a_skipped_run;
+use crate::differences::{may_be_lowered_by_skips, names_a_skipped_run};
 use crate::error_log::LogLine;
 use crate::kernel;
 use crate::possible::Possible;
 use crate::site::{Sent, Site};
 use crate::tracer::Ended;
+
+/// Requests of a run of some seconds.
+const LONG: usize = 1000;
 
 impl Site {
     /// Fails unless these are the right verdicts on these requests, and the tracer ended well.
@@ -112,6 +115,26 @@ impl Site {
                 kinds(&wrong).join("\n"),
                 ended.stderr
             );
+        }
+        let lowered = ended
+            .verdicts
+            .iter()
+            .filter(|one| may_be_lowered_by_skips(one));
+        let lowered = lowered.count();
+        if lowered > 0 {
+            // Of a run of some seconds a few moments at most.
+            ensure!(
+                sent.answers.len() < LONG || 4 * lowered <= sent.answers.len(),
+                "{lowered} of {} verdicts are less certain, for runs of hooks that the kernel skipped: {}",
+                sent.answers.len(),
+                ended.stderr
+            );
+            let test = std::thread::current();
+            let reason = format!(
+                "the kernel skipped runs of hooks that an interrupt came in the midst of: {lowered} verdicts of that \
+                 moment are inferred, and say so"
+            );
+            kernel::lesser(test.name().unwrap_or_default(), &reason);
         }
         if skipped > 0 {
             // Few at most, of the burst that all begins with: else it were no lesser kernel but a

@@ -344,7 +344,13 @@ impl Correlator {
             .is_some_and(|known| !known.attempts.is_empty());
         if !is_tried && let Some(open) = open.find(|open| open.answers(call.worker, request)) {
             self.open_bytes += open.log(call);
-        } else {
+            return;
+        }
+        let late = match is_tried {
+            true => Some(call),
+            false => self.replies.log(call.worker, request, call),
+        };
+        if let Some(call) = late {
             let (at, is_stream) = (call.at, call.stream);
             let request = self.requests.hear(key, at);
             let before = request.bytes();
@@ -672,6 +678,7 @@ impl Correlator {
                 .facts(open.worker, attempt, is_answered, &self.workers);
             self.around.complete(attempt);
         }
+        let answered = open.request_answered();
         let asked = open.questions(self.conf(open.worker));
         let facts = self.host.request_facts(&asked, open.since);
         let mut case = open.close(identity, lines, &self.losses, &self.absent_hooks);
@@ -681,7 +688,9 @@ impl Correlator {
         self.around.failed(&case);
         let bytes = size_of::<Case>() + case.heap();
         match ticket {
-            Some(ticket) => self.replies.explained(ticket, case, &mut out.cases),
+            Some(ticket) => self
+                .replies
+                .explained(ticket, answered, case, &mut out.cases),
             None => out.cases.push(case),
         }
         bytes

@@ -118,10 +118,14 @@ impl OpenCase {
         self.request.bytes() - before
     }
 
+    /// The request that its error answer is to.
+    pub(super) fn request_answered(&self) -> Option<RequestId> {
+        self.answer.as_ref().and_then(|answer| answer.request)
+    }
+
     /// Whether it is the error answer to this request.
     pub(super) fn answers(&self, worker: u32, request: RequestId) -> bool {
-        let answered = self.answer.as_ref().and_then(|answer| answer.request);
-        self.worker == worker && answered == Some(request)
+        self.worker == worker && self.request_answered() == Some(request)
     }
 
     /// The failure is a subrequest's, which its upstream answered so; the answer is that of the

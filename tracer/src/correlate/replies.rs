@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::{Case, losses};
-use crate::event::{ClientRequest, Heap as _, Time};
+use crate::event::{ClientRequest, Heap as _, LogCall, RequestId, Time};
 
 /// A reply that did not come for so long (nanoseconds) is not waited for any more.
 const OVERDUE: u64 = 600_000_000_000;
@@ -41,6 +41,8 @@ struct Waiting {
     since: Time,
     /// Cases of it that are to come.
     open: usize,
+    /// Whose error answers those of it were that are known.
+    answered: Vec<RequestId>,
     case: Option<Case>,
     /// The client's status, once it was sent; `None` within: the client is gone.
     reply: Option<Option<u16>>,
@@ -59,6 +61,7 @@ impl Replies {
                 key,
                 since: now,
                 open: 0,
+                answered: Vec::new(),
                 case: None,
                 reply: None,
             }
@@ -97,13 +100,44 @@ impl Replies {
         true
     }
 
-    /// All is known of one of its cases.
-    pub(super) fn explained(&mut self, ticket: Ticket, case: Case, cases: &mut Vec<Case>) {
+    /// What nginx logs after its error answer to this request, on the way to the page that its
+    /// client gets: added to what waits for the reply. Returned if nothing does.
+    pub(super) fn log(
+        &mut self,
+        worker: u32,
+        request: RequestId,
+        call: LogCall,
+    ) -> Option<LogCall> {
+        let mut newest = self.waiting.values_mut().rev().take(JOINED);
+        let found = newest
+            .find(|one| one.key.0 == worker && one.answered.contains(&request))
+            .and_then(|one| one.case.as_mut());
+        let Some(case) = found else {
+            return Some(call);
+        };
+        if case.log_calls.len() < JOINED {
+            self.bytes += size_of::<LogCall>() + call.heap();
+            case.log_calls.push(call);
+        }
+        None
+    }
+
+    /// All is known of one of its cases, which `answered` this request.
+    pub(super) fn explained(
+        &mut self,
+        ticket: Ticket,
+        answered: Option<RequestId>,
+        case: Case,
+        cases: &mut Vec<Case>,
+    ) {
         let Some(waiting) = self.waiting.get_mut(&ticket) else {
             cases.push(case);
             return;
         };
         waiting.open = waiting.open.saturating_sub(1);
+        if waiting.answered.len() < JOINED {
+            waiting.answered.extend(answered);
+        }
         self.bytes -= waiting.case.heap();
         waiting.case = Some(match waiting.case.take() {
             // A case that waited longer for the host's answers is reported later.

@@ -26,6 +26,8 @@ use crate::{
 };
 
 const FILES: usize = 16;
+/// Descriptors that are looked at one by one.
+const FEW: u64 = 128;
 const BYTES: u64 = 1 << 20;
 /// A worker with very many connections has very many descriptors; its logs are among the lowest.
 const SEARCH: Duration = Duration::from_millis(50);
@@ -169,7 +171,7 @@ impl LogTail {
 
     /// The logs that a process holds, and `parent` if it opened them.
     fn look_at(&mut self, pid: u32, parent: Option<u32>) -> (Vec<Log>, Option<u32>) {
-        let inherited = parent.and_then(|parent| {
+        let inherited = parent.filter(|_| may_hold_many(pid)).and_then(|parent| {
             let known = self.holders.get(&parent)?;
             // A master that reloads opens more logs, and forks then.
             let age = process::age(pid).ok()?;
@@ -460,8 +462,16 @@ struct Found {
     is_stalled: bool,
 }
 
+/// Whether a process has more descriptors than are looked at in a moment; it may where the kernel
+/// does not say (before 6.2).
+fn may_hold_many(pid: u32) -> bool {
+    let count = fs::metadata(format!("/proc/{pid}/fd")).map_or(0, |folder| folder.len());
+    !(1..=FEW).contains(&count)
+}
+
 /// The logs of a process that holds all of its parent's by the same numbers, as it does once it is
 /// forked. A worker among hundreds has a descriptor for each of them: to look at all takes long.
+/// One that a reload has left behind may hold a log more, which is not found here.
 fn inherited(pid: u32, parent: u32, logs: &[Log]) -> Option<Found> {
     let mut accesses = Vec::new();
     for log in logs {
